@@ -1,0 +1,122 @@
+"""Builds tdfast._kernels: Cython over C, each kernel file compiled once per instruction set.
+
+Environment:
+    TDFAST_WERROR=1     make warnings errors (-Wall -Wextra -Werror), as CI does
+    TDFAST_NO_OPENMP=1  build without OpenMP, to run serially
+    CC                  the C compiler
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+KERNELS = [f"src_c/{name}.c" for name in ("gemm", "dense", "lstm", "eltwise", "loss", "optim")]
+ONCE = ["src_c/dispatch.c", "src_c/sizes.c"]
+HEADERS = sorted(str(path) for path in Path("src_c").glob("*.h"))
+COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC", "-Wall", "-Wextra"]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
+
+
+def instruction_sets():
+    """The flags of each build of the kernels on this processor family, the slowest first."""
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64"):
+        return {"baseline": [], "avx2": ["-mavx2", "-mfma"], "avx512": AVX512}
+    if machine in ("aarch64", "arm64"):
+        return {"neon": []}
+    return {"baseline": []}
+
+
+def compiles(cc, flags, source):
+    """Whether a small program compiles, links and runs its compiler without error."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "probe.c"
+        path.write_text(source)
+        try:
+            done = subprocess.run([*cc, *flags, str(path), "-o", str(path.with_suffix(""))], capture_output=True)
+        except OSError:
+            return None
+        return done.returncode == 0
+
+
+def openmp_flags(cc):
+    """Compile and link flags for OpenMP, or two empty lists where there is none."""
+    if os.environ.get("TDFAST_NO_OPENMP"):
+        return [], []
+    probe = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+    homebrew = Path("/opt/homebrew/opt/libomp" if platform.machine() == "arm64" else "/usr/local/opt/libomp")
+    candidates = [(["-fopenmp"], ["-fopenmp"])]
+    if sys.platform == "darwin":
+        candidates.append((["-Xpreprocessor", "-fopenmp", f"-I{homebrew}/include"], [f"-L{homebrew}/lib", "-lomp"]))
+    for compile_flags, link_flags in candidates:
+        if compiles(cc, compile_flags + link_flags, probe):
+            return compile_flags, link_flags
+    return [], []
+
+
+class BuildKernels(build_ext):
+    """build_ext that first makes the kernel objects, several at a time."""
+
+    def build_extension(self, ext):
+        cc = list(self.compiler.compiler_so[:1])
+        if cc[0] in ("ccache", "sccache"):
+            cc = list(self.compiler.compiler_so[:2])
+        if not compiles(cc, [], "int main(void) { return 0; }\n"):
+            raise SystemExit(
+                f"tdfast needs a C compiler, and '{' '.join(cc)}' does not work here.\n"
+                "  Debian, Ubuntu:  apt-get install gcc python3-dev\n"
+                "  Fedora:          dnf install gcc python3-devel\n"
+                "  macOS:           xcode-select --install\n"
+                "Set CC to use another compiler, then run pip again."
+            )
+        omp_compile, omp_link = openmp_flags(cc)
+        if not omp_link:
+            self.warn("no OpenMP: tdfast will run serially (tdfast.show_config() says so)")
+        strict = ["-Werror"] if os.environ.get("TDFAST_WERROR") else []
+        isas = instruction_sets()
+        have = [f"-DTDF_HAVE_{name.upper()}" for name in isas]
+        builds = {**isas, "float64": ["-DTDF_F64"]}
+        folder = Path(self.build_temp) / "kernels"
+        folder.mkdir(parents=True, exist_ok=True)
+
+        jobs = []
+        for name, flags in builds.items():
+            for source in KERNELS:
+                target = folder / f"{Path(source).stem}_{name}.o"
+                jobs.append((source, target, [*flags, f"-DTDF_ISA={name}"]))
+        jobs += [(source, folder / f"{Path(source).stem}.o", have) for source in ONCE]
+
+        def compile_one(job):
+            source, target, flags = job
+            newest = max(os.path.getmtime(path) for path in [source, __file__, *HEADERS])
+            if not target.exists() or target.stat().st_mtime < newest:
+                self.spawn([*cc, *COMMON, *strict, *omp_compile, *flags, "-Isrc_c", "-c", source, "-o", str(target)])
+            return str(target)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            ext.extra_objects = list(pool.map(compile_one, jobs))
+        ext.extra_link_args = omp_link
+        super().build_extension(ext)
+
+
+def extension():
+    import numpy
+
+    return Extension(
+        "tdfast._kernels",
+        ["tdfast/_kernels.pyx"],
+        depends=HEADERS,
+        include_dirs=["src_c", numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=["-O2", "-fvisibility=hidden"],
+    )
+
+
+setup(ext_modules=[extension()], cmdclass={"build_ext": BuildKernels})

@@ -1,0 +1,408 @@
+/* act.h - every activation and its derivative, on one row of N elements; written on vmath.h.
+ *
+ *   act_forward(kind, N, x, y)            y = f(x); y may be x unless act_needs_input(kind)
+ *   act_backward(kind, N, x, y, dy, dx)   dx = dy f'(x); dx may be dy; x may be NULL unless
+ *                                         act_needs_input(kind): elsewhere f' follows from y alone
+ *
+ * The row activations (softmax, log_softmax, sparsemax) take the row as one distribution. Elsewhere
+ * each element stands alone. NaN stays NaN; at +-infinity the value is the limit, where there is
+ * one (softmax of a row with +infinity is NaN, as in Keras). At kinks the derivative is the one
+ * Keras's JAX backend takes: relu'(0) = 0, leaky_relu'(0) = 1, hard_tanh'(1) = 1,
+ * sparse_sigmoid'(1) = 1/4.
+ */
+#ifndef TDF_ACT_H
+#define TDF_ACT_H
+
+#include "vmath.h"
+
+#define ACT_SELU_SCALE ((real)1.0507009873554805)
+#define ACT_SELU_ALPHA ((real)1.6732632423543772)
+#define ACT_LEAKY_SLOPE ((real)0.2)
+#define ACT_SHRINK ((real)0.5)
+#ifdef TDF_F64
+#define ACT_FAR 800                 /* beyond it e^-x is 0 for every purpose here */
+#define ACT_ERFC erfc
+#else
+#define ACT_FAR 100
+#define ACT_ERFC erfcf
+#endif
+
+#define ACT_ROW_FN static __attribute__((unused))
+
+ACT_ROW_FN int act_needs_input(int kind)
+{
+    switch (kind) {
+    case TDF_SOFTSIGN: case TDF_HARD_SILU: case TDF_HARD_TANH: case TDF_TANH_SHRINK: case TDF_SILU:
+    case TDF_GELU: case TDF_GELU_TANH: case TDF_MISH: case TDF_SQUAREPLUS: case TDF_SPARSE_PLUS:
+    case TDF_SPARSE_SIGMOID:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* Whether the activation acts on a whole row instead of on each element. */
+ACT_ROW_FN int act_is_row(int kind)
+{
+    return kind == TDF_SOFTMAX || kind == TDF_LOG_SOFTMAX || kind == TDF_SPARSEMAX;
+}
+
+/* ------------------------------------------------------------------ parts */
+
+/* Between lo and hi; NaN stays NaN, since v_min and v_max return their second operand then. */
+INLINE vf act_clamp(vf x, real lo, real hi) { return v_min(v_set1(hi), v_max(v_set1(lo), x)); }
+
+INLINE vf act_if(vm m, real a) { return v_select(m, v_set1(a), v_zero()); }
+
+/* The complementary error function, by the C library, lane by lane. */
+INLINE vf act_erfc(vf x)
+{
+    real lane[VL];
+    v_store(lane, x);
+    for (int j = 0; j < VL; j++) lane[j] = ACT_ERFC(lane[j]);
+    return v_load(lane);
+}
+
+/* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|) */
+INLINE vf act_softplus(vf x)
+{
+    return v_add(v_max(v_zero(), x), v_log1p(v_exp(v_neg(v_abs(x)))));
+}
+
+/* The standard normal distribution function; the product with x below it needs its left tail. */
+INLINE vf act_normal_cdf(vf x)
+{
+    return v_mul(v_set1((real)0.5), act_erfc(v_mul(x, v_set1((real)-0.7071067811865476))));
+}
+
+/* sqrt(2/pi) (x + 0.044715 x^3) doubled, so that (1 + tanh u) / 2 is sigmoid of it. */
+INLINE vf act_gelu_inner(vf x)
+{
+    vf p = v_fma(v_mul(x, x), v_set1((real)0.044715), v_set1(1));
+    return v_mul(v_mul(x, v_set1((real)1.5957691216057308)), p);
+}
+
+/* n = e^x (e^x + 2): tanh(softplus(x)) = n / (n + 2). Beyond 20 the quotient is 1. */
+INLINE vf act_mish_n(vf x)
+{
+    vf e = v_exp(v_min(v_set1(20), x));
+    return v_mul(e, v_add(e, v_set1(2)));
+}
+
+/* sqrt(x^2 + 4) without overflow. */
+INLINE vf act_squareplus_root(vf x)
+{
+    vf a = v_abs(x);
+    return v_select(v_lt(v_set1((real)1e9), a), a, v_sqrt(v_fma(x, x, v_set1(4))));
+}
+
+INLINE vf act_hard_sigmoid(vf x)
+{
+    return v_div(act_clamp(v_add(x, v_set1(3)), 0, 6), v_set1(6));
+}
+
+/* ------------------------------------------------------------------ elementwise */
+
+/* f(x) of every elementwise activation. `kind` is a constant in the hot loops. */
+INLINE vf act_value(int kind, vf x)
+{
+    switch (kind) {
+    case TDF_TANH: return v_tanh(x);
+    case TDF_SIGMOID: return v_sigmoid(x);
+    case TDF_RELU: return v_max(v_zero(), x);
+    case TDF_RELU6: return act_clamp(x, 0, 6);
+    case TDF_LEAKY_RELU: return v_select(v_lt(x, v_zero()), v_mul(x, v_set1(ACT_LEAKY_SLOPE)), x);
+    case TDF_ELU:
+    case TDF_CELU: return v_select(v_lt(v_zero(), x), x, v_expm1(v_min(v_zero(), x)));
+    case TDF_SELU:
+        return v_mul(v_set1(ACT_SELU_SCALE),
+                     v_select(v_lt(v_zero(), x), x,
+                              v_mul(v_set1(ACT_SELU_ALPHA), v_expm1(v_min(v_zero(), x)))));
+    case TDF_SOFTPLUS: return act_softplus(x);
+    case TDF_LOG_SIGMOID: return v_neg(act_softplus(v_neg(x)));
+    case TDF_SOFTSIGN: {
+        vf y = v_div(x, v_add(v_abs(x), v_set1(1)));
+        return v_select(v_eq(v_abs(x), v_set1(INFINITY)), v_copysign(v_set1(1), x), y);
+    }
+    case TDF_EXPONENTIAL: return v_exp(x);
+    case TDF_HARD_SIGMOID: return act_hard_sigmoid(x);
+    case TDF_HARD_SILU: return v_mul(v_max(v_set1(-3), x), act_hard_sigmoid(x));
+    case TDF_HARD_TANH: return act_clamp(x, -1, 1);
+    case TDF_HARD_SHRINK: return v_select(v_le(v_abs(x), v_set1(ACT_SHRINK)), v_zero(), x);
+    case TDF_SOFT_SHRINK: {
+        vf y = v_sub(x, v_copysign(v_set1(ACT_SHRINK), x));
+        return v_select(v_le(v_abs(x), v_set1(ACT_SHRINK)), v_zero(), y);
+    }
+    case TDF_TANH_SHRINK: return v_sub(x, v_tanh(x));
+    case TDF_SILU: return v_mul(v_max(v_set1(-ACT_FAR), x), v_sigmoid(x));
+    case TDF_GELU: return v_mul(v_max(v_set1(-40), x), act_normal_cdf(x));
+    case TDF_GELU_TANH: return v_mul(v_max(v_set1(-40), x), v_sigmoid(act_gelu_inner(x)));
+    case TDF_MISH: {
+        vf n = act_mish_n(x);
+        return v_mul(v_max(v_set1(-ACT_FAR), x), v_div(n, v_add(n, v_set1(2))));
+    }
+    case TDF_SQUAREPLUS: {  /* (x + r) / 2, which is 2 / (r - x): that one keeps its digits below 0 */
+        vf r = act_squareplus_root(x), half = v_set1((real)0.5);
+        return v_select(v_lt(x, v_zero()), v_div(v_set1(2), v_sub(r, x)), v_fma(half, x, v_mul(half, r)));
+    }
+    case TDF_SPARSE_PLUS: {
+        vf u = v_max(v_zero(), v_add(x, v_set1(1)));
+        return v_select(v_le(v_set1(1), x), x, v_mul(v_mul(u, u), v_set1((real)0.25)));
+    }
+    case TDF_SPARSE_SIGMOID: return v_mul(v_set1((real)0.5), act_clamp(v_add(x, v_set1(1)), 0, 2));
+    default: return x;
+    }
+}
+
+/* f'(x), from y = f(x), and from x where act_needs_input. */
+INLINE vf act_slope(int kind, vf x, vf y)
+{
+    vf one = v_set1(1), half = v_set1((real)0.5);
+    switch (kind) {
+    case TDF_TANH: return v_fnma(y, y, one);
+    case TDF_SIGMOID: return v_fnma(y, y, y);
+    case TDF_RELU: return act_if(v_lt(v_zero(), y), 1);
+    case TDF_RELU6: return v_select(v_lt(y, v_set1(6)), act_if(v_lt(v_zero(), y), 1), v_zero());
+    case TDF_LEAKY_RELU: return v_select(v_lt(y, v_zero()), v_set1(ACT_LEAKY_SLOPE), one);
+    case TDF_ELU:
+    case TDF_CELU: return v_select(v_lt(v_zero(), y), one, v_add(y, one));
+    case TDF_SELU:
+        return v_select(v_lt(v_zero(), y), v_set1(ACT_SELU_SCALE),
+                        v_add(y, v_set1(ACT_SELU_SCALE * ACT_SELU_ALPHA)));
+    case TDF_SOFTPLUS: return v_neg(v_expm1(v_neg(y)));
+    case TDF_LOG_SIGMOID: return v_neg(v_expm1(y));
+    case TDF_SOFTSIGN: {
+        vf u = v_add(v_abs(x), one);
+        return v_div(v_div(one, u), u);
+    }
+    case TDF_EXPONENTIAL: return y;
+    case TDF_HARD_SIGMOID:
+        return v_select(v_lt(y, one), act_if(v_lt(v_zero(), y), (real)1 / 6), v_zero());
+    case TDF_HARD_SILU: {   /* s + x s' */
+        vf s = act_hard_sigmoid(x);
+        vf inside = v_select(v_lt(s, one), act_if(v_lt(v_zero(), s), (real)1 / 6), v_zero());
+        return v_fma(act_clamp(x, -3, 3), inside, s);
+    }
+    case TDF_HARD_TANH: return act_if(v_le(v_abs(x), one), 1);
+    case TDF_HARD_SHRINK:
+    case TDF_SOFT_SHRINK: return v_select(v_eq(y, v_zero()), v_zero(), one);
+    case TDF_TANH_SHRINK: {
+        vf t = v_tanh(x);
+        return v_mul(t, t);
+    }
+    case TDF_SILU: {        /* s (1 + x (1 - s)) */
+        vf s = v_sigmoid(x);
+        return v_mul(s, v_fma(act_clamp(x, -ACT_FAR, ACT_FAR), v_sub(one, s), one));
+    }
+    case TDF_GELU: {        /* P(x) + x p(x) */
+        vf c = act_clamp(x, -40, 40);
+        vf p = v_mul(v_set1((real)0.3989422804014327), v_exp(v_mul(v_mul(c, c), v_set1((real)-0.5))));
+        return v_fma(c, p, act_normal_cdf(c));
+    }
+    case TDF_GELU_TANH: {   /* s + x s (1 - s) u' */
+        vf c = act_clamp(x, -40, 40);
+        vf s = v_sigmoid(act_gelu_inner(c));
+        vf du = v_fma(v_mul(c, c), v_set1((real)(3 * 0.044715 * 1.5957691216057308)),
+                      v_set1((real)1.5957691216057308));
+        return v_fma(v_mul(c, du), v_fnma(s, s, s), s);
+    }
+    case TDF_MISH: {        /* t + x (1 - t^2) sigmoid(x), with 1 - t^2 = 4 (n + 1) / (n + 2)^2 */
+        vf c = act_clamp(x, -ACT_FAR, ACT_FAR), n = act_mish_n(c), d = v_add(n, v_set1(2));
+        vf rest = v_div(v_div(v_mul(v_set1(4), v_add(n, one)), d), d);
+        return v_fma(v_mul(c, rest), v_sigmoid(c), v_div(n, d));
+    }
+    case TDF_SQUAREPLUS: {  /* y / r */
+        vf c = act_clamp(x, (real)-1e15, (real)1e15), r = act_squareplus_root(c);
+        vf v = v_select(v_lt(c, v_zero()), v_div(v_set1(2), v_sub(r, c)), v_mul(half, v_add(c, r)));
+        return v_div(v, r);
+    }
+    case TDF_SPARSE_PLUS: return act_clamp(v_mul(half, v_add(x, one)), 0, 1);
+    case TDF_SPARSE_SIGMOID: {
+        vf edge = act_if(v_eq(v_abs(x), one), (real)0.25);
+        return v_select(v_lt(v_abs(x), one), half, edge);
+    }
+    default: return one;
+    }
+}
+
+/* ------------------------------------------------------------------ rows */
+
+/* `a`, with `fill` in the lanes past the n-th. */
+INLINE vf act_first(vf a, ptrdiff_t n, real fill)
+{
+    if (n >= VL) return a;
+    const real lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return v_select(v_lt(v_load(lane), v_set1((real)n)), a, v_set1(fill));
+}
+
+/* The vector at p, with `fill` in the lanes past the n-th. */
+INLINE vf act_get_or(const real *p, ptrdiff_t n, real fill) { return act_first(v_get(p, n), n, fill); }
+
+INLINE real act_row_max(ptrdiff_t N, const real *x)
+{
+    v16 m = v16_set1(-INFINITY);
+    for (ptrdiff_t i = 0; i < N; i += PANEL)
+        for (int s = 0; s < PANEL / VL; s++) {
+            ptrdiff_t n = N - i - s * VL;
+            if (n > 0) m.v[s] = v_max(act_get_or(x + i + s * VL, n, -INFINITY), m.v[s]);
+        }
+    return v16_max(m);
+}
+
+INLINE real act_first_lane(vf a)
+{
+    real lane[VL];
+    v_store(lane, a);
+    return lane[0];
+}
+
+/* sum of e^(x - m); also written to y unless that is NULL. */
+INLINE real act_exp_sum(ptrdiff_t N, const real *x, real m, real *y)
+{
+    v16 sum = v16_set1(0);
+    vf shift = v_set1(m);
+    for (ptrdiff_t i = 0; i < N; i += PANEL)
+        for (int s = 0; s < PANEL / VL; s++) {
+            ptrdiff_t at = i + s * VL, n = N - at;
+            if (n <= 0) break;
+            vf e = v_exp(v_sub(act_get_or(x + at, n, -INFINITY), shift));
+            sum.v[s] = v_add(sum.v[s], e);
+            if (y) v_put(y + at, e, n);
+        }
+    return v16_sum(sum);
+}
+
+ACT_ROW_FN void act_softmax(ptrdiff_t N, const real *x, real *y)
+{
+    vf sum = v_set1(act_exp_sum(N, x, act_row_max(N, x), y));
+    for (ptrdiff_t i = 0; i < N; i += VL) v_put(y + i, v_div(v_get(y + i, N - i), sum), N - i);
+}
+
+/* dx = y (dy - sum(dy y)) */
+ACT_ROW_FN void act_softmax_backward(ptrdiff_t N, const real *y, const real *dy, real *dx)
+{
+    v16 sum = v16_set1(0);
+    for (ptrdiff_t i = 0; i < N; i += PANEL)
+        for (int s = 0; s < PANEL / VL; s++) {
+            ptrdiff_t at = i + s * VL, n = N - at;
+            if (n > 0) sum.v[s] = v_fma(v_get(y + at, n), v_get(dy + at, n), sum.v[s]);
+        }
+    vf mean = v_set1(v16_sum(sum));
+    for (ptrdiff_t i = 0; i < N; i += VL)
+        v_put(dx + i, v_mul(v_get(y + i, N - i), v_sub(v_get(dy + i, N - i), mean)), N - i);
+}
+
+ACT_ROW_FN void act_log_softmax(ptrdiff_t N, const real *x, real *y)
+{
+    real m = act_row_max(N, x);
+    vf shift = v_set1(m), log_sum = v_log(v_set1(act_exp_sum(N, x, m, NULL)));
+    for (ptrdiff_t i = 0; i < N; i += VL)
+        v_put(y + i, v_sub(v_sub(v_get(x + i, N - i), shift), log_sum), N - i);
+}
+
+/* dx = dy - e^y sum(dy) */
+ACT_ROW_FN void act_log_softmax_backward(ptrdiff_t N, const real *y, const real *dy, real *dx)
+{
+    v16 sum = v16_set1(0);
+    for (ptrdiff_t i = 0; i < N; i += PANEL)
+        for (int s = 0; s < PANEL / VL; s++) {
+            ptrdiff_t at = i + s * VL, n = N - at;
+            if (n > 0) sum.v[s] = v_add(v_get(dy + at, n), sum.v[s]);
+        }
+    vf total = v_set1(v16_sum(sum));
+    for (ptrdiff_t i = 0; i < N; i += VL)
+        v_put(dx + i, v_fnma(v_exp(v_get(y + i, N - i)), total, v_get(dy + i, N - i)), N - i);
+}
+
+/* The row projected on the simplex: y = max(x - tau, 0) with sum 1. Start from the elements that
+ * can be in the support and drop those below their own threshold until none is (Michelot). */
+ACT_ROW_FN void act_sparsemax(ptrdiff_t N, const real *x, real *y)
+{
+    real m = act_row_max(N, x);
+    double tau = -1;                    /* of x - m; it is never below -1 */
+    ptrdiff_t count = N + 1, last;
+    do {
+        double sum = 0;
+        last = count;
+        count = 0;
+        for (ptrdiff_t i = 0; i < N; i++) {
+            double z = (double)x[i] - (double)m;
+            if (!(z <= tau)) {          /* counts NaN, so that the row becomes NaN */
+                sum += z;
+                count++;
+            }
+        }
+        tau = (sum - 1) / (double)count;
+    } while (count < last);
+    for (ptrdiff_t i = 0; i < N; i++) {
+        double z = (double)x[i] - (double)m - tau;
+        y[i] = (real)(z <= 0 ? 0 : z);
+    }
+}
+
+/* dx = dy - mean of dy over the support; 0 outside it */
+ACT_ROW_FN void act_sparsemax_backward(ptrdiff_t N, const real *y, const real *dy, real *dx)
+{
+    double sum = 0;
+    ptrdiff_t count = 0;
+    for (ptrdiff_t i = 0; i < N; i++)
+        if (y[i] > 0) {
+            sum += dy[i];
+            count++;
+        }
+    double mean = sum / (double)(count ? count : 1);
+    for (ptrdiff_t i = 0; i < N; i++) dx[i] = y[i] > 0 ? (real)(dy[i] - mean) : 0;
+}
+
+/* ------------------------------------------------------------------ entry points */
+
+/* `kind` is a constant where this is expanded for a hot activation: the switch is gone then. */
+INLINE void act_forward_each(int kind, ptrdiff_t N, const real *x, real *y)
+{
+    ptrdiff_t i = 0;
+    for (; i + VL <= N; i += VL) v_store(y + i, act_value(kind, v_load(x + i)));
+    if (i < N) v_store_n(y + i, act_value(kind, v_load_n(x + i, N - i)), N - i);
+}
+
+INLINE void act_backward_each(int kind, ptrdiff_t N, const real *x, const real *y, const real *dy, real *dx)
+{
+    for (ptrdiff_t i = 0; i < N; i += VL) {
+        ptrdiff_t n = N - i;
+        vf slope = act_slope(kind, x ? v_get(x + i, n) : v_zero(), v_get(y + i, n));
+        v_put(dx + i, v_mul(v_get(dy + i, n), slope), n);
+    }
+}
+
+ACT_ROW_FN void act_forward(int kind, ptrdiff_t N, const real *x, real *y)
+{
+    switch (kind) {
+    case TDF_LINEAR:
+        if (x != y) memcpy(y, x, (size_t)N * sizeof *y);
+        break;
+    case TDF_TANH: act_forward_each(TDF_TANH, N, x, y); break;
+    case TDF_SIGMOID: act_forward_each(TDF_SIGMOID, N, x, y); break;
+    case TDF_RELU: act_forward_each(TDF_RELU, N, x, y); break;
+    case TDF_SOFTMAX: act_softmax(N, x, y); break;
+    case TDF_LOG_SOFTMAX: act_log_softmax(N, x, y); break;
+    case TDF_SPARSEMAX: act_sparsemax(N, x, y); break;
+    default: act_forward_each(kind, N, x, y);
+    }
+}
+
+ACT_ROW_FN void act_backward(int kind, ptrdiff_t N, const real *x, const real *y, const real *dy, real *dx)
+{
+    switch (kind) {
+    case TDF_LINEAR:
+        if (dx != dy) memcpy(dx, dy, (size_t)N * sizeof *dx);
+        break;
+    case TDF_TANH: act_backward_each(TDF_TANH, N, NULL, y, dy, dx); break;
+    case TDF_SIGMOID: act_backward_each(TDF_SIGMOID, N, NULL, y, dy, dx); break;
+    case TDF_RELU: act_backward_each(TDF_RELU, N, NULL, y, dy, dx); break;
+    case TDF_SOFTMAX: act_softmax_backward(N, y, dy, dx); break;
+    case TDF_LOG_SOFTMAX: act_log_softmax_backward(N, y, dy, dx); break;
+    case TDF_SPARSEMAX: act_sparsemax_backward(N, y, dy, dx); break;
+    default: act_backward_each(kind, N, x, y, dy, dx);
+    }
+}
+
+#endif

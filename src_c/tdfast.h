@@ -1,0 +1,190 @@
+/* tdfast.h - the whole C API: one struct per kernel family, each field with its shape, and one
+ * function per kernel.
+ *
+ * Kernels cannot fail: they never allocate, print or read the environment. The caller checks every
+ * shape and owns all memory. Every function takes one pointer to its struct. Each kernel is built
+ * once per ISA and reached through the table of dispatch.c.
+ *
+ * Sizes: B batch, T time, I input, H hidden, M rows, N columns, K summed. All arrays are C-contiguous
+ * unless a stride is given; strides count elements. Arrays marked [opt] may be NULL.
+ */
+#ifndef TDFAST_H
+#define TDFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#undef I                        /* of complex.h, which NumPy includes: it is a size here */
+
+#ifdef TDF_F64
+typedef double real;
+#else
+typedef float real;
+#endif
+
+/* The elementwise and row activations, in one numbering for every kernel (see act.h). */
+typedef enum {
+    TDF_LINEAR, TDF_TANH, TDF_SIGMOID, TDF_RELU, TDF_RELU6, TDF_LEAKY_RELU, TDF_ELU, TDF_SELU,
+    TDF_CELU, TDF_SOFTPLUS, TDF_SOFTSIGN, TDF_EXPONENTIAL, TDF_HARD_SIGMOID, TDF_HARD_SILU,
+    TDF_HARD_TANH, TDF_HARD_SHRINK, TDF_SOFT_SHRINK, TDF_TANH_SHRINK, TDF_SILU,
+    TDF_GELU, TDF_GELU_TANH, TDF_MISH, TDF_LOG_SIGMOID, TDF_SQUAREPLUS, TDF_SPARSE_PLUS,
+    TDF_SPARSE_SIGMOID, TDF_SOFTMAX, TDF_LOG_SOFTMAX, TDF_SPARSEMAX, TDF_ACTIVATIONS
+} tdf_activation;
+
+/* An activation over rows: y = f(x), and dx = dy f'(x).  eltwise.c */
+typedef struct {
+    int threads;
+    int act;                    /* tdf_activation */
+    ptrdiff_t M, N;
+    const real *x;              /* (M, N) before the activation */
+    real *y;                    /* (M, N) after it */
+    const real *dy;             /* (M, N) */
+    real *dx;                   /* (M, N); may be dy */
+} tdf_act;
+
+/* Rows times a matrix: y = act(x kernel + bias), all B*T rows of a time-distributed Dense at once.
+ * dense.c */
+typedef struct {
+    int threads;
+    int act;                    /* tdf_activation */
+    ptrdiff_t M, K, N;
+    const real *x;              /* (M, K) */
+    const real *kernel;         /* (K, N) */
+    const real *bias;           /* (N) [opt] */
+    real *z;                    /* (M, N) before the activation [opt: inference, or act linear] */
+    real *y;                    /* (M, N) */
+    real *packed;               /* dense_pack_size: written by dense_pack, read by forward */
+    real *scratch;              /* dense_scratch_size: backward only */
+    real *dz;                   /* (M, N) backward only: dy f'(z) goes here; may be dy */
+    const real *dy;             /* (M, N) */
+    real *dx;                   /* (M, K) [opt] */
+    real *dkernel;              /* (K, N) */
+    real *dbias;                /* (N) [opt] */
+} tdf_dense;
+
+/* A whole LSTM layer over all time steps; gate order i, f, c, o as in Keras.  lstm.c */
+typedef struct {
+    int threads;
+    int act, rec_act;           /* tdf_activation of the cell and of the gates */
+    int sequences;              /* y holds every step, or the last alone */
+    int reverse;                /* run from the last step to the first (go_backwards) */
+    int mask_zero_output;       /* a masked step's output is 0 instead of the output before it */
+    ptrdiff_t B, T, I, H;
+    const real *x;              /* (B, T, I) */
+    const uint8_t *mask;        /* (B, T), 0: the step is skipped [opt] */
+    const real *kernel;         /* (I, 4H) */
+    const real *recurrent;      /* (H, 4H) */
+    const real *bias;           /* (4H) [opt] */
+    const real *h0, *c0;        /* (B, H) [opt: zeros] */
+    const real *rec_drop;       /* (B, H) factors on h before the recurrent product [opt] */
+    real *packed;               /* lstm_pack_size: written by lstm_pack */
+    real *tape;                 /* lstm_tape_size [opt: inference]; backward overwrites it */
+    real *scratch;              /* lstm_scratch_size with a tape, lstm_infer_size without */
+    real *y;                    /* (B, T, H), steps in the order they run, or (B, H) */
+    real *hT, *cT;              /* (B, H) last state [opt] */
+    const real *dy;             /* as y */
+    const real *dhT, *dcT;      /* (B, H) [opt: zeros] */
+    real *dx;                   /* (B, T, I) [opt] */
+    real *dkernel, *drecurrent, *dbias;   /* as the weights; dbias [opt] */
+    real *dh0, *dc0;            /* (B, H) [opt] */
+} tdf_lstm;
+
+/* A loss or an accuracy over rows, its gradient and its weighted sum.  loss.c */
+typedef enum {
+    TDF_LOSS_MSE, TDF_LOSS_MAE, TDF_LOSS_HUBER, TDF_LOSS_BINARY, TDF_LOSS_BINARY_LOGITS,
+    TDF_LOSS_CATEGORICAL, TDF_LOSS_CATEGORICAL_LOGITS, TDF_LOSS_SPARSE, TDF_LOSS_SPARSE_LOGITS,
+    TDF_MATCH_BINARY, TDF_MATCH_CATEGORICAL, TDF_MATCH_SPARSE, TDF_LOSSES
+} tdf_loss_kind;
+
+#define TDF_IGNORED INT32_MIN   /* the label of a row that does not count */
+
+typedef struct {
+    int threads;
+    int loss;                   /* tdf_loss_kind */
+    ptrdiff_t M, N;
+    const real *target;         /* (M, N) [opt: the sparse kinds have labels] */
+    const int32_t *labels;      /* (M) class of each row, or TDF_IGNORED [opt] */
+    const real *p;              /* (M, N) predictions */
+    const real *weight;         /* (M) [opt: ones] */
+    double scale;               /* the gradient is that of scale * sum(weight * rows) */
+    double delta;               /* huber's bend, or the threshold of TDF_MATCH_BINARY */
+    double epsilon;             /* probabilities are clipped to epsilon .. 1 - epsilon */
+    double smoothing;           /* of the labels; 0 for none */
+    real *rows;                 /* (M) the loss of each row, not weighted */
+    real *dp;                   /* (M, N) gradient [opt] */
+    double *result;             /* (2) sum(weight * rows); the first row with a bad label or -1 */
+} tdf_loss;
+
+/* One optimizer step on a piece of the flat vectors.  optim.c */
+typedef struct {
+    int threads;
+    int nesterov;
+    ptrdiff_t n;
+    real *w;                    /* (n) weights */
+    const real *grad;           /* (n) */
+    real *m;                    /* (n) momentum, or first moment [opt: plain SGD] */
+    real *v, *vhat;             /* (n) second moment; its maximum [opt: vhat] */
+    double lr;                  /* Adam: with the bias corrections in it */
+    double beta1, beta2;        /* SGD: momentum in beta1; Adam: 1 - beta */
+    double epsilon;
+    double decay;               /* learning rate times weight decay; 0 for none */
+    double clip;                /* largest gradient element; 0 for none */
+    double grad_scale;          /* multiplies the gradient before the clip */
+} tdf_optim;
+
+/* A sum of squares, or a product with a number, of n gradients.  optim.c */
+typedef struct {
+    int threads;
+    ptrdiff_t n;
+    real *grad;                 /* (n) */
+    double factor;              /* scale: grad *= factor */
+    double *partial;            /* sum_squares: n / 4096 rounded up */
+    double *result;             /* sum_squares: (1) */
+} tdf_norm;
+
+/* Every kernel: X(name, struct, isa). The tables, their members and the prototypes come from this. */
+#define TDF_KERNELS(X, isa)                                                                        \
+    X(act_forward, tdf_act, isa)                                                                   \
+    X(act_backward, tdf_act, isa)                                                                  \
+    X(loss, tdf_loss, isa)                                                                         \
+    X(sgd_step, tdf_optim, isa)                                                                    \
+    X(adam_step, tdf_optim, isa)                                                                   \
+    X(sum_squares, tdf_norm, isa)                                                                  \
+    X(scale, tdf_norm, isa)                                                                        \
+    X(dense_pack, tdf_dense, isa)                                                                  \
+    X(dense_forward, tdf_dense, isa)                                                               \
+    X(dense_backward, tdf_dense, isa)                                                              \
+    X(lstm_pack, tdf_lstm, isa)                                                                    \
+    X(lstm_forward, tdf_lstm, isa)                                                                 \
+    X(lstm_backward, tdf_lstm, isa)
+
+/* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). `fused` is 1 for the
+ * activations tanh and sigmoid. `threads` is at least that of the struct. */
+ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N);
+ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads);
+ptrdiff_t tdf_lstm_pack_size(ptrdiff_t I, ptrdiff_t H);
+ptrdiff_t tdf_lstm_tape_size(ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int fused);
+ptrdiff_t tdf_lstm_infer_size(ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, int fused);            /* scratch without a tape */
+ptrdiff_t tdf_lstm_scratch_size(ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, int threads, int fused); /* scratch with one */
+
+typedef struct {
+    const char *name;           /* "baseline", "avx2", "avx512", "neon" or "float64" */
+#define TDF_MEMBER(kernel, args, isa) void (*kernel)(const args *);
+    TDF_KERNELS(TDF_MEMBER, any)
+#undef TDF_MEMBER
+} tdf_table;
+
+/* dispatch.c: the i-th table of this build that this processor can run, the best last; NULL past it. */
+const tdf_table *tdf_isa(int i);
+const tdf_table *tdf_float64(void);
+int tdf_max_threads(void);      /* what OpenMP would use here; 1 without OpenMP */
+void tdf_omp_set_threads(int n);
+long tdf_openmp_version(void);  /* _OPENMP, or 0 */
+
+#ifdef TDF_ISA                  /* within a kernel file: the name with this build's suffix */
+#define TDF_PASTE_(a, b, c) a##b##_##c
+#define TDF_PASTE(a, b, c) TDF_PASTE_(a, b, c)
+#define TDF_NAME(kernel) TDF_PASTE(tdf_, kernel, TDF_ISA)
+#endif
+
+#endif

@@ -1,0 +1,142 @@
+/* vmath.h - exp, expm1, log, sigmoid and tanh of a vector, written once on vec.h.
+ *
+ * float32: fused multiply-adds and whole-number steps only, so every ISA that has a fused
+ * multiply-add gives the same bits. NaN stays NaN, infinities give the limits. Results below
+ * 2^-126 are 0 (the kernels flush denormals), which is where the bounds on the relative error end.
+ * float64 (TDF_F64): the C library's functions.
+ */
+#ifndef TDF_VMATH_H
+#define TDF_VMATH_H
+
+#include "vec.h"
+
+#ifdef TDF_F64
+
+INLINE vf v_exp(vf x) { return exp(x); }
+INLINE vf v_expm1(vf x) { return expm1(x); }
+INLINE vf v_log(vf x) { return log(x); }
+INLINE vf v_log1p(vf x) { return log1p(x); }
+INLINE vf v_sigmoid(vf x) { return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)); }
+INLINE vf v_tanh(vf x) { return tanh(x); }
+
+#else
+
+/* e^r - 1 on |r| <= ln(2)/2, Cephes' polynomial in Horner's order. */
+INLINE vf v_expm1_reduced(vf r)
+{
+    vf p = v_set1(1.9875691500e-4f);
+    p = v_fma(p, r, v_set1(1.3981999507e-3f));
+    p = v_fma(p, r, v_set1(8.3334519073e-3f));
+    p = v_fma(p, r, v_set1(4.1665795894e-2f));
+    p = v_fma(p, r, v_set1(1.6666665459e-1f));
+    p = v_fma(p, r, v_set1(5.0000001201e-1f));
+    return v_fma(v_mul(r, r), p, r);
+}
+
+/* x = n ln 2 + r with whole n; ln 2 in two parts so that n * hi is exact. */
+INLINE vf v_reduce_ln2(vf x, vf *r)
+{
+    vf n = v_round(v_mul(x, v_set1(1.44269504f)));
+    *r = v_fnma(n, v_set1(-2.12194440e-4f), v_fnma(n, v_set1(0.693359375f), x));
+    return n;
+}
+
+/* The clamp keeps NaN: v_min and v_max return their second operand if either is NaN. */
+INLINE vf v_clamp(vf x, real lo, real hi) { return v_min(v_set1(hi), v_max(v_set1(lo), x)); }
+
+/* e^x; 0 below -87.33, infinity above 88.72. */
+INLINE vf v_exp(vf x)
+{
+    vf r, n = v_reduce_ln2(v_clamp(x, -87.33654f, 88.72284f), &r);
+    vf half = v_min(n, v_set1(127));               /* n may be 128: scale in two steps */
+    vf y = v_fma(v_expm1_reduced(r), v_pow2(half), v_pow2(half));
+    y = v_mul(y, v_pow2(v_sub(n, half)));
+    y = v_select(v_lt(x, v_set1(-87.33654f)), v_zero(), y);
+    return v_select(v_lt(v_set1(88.72284f), x), v_set1(INFINITY), y);
+}
+
+/* e^x - 1 for x <= 0, to full relative accuracy near 0. */
+INLINE vf v_expm1_negative(vf x)
+{
+    vf r, n = v_reduce_ln2(v_max(v_set1(-30), x), &r);
+    vf scale = v_pow2(n);
+    return v_fma(v_expm1_reduced(r), scale, v_sub(scale, v_set1(1)));
+}
+
+INLINE vf v_expm1(vf x)
+{
+    vf small = v_expm1_negative(v_min(v_set1(1), x));
+    return v_select(v_lt(v_set1(1), x), v_sub(v_exp(x), v_set1(1)), small);
+}
+
+/* 1/d for d in [1, 2]: a parabola within 1/99, one cubic step and one Newton step. */
+INLINE vf v_recip_1_2(vf d)
+{
+    vf y = v_fma(v_fma(v_set1(0.32323232f), d, v_set1(-1.45454545f)), d, v_set1(2.12121212f));
+    vf e = v_fnma(d, y, v_set1(1));
+    y = v_fma(y, v_fma(e, e, e), y);
+    e = v_fnma(d, y, v_set1(1));
+    return v_fma(y, e, y);
+}
+
+/* 1 / (1 + e^-x), from e^-|x| so that nothing overflows and small results keep their digits. */
+INLINE vf v_sigmoid(vf x)
+{
+    vf a = v_abs(x);
+    vf r, n = v_reduce_ln2(v_neg(v_min(v_set1(87.33654f), a)), &r);
+    vf scale = v_pow2(n);
+    vf e = v_fma(v_expm1_reduced(r), scale, scale);
+    e = v_select(v_lt(v_set1(87.33654f), a), v_zero(), e);
+    vf y = v_recip_1_2(v_add(v_set1(1), e));
+    return v_select(v_lt(x, v_zero()), v_mul(e, y), y);
+}
+
+/* tanh |x| = -m / (2 + m) with m = e^(-2|x|) - 1 in (-1, 0]. */
+INLINE vf v_tanh(vf x)
+{
+    vf a = v_abs(x);
+    vf m = v_expm1_negative(v_mul(v_set1(-2), v_min(v_set1(10), a)));
+    vf y = v_mul(v_neg(m), v_recip_1_2(v_add(v_set1(2), m)));
+    return v_copysign(v_select(v_lt(a, v_set1(1e-4f)), a, y), x);
+}
+
+/* Natural logarithm (Cephes' polynomial on [sqrt(1/2), sqrt(2)]); -inf at 0, NaN below it. */
+INLINE vf v_log(vf x)
+{
+    vf tiny = v_set1(1.17549435e-38f);
+    vf m = v_mantissa(x), e = v_exponent(x);
+    vm high = v_lt(v_set1(1.41421356f), m);
+    m = v_select(high, v_mul(m, v_set1(0.5f)), m);
+    e = v_select(high, v_add(e, v_set1(1)), e);
+    vf f = v_sub(m, v_set1(1)), z = v_mul(f, f);
+    vf p = v_set1(7.0376836292e-2f);
+    p = v_fma(p, f, v_set1(-1.1514610310e-1f));
+    p = v_fma(p, f, v_set1(1.1676998740e-1f));
+    p = v_fma(p, f, v_set1(-1.2420140846e-1f));
+    p = v_fma(p, f, v_set1(1.4249322787e-1f));
+    p = v_fma(p, f, v_set1(-1.6668057665e-1f));
+    p = v_fma(p, f, v_set1(2.0000714765e-1f));
+    p = v_fma(p, f, v_set1(-2.4999993993e-1f));
+    p = v_fma(p, f, v_set1(3.3333331174e-1f));
+    vf y = v_mul(v_mul(p, f), z);
+    y = v_fma(e, v_set1(-2.12194440e-4f), y);
+    y = v_fma(z, v_set1(-0.5f), y);
+    y = v_add(y, f);
+    y = v_fma(e, v_set1(0.693359375f), y);
+    y = v_select(v_lt(x, tiny), v_set1(-INFINITY), y);      /* zero, and the denormals flushed to it */
+    y = v_select(v_lt(x, v_zero()), v_set1(NAN), y);
+    y = v_select(v_eq(x, v_set1(INFINITY)), x, y);
+    return v_select(v_eq(x, x), y, x);
+}
+
+/* log(1 + x) for x > -1: the rounding of 1 + x is put back as a factor. */
+INLINE vf v_log1p(vf x)
+{
+    vf u = v_add(v_set1(1), x), d = v_sub(u, v_set1(1));
+    vf y = v_mul(v_log(u), v_div(x, d));
+    y = v_select(v_eq(d, v_zero()), x, y);
+    return v_select(v_eq(u, v_set1(INFINITY)), u, y);
+}
+
+#endif
+#endif

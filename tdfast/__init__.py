@@ -1,0 +1,41 @@
+"""tdfast: train and serve sequence models on the CPU, with Keras's API over compiled kernels."""
+
+import importlib
+
+from tdfast.version import __version__
+
+_MODULES = (
+    "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics", "models",
+    "optimizers", "random", "regularizers", "runtime", "saving", "utils",
+)
+_NAMES = {
+    "Sequential": "models",
+    "Variable": "variables",
+    "Input": "layers",
+    "Layer": "layers",
+    "Initializer": "initializers",
+    "Regularizer": "regularizers",
+    "Optimizer": "optimizers",
+    "Loss": "losses",
+    "Metric": "metrics",
+    "set_num_threads": "runtime",
+    "get_num_threads": "runtime",
+    "show_config": "runtime",
+}
+
+__all__ = ["__version__", *_MODULES, *_NAMES]
+
+
+def __getattr__(name):
+    """Modules and names are imported when they are first used."""
+    if name in _MODULES:
+        return importlib.import_module(f"tdfast.{name}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"tdfast.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'tdfast' has no attribute '{name}'")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,511 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The border between NumPy and the kernels: check every array, fill the struct, call without the GIL.
+
+Nothing is computed or allocated here, and nothing can fail behind it. An array that does not fit is
+a ValueError that names the kernel's argument; users meet clearer errors before.
+"""
+
+cimport numpy as cnp
+from libc.stdint cimport int32_t, uint8_t
+
+cnp.import_array()
+
+
+cdef extern from "tdfast.h" nogil:
+    ctypedef float real
+
+    ctypedef struct tdf_act:
+        int threads, act
+        ptrdiff_t M, N
+        const real *x
+        real *y
+        const real *dy
+        real *dx
+
+    ctypedef struct tdf_dense:
+        int threads, act
+        ptrdiff_t M, K, N
+        const real *x
+        const real *kernel
+        const real *bias
+        real *z
+        real *y
+        real *packed
+        real *scratch
+        real *dz
+        const real *dy
+        real *dx
+        real *dkernel
+        real *dbias
+
+    ctypedef struct tdf_lstm:
+        int threads, act, rec_act, sequences, reverse, mask_zero_output
+        ptrdiff_t B, T, I, H
+        const real *x
+        const uint8_t *mask
+        const real *kernel
+        const real *recurrent
+        const real *bias
+        const real *h0
+        const real *c0
+        const real *rec_drop
+        real *packed
+        real *tape
+        real *scratch
+        real *y
+        real *hT
+        real *cT
+        const real *dy
+        const real *dhT
+        const real *dcT
+        real *dx
+        real *dkernel
+        real *drecurrent
+        real *dbias
+        real *dh0
+        real *dc0
+
+    ctypedef struct tdf_loss:
+        int threads, loss
+        ptrdiff_t M, N
+        const real *target
+        const int32_t *labels
+        const real *p
+        const real *weight
+        double scale, delta, epsilon, smoothing
+        real *rows
+        real *dp
+        double *result
+
+    ctypedef struct tdf_optim:
+        int threads, nesterov
+        ptrdiff_t n
+        real *w
+        const real *grad
+        real *m
+        real *v
+        real *vhat
+        double lr, beta1, beta2, epsilon, decay, clip, grad_scale
+
+    ctypedef struct tdf_norm:
+        int threads
+        ptrdiff_t n
+        real *grad
+        double factor
+        double *partial
+        double *result
+
+    ctypedef struct tdf_table:
+        const char *name
+        void (*act_forward)(const tdf_act *) noexcept nogil
+        void (*act_backward)(const tdf_act *) noexcept nogil
+        void (*loss)(const tdf_loss *) noexcept nogil
+        void (*sgd_step)(const tdf_optim *) noexcept nogil
+        void (*adam_step)(const tdf_optim *) noexcept nogil
+        void (*sum_squares)(const tdf_norm *) noexcept nogil
+        void (*scale)(const tdf_norm *) noexcept nogil
+        void (*dense_pack)(const tdf_dense *) noexcept nogil
+        void (*dense_forward)(const tdf_dense *) noexcept nogil
+        void (*dense_backward)(const tdf_dense *) noexcept nogil
+        void (*lstm_pack)(const tdf_lstm *) noexcept nogil
+        void (*lstm_forward)(const tdf_lstm *) noexcept nogil
+        void (*lstm_backward)(const tdf_lstm *) noexcept nogil
+
+    const tdf_table *tdf_isa(int i)
+    const tdf_table *tdf_float64()
+    int tdf_max_threads()
+    void tdf_omp_set_threads(int n)
+    long tdf_openmp_version()
+    ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N)
+    ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads)
+    ptrdiff_t tdf_lstm_pack_size(ptrdiff_t I, ptrdiff_t H)
+    ptrdiff_t tdf_lstm_tape_size(ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int fused)
+    ptrdiff_t tdf_lstm_infer_size(ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, int fused)
+    ptrdiff_t tdf_lstm_scratch_size(ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, int threads, int fused)
+    int TDF_LINEAR, TDF_TANH, TDF_SIGMOID, TDF_ACTIVATIONS, TDF_LOSSES
+
+
+# ---------------------------------------------------------------------- instruction sets and threads
+
+cdef const tdf_table *_float32 = NULL
+cdef const tdf_table *_float64 = tdf_float64()
+cdef int _limit = 1 << 30       # what set_threads asked for
+
+
+def isas():
+    """The names of the instruction sets that this build has and this processor runs."""
+    cdef int i = 0
+    names = []
+    while tdf_isa(i) != NULL:
+        names.append(tdf_isa(i).name.decode())
+        i += 1
+    return names
+
+
+def use_isa(str name):
+    """Use the kernels of this instruction set; the name must be one of `isas`."""
+    global _float32
+    names = isas()
+    if name not in names:
+        raise ValueError(f"no instruction set {name!r}; available: {', '.join(names)}")
+    _float32 = tdf_isa(names.index(name))
+
+
+def isa():
+    """The instruction set in use."""
+    return _float32.name.decode()
+
+
+use_isa(isas().pop())
+
+
+def set_threads(int n):
+    """At most n threads from now on; n >= 1."""
+    global _limit
+    if n < 1:
+        raise ValueError(f"threads must be at least 1, got {n}")
+    if _limit != 0:
+        _limit = n
+        tdf_omp_set_threads(n)
+
+
+def stay_serial():
+    """One thread for the rest of this process: OpenMP's threads did not survive a fork."""
+    global _limit
+    _limit = 0
+
+
+cdef inline int _threads() noexcept nogil:
+    cdef int n
+    if _limit == 0:
+        return 1
+    n = tdf_max_threads()
+    return n if n < _limit else _limit
+
+
+def get_threads():
+    """The most threads that a kernel called from here would use."""
+    return _threads()
+
+
+def openmp_version():
+    """The date of the OpenMP standard that was built in, or 0."""
+    return tdf_openmp_version()
+
+
+# ---------------------------------------------------------------------- checks
+
+cdef inline const tdf_table *_table(cnp.ndarray a) except NULL:
+    """The kernels for the dtype of this array."""
+    cdef int kind = cnp.PyArray_TYPE(a)
+    if kind == cnp.NPY_FLOAT32:
+        return _float32
+    if kind == cnp.NPY_FLOAT64:
+        return _float64
+    raise ValueError(f"kernels take float32 or float64, got {a.dtype}")
+
+
+cdef inline void *_ptr(object a, ptrdiff_t size, int kind, str name) except? NULL:
+    """The memory of a C-contiguous array of `size` elements or more; NULL for None."""
+    if a is None:
+        return NULL
+    if not isinstance(a, cnp.ndarray):
+        raise ValueError(f"{name}: expected an array, got {type(a).__name__}")
+    cdef cnp.ndarray b = <cnp.ndarray>a
+    if cnp.PyArray_TYPE(b) != kind:
+        raise ValueError(f"{name}: dtype {b.dtype} does not match the other arrays")
+    if not cnp.PyArray_IS_C_CONTIGUOUS(b):
+        raise ValueError(f"{name}: must be C-contiguous")
+    if cnp.PyArray_SIZE(b) < size:
+        raise ValueError(f"{name}: needs {size} elements, has {cnp.PyArray_SIZE(b)} (shape {(<object>b).shape})")
+    return cnp.PyArray_DATA(b)
+
+
+cdef inline void *_out(object a, ptrdiff_t size, int kind, str name) except? NULL:
+    """The same for an array that the kernel writes."""
+    if a is not None and isinstance(a, cnp.ndarray) and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a):
+        raise ValueError(f"{name}: must be writeable")
+    return _ptr(a, size, kind, name)
+
+
+cdef inline int _check_act(int act) except -1:
+    if act < 0 or act >= TDF_ACTIVATIONS:
+        raise ValueError(f"unknown activation number {act}")
+    return act
+
+
+
+
+# ---------------------------------------------------------------------- activations
+
+def act_forward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray y not None):
+    """y = f(x) on M rows of N."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_act a
+    a.threads, a.act, a.M, a.N = _threads(), _check_act(act), M, N
+    a.x = <real *>_ptr(x, M * N, kind, "x")
+    a.y = <real *>_out(y, M * N, kind, "y")
+    a.dy = a.dx = NULL
+    with nogil:
+        table.act_forward(&a)
+
+
+def act_backward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x, cnp.ndarray y not None,
+                 cnp.ndarray dy not None, cnp.ndarray dx not None):
+    """dx = dy f'(x) on M rows of N; x may be None where y is enough."""
+    cdef const tdf_table *table = _table(y)
+    cdef int kind = cnp.PyArray_TYPE(y)
+    cdef tdf_act a
+    a.threads, a.act, a.M, a.N = _threads(), _check_act(act), M, N
+    a.x = <real *>_ptr(x, M * N, kind, "x")
+    a.y = <real *>_ptr(y, M * N, kind, "y")
+    a.dy = <real *>_ptr(dy, M * N, kind, "dy")
+    a.dx = <real *>_out(dx, M * N, kind, "dx")
+    with nogil:
+        table.act_backward(&a)
+
+
+# ---------------------------------------------------------------------- Dense
+
+def dense_pack_size(ptrdiff_t K, ptrdiff_t N):
+    """Elements of dense_pack's result."""
+    return tdf_dense_pack_size(K, N)
+
+
+def dense_scratch_size(ptrdiff_t K, ptrdiff_t N):
+    """Elements of dense_backward's scratch."""
+    return tdf_dense_scratch_size(K, N, _threads())
+
+
+def dense_pack(ptrdiff_t K, ptrdiff_t N, cnp.ndarray kernel not None, cnp.ndarray packed not None):
+    """Lay the kernel (K, N) out for dense_forward."""
+    cdef const tdf_table *table = _table(kernel)
+    cdef int kind = cnp.PyArray_TYPE(kernel)
+    cdef tdf_dense d
+    d.threads, d.K, d.N = _threads(), K, N
+    d.kernel = <real *>_ptr(kernel, K * N, kind, "kernel")
+    d.packed = <real *>_out(packed, tdf_dense_pack_size(K, N), kind, "packed")
+    with nogil:
+        table.dense_pack(&d)
+
+
+def dense_forward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
+                  cnp.ndarray packed not None, cnp.ndarray bias, cnp.ndarray z, cnp.ndarray y not None):
+    """y = act(x kernel + bias) for M rows; z, if given, keeps the rows before the activation."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_dense d
+    d.threads, d.act, d.M, d.K, d.N = _threads(), _check_act(act), M, K, N
+    d.x = <real *>_ptr(x, M * K, kind, "x")
+    d.packed = <real *>_ptr(packed, tdf_dense_pack_size(K, N), kind, "packed")
+    d.bias = <real *>_ptr(bias, N, kind, "bias")
+    d.z = <real *>_out(z, M * N, kind, "z")
+    d.y = <real *>_out(y, M * N, kind, "y")
+    with nogil:
+        table.dense_forward(&d)
+
+
+def dense_backward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
+                   cnp.ndarray kernel not None, cnp.ndarray z, cnp.ndarray y not None, cnp.ndarray dy not None,
+                   cnp.ndarray dz not None, cnp.ndarray dx, cnp.ndarray dkernel not None, cnp.ndarray dbias,
+                   cnp.ndarray scratch not None):
+    """The gradients of dense_forward; dz may be dy."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_dense d
+    d.threads, d.act, d.M, d.K, d.N = _threads(), _check_act(act), M, K, N
+    d.x = <real *>_ptr(x, M * K, kind, "x")
+    d.kernel = <real *>_ptr(kernel, K * N, kind, "kernel")
+    d.z = <real *>_ptr(z, M * N, kind, "z")
+    d.y = <real *>_ptr(y, M * N, kind, "y")
+    d.dy = <real *>_ptr(dy, M * N, kind, "dy")
+    d.dz = <real *>_out(dz, M * N, kind, "dz")
+    d.dx = <real *>_out(dx, M * K, kind, "dx")
+    d.dkernel = <real *>_out(dkernel, K * N, kind, "dkernel")
+    d.dbias = <real *>_out(dbias, N, kind, "dbias")
+    d.scratch = <real *>_out(scratch, tdf_dense_scratch_size(K, N, d.threads), kind, "scratch")
+    with nogil:
+        table.dense_backward(&d)
+
+
+# ---------------------------------------------------------------------- LSTM
+
+cdef inline int _fused(int act, int rec_act) noexcept:
+    return act == TDF_TANH and rec_act == TDF_SIGMOID
+
+
+def lstm_sizes(ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int act, int rec_act):
+    """Elements of (the tape, the scratch with a tape, the scratch without one)."""
+    cdef int fused = _fused(act, rec_act)
+    return (tdf_lstm_tape_size(B, T, I, H, fused), tdf_lstm_scratch_size(B, I, H, _threads(), fused),
+            tdf_lstm_infer_size(B, I, H, fused))
+
+
+def lstm_pack_size(ptrdiff_t I, ptrdiff_t H):
+    """Elements of lstm_pack's result."""
+    return tdf_lstm_pack_size(I, H)
+
+
+def lstm_pack(ptrdiff_t I, ptrdiff_t H, cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
+              cnp.ndarray bias, cnp.ndarray packed not None):
+    """Lay the weights out for lstm_forward."""
+    cdef const tdf_table *table = _table(kernel)
+    cdef int kind = cnp.PyArray_TYPE(kernel)
+    cdef tdf_lstm a
+    a.threads, a.I, a.H = _threads(), I, H
+    a.kernel = <real *>_ptr(kernel, I * 4 * H, kind, "kernel")
+    a.recurrent = <real *>_ptr(recurrent, H * 4 * H, kind, "recurrent")
+    a.bias = <real *>_ptr(bias, 4 * H, kind, "bias")
+    a.packed = <real *>_out(packed, tdf_lstm_pack_size(I, H), kind, "packed")
+    with nogil:
+        table.lstm_pack(&a)
+
+
+def lstm_forward(int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
+                 ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None, cnp.ndarray mask,
+                 cnp.ndarray h0, cnp.ndarray c0, cnp.ndarray rec_drop, cnp.ndarray packed not None,
+                 cnp.ndarray tape, cnp.ndarray scratch not None, cnp.ndarray y not None,
+                 cnp.ndarray hT, cnp.ndarray cT):
+    """A whole sequence; tape None keeps nothing for lstm_backward."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef int fused = _fused(act, rec_act)
+    cdef tdf_lstm a
+    a.threads, a.act, a.rec_act = _threads(), _check_act(act), _check_act(rec_act)
+    a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
+    a.B, a.T, a.I, a.H = B, T, I, H
+    a.x = <real *>_ptr(x, B * T * I, kind, "x")
+    a.mask = <uint8_t *>_ptr(mask, B * T, cnp.NPY_BOOL, "mask")
+    a.h0 = <real *>_ptr(h0, B * H, kind, "h0")
+    a.c0 = <real *>_ptr(c0, B * H, kind, "c0")
+    a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
+    a.packed = <real *>_ptr(packed, tdf_lstm_pack_size(I, H), kind, "packed")
+    a.tape = <real *>_out(tape, tdf_lstm_tape_size(B, T, I, H, fused), kind, "tape")
+    a.scratch = <real *>_out(scratch, tdf_lstm_infer_size(B, I, H, fused) if tape is None else B * H, kind, "scratch")
+    if tape is not None:
+        _ptr(scratch, tdf_lstm_scratch_size(B, I, H, a.threads, fused), kind, "scratch")
+    a.y = <real *>_out(y, B * T * H if sequences else B * H, kind, "y")
+    a.hT = <real *>_out(hT, B * H, kind, "hT")
+    a.cT = <real *>_out(cT, B * H, kind, "cT")
+    with nogil:
+        table.lstm_forward(&a)
+
+
+def lstm_backward(int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
+                  ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray mask, cnp.ndarray rec_drop,
+                  cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
+                  cnp.ndarray tape not None, cnp.ndarray scratch not None,
+                  cnp.ndarray dy not None, cnp.ndarray dhT, cnp.ndarray dcT, cnp.ndarray dx,
+                  cnp.ndarray dkernel not None, cnp.ndarray drecurrent not None, cnp.ndarray dbias,
+                  cnp.ndarray dh0, cnp.ndarray dc0):
+    """The gradients of lstm_forward; overwrites the tape."""
+    cdef const tdf_table *table = _table(kernel)
+    cdef int kind = cnp.PyArray_TYPE(kernel)
+    cdef int fused = _fused(act, rec_act)
+    cdef tdf_lstm a
+    a.threads, a.act, a.rec_act = _threads(), _check_act(act), _check_act(rec_act)
+    a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
+    a.B, a.T, a.I, a.H = B, T, I, H
+    a.mask = <uint8_t *>_ptr(mask, B * T, cnp.NPY_BOOL, "mask")
+    a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
+    a.kernel = <real *>_ptr(kernel, I * 4 * H, kind, "kernel")
+    a.recurrent = <real *>_ptr(recurrent, H * 4 * H, kind, "recurrent")
+    a.tape = <real *>_out(tape, tdf_lstm_tape_size(B, T, I, H, fused), kind, "tape")
+    a.scratch = <real *>_out(scratch, tdf_lstm_scratch_size(B, I, H, a.threads, fused), kind, "scratch")
+    a.dy = <real *>_ptr(dy, B * T * H if sequences else B * H, kind, "dy")
+    a.dhT = <real *>_ptr(dhT, B * H, kind, "dhT")
+    a.dcT = <real *>_ptr(dcT, B * H, kind, "dcT")
+    a.dx = <real *>_out(dx, B * T * I, kind, "dx")
+    a.dkernel = <real *>_out(dkernel, I * 4 * H, kind, "dkernel")
+    a.drecurrent = <real *>_out(drecurrent, H * 4 * H, kind, "drecurrent")
+    a.dbias = <real *>_out(dbias, 4 * H, kind, "dbias")
+    a.dh0 = <real *>_out(dh0, B * H, kind, "dh0")
+    a.dc0 = <real *>_out(dc0, B * H, kind, "dc0")
+    with nogil:
+        table.lstm_backward(&a)
+
+
+# ---------------------------------------------------------------------- losses and accuracies
+
+def loss(int number, ptrdiff_t M, ptrdiff_t N, target, labels, cnp.ndarray p not None, weight,
+         cnp.ndarray rows not None, dp, cnp.ndarray result not None,
+         double scale, double delta, double epsilon, double smoothing):
+    """The loss of each of M rows of N outputs, the gradient, and the weighted sum, which is returned."""
+    cdef const tdf_table *table = _table(p)
+    cdef int kind = cnp.PyArray_TYPE(p)
+    cdef tdf_loss a
+    if number < 0 or number >= TDF_LOSSES:
+        raise ValueError(f"unknown loss number {number}")
+    if (target is None) == (labels is None):
+        raise ValueError("loss: give target or labels, and not both")
+    a.threads, a.loss, a.M, a.N = _threads(), number, M, N
+    a.target = <real *>_ptr(target, M * N, kind, "target")
+    a.labels = <int32_t *>_ptr(labels, M, cnp.NPY_INT32, "labels")
+    a.p = <real *>_ptr(p, M * N, kind, "p")
+    a.weight = <real *>_ptr(weight, M, kind, "weight")
+    a.rows = <real *>_out(rows, M, kind, "rows")
+    a.dp = <real *>_out(dp, M * N, kind, "dp")
+    a.result = <double *>_out(result, 2, cnp.NPY_FLOAT64, "result")
+    a.scale, a.delta, a.epsilon, a.smoothing = scale, delta, epsilon, smoothing
+    with nogil:
+        table.loss(&a)
+    return a.result[0]
+
+
+# ---------------------------------------------------------------------- optimizers
+
+def sgd_step(cnp.ndarray w not None, cnp.ndarray grad not None, m, double lr, double momentum, bint nesterov,
+             double decay, double clip, double grad_scale):
+    """One step of gradient descent; m may be None."""
+    cdef const tdf_table *table = _table(w)
+    cdef int kind = cnp.PyArray_TYPE(w)
+    cdef tdf_optim a
+    a.threads, a.nesterov, a.n = _threads(), nesterov, cnp.PyArray_SIZE(w)
+    a.w, a.grad = <real *>_out(w, a.n, kind, "w"), <real *>_ptr(grad, a.n, kind, "grad")
+    a.m = <real *>_out(m, a.n, kind, "m")
+    a.v = a.vhat = NULL
+    a.lr, a.beta1, a.beta2, a.epsilon = lr, momentum, 0, 0
+    a.decay, a.clip, a.grad_scale = decay, clip, grad_scale
+    with nogil:
+        table.sgd_step(&a)
+
+
+def adam_step(cnp.ndarray w not None, cnp.ndarray grad not None, cnp.ndarray m not None, cnp.ndarray v not None,
+              vhat, double lr, double beta1, double beta2, double epsilon, double decay, double clip,
+              double grad_scale):
+    """One step of Adam; beta1 and beta2 are given as 1 - beta; vhat may be None."""
+    cdef const tdf_table *table = _table(w)
+    cdef int kind = cnp.PyArray_TYPE(w)
+    cdef tdf_optim a
+    a.threads, a.nesterov, a.n = _threads(), 0, cnp.PyArray_SIZE(w)
+    a.w, a.grad = <real *>_out(w, a.n, kind, "w"), <real *>_ptr(grad, a.n, kind, "grad")
+    a.m, a.v = <real *>_out(m, a.n, kind, "m"), <real *>_out(v, a.n, kind, "v")
+    a.vhat = <real *>_out(vhat, a.n, kind, "vhat")
+    a.lr, a.beta1, a.beta2, a.epsilon = lr, beta1, beta2, epsilon
+    a.decay, a.clip, a.grad_scale = decay, clip, grad_scale
+    with nogil:
+        table.adam_step(&a)
+
+
+def sum_squares(cnp.ndarray grad not None, cnp.ndarray partial not None):
+    """The sum of squares; partial has room for one double per 4096 elements."""
+    cdef const tdf_table *table = _table(grad)
+    cdef double result = 0
+    cdef tdf_norm a
+    a.threads, a.n, a.factor, a.result = _threads(), cnp.PyArray_SIZE(grad), 1, &result
+    a.grad = <real *>_ptr(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
+    a.partial = <double *>_out(partial, (a.n + 4095) // 4096, cnp.NPY_FLOAT64, "partial")
+    with nogil:
+        table.sum_squares(&a)
+    return result
+
+
+def scale(cnp.ndarray grad not None, double factor):
+    """grad *= factor"""
+    cdef const tdf_table *table = _table(grad)
+    cdef tdf_norm a
+    a.threads, a.n, a.factor, a.partial, a.result = _threads(), cnp.PyArray_SIZE(grad), factor, NULL, NULL
+    a.grad = <real *>_out(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
+    with nogil:
+        table.scale(&a)

@@ -1,0 +1,152 @@
+"""Activation functions, as in `keras.activations`: one object for each, by name.
+
+Add one in three lines: a name in `tdf_activation` (src_c/tdfast.h), its value and slope in src_c/act.h,
+and a row of ``_TABLE`` here.
+"""
+
+import numpy as np
+
+from tdfast import _kernels
+from tdfast.registry import Registry
+
+REGISTRY = Registry("activation", "activations", "keras.activations")
+
+# Names in the order of tdf_activation in src_c/tdfast.h, and whether backward needs the input.
+_TABLE = [
+    ("linear", False), ("tanh", False), ("sigmoid", False), ("relu", False), ("relu6", False),
+    ("leaky_relu", False), ("elu", False), ("selu", False), ("celu", False), ("softplus", False),
+    ("softsign", True), ("exponential", False), ("hard_sigmoid", False), ("hard_silu", True),
+    ("hard_tanh", True), ("hard_shrink", False), ("soft_shrink", False), ("tanh_shrink", True),
+    ("silu", True), ("gelu", True), ("gelu_tanh", True), ("mish", True), ("log_sigmoid", False),
+    ("squareplus", True), ("sparse_plus", True), ("sparse_sigmoid", True), ("softmax", False),
+    ("log_softmax", False), ("sparsemax", False),
+]
+_ALIASES = {"silu": ("swish",), "hard_silu": ("hard_swish",)}
+
+
+def rows_of(x):
+    """(M, N): how many rows x has, and how long its last axis is."""
+    n = x.shape[-1] if x.ndim else 1
+    return (x.size // n if n else 0), n
+
+
+class Activation:
+    """An activation function: ``y = f(x)`` on an array of any shape.
+
+    Attributes:
+        name: Keras's name.
+        kind: the number that kernels know it by.
+        needs_input: whether the derivative needs x; elsewhere y is enough.
+        is_row: whether it acts on the whole last axis (softmax) instead of on each element.
+
+    >>> relu([-1.0, 2.0]).tolist()
+    [0.0, 2.0]
+    """
+
+    __slots__ = ("name", "kind", "needs_input")
+
+    def __init__(self, name, kind, needs_input):
+        self.name, self.kind, self.needs_input = name, kind, needs_input
+
+    @property
+    def __name__(self):
+        return self.name
+
+    @property
+    def is_row(self):
+        return self.name in ("softmax", "log_softmax", "sparsemax")
+
+    def __call__(self, x, axis=-1):
+        """f(x) as a new array.
+
+        Args:
+            x: any array-like of numbers; float64 stays, everything else becomes float32.
+            axis: which axis softmax, log_softmax and sparsemax take as one distribution.
+        """
+        x = np.asarray(x)
+        if x.dtype.kind not in "fiub":
+            raise ValueError(f"{self.name} expects an array of numbers, got dtype {x.dtype}.")
+        x = x.astype(np.float64 if x.dtype == np.float64 else np.float32, copy=False)
+        if self.is_row:
+            if x.ndim < 1:
+                raise ValueError(f"{self.name} expects at least one dimension, got a number.")
+            x = np.moveaxis(x, axis, -1)
+        x = np.ascontiguousarray(x) if x.ndim else x.reshape(1)
+        y = np.empty_like(x)
+        _kernels.act_forward(self.kind, *rows_of(x), x, y)
+        return np.moveaxis(y, -1, axis) if self.is_row else y
+
+    def gradient(self, x, dy):
+        """dy f'(x) as a new array; x and dy of one shape, rows on the last axis."""
+        x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
+        y, dx = self(x), np.empty_like(x)
+        _kernels.act_backward(self.kind, *rows_of(x), x, y, dy, dx)
+        return dx
+
+    def __reduce__(self):
+        return get, (self.name,)
+
+    def __repr__(self):
+        return f"<activation {self.name}>"
+
+
+for _kind, (_name, _needs_input) in enumerate(_TABLE):
+    globals()[_name] = _activation = Activation(_name, _kind, _needs_input)
+    REGISTRY.register(_activation, *_ALIASES.get(_name, ()))
+swish, hard_swish = globals()["silu"], globals()["hard_silu"]
+
+
+def glu(x, axis=-1):
+    """Gated linear unit ``a sigmoid(b)``, where a and b are the halves of ``x`` along ``axis``.
+
+    It halves that axis, so it is a function here and no layer's activation.
+
+    >>> glu(np.zeros((2, 4))).shape
+    (2, 2)
+    """
+    x = np.asarray(x)
+    if x.ndim == 0 or x.shape[axis] % 2:
+        raise ValueError(f"glu splits axis {axis} into two halves, but the array has shape {x.shape}.")
+    a, b = np.split(x, 2, axis=axis)
+    return a * globals()["sigmoid"](b)
+
+
+def threshold(x, threshold, default_value):
+    """``x`` where it is above ``threshold``, else ``default_value``; a function only.
+
+    >>> threshold(np.array([1.0, 3.0]), 2.0, -1.0).tolist()
+    [-1.0, 3.0]
+    """
+    x = np.asarray(x)
+    return np.where(x > threshold, x, np.asarray(default_value, x.dtype))
+
+
+def get(identifier):
+    """The `Activation` that a name, an Activation or Keras's dict means; None is linear.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones, and for a plain function, which has
+            no derivative here.
+
+    >>> get("swish").name, get(None).name
+    ('silu', 'linear')
+    """
+    if identifier is None:
+        return globals()["linear"]
+    found = REGISTRY.get(identifier)
+    if not isinstance(found, Activation):
+        raise ValueError(
+            f"{found!r} cannot be an activation of a layer: tdfast knows no derivative of it. "
+            f"Known activations: {', '.join(REGISTRY.names())}."
+        )
+    return found
+
+
+def serialize(activation):
+    """The activation's name, which is how Keras writes it down."""
+    return get(activation).name
+
+
+def deserialize(config, custom_objects=None):
+    """The activation of a serialized name or dict."""
+    return get(config)

@@ -1,0 +1,162 @@
+"""Constraints: what a weight is projected onto after each step.
+
+They follow https://keras.io/api/layers/constraints/.
+"""
+
+import numpy as np
+
+from tdfast.registry import Registry
+
+REGISTRY = Registry("constraint", "constraints", "keras.constraints")
+
+EPSILON = 1e-7
+"""Added to a norm before dividing by it, as in Keras."""
+
+
+def get(identifier):
+    """The constraint that a name, a class, a dict or a function means; None for None.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones.
+
+    >>> get("max_norm").get_config()
+    {'max_value': 2, 'axis': 0}
+    """
+    return REGISTRY.get(identifier)
+
+
+def serialize(constraint):
+    """Keras's dict for a constraint.
+
+    >>> serialize(UnitNorm())["config"]
+    {'axis': 0}
+    """
+    return REGISTRY.serialize(constraint)
+
+
+def deserialize(config, custom_objects=None):
+    """The constraint that `serialize` described."""
+    return REGISTRY.deserialize(config, custom_objects)
+
+
+def __getattr__(name):
+    # constraints.max_norm is constraints.MaxNorm, as in Keras.
+    try:
+        return REGISTRY.find(name)
+    except ValueError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+class Constraint:
+    """The base class: override ``__call__`` and, if there are arguments, `get_config`."""
+
+    def __call__(self, value):
+        """The projected weight, an array of the same shape; ``value`` is not written."""
+        return value
+
+    def get_config(self):
+        """The arguments of the constructor."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+@REGISTRY.register
+class MaxNorm(Constraint):
+    """w min(norm, max_value) / norm: norms along ``axis`` of at most max_value.
+
+    Args:
+        max_value: the largest norm, default 2.
+        axis: the axis, or several, along which norms are taken. 0, the default, gives one norm for
+            each unit of a Dense kernel.
+
+    >>> MaxNorm(1.0)(np.array([[3.0], [4.0]])).round(4).tolist()
+    [[0.6], [0.8]]
+    """
+
+    def __init__(self, max_value=2, axis=0):
+        self.max_value, self.axis = max_value, axis
+
+    def __call__(self, value):
+        value = np.asarray(value)
+        norm = _norm(value, self.axis)
+        return value * (np.clip(norm, 0, self.max_value) / (norm + value.dtype.type(EPSILON)))
+
+    def get_config(self):
+        return {"max_value": self.max_value, "axis": self.axis}
+
+
+@REGISTRY.register
+class NonNeg(Constraint):
+    """max(w, 0).
+
+    >>> NonNeg()(np.array([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+
+    def __call__(self, value):
+        return np.maximum(np.asarray(value), 0)
+
+
+@REGISTRY.register
+class UnitNorm(Constraint):
+    """w / norm: norms along ``axis`` of 1.
+
+    Args:
+        axis: see `MaxNorm`.
+
+    >>> UnitNorm()(np.array([[3.0], [4.0]])).round(4).tolist()
+    [[0.6], [0.8]]
+    """
+
+    def __init__(self, axis=0):
+        self.axis = axis
+
+    def __call__(self, value):
+        value = np.asarray(value)
+        return value / (_norm(value, self.axis) + value.dtype.type(EPSILON))
+
+    def get_config(self):
+        return {"axis": self.axis}
+
+
+@REGISTRY.register
+class MinMaxNorm(Constraint):
+    """w (rate clip(norm, min_value, max_value) + (1 - rate) norm) / norm.
+
+    Args:
+        min_value, max_value: the bounds of the norm, default 0 and 1.
+        rate: 1, the default, projects at once; smaller rates move the norm by that part at each step.
+        axis: see `MaxNorm`.
+
+    >>> MinMaxNorm(0.0, 1.0, rate=0.5)(np.array([[3.0], [4.0]])).round(4).tolist()
+    [[1.8], [2.4]]
+    """
+
+    def __init__(self, min_value=0.0, max_value=1.0, rate=1.0, axis=0):
+        self.min_value, self.max_value, self.rate, self.axis = min_value, max_value, rate, axis
+
+    def __call__(self, value):
+        value = np.asarray(value)
+        norm = _norm(value, self.axis)
+        wanted = self.rate * np.clip(norm, self.min_value, self.max_value) + (1 - self.rate) * norm
+        return value * (wanted / (norm + value.dtype.type(EPSILON)))
+
+    def get_config(self):
+        return {
+            "min_value": self.min_value,
+            "max_value": self.max_value,
+            "rate": self.rate,
+            "axis": self.axis,
+        }
+
+
+def _norm(value, axis):
+    axis = tuple(axis) if isinstance(axis, (list, tuple)) else axis
+    return np.sqrt(np.sum(np.square(value), axis=axis, keepdims=True))

@@ -1,0 +1,24 @@
+"""All layers by name."""
+
+from tdfast.layers.activation import Activation
+from tdfast.layers.base import Layer
+from tdfast.layers.core import Dense, Input, InputLayer
+from tdfast.layers.regularization import Dropout
+from tdfast.layers.rnn import LSTM
+from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from tdfast.layers.wrappers import TimeDistributed
+
+__all__ = [
+    "LSTM",
+    "Activation",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "Permute",
+    "RepeatVector",
+    "Reshape",
+    "TimeDistributed",
+]

@@ -1,0 +1,402 @@
+"""Layer, and the Tape on which forward leaves what backward needs."""
+
+import functools
+import math
+
+import numpy as np
+
+from tdfast import runtime
+from tdfast.names import unique_name
+from tdfast.variables import Variable
+
+
+class Tape:
+    """What one pass leaves for the next: a record per layer call, in the order of the calls.
+
+    ``y = layer.forward(x, tape)`` pushes a record, ``dx = layer.backward(dy, tape)`` pops it. The
+    buffers of a record outlive the pass and serve again when the same shapes come back, so a steady
+    step allocates nothing.
+
+    Args:
+        keep: True when a backward pass follows. False is inference: layers leave nothing on the
+            tape and only borrow their buffers from it.
+        version: stands for the weights' values. While a tape's version is the same object, layers may
+            reuse what they packed from their weights; None: pack them in every pass.
+    """
+
+    __slots__ = ("keep", "version", "records", "position")
+
+    def __init__(self, keep=True, version=None):
+        self.keep = keep
+        self.version = version
+        self.records = []
+        self.position = 0
+
+    def rewind(self):
+        """Start a new forward pass; buffers stay."""
+        self.position = 0
+
+    def push(self, layer):
+        """The record of this call of ``layer``."""
+        i = self.position
+        self.position = i + 1
+        records = self.records
+        if i < len(records) and records[i].layer is layer:
+            return records[i]
+        del records[i:]
+        record = Record(layer)
+        records.append(record)
+        return record
+
+    def pop(self, layer):
+        """The record of the last call not yet undone, which must be ``layer``'s."""
+        self.position -= 1
+        record = self.records[self.position]
+        if record.layer is not layer:
+            raise RuntimeError(
+                f"backward of layer '{layer.name}' does not follow its forward: the tape holds "
+                f"'{record.layer.name}' there. Call backward in the reverse order of forward."
+            )
+        return record
+
+
+class Record:
+    """The buffers and notes of one layer call. Layers set further attributes as they need."""
+
+    MAX_VIEWS = 256
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.version = None
+        self._views = {}
+        self._memory = {}
+
+    def buffer(self, name, shape, dtype):
+        """An uninitialised, 64-byte aligned array; the same memory each time the name comes back."""
+        key = (name, shape)
+        view = self._views.get(key)
+        if view is not None and view.dtype == dtype:
+            return view
+        dtype = np.dtype(dtype)
+        need = math.prod(shape) * dtype.itemsize
+        memory = self._memory.get(name)
+        if memory is None or memory.size < need or len(self._views) > self.MAX_VIEWS:
+            if memory is None or memory.size < need:
+                self._memory[name] = memory = runtime.aligned(need, np.uint8)
+            self._views = {k: v for k, v in self._views.items() if k[0] != name}
+        view = memory[:need].view(dtype).reshape(shape)
+        self._views[key] = view
+        return view
+
+    def is_packed(self, tape):
+        """Whether what was packed from the weights still stands; notes that it will from now on."""
+        if tape.version is not None and self.version is tape.version:
+            return True
+        self.version = tape.version
+        return False
+
+
+def standardize_dtype(dtype):
+    """'float32' or 'float64' from a name, a NumPy dtype or a Keras dtype policy."""
+    if dtype is None:
+        from tdfast.config import floatx
+
+        return floatx()
+    if isinstance(dtype, dict):
+        dtype = dtype.get("config", {}).get("name", dtype)
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}. tdfast computes in these two.")
+    return name
+
+
+def _marks_built(build):
+    """``build`` such that a user, too, may call it: it checks the shape and notes that the weights are there."""
+
+    @functools.wraps(build)
+    def wrapped(self, input_shape=None):
+        if input_shape is not None and not self.built:
+            self.check_input_shape(tuple(input_shape))
+        build(self, input_shape)
+        if input_shape is not None:
+            self.input_shape = tuple(input_shape)
+        self.built = True
+
+    return wrapped
+
+
+class Layer:
+    """One step of a model: weights, a forward and a backward pass.
+
+    A layer is called on an array, ``y = layer(x)``, and builds its weights on the first call. A layer
+    of your own overrides ``build``, ``forward``, ``backward``, ``compute_output_shape`` and
+    ``get_config``.
+
+    Args:
+        name: unique in a model; made from the class when None.
+        trainable: False keeps its weights as they are in training.
+        dtype: 'float32' or 'float64'; None is `tdfast.config.floatx()`.
+        activity_regularizer: a penalty on the output (mean over the batch), or None.
+        input_shape: the shape of one sample, for the first layer of a model.
+        batch_shape: the same with the batch size before it (None: any).
+    """
+
+    supports_masking = True
+    """Whether a mask that comes in goes on to the next layer."""
+
+    batch_coupled = False
+    """Whether a row's result depends on the rest of its batch; `TimeDistributed` calls such a layer
+    once per time step instead of once on all steps."""
+
+    def __init__(
+        self,
+        *,
+        name=None,
+        trainable=True,
+        dtype=None,
+        activity_regularizer=None,
+        input_shape=None,
+        batch_shape=None,
+        batch_input_shape=None,
+        input_dim=None,
+        **unknown,
+    ):
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__} does not know the argument(s) {', '.join(map(repr, sorted(unknown)))}."
+            )
+        from tdfast import regularizers
+        from tdfast.names import snake_case
+
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"The name of a layer must be a string, got {name!r}.")
+        self.name = name or unique_name(snake_case(type(self).__name__))
+        self.dtype = standardize_dtype(dtype)
+        self._trainable = bool(trainable)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self.built = False
+        self._weights = []
+        batch_shape = batch_shape or batch_input_shape
+        if batch_shape is None and input_shape is not None:
+            batch_shape = (None, *((input_shape,) if isinstance(input_shape, int) else input_shape))
+        if batch_shape is None and input_dim is not None:
+            batch_shape = (None, input_dim)
+        self.batch_shape = None if batch_shape is None else tuple(batch_shape)
+        """The input's shape when the layer was told it, else None."""
+        self.input_shape = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__:
+            cls.build = _marks_built(cls.__dict__["build"])
+
+    # ---------------------------------------------------------------- to override
+    @_marks_built
+    def build(self, input_shape):
+        """Make the weights for inputs of this shape (a tuple that starts with None, the batch)."""
+
+    def forward(self, x, tape, training=False, mask=None):
+        """The layer's output for ``x``; what `backward` needs goes on the tape.
+
+        Args:
+            x: a C-contiguous array of the layer's dtype, batch first. Never written to.
+            tape: a `Tape`. Call ``tape.push(self)`` exactly once.
+            training: True in `fit`.
+            mask: None, or booleans of shape (batch, time), False at steps to leave out.
+        """
+        raise TypeError(f"{type(self).__name__} must override forward(x, tape, training, mask).")
+
+    def backward(self, dy, tape, need_dx=True):
+        """The gradient with respect to the input; writes those of the weights to ``variable.grad``.
+
+        Args:
+            dy: the gradient with respect to the output. May be overwritten.
+            tape: the `Tape` of the forward pass. Call ``tape.pop(self)`` exactly once.
+            need_dx: False for the first layer of a model, whose result nobody reads.
+        """
+        raise TypeError(f"{type(self).__name__} must override backward(dy, tape, need_dx).")
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the output, from that of the input; None stands for any size."""
+        return tuple(input_shape)
+
+    def compute_mask(self, inputs, mask=None):
+        """The mask of the output, from the input and its mask."""
+        if mask is not None and not self.supports_masking:
+            raise TypeError(
+                f"Layer {self.name} ({type(self).__name__}) cannot carry a mask, but its input has one. "
+                "Put it before the layer that makes the mask, or take that layer out."
+            )
+        return mask if self.supports_masking else None
+
+    # ---------------------------------------------------------------- weights
+    def add_weight(self, shape, initializer="glorot_uniform", name="variable", trainable=True,
+                   regularizer=None, constraint=None, path=None):
+        """A new `Variable` of this layer, filled by ``initializer``."""
+        from tdfast import constraints, initializers, regularizers
+
+        value = initializers.get(initializer)(tuple(shape), dtype=self.dtype)
+        variable = Variable(
+            value,
+            name=name,
+            path=f"{self.name}/{path or name}",
+            trainable=trainable,
+            regularizer=regularizers.get(regularizer),
+            constraint=constraints.get(constraint),
+        )
+        self._weights.append(variable)
+        return variable
+
+    def sublayers(self):
+        """The layers inside this one, in the order of their weights."""
+        return []
+
+    @property
+    def trainable(self):
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._trainable = bool(value)
+        for layer in self.sublayers():
+            layer.trainable = value
+
+    @property
+    def weights(self):
+        """All variables, in Keras's order: the trainable ones, then the others."""
+        return self.trainable_weights_of(True) + self.trainable_weights_of(False)
+
+    def trainable_weights_of(self, kind):
+        """The variables made trainable (or not), whatever `trainable` says now."""
+        own = [w for w in self._weights if w.trainable is kind]
+        return own + [w for layer in self.sublayers() for w in layer.trainable_weights_of(kind)]
+
+    @property
+    def variables(self):
+        return self.weights
+
+    @property
+    def trainable_weights(self):
+        if not self.trainable:
+            return []
+        own = [w for w in self._weights if w.trainable]
+        return own + [w for layer in self.sublayers() for w in layer.trainable_weights]
+
+    trainable_variables = trainable_weights
+
+    @property
+    def non_trainable_weights(self):
+        trainable = {id(w) for w in self.trainable_weights}
+        return [w for w in self.weights if id(w) not in trainable]
+
+    non_trainable_variables = non_trainable_weights
+
+    @property
+    def losses(self):
+        """The penalties of the weights' regularizers, one number each."""
+        return [float(w.regularizer(w.value)) for w in self.trainable_weights if w.regularizer is not None]
+
+    def get_weights(self):
+        """Copies of all weights, as a list of arrays."""
+        return [w.numpy() for w in self.weights]
+
+    def set_weights(self, weights):
+        """Overwrite all weights with a list of arrays of the same shapes."""
+        variables = self.weights
+        weights = list(weights)
+        if len(weights) != len(variables):
+            raise ValueError(
+                f"set_weights of layer '{self.name}': expected {len(variables)} arrays, got {len(weights)}."
+                + ("" if self.built else " The layer is not built yet: call it once, or build(input_shape).")
+            )
+        arrays = [np.asarray(a) for a in weights]
+        for variable, array in zip(variables, arrays):
+            if variable.shape != array.shape:
+                raise ValueError(
+                    f"set_weights of layer '{self.name}': '{variable.path}' has shape {variable.shape}, "
+                    f"but the array given has shape {array.shape}. No weight was changed."
+                )
+        for variable, array in zip(variables, arrays):
+            variable.assign(array)
+
+    def count_params(self):
+        """The number of weights' elements."""
+        self._require_built("count_params")
+        return sum(w.size for w in self.weights)
+
+    def _require_built(self, what):
+        if not self.built:
+            raise ValueError(
+                f"{what}: layer '{self.name}' has no weights yet. Call it on an array first, or call "
+                "build(input_shape), or give the model's first layer an input_shape."
+            )
+
+    # ---------------------------------------------------------------- calls
+    def ensure_built(self, input_shape, seen=None):
+        """Build on the first shape; refuse one that does not fit what was built.
+
+        Args:
+            input_shape: of the input, None for the batch.
+            seen: the shape for the error's text, that of the array itself.
+        """
+        self.check_input_shape(tuple(input_shape if seen is None else seen))
+        if not self.built:
+            self.build(tuple(input_shape))
+
+    def check_input_shape(self, input_shape):
+        """Raise a ValueError that names the layer if it cannot take this shape."""
+
+    @property
+    def output_shape(self):
+        self._require_built("output_shape")
+        return self.compute_output_shape(self.input_shape)
+
+    def __call__(self, x, training=False, mask=None, **kwargs):
+        x = self.as_input(x)
+        mask = as_mask(mask, x, self.name)
+        self.ensure_built((None, *x.shape[1:]), x.shape)
+        return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
+
+    def as_input(self, x):
+        """``x`` as a C-contiguous array of this layer's dtype; a copy only where that needs one."""
+        return as_array(x, self.dtype, f"Layer '{self.name}'")
+
+    # ---------------------------------------------------------------- config
+    def get_config(self):
+        """What `from_config` needs to make this layer again, without its weights."""
+        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+
+    @classmethod
+    def from_config(cls, config):
+        """The layer that `get_config` described."""
+        return cls(**config)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def as_array(x, dtype, who):
+    """Any array-like as a C-contiguous NumPy array of ``dtype``, refused clearly if it holds no numbers."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{who} expects an array of numbers, got dtype {x.dtype}. "
+            + ("Sequences of different lengths must be padded to one length first." if x.dtype == object
+               else "Convert it to numbers first, for example with .astype('float32').")
+        )
+    return np.ascontiguousarray(x, dtype=dtype) if x.ndim else x.astype(dtype)
+
+
+def as_mask(mask, x, who):
+    """A mask as contiguous booleans of shape (batch, time), or None."""
+    if mask is None:
+        return None
+    mask = np.ascontiguousarray(mask, dtype=bool)
+    if mask.ndim < 1 or mask.shape != x.shape[: mask.ndim]:
+        raise ValueError(
+            f"Layer '{who}': a mask must have the input's first dimensions, {x.shape[:2]}, got shape {mask.shape}."
+        )
+    return mask

@@ -1,0 +1,178 @@
+"""Dense and Input."""
+
+import math
+
+from tdfast import _kernels, activations, constraints, initializers, regularizers
+from tdfast.layers.base import Layer
+
+
+class Dense(Layer):
+    """A fully connected layer on the last axis: ``y = activation(x kernel + bias)``.
+
+    All axes before the last are rows of one matrix product, so on (batch, time, features) it is the
+    same as `TimeDistributed` around it, and as fast. See https://keras.io/api/layers/core_layers/dense/.
+
+    Args:
+        units: features of the output, at least 1.
+        activation: a name or object of `tdfast.activations`; None is linear.
+        use_bias: whether there is a bias.
+        kernel_initializer, bias_initializer: of the weights, (features, units) and (units,).
+        kernel_regularizer, bias_regularizer, activity_regularizer: penalties, or None.
+        kernel_constraint, bias_constraint: projections after each update, or None.
+
+    Input (batch, ..., features), output (batch, ..., units).
+
+    >>> import numpy as np
+    >>> Dense(8)(np.zeros((50, 64, 32))).shape
+    (50, 64, 8)
+    """
+
+    def __init__(
+        self,
+        units,
+        activation=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.units = positive_int(units, "units", self)
+        self.activation = activations.get(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.kernel = self.bias = None
+
+    def check_input_shape(self, input_shape):
+        if len(input_shape) < 2 or input_shape[-1] is None:
+            raise ValueError(
+                f"Layer '{self.name}' (Dense) expects input of shape (batch, ..., features), got {tuple(input_shape)}."
+            )
+        if self.built and input_shape[-1] != self.kernel.shape[0]:
+            raise ValueError(
+                f"Layer '{self.name}' (Dense) was built for {self.kernel.shape[0]} features in the last axis, "
+                f"but got input of shape {tuple(input_shape)}."
+            )
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            (input_shape[-1], self.units), self.kernel_initializer, "kernel",
+            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                (self.units,), self.bias_initializer, "bias",
+                regularizer=self.bias_regularizer, constraint=self.bias_constraint,
+            )
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def forward(self, x, tape, training=False, mask=None):
+        rec = tape.push(self)
+        kernel = self.kernel.value
+        K, N = kernel.shape
+        dtype, act = x.dtype, self.activation
+        M = math.prod(x.shape[:-1])
+        packed = rec.buffer("packed", (_kernels.dense_pack_size(K, N),), dtype)
+        if not rec.is_packed(tape):
+            _kernels.dense_pack(K, N, kernel, packed)
+        y = rec.buffer("y", (*x.shape[:-1], N), dtype)
+        z = rec.buffer("z", y.shape, dtype) if act.needs_input else None
+        _kernels.dense_forward(act.kind, M, K, N, x, packed, self.bias.value if self.use_bias else None, z, y)
+        if tape.keep:
+            rec.x, rec.z, rec.y = x, z, y
+        return y
+
+    def backward(self, dy, tape, need_dx=True):
+        rec = tape.pop(self)
+        x, dtype, kernel = rec.x, dy.dtype, self.kernel
+        K, N = kernel.value.shape
+        dx = rec.buffer("dx", x.shape, dtype) if need_dx else None
+        scratch = rec.buffer("scratch", (_kernels.dense_scratch_size(K, N),), dtype)
+        _kernels.dense_backward(
+            self.activation.kind, math.prod(x.shape[:-1]), K, N, x, kernel.value, rec.z, rec.y, dy, dy, dx,
+            kernel.grad, self.bias.grad if self.use_bias else None, scratch,
+        )
+        return dx
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            **weight_config(self, ("kernel", "bias")),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+        }
+
+
+class InputLayer(Layer):
+    """The shape of a model's input; it computes nothing.
+
+    Args:
+        shape: of one sample, None where any size will do.
+        batch_size: the batch's size, if it is fixed.
+        batch_shape: both at once.
+    """
+
+    def __init__(self, shape=None, batch_size=None, dtype=None, batch_shape=None, name=None, **kwargs):
+        input_shape = kwargs.pop("input_shape", None)
+        shape = input_shape if shape is None else shape
+        for option, neutral in (("sparse", False), ("ragged", False), ("optional", False)):
+            if kwargs.pop(option, neutral) not in (neutral, None):
+                raise ValueError(f"Input does not support {option}=True: tdfast takes dense NumPy arrays.")
+        if (shape is None) == (batch_shape is None):
+            raise ValueError("Input needs either shape=(...) of one sample or batch_shape=(None, ...).")
+        if batch_shape is None:
+            batch_shape = (batch_size, *((shape,) if isinstance(shape, int) else shape))
+        super().__init__(name=name or None, dtype=dtype, batch_shape=batch_shape, **kwargs)
+        self.built = True
+
+    def forward(self, x, tape, training=False, mask=None):
+        tape.push(self)
+        return x
+
+    def backward(self, dy, tape, need_dx=True):
+        tape.pop(self)
+        return dy
+
+    def get_config(self):
+        return {"batch_shape": self.batch_shape, "dtype": self.dtype, "sparse": False, "ragged": False,
+                "name": self.name, "optional": False}
+
+
+def Input(shape=None, batch_size=None, dtype=None, batch_shape=None, name=None, **kwargs):
+    """An `InputLayer`, to begin a `Sequential` with.
+
+    >>> Input((64, 15)).batch_shape
+    (None, 64, 15)
+    """
+    return InputLayer(shape=shape, batch_size=batch_size, dtype=dtype, batch_shape=batch_shape, name=name, **kwargs)
+
+
+def positive_int(value, what, layer):
+    """``value`` as an int of at least 1, or a ValueError that names the layer."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise ValueError(
+            f"Layer '{layer.name}' ({type(layer).__name__}): {what} must be a whole number of at least 1, got {value!r}."
+        )
+    return int(value)
+
+
+def weight_config(layer, names, kinds=("initializer", "regularizer", "constraint")):
+    """The configuration of each weight's initializer, regularizer and constraint."""
+    modules = {"initializer": initializers, "regularizer": regularizers, "constraint": constraints}
+    return {
+        f"{name}_{kind}": modules[kind].serialize(getattr(layer, f"{name}_{kind}")) for kind in kinds for name in names
+    }

@@ -1,0 +1,321 @@
+"""Recurrent layers over whole sequences: LSTM."""
+
+import numpy as np
+
+from tdfast import _kernels, activations, constraints, initializers, random, regularizers
+from tdfast.layers.base import Layer, as_array
+from tdfast.layers.core import positive_int, weight_config
+
+
+class Recurrent(Layer):
+    """What the recurrent layers share: options, shapes, states, dropout and configuration.
+
+    A subclass sets ``n_states`` and makes its weights and its passes.
+    """
+
+    n_states = 1
+    gates = 1
+
+    def __init__(
+        self,
+        units,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        dropout=0.0,
+        recurrent_dropout=0.0,
+        seed=None,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        zero_output_for_mask=False,
+        use_cudnn="auto",
+        **kwargs,
+    ):
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        if use_cudnn is True:
+            raise ValueError(f"Layer '{self.name}': use_cudnn=True is not possible, tdfast computes on the CPU.")
+        self.units = positive_int(units, "units", self)
+        self.activation = activations.get(activation)
+        self.recurrent_activation = activations.get(recurrent_activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.dropout = self._rate(dropout, "dropout")
+        self.recurrent_dropout = self._rate(recurrent_dropout, "recurrent_dropout")
+        self.seed = seed
+        self.seed_generator = random.SeedGenerator(seed)
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        self.unroll = bool(unroll)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.states = None
+        """With stateful: what the last call left, one array (batch, units) a state."""
+        self.kernel = self.recurrent_kernel = self.bias = None
+
+    def _rate(self, value, what):
+        value = float(value)
+        if not 0 <= value <= 1:
+            raise ValueError(f"Layer '{self.name}': {what} must be between 0 and 1, got {value}.")
+        return value
+
+    # ---------------------------------------------------------------- shapes and weights
+    def check_input_shape(self, input_shape):
+        if len(input_shape) != 3 or input_shape[-1] is None:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) expects input of shape (batch, time, features), "
+                f"got {tuple(input_shape)}."
+                + (" Add the time axis: x[:, :, None] for one feature a step." if len(input_shape) == 2 else "")
+            )
+        if self.built and input_shape[-1] != self.kernel.shape[0]:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) was built for {self.kernel.shape[0]} features a step, "
+                f"but got input of shape {tuple(input_shape)}."
+            )
+        if input_shape[1] == 0:
+            raise ValueError(f"Layer '{self.name}' ({type(self).__name__}) needs at least one time step, got none.")
+
+    def build(self, input_shape):
+        cell = f"{type(self).__name__.lower()}_cell"
+        width = self.gates * self.units
+        self.kernel = self.add_weight(
+            (input_shape[-1], width), self.kernel_initializer, "kernel",
+            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint, path=f"{cell}/kernel",
+        )
+        self.recurrent_kernel = self.add_weight(
+            (self.units, width), self.recurrent_initializer, "recurrent_kernel",
+            regularizer=self.recurrent_regularizer, constraint=self.recurrent_constraint,
+            path=f"{cell}/recurrent_kernel",
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                (width,), self.first_bias, "bias",
+                regularizer=self.bias_regularizer, constraint=self.bias_constraint, path=f"{cell}/bias",
+            )
+
+    def first_bias(self, shape, dtype):
+        """The bias to begin with."""
+        return self.bias_initializer(shape, dtype=dtype)
+
+    def compute_output_shape(self, input_shape):
+        batch, time = input_shape[:2]
+        y = (batch, time, self.units) if self.return_sequences else (batch, self.units)
+        return [y] + [(batch, self.units)] * self.n_states if self.return_state else y
+
+    def compute_mask(self, inputs, mask=None):
+        mask = mask if self.return_sequences else None
+        return [mask] + [None] * self.n_states if self.return_state else mask
+
+    # ---------------------------------------------------------------- states
+    def reset_state(self):
+        """With stateful: the next call starts from zeros."""
+        self.states = None
+
+    reset_states = reset_state
+
+    def __call__(self, x, initial_state=None, training=False, mask=None):
+        return super().__call__(x, training=training, mask=mask, initial_state=initial_state)
+
+    def first_states(self, initial_state, batch, dtype):
+        """The states to begin with, or as many None (zeros)."""
+        if initial_state is None:
+            if self.states is None:
+                return [None] * self.n_states
+            if self.states[0].shape[0] != batch:
+                raise ValueError(
+                    f"Layer '{self.name}' is stateful: its state is of a batch of {self.states[0].shape[0]}, but "
+                    f"this batch has {batch} rows. Use one batch_size that divides the number of samples, or call "
+                    "reset_states() first."
+                )
+            return self.states
+        given = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        want = (batch, self.units)
+        if len(given) != self.n_states or any(np.shape(s) != want for s in given):
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): initial_state must be {self.n_states} array(s) of "
+                f"shape {want}, got {len(given)} of shape {[np.shape(s) for s in given]}."
+            )
+        return [as_array(s, dtype, f"initial_state of layer '{self.name}'") for s in given]
+
+    # ---------------------------------------------------------------- dropout
+    def drop_inputs(self, x, rec):
+        """x times one random mask for a sequence, the same at every step (Gal & Ghahramani 2016)."""
+        B, _, I = x.shape
+        rec.input_drop = rec.buffer("input_drop", (B, 1, I), x.dtype)
+        random.dropout_factors(rec.input_drop, self.dropout, self.seed_generator)
+        return np.multiply(x, rec.input_drop, out=rec.buffer("dropped", x.shape, x.dtype))
+
+    def recurrent_factors(self, rec, batch, dtype):
+        """The factors on h before the recurrent product: one random mask for a sequence."""
+        factors = rec.buffer("recurrent_drop", (batch, self.units), dtype)
+        return random.dropout_factors(factors, self.recurrent_dropout, self.seed_generator)
+
+    def get_config(self):
+        weights = ("kernel", "recurrent", "bias")
+        return {
+            **super().get_config(),
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
+            "unroll": self.unroll,
+            "zero_output_for_mask": self.zero_output_for_mask,
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "recurrent_activation": activations.serialize(self.recurrent_activation),
+            "use_bias": self.use_bias,
+            **weight_config(self, weights, ("initializer",)),
+            **weight_config(self, weights, ("regularizer",)),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            **weight_config(self, weights, ("constraint",)),
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
+        }
+
+
+class LSTM(Recurrent):
+    """Long short-term memory over a whole sequence.
+
+    With s = recurrent_activation and a = activation, W the kernel, U the recurrent kernel::
+
+        i, f, g, o = s(z_i), s(z_f), a(z_c), s(z_o)      z = x_t W + h_{t-1} U + b
+        c_t = f c_{t-1} + i g
+        h_t = o a(c_t)
+
+    Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000. Names, gate order
+    (i, f, c, o) and defaults are those of https://keras.io/api/layers/recurrent_layers/lstm/.
+
+    Args:
+        units: size of h and c.
+        activation, recurrent_activation: of the cell and of the gates. 'tanh' and 'sigmoid', the
+            defaults, run fused with the products; all others are correct but slower.
+        use_bias: whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features,
+            4 units), (units, 4 units) and (4 units,).
+        unit_forget_bias: start the forget gate's bias at 1.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
+        kernel_constraint, recurrent_constraint, bias_constraint: or None.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
+            for all steps of a sequence.
+        seed: of the dropout.
+        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
+        return_state: return [output, h, c].
+        go_backwards: start at the last step; outputs come in the order they were made.
+        stateful: begin each batch with the states that the one before left.
+        unroll: accepted and without effect.
+        zero_output_for_mask: a masked step's output is 0 instead of the output before it.
+
+    Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
+    features), initial_state [h, c] of shape (batch, units) each, and mask (batch, time), False where a
+    step is to be skipped.
+
+    >>> import numpy as np
+    >>> layer = LSTM(32, return_sequences=True)
+    >>> layer(np.zeros((50, 64, 15))).shape
+    (50, 64, 32)
+    >>> [w.shape for w in layer.weights]
+    [(15, 128), (32, 128), (128,)]
+    """
+
+    n_states = 2
+    gates = 4
+
+    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
+                 unit_forget_bias=True, **kwargs):
+        super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
+                         recurrent_initializer, bias_initializer, **kwargs)
+        self.unit_forget_bias = bool(unit_forget_bias)
+
+    def first_bias(self, shape, dtype):
+        if not self.unit_forget_bias:
+            return self.bias_initializer(shape, dtype=dtype)
+        H = self.units
+        parts = [self.bias_initializer((H,), dtype=dtype), np.ones(H, dtype)]
+        return np.concatenate([*parts, self.bias_initializer((2 * H,), dtype=dtype)])
+
+    def forward(self, x, tape, training=False, mask=None, initial_state=None):
+        rec = tape.push(self)
+        kernel, H, dtype = self.kernel.value, self.units, x.dtype
+        B, T, I = x.shape
+        act, rec_act = self.activation.kind, self.recurrent_activation.kind
+        sequences = self.return_sequences
+        given = initial_state is not None
+        h0, c0 = self.first_states(initial_state, B, dtype) if given or self.stateful else (None, None)
+        if training and self.dropout:
+            x = self.drop_inputs(x, rec)
+        factors = self.recurrent_factors(rec, B, dtype) if training and self.recurrent_dropout else None
+
+        packed = rec.buffer("packed", (_kernels.lstm_pack_size(I, H),), dtype)
+        if not rec.is_packed(tape):
+            _kernels.lstm_pack(I, H, kernel, self.recurrent_kernel.value, self.bias.value if self.use_bias else None, packed)
+        tape_size, scratch_size, infer_size = _kernels.lstm_sizes(B, T, I, H, act, rec_act)
+        memory = None
+        if tape.keep:
+            memory = rec.buffer("tape", (tape_size,), dtype)
+            scratch = rec.buffer("scratch", (scratch_size,), dtype)
+            rec.memory, rec.x, rec.mask, rec.factors, rec.given = memory, x, mask, factors, given
+            rec.dropped = training and self.dropout > 0
+        else:
+            scratch = rec.buffer("scratch", (infer_size,), dtype)
+        y = rec.buffer("y", (B, T, H) if sequences else (B, H), dtype)
+        hT = cT = None
+        if self.return_state or self.stateful:
+            hT, cT = np.empty((B, H), dtype), np.empty((B, H), dtype)
+        _kernels.lstm_forward(
+            act, rec_act, sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
+            x, mask, h0, c0, factors, packed, memory, scratch, y, hT, cT,
+        )
+        if self.stateful:
+            self.states = [hT, cT]
+        return [y, hT, cT] if self.return_state else y
+
+    def backward(self, dy, tape, need_dx=True):
+        """As `Layer.backward`; with return_state, dy is [dy, dh, dc], and with an initial_state the result
+        is (dx, dh0, dc0)."""
+        rec = tape.pop(self)
+        x = rec.x
+        B, T, I = x.shape
+        H, dtype = self.units, x.dtype
+        dhT = dcT = dh0 = dc0 = None
+        if self.return_state:
+            dy, dhT, dcT = dy
+        dx = rec.buffer("dx", x.shape, dtype) if need_dx else None
+        if rec.given:
+            dh0, dc0 = np.empty((B, H), dtype), np.empty((B, H), dtype)
+        act, rec_act = self.activation.kind, self.recurrent_activation.kind
+        scratch = rec.buffer("scratch", (_kernels.lstm_sizes(B, T, I, H, act, rec_act)[1],), dtype)
+        _kernels.lstm_backward(
+            act, rec_act, self.return_sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
+            rec.mask, rec.factors, self.kernel.value, self.recurrent_kernel.value, rec.memory, scratch,
+            dy, dhT, dcT, dx, self.kernel.grad, self.recurrent_kernel.grad,
+            self.bias.grad if self.use_bias else None, dh0, dc0,
+        )
+        if need_dx and rec.dropped:
+            np.multiply(dx, rec.input_drop, out=dx)
+        return (dx, dh0, dc0) if rec.given else dx
+
+    def get_config(self):
+        return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}

@@ -1,0 +1,114 @@
+"""TimeDistributed: a layer for every time step."""
+
+import numpy as np
+
+from tdfast.layers.base import Layer
+
+
+class TimeDistributed(Layer):
+    """The wrapped layer applied to every time step, with the same weights: ``y[:, t] = layer(x[:, t])``.
+
+    Time is folded into the batch, (B, T, ...) -> (B T, ...), so there is no loop: `Dense` becomes one
+    matrix product over all steps. Only a layer whose result depends on its whole batch
+    (`Layer.batch_coupled`) is called once per step. See
+    https://keras.io/api/layers/recurrent_layers/time_distributed/.
+
+    Args:
+        layer: any layer with one input and one output, a `Sequential` or another TimeDistributed.
+
+    Input (batch, time, ...), where ... is what the wrapped layer takes; the output likewise.
+
+    >>> import numpy as np
+    >>> from tdfast.layers import Dense
+    >>> TimeDistributed(Dense(8))(np.zeros((50, 64, 32))).shape
+    (50, 64, 8)
+    """
+
+    def __init__(self, layer, **kwargs):
+        if not isinstance(layer, Layer):
+            raise ValueError(
+                f"TimeDistributed needs a layer to wrap, such as TimeDistributed(Dense(8)), got {layer!r} "
+                f"({type(layer).__name__})."
+            )
+        if getattr(layer, "return_state", False):
+            raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': with return_state it has several outputs.")
+        if getattr(layer, "stateful", False):
+            raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': a stateful layer needs a fixed batch.")
+        super().__init__(**kwargs)
+        self.layer = layer
+        self.supports_masking = True
+
+    @property
+    def batch_coupled(self):
+        return self.layer.batch_coupled
+
+    def sublayers(self):
+        return [self.layer]
+
+    def check_input_shape(self, input_shape):
+        if len(input_shape) < 3:
+            raise ValueError(
+                f"Layer '{self.name}' (TimeDistributed) expects input of at least 3 dimensions, (batch, time, ...), "
+                f"got {tuple(input_shape)}. A recurrent layer before it needs return_sequences=True."
+            )
+        if self.built:
+            self.layer.check_input_shape((None, *input_shape[2:]))
+
+    def build(self, input_shape):
+        self.layer.ensure_built((None, *input_shape[2:]))
+
+    def compute_output_shape(self, input_shape):
+        inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
+        return (inner[0], input_shape[1], *inner[1:])
+
+    def forward(self, x, tape, training=False, mask=None):
+        rec = tape.push(self)
+        B, T = x.shape[:2]
+        inner_mask = None if mask is None or mask.ndim < 3 else mask.reshape(B * T, *mask.shape[2:])
+        rec.shape = x.shape
+        if training and self.layer.batch_coupled:
+            return self._forward_steps(x, tape, rec, mask)
+        y = self.layer.forward(x.reshape(B * T, *x.shape[2:]), tape, training=training, mask=inner_mask)
+        return y.reshape(B, T, *y.shape[1:])
+
+    def backward(self, dy, tape, need_dx=True):
+        if self.layer.batch_coupled:
+            return self._backward_steps(dy, tape, need_dx)
+        dx = self.layer.backward(dy.reshape(-1, *dy.shape[2:]), tape, need_dx)
+        rec = tape.pop(self)
+        return dx.reshape(rec.shape) if need_dx else None
+
+    def _forward_steps(self, x, tape, rec, mask):
+        """One call a step, for a layer that looks at its whole batch."""
+        steps = []
+        for t in range(x.shape[1]):
+            xt = np.ascontiguousarray(x[:, t])
+            step_mask = None if mask is None else np.ascontiguousarray(mask[:, t])
+            steps.append(self.layer.forward(xt, tape, training=True, mask=step_mask))
+        return np.stack(steps, axis=1, out=rec.buffer("y", (len(x), len(steps), *steps[0].shape[1:]), x.dtype))
+
+    def _backward_steps(self, dy, tape, need_dx):
+        variables = self.layer.weights
+        sums = [np.zeros_like(v.value) for v in variables]
+        dx = [None] * dy.shape[1]
+        for t in reversed(range(dy.shape[1])):
+            dx[t] = self.layer.backward(np.ascontiguousarray(dy[:, t]), tape, need_dx)
+            for total, v in zip(sums, variables):
+                total += v.grad
+        for total, v in zip(sums, variables):
+            v.grad[...] = total
+        tape.pop(self)
+        return np.stack(dx, axis=1) if need_dx else None
+
+    def get_config(self):
+        from tdfast.saving.serialization import serialize_layer
+
+        return {**super().get_config(), "layer": serialize_layer(self.layer)}
+
+    @classmethod
+    def from_config(cls, config):
+        from tdfast.saving.serialization import deserialize_layer
+
+        config = dict(config)
+        layer = config.pop("layer")
+        return cls(layer if isinstance(layer, Layer) else deserialize_layer(layer), **config)

@@ -1,0 +1,247 @@
+"""Sequential: a stack of layers."""
+
+from tdfast.layers.base import Layer
+from tdfast.layers.core import InputLayer
+from tdfast.training import Trainer
+
+
+class Sequential(Trainer, Layer):
+    """A stack of layers, each with one input and one output.
+
+    Args:
+        layers: a list of layers to add. Where the first is an `Input`, or knows its ``input_shape``,
+            the weights are made at once; otherwise on the first array, or by ``build(input_shape)``.
+        name: made from the class when None.
+        trainable: False freezes all layers.
+
+    See https://keras.io/api/models/sequential/.
+
+    >>> import numpy as np
+    >>> from tdfast.layers import LSTM, Dense, TimeDistributed
+    >>> model = Sequential([LSTM(32, input_shape=(64, 15), return_sequences=True), TimeDistributed(Dense(8))])
+    >>> model(np.zeros((50, 64, 15))).shape
+    (50, 64, 8)
+    >>> model.count_params()
+    6408
+    """
+
+    def __init__(self, layers=None, trainable=True, name=None, dtype=None, **kwargs):
+        Layer.__init__(self, name=name, trainable=trainable, dtype=dtype, **kwargs)
+        Trainer.__init__(self)
+        self._stack = []
+        self._input = None
+        for layer in layers or []:
+            self.add(layer, rebuild=False)
+        self._build_if_known()
+
+    # ---------------------------------------------------------------- the stack
+    @property
+    def layers(self):
+        """The layers, without the `Input`."""
+        return list(self._stack)
+
+    def sublayers(self):
+        return self._stack
+
+    def add(self, layer, rebuild=True):
+        """Put a layer on top of the stack."""
+        if not isinstance(layer, Layer):
+            raise ValueError(
+                f"Sequential.add expects a layer, such as Dense(8), got {layer!r} ({type(layer).__name__})."
+            )
+        if isinstance(layer, InputLayer):
+            if self._stack or self._input is not None:
+                raise ValueError(f"Model '{self.name}' already has an input or layers: Input must come first.")
+            self._input = layer
+            return
+        if any(layer is other or layer.name == other.name for other in self._stack):
+            raise ValueError(
+                f"Model '{self.name}' already has a layer named '{layer.name}'. Layers' names must differ: "
+                "pass another name=, or make a new layer."
+            )
+        if self._stack and getattr(self._stack[-1], "return_state", False):
+            raise ValueError(
+                f"Layer '{self._stack[-1].name}' returns its states as well (return_state=True), so nothing can "
+                "follow it in a Sequential model: every layer must have one output."
+            )
+        if not self._stack and self._input is None and layer.batch_shape is not None:
+            self._input = InputLayer(batch_shape=layer.batch_shape, dtype=layer.dtype)
+        self._stack.append(layer)
+        if self.built:
+            try:
+                layer.ensure_built(self._shape_before(len(self._stack) - 1))
+            except Exception:
+                self._stack.pop()
+                raise
+        elif rebuild:
+            self._build_if_known()
+
+    def pop(self, rebuild=True):
+        """Take the last layer off, and return it."""
+        if not self._stack:
+            raise ValueError(f"Model '{self.name}' has no layers to pop.")
+        layer = self._stack.pop()
+        if not self._stack:
+            self.built = False
+        return layer
+
+    def _shape_before(self, n):
+        shape = self.input_shape
+        for layer in self._stack[:n]:
+            shape = layer.compute_output_shape(shape)
+        return shape
+
+    def _build_if_known(self):
+        if self._stack and not self.built and self._input is not None:
+            self.ensure_built(self._input.batch_shape)
+
+    # ---------------------------------------------------------------- as a layer
+    @property
+    def dtype(self):
+        """That of the first layer."""
+        return self._stack[0].dtype if getattr(self, "_stack", None) else self._dtype
+
+    @dtype.setter
+    def dtype(self, value):
+        self._dtype = value
+
+    @property
+    def batch_coupled(self):
+        return any(layer.batch_coupled for layer in self._stack)
+
+    @property
+    def batch_shape(self):
+        return self._batch_shape if self._input is None else self._input.batch_shape
+
+    @batch_shape.setter
+    def batch_shape(self, value):
+        self._batch_shape = value
+        self._input = None if value is None else InputLayer(batch_shape=value)
+
+    @property
+    def inputs(self):
+        """The `InputLayer` in a list, empty while the input's shape is unknown."""
+        return [] if self._input is None else [self._input]
+
+    def build(self, input_shape=None):
+        """Make the weights of all layers, for inputs of this shape (batch first, None for any size)."""
+        if input_shape is None:
+            if self._input is None:
+                raise ValueError(f"Model '{self.name}': build needs input_shape, such as (None, 64, 15).")
+            input_shape = self._input.batch_shape
+        if not self._stack:
+            raise ValueError(f"Model '{self.name}' has no layers: add one first.")
+        input_shape = tuple(input_shape)
+        shape = input_shape
+        for layer in self._stack:
+            layer.ensure_built(shape)
+            shape = layer.compute_output_shape(shape)
+        if self._input is None:
+            self._input = InputLayer(batch_shape=(None, *input_shape[1:]), dtype=self.dtype)
+        self.input_shape = input_shape
+        self.built = True
+
+    def check_input_shape(self, input_shape):
+        if not self.built:
+            return
+        want, got = self.input_shape, tuple(input_shape)
+        if len(want) != len(got) or any(a is not None and b is not None and a != b for a, b in zip(want[1:], got[1:])):
+            raise ValueError(
+                f"Model '{self.name}' expects input of shape {want}, got {got}. The first axis is the batch; "
+                f"layer '{self._stack[0].name}' ({type(self._stack[0]).__name__}) comes first."
+            )
+        self._stack[0].check_input_shape(got)
+
+    def compute_output_shape(self, input_shape):
+        for layer in self._stack:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    def compute_mask(self, inputs, mask=None):
+        for layer in self._stack:
+            mask = layer.compute_mask(inputs, mask)
+            inputs = None
+        return mask
+
+    def forward(self, x, tape, training=False, mask=None):
+        rec = tape.push(self)
+        for layer in self._stack:
+            y = layer.forward(x, tape, training=training, mask=mask)
+            if layer.activity_regularizer is not None and training:
+                rec.outputs = getattr(rec, "outputs", {})
+                rec.outputs[layer.name] = y
+            mask = layer.compute_mask(x, mask)
+            x = y
+        rec.mask = mask
+        return x
+
+    def backward(self, dy, tape, need_dx=True):
+        rec = tape.records[self._record_index(tape)] if self._has_activity_penalty() else None
+        first = self._stack[0]
+        for layer in reversed(self._stack):
+            if rec is not None and layer.activity_regularizer is not None:
+                y = rec.outputs[layer.name]
+                dy = dy + (layer.activity_regularizer.gradient(y) / len(y)).astype(y.dtype)
+            dy = layer.backward(dy, tape, need_dx or layer is not first)
+        tape.pop(self)
+        return dy if need_dx else None
+
+    def _has_activity_penalty(self):
+        return any(layer.activity_regularizer is not None for layer in self._stack)
+
+    def _record_index(self, tape):
+        """Where this model's record of the pass to undo lies on the tape."""
+        index = tape.position - 1
+        while tape.records[index].layer is not self:
+            index -= 1
+        return index
+
+    def activity_penalty(self, tape):
+        """The sum of the activity regularizers' penalties of the last forward pass."""
+        total = 0.0
+        for rec in tape.records[: tape.position]:
+            if isinstance(rec.layer, Sequential) and rec.layer._has_activity_penalty():
+                for layer in rec.layer._stack:
+                    if layer.activity_regularizer is not None:
+                        y = rec.outputs[layer.name]
+                        total += float(layer.activity_regularizer(y)) / len(y)
+        return total
+
+    # ---------------------------------------------------------------- access
+    def get_layer(self, name=None, index=None):
+        """A layer by its name or its index."""
+        if index is not None:
+            return self._stack[index]
+        for layer in self._stack:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"Model '{self.name}' has no layer '{name}'. It has: {[layer.name for layer in self._stack]}.")
+
+    def summary(self, line_length=None, positions=None, print_fn=None, expand_nested=False, show_trainable=False,
+                layer_range=None):
+        """Print a table of the layers with their output shapes and numbers of parameters."""
+        from tdfast.summary import print_summary
+
+        print_summary(self, line_length=line_length, positions=positions, print_fn=print_fn,
+                      expand_nested=expand_nested, show_trainable=show_trainable, layer_range=layer_range)
+
+    def get_config(self):
+        from tdfast.saving.serialization import serialize_layer
+
+        layers = ([] if self._input is None else [self._input]) + self._stack
+        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype,
+                  "layers": [serialize_layer(layer) for layer in layers]}
+        if self.built:
+            config["build_input_shape"] = self.input_shape
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model that `get_config` described, with new weights."""
+        from tdfast.saving.serialization import deserialize_layer
+
+        layers = [deserialize_layer(layer, custom_objects=custom_objects) for layer in config["layers"]]
+        model = cls(layers, name=config.get("name"), trainable=config.get("trainable", True))
+        if config.get("build_input_shape") and not model.built:
+            model.build(config["build_input_shape"])
+        return model

@@ -1,0 +1,169 @@
+"""Registry: finds initializers, losses, optimizers ... by name, class, object or Keras's dict."""
+
+import difflib
+import inspect
+
+from tdfast.names import snake_case
+
+
+class Registry:
+    """The known objects of one kind, and the way to and from Keras's descriptions of them.
+
+    A class is known by its name, by that name in snake_case and by its aliases; a function by its name
+    and its aliases. Adding one is one line::
+
+        @REGISTRY.register("zero")      # or @REGISTRY.register, without aliases
+        class Zeros: ...
+
+    Args:
+        kind: what one of them is called in messages, "initializer".
+        plural: the same for several, "initializers".
+        module: the module that Keras's serialized form names, "keras.initializers".
+
+    >>> shapes = Registry("shape", "shapes", "keras.shapes")
+    >>> @shapes.register("ball")
+    ... class RoundThing:
+    ...     def __init__(self, radius=1):
+    ...         self.radius = radius
+    ...     def get_config(self):
+    ...         return {"radius": self.radius}
+    >>> shapes.get("round_thing").radius, shapes.get("ball").radius
+    (1, 1)
+    >>> shapes.get(shapes.serialize(RoundThing(3))).radius
+    3
+    """
+
+    def __init__(self, kind, plural, module):
+        self.kind = kind
+        self.plural = plural
+        self.module = module
+        self._known = {}
+        self._names = []
+
+    def register(self, item, *aliases):
+        """Make a class, a function or a named object known; also a decorator, with or without aliases."""
+        if isinstance(item, str):
+            return lambda decorated: self.register(decorated, item, *aliases)
+        name = _name_of(item)
+        names = [name, *aliases]
+        if inspect.isclass(item):
+            names.insert(1, snake_case(name))
+        for n in names:
+            self._known[n] = item
+        self._names.append(names[1] if inspect.isclass(item) else name)
+        return item
+
+    def names(self):
+        """One name for each known object, sorted."""
+        return sorted(self._names)
+
+    def find(self, name, custom_objects=None):
+        """What is registered under this name: a class, a function or an object.
+
+        Raises:
+            ValueError: listing the known names.
+        """
+        if custom_objects and name in custom_objects:
+            return custom_objects[name]
+        try:
+            return self._known[name]
+        except (KeyError, TypeError):
+            raise ValueError(self._unknown(name)) from None
+
+    def get(self, spec, custom_objects=None):
+        """The object that ``spec`` means.
+
+        Args:
+            spec: None (gives None), a name, a class, Keras's dict, or the object itself.
+            custom_objects: dict of further names.
+
+        Raises:
+            ValueError: for a name not known or something that is no such object.
+        """
+        if spec is None:
+            return None
+        if isinstance(spec, str):
+            spec = self.find(spec, custom_objects)
+        elif isinstance(spec, dict):
+            return self.deserialize(spec, custom_objects)
+        if inspect.isclass(spec):
+            return spec()
+        if callable(spec) or hasattr(spec, "get_config"):
+            return spec
+        raise ValueError(
+            f"Cannot read {spec!r} as {_article(self.kind)}: expected None, a name, a class, an object, a "
+            f"function or a serialized dict. Known {self.plural}: {', '.join(self.names())}."
+        )
+
+    def deserialize(self, config, custom_objects=None):
+        """The object described by a dict with 'class_name' and 'config' (or by a bare name).
+
+        Raises:
+            ValueError: for an unknown class, or arguments that it does not take.
+        """
+        if config is None or isinstance(config, str):
+            return self.get(config, custom_objects)
+        if not isinstance(config, dict) or "class_name" not in config:
+            raise ValueError(
+                f"Cannot read {config!r} as {_article(self.kind)}: a serialized one is a dict with the keys "
+                "'class_name' and 'config'."
+            )
+        name, arguments = config["class_name"], config.get("config")
+        if name == "function":
+            # Keras's form of a plain function: its name is the config.
+            return self.get(arguments, custom_objects)
+        if custom_objects and config.get("registered_name") in custom_objects:
+            name = config["registered_name"]
+        found = self.find(name, custom_objects)
+        if not inspect.isclass(found):
+            return found
+        arguments = dict(arguments or {})
+        try:
+            return found.from_config(arguments) if hasattr(found, "from_config") else found(**arguments)
+        except TypeError as error:
+            raise ValueError(
+                f"{self.kind} '{name}' cannot be made from the config {arguments}: {error}."
+            ) from error
+
+    def serialize(self, obj):
+        """Keras's description of an object: a bare name for functions, else a dict.
+
+        Raises:
+            ValueError: if the object has no name and no `get_config`.
+        """
+        if obj is None or isinstance(obj, (str, dict)):
+            return obj
+        for name, item in self._known.items():
+            if item is obj and not inspect.isclass(obj):
+                return name
+        if inspect.isclass(obj):
+            obj = obj()
+        cls = type(obj)
+        if hasattr(obj, "get_config"):
+            own = self._known.get(cls.__name__) is cls
+            return {
+                "module": self.module if own else cls.__module__,
+                "class_name": cls.__name__,
+                "config": obj.get_config(),
+                "registered_name": None if own else cls.__name__,
+            }
+        name = getattr(obj, "__name__", None)
+        if name is None or name == "<lambda>":
+            raise ValueError(
+                f"{obj!r} cannot be serialized: give {_article(self.kind)} by name, or as an object with "
+                "get_config()."
+            )
+        return name
+
+    def _unknown(self, name):
+        close = difflib.get_close_matches(str(name).lower(), self._known, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        return f"Unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}."
+
+
+def _name_of(item):
+    return getattr(item, "__name__", None) or item.name
+
+
+def _article(kind):
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -1,0 +1,213 @@
+"""Regularizers: penalties on weights that training adds to the loss.
+
+They follow https://keras.io/api/layers/regularizers/.
+"""
+
+import math
+
+import numpy as np
+
+from tdfast.registry import Registry
+
+REGISTRY = Registry("regularizer", "regularizers", "keras.regularizers")
+
+
+def get(identifier):
+    """The regularizer that a name, a class or a dict means; None for None.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones, or an object without a gradient.
+
+    >>> get("l2").get_config()
+    {'l2': 0.01}
+    """
+    found = REGISTRY.get(identifier)
+    if found is not None and not (callable(found) and hasattr(found, "gradient")):
+        raise ValueError(
+            f"{found!r} cannot be a regularizer: it needs __call__(value), the penalty, and gradient(value), "
+            "its derivative. Derive a class from tdfast.regularizers.Regularizer and define both."
+        )
+    return found
+
+
+def serialize(regularizer):
+    """Keras's dict for a regularizer.
+
+    >>> serialize(L1(0.5))["config"]
+    {'l1': 0.5}
+    """
+    return REGISTRY.serialize(regularizer)
+
+
+def deserialize(config, custom_objects=None):
+    """The regularizer that `serialize` described."""
+    return REGISTRY.deserialize(config, custom_objects)
+
+
+def __getattr__(name):
+    # regularizers.l2 is regularizers.L2, as in Keras.
+    try:
+        return REGISTRY.find(name)
+    except ValueError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+class Regularizer:
+    """The base class: override ``__call__``, `gradient` and, if there are arguments, `get_config`."""
+
+    def __call__(self, value):
+        """The penalty of a weight, a float."""
+        raise TypeError(f"{type(self).__name__} must override __call__(value).")
+
+    def gradient(self, value):
+        """The derivative of the penalty, an array of the weight's shape and dtype."""
+        raise TypeError(f"{type(self).__name__} must override gradient(value).")
+
+    def get_config(self):
+        """The arguments of the constructor."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+@REGISTRY.register("l1_l2")
+class L1L2(Regularizer):
+    """penalty = l1 sum(|w|) + l2 sum(w^2).
+
+    Args:
+        l1, l2: not negative, default 0.
+
+    >>> L1L2(l1=0.5, l2=0.25)(np.array([1.0, -2.0]))
+    2.75
+    """
+
+    def __init__(self, l1=0.0, l2=0.0):
+        self.l1 = _factor(0.0 if l1 is None else l1, "l1")
+        self.l2 = _factor(0.0 if l2 is None else l2, "l2")
+
+    def __call__(self, value):
+        value = np.asarray(value)
+        # Summed in float64: the penalty of a large float32 weight keeps its digits.
+        penalty = 0.0
+        if self.l1:
+            penalty += self.l1 * float(np.sum(np.abs(value), dtype=np.float64))
+        if self.l2:
+            penalty += self.l2 * float(np.sum(np.square(value), dtype=np.float64))
+        return penalty
+
+    def gradient(self, value):
+        value = np.asarray(value)
+        out = (2 * self.l2) * value
+        if self.l1:
+            out += self.l1 * np.sign(value)
+        return out
+
+    def get_config(self):
+        return {"l1": self.l1, "l2": self.l2}
+
+
+@REGISTRY.register
+class L1(L1L2):
+    """penalty = l1 sum(|w|); the derivative at 0 is taken as 0.
+
+    Args:
+        l1: not negative, default 0.01.
+
+    >>> L1(0.5)(np.array([1.0, -2.0]))
+    1.5
+    """
+
+    def __init__(self, l1=0.01):
+        super().__init__(l1=0.01 if l1 is None else l1)
+
+    def get_config(self):
+        return {"l1": self.l1}
+
+
+@REGISTRY.register
+class L2(L1L2):
+    """penalty = l2 sum(w^2).
+
+    Args:
+        l2: not negative, default 0.01.
+
+    >>> L2(0.5)(np.array([1.0, -2.0]))
+    2.5
+    """
+
+    def __init__(self, l2=0.01):
+        super().__init__(l2=0.01 if l2 is None else l2)
+
+    def get_config(self):
+        return {"l2": self.l2}
+
+
+@REGISTRY.register
+class OrthogonalRegularizer(Regularizer):
+    """penalty = factor times the mean of |cosine| over all pairs of rows (or columns) of a matrix.
+
+    Args:
+        factor: not negative, default 0.01.
+        mode: 'rows' (default) or 'columns'.
+
+    Raises:
+        ValueError: for another mode, or a weight that is not a matrix.
+
+    >>> OrthogonalRegularizer(1.0)(np.array([[1.0, 0.0], [3.0, 4.0]]))
+    0.6
+    """
+
+    EPSILON = 1e-7
+    """Rows shorter than this are not scaled to length 1 but divided by it."""
+
+    def __init__(self, factor=0.01, mode="rows"):
+        self.factor = _factor(factor, "factor")
+        if mode not in ("rows", "columns"):
+            raise ValueError(f"OrthogonalRegularizer: mode must be 'rows' or 'columns', got {mode!r}.")
+        self.mode = mode
+
+    def __call__(self, value):
+        _, _, cosines = self._cosines(value)
+        return float(self._weight(len(cosines)) * np.sum(np.abs(cosines)))
+
+    def gradient(self, value):
+        unit, length, cosines = self._cosines(value)
+        # Each pair stands in the matrix twice, hence 2. The direction along a row changes only its
+        # length, which the scaling takes out again.
+        dunit = 2 * self._weight(len(cosines)) * np.sign(cosines) @ unit
+        along = np.sum(dunit * unit, axis=1, keepdims=True) * (length > self.EPSILON)
+        dvalue = (dunit - along * unit) / np.maximum(length, self.EPSILON)
+        dvalue = dvalue if self.mode == "rows" else dvalue.T
+        return np.ascontiguousarray(dvalue, np.asarray(value).dtype)
+
+    def _cosines(self, value):
+        """The rows scaled to length 1, their lengths, and their products, 0 for a row with itself."""
+        rows = np.asarray(value, np.float64)
+        if rows.ndim != 2:
+            raise ValueError(f"OrthogonalRegularizer needs a weight of 2 axes, got shape {rows.shape}.")
+        rows = rows if self.mode == "rows" else rows.T
+        length = np.sqrt(np.sum(np.square(rows), axis=1, keepdims=True))
+        unit = rows / np.maximum(length, self.EPSILON)
+        cosines = unit @ unit.T
+        np.fill_diagonal(cosines, 0)
+        return unit, length, cosines
+
+    def _weight(self, n):
+        """factor / (2 pairs): the sum over the matrix counts each pair twice. One row has no pair."""
+        return self.factor / (n * (n - 1)) if n > 1 else 0.0
+
+    def get_config(self):
+        return {"factor": self.factor, "mode": self.mode}
+
+
+def _factor(value, name):
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not 0 <= value < math.inf:
+        raise ValueError(f"A regularizer's {name} must be a number of at least 0, got {value!r}.")
+    return float(value)

@@ -1,0 +1,130 @@
+"""The machine: instruction set, threads, memory and versions."""
+
+import os
+import platform
+import sys
+
+import numpy as np
+
+from tdfast import _kernels
+
+ALIGNMENT = 64
+
+
+def aligned(shape, dtype="float32"):
+    """An uninitialised C-contiguous array that starts on a 64-byte boundary.
+
+    Raises:
+        MemoryError: naming the size, if the memory cannot be had.
+    """
+    dtype = np.dtype(dtype)
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    size = dtype.itemsize
+    for n in shape:
+        size *= int(n)
+    try:
+        raw = np.empty(size + ALIGNMENT, np.uint8)
+    except (MemoryError, ValueError):
+        raise MemoryError(f"cannot allocate {size:,} bytes for an array of shape {shape} and dtype {dtype.name}") from None
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def available_isas():
+    """The instruction sets that this build has and this processor runs, the fastest last."""
+    return _kernels.isas()
+
+
+def isa():
+    """The instruction set in use: 'baseline', 'avx2', 'avx512' or 'neon'."""
+    return _kernels.isa()
+
+
+def set_isa(name):
+    """Use another of `available_isas`, for all that follows in this process."""
+    if name not in available_isas():
+        raise ValueError(
+            f"TDFAST_ISA: the instruction set '{name}' is unknown here. Available on this machine: "
+            f"{', '.join(available_isas())}. Unset TDFAST_ISA to let tdfast choose."
+        )
+    _kernels.use_isa(name)
+
+
+def set_num_threads(n):
+    """Use at most ``n`` threads in every kernel call. Results do not depend on it.
+
+    Args:
+        n: at least 1. The default is OMP_NUM_THREADS, or one thread a core.
+
+    >>> set_num_threads(2)
+    >>> get_num_threads()
+    2
+    """
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"set_num_threads expects a whole number of at least 1, got {n!r}.")
+    _kernels.set_threads(int(n))
+
+
+def get_num_threads():
+    """The largest number of threads a kernel call made here would use."""
+    return _kernels.get_threads()
+
+
+def config():
+    """What `show_config` prints, as a dict."""
+    import tdfast
+
+    version = _kernels.openmp_version()
+    return {
+        "tdfast": tdfast.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "isa": isa(),
+        "isas available": ", ".join(available_isas()),
+        "threads": get_num_threads(),
+        "openmp": f"{version} ({_openmp_runtime()})" if version else "not built in: tdfast runs serially",
+    }
+
+
+def show_config():
+    """Print the versions, the instruction set, the threads and the OpenMP runtime."""
+    for key, value in config().items():
+        print(f"{key:15s} {value}")
+
+
+def _openmp_runtime():
+    """The file name of the OpenMP library that this process has loaded."""
+    try:
+        with open("/proc/self/maps") as maps:
+            names = {os.path.basename(line.split()[-1]) for line in maps if "omp" in line}
+    except OSError:
+        names = set()
+    return ", ".join(sorted(n for n in names if ".so" in n)) or "runtime unknown"
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo") as info:
+            for line in info:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _start():
+    """Once, at import: obey TDFAST_ISA, and run serially after a fork.
+
+    libgomp's threads do not live on in a forked child, and waiting for them would never end.
+    """
+    name = os.environ.get("TDFAST_ISA")
+    if name:
+        set_isa(name)
+    if hasattr(os, "register_at_fork") and sys.platform != "win32":
+        os.register_at_fork(after_in_child=_kernels.stay_serial)
+
+
+_start()

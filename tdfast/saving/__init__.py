@@ -1,0 +1,12 @@
+"""Models to and from files.
+
+>>> from tdfast import saving
+>>> callable(saving.load_model)
+True
+"""
+
+from tdfast.saving.errors import FileError
+from tdfast.saving.keras_file import load_model, save_model
+from tdfast.saving.serialization import deserialize_layer, serialize_layer
+
+__all__ = ["FileError", "deserialize_layer", "load_model", "save_model", "serialize_layer"]

@@ -1,0 +1,185 @@
+"""The arrays of a file by path ('layers/lstm/cell/vars/0'), from HDF5 or .npz, shapes first.
+
+Both stores tell shapes and dtypes without reading data, and check what a file declares against what
+it stores before any memory is taken.
+"""
+
+import io
+import math
+import re
+
+import numpy as np
+
+from tdfast.saving.archive import MAX_EXPANSION, SMALL, Archive
+from tdfast.saving.errors import FileError
+
+# Deflate, shuffle and checksum, which every HDF5 library has. Others could load plug-ins.
+_FILTERS = {1, 2, 3}
+
+
+def import_h5py(why):
+    """The optional package h5py.
+
+    Raises:
+        ImportError: naming the extra to install.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(f"{why} needs the package h5py: pip install 'tdfast[keras]'") from error
+    return h5py
+
+
+def _check_dtype(dtype, what):
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise FileError(f"{what} has dtype {dtype}; weights must be plain numbers.")
+
+
+class H5Weights:
+    """The datasets of an HDF5 file that is in memory.
+
+    Args:
+        data: the bytes of the file.
+        name: of the file, for messages.
+    """
+
+    def __init__(self, data, name):
+        h5py = import_h5py(f"Reading the weights in '{name}'")
+        self.name = name
+        self._size = len(data)
+        self._datasets = {}
+
+        def visit(path, item):
+            if not isinstance(path, str):
+                raise ValueError(f"the name {path!r} is not UTF-8")
+            if isinstance(item, h5py.Dataset):
+                self._datasets[path] = item
+
+        try:
+            self._file = h5py.File(io.BytesIO(data), "r")
+            # Follows neither soft nor external links, and comes to each object once.
+            self._file.visititems(visit)
+        except Exception as error:
+            raise FileError(f"The weights in '{name}' are not a readable HDF5 file ({error}).") from error
+
+    def paths(self):
+        """The paths of all arrays."""
+        return self._datasets.keys()
+
+    def shape(self, path):
+        """The shape of an array, of which the file is known to store every element."""
+        what = f"'{path}' in '{self.name}'"
+        try:
+            dataset = self._datasets[path]
+            shape, dtype = dataset.shape, dataset.dtype
+            plist = dataset.id.get_create_plist()
+            filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
+            elsewhere = dataset.is_virtual or dataset.external
+            stored = dataset.id.get_storage_size()
+            chunked = dataset.chunks is not None
+        except Exception as error:
+            raise FileError(f"{what} cannot be read ({error}).") from error
+        if elsewhere:
+            raise FileError(f"{what} keeps its data in another file; tdfast does not follow that.")
+        if shape is None:
+            raise FileError(f"{what} is empty.")
+        _check_dtype(dtype, what)
+        if filters - _FILTERS:
+            raise FileError(f"{what} is compressed in a way that tdfast does not read (filter {max(filters)}).")
+        need = math.prod(shape) * dtype.itemsize
+        most = max(SMALL, MAX_EXPANSION * min(stored, self._size)) if chunked else stored
+        if need > most or stored > self._size:
+            raise FileError(f"{what} says it has shape {shape}, {need:,} bytes, but {stored:,} bytes are stored.")
+        return shape
+
+    def read(self, path):
+        """An array."""
+        self.shape(path)
+        try:
+            return np.asarray(self._datasets[path][()])
+        except Exception as error:
+            raise FileError(f"'{path}' in '{self.name}' cannot be read ({error}).") from error
+
+    def close(self):
+        self._datasets.clear()
+        self._file.close()
+
+
+class NpzWeights:
+    """The arrays of an .npz file that is in memory, each under its path. Never unpickles.
+
+    Args:
+        data: the bytes of the file.
+        name: of the file, for messages.
+    """
+
+    def __init__(self, data, name):
+        self.name = name
+        file = io.BytesIO(data)
+        file.name = f"model.weights.npz of {name}"
+        self._archive = Archive(file)
+        self._arrays = {}
+        for path in self.paths():
+            if not re.search(r"(^|/)vars/\d+$", path):
+                self._array(path)       # Keras's own .npz holds pickled dicts here: say so at once
+
+    def paths(self):
+        """The paths of all arrays."""
+        return [m[: -len(".npy")] for m in self._archive.members if m.endswith(".npy")]
+
+    def _array(self, path):
+        if path in self._arrays:
+            return self._arrays[path]
+        what = f"'{path}' in '{self.name}'"
+        data = self._archive.read(f"{path}.npy")
+        file = io.BytesIO(data)
+        try:
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            elif version == (2, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+            else:
+                raise ValueError(f"format version {version}")
+        except Exception as error:
+            raise FileError(f"{what} is not a readable .npy array ({error}).") from error
+        if dtype.hasobject:
+            raise FileError(
+                f"{what} is pickled, which could run code, so tdfast does not read it. "
+                "Save the model with HDF5 weights, Keras's default."
+            )
+        _check_dtype(dtype, what)
+        start = file.tell()
+        need = math.prod(shape) * dtype.itemsize
+        if need != len(data) - start or any(n < 0 for n in shape):
+            raise FileError(f"{what} says it has shape {shape}, {need:,} bytes, but holds {len(data) - start:,}.")
+        array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+        self._arrays[path] = array
+        return array
+
+    def shape(self, path):
+        """The shape of an array."""
+        return self._array(path).shape
+
+    def read(self, path):
+        """An array."""
+        return self._array(path)
+
+    def close(self):
+        self._arrays.clear()
+
+
+def write_h5(groups, file):
+    """Write arrays in Keras's layout.
+
+    Args:
+        groups: (path, name, arrays) of each layer: the arrays become ``<path>/vars/0``, ``1``, ...
+        file: a binary file object.
+    """
+    h5py = import_h5py("Saving a .keras file")
+    with h5py.File(file, "w") as h5:
+        for path, name, arrays in groups:
+            group = h5.require_group(f"{path}/vars" if path else "vars")
+            group.attrs["name"] = name
+            for i, array in enumerate(arrays):
+                group[str(i)] = array

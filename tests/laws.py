@@ -1,0 +1,408 @@
+"""The laws that every layer passes, one function each; test_layers.py has the cases.
+
+A case says how to make a layer, what shape it takes and which formula of reference.py it must equal.
+A law takes a case, and asserts. A new layer is one row in test_layers.py.
+"""
+
+import contextlib
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tdfast import runtime
+from tdfast.layers.base import Tape
+from tdfast.saving.serialization import deserialize_layer, serialize_layer
+
+FMA_ISAS = ("avx2", "avx512", "neon")
+
+# How far float32 may lie from float64, relative to the largest magnitude of the array. A float32
+# rounding is 6e-8; sums of a few hundred terms and five steps of recurrence stay below these.
+FORWARD_ERROR = 1e-5
+GRADIENT_ERROR = 5e-5
+# The baseline rounds products before it adds them: the same bound, since each is as far from the truth.
+BASELINE_ERROR = 1e-4
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer with its options.
+
+    Args:
+        name: shown by pytest.
+        make: make(size, dtype) -> a new layer; size is the number of units, where there are any.
+        shape: the shape of one sample; the string "T" stands for the number of time steps.
+        reference: reference(x, weights, size, **call) -> the output, or a tuple of them.
+        mask: give the layer a mask, (B, T).
+        states: initial states of shape (B, size) to give on the call.
+        bounded: outputs stay finite for any finite input.
+        scale: of the random weights; small ones keep an activation like e^x from running away.
+        spread: how much the formula itself magnifies rounding errors, as a factor on the float32 bounds.
+        sizes: numbers of units that fill vectors, leave remainders, or stand alone.
+        laws: those to hold the case to; all of them when None.
+    """
+
+    name: str
+    make: Callable
+    shape: tuple
+    reference: Callable
+    mask: bool = False
+    states: int = 0
+    bounded: bool = True
+    scale: float = 1.0
+    spread: float = 1.0
+    sizes: tuple = (1, 4, 17, 33)
+    laws: tuple = None
+
+    def __str__(self):
+        return self.name
+
+    @property
+    def timed(self):
+        return "T" in self.shape
+
+    def sample_shape(self, T):
+        return tuple(T if n == "T" else n for n in self.shape)     # T=None: any number of steps
+
+    def rng(self):
+        """Random numbers that depend on the case's name alone."""
+        return np.random.default_rng(zlib.crc32(self.name.encode()))
+
+    def layer(self, dtype="float32", size=4, T=5, rng=None):
+        """A built layer with random weights: constant ones would hide a permuted gate."""
+        rng = rng or self.rng()
+        layer = self.make(size, dtype)
+        layer.ensure_built((None, *self.sample_shape(T)))
+        layer.set_weights(
+            [rng.normal(size=w.shape) * self.scale / np.sqrt(w.shape[0]) for w in layer.weights]
+        )
+        return layer
+
+    def inputs(self, B=3, T=5, size=4, dtype="float64", rng=None):
+        """(x, call): an input, and the further arguments of forward."""
+        rng = rng or self.rng()
+        x = rng.normal(size=(B, *self.sample_shape(T))).astype(dtype)
+        call = {}
+        if self.mask:
+            call["mask"] = rng.random((B, T)) < 0.6
+        if self.states:
+            call["initial_state"] = [rng.normal(size=(B, size)).astype(dtype) for _ in range(self.states)]
+        return x, call
+
+
+# ---------------------------------------------------------------- running a layer
+
+
+def as_tuple(y):
+    return tuple(y) if isinstance(y, (tuple, list)) else (y,)
+
+
+def forward(layer, x, call, training=False):
+    """The outputs, copied: the tape lends its memory for the next pass."""
+    return [y.copy() for y in as_tuple(layer.forward(layer.as_input(x), Tape(), training=training, **call))]
+
+
+def forward_backward(layer, x, call, dys, training=False):
+    """All that a training step computes: a dict of outputs and gradients by name."""
+    tape = Tape()
+    y = layer.forward(layer.as_input(x), tape, training=training, **call)
+    out = {f"y{i}": a.copy() for i, a in enumerate(as_tuple(y))}
+    dys = [np.array(dy, dtype=layer.dtype) for dy in dys]
+    dx = as_tuple(layer.backward(dys if isinstance(y, (tuple, list)) else dys[0], tape))
+    names = ["x"] + [f"state{i}" for i in range(len(dx) - 1)]
+    out.update({f"d{name}": np.array(d) for name, d in zip(names, dx)})
+    out.update({f"d{w.path.split('/', 1)[1]}#{i}": w.grad.copy() for i, w in enumerate(layer.trainable_weights)})
+    assert tape.position == 0, "backward must pop what forward pushed"
+    return out
+
+
+def random_like(rng, arrays):
+    return [rng.normal(size=np.shape(a)) for a in arrays]
+
+
+@contextlib.contextmanager
+def on_isa(name):
+    before = runtime.isa()
+    runtime.set_isa(name)
+    try:
+        yield
+    finally:
+        runtime.set_isa(before)
+
+
+@contextlib.contextmanager
+def on_threads(n):
+    before = runtime.get_num_threads()
+    runtime.set_num_threads(n)
+    try:
+        yield
+    finally:
+        runtime.set_num_threads(before)
+
+
+def assert_near(got, want, bound, what):
+    """Within bound of the largest magnitude (at least 1)."""
+    got, want = np.asarray(got, "float64"), np.asarray(want, "float64")
+    assert got.shape == want.shape, f"{what}: shape {got.shape}, expected {want.shape}"
+    if got.size:
+        error, scale = np.abs(got - want).max(), max(1.0, np.abs(want).max())
+        assert error <= bound * scale, f"{what}: off by {error:.2e}, allowed {bound * scale:.2e}"
+
+
+def assert_same_bits(got, want, what):
+    assert set(got) == set(want)
+    for key in want:
+        assert got[key].shape == want[key].shape, f"{what}: {key} has shape {got[key].shape}, not {want[key].shape}"
+        same = np.array_equal(got[key].view(np.uint8), want[key].view(np.uint8))
+        assert same, f"{what}: {key} differs by up to {np.abs(got[key] - want[key]).max():.2e}"
+
+
+# ---------------------------------------------------------------- the laws
+
+
+def equals_reference(case):
+    """1. The outputs are those of reference.py, in float64 to its rounding and in float32 to its own."""
+    for dtype, bound in (("float64", 1e-12), ("float32", FORWARD_ERROR * case.spread)):
+        for T in (1, 5) if case.timed else (1,):
+            layer = case.layer(dtype, T=T)
+            x, call = case.inputs(T=T, dtype=dtype)
+            weights = [w.value.astype("float64") for w in layer.weights]
+            want = as_tuple(case.reference(x.astype("float64"), weights, 4, **call))
+            got = as_tuple(layer(x, **call))
+            assert len(got) == len(want)
+            for i, (g, w) in enumerate(zip(got, want)):
+                assert g.dtype == dtype
+                assert_near(g, w, bound, f"output {i}, {dtype}, T={T}")
+            declared = layer.compute_output_shape((None, *x.shape[1:]))
+            declared = declared if isinstance(declared, list) else [declared]
+            assert [tuple(d)[1:] for d in declared] == [g.shape[1:] for g in got], "compute_output_shape"
+
+
+def central_differences(case):
+    """2. Every derivative is that of the formula, by central differences in float64; T = 1, 2, 5."""
+    for T in (1, 2, 5) if case.timed else (1,):
+        layer = case.layer("float64", T=T)
+        x, call = case.inputs(B=2, T=T)
+        dys = random_like(case.rng(), forward(layer, x, call))
+        got = forward_backward(layer, x, call, dys)
+        arrays = {"dx": x}
+        arrays.update({f"dstate{i}": s for i, s in enumerate(call.get("initial_state", []))})
+        arrays.update({f"d{w.path.split('/', 1)[1]}#{i}": w.value for i, w in enumerate(layer.trainable_weights)})
+        assert set(arrays) == {k for k in got if k.startswith("d")}, "a gradient is missing"
+
+        def loss(layer=layer, x=x, call=call, dys=dys):
+            return sum(float(np.sum(y * dy)) for y, dy in zip(forward(layer, x, call), dys))
+
+        for name, array in arrays.items():
+            assert_near(got[name], differences(loss, array), 1e-7, f"{name}, T={T}")
+
+
+def differences(f, array, step=1e-5):
+    """The derivative of f() with respect to every element of the array, which f reads."""
+    out = np.zeros(array.shape)
+    for index in np.ndindex(*array.shape):
+        at = array[index]
+        array[index] = at + step
+        up = f()
+        array[index] = at - step
+        down = f()
+        array[index] = at
+        out[index] = (up - down) / (2 * step)
+    return out
+
+
+def float32_gradients(case):
+    """The float32 gradients are the float64 ones, at sizes that fill vectors and leave remainders."""
+    for size in case.sizes:
+        rng = case.rng()
+        x, call = case.inputs(B=7, size=size, dtype="float32", rng=rng)
+        layers = {d: case.layer(d, size=size) for d in ("float64", "float32")}
+        layers["float64"].set_weights(layers["float32"].get_weights())
+        dys = [d.astype("float32") for d in random_like(rng, forward(layers["float32"], x, call))]
+        got = {d: forward_backward(layer, x, _cast(call, d), dys) for d, layer in layers.items()}
+        for key, want in got["float64"].items():
+            bound = GRADIENT_ERROR if key.startswith("d") else FORWARD_ERROR
+            assert_near(got["float32"][key], want, bound * case.spread, f"{key}, size {size}")
+
+
+def _cast(call, dtype):
+    if "initial_state" not in call:
+        return call
+    return {**call, "initial_state": [np.ascontiguousarray(s, dtype) for s in call["initial_state"]]}
+
+
+def _big(case):
+    """A training step of a size that is worth several threads, and that no vector width divides."""
+    B, T, size = 37, 19, 33
+    rng = case.rng()
+    layer = case.layer("float32", size=size, T=T)
+    x, call = case.inputs(B=B, T=T, size=size, dtype="float32", rng=rng)
+    dys = [d.astype("float32") for d in random_like(rng, forward(layer, x, call))]
+    return lambda: forward_backward(layer, x, call, dys)
+
+
+def same_bits_on_every_isa(case):
+    """3. All ISAs with fused multiply-add give the same bits; the baseline is within a bound."""
+    step = _big(case)
+    results = {}
+    for name in runtime.available_isas():
+        with on_isa(name):
+            results[name] = step()
+    fused = [name for name in results if name in FMA_ISAS]
+    for name in fused[1:]:
+        assert_same_bits(results[name], results[fused[0]], f"{name} against {fused[0]}")
+    if fused and "baseline" in results:
+        for key, want in results[fused[0]].items():
+            assert_near(results["baseline"][key], want, BASELINE_ERROR, f"{key}, baseline against {fused[0]}")
+
+
+def same_bits_on_any_threads(case):
+    """4a. The number of threads changes no bit, and a second run changes none."""
+    step = _big(case)
+    with on_threads(1):
+        want = step()
+    for n in (1, 2, 3):
+        with on_threads(n):
+            assert_same_bits(step(), want, f"{n} threads against 1")
+
+
+def batch_is_its_rows(case):
+    """4b. A batch gives each row the bits it gets alone, in outputs and in dx."""
+    size, B = 17, 5
+    rng = case.rng()
+    layer = case.layer("float32", size=size)
+    x, call = case.inputs(B=B, size=size, dtype="float32", rng=rng)
+    dys = [d.astype("float32") for d in random_like(rng, forward(layer, x, call))]
+    whole = forward_backward(layer, x, call, dys)
+    for rows in (slice(0, 2), slice(2, 3), slice(3, 5)):
+        part_call = {k: [s[rows] for s in v] if k == "initial_state" else v[rows] for k, v in call.items()}
+        part = forward_backward(layer, x[rows], part_call, [d[rows] for d in dys])
+        per_row = [k for k in whole if k.startswith(("y", "dx", "dstate"))]
+        assert_same_bits({k: part[k] for k in per_row}, {k: whole[k][rows].copy() for k in per_row}, f"rows {rows}")
+
+
+def inputs_are_only_read(case):
+    """5. Read-only, strided, float64 and integer inputs do, and are never written."""
+    layer = case.layer("float32")
+    x, call = case.inputs(dtype="float32")
+    x = np.round(x * 4)         # whole numbers, so that integers can stand for them
+    want = [y.copy() for y in as_tuple(layer(x, **call))]
+    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), "float32")
+    wide[..., ::2] = x
+    forms = {
+        "read-only": x.copy(),
+        "strided": wide[..., ::2],
+        "Fortran order": np.asfortranarray(x),
+        "float64": x.astype("float64"),
+        "int64": x.astype("int64"),
+        "int8": x.astype("int8"),
+        "list": x.tolist(),
+    }
+    forms["read-only"].flags.writeable = False
+    for form, value in forms.items():
+        before = np.array(value)
+        for y, w in zip(as_tuple(layer(value, **call)), want):
+            assert np.array_equal(y, w), form
+        assert np.array_equal(np.array(value), before), f"{form}: the input was written to"
+    forward_backward(layer, forms["read-only"], call, random_like(case.rng(), want))
+    forms["read-only"].flags.writeable = True
+    assert np.array_equal(forms["read-only"], x)
+
+
+def round_trips(case):
+    """6. A layer made from its config, or from its serialized form, with its weights, is the same."""
+    layer = case.layer("float32")
+    x, call = case.inputs(dtype="float32")
+    want = forward(layer, x, call)
+    config = layer.get_config()
+    described = serialize_layer(layer)
+    json.dumps(described)
+    for twin in (type(layer).from_config(config), deserialize_layer(json.loads(json.dumps(described)))):
+        assert type(twin) is type(layer) and twin.name == layer.name
+        assert json.dumps(_without_shapes(serialize_layer(twin))) == json.dumps(_without_shapes(described))
+        twin.ensure_built((None, *x.shape[1:]))
+        twin.set_weights(layer.get_weights())
+        for g, w in zip(forward(twin, x, call), want):
+            assert np.array_equal(g, w)
+        assert [w.path for w in twin.weights] == [w.path for w in layer.weights]
+
+
+def _without_shapes(described):
+    """A serialized layer without the shapes that only a built one has, inside and out."""
+    if isinstance(described, dict):
+        return {k: _without_shapes(v) for k, v in described.items() if k != "build_config"}
+    return described
+
+
+def saturation_and_nan(case):
+    """7. Huge inputs give finite results where the formula's are; NaN stays NaN, in its own row."""
+    layer = case.layer("float32", size=17)
+    x, call = case.inputs(size=17, dtype="float32")
+    if case.bounded:
+        with np.errstate(all="ignore"):
+            for scale in (1e4, 1e18):
+                dys = random_like(case.rng(), forward(layer, x, call))
+                for key, value in forward_backward(layer, x * np.float32(scale), call, dys).items():
+                    if not key.startswith("d"):
+                        assert np.isfinite(value).all(), f"{key} at inputs of about {scale:g}"
+    if "mask" in call:
+        call["mask"][:] = True
+    clean = forward(layer, x, call)
+    x[1, ...] = np.nan
+    for y, want in zip(forward(layer, x, call), clean):
+        assert np.isnan(y[1]).all(), "NaN was lost"
+        assert np.array_equal(y[[0, 2]], want[[0, 2]]), "NaN reached another row"
+
+
+def any_size(case):
+    """8. An empty batch, one step, one unit and odd sizes all work, and equal the reference."""
+    for size in case.sizes:
+        layer = case.layer("float32", size=size, T=None)
+        for B, T in ((0, 3), (1, 1), (2, 3), (19, 7)):
+            x, call = case.inputs(B=B, T=T, size=size, dtype="float32")
+            weights = [w.value.astype("float64") for w in layer.weights]
+            got = as_tuple(layer(x, **call))
+            if B:
+                want = as_tuple(case.reference(x.astype("float64"), weights, size, **call))
+                for i, (g, w) in enumerate(zip(got, want)):
+                    assert_near(g, w, FORWARD_ERROR * case.spread, f"output {i}, size {size}, B={B}, T={T}")
+            results = forward_backward(layer, x, call, random_like(case.rng(), got))
+            assert all(results[f"y{i}"].shape[0] == B for i in range(len(got)))
+            if not B:
+                grads = [v for k, v in results.items() if "#" in k]
+                assert all((g == 0).all() for g in grads), "an empty batch has no gradient"
+
+
+def borrows_memory(case):
+    """A second step on the same tape gives the same bits, and takes no new memory."""
+    layer = case.layer("float32")
+    x, call = case.inputs(dtype="float32")
+    x = layer.as_input(x)
+    tape = Tape()
+    seen = []
+    for _ in range(3):
+        tape.rewind()
+        y = layer.forward(x, tape, **call)
+        seen.append(([a.copy() for a in as_tuple(y)], [id(r) for r in tape.records]))
+        dys = [np.ones_like(a) for a in as_tuple(y)]
+        layer.backward(dys if isinstance(y, (tuple, list)) else dys[0], tape)
+    assert seen[1][1] == seen[2][1], "records must be reused"
+    for a, b in zip(seen[0][0], seen[2][0]):
+        assert np.array_equal(a, b)
+
+
+LAWS = (
+    equals_reference,
+    central_differences,
+    float32_gradients,
+    same_bits_on_every_isa,
+    same_bits_on_any_threads,
+    batch_is_its_rows,
+    inputs_are_only_read,
+    round_trips,
+    saturation_and_nan,
+    any_size,
+    borrows_memory,
+)

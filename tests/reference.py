@@ -1,0 +1,198 @@
+"""What every layer, activation and loss computes, in float64 NumPy: the specification.
+
+Forward formulas only, written from their definitions with no thought for speed, and independent of
+the package under test. The laws (laws.py) compare every layer with these and take derivatives by
+differences.
+"""
+
+import math
+
+import numpy as np
+
+# ---------------------------------------------------------------- activations
+
+_erf = np.vectorize(math.erf, otypes=["float64"])
+
+
+def sigmoid(x):
+    """1 / (1 + e^-x), written with e^-|x| so that it cannot overflow."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def softplus(x):
+    """log(1 + e^x)"""
+    return np.logaddexp(0, x)
+
+
+def elu(x, alpha=1.0):
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def sparse_plus(x):
+    return np.where(x <= -1, 0.0, np.where(x < 1, (x + 1) ** 2 / 4, x))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def log_softmax(x):
+    z = x - x.max(axis=-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+
+
+def sparsemax(x):
+    """The Euclidean projection of each row onto the simplex (Martins and Astudillo, 2016)."""
+    out = np.empty_like(x)
+    for row, y in zip(x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])):
+        z = np.sort(row)[::-1]
+        tau = (np.cumsum(z) - 1) / np.arange(1, len(z) + 1)
+        y[...] = np.maximum(row - tau[np.flatnonzero(z > tau)[-1]], 0)
+    return out
+
+
+ACTIVATIONS = {
+    "linear": lambda x: x,
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "leaky_relu": lambda x: np.where(x >= 0, x, 0.2 * x),
+    "elu": elu,
+    "selu": lambda x: 1.0507009873554805 * elu(x, 1.6732632423543772),
+    "celu": elu,
+    "softplus": softplus,
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "exponential": np.exp,
+    "hard_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+    "hard_silu": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "hard_tanh": lambda x: np.clip(x, -1, 1),
+    "hard_shrink": lambda x: np.where(np.abs(x) > 0.5, x, 0),
+    "soft_shrink": lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0),
+    "tanh_shrink": lambda x: x - np.tanh(x),
+    "silu": lambda x: x * sigmoid(x),
+    "gelu": lambda x: x * (1 + _erf(x / math.sqrt(2))) / 2,
+    "mish": lambda x: x * np.tanh(softplus(x)),
+    "log_sigmoid": lambda x: -softplus(-x),
+    "squareplus": lambda x: (x + np.sqrt(x * x + 4)) / 2,
+    "sparse_plus": sparse_plus,
+    "sparse_sigmoid": lambda x: np.clip((x + 1) / 2, 0, 1),
+    "softmax": softmax,
+    "log_softmax": log_softmax,
+    "sparsemax": sparsemax,
+}
+ROW_ACTIVATIONS = ("softmax", "log_softmax", "sparsemax")
+
+
+def activation(name, x):
+    return ACTIVATIONS[name or "linear"](np.asarray(x, "float64"))
+
+
+# ---------------------------------------------------------------- layers
+
+
+def dense(x, kernel, bias=None, act=None):
+    """f(x W + b) on the last axis, whatever stands before it."""
+    z = np.einsum("...k,kn->...n", x, kernel)
+    return activation(act, z if bias is None else z + bias)
+
+
+def time_distributed(f, x):
+    """f on the slice of every time step."""
+    return np.stack([f(x[:, t]) for t in range(x.shape[1])], axis=1)
+
+
+def lstm(x, kernel, recurrent, bias=None, *, act="tanh", rec_act="sigmoid", mask=None, reverse=False,
+         h0=None, c0=None, input_drop=None, recurrent_drop=None):
+    """A long short-term memory (Hochreiter and Schmidhuber, 1997; with Gers' forget gate).
+
+    z = x_t W + h_{t-1} U + b, split into i, f, g, o;
+    c_t = s(f) c_{t-1} + s(i) a(g);  h_t = s(o) a(c_t).
+    A step whose mask is False changes no state, and gives the output before it once more (zeros when
+    there is none, whatever the initial state: so do Keras's TensorFlow and torch backends).
+
+    Args:
+        x: (B, T, I).
+        kernel, recurrent, bias: (I, 4H), (H, 4H), (4H).
+        mask: booleans (B, T).
+        reverse: run from the last step to the first; the outputs come in the order of the run.
+        h0, c0: (B, H), zeros when None.
+        input_drop: (B, I) factors on every x_t; recurrent_drop: (B, H) factors on every h_{t-1}.
+
+    Returns:
+        (y, h, c): outputs (B, T, H) and the last states (B, H).
+    """
+    B, T, _ = x.shape
+    H = recurrent.shape[0]
+    h = np.zeros((B, H)) if h0 is None else np.asarray(h0, "float64")
+    c = np.zeros((B, H)) if c0 is None else np.asarray(c0, "float64")
+    steps = range(T - 1, -1, -1) if reverse else range(T)
+    y, outputs = np.zeros((B, H)), []
+    for t in steps:
+        x_t = x[:, t] if input_drop is None else x[:, t] * input_drop
+        h_in = h if recurrent_drop is None else h * recurrent_drop
+        z = x_t @ kernel + h_in @ recurrent
+        if bias is not None:
+            z = z + bias
+        i, f, g, o = (z[:, k * H : (k + 1) * H] for k in range(4))
+        c_new = activation(rec_act, f) * c + activation(rec_act, i) * activation(act, g)
+        h_new = activation(rec_act, o) * activation(act, c_new)
+        if mask is None:
+            h, c, y = h_new, c_new, h_new
+        else:
+            keep = mask[:, t, None]
+            h, c, y = np.where(keep, h_new, h), np.where(keep, c_new, c), np.where(keep, h_new, y)
+        outputs.append(y)
+    return np.stack(outputs, axis=1), h, c
+
+
+# ---------------------------------------------------------------- losses
+# Each gives one number for every sample (and time step): the mean or sum over the last axis.
+
+EPSILON = 1e-7      # Keras's fuzz factor
+
+
+def mean_squared_error(y, p):
+    return np.mean((p - y) ** 2, axis=-1)
+
+
+def mean_absolute_error(y, p):
+    return np.mean(np.abs(p - y), axis=-1)
+
+
+def huber(y, p, delta=1.0):
+    e = np.abs(p - y)
+    return np.mean(np.where(e <= delta, e * e / 2, delta * e - delta * delta / 2), axis=-1)
+
+
+def categorical_crossentropy(y, p, from_logits=False, label_smoothing=0.0):
+    """-sum y log p, with p scaled to a sum of 1 and clipped to [EPSILON, 1 - EPSILON]."""
+    y = y * (1 - label_smoothing) + label_smoothing / y.shape[-1]
+    if from_logits:
+        return -np.sum(y * log_softmax(p), axis=-1)
+    p = np.clip(p / p.sum(axis=-1, keepdims=True), EPSILON, 1 - EPSILON)
+    return -np.sum(y * np.log(p), axis=-1)
+
+
+def sparse_categorical_crossentropy(labels, p, from_logits=False):
+    """The same for whole-number labels of shape p.shape[:-1]."""
+    labels = np.asarray(labels).astype("int64").reshape(p.shape[:-1])
+    return categorical_crossentropy(np.eye(p.shape[-1])[labels], p, from_logits)
+
+
+def binary_crossentropy(y, p, from_logits=False, label_smoothing=0.0):
+    y = y * (1 - label_smoothing) + label_smoothing / 2
+    if from_logits:
+        return np.mean(y * softplus(-p) + (1 - y) * softplus(p), axis=-1)
+    p = np.clip(p, EPSILON, 1 - EPSILON)
+    return np.mean(-y * np.log(p) - (1 - y) * np.log(1 - p), axis=-1)
+
+
+def reduced(values, sample_weight=None):
+    """The mean over everything, after the weights: Keras's "sum_over_batch_size"."""
+    if sample_weight is not None:
+        weight = np.asarray(sample_weight, "float64")
+        values = values * weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
+    return float(np.mean(values))

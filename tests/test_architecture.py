@@ -1,0 +1,190 @@
+"""What a line may do, by folder. Reads the sources; skipped where they are not beside the tests."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "src_c").glob("*.[ch]"))
+MODULES = sorted((ROOT / "tdfast").rglob("*.py"))
+
+pytestmark = pytest.mark.skipif(not SOURCES, reason="the source tree is not here")
+
+# Who may import what, within the package. A key is a module or a folder; the longest match counts.
+MAY_IMPORT = {
+    "config": {"version"},
+    "names": set(),
+    "version": set(),
+    "runtime": {"_kernels"},
+    "variables": {"runtime"},
+    "registry": {"names", "config"},
+}
+MAY_NOT_IMPORT = {
+    "layers": {"models", "training", "losses", "metrics", "optimizers", "saving", "callbacks", "data"},
+    "activations": {"layers", "models", "training"},
+    "initializers": {"layers", "models", "training", "_kernels"},
+    "regularizers": {"layers", "models", "training", "_kernels"},
+    "constraints": {"layers", "models", "training", "_kernels"},
+    "losses": {"layers", "models", "training"},
+    "metrics": {"layers", "models", "training"},
+    "optimizers": {"layers", "models", "training"},
+    "callbacks": {"_kernels", "layers", "models", "training"},
+    "models": {"_kernels"},
+    "training": {"_kernels"},
+    "data": {"_kernels", "layers", "models"},
+    "saving": {"_kernels"},
+}
+# Installed with the extras only: a module must do without them until somebody calls what needs them.
+OPTIONAL = {"h5py", "onnx", "matplotlib", "sklearn", "mpi4py", "pandas", "scipy", "torch", "keras", "tqdm"}
+
+
+def without_comments(text):
+    """C or Cython text without comments and strings, in which words may stand for themselves."""
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+    text = re.sub(r"//[^\n]*", " ", text)
+    return re.sub(r'"(\\.|[^"\\\n])*"', '""', text)
+
+
+def dotted(path):
+    """'layers.rnn' for tdfast/layers/rnn.py; '' for tdfast/__init__.py."""
+    parts = path.relative_to(ROOT / "tdfast").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    """(module, line, at_top): every import statement, with absolute names."""
+    tree = ast.parse(path.read_text(encoding="utf8"))
+    inner = {n for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+             for n in ast.walk(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write imports in full, 'from tdfast...'"
+            names = [node.module] + [f"{node.module}.{a.name}" for a in node.names]
+        else:
+            continue
+        for name in names:
+            yield name, node.lineno, node not in inner
+
+
+def own_imports(path):
+    """The first name after 'tdfast.' of every import from the package."""
+    return {(name.split(".")[1], line) for name, line, _ in imports(path) if name.startswith("tdfast.")}
+
+
+# ---------------------------------------------------------------- C
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+def test_c_does_not_call_what_can_fail(path):
+    text = without_comments(path.read_text(encoding="utf8"))
+    for word in ("malloc", "calloc", "realloc", "free", "printf", "fprintf", "puts", "getenv", "abort", "exit",
+                 "Python", "PyObject", "goto"):
+        assert not re.search(rf"\b{word}\b", text), f"{path.name}: kernels must not use {word}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+def test_intrinsics_live_in_vec_h(path):
+    text = without_comments(path.read_text(encoding="utf8"))
+    if path.name == "vec.h":
+        return
+    found = re.search(r"\b(_mm\w*|__m(128|256|512)\w*|v(ld|st|fma|add|mul)\w*q_f32|\w+intrin\.h|arm_neon\.h)\b", text)
+    assert not found, f"{path.name}: {found and found.group()} belongs in vec.h"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+def test_openmp_only_through_span_h(path):
+    if path.name in ("span.h", "dispatch.c"):
+        return
+    assert not re.search(r"\bomp_|pragma\s+omp|omp\.h", without_comments(path.read_text(encoding="utf8")))
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.suffix == ".c" and p.name != "dispatch.c"],
+                         ids=lambda p: p.name)
+def test_kernel_files_export_suffixed_names_alone(path):
+    """Every function is static (by INLINE and its like too) or goes through TDF_NAME or is a size."""
+    text = without_comments(path.read_text(encoding="utf8"))
+    text = re.sub(r"(?m)^\s*#(?:[^\n]*\\\n)*[^\n]*$", "", text)
+    for found in re.finditer(r"(?m)^(?!\s)([A-Za-z_][\w \*]*?)\b(\w+)\s*\([^;{}]*\)\s*\{", text):
+        head, name = found.group(1), found.group(2)
+        fine = ("static" in head or name == "TDF_NAME" or "INLINE" in head or "_FN" in head
+                or re.match(r"tdf_\w+_size$", name))
+        assert fine, f"{path.name}: {head}{name} must be static"
+
+
+def test_c_has_no_mutable_globals():
+    for path in SOURCES:
+        if path.name == "dispatch.c":
+            continue
+        text = without_comments(path.read_text(encoding="utf8"))
+        for line in re.findall(r"(?m)^(?:static\s+)?(?!static|typedef|return|extern|struct|enum)[\w ]+\s\**\w+(?:\[\w*\])*\s*=[^=].*$", text):
+            assert line[0].isspace() or "const" in line, f"{path.name}: global variable: {line.strip()}"
+
+
+def test_build_never_asks_for_this_machine_or_for_fast_math():
+    text = (ROOT / "setup.py").read_text(encoding="utf8")
+    code = "\n".join(line.split("#")[0] for line in text.splitlines())
+    for flag in ("-march=native", "-mtune=native", "-Ofast", "-ffast-math", "-funsafe-math-optimizations"):
+        assert flag not in code
+    assert "-ffp-contract=off" in code
+
+
+# ---------------------------------------------------------------- Cython
+
+
+def test_kernels_pyx_only_checks_and_calls():
+    text = (ROOT / "tdfast" / "_kernels.pyx").read_text(encoding="utf8")
+    code = "\n".join(line.split("#")[0] for line in without_comments(text).splitlines())
+    assert not re.search(r"\b(from|import)\s+tdfast\b", code), "_kernels must not import tdfast"
+    for word in ("malloc", "np.empty", "np.zeros", "np.ones", "np.array(", "np.asarray"):
+        assert word not in code, f"_kernels.pyx allocates: {word}"
+    for call in re.finditer(r"(?m)^(\s*)(?:\w+\.)?t(?:able)?\.\w+\(&", code):
+        before = code[: call.start()].splitlines()[-3:]
+        assert any("nogil" in line for line in before), "a kernel is called while holding the GIL"
+
+
+# ---------------------------------------------------------------- Python
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_imports_go_one_way(path):
+    name = dotted(path)
+    for start, allowed in MAY_IMPORT.items():
+        if name == start:
+            used = {n for n, _ in own_imports(path)} - {start}
+            assert used <= allowed | {"config", "__version__"}, f"{name} imports {sorted(used - allowed)}"
+    for start, forbidden in MAY_NOT_IMPORT.items():
+        if name == start or name.startswith(start + "."):
+            for other, line in own_imports(path):
+                assert other not in forbidden, f"{path.relative_to(ROOT)}:{line} must not import tdfast.{other}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_optional_packages_are_imported_where_needed(path):
+    for name, line, at_top in imports(path):
+        if at_top:
+            assert name.split(".")[0] not in OPTIONAL, f"{path.relative_to(ROOT)}:{line}: import {name} in the function"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_no_stubs_left(path):
+    text = path.read_text(encoding="utf8")
+    for word in ("NotImplementedError", "TODO", "FIXME", "XXX"):
+        assert word not in text, f"{path.relative_to(ROOT)}: {word}"
+
+
+def public_objects():
+    for path in MODULES:
+        if path.name.startswith("_") and path.name != "__init__.py":
+            continue
+        for node in ast.parse(path.read_text(encoding="utf8")).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                yield path, node
+
+
+def test_everything_public_has_a_docstring():
+    missing = [f"{p.relative_to(ROOT)}:{n.lineno} {n.name}" for p, n in public_objects() if not ast.get_docstring(n)]
+    assert not missing, "no docstring: " + "; ".join(missing)

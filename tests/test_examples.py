@@ -1,0 +1,89 @@
+"""The examples, the code in the documents and the doctests all run."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tdfast
+from tdfast import names
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+here = pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are not beside the tests")
+
+
+@here
+def test_time_distributed_lstm(capsys):
+    space = runpy.run_path(str(EXAMPLES / "time_distributed_lstm.py"), run_name="__main__")
+    loss = space["history"].history["loss"]
+    assert space["prediction"].shape == (50, 64, 8)
+    assert len(loss) == 500 and all(type(v) is float for v in loss)
+    assert space["floor"] < loss[-1] < loss[0]
+    assert loss[-1] < space["guess"]
+    assert "prediction: shape (50, 64, 8)" in capsys.readouterr().out
+
+
+@here
+def test_sunspots_beats_persistence(tmp_path, capsys):
+    space = runpy.run_path(str(EXAMPLES / "sunspots.py"))
+    png = tmp_path / "sunspots.png"
+    ours, naive = space["main"](["--epochs", "8", "--png", str(png)])
+    out = capsys.readouterr().out
+    assert ours < 0.75 * naive, out
+    assert "persistence" in out
+    if importlib.util.find_spec("matplotlib"):
+        assert png.read_bytes().startswith(b"\x89PNG")
+    else:
+        assert "not installed" in out
+
+
+@here
+def test_sunspots_data_are_whole():
+    months, numbers = np.loadtxt(EXAMPLES / "data" / "sunspots.csv", delimiter=",", skiprows=1, dtype=str, unpack=True)
+    assert len(months) == 2820 and months[0] == "1749-01" and months[-1] == "1983-12"
+    assert numbers.astype(float).min() == 0 and numbers.astype(float).max() == 253.8
+
+
+def code_blocks(path):
+    return re.findall(r"(?ms)^```python\n(.*?)^```", path.read_text(encoding="utf8"))
+
+
+@here
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md"])
+def test_code_in_documents_runs(name, capsys):
+    """The blocks of a page, in order, as one script."""
+    blocks = code_blocks(ROOT / name)
+    assert blocks, f"{name} has no code"
+    exec(compile("\n".join(blocks), name, "exec"), {"__name__": "__main__"})
+
+
+def all_modules():
+    yield "tdfast"
+    for module in pkgutil.walk_packages(tdfast.__path__, "tdfast."):
+        if not module.name.split(".")[-1].startswith("_"):
+            yield module.name
+
+
+@pytest.mark.parametrize("name", list(all_modules()))
+def test_doctests(name):
+    module = importlib.import_module(name)
+    names.reset()
+    before = tdfast.get_num_threads()
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    with np.printoptions(legacy=False):
+        failed, _ = doctest.testmod(module, optionflags=flags)
+    tdfast.set_num_threads(before)
+    assert not failed, f"{failed} doctest(s) of {name} failed (see above)"
+
+
+def test_public_names_exist():
+    for name in tdfast.__all__:
+        assert getattr(tdfast, name) is not None
+    assert "tdfast" in sys.modules

@@ -1,0 +1,166 @@
+"""The process around the kernels: ISA, threads, imports, forks."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import tdfast
+from tdfast import runtime
+
+OWN = {"tdfast", "numpy"}
+
+
+def python(code, **environment):
+    """Run code in a fresh interpreter, from a folder without a tdfast of its own."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("TDFAST_", "OMP_"))}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+                          env={**env, **environment})
+
+
+def small_model():
+    return tdfast.Sequential([
+        tdfast.layers.LSTM(8, return_sequences=True, input_shape=(12, 3)),
+        tdfast.layers.TimeDistributed(tdfast.layers.Dense(2)),
+    ])
+
+
+def test_isa_can_be_chosen_by_the_environment():
+    for name in runtime.available_isas():
+        done = python("import tdfast; print(tdfast.runtime.isa())", TDFAST_ISA=name)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == name
+
+
+@pytest.mark.parametrize("name", ["sse9", "AVX2 ", "float64"])
+def test_unknown_isa_lists_those_available(name):
+    done = python("import tdfast; tdfast.layers.Dense(1)([[1.0]])", TDFAST_ISA=name)
+    assert done.returncode != 0
+    assert "ValueError" in done.stderr and f"'{name}'" in done.stderr and "baseline" in done.stderr
+
+
+def test_set_isa_refuses_and_keeps():
+    before = runtime.isa()
+    with pytest.raises(ValueError, match="baseline"):
+        runtime.set_isa("no-such-isa")
+    assert runtime.isa() == before
+
+
+def test_omp_num_threads_is_honoured():
+    for n in ("1", "2"):
+        done = python("import tdfast; print(tdfast.get_num_threads())", OMP_NUM_THREADS=n)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == (n if runtime.config()["openmp"][0].isdigit() else "1")
+
+
+def test_set_num_threads():
+    before = tdfast.get_num_threads()
+    try:
+        tdfast.set_num_threads(1)
+        assert tdfast.get_num_threads() == 1
+    finally:
+        tdfast.set_num_threads(before)
+    for bad in (0, -1, 1.5, "2", True, None):
+        with pytest.raises(ValueError, match="at least 1"):
+            tdfast.set_num_threads(bad)
+
+
+def test_threadpoolctl_sees_and_limits():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    if not runtime.config()["openmp"][0].isdigit():
+        pytest.skip("built without OpenMP")
+    assert any(p["user_api"] == "openmp" for p in threadpoolctl.threadpool_info())
+    with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+        assert tdfast.get_num_threads() == 1
+
+
+def test_show_config(capsys):
+    tdfast.show_config()
+    out = capsys.readouterr().out
+    for word in ("tdfast", "numpy", "isa", "threads", "openmp", tdfast.__version__, np.__version__):
+        assert word in out
+
+
+def test_import_needs_numpy_alone():
+    code = (
+        "import sys; import numpy; before = set(sys.modules); import tdfast; tdfast.Sequential, tdfast.layers.LSTM;"
+        "new = {m.split('.')[0] for m in set(sys.modules) - before};"
+        "import sysconfig; print(sorted(n for n in new if n not in sys.stdlib_module_names))"
+    )
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    heavy = set(eval(done.stdout)) - OWN
+    assert not {n for n in heavy if not n.startswith(("_", "cython"))}, heavy
+
+
+def test_a_script_runs_with_numpy_alone():
+    """No optional package is needed to build, train quietly and predict."""
+    code = (
+        "import sys\n"
+        "for name in ('h5py', 'tqdm', 'matplotlib', 'onnx', 'sklearn', 'pandas', 'scipy'): sys.modules[name] = None\n"
+        "import numpy as np, tdfast\n"
+        "m = tdfast.Sequential([tdfast.layers.LSTM(3, input_shape=(4, 2)), tdfast.layers.Dense(1)])\n"
+        "m.compile('adam', 'mse')\n"
+        "m.fit(np.ones((8, 4, 2)), np.ones((8, 1)), epochs=2, verbose=0)\n"
+        "print(m.predict(np.ones((8, 4, 2)), verbose=0).shape)\n"
+    )
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(8, 1)"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_predicts():
+    """libgomp's threads do not survive a fork; the child must not wait for them."""
+    code = """
+import os, signal, numpy as np, tdfast
+tdfast.set_num_threads(2)
+m = tdfast.Sequential([tdfast.layers.LSTM(64, input_shape=(40, 32)), tdfast.layers.Dense(4)])
+x = np.random.default_rng(0).random((64, 40, 32), dtype="float32")
+want = m.predict(x, verbose=0)
+pid = os.fork()
+if pid == 0:
+    signal.alarm(60)
+    same = np.array_equal(m.predict(x, verbose=0), want)
+    os._exit(0 if same else 3)
+_, status = os.waitpid(pid, 0)
+assert np.array_equal(m.predict(x, verbose=0), want)
+print("child", os.waitstatus_to_exitcode(status))
+"""
+    done = python(code)
+    assert done.stdout.strip() == "child 0", done.stdout + done.stderr
+
+
+def test_one_model_in_many_python_threads():
+    model = small_model()
+    x = np.random.default_rng(0).random((16, 12, 3), dtype="float32")
+    want = model.predict(x, verbose=0)
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            if not np.array_equal(model.predict(x, verbose=0), want) or not np.array_equal(model(x), want):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_aligned():
+    a = runtime.aligned((3, 5), "float64")
+    assert a.ctypes.data % 64 == 0 and a.shape == (3, 5) and a.flags.c_contiguous
+    with pytest.raises(MemoryError, match="bytes"):
+        runtime.aligned((2**40, 2**20))
+
+
+def test_denormals_are_flushed_in_kernels_only():
+    tdfast.layers.Dense(4)(np.ones((3, 5)))
+    tiny = np.float32(1e-30) * np.float32(1e-10)
+    assert tiny > 0, "the caller's floating-point mode was changed"
