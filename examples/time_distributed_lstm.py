@@ -1,7 +1,7 @@
 """The time-distributed LSTM tutorial: a vector in and a vector out at every time step.
 
 Run it with ``python time_distributed_lstm.py``. The data are random numbers, so there is nothing to
-find in them; the script shows that the model learns by heart whatever it is given, and how fast.
+find in them: the script shows how such a model is written, and how fast it trains.
 """
 
 import time
@@ -32,15 +32,18 @@ seconds = time.perf_counter() - start
 
 prediction = model.predict(X, batch_size=10, verbose=2)
 
-# The loss normalises each output vector p to a sum of 1 and is -sum(y log p), averaged. It is least
-# where p is y, scaled to a sum of 1; guessing all classes alike gives -sum(y) log(1/8).
+# The loss divides each output vector p by its sum and is -sum(y log p), averaged. It is least where p is y;
+# guessing all classes alike gives -sum(y) log(1/8). The outputs of this model are linear and of any sign,
+# so p can leave the range of probabilities, where Keras (and so tdfast) clips it and no gradient comes back:
+# the loss may well rise and stay high, here as in Keras. Dense(Output_Dim, activation="softmax") mends that.
 share = y / y.sum(axis=-1, keepdims=True)
 floor = -np.sum(y * np.log(share), axis=-1).mean()
 guess = -np.sum(y * np.log(1 / Output_Dim), axis=-1).mean()
 loss = history.history["loss"]
 
 print(f"\nprediction: shape {prediction.shape}")
-print(f"loss: {loss[0]:.3f} after the first epoch, {loss[-1]:.3f} after the last")
+print(f"loss: {loss[0]:.3f} in the first epoch, {min(loss):.3f} in the best, {loss[-1]:.3f} in the last")
 print(f"      (equal guesses: {guess:.3f}; the lowest any model could reach: {floor:.3f})")
+print("      The tutorial's linear outputs do not suit this loss: with softmax it would fall to the guesses'.")
 print(f"time: {seconds:.2f} s for {len(loss)} epochs, {1000 * seconds / len(loss):.2f} ms an epoch,")
 print(f"      with {tdfast.get_num_threads()} thread(s) on {tdfast.runtime.isa()}")

@@ -203,6 +203,7 @@ INLINE vf v_mantissa(vf a)
 /* ------------------------------------------------------------------ 4 floats, x86-64 baseline */
 #include <emmintrin.h>
 #define VL 4
+#define V_NO_FMA
 #define V_PARTIAL_BY_COPY
 typedef __m128 vf;
 typedef __m128 vm;
@@ -253,6 +254,7 @@ INLINE vf v_mantissa(vf a)
 #else
 /* ------------------------------------------------------------------ 1 float, any processor */
 #define VL 1
+#define V_NO_FMA
 typedef float vf;
 typedef int vm;
 INLINE vf v_set1(real a) { return a; }

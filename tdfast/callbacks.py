@@ -3,7 +3,6 @@
 The protocol is that of https://keras.io/api/callbacks/.
 """
 
-import inspect
 import warnings
 
 from tdfast.names import snake_case
@@ -135,10 +134,10 @@ class CallbackList(Callback):
         super().__init__()
         self.callbacks = _flat(callbacks)
         for callback in self.callbacks:
-            if inspect.isclass(callback) or not hasattr(callback, "on_epoch_end"):
+            if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
                 raise ValueError(
                     f"callbacks must be objects of classes derived from tdfast.callbacks.Callback, got "
-                    f"{callback!r}." + (" Make an object of it: add ()." if inspect.isclass(callback) else "")
+                    f"{callback!r}." + (" Make an object of it: add ()." if isinstance(callback, type) else "")
                 )
         self.history = next((c for c in self.callbacks if isinstance(c, History)), None)
         if self.history is None and add_history:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tdfast import config
-from tdfast.layers.base import as_array
+from tdfast.arrays import as_array
 
 
 def check_inputs(x, dtype, who):
@@ -150,3 +150,10 @@ def check_batch_size(batch_size, who):
     if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or int(batch_size) < 1:
         raise ValueError(f"{who}: batch_size must be a whole number of at least 1, got {batch_size!r}.")
     return int(batch_size)
+
+
+def check_count(value, what):
+    """``value`` as an int of at least 0."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 0:
+        raise ValueError(f"{what} must be a whole number of at least 0, got {value!r}.")
+    return int(value)

@@ -1,7 +1,5 @@
 """Registry: finds initializers, losses, optimizers ... by name, class, object or Keras's dict."""
 
-import difflib
-import inspect
 
 from tdfast.names import snake_case
 
@@ -46,11 +44,11 @@ class Registry:
             return lambda decorated: self.register(decorated, item, *aliases)
         name = _name_of(item)
         names = [name, *aliases]
-        if inspect.isclass(item):
+        if isinstance(item, type):
             names.insert(1, snake_case(name))
         for n in names:
             self._known[n] = item
-        self._names.append(names[1] if inspect.isclass(item) else name)
+        self._names.append(names[1] if isinstance(item, type) else name)
         return item
 
     def names(self):
@@ -86,7 +84,7 @@ class Registry:
             spec = self.find(spec, custom_objects)
         elif isinstance(spec, dict):
             return self.deserialize(spec, custom_objects)
-        if inspect.isclass(spec):
+        if isinstance(spec, type):
             return spec()
         if callable(spec) or hasattr(spec, "get_config"):
             return spec
@@ -115,7 +113,7 @@ class Registry:
         if custom_objects and config.get("registered_name") in custom_objects:
             name = config["registered_name"]
         found = self.find(name, custom_objects)
-        if not inspect.isclass(found):
+        if not isinstance(found, type):
             return found
         arguments = dict(arguments or {})
         try:
@@ -134,9 +132,9 @@ class Registry:
         if obj is None or isinstance(obj, (str, dict)):
             return obj
         for name, item in self._known.items():
-            if item is obj and not inspect.isclass(obj):
+            if item is obj and not isinstance(obj, type):
                 return name
-        if inspect.isclass(obj):
+        if isinstance(obj, type):
             obj = obj()
         cls = type(obj)
         if hasattr(obj, "get_config"):
@@ -156,6 +154,8 @@ class Registry:
         return name
 
     def _unknown(self, name):
+        import difflib
+
         close = difflib.get_close_matches(str(name).lower(), self._known, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
         return f"Unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}."

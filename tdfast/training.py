@@ -250,6 +250,7 @@ class Trainer:
         self._require_compiled("fit")
         x, y, weight = self._check(x, y, sample_weight, class_weight, "fit")
         batch_size = data.check_batch_size(batch_size, "fit")
+        epochs, initial_epoch = data.check_count(epochs, "fit: epochs"), data.check_count(initial_epoch, "fit: initial_epoch")
         validation_batch_size = data.check_batch_size(validation_batch_size or batch_size, "fit")
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):

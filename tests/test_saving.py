@@ -3,10 +3,12 @@
 import io
 import json
 import os
+import random
 import struct
 import sys
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from tdfast.saving.archive import Archive
 from tdfast.saving.weights import NpzWeights
 
 h5py = pytest.importorskip("h5py")
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 # ------------------------------------------------------------------------------------------ making files
@@ -322,12 +326,12 @@ def test_npz_headers_that_lie():
     with zipfile.ZipFile(out, "w") as z:
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**12,)})
-        z.writestr("a.npy", header.getvalue() + bytes(40))
-        z.writestr("b.npy", b"nonsense")
+        z.writestr("vars/0.npy", header.getvalue() + bytes(40))
+        z.writestr("vars/1.npy", b"nonsense")
     store = NpzWeights(out.getvalue(), "m")
-    for name in "ab":
-        with pytest.raises(FileError, match=name):
-            store.shape(name)
+    for path in ("vars/0", "vars/1"):
+        with pytest.raises(FileError, match=path):
+            store.shape(path)
 
 
 def test_archive_reads_within_a_limit(path):
@@ -435,6 +439,43 @@ def test_configs_that_make_no_sense(path, spoil):
     spoil(config)
     arrays = {"layers/dense/vars/0": np.ones((3, 2), "f"), "layers/dense/vars/1": np.zeros(2, "f")}
     refused(members(path, {"config.json": config, "model.weights.h5": weights(arrays)}))
+
+
+JUNK = [None, True, 0, -1, 3, 2**63, 1e308, -0.5, "", "a", "LSTM", "relu", [], [1], [None], {}, {"a": 1},
+        {"class_name": "Dense", "config": {}}, {"class_name": "Zeros"}, [[]], float("nan")]
+
+
+def places(value, path=()):
+    """The path of everything inside a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+def test_random_configs_load_or_are_refused():
+    """Whatever stands in config.json, there is a model or a FileError, never another exception."""
+    with zipfile.ZipFile(GOLDEN / "regularizers-lstm-td-dense.keras") as z:
+        whole = {n: z.read(n) for n in z.namelist()}
+    config = json.loads(whole["config.json"])
+    everywhere = list(places(config))
+    rng = random.Random(4)
+    refusals = 0
+    for _ in range(250):
+        spoilt = json.loads(whole["config.json"])
+        *path, last = rng.choice(everywhere)
+        item = spoilt
+        for key in path:
+            item = item[key]
+        if rng.random() < 0.2:
+            del item[last]
+        else:
+            item[last] = rng.choice(JUNK)
+        try:
+            saving.load_model(members(io.BytesIO(), {**whole, "config.json": spoilt}))
+        except FileError:
+            refusals += 1
+    assert refusals > 50
 
 
 def test_layers_nested_without_end(path):
@@ -578,6 +619,17 @@ def test_unbuilt_uncompiled_and_frozen_models(path):
     again = saving.load_model(path)
     same_model(model, again, np.ones((2, 4, 3)))
     assert not again.layers[0].trainable and len(again.trainable_weights) == 2
+
+
+def test_losses_as_metrics_are_saved_by_name(path):
+    model = tdfast.Sequential([layers.Dense(2, input_shape=(3,))])
+    x, y = data_for(model)
+    model.compile("sgd", "mse", metrics=["huber", "accuracy", "mae"], weighted_metrics=["mse"])
+    saving.save_model(model, path)
+    assert saving.load_model(path).evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+    model.compile("sgd", "mse", metrics=[tdfast.losses.Huber(delta=3)])
+    with pytest.raises(ValueError, match="Huber"):
+        saving.save_model(model, path)
 
 
 def test_layers_round_trip_without_a_file():

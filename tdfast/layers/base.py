@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from tdfast import runtime
+from tdfast.arrays import as_array, as_mask
 from tdfast.names import unique_name
 from tdfast.variables import Variable
 
@@ -376,27 +377,3 @@ class Layer:
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
-
-
-def as_array(x, dtype, who):
-    """Any array-like as a C-contiguous NumPy array of ``dtype``, refused clearly if it holds no numbers."""
-    x = np.asarray(x)
-    if x.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{who} expects an array of numbers, got dtype {x.dtype}. "
-            + ("Sequences of different lengths must be padded to one length first." if x.dtype == object
-               else "Convert it to numbers first, for example with .astype('float32').")
-        )
-    return np.ascontiguousarray(x, dtype=dtype) if x.ndim else x.astype(dtype)
-
-
-def as_mask(mask, x, who):
-    """A mask as contiguous booleans of shape (batch, time), or None."""
-    if mask is None:
-        return None
-    mask = np.ascontiguousarray(mask, dtype=bool)
-    if mask.ndim < 1 or mask.shape != x.shape[: mask.ndim]:
-        raise ValueError(
-            f"Layer '{who}': a mask must have the input's first dimensions, {x.shape[:2]}, got shape {mask.shape}."
-        )
-    return mask

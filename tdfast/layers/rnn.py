@@ -3,7 +3,8 @@
 import numpy as np
 
 from tdfast import _kernels, activations, constraints, initializers, random, regularizers
-from tdfast.layers.base import Layer, as_array
+from tdfast.arrays import as_array
+from tdfast.layers.base import Layer
 from tdfast.layers.core import positive_int, weight_config
 
 

@@ -26,9 +26,8 @@ _DAMAGE = (
     EOFError,
     IndexError,
     KeyError,
-    NotImplementedError,
     OverflowError,
-    RuntimeError,
+    RuntimeError,  # with what zipfile raises for features it lacks
     ValueError,
 )
 

@@ -15,6 +15,7 @@ import zipfile
 import numpy as np
 
 from tdfast import version
+from tdfast.names import snake_case
 from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
 from tdfast.saving.errors import FileError
@@ -238,9 +239,9 @@ def _compile(model, config, custom_objects, store):
             if config[key] not in (None, [], {}) and not (key == "loss_weights" and config[key] in (1, [1])):
                 raise FileError(f"The option {key}={config[key]!r} of compile does not exist in tdfast.")
         model.compile(**arguments)
+        _load_optimizer(model, store)
     except Exception as error:
         raise FileError(f"'{store.name}' cannot be compiled as it was: {error} {again}") from error
-    _load_optimizer(model, store)
 
 
 def _optimizer(optimizers, spec, custom_objects):
@@ -255,6 +256,9 @@ def _optimizer(optimizers, spec, custom_objects):
                 )
             rate = revive(schedules, rate, custom_objects, "the learning_rate of the optimizer")
             spec = {**spec, "config": {**spec["config"], "learning_rate": rate}}
+        for key, value in spec["config"].items():
+            if isinstance(value, (list, dict)):
+                raise FileError(f"The option {key} of the optimizer must be a number or a name, got {value!r:.80}.")
     return revive(optimizers, spec, custom_objects, "the optimizer of compile")
 
 
@@ -297,7 +301,7 @@ def _load_optimizer(model, store):
     if paths != list(range(len(expected))):
         raise FileError(
             f"The state of optimizer '{optimizer.name}' ({type(optimizer).__name__}) in '{store.name}' has {len(paths)} "
-            f"arrays, but {len(expected)} are expected. Load with compile=False to leave it out."
+            f"arrays, but {len(expected)} are expected."
         )
     for i, (name, shape) in enumerate(expected):
         stored = store.shape(f"optimizer/vars/{i}")
@@ -320,13 +324,13 @@ def _load_optimizer(model, store):
 
 def _compile_config(model):
     """Keras's description of how a model was compiled; empty if it was not."""
-    from tdfast import losses, metrics, optimizers
+    from tdfast import losses, optimizers
 
     if not model.compiled:
         return {}
     specs = {False: [], True: []}
     for spec, weighted in model._metric_specs:
-        specs[weighted].append(metrics.serialize(spec))
+        specs[weighted].append(_metric_config(spec))
     return {
         "optimizer": optimizers.serialize(model.optimizer),
         "loss": losses.serialize(model.loss),
@@ -337,6 +341,22 @@ def _compile_config(model):
         "steps_per_execution": 1,
         "jit_compile": False,
     }
+
+
+def _metric_config(metric):
+    """Keras's description of a metric; a loss used as one goes by its name."""
+    from tdfast import losses, metrics
+
+    if not isinstance(metric, metrics.LossMetric):
+        return metrics.serialize(metric)
+    loss = metric.function
+    name = snake_case(type(loss).__name__)
+    if loss.get_config() != losses.get(name).get_config():
+        raise ValueError(
+            f"save_model: the metric '{metric.name}' is the loss {type(loss).__name__} with options of its own, which a "
+            "file cannot say. Use a metric class, or compile without it before saving."
+        )
+    return name
 
 
 # ------------------------------------------------------------------------------------------ writing

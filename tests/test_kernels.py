@@ -1,0 +1,149 @@
+"""The kernels at sizes that cross every block of gemm.h and tile.h, and vmath.h over its whole range."""
+
+import numpy as np
+import pytest
+
+from tdfast import _kernels, activations, runtime
+from tdfast.layers import LSTM, Dense
+from tdfast.layers.base import Tape
+
+FMA = [isa for isa in runtime.available_isas() if isa != "baseline"]
+
+# rows, inputs, units: around the tile (6 rows, 16 columns), the panel (64), the chunk (256 rows), the
+# depth (1024) and the widths from which rows are packed (320 and 640).
+DENSE = [(1, 1, 1), (7, 5, 3), (6, 16, 64), (97, 65, 130), (13, 1025, 33), (257, 321, 17), (513, 40, 641),
+         (300, 700, 65), (0, 4, 4)]
+
+
+@pytest.fixture(autouse=True)
+def as_found():
+    """Leave instruction set and threads as they were."""
+    isa, threads = runtime.isa(), runtime.get_num_threads()
+    yield
+    runtime.set_isa(isa)
+    runtime.set_num_threads(threads)
+
+
+def dense_passes(x, kernel, bias, dy, act="linear"):
+    layer = Dense(kernel.shape[1], activation=act, dtype=x.dtype)
+    layer.build((None, kernel.shape[0]))
+    layer.set_weights([kernel, bias])
+    tape = Tape()
+    y = layer.forward(x, tape).copy()
+    dx = layer.backward(dy.copy(), tape).copy()
+    return [y, dx, layer.kernel.grad.copy(), layer.bias.grad.copy()]
+
+
+@pytest.mark.parametrize("size", DENSE, ids=str)
+def test_products_equal_float64(size):
+    M, K, N = size
+    rng = np.random.default_rng(M + K + N)
+    x, kernel, bias, dy = (rng.normal(size=s) for s in ((M, K), (K, N), (N,), (M, N)))
+    want = [x @ kernel + bias, dy @ kernel.T, x.T @ dy, dy.sum(0)]
+    for dtype, bound in (("float32", 3e-6), ("float64", 1e-13)):
+        got = dense_passes(*(a.astype(dtype) for a in (x, kernel, bias, dy)))
+        for g, w, terms in zip(got, want, (K, N, M, M)):
+            assert g.shape == w.shape
+            if g.size:
+                assert np.abs(g - w).max() <= bound * max(1, terms) ** 0.5 * 5
+
+
+@pytest.mark.parametrize("size", DENSE, ids=str)
+def test_products_have_the_same_bits_everywhere(size):
+    M, K, N = size
+    rng = np.random.default_rng(1)
+    arrays = [rng.normal(size=s).astype("float32") for s in ((M, K), (K, N), (N,), (M, N))]
+    first = None
+    for isa in FMA:
+        runtime.set_isa(isa)
+        for threads in (1, 2, 3):
+            runtime.set_num_threads(threads)
+            got = [a.tobytes() for a in dense_passes(*arrays, act="tanh")]
+            first = first or got
+            assert got == first, f"{isa} with {threads} threads differs"
+
+
+def lstm_passes(B, T, I, H, **options):
+    rng = np.random.default_rng(B + T + I + H)
+    layer = LSTM(H, return_sequences=True, **options)
+    layer.build((None, T, I))
+    layer.set_weights([rng.normal(size=w.shape) / w.shape[0] ** 0.5 for w in layer.weights])
+    x = rng.normal(size=(B, T, I)).astype("float32")
+    dy = rng.normal(size=(B, T, H)).astype("float32")
+    tape = Tape()
+    y = layer.forward(x, tape).copy()
+    dx = layer.backward(dy, tape).copy()
+    return [a.tobytes() for a in (y, dx, *(w.grad for w in layer.weights))]
+
+
+@pytest.mark.parametrize("size", [(50, 9, 15, 32), (13, 5, 300, 70), (5, 3, 3, 330), (64, 20, 17, 129)], ids=str)
+def test_large_lstm_has_the_same_bits_everywhere(size):
+    first = None
+    for isa in FMA:
+        runtime.set_isa(isa)
+        for threads in (1, 2, 3):
+            runtime.set_num_threads(threads)
+            got = lstm_passes(*size)
+            first = first or got
+            assert got == first, f"{isa} with {threads} threads differs"
+
+
+# ---------------------------------------------------------------- vmath.h
+
+BITS = np.arange(0, 2**32, 2**32 // 400_009, dtype=np.uint64).astype(np.uint32)
+SAMPLE = np.concatenate([BITS.view(np.float32), np.linspace(-100, 100, 200_001, dtype=np.float32),
+                         np.float32([0.0, -0.0, np.inf, -np.inf, 88.7, 88.8, -87.3, -87.4, 1e-30, -1e-30])])
+
+
+def ulps(got, want):
+    """The error in units of the last place of the exact result, where that is a normal float32."""
+    normal = np.isfinite(want) & (np.abs(want) > 1.2e-38) & (np.abs(want) < 3.4e38)
+    unit = np.spacing(np.abs(want[normal]).astype(np.float32)).astype(np.float64)
+    return (np.abs(got[normal] - want[normal]) / unit).max()
+
+
+@pytest.mark.parametrize("isa", runtime.available_isas())
+@pytest.mark.parametrize(
+    "name, exact, bounds",
+    [
+        ("tanh", np.tanh, (3.0, 4.0)),
+        ("sigmoid", lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
+         (2.5, 4.0)),
+        ("exponential", np.exp, (1.0, 2.0)),
+    ],
+    ids=["tanh", "sigmoid", "exp"],
+)
+def test_vmath_against_float64(isa, name, exact, bounds):
+    """Within the bounds that vmath.h states: with fused multiply-adds, and without."""
+    runtime.set_isa(isa)
+    x = SAMPLE[~np.isnan(SAMPLE)]
+    got = activations.get(name)(x).astype(np.float64)
+    with np.errstate(all="ignore"):
+        want = exact(x.astype(np.float64))
+    assert not np.isnan(got).any()
+    assert ulps(got, want) <= bounds[isa == "baseline"]
+    order = np.argsort(x, kind="stable")
+    if name != "exponential":
+        assert got.min() >= (-1 if name == "tanh" else 0) and got.max() <= 1
+    ascending = np.minimum(got[order], 3.5e38)
+    assert np.all(np.diff(ascending) >= -1.2e-7 * np.abs(ascending[1:])), "monotonic within one unit"
+    assert np.isnan(activations.get(name)(np.float32([np.nan, -np.nan]))).all()
+
+
+def test_kernels_refuse_arrays_that_do_not_fit():
+    x = np.zeros((4, 3), "float32")
+    y = np.zeros((4, 3), "float32")
+    linear = activations.get("linear").kind
+    with pytest.raises(ValueError, match="needs 20 elements"):
+        _kernels.act_forward(linear, 4, 5, x, y)
+    with pytest.raises(ValueError, match="dtype"):
+        _kernels.act_forward(linear, 4, 3, x, y.astype("float64"))
+    with pytest.raises(ValueError, match="contiguous"):
+        _kernels.act_forward(linear, 3, 4, np.asfortranarray(np.zeros((3, 4), "float32")), y)
+    with pytest.raises(ValueError, match="activation"):
+        _kernels.act_forward(999, 4, 3, x, y)
+    y.flags.writeable = False
+    with pytest.raises(ValueError, match="writeable"):
+        _kernels.act_forward(linear, 4, 3, x, y)
+    with pytest.raises(ValueError, match="float32 or float64"):
+        _kernels.act_forward(linear, 4, 3, x.astype("int32"), y)
