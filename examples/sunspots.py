@@ -4,7 +4,7 @@ Run it with ``python sunspots.py``. The model reads eleven years (one solar cycl
 and forecasts, at every month it has read, the next 36 months. It learns from 1749 to 1959; the years
 1960 to 1983 are held out. The yardstick is persistence: "it stays as it is now".
 
-    --epochs N     how long to train (default 20)
+    --epochs N     how long to train (default 40)
     --png FILE     where the picture goes when matplotlib is installed (default sunspots.png)
 """
 
@@ -65,7 +65,7 @@ def plot(path, months, series, start, prediction):
         axes.plot(year[now - 1], series[now - 1], "o", color="C3", markersize=5)
     axes.axvline(year[start], color="0.3", linestyle=":", label="held out from here on")
     axes.set(xlabel="year", ylabel="sunspot number", title="Sunspots: forecasts of months never trained on")
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper center")
     axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -75,7 +75,7 @@ def plot(path, months, series, start, prediction):
 def main(arguments=None):
     """Train, print the errors, draw. Returns the errors of the forecast and of persistence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--png", default="sunspots.png")
     options = parser.parse_args(arguments)
 
@@ -84,7 +84,8 @@ def main(arguments=None):
     mean, spread = series[:start].mean(), series[:start].std()
     scaled = (series - mean) / spread
 
-    # Nothing that training sees, as input or as target, lies in the held-out years.
+    # Nothing that training sees, as input or as target, lies in the held-out years. (The options were chosen
+    # by the error on 1930 to 1959, likewise held out of training then.)
     x, y = windows(scaled, WINDOW - 1, start - AHEAD, stride=4)
     x_test, y_test = windows(scaled, start - 1, len(series) - AHEAD)
 
@@ -93,7 +94,7 @@ def main(arguments=None):
         tdfast.layers.LSTM(32, return_sequences=True, input_shape=(WINDOW, 1)),
         tdfast.layers.TimeDistributed(tdfast.layers.Dense(AHEAD)),
     ])
-    model.compile(optimizer=tdfast.optimizers.Adam(learning_rate=0.005), loss="mse")
+    model.compile(optimizer=tdfast.optimizers.Adam(learning_rate=0.002), loss="mse")
 
     begin = time.perf_counter()
     model.fit(x, y, batch_size=32, epochs=options.epochs, verbose=0)

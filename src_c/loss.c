@@ -1,14 +1,21 @@
 /* loss.c - losses and accuracies over M rows of N outputs: a value for each row, the gradient, and
  * the weighted sum of the rows.
  *
- * One struct for all: a loss is one case of `entry` (a mean over a row's elements) or one function of
- * a row. Gradients are those that automatic differentiation of Keras's formulas gives, the
- * clipping of probabilities included: an output that the clip holds fast has no gradient.
+ * One struct for all: a loss is one case of `entry` (a mean over a row's elements) or a function of a
+ * row, written twice. Long rows are taken one by one, with a vector along the row. Rows of at most
+ * SHORT elements would leave most of that vector empty: there every lane is a row of its own, and
+ * sums run from the first element to the last. Which of the two it is depends on N alone.
+ *
+ * Gradients are those that automatic differentiation of Keras's formulas gives, the clipping of
+ * probabilities included: an output that the clip holds fast has no gradient.
  */
 #include "act.h"
 #include "span.h"
 
 #define OPERATIONS 60.0             /* a logarithm and some divisions for each element */
+#define FEW_OPERATIONS 10.0         /* of the squares, absolute values and comparisons */
+#define SHORT 64                    /* the longest row that is taken together with others */
+#define BLOCK 1024                  /* elements of the short rows whose means are taken together */
 
 /* ------------------------------------------------------------------ means over elements */
 
@@ -22,10 +29,10 @@ INLINE vf clip_slope(vf p, vf lo, vf hi)
 }
 
 /* One element's loss; its derivative goes to *slope. */
-INLINE vf entry(const tdf_loss *a, vf t, vf p, vf *slope)
+INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf *slope)
 {
     vf one = v_set1(1), e = v_sub(p, t);
-    switch (a->loss) {
+    switch (kind) {
     case TDF_LOSS_MSE:
         *slope = v_add(e, e);
         return v_mul(e, e);
@@ -70,10 +77,40 @@ INLINE real row_factor(const tdf_loss *a, ptrdiff_t r)
     return a->weight ? (real)a->scale * a->weight[r] : (real)a->scale;
 }
 
-INLINE void mean_rows(const tdf_loss *a, ptrdiff_t lo, ptrdiff_t hi)
+/* Short rows: a block of them is one long row, whose values are then added row by row. */
+INLINE void mean_short(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
+{
+    ptrdiff_t N = a->N, block = N <= BLOCK / 64 ? 64 : BLOCK / SHORT;
+    real value[BLOCK], factor[BLOCK] = {0}, count = (real)N;
+    vf same = v_set1((real)a->scale / count), slope;
+    for (ptrdiff_t r = lo; r < hi; r += block) {
+        ptrdiff_t rows = hi - r < block ? hi - r : block, n = rows * N, at = r * N;
+        if (a->dp && a->weight)
+            for (ptrdiff_t i = 0; i < rows; i++) {
+                real f = row_factor(a, r + i) / count;
+                for (ptrdiff_t j = 0; j < N; j++) factor[i * N + j] = f;
+            }
+        for (ptrdiff_t i = 0; i < n; i += VL) {
+            vf t = smooth(a, v_get(a->target + at + i, n - i), (real)0.5);
+            v_store(value + i, entry(a, kind, t, v_get(a->p + at + i, n - i), &slope));
+            if (a->dp) v_put(a->dp + at + i, v_mul(slope, a->weight ? v_load(factor + i) : same), n - i);
+        }
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            real sum = value[i * N];
+            for (ptrdiff_t j = 1; j < N; j++) sum += value[i * N + j];
+            a->rows[r + i] = sum / count;
+        }
+    }
+}
+
+/* `kind` is a constant where this is expanded: the switch of `entry` is gone then. */
+INLINE void mean_rows(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t N = a->N;
-    real share = (real)0.5;         /* smoothing pulls towards one half: binary losses alone have it */
+    if (N <= SHORT) {
+        mean_short(a, kind, lo, hi);
+        return;
+    }
     for (ptrdiff_t r = lo; r < hi; r++) {
         const real *t = a->target + r * N, *p = a->p + r * N;
         v16 sum = v16_set1(0);
@@ -82,7 +119,7 @@ INLINE void mean_rows(const tdf_loss *a, ptrdiff_t lo, ptrdiff_t hi)
             for (int s = 0; s < PANEL / VL; s++) {
                 ptrdiff_t at = i + s * VL, n = N - at;
                 if (n <= 0) break;
-                vf l = entry(a, smooth(a, v_get(t + at, n), share), v_get(p + at, n), &slope);
+                vf l = entry(a, kind, smooth(a, v_get(t + at, n), (real)0.5), v_get(p + at, n), &slope);
                 sum.v[s] = v_add(sum.v[s], act_first(l, n, 0));
                 if (a->dp) v_put(a->dp + r * N + at, v_mul(slope, factor), n);
             }
@@ -90,22 +127,7 @@ INLINE void mean_rows(const tdf_loss *a, ptrdiff_t lo, ptrdiff_t hi)
     }
 }
 
-/* The same for N = 1, with a vector of rows at a time. */
-INLINE void single_rows(const tdf_loss *a, ptrdiff_t lo, ptrdiff_t hi)
-{
-    vf scale = v_set1((real)a->scale), slope;
-    for (ptrdiff_t r = lo; r < hi; r += VL) {
-        ptrdiff_t n = hi - r;
-        vf l = entry(a, smooth(a, v_get(a->target + r, n), (real)0.5), v_get(a->p + r, n), &slope);
-        v_put(a->rows + r, l, n);
-        if (a->dp) {
-            vf factor = a->weight ? v_mul(scale, v_get(a->weight + r, n)) : scale;
-            v_put(a->dp + r, v_mul(slope, factor), n);
-        }
-    }
-}
-
-/* ------------------------------------------------------------------ functions of a row */
+/* ------------------------------------------------------------------ functions of a long row */
 
 INLINE real row_sum(ptrdiff_t N, const real *x)
 {
@@ -219,41 +241,250 @@ static void sparse_logits_row(const tdf_loss *a, ptrdiff_t r)
 static ptrdiff_t argmax(ptrdiff_t N, const real *x)
 {
     ptrdiff_t best = 0;
+    real largest = act_row_max(N, x);           /* of what is no NaN */
+    v16 numbers = v16_set1(0);
+    for (ptrdiff_t i = 0; i < N; i += PANEL)
+        for (int s = 0; s < PANEL / VL; s++) {
+            ptrdiff_t n = N - i - s * VL;
+            if (n <= 0) break;
+            vf v = v_get(x + i + s * VL, n);
+            numbers.v[s] = v_add(numbers.v[s], act_first(v_sub(v, v), n, 0));
+        }
+    if (v16_sum(numbers) == 0) {                /* x - x is 0 for finite x alone */
+        while (x[best] != largest) best++;
+        return best;
+    }
     for (ptrdiff_t i = 1; i < N; i++)
         if (!(x[i] <= x[best]) && x[best] == x[best]) best = i;
     return best;
 }
 
+static void match_row(const tdf_loss *a, ptrdiff_t r)
+{
+    ptrdiff_t N = a->N, k = a->labels ? a->labels[r] : argmax(N, a->target + r * N);
+    a->rows[r] = k == argmax(N, a->p + r * N);
+}
+
+/* ------------------------------------------------------------------ functions of short rows */
+
+/* The rows that the VL lanes hold: lane i has row first + i. Lanes past the last row repeat it, and
+ * their results go nowhere. */
+typedef struct {
+    ptrdiff_t first, count;
+} lanes;
+
+INLINE ptrdiff_t lane_row(lanes at, int i) { return at.first + (i < at.count ? i : at.count - 1); }
+
+/* Column j of those rows of x goes to column + j VL. There is at least one. */
+INLINE void get_columns(lanes at, ptrdiff_t N, const real *x, real *column)
+{
+    for (int i = 0; i < VL; i++) {
+        const real *row = x + lane_row(at, i) * N;
+        ptrdiff_t j = 0;
+        do column[j * VL + i] = row[j];
+        while (++j < N);
+    }
+}
+
+INLINE void put_columns(lanes at, ptrdiff_t N, real *x, const real *column)
+{
+    for (int i = 0; i < at.count; i++)
+        for (ptrdiff_t j = 0; j < N; j++) x[(at.first + i) * N + j] = column[j * VL + i];
+}
+
+INLINE vf column_sum(ptrdiff_t N, const real *column)
+{
+    vf sum = v_load(column);
+    for (ptrdiff_t j = 1; j < N; j++) sum = v_add(sum, v_load(column + j * VL));
+    return sum;
+}
+
+/* Columns become e^(x - max), their sum is returned, and the largest element goes to *top. */
+INLINE vf column_exp_sum(ptrdiff_t N, real *column, vf *top)
+{
+    vf m = v_set1(-INFINITY), sum = v_zero();
+    for (ptrdiff_t j = 0; j < N; j++) m = v_max(v_load(column + j * VL), m);
+    for (ptrdiff_t j = 0; j < N; j++) {
+        vf e = v_exp(v_sub(v_load(column + j * VL), m));
+        sum = v_add(sum, e);
+        v_store(column + j * VL, e);
+    }
+    *top = m;
+    return sum;
+}
+
+/* The place of the largest element or of the first NaN. */
+INLINE vf column_argmax(ptrdiff_t N, const real *column)
+{
+    vf best = v_load(column), place = v_zero();
+    for (ptrdiff_t j = 1; j < N; j++) {
+        vf x = v_load(column + j * VL), here = v_set1((real)j);
+        vm keep = v_le(x, best), number = v_eq(best, best);
+        place = v_select(number, v_select(keep, place, here), place);
+        best = v_select(number, v_select(keep, best, x), best);
+    }
+    return place;
+}
+
+INLINE vf lane_factors(const tdf_loss *a, lanes at)
+{
+    vf scale = v_set1((real)a->scale);
+    return a->weight ? v_mul(scale, v_get(a->weight + at.first, at.count)) : scale;
+}
+
+static void categorical_short(const tdf_loss *a, lanes at)
+{
+    ptrdiff_t N = a->N;
+    real t[SHORT * VL], p[SHORT * VL];
+    get_columns(at, N, a->target, t);
+    get_columns(at, N, a->p, p);
+    vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
+    vf whole = column_sum(N, p), loss = v_zero(), back = v_zero();
+    for (ptrdiff_t j = 0; j < N; j++) {
+        vf q = v_div(v_load(p + j * VL), whole), c = v_min(hi, v_max(lo, q));
+        vf tt = smooth(a, v_load(t + j * VL), (real)1 / (real)N);
+        loss = v_fma(tt, v_log(c), loss);
+        if (!a->dp) continue;
+        vf g = v_mul(v_div(tt, c), clip_slope(q, lo, hi));
+        back = v_fma(g, q, back);
+        v_store(p + j * VL, g);
+    }
+    v_put(a->rows + at.first, v_neg(loss), at.count);
+    if (!a->dp) return;
+    vf factor = v_div(lane_factors(a, at), whole);
+    for (ptrdiff_t j = 0; j < N; j++)
+        v_store(p + j * VL, v_mul(v_sub(back, v_load(p + j * VL)), factor));
+    put_columns(at, N, a->dp, p);
+}
+
+static void categorical_logits_short(const tdf_loss *a, lanes at)
+{
+    ptrdiff_t N = a->N;
+    real t[SHORT * VL], p[SHORT * VL], e[SHORT * VL];
+    get_columns(at, N, a->target, t);
+    get_columns(at, N, a->p, p);
+    memcpy(e, p, (size_t)(N * VL) * sizeof *e);
+    vf top, total = column_exp_sum(N, e, &top), log_sum = v_log(total);
+    vf loss = v_zero(), mass = v_zero();
+    for (ptrdiff_t j = 0; j < N; j++) {
+        vf tt = smooth(a, v_load(t + j * VL), (real)1 / (real)N);
+        loss = v_fma(tt, v_sub(v_sub(v_load(p + j * VL), top), log_sum), loss);
+        mass = v_add(tt, mass);
+        v_store(t + j * VL, tt);
+    }
+    v_put(a->rows + at.first, v_neg(loss), at.count);
+    if (!a->dp) return;
+    vf k = v_div(mass, total), factor = lane_factors(a, at);
+    for (ptrdiff_t j = 0; j < N; j++) {
+        vf g = v_fma(v_load(e + j * VL), k, v_neg(v_load(t + j * VL)));
+        v_store(e + j * VL, v_mul(g, factor));
+    }
+    put_columns(at, N, a->dp, e);
+}
+
+/* The label of each lane's row, and 1 where it is a class; elsewhere 0 and 0. */
+INLINE vf lane_labels(const tdf_loss *a, lanes at, ptrdiff_t *label)
+{
+    real good[VL];
+    for (int i = 0; i < VL; i++) {
+        ptrdiff_t k = a->labels[lane_row(at, i)];
+        int inside = k >= 0 && k < a->N;
+        label[i] = inside ? k : 0;
+        good[i] = (real)inside;
+    }
+    return v_load(good);
+}
+
+static void sparse_short(const tdf_loss *a, lanes at)
+{
+    ptrdiff_t N = a->N, label[VL];
+    real p[SHORT * VL], mine[VL], other[VL];
+    vf one = v_set1(1), lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
+    vf good = lane_labels(a, at, label);
+    get_columns(at, N, a->p, p);
+    for (int i = 0; i < VL; i++) mine[i] = p[label[i] * VL + i];
+    vf whole = column_sum(N, p), q = v_div(v_load(mine), whole), c = v_min(hi, v_max(lo, q));
+    vm counts = v_eq(good, one);
+    v_put(a->rows + at.first, v_select(counts, v_neg(v_log(c)), v_zero()), at.count);
+    if (!a->dp) return;
+    vf g = v_mul(v_div(clip_slope(q, lo, hi), c), v_div(lane_factors(a, at), whole));
+    g = v_select(counts, g, v_zero());
+    v_store(mine, g);
+    v_store(other, v_select(counts, v_mul(g, q), v_zero()));
+    for (int i = 0; i < at.count; i++) {
+        real *dp = a->dp + (at.first + i) * N;
+        for (ptrdiff_t j = 0; j < N; j++) dp[j] = other[i];
+        dp[label[i]] -= mine[i];
+    }
+}
+
+static void sparse_logits_short(const tdf_loss *a, lanes at)
+{
+    ptrdiff_t N = a->N, label[VL];
+    real p[SHORT * VL], mine[VL];
+    vf good = lane_labels(a, at, label);
+    get_columns(at, N, a->p, p);
+    for (int i = 0; i < VL; i++) mine[i] = p[label[i] * VL + i];
+    vf top, total = column_exp_sum(N, p, &top);
+    vm counts = v_eq(good, v_set1(1));
+    vf loss = v_sub(v_log(total), v_sub(v_load(mine), top));
+    v_put(a->rows + at.first, v_select(counts, loss, v_zero()), at.count);
+    if (!a->dp) return;
+    vf factor = lane_factors(a, at), by = v_div(factor, total);
+    for (ptrdiff_t j = 0; j < N; j++)
+        v_store(p + j * VL, v_select(counts, v_mul(v_load(p + j * VL), by), v_zero()));
+    v_store(mine, v_select(counts, factor, v_zero()));
+    for (int i = 0; i < VL; i++) p[label[i] * VL + i] -= mine[i];
+    put_columns(at, N, a->dp, p);
+}
+
+static void match_short(const tdf_loss *a, lanes at)
+{
+    real column[SHORT * VL], label[VL];
+    vf truth, one = v_set1(1);
+    if (a->labels) {
+        for (int i = 0; i < VL; i++) label[i] = (real)a->labels[lane_row(at, i)];
+        truth = v_load(label);
+    } else {
+        get_columns(at, a->N, a->target, column);
+        truth = column_argmax(a->N, column);
+    }
+    get_columns(at, a->N, a->p, column);
+    vm same = v_eq(truth, column_argmax(a->N, column));
+    v_put(a->rows + at.first, v_select(same, one, v_zero()), at.count);
+}
+
 /* ------------------------------------------------------------------ entry point */
+
+typedef void (*row_function)(const tdf_loss *a, ptrdiff_t r);
+typedef void (*lane_function)(const tdf_loss *a, lanes at);
+
+INLINE void each_row(const tdf_loss *a, ptrdiff_t lo, ptrdiff_t hi, row_function of_row, lane_function of_lanes)
+{
+    if (a->N > SHORT)
+        for (ptrdiff_t r = lo; r < hi; r++) of_row(a, r);
+    else
+        for (ptrdiff_t r = lo; r < hi; r += VL) of_lanes(a, (lanes){r, hi - r < VL ? hi - r : VL});
+}
 
 static void part_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_loss *a = args;
-    ptrdiff_t N = a->N;
     (void)part;
     switch (a->loss) {
-    case TDF_LOSS_CATEGORICAL:
-        for (ptrdiff_t r = lo; r < hi; r++) categorical_row(a, r);
-        break;
+    case TDF_LOSS_MSE: mean_rows(a, TDF_LOSS_MSE, lo, hi); break;
+    case TDF_LOSS_MAE: mean_rows(a, TDF_LOSS_MAE, lo, hi); break;
+    case TDF_LOSS_HUBER: mean_rows(a, TDF_LOSS_HUBER, lo, hi); break;
+    case TDF_LOSS_BINARY: mean_rows(a, TDF_LOSS_BINARY, lo, hi); break;
+    case TDF_LOSS_BINARY_LOGITS: mean_rows(a, TDF_LOSS_BINARY_LOGITS, lo, hi); break;
+    case TDF_MATCH_BINARY: mean_rows(a, TDF_MATCH_BINARY, lo, hi); break;
+    case TDF_LOSS_CATEGORICAL: each_row(a, lo, hi, categorical_row, categorical_short); break;
     case TDF_LOSS_CATEGORICAL_LOGITS:
-        for (ptrdiff_t r = lo; r < hi; r++) categorical_logits_row(a, r);
+        each_row(a, lo, hi, categorical_logits_row, categorical_logits_short);
         break;
-    case TDF_LOSS_SPARSE:
-        for (ptrdiff_t r = lo; r < hi; r++) sparse_row(a, r);
-        break;
-    case TDF_LOSS_SPARSE_LOGITS:
-        for (ptrdiff_t r = lo; r < hi; r++) sparse_logits_row(a, r);
-        break;
-    case TDF_MATCH_CATEGORICAL:
-        for (ptrdiff_t r = lo; r < hi; r++)
-            a->rows[r] = argmax(N, a->target + r * N) == argmax(N, a->p + r * N);
-        break;
-    case TDF_MATCH_SPARSE:
-        for (ptrdiff_t r = lo; r < hi; r++) a->rows[r] = a->labels[r] == argmax(N, a->p + r * N);
-        break;
-    default:
-        if (N == 1) single_rows(a, lo, hi);
-        else mean_rows(a, lo, hi);
+    case TDF_LOSS_SPARSE: each_row(a, lo, hi, sparse_row, sparse_short); break;
+    case TDF_LOSS_SPARSE_LOGITS: each_row(a, lo, hi, sparse_logits_row, sparse_logits_short); break;
+    default: each_row(a, lo, hi, match_row, match_short);
     }
 }
 
@@ -286,7 +517,8 @@ static double first_bad_label(const tdf_loss *a)
 
 void TDF_NAME(loss)(const tdf_loss *a)
 {
-    double work = OPERATIONS * (double)a->M * (double)(a->N < PANEL ? PANEL : a->N);
+    int cheap = a->loss <= TDF_LOSS_HUBER || a->loss == TDF_LOSS_SPARSE || a->loss >= TDF_MATCH_BINARY;
+    double work = (cheap ? FEW_OPERATIONS : OPERATIONS) * (double)a->M * (double)a->N;
     span_run(part_rows, a, a->N ? a->M : 0, 64, span_threads(work, a->threads));
     a->result[0] = sum_rows(a);
     a->result[1] = a->labels ? first_bad_label(a) : -1;

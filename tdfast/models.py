@@ -225,8 +225,15 @@ class Sequential(Trainer, Layer):
         print_summary(self, line_length=line_length, positions=positions, print_fn=print_fn,
                       expand_nested=expand_nested, show_trainable=show_trainable, layer_range=layer_range)
 
+    def save(self, filepath, overwrite=True):
+        """Write the model with its weights and the optimizer's state to a .keras file (see
+        `tdfast.saving.save_model`)."""
+        from tdfast.saving import save_model
+
+        save_model(self, filepath, overwrite=overwrite)
+
     def get_config(self):
-        from tdfast.saving.serialization import serialize_layer
+        from tdfast.serialization import serialize_layer
 
         layers = ([] if self._input is None else [self._input]) + self._stack
         config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype,
@@ -238,7 +245,7 @@ class Sequential(Trainer, Layer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """The model that `get_config` described, with new weights."""
-        from tdfast.saving.serialization import deserialize_layer
+        from tdfast.serialization import deserialize_layer
 
         layers = [deserialize_layer(layer, custom_objects=custom_objects) for layer in config["layers"]]
         model = cls(layers, name=config.get("name"), trainable=config.get("trainable", True))

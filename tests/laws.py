@@ -14,7 +14,7 @@ import numpy as np
 
 from tdfast import runtime
 from tdfast.layers.base import Tape
-from tdfast.saving.serialization import deserialize_layer, serialize_layer
+from tdfast.serialization import deserialize_layer, serialize_layer
 
 FMA_ISAS = ("avx2", "avx512", "neon")
 

@@ -126,7 +126,7 @@ def test_set_weights_with_wrong_shapes(model):
 
 def test_time_distributed_on_2d_input():
     layer = TimeDistributed(Dense(2), name="each")
-    refused(["each", "3 dimensions", "(None, 5)"], layer, np.ones((4, 5)))
+    refused(["each", "3 dimensions", "(4, 5)"], layer, np.ones((4, 5)))
     assert layer(np.ones((4, 5, 6))).shape == (4, 5, 2)
 
 

@@ -101,13 +101,13 @@ class TimeDistributed(Layer):
         return np.stack(dx, axis=1) if need_dx else None
 
     def get_config(self):
-        from tdfast.saving.serialization import serialize_layer
+        from tdfast.serialization import serialize_layer
 
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
 
     @classmethod
     def from_config(cls, config):
-        from tdfast.saving.serialization import deserialize_layer
+        from tdfast.serialization import deserialize_layer
 
         config = dict(config)
         layer = config.pop("layer")

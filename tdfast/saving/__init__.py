@@ -5,8 +5,8 @@
 True
 """
 
-from tdfast.saving.errors import FileError
+from tdfast.errors import FileError
 from tdfast.saving.keras_file import load_model, save_model
-from tdfast.saving.serialization import deserialize_layer, serialize_layer
+from tdfast.serialization import deserialize_layer, serialize_layer
 
 __all__ = ["FileError", "deserialize_layer", "load_model", "save_model", "serialize_layer"]

@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 
-from tdfast.saving.errors import FileError
+from tdfast.errors import FileError
 
 MAX_MEMBERS = 10_000
 MAX_JSON = 32 * 2**20

@@ -18,8 +18,8 @@ from tdfast import version
 from tdfast.names import snake_case
 from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
-from tdfast.saving.errors import FileError
-from tdfast.saving.serialization import as_shape, child_keys, deserialize_layer, revive, serialize_layer
+from tdfast.errors import FileError
+from tdfast.serialization import as_shape, child_keys, deserialize_layer, revive, serialize_layer
 from tdfast.saving.weights import H5Weights, NpzWeights, write_h5
 
 # The Keras whose format is written.

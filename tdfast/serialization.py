@@ -7,7 +7,7 @@ Nothing is imported because a file says so.
 import inspect
 
 from tdfast.names import snake_case
-from tdfast.saving.errors import FileError
+from tdfast.errors import FileError
 
 MAX_DEPTH = 64
 MAX_SIZE = 2**40
