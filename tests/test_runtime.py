@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +18,11 @@ OWN = {"tdfast", "numpy"}
 
 
 def python(code, **environment):
-    """Run code in a fresh interpreter, from a folder without a tdfast of its own."""
+    """Run code in a fresh interpreter, on the tdfast under test (not on one in the current folder)."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("TDFAST_", "OMP_"))}
+    env["PYTHONPATH"] = str(Path(tdfast.__file__).resolve().parent.parent)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
-                          env={**env, **environment})
+                          env={**env, **environment}, cwd=tempfile.gettempdir())
 
 
 def small_model():
