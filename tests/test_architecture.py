@@ -135,6 +135,17 @@ def test_build_never_asks_for_this_machine_or_for_fast_math():
 # ---------------------------------------------------------------- Cython
 
 
+def enclosing(code, position):
+    """The lines that open the blocks around a place in Python-like code, the innermost first."""
+    lines = code[:position].splitlines()
+    indent = len(lines[-1]) - len(lines[-1].lstrip())
+    for line in reversed(lines[:-1]):
+        here = len(line) - len(line.lstrip())
+        if line.strip() and here < indent:
+            indent = here
+            yield line
+
+
 def test_kernels_pyx_only_checks_and_calls():
     text = (ROOT / "tdfast" / "_kernels.pyx").read_text(encoding="utf8")
     code = "\n".join(line.split("#")[0] for line in without_comments(text).splitlines())
@@ -142,8 +153,7 @@ def test_kernels_pyx_only_checks_and_calls():
     for word in ("malloc", "np.empty", "np.zeros", "np.ones", "np.array(", "np.asarray"):
         assert word not in code, f"_kernels.pyx allocates: {word}"
     for call in re.finditer(r"(?m)^(\s*)(?:\w+\.)?t(?:able)?\.\w+\(&", code):
-        before = code[: call.start()].splitlines()[-3:]
-        assert any("nogil" in line for line in before), "a kernel is called while holding the GIL"
+        assert any("nogil" in line for line in enclosing(code, call.end())), "a kernel is called while holding the GIL"
 
 
 # ---------------------------------------------------------------- Python

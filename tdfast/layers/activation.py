@@ -37,5 +37,10 @@ class Activation(Layer):
         _kernels.act_backward(self.activation.kind, *activations.rows_of(dy), rec.x, rec.y, dy, dx)
         return dx
 
+    def add_to_stream(self, stream, x):
+        y = stream.array(x.shape)
+        stream.kernels.act(self.activation.kind, *x.shape, x, y)
+        return y
+
     def get_config(self):
         return {**super().get_config(), "activation": activations.serialize(self.activation)}

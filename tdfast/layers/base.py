@@ -233,6 +233,19 @@ class Layer:
             )
         return mask if self.supports_masking else None
 
+    def add_to_stream(self, stream, x):
+        """Add this layer to a `tdfast.streaming.Streamer`; returns the array that will hold its output.
+
+        Args:
+            stream: the streamer: ``stream.kernels`` takes the kernels, ``stream.array`` gives memory and
+                ``stream.add_states`` remembers a state.
+            x: the array that holds the layer's input at each step, (batch, features).
+        """
+        raise ValueError(
+            f"Layer '{self.name}' ({type(self).__name__}) cannot work one time step at a time, so the model cannot "
+            "be streamed. Recurrent, Dense, TimeDistributed, Activation and Dropout layers can."
+        )
+
     # ---------------------------------------------------------------- weights
     def add_weight(self, shape, initializer="glorot_uniform", name="variable", trainable=True,
                    regularizer=None, constraint=None, path=None):

@@ -106,6 +106,16 @@ class Dense(Layer):
         )
         return dx
 
+    def add_to_stream(self, stream, x):
+        (M, K), N, act = x.shape, self.units, self.activation
+        packed = stream.array((_kernels.dense_pack_size(K, N),))
+        _kernels.dense_pack(K, N, self.kernel.value, packed)
+        bias = self.bias.numpy() if self.use_bias else None
+        y = stream.array((M, N))
+        z = stream.array((M, N)) if act.needs_input else None
+        stream.kernels.dense(act.kind, M, K, N, x, packed, bias, z, y)
+        return y
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -318,5 +318,20 @@ class LSTM(Recurrent):
             np.multiply(dx, rec.input_drop, out=dx)
         return (dx, dh0, dc0) if rec.given else dx
 
+    def add_to_stream(self, stream, x):
+        if self.go_backwards or self.return_state:
+            option = "go_backwards" if self.go_backwards else "return_state"
+            raise ValueError(f"Layer '{self.name}' has {option}=True, so the model cannot be streamed.")
+        (B, I), H = x.shape, self.units
+        act, rec_act = self.activation.kind, self.recurrent_activation.kind
+        packed = stream.array((_kernels.lstm_pack_size(I, H),))
+        bias = self.bias.value if self.use_bias else None
+        _kernels.lstm_pack(I, H, self.kernel.value, self.recurrent_kernel.value, bias, packed)
+        h, c = stream.add_states((B, H), 2)
+        scratch = stream.array((_kernels.lstm_sizes(B, 1, I, H, act, rec_act)[2],))
+        y = stream.array((B, H))
+        stream.kernels.lstm(act, rec_act, B, I, H, x, packed, h, c, scratch, y)
+        return y
+
     def get_config(self):
         return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}

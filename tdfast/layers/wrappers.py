@@ -100,6 +100,11 @@ class TimeDistributed(Layer):
         tape.pop(self)
         return np.stack(dx, axis=1) if need_dx else None
 
+    def add_to_stream(self, stream, x):
+        if isinstance(self.layer, TimeDistributed) or hasattr(self.layer, "states"):
+            return super().add_to_stream(stream, x)
+        return self.layer.add_to_stream(stream, x)
+
     def get_config(self):
         from tdfast.serialization import serialize_layer
 
