@@ -7,10 +7,10 @@ find in them: the script shows how such a model is written, and how fast it trai
 import time
 
 import numpy as np
-from tdfast.models import Sequential
 
 import tdfast
 from tdfast.layers import LSTM, Dense, TimeDistributed
+from tdfast.models import Sequential
 
 Input_Dim, Output_Dim = 15, 8
 Length = 64

@@ -104,29 +104,28 @@ def ulps(got, want):
 
 @pytest.mark.parametrize("isa", runtime.available_isas())
 @pytest.mark.parametrize(
-    "name, exact, bounds",
+    "name, exact, bound",
     [
-        ("tanh", np.tanh, (3.0, 4.0)),
-        ("sigmoid", lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
-         (2.5, 4.0)),
-        ("exponential", np.exp, (1.0, 2.0)),
+        ("tanh", np.tanh, 2.5),
+        ("sigmoid", lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))), 2.0),
+        ("exponential", np.exp, 1.0),
     ],
     ids=["tanh", "sigmoid", "exp"],
 )
-def test_vmath_against_float64(isa, name, exact, bounds):
-    """Within the bounds that vmath.h states: with fused multiply-adds, and without."""
+def test_vmath_against_float64(isa, name, exact, bound):
+    """Within the bounds that vmath.h states, and monotonic."""
     runtime.set_isa(isa)
     x = SAMPLE[~np.isnan(SAMPLE)]
     got = activations.get(name)(x).astype(np.float64)
     with np.errstate(all="ignore"):
         want = exact(x.astype(np.float64))
     assert not np.isnan(got).any()
-    assert ulps(got, want) <= bounds[isa == "baseline"]
+    assert ulps(got, want) <= bound
     order = np.argsort(x, kind="stable")
     if name != "exponential":
         assert got.min() >= (-1 if name == "tanh" else 0) and got.max() <= 1
     ascending = np.minimum(got[order], 3.5e38)
-    assert np.all(np.diff(ascending) >= -1.2e-7 * np.abs(ascending[1:])), "monotonic within one unit"
+    assert np.all(np.diff(ascending) >= 0), "monotonic"
     assert np.isnan(activations.get(name)(np.float32([np.nan, -np.nan]))).all()
 
 

@@ -6,7 +6,6 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from pathlib import Path
 
 import numpy as np
 import pytest
