@@ -9,6 +9,7 @@ import numpy as np
 _generator = None
 
 UINT32 = 0xFFFFFFFF
+DROPOUT_PIECE = 8192
 
 
 def generator():
@@ -96,9 +97,13 @@ def dropout_factors(out, rate, seed):
     if rate >= 1:
         out[...] = 0
         return out
-    # Two random words of 32 bits from each of 64; the threshold is exact to 2**-32.
-    words = bits(seed).random_raw((out.size + 1) // 2)
-    words = words.astype("<u8", copy=False).view("<u4")[: out.size].reshape(out.shape)
-    np.greater_equal(words, np.uint32(min(round(rate * 2**32), UINT32)), out=out, casting="unsafe")
+    # Two random words of 32 bits from each of 64; the threshold is exact to 2**-32. In pieces, so that
+    # no memory is taken that grows with the batch.
+    source, flat = bits(seed), out.reshape(-1)
+    threshold = np.uint32(min(round(rate * 2**32), UINT32))
+    for start in range(0, flat.size, DROPOUT_PIECE):
+        piece = flat[start : start + DROPOUT_PIECE]
+        words = source.random_raw((piece.size + 1) // 2).astype("<u8", copy=False).view("<u4")[: piece.size]
+        np.greater_equal(words, threshold, out=piece, casting="unsafe")
     out *= 1.0 / (1.0 - rate)
     return out

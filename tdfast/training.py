@@ -16,6 +16,10 @@ from tdfast.layers.base import Record, Tape
 from tdfast.progress import ProgressBar
 from tdfast.variables import Parameters
 
+PREDICT_BYTES = 2**24
+PREDICT_ROWS = 252
+"""What predict works on at once: see `Trainer._rows_per_pass`. Rows in multiples of the kernels' tile."""
+
 
 class Trainer:
     """What a model can do beyond a layer: learn, be measured, and predict."""
@@ -341,7 +345,8 @@ class Trainer:
 
         Args:
             x: inputs, samples on the first axis.
-            batch_size: at most so many samples at a time; None is 32. No result depends on it.
+            batch_size: samples of one batch, for callbacks, the bar and ``steps``; None is 32. No result
+                depends on it, and tdfast joins or cuts batches as suits the cache.
             verbose, callbacks: as in `fit`.
             steps: at most so many batches; None: all.
 
@@ -354,28 +359,53 @@ class Trainer:
         bar = ProgressBar(verbose, 1, batches.steps)
         calls = CallbackList([*(callbacks or []), bar], model=self, add_history=False,
                              params={"verbose": verbose, "epochs": 1, "steps": batches.steps})
-        out, start = None, 0
         calls.on_predict_begin()
         try:
-            with self._inference_tape() as tape:
-                for i, (rows,) in enumerate(batches()):
-                    if calls.has_predict_batch_hooks:
-                        calls.on_predict_batch_begin(i)
-                    tape.rewind()
-                    y = self.forward(rows, tape)
-                    if out is None:
-                        n = min(batches.steps * batches.batch_size, batches.samples)
-                        parts = y if isinstance(y, list) else [y]
-                        out = [np.empty((n, *part.shape[1:]), part.dtype) for part in parts]
-                    for whole, part in zip(out, y if isinstance(y, list) else [y]):
-                        whole[start : start + len(part)] = part
-                    start += len(rows)
-                    if calls.has_predict_batch_hooks:
-                        calls.on_predict_batch_end(i, {"outputs": y})
+            if calls.has_predict_batch_hooks or self._is_stateful():
+                out = self._predict(batches, calls)
+            else:
+                rows = self._rows_per_pass(x, batches.batch_size)
+                wanted = x[: batches.steps * batches.batch_size]
+                out = self._predict(data.Batches([wanted], rows, self._buffers), calls)
         finally:
             bar.close()
         calls.on_predict_end()
         return out if len(out) > 1 else out[0]
+
+    def _predict(self, batches, calls):
+        """The outputs of all batches, as a list of arrays (more than one with return_state)."""
+        out, start = None, 0
+        with self._inference_tape() as tape:
+            for i, (rows,) in enumerate(batches()):
+                calls.on_predict_batch_begin(i)
+                tape.rewind()
+                y = self.forward(rows, tape)
+                parts = y if isinstance(y, list) else [y]
+                if out is None:
+                    n = min(batches.steps * batches.batch_size, batches.samples)
+                    out = [np.empty((n, *part.shape[1:]), part.dtype) for part in parts]
+                for whole, part in zip(out, parts):
+                    whole[start : start + len(part)] = part
+                start += len(rows)
+                calls.on_predict_batch_end(i, {"outputs": y})
+        return out
+
+    def _is_stateful(self):
+        return any(getattr(layer, "stateful", False) for layer in _all_layers(self))
+
+    def _rows_per_pass(self, x, batch_size):
+        """How many rows predict takes at once: no result depends on it, so it is chosen for the cache.
+
+        Small batches are joined and large ones cut, such that all layers' outputs take some 16 MB.
+        """
+        shape, values = x.shape, math.prod(x.shape[1:])
+        for layer in self.layers:
+            shape = layer.compute_output_shape(shape)
+            if isinstance(shape, list):
+                shape = shape[0]
+            values += math.prod(shape[1:])
+        fitting = PREDICT_BYTES // (values * x.itemsize)
+        return max(min(batch_size, 12), min(PREDICT_ROWS, fitting // 12 * 12))
 
     # ---------------------------------------------------------------- single batches
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
