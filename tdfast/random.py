@@ -9,7 +9,7 @@ import numpy as np
 _generator = None
 
 UINT32 = 0xFFFFFFFF
-DROPOUT_PIECE = 8192
+DROPOUT_PIECE = 4096
 
 
 def generator():
