@@ -112,7 +112,7 @@ def extension():
     return Extension(
         "tdfast._kernels",
         ["tdfast/_kernels.pyx"],
-        depends=HEADERS,
+        depends=[*KERNELS, *ONCE, *HEADERS],
         include_dirs=["src_c", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=["-O2", "-fvisibility=hidden"],

@@ -140,15 +140,21 @@ INLINE real row_sum(ptrdiff_t N, const real *x)
     return v16_sum(sum);
 }
 
+/* What a row is divided by: its sum, or a tiny number in the place of a zero. The quotients are then
+ * clipped, and no gradient comes back through them, as for any row whose sum is close to zero. */
+INLINE vf divisor(vf sum) { return v_select(v_eq(sum, v_zero()), v_set1((real)1e-30), sum); }
+
 INLINE real log_of(real x) { return act_first_lane(v_log(v_set1(x))); }
 
-/* -sum(t log c), c = clip(q), q = p / sum(p); with g = dL/dq: dp = (g - sum(g q)) / sum(p) */
+/* -sum(t log c), c = clip(q), q = p / sum(p); with g = dL/dq: dp = (g - sum(g q)) / sum(p). Where g is
+ * not 0, q is c: the sum uses c, which stays finite when q does not. */
 static void categorical_row(const tdf_loss *a, ptrdiff_t r)
 {
     ptrdiff_t N = a->N;
     const real *t = a->target + r * N, *p = a->p + r * N;
-    real *dp = a->dp ? a->dp + r * N : NULL, share = (real)1 / (real)N, total = row_sum(N, p);
-    vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon)), whole = v_set1(total);
+    real *dp = a->dp ? a->dp + r * N : NULL, share = (real)1 / (real)N;
+    vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
+    vf whole = divisor(v_set1(row_sum(N, p)));
     v16 loss = v16_set1(0), back = v16_set1(0);
     for (ptrdiff_t i = 0; i < N; i += PANEL)
         for (int s = 0; s < PANEL / VL; s++) {
@@ -159,12 +165,12 @@ static void categorical_row(const tdf_loss *a, ptrdiff_t r)
             loss.v[s] = v_fma(tt, v_log(c), loss.v[s]);
             if (!dp) continue;
             vf g = v_mul(v_div(tt, c), clip_slope(q, lo, hi));
-            back.v[s] = v_fma(g, q, back.v[s]);
+            back.v[s] = v_fma(g, c, back.v[s]);
             v_put(dp + at, g, n);
         }
     a->rows[r] = -v16_sum(loss);
     if (!dp) return;
-    vf mean = v_set1(v16_sum(back)), factor = v_set1(row_factor(a, r) / total);
+    vf mean = v_set1(v16_sum(back)), factor = v_div(v_set1(row_factor(a, r)), whole);
     for (ptrdiff_t i = 0; i < N; i += VL)
         v_put(dp + i, v_mul(v_sub(mean, v_get(dp + i, N - i)), factor), N - i);
 }
@@ -339,14 +345,14 @@ static void categorical_short(const tdf_loss *a, lanes at)
     get_columns(at, N, a->target, t);
     get_columns(at, N, a->p, p);
     vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
-    vf whole = column_sum(N, p), loss = v_zero(), back = v_zero();
+    vf whole = divisor(column_sum(N, p)), loss = v_zero(), back = v_zero();
     for (ptrdiff_t j = 0; j < N; j++) {
         vf q = v_div(v_load(p + j * VL), whole), c = v_min(hi, v_max(lo, q));
         vf tt = smooth(a, v_load(t + j * VL), (real)1 / (real)N);
         loss = v_fma(tt, v_log(c), loss);
         if (!a->dp) continue;
         vf g = v_mul(v_div(tt, c), clip_slope(q, lo, hi));
-        back = v_fma(g, q, back);
+        back = v_fma(g, c, back);
         v_store(p + j * VL, g);
     }
     v_put(a->rows + at.first, v_neg(loss), at.count);

@@ -260,3 +260,20 @@ def test_live_keras(case):
     theirs = keras.losses.deserialize(losses.serialize(loss))
     want = float(theirs(y.astype("float32"), p.astype("float32"), sample_weight=np.arange(6.0)))
     assert abs(loss(y, p.astype("float32"), sample_weight=np.arange(6.0)) - want) < 1e-5 * max(1, abs(want))
+
+
+@pytest.mark.parametrize("classes", [4, 40])
+def test_categorical_crossentropy_of_rows_that_sum_to_zero(classes):
+    """Linear outputs may cancel to the bit: such a row is clipped, and sends back no gradient."""
+    p = np.zeros((3, classes), "float32")
+    p[0, :2] = 0.5, -0.5
+    p[2, :2] = 0.25, 0.75
+    t = np.full((3, classes), 1 / classes, "float32")
+    value, dy = losses.CategoricalCrossentropy().value_and_grad(t, p)
+    assert np.isfinite(value)
+    assert np.array_equal(dy[:2], np.zeros((2, classes)))
+    assert np.isfinite(dy[2]).all() and dy[2].any()
+    rows = losses.CategoricalCrossentropy().call(t, p)
+    assert np.allclose(rows[:2], [-np.log(1e-7) * (classes - 1) / classes, -np.log(1e-7)], rtol=1e-5)
+    p[1, 0] = np.nan
+    assert np.isnan(losses.CategoricalCrossentropy().call(t, p)[1]), "NaN stays NaN"
