@@ -62,24 +62,29 @@ typedef struct {
     real *dbias;                /* (N) [opt] */
 } tdf_dense;
 
-/* A whole LSTM layer over all time steps; gate order i, f, c, o as in Keras.  lstm.c */
+/* A whole recurrent layer over all time steps: G gates in Keras's order, 4 of an LSTM (i, f, c, o), 3 of
+ * a GRU (z, r, h), 1 of a simple RNN.  lstm.c, gru.c, rnn.c; rnn_layout.h divides their memory */
+typedef enum { TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS } tdf_cell;
+
 typedef struct {
     int threads;
-    int act, rec_act;           /* tdf_activation of the cell and of the gates */
+    int cell;                   /* tdf_cell */
+    int act, rec_act;           /* tdf_activation of the state and of the gates */
+    int reset_after;            /* GRU: the reset gate comes after the recurrent product */
     int sequences;              /* y holds every step, or the last alone */
     int reverse;                /* run from the last step to the first (go_backwards) */
     int mask_zero_output;       /* a masked step's output is 0 instead of the output before it */
     ptrdiff_t B, T, I, H;
     const real *x;              /* (B, T, I) */
     const uint8_t *mask;        /* (B, T), 0: the step is skipped [opt] */
-    const real *kernel;         /* (I, 4H) */
-    const real *recurrent;      /* (H, 4H) */
-    const real *bias;           /* (4H) [opt] */
-    const real *h0, *c0;        /* (B, H) [opt: zeros] */
+    const real *kernel;         /* (I, G H) */
+    const real *recurrent;      /* (H, G H) */
+    const real *bias;           /* (G H), or (2, G H) of a GRU with reset_after: of x W and of h U [opt] */
+    const real *h0, *c0;        /* (B, H); c0 of an LSTM [opt: zeros] */
     const real *rec_drop;       /* (B, H) factors on h before the recurrent product [opt] */
-    real *packed;               /* lstm_pack_size: written by lstm_pack */
-    real *tape;                 /* lstm_tape_size [opt: inference]; backward overwrites it */
-    real *scratch;              /* lstm_scratch_size with a tape, lstm_infer_size without */
+    real *packed;               /* tdf_rnn_pack_size: written by pack */
+    real *tape;                 /* tdf_rnn_tape_size [opt: inference]; backward overwrites it */
+    real *scratch;              /* tdf_rnn_scratch_size with a tape, tdf_rnn_infer_size without */
     real *y;                    /* (B, T, H), steps in the order they run, or (B, H) */
     real *hT, *cT;              /* (B, H) last state [opt] */
     const real *dy;             /* as y */
@@ -87,7 +92,7 @@ typedef struct {
     real *dx;                   /* (B, T, I) [opt] */
     real *dkernel, *drecurrent, *dbias;   /* as the weights; dbias [opt] */
     real *dh0, *dc0;            /* (B, H) [opt] */
-} tdf_lstm;
+} tdf_rnn;
 
 /* A loss or an accuracy over rows, its gradient and its weighted sum.  loss.c */
 typedef enum {
@@ -154,18 +159,24 @@ typedef struct {
     X(dense_pack, tdf_dense, isa)                                                                  \
     X(dense_forward, tdf_dense, isa)                                                               \
     X(dense_backward, tdf_dense, isa)                                                              \
-    X(lstm_pack, tdf_lstm, isa)                                                                    \
-    X(lstm_forward, tdf_lstm, isa)                                                                 \
-    X(lstm_backward, tdf_lstm, isa)
+    X(lstm_pack, tdf_rnn, isa)                                                                     \
+    X(lstm_forward, tdf_rnn, isa)                                                                  \
+    X(lstm_backward, tdf_rnn, isa)                                                                 \
+    X(gru_pack, tdf_rnn, isa)                                                                      \
+    X(gru_forward, tdf_rnn, isa)                                                                   \
+    X(gru_backward, tdf_rnn, isa)                                                                  \
+    X(rnn_pack, tdf_rnn, isa)                                                                      \
+    X(rnn_forward, tdf_rnn, isa)                                                                   \
+    X(rnn_backward, tdf_rnn, isa)
 
-/* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). `fused` is 1 for the
- * activations tanh and sigmoid. `threads` is at least that of the struct. */
+/* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). Of tdf_rnn these read
+ * cell, act, rec_act, reset_after, B, T, I, H and threads. `threads` is at least that of the struct. */
 ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N);
 ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads);
-ptrdiff_t tdf_lstm_pack_size(ptrdiff_t I, ptrdiff_t H);
-ptrdiff_t tdf_lstm_tape_size(ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int fused);
-ptrdiff_t tdf_lstm_infer_size(ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, int fused);            /* scratch without a tape */
-ptrdiff_t tdf_lstm_scratch_size(ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, int threads, int fused); /* scratch with one */
+ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a);
+ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a);
+ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a);         /* scratch without a tape */
+ptrdiff_t tdf_rnn_scratch_size(const tdf_rnn *a);       /* scratch with one */
 
 typedef struct {
     const char *name;           /* "baseline", "avx2", "avx512", "neon" or "float64" */

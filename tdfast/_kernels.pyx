@@ -38,8 +38,8 @@ cdef extern from "tdfast.h" nogil:
         real *dkernel
         real *dbias
 
-    ctypedef struct tdf_lstm:
-        int threads, act, rec_act, sequences, reverse, mask_zero_output
+    ctypedef struct tdf_rnn:
+        int threads, cell, act, rec_act, reset_after, sequences, reverse, mask_zero_output
         ptrdiff_t B, T, I, H
         const real *x
         const uint8_t *mask
@@ -107,9 +107,15 @@ cdef extern from "tdfast.h" nogil:
         void (*dense_pack)(const tdf_dense *) noexcept nogil
         void (*dense_forward)(const tdf_dense *) noexcept nogil
         void (*dense_backward)(const tdf_dense *) noexcept nogil
-        void (*lstm_pack)(const tdf_lstm *) noexcept nogil
-        void (*lstm_forward)(const tdf_lstm *) noexcept nogil
-        void (*lstm_backward)(const tdf_lstm *) noexcept nogil
+        void (*lstm_pack)(const tdf_rnn *) noexcept nogil
+        void (*lstm_forward)(const tdf_rnn *) noexcept nogil
+        void (*lstm_backward)(const tdf_rnn *) noexcept nogil
+        void (*gru_pack)(const tdf_rnn *) noexcept nogil
+        void (*gru_forward)(const tdf_rnn *) noexcept nogil
+        void (*gru_backward)(const tdf_rnn *) noexcept nogil
+        void (*rnn_pack)(const tdf_rnn *) noexcept nogil
+        void (*rnn_forward)(const tdf_rnn *) noexcept nogil
+        void (*rnn_backward)(const tdf_rnn *) noexcept nogil
 
     const tdf_table *tdf_isa(int i)
     const tdf_table *tdf_float64()
@@ -118,11 +124,11 @@ cdef extern from "tdfast.h" nogil:
     long tdf_openmp_version()
     ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N)
     ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads)
-    ptrdiff_t tdf_lstm_pack_size(ptrdiff_t I, ptrdiff_t H)
-    ptrdiff_t tdf_lstm_tape_size(ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int fused)
-    ptrdiff_t tdf_lstm_infer_size(ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, int fused)
-    ptrdiff_t tdf_lstm_scratch_size(ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, int threads, int fused)
-    int TDF_LINEAR, TDF_TANH, TDF_SIGMOID, TDF_ACTIVATIONS, TDF_LOSSES
+    ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a)
+    ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a)
+    ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a)
+    ptrdiff_t tdf_rnn_scratch_size(const tdf_rnn *a)
+    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_ACTIVATIONS, TDF_LOSSES
 
 
 # ---------------------------------------------------------------------- instruction sets and threads
@@ -329,101 +335,122 @@ def dense_backward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x
         table.dense_backward(&d)
 
 
-# ---------------------------------------------------------------------- LSTM
+# ---------------------------------------------------------------------- LSTM, GRU and SimpleRNN
 
-cdef inline int _fused(int act, int rec_act) noexcept:
-    return act == TDF_TANH and rec_act == TDF_SIGMOID
+SIMPLE_RNN, GRU, GRU_RESET_BEFORE, LSTM = TDF_SIMPLE_RNN, TDF_GRU, TDF_CELLS, TDF_LSTM      # `cell` below
+
+ctypedef void (*rnn_kernel)(const tdf_rnn *) noexcept nogil
 
 
-def lstm_sizes(ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int act, int rec_act):
+cdef inline int _cell(tdf_rnn *a, int cell, ptrdiff_t I, ptrdiff_t H) except -1:
+    """Start the struct; gives the number of gates."""
+    if cell < 0 or cell > TDF_CELLS:
+        raise ValueError(f"unknown cell number {cell}")
+    a.cell = TDF_GRU if cell == TDF_CELLS else cell
+    a.reset_after = cell == TDF_GRU
+    a.threads, a.I, a.H = _threads(), I, H
+    return 4 if cell == TDF_LSTM else 1 if cell == TDF_SIMPLE_RNN else 3
+
+
+cdef inline rnn_kernel _of(int cell, rnn_kernel simple, rnn_kernel gru, rnn_kernel lstm) noexcept:
+    return lstm if cell == TDF_LSTM else simple if cell == TDF_SIMPLE_RNN else gru
+
+
+def rnn_sizes(int cell, ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int act, int rec_act):
     """Elements of (the tape, the scratch with a tape, the scratch without one)."""
-    cdef int fused = _fused(act, rec_act)
-    return (tdf_lstm_tape_size(B, T, I, H, fused), tdf_lstm_scratch_size(B, I, H, _threads(), fused),
-            tdf_lstm_infer_size(B, I, H, fused))
+    cdef tdf_rnn a
+    _cell(&a, cell, I, H)
+    a.B, a.T, a.act, a.rec_act, a.scratch = B, T, act, rec_act, NULL
+    return tdf_rnn_tape_size(&a), tdf_rnn_scratch_size(&a), tdf_rnn_infer_size(&a)
 
 
-def lstm_pack_size(ptrdiff_t I, ptrdiff_t H):
-    """Elements of lstm_pack's result."""
-    return tdf_lstm_pack_size(I, H)
+def rnn_pack_size(int cell, ptrdiff_t I, ptrdiff_t H):
+    """Elements of rnn_pack's result."""
+    cdef tdf_rnn a
+    _cell(&a, cell, I, H)
+    return tdf_rnn_pack_size(&a)
 
 
-def lstm_pack(ptrdiff_t I, ptrdiff_t H, cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
-              cnp.ndarray bias, cnp.ndarray packed not None):
-    """Lay the weights out for lstm_forward."""
+def rnn_pack(int cell, ptrdiff_t I, ptrdiff_t H, cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
+             cnp.ndarray bias, cnp.ndarray packed not None):
+    """Lay the weights out for rnn_forward."""
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
-    cdef tdf_lstm a
-    a.threads, a.I, a.H = _threads(), I, H
-    a.kernel = <real *>_ptr(kernel, I * 4 * H, kind, "kernel")
-    a.recurrent = <real *>_ptr(recurrent, H * 4 * H, kind, "recurrent")
-    a.bias = <real *>_ptr(bias, 4 * H, kind, "bias")
-    a.packed = <real *>_out(packed, tdf_lstm_pack_size(I, H), kind, "packed")
+    cdef tdf_rnn a
+    cdef ptrdiff_t width = _cell(&a, cell, I, H) * H
+    cdef rnn_kernel run = _of(cell, table.rnn_pack, table.gru_pack, table.lstm_pack)
+    a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
+    a.recurrent = <real *>_ptr(recurrent, H * width, kind, "recurrent")
+    a.bias = <real *>_ptr(bias, width * (1 + a.reset_after), kind, "bias")
+    a.packed = <real *>_out(packed, tdf_rnn_pack_size(&a), kind, "packed")
     with nogil:
-        table.lstm_pack(&a)
+        run(&a)
 
 
-def lstm_forward(int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
-                 ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None, cnp.ndarray mask,
-                 cnp.ndarray h0, cnp.ndarray c0, cnp.ndarray rec_drop, cnp.ndarray packed not None,
-                 cnp.ndarray tape, cnp.ndarray scratch not None, cnp.ndarray y not None,
-                 cnp.ndarray hT, cnp.ndarray cT):
-    """A whole sequence; tape None keeps nothing for lstm_backward."""
+def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
+                ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None, cnp.ndarray mask,
+                cnp.ndarray h0, cnp.ndarray c0, cnp.ndarray rec_drop, cnp.ndarray packed not None,
+                cnp.ndarray tape, cnp.ndarray scratch not None, cnp.ndarray y not None,
+                cnp.ndarray hT, cnp.ndarray cT):
+    """A whole sequence; tape None keeps nothing for rnn_backward. c0 and cT are those of an LSTM."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
-    cdef int fused = _fused(act, rec_act)
-    cdef tdf_lstm a
-    a.threads, a.act, a.rec_act = _threads(), _check_act(act), _check_act(rec_act)
+    cdef tdf_rnn a
+    cdef rnn_kernel run = _of(cell, table.rnn_forward, table.gru_forward, table.lstm_forward)
+    _cell(&a, cell, I, H)
+    a.act, a.rec_act, a.B, a.T = _check_act(act), _check_act(rec_act), B, T
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
-    a.B, a.T, a.I, a.H = B, T, I, H
     a.x = <real *>_ptr(x, B * T * I, kind, "x")
     a.mask = <uint8_t *>_ptr(mask, B * T, cnp.NPY_BOOL, "mask")
     a.h0 = <real *>_ptr(h0, B * H, kind, "h0")
     a.c0 = <real *>_ptr(c0, B * H, kind, "c0")
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
-    a.packed = <real *>_ptr(packed, tdf_lstm_pack_size(I, H), kind, "packed")
-    a.tape = <real *>_out(tape, tdf_lstm_tape_size(B, T, I, H, fused), kind, "tape")
-    a.scratch = <real *>_out(scratch, tdf_lstm_infer_size(B, I, H, fused) if tape is None else B * H, kind, "scratch")
-    if tape is not None:
-        _ptr(scratch, tdf_lstm_scratch_size(B, I, H, a.threads, fused), kind, "scratch")
+    a.packed = <real *>_ptr(packed, tdf_rnn_pack_size(&a), kind, "packed")
+    a.tape = <real *>_out(tape, 0 if tape is None else tdf_rnn_tape_size(&a), kind, "tape")
+    a.scratch = <real *>_out(scratch, tdf_rnn_infer_size(&a) if tape is None else tdf_rnn_scratch_size(&a), kind, "scratch")
     a.y = <real *>_out(y, B * T * H if sequences else B * H, kind, "y")
     a.hT = <real *>_out(hT, B * H, kind, "hT")
     a.cT = <real *>_out(cT, B * H, kind, "cT")
+    if cell != TDF_LSTM and (a.c0 != NULL or a.cT != NULL):
+        raise ValueError("only an LSTM has c0 and cT")
     with nogil:
-        table.lstm_forward(&a)
+        run(&a)
 
 
-def lstm_backward(int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
-                  ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray mask, cnp.ndarray rec_drop,
-                  cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
-                  cnp.ndarray tape not None, cnp.ndarray scratch not None,
-                  cnp.ndarray dy not None, cnp.ndarray dhT, cnp.ndarray dcT, cnp.ndarray dx,
-                  cnp.ndarray dkernel not None, cnp.ndarray drecurrent not None, cnp.ndarray dbias,
-                  cnp.ndarray dh0, cnp.ndarray dc0):
-    """The gradients of lstm_forward; overwrites the tape."""
+def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
+                 ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray mask, cnp.ndarray rec_drop,
+                 cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
+                 cnp.ndarray tape not None, cnp.ndarray scratch not None,
+                 cnp.ndarray dy not None, cnp.ndarray dhT, cnp.ndarray dcT, cnp.ndarray dx,
+                 cnp.ndarray dkernel not None, cnp.ndarray drecurrent not None, cnp.ndarray dbias,
+                 cnp.ndarray dh0, cnp.ndarray dc0):
+    """The gradients of rnn_forward; overwrites the tape."""
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
-    cdef int fused = _fused(act, rec_act)
-    cdef tdf_lstm a
-    a.threads, a.act, a.rec_act = _threads(), _check_act(act), _check_act(rec_act)
+    cdef tdf_rnn a
+    cdef ptrdiff_t width = _cell(&a, cell, I, H) * H
+    cdef rnn_kernel run = _of(cell, table.rnn_backward, table.gru_backward, table.lstm_backward)
+    a.act, a.rec_act, a.B, a.T = _check_act(act), _check_act(rec_act), B, T
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
-    a.B, a.T, a.I, a.H = B, T, I, H
     a.mask = <uint8_t *>_ptr(mask, B * T, cnp.NPY_BOOL, "mask")
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
-    a.kernel = <real *>_ptr(kernel, I * 4 * H, kind, "kernel")
-    a.recurrent = <real *>_ptr(recurrent, H * 4 * H, kind, "recurrent")
-    a.tape = <real *>_out(tape, tdf_lstm_tape_size(B, T, I, H, fused), kind, "tape")
-    a.scratch = <real *>_out(scratch, tdf_lstm_scratch_size(B, I, H, a.threads, fused), kind, "scratch")
+    a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
+    a.recurrent = <real *>_ptr(recurrent, H * width, kind, "recurrent")
+    a.tape = <real *>_out(tape, tdf_rnn_tape_size(&a), kind, "tape")
+    a.scratch = <real *>_out(scratch, tdf_rnn_scratch_size(&a), kind, "scratch")
     a.dy = <real *>_ptr(dy, B * T * H if sequences else B * H, kind, "dy")
     a.dhT = <real *>_ptr(dhT, B * H, kind, "dhT")
     a.dcT = <real *>_ptr(dcT, B * H, kind, "dcT")
     a.dx = <real *>_out(dx, B * T * I, kind, "dx")
-    a.dkernel = <real *>_out(dkernel, I * 4 * H, kind, "dkernel")
-    a.drecurrent = <real *>_out(drecurrent, H * 4 * H, kind, "drecurrent")
-    a.dbias = <real *>_out(dbias, 4 * H, kind, "dbias")
+    a.dkernel = <real *>_out(dkernel, I * width, kind, "dkernel")
+    a.drecurrent = <real *>_out(drecurrent, H * width, kind, "drecurrent")
+    a.dbias = <real *>_out(dbias, width * (1 + a.reset_after), kind, "dbias")
     a.dh0 = <real *>_out(dh0, B * H, kind, "dh0")
     a.dc0 = <real *>_out(dc0, B * H, kind, "dc0")
+    if cell != TDF_LSTM and (a.dcT != NULL or a.dc0 != NULL):
+        raise ValueError("only an LSTM has dcT and dc0")
     with nogil:
-        table.lstm_backward(&a)
+        run(&a)
 
 
 # ---------------------------------------------------------------------- losses and accuracies
@@ -514,17 +541,18 @@ def scale(cnp.ndarray grad not None, double factor):
 # ---------------------------------------------------------------------- streams
 
 cdef union stream_args:
-    tdf_lstm lstm
+    tdf_rnn rnn
     tdf_dense dense
     tdf_act act
 
 
 cdef enum stream_kind:
-    STREAM_LSTM, STREAM_DENSE, STREAM_ACT
+    STREAM_RNN, STREAM_DENSE, STREAM_ACT
 
 
 cdef struct stream_op:
     stream_kind kind
+    rnn_kernel run              # of a recurrent layer
     stream_args args
 
 
@@ -559,25 +587,28 @@ cdef class Stream:
         self.n += 1
         return &self.ops[self.n - 1]
 
-    def lstm(self, int act, int rec_act, ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None,
-             cnp.ndarray packed not None, cnp.ndarray h not None, cnp.ndarray c not None,
-             cnp.ndarray scratch not None, cnp.ndarray y not None):
-        """One step of an LSTM; h and c, (B, H), are its state."""
-        cdef tdf_lstm *a = &self._add(STREAM_LSTM, x, y).args.lstm
+    def rnn(self, int cell, int act, int rec_act, ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None,
+            cnp.ndarray packed not None, cnp.ndarray h not None, cnp.ndarray c, cnp.ndarray scratch not None,
+            cnp.ndarray y not None):
+        """One step of a recurrent layer; h and, for an LSTM, c, both (B, H), are its state."""
+        cdef stream_op *op = self._add(STREAM_RNN, x, y)
+        cdef tdf_rnn *a = &op.args.rnn
         cdef int kind = self.dtype
-        a.act, a.rec_act = _check_act(act), _check_act(rec_act)
+        _cell(a, cell, I, H)
+        op.run = _of(cell, self.table.rnn_forward, self.table.gru_forward, self.table.lstm_forward)
+        a.act, a.rec_act, a.B, a.T = _check_act(act), _check_act(rec_act), B, 1
         a.sequences = a.reverse = a.mask_zero_output = 0
-        a.B, a.T, a.I, a.H = B, 1, I, H
+        a.mask = NULL
+        a.rec_drop = a.tape = NULL
+        if (c is None) != (cell != TDF_LSTM):
+            raise ValueError("an LSTM has c, and no other cell")
         a.x = <real *>_ptr(x, B * I, kind, "x")
-        a.packed = <real *>_ptr(packed, tdf_lstm_pack_size(I, H), kind, "packed")
+        a.packed = <real *>_ptr(packed, tdf_rnn_pack_size(a), kind, "packed")
         a.hT = <real *>_out(h, B * H, kind, "h")
         a.cT = <real *>_out(c, B * H, kind, "c")
         a.h0, a.c0 = a.hT, a.cT
-        a.scratch = <real *>_out(scratch, tdf_lstm_infer_size(B, I, H, _fused(act, rec_act)), kind, "scratch")
+        a.scratch = <real *>_out(scratch, tdf_rnn_infer_size(a), kind, "scratch")
         a.y = <real *>_out(y, B * H, kind, "y")
-        a.mask = NULL
-        a.rec_drop = NULL
-        a.tape = NULL
         self.arrays.append((x, packed, h, c, scratch, y))
 
     def dense(self, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
@@ -611,15 +642,15 @@ cdef class Stream:
         if self.n == 0:
             raise ValueError("the stream is empty")
         op = &self.ops[0]
-        if op.kind == STREAM_LSTM:
-            op.args.lstm.x = first
+        if op.kind == STREAM_RNN:
+            op.args.rnn.x = first
         elif op.kind == STREAM_DENSE:
             op.args.dense.x = first
         else:
             op.args.act.x = first
         op = &self.ops[self.n - 1]
-        if op.kind == STREAM_LSTM:
-            op.args.lstm.y = last
+        if op.kind == STREAM_RNN:
+            op.args.rnn.y = last
         elif op.kind == STREAM_DENSE:
             op.args.dense.y = last
         else:
@@ -627,9 +658,9 @@ cdef class Stream:
         with nogil:
             for i in range(self.n):
                 op = &self.ops[i]
-                if op.kind == STREAM_LSTM:
-                    op.args.lstm.threads = threads
-                    self.table.lstm_forward(&op.args.lstm)
+                if op.kind == STREAM_RNN:
+                    op.args.rnn.threads = threads
+                    op.run(&op.args.rnn)
                 elif op.kind == STREAM_DENSE:
                     op.args.dense.threads = threads
                     self.table.dense_forward(&op.args.dense)

@@ -148,6 +148,72 @@ def lstm(x, kernel, recurrent, bias=None, *, act="tanh", rec_act="sigmoid", mask
     return np.stack(outputs, axis=1), h, c
 
 
+def gru(x, kernel, recurrent, bias=None, *, act="tanh", rec_act="sigmoid", reset_after=True, mask=None,
+        reverse=False, h0=None, input_drop=None, recurrent_drop=None):
+    """A gated recurrent unit (Cho et al., 2014), with the reset gate after or before the product.
+
+    z, r = s(x_t W + b + h_{t-1} U + d) in their parts; c = a(x_t W_h + b_h + r (h_{t-1} U_h + d_h)), or
+    a(x_t W_h + b_h + (r h_{t-1}) U_h);  h_t = z h_{t-1} + (1 - z) c.
+    recurrent_drop stands on h_{t-1} in the products alone. The rest is as in lstm().
+
+    Args:
+        kernel, recurrent: (I, 3H), (H, 3H) in the order z, r, h.
+        bias: (2, 3H), b and d, or (3H), b alone, without reset_after.
+
+    Returns:
+        (y, h): outputs (B, T, H) and the last state (B, H).
+    """
+    B, T, _ = x.shape
+    H = recurrent.shape[0]
+    h = np.zeros((B, H)) if h0 is None else np.asarray(h0, "float64")
+    rows = np.zeros((2, 3 * H))
+    if bias is not None:
+        rows[: 2 if reset_after else 1] = bias
+    parts = [slice(k * H, (k + 1) * H) for k in range(3)]
+    y, outputs = np.zeros((B, H)), []
+    for t in range(T - 1, -1, -1) if reverse else range(T):
+        x_t = x[:, t] if input_drop is None else x[:, t] * input_drop
+        h_in = h if recurrent_drop is None else h * recurrent_drop
+        xz, xr, xc = (x_t @ kernel[:, p] + rows[0, p] for p in parts)
+        hz, hr, hc = (h_in @ recurrent[:, p] + rows[1, p] for p in parts)
+        z, r = activation(rec_act, xz + hz), activation(rec_act, xr + hr)
+        c = activation(act, xc + (r * hc if reset_after else (r * h_in) @ recurrent[:, parts[2]]))
+        h_new = z * h + (1 - z) * c
+        if mask is None:
+            h = y = h_new
+        else:
+            keep = mask[:, t, None]
+            h, y = np.where(keep, h_new, h), np.where(keep, h_new, y)
+        outputs.append(y)
+    return np.stack(outputs, axis=1), h
+
+
+def simple_rnn(x, kernel, recurrent, bias=None, *, act="tanh", mask=None, reverse=False, h0=None,
+               input_drop=None, recurrent_drop=None):
+    """A simple recurrent network (Elman, 1990): h_t = a(x_t W + h_{t-1} U + b). The rest is as in lstm().
+
+    Args:
+        kernel, recurrent, bias: (I, H), (H, H), (H).
+
+    Returns:
+        (y, h): outputs (B, T, H) and the last state (B, H).
+    """
+    B, T, _ = x.shape
+    h = np.zeros((B, recurrent.shape[0])) if h0 is None else np.asarray(h0, "float64")
+    y, outputs = np.zeros_like(h), []
+    for t in range(T - 1, -1, -1) if reverse else range(T):
+        x_t = x[:, t] if input_drop is None else x[:, t] * input_drop
+        h_in = h if recurrent_drop is None else h * recurrent_drop
+        h_new = activation(act, x_t @ kernel + h_in @ recurrent + (0 if bias is None else bias))
+        if mask is None:
+            h = y = h_new
+        else:
+            keep = mask[:, t, None]
+            h, y = np.where(keep, h_new, h), np.where(keep, h_new, y)
+        outputs.append(y)
+    return np.stack(outputs, axis=1), h
+
+
 # ---------------------------------------------------------------- losses
 # Each gives one number for every sample (and time step): the mean or sum over the last axis.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tdfast import _kernels, activations, runtime
-from tdfast.layers import LSTM, Dense
+from tdfast.layers import GRU, LSTM, Dense, SimpleRNN
 from tdfast.layers.base import Tape
 
 FMA = [isa for isa in runtime.available_isas() if isa != "baseline"]
@@ -63,9 +63,9 @@ def test_products_have_the_same_bits_everywhere(size):
             assert got == first, f"{isa} with {threads} threads differs"
 
 
-def lstm_passes(B, T, I, H, **options):
+def recurrent_passes(cell, B, T, I, H, **options):
     rng = np.random.default_rng(B + T + I + H)
-    layer = LSTM(H, return_sequences=True, **options)
+    layer = cell(H, return_sequences=True, **options)
     layer.build((None, T, I))
     layer.set_weights([rng.normal(size=w.shape) / w.shape[0] ** 0.5 for w in layer.weights])
     x = rng.normal(size=(B, T, I)).astype("float32")
@@ -77,13 +77,17 @@ def lstm_passes(B, T, I, H, **options):
 
 
 @pytest.mark.parametrize("size", [(50, 9, 15, 32), (13, 5, 300, 70), (5, 3, 3, 330), (64, 20, 17, 129)], ids=str)
-def test_large_lstm_has_the_same_bits_everywhere(size):
+@pytest.mark.parametrize(
+    "cell, options", [(LSTM, {}), (GRU, {}), (GRU, {"reset_after": False}), (SimpleRNN, {}), (SimpleRNN, {"activation": "gelu"})],
+    ids=str,
+)
+def test_large_recurrent_layers_have_the_same_bits_everywhere(cell, options, size):
     first = None
     for isa in FMA:
         runtime.set_isa(isa)
         for threads in (1, 2, 3):
             runtime.set_num_threads(threads)
-            got = lstm_passes(*size)
+            got = recurrent_passes(cell, *size, **options)
             first = first or got
             assert got == first, f"{isa} with {threads} threads differs"
 

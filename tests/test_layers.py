@@ -8,6 +8,7 @@ from laws import Case
 
 from tdfast import Sequential, layers
 from tdfast.layers import (
+    GRU,
     LSTM,
     Activation,
     Dense,
@@ -16,6 +17,7 @@ from tdfast.layers import (
     Permute,
     RepeatVector,
     Reshape,
+    SimpleRNN,
     TimeDistributed,
 )
 from tdfast.layers.base import Tape
@@ -41,6 +43,47 @@ def lstm_case(name, mask=False, states=0, bounded=True, scale=1.0, spread=1.0, o
         f"LSTM {name}", lambda size, dtype: LSTM(size, dtype=dtype, **options), ("T", 3), formula,
         mask=mask, states=states, bounded=bounded, scale=scale, spread=spread, laws=only, sizes=sizes,
     )
+
+
+def one_state_case(cell, name, mask=False, states=0, bounded=True, scale=1.0, only=None, sizes=(1, 4, 17, 33), **options):
+    """A case for GRU(size, **options) or SimpleRNN(size, **options)."""
+    keys = {"activation": "act", "recurrent_activation": "rec_act", "reset_after": "reset_after", "go_backwards": "reverse"}
+    meaning = {key: options[option] for option, key in keys.items() if option in options}
+
+    def formula(x, weights, size, mask=None, initial_state=(None,)):
+        f = reference.gru if cell is GRU else reference.simple_rnn
+        y, h = f(x, *weights, mask=mask, h0=initial_state[0], **meaning)
+        if not options.get("return_sequences"):
+            y = y[:, -1]
+        return (y, h) if options.get("return_state") else y
+
+    return Case(
+        f"{cell.__name__} {name}", lambda size, dtype: cell(size, dtype=dtype, **options), ("T", 3), formula,
+        mask=mask, states=states, bounded=bounded, scale=scale, laws=only, sizes=sizes,
+    )
+
+
+def one_state_cases(cell, **options):
+    """The options that GRU and SimpleRNN have in common."""
+    name = "before " if options else ""
+    options = {"return_sequences": True, **options}
+    last = {**options, "return_sequences": False}
+    return [
+        one_state_case(cell, name + "last step", **last),
+        one_state_case(cell, name + "sequences", **options),
+        one_state_case(cell, name + "state", return_state=True, **last),
+        one_state_case(cell, name + "backwards", go_backwards=True, **options),
+        one_state_case(cell, name + "no bias", use_bias=False, **options),
+        one_state_case(cell, name + "mask", mask=True, **options),
+        one_state_case(cell, name + "mask last step", mask=True, **last),
+        one_state_case(cell, name + "mask backwards state", mask=True, return_state=True, go_backwards=True, **options),
+        one_state_case(cell, name + "initial state", states=1, return_state=True, **options),
+        one_state_case(cell, name + "initial state backwards", states=1, go_backwards=True, **last),
+        one_state_case(cell, name + "initial state mask", states=1, mask=True, **options),
+        one_state_case(cell, name + "relu", activation="relu", bounded=False, **options),
+        one_state_case(cell, name + "softmax mask", activation="softmax", mask=True, **options),
+        one_state_case(cell, name + "silu", activation="silu", bounded=False, **options),
+    ]
 
 
 def dense_case(activation):
@@ -96,6 +139,20 @@ CASES = [
     *(
         lstm_case(f"recurrent_activation {a}", recurrent_activation=a, only=VALUES, scale=0.4, sizes=(1, 17),
                   return_sequences=True, spread=20 if a == "log_softmax" else 1)   # its gates are below -2: c grows
+        for a in reference.ACTIVATIONS
+    ),
+    *one_state_cases(GRU),
+    *one_state_cases(GRU, reset_after=False),
+    *(
+        one_state_case(GRU, f"{'after' if after else 'before'} {act} {rec_act}", activation=act, recurrent_activation=rec_act,
+                       reset_after=after, return_sequences=True, bounded=False, scale=0.4, only=VALUES, sizes=(1, 17))
+        for after in (True, False)
+        for act, rec_act in (("linear", "linear"), ("tanh", "hard_sigmoid"), ("gelu", "sigmoid"), ("sparsemax", "softmax"))
+    ),
+    *one_state_cases(SimpleRNN),
+    *(
+        one_state_case(SimpleRNN, f"activation {a}", activation=a, only=VALUES, scale=0.1 if a == "exponential" else 0.4,
+                       sizes=(1, 17), return_sequences=True)
         for a in reference.ACTIVATIONS
     ),
     *(dense_case(a) for a in reference.ACTIVATIONS),
@@ -155,16 +212,35 @@ def test_unit_forget_bias():
         assert np.array_equal(layer.weights[2].numpy(), want)
 
 
-def test_lstm_weights_have_keras_names_and_shapes():
-    layer = LSTM(4, name="memory")
+@pytest.mark.parametrize(
+    "cell, name, options, shapes",
+    [
+        (LSTM, "lstm_cell", {}, [(3, 16), (4, 16), (16,)]),
+        (GRU, "gru_cell", {}, [(3, 12), (4, 12), (2, 12)]),
+        (GRU, "gru_cell", {"reset_after": False}, [(3, 12), (4, 12), (12,)]),
+        (SimpleRNN, "simple_rnn_cell", {}, [(3, 4), (4, 4), (4,)]),
+    ],
+    ids=str,
+)
+def test_recurrent_weights_have_keras_names_and_shapes(cell, name, options, shapes):
+    layer = cell(4, name="memory", **options)
     layer.build((None, None, 3))
     assert [w.path for w in layer.weights] == [
-        "memory/lstm_cell/kernel", "memory/lstm_cell/recurrent_kernel", "memory/lstm_cell/bias",
+        f"memory/{name}/kernel", f"memory/{name}/recurrent_kernel", f"memory/{name}/bias",
     ]
-    assert [w.shape for w in layer.weights] == [(3, 16), (4, 16), (16,)]
+    assert [w.shape for w in layer.weights] == shapes
+    assert cell(4).name.startswith(name.removesuffix("_cell"))
 
 
-def test_stateful_goes_on_where_it_stopped():
+def test_simple_rnn_has_no_gates():
+    assert "recurrent_activation" not in SimpleRNN(4).get_config()
+    for option in ({"recurrent_activation": "sigmoid"}, {"reset_after": True}, {"use_cudnn": "auto"}):
+        with pytest.raises((TypeError, ValueError), match=next(iter(option))):
+            SimpleRNN(4, **option)
+
+
+@pytest.mark.parametrize("LSTM", [LSTM, GRU, SimpleRNN])
+def test_stateful_goes_on_where_it_stopped(LSTM):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3, 8, 2)).astype("float32")
     layer = LSTM(5, return_sequences=True, stateful=True)
@@ -181,7 +257,8 @@ def test_stateful_goes_on_where_it_stopped():
     assert np.array_equal(layer(x), y)
 
 
-def test_mask_that_leaves_out_everything():
+@pytest.mark.parametrize("LSTM", [LSTM, GRU, SimpleRNN])
+def test_mask_that_leaves_out_everything(LSTM):
     layer = LSTM(4, return_sequences=True)
     x = np.ones((2, 3, 2), "float32")
     assert np.array_equal(layer(x, mask=np.zeros((2, 3), bool)), np.zeros((2, 3, 4)))
@@ -232,11 +309,21 @@ def test_lstm_recurrent_dropout_acts_on_the_state():
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.3}, {"recurrent_dropout": 0.3}], ids=str)
-def test_lstm_dropout_gradients(options):
+@pytest.mark.parametrize(
+    "cell, formula, more",
+    [
+        (LSTM, reference.lstm, {}),
+        (GRU, reference.gru, {}),
+        (GRU, reference.gru, {"reset_after": False}),
+        (SimpleRNN, reference.simple_rnn, {}),
+    ],
+    ids=str,
+)
+def test_recurrent_dropout_gradients(cell, formula, more, options):
     """With the masks read off, the gradients are those of the formula with these masks."""
     rng = np.random.default_rng(4)
     x = rng.normal(size=(2, 4, 3))
-    layer = LSTM(4, return_sequences=True, dtype="float64", **options)
+    layer = cell(4, return_sequences=True, dtype="float64", **options, **more)
     layer.build((None, None, 3))
     layer.set_weights([rng.normal(size=w.shape) / 2 for w in layer.weights])
     dy = rng.normal(size=(2, 4, 4))
@@ -250,7 +337,7 @@ def test_lstm_dropout_gradients(options):
     for row in range(2):        # each row has its own mask of a few bits: try them all
         for bits in range(2**width):
             factor = np.array([[scale * (bits >> j & 1) for j in range(width)]])
-            want = reference.lstm(x[row : row + 1], *layer.get_weights(), **{key: factor})[0]
+            want = formula(x[row : row + 1], *layer.get_weights(), **{key: factor}, **more)[0]
             if np.allclose(want, y[row], atol=1e-9):
                 masks.append(factor)
                 break
@@ -260,7 +347,7 @@ def test_lstm_dropout_gradients(options):
     dx = layer.backward(dy.copy(), tape).copy()
 
     def loss():
-        return float(np.sum(reference.lstm(x, *[w.value for w in layer.weights], **found)[0] * dy))
+        return float(np.sum(formula(x, *[w.value for w in layer.weights], **found, **more)[0] * dy))
 
     for array, got in [(x, dx)] + [(w.value, w.grad.copy()) for w in layer.weights]:
         assert np.allclose(laws.differences(loss, array), got, atol=1e-7)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tdfast
-from tdfast.layers import LSTM, Activation, Dense, Dropout, RepeatVector, TimeDistributed
+from tdfast.layers import GRU, LSTM, Activation, Dense, Dropout, RepeatVector, SimpleRNN, TimeDistributed
 
 
 def model(dtype="float32"):
@@ -16,6 +16,9 @@ def model(dtype="float32"):
         Dropout(0.5, dtype=dtype),
         TimeDistributed(tdfast.Sequential([Dense(7, activation="gelu", dtype=dtype), Dense(6, dtype=dtype)])),
         LSTM(8, activation="relu", return_sequences=True, dtype=dtype),
+        GRU(9, return_sequences=True, dtype=dtype),
+        GRU(5, reset_after=False, use_bias=False, return_sequences=True, dtype=dtype),
+        SimpleRNN(20, return_sequences=True, dtype=dtype),
         Activation("softmax", dtype=dtype),
         Dense(3, use_bias=False, dtype=dtype),
     ])

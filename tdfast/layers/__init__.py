@@ -4,11 +4,12 @@ from tdfast.layers.activation import Activation
 from tdfast.layers.base import Layer
 from tdfast.layers.core import Dense, Input, InputLayer
 from tdfast.layers.regularization import Dropout
-from tdfast.layers.rnn import LSTM
+from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
 from tdfast.layers.wrappers import TimeDistributed
 
 __all__ = [
+    "GRU",
     "LSTM",
     "Activation",
     "Dense",
@@ -20,5 +21,6 @@ __all__ = [
     "Permute",
     "RepeatVector",
     "Reshape",
+    "SimpleRNN",
     "TimeDistributed",
 ]

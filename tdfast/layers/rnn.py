@@ -1,4 +1,4 @@
-"""Recurrent layers over whole sequences: LSTM."""
+"""Recurrent layers over whole sequences: LSTM, GRU and SimpleRNN."""
 
 import numpy as np
 
@@ -9,23 +9,25 @@ from tdfast.layers.core import positive_int, weight_config
 
 
 class Recurrent(Layer):
-    """What the recurrent layers share: options, shapes, states, dropout and configuration.
+    """What the recurrent layers share: options, shapes, states, dropout, passes and configuration.
 
-    A subclass sets ``n_states`` and makes its weights and its passes.
+    A subclass sets ``cell``, ``n_states`` and ``gates``, and names its kernel with ``cell_kind``.
     """
 
+    cell = "simple_rnn_cell"
     n_states = 1
     gates = 1
+    cell_kind = _kernels.SIMPLE_RNN
 
     def __init__(
         self,
         units,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
+        activation,
+        recurrent_activation,
+        use_bias,
+        kernel_initializer,
+        recurrent_initializer,
+        bias_initializer,
         kernel_regularizer=None,
         recurrent_regularizer=None,
         bias_regularizer=None,
@@ -42,15 +44,17 @@ class Recurrent(Layer):
         stateful=False,
         unroll=False,
         zero_output_for_mask=False,
-        use_cudnn="auto",
         **kwargs,
     ):
+        if self.gates > 1:
+            use_cudnn = kwargs.pop("use_cudnn", "auto")
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        if use_cudnn is True:
+        if self.gates > 1 and use_cudnn is True:
             raise ValueError(f"Layer '{self.name}': use_cudnn=True is not possible, tdfast computes on the CPU.")
         self.units = positive_int(units, "units", self)
         self.activation = activations.get(activation)
-        self.recurrent_activation = activations.get(recurrent_activation)
+        if self.gates > 1:
+            self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
@@ -98,8 +102,7 @@ class Recurrent(Layer):
             raise ValueError(f"Layer '{self.name}' ({type(self).__name__}) needs at least one time step, got none.")
 
     def build(self, input_shape):
-        cell = f"{type(self).__name__.lower()}_cell"
-        width = self.gates * self.units
+        cell, width = self.cell, self.gates * self.units
         self.kernel = self.add_weight(
             (input_shape[-1], width), self.kernel_initializer, "kernel",
             regularizer=self.kernel_regularizer, constraint=self.kernel_constraint, path=f"{cell}/kernel",
@@ -111,9 +114,12 @@ class Recurrent(Layer):
         )
         if self.use_bias:
             self.bias = self.add_weight(
-                (width,), self.first_bias, "bias",
+                self.bias_shape(width), self.first_bias, "bias",
                 regularizer=self.bias_regularizer, constraint=self.bias_constraint, path=f"{cell}/bias",
             )
+
+    def bias_shape(self, width):
+        return (width,)
 
     def first_bias(self, shape, dtype):
         """The bias to begin with."""
@@ -172,8 +178,92 @@ class Recurrent(Layer):
         factors = rec.buffer("recurrent_drop", (batch, self.units), dtype)
         return random.dropout_factors(factors, self.recurrent_dropout, self.seed_generator)
 
+    # ---------------------------------------------------------------- passes
+    def activation_kinds(self):
+        return self.activation.kind, self.recurrent_activation.kind if self.gates > 1 else 0
+
+    def forward(self, x, tape, training=False, mask=None, initial_state=None):
+        rec = tape.push(self)
+        cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
+        H, dtype = self.units, x.dtype
+        B, T, I = x.shape
+        sequences = self.return_sequences
+        given = initial_state is not None
+        states = self.first_states(initial_state, B, dtype) if given or self.stateful else [None] * self.n_states
+        if training and self.dropout:
+            x = self.drop_inputs(x, rec)
+        factors = self.recurrent_factors(rec, B, dtype) if training and self.recurrent_dropout else None
+
+        packed = rec.buffer("packed", (_kernels.rnn_pack_size(cell, I, H),), dtype)
+        if not rec.is_packed(tape):
+            bias = self.bias.value if self.use_bias else None
+            _kernels.rnn_pack(cell, I, H, self.kernel.value, self.recurrent_kernel.value, bias, packed)
+        tape_size, scratch_size, infer_size = _kernels.rnn_sizes(cell, B, T, I, H, act, rec_act)
+        memory = None
+        if tape.keep:
+            memory = rec.buffer("tape", (tape_size,), dtype)
+            scratch = rec.buffer("scratch", (scratch_size,), dtype)
+            rec.memory, rec.x, rec.mask, rec.factors, rec.given = memory, x, mask, factors, given
+            rec.dropped = training and self.dropout > 0
+        else:
+            scratch = rec.buffer("scratch", (infer_size,), dtype)
+        y = rec.buffer("y", (B, T, H) if sequences else (B, H), dtype)
+        keep = self.return_state or self.stateful
+        last = [np.empty((B, H), dtype) if keep else None for _ in range(self.n_states)]
+        _kernels.rnn_forward(
+            cell, act, rec_act, sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
+            x, mask, *self.h_and_c(states), factors, packed, memory, scratch, y, *self.h_and_c(last),
+        )
+        if self.stateful:
+            self.states = last
+        return [y, *last] if self.return_state else y
+
+    def backward(self, dy, tape, need_dx=True):
+        """As `Layer.backward`; with return_state, dy is [dy, dh] (LSTM: [dy, dh, dc]), and with an initial_state
+        the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
+        rec = tape.pop(self)
+        x = rec.x
+        cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
+        B, T, I = x.shape
+        H, dtype = self.units, x.dtype
+        last = [None] * self.n_states
+        if self.return_state:
+            dy, *last = dy
+        dx = rec.buffer("dx", x.shape, dtype) if need_dx else None
+        first = [np.empty((B, H), dtype) if rec.given else None for _ in range(self.n_states)]
+        scratch = rec.buffer("scratch", (_kernels.rnn_sizes(cell, B, T, I, H, act, rec_act)[1],), dtype)
+        _kernels.rnn_backward(
+            cell, act, rec_act, self.return_sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
+            rec.mask, rec.factors, self.kernel.value, self.recurrent_kernel.value, rec.memory, scratch,
+            dy, *self.h_and_c(last), dx, self.kernel.grad, self.recurrent_kernel.grad,
+            self.bias.grad if self.use_bias else None, *self.h_and_c(first),
+        )
+        if need_dx and rec.dropped:
+            np.multiply(dx, rec.input_drop, out=dx)
+        return (dx, *first) if rec.given else dx
+
+    def h_and_c(self, states):
+        """The states of any cell as the kernels take them."""
+        return states if self.n_states == 2 else (states[0], None)
+
+    def add_to_stream(self, stream, x):
+        if self.go_backwards or self.return_state:
+            option = "go_backwards" if self.go_backwards else "return_state"
+            raise ValueError(f"Layer '{self.name}' has {option}=True, so the model cannot be streamed.")
+        (B, I), H = x.shape, self.units
+        cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
+        packed = stream.array((_kernels.rnn_pack_size(cell, I, H),))
+        bias = self.bias.value if self.use_bias else None
+        _kernels.rnn_pack(cell, I, H, self.kernel.value, self.recurrent_kernel.value, bias, packed)
+        states = stream.add_states((B, H), self.n_states)
+        scratch = stream.array((_kernels.rnn_sizes(cell, B, 1, I, H, act, rec_act)[2],))
+        y = stream.array((B, H))
+        stream.kernels.rnn(cell, act, rec_act, B, I, H, x, packed, *self.h_and_c(states), scratch, y)
+        return y
+
     def get_config(self):
         weights = ("kernel", "recurrent", "bias")
+        gated = {"recurrent_activation": activations.serialize(self.recurrent_activation)} if self.gates > 1 else {}
         return {
             **super().get_config(),
             "return_sequences": self.return_sequences,
@@ -184,7 +274,7 @@ class Recurrent(Layer):
             "zero_output_for_mask": self.zero_output_for_mask,
             "units": self.units,
             "activation": activations.serialize(self.activation),
-            "recurrent_activation": activations.serialize(self.recurrent_activation),
+            **gated,
             "use_bias": self.use_bias,
             **weight_config(self, weights, ("initializer",)),
             **weight_config(self, weights, ("regularizer",)),
@@ -240,8 +330,10 @@ class LSTM(Recurrent):
     [(15, 128), (32, 128), (128,)]
     """
 
+    cell = "lstm_cell"
     n_states = 2
     gates = 4
+    cell_kind = _kernels.LSTM
 
     def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
                  kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
@@ -257,81 +349,119 @@ class LSTM(Recurrent):
         parts = [self.bias_initializer((H,), dtype=dtype), np.ones(H, dtype)]
         return np.concatenate([*parts, self.bias_initializer((2 * H,), dtype=dtype)])
 
-    def forward(self, x, tape, training=False, mask=None, initial_state=None):
-        rec = tape.push(self)
-        kernel, H, dtype = self.kernel.value, self.units, x.dtype
-        B, T, I = x.shape
-        act, rec_act = self.activation.kind, self.recurrent_activation.kind
-        sequences = self.return_sequences
-        given = initial_state is not None
-        h0, c0 = self.first_states(initial_state, B, dtype) if given or self.stateful else (None, None)
-        if training and self.dropout:
-            x = self.drop_inputs(x, rec)
-        factors = self.recurrent_factors(rec, B, dtype) if training and self.recurrent_dropout else None
-
-        packed = rec.buffer("packed", (_kernels.lstm_pack_size(I, H),), dtype)
-        if not rec.is_packed(tape):
-            _kernels.lstm_pack(I, H, kernel, self.recurrent_kernel.value, self.bias.value if self.use_bias else None, packed)
-        tape_size, scratch_size, infer_size = _kernels.lstm_sizes(B, T, I, H, act, rec_act)
-        memory = None
-        if tape.keep:
-            memory = rec.buffer("tape", (tape_size,), dtype)
-            scratch = rec.buffer("scratch", (scratch_size,), dtype)
-            rec.memory, rec.x, rec.mask, rec.factors, rec.given = memory, x, mask, factors, given
-            rec.dropped = training and self.dropout > 0
-        else:
-            scratch = rec.buffer("scratch", (infer_size,), dtype)
-        y = rec.buffer("y", (B, T, H) if sequences else (B, H), dtype)
-        hT = cT = None
-        if self.return_state or self.stateful:
-            hT, cT = np.empty((B, H), dtype), np.empty((B, H), dtype)
-        _kernels.lstm_forward(
-            act, rec_act, sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
-            x, mask, h0, c0, factors, packed, memory, scratch, y, hT, cT,
-        )
-        if self.stateful:
-            self.states = [hT, cT]
-        return [y, hT, cT] if self.return_state else y
-
-    def backward(self, dy, tape, need_dx=True):
-        """As `Layer.backward`; with return_state, dy is [dy, dh, dc], and with an initial_state the result
-        is (dx, dh0, dc0)."""
-        rec = tape.pop(self)
-        x = rec.x
-        B, T, I = x.shape
-        H, dtype = self.units, x.dtype
-        dhT = dcT = dh0 = dc0 = None
-        if self.return_state:
-            dy, dhT, dcT = dy
-        dx = rec.buffer("dx", x.shape, dtype) if need_dx else None
-        if rec.given:
-            dh0, dc0 = np.empty((B, H), dtype), np.empty((B, H), dtype)
-        act, rec_act = self.activation.kind, self.recurrent_activation.kind
-        scratch = rec.buffer("scratch", (_kernels.lstm_sizes(B, T, I, H, act, rec_act)[1],), dtype)
-        _kernels.lstm_backward(
-            act, rec_act, self.return_sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
-            rec.mask, rec.factors, self.kernel.value, self.recurrent_kernel.value, rec.memory, scratch,
-            dy, dhT, dcT, dx, self.kernel.grad, self.recurrent_kernel.grad,
-            self.bias.grad if self.use_bias else None, dh0, dc0,
-        )
-        if need_dx and rec.dropped:
-            np.multiply(dx, rec.input_drop, out=dx)
-        return (dx, dh0, dc0) if rec.given else dx
-
-    def add_to_stream(self, stream, x):
-        if self.go_backwards or self.return_state:
-            option = "go_backwards" if self.go_backwards else "return_state"
-            raise ValueError(f"Layer '{self.name}' has {option}=True, so the model cannot be streamed.")
-        (B, I), H = x.shape, self.units
-        act, rec_act = self.activation.kind, self.recurrent_activation.kind
-        packed = stream.array((_kernels.lstm_pack_size(I, H),))
-        bias = self.bias.value if self.use_bias else None
-        _kernels.lstm_pack(I, H, self.kernel.value, self.recurrent_kernel.value, bias, packed)
-        h, c = stream.add_states((B, H), 2)
-        scratch = stream.array((_kernels.lstm_sizes(B, 1, I, H, act, rec_act)[2],))
-        y = stream.array((B, H))
-        stream.kernels.lstm(act, rec_act, B, I, H, x, packed, h, c, scratch, y)
-        return y
-
     def get_config(self):
         return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}
+
+
+class GRU(Recurrent):
+    """Gated recurrent unit over a whole sequence.
+
+    With s = recurrent_activation and a = activation, W the kernel, U the recurrent kernel, each of three
+    parts, and two rows of bias, b of the inputs and d of the state::
+
+        z, r = s(x_t W_z + b_z + h_{t-1} U_z + d_z), s(x_t W_r + b_r + h_{t-1} U_r + d_r)
+        c = a(x_t W_h + b_h + r (h_{t-1} U_h + d_h))       reset_after=True
+        c = a(x_t W_h + b_h + (r h_{t-1}) U_h)             reset_after=False: then one row of bias
+        h_t = z h_{t-1} + (1 - z) c
+
+    Cho et al. 2014. Names, gate order (z, r, h) and defaults are those of
+    https://keras.io/api/layers/recurrent_layers/gru/.
+
+    Args:
+        units: size of h.
+        activation, recurrent_activation: of the candidate c and of the gates. 'tanh' and 'sigmoid', the
+            defaults, run fused with the products when reset_after; all others are correct but slower.
+        use_bias: whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features,
+            3 units), (units, 3 units) and (2, 3 units), or (3 units,) without reset_after.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
+        kernel_constraint, recurrent_constraint, bias_constraint: or None.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
+            for all gates and all steps of a sequence. What is dropped of h is missing in the products with
+            U alone: h_t still takes all of h_{t-1}.
+        seed: of the dropout.
+        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
+        return_state: return [output, h].
+        go_backwards: start at the last step; outputs come in the order they were made.
+        stateful: begin each batch with the state that the one before left.
+        unroll: accepted and without effect.
+        zero_output_for_mask: a masked step's output is 0 instead of the output before it.
+        reset_after: apply the reset gate after the recurrent product, as cuDNN does, or before it.
+
+    Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
+    features), initial_state h of shape (batch, units), and mask (batch, time), False where a step is to
+    be skipped.
+
+    >>> import numpy as np
+    >>> layer = GRU(32, return_sequences=True)
+    >>> layer(np.zeros((50, 64, 15))).shape
+    (50, 64, 32)
+    >>> [w.shape for w in layer.weights]
+    [(15, 96), (32, 96), (2, 96)]
+    """
+
+    cell = "gru_cell"
+    gates = 3
+
+    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
+                 *, reset_after=True, **kwargs):
+        super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
+                         recurrent_initializer, bias_initializer, **kwargs)
+        self.reset_after = bool(reset_after)
+
+    @property
+    def cell_kind(self):
+        return _kernels.GRU if self.reset_after else _kernels.GRU_RESET_BEFORE
+
+    def bias_shape(self, width):
+        return (2, width) if self.reset_after else (width,)
+
+    def get_config(self):
+        return {**super().get_config(), "reset_after": self.reset_after}
+
+
+class SimpleRNN(Recurrent):
+    """A recurrent network whose state is its output, over a whole sequence.
+
+    With a = activation, W the kernel, U the recurrent kernel::
+
+        h_t = a(x_t W + h_{t-1} U + b)
+
+    Elman 1990. Names and defaults are those of
+    https://keras.io/api/layers/recurrent_layers/simple_rnn/.
+
+    Args:
+        units: size of h.
+        activation: of the state.
+        use_bias: whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features, units),
+            (units, units) and (units,).
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
+        kernel_constraint, recurrent_constraint, bias_constraint: or None.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
+            for all steps of a sequence.
+        seed: of the dropout.
+        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
+        return_state: return [output, h].
+        go_backwards: start at the last step; outputs come in the order they were made.
+        stateful: begin each batch with the state that the one before left.
+        unroll: accepted and without effect.
+        zero_output_for_mask: a masked step's output is 0 instead of the output before it.
+
+    Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
+    features), initial_state h of shape (batch, units), and mask (batch, time), False where a step is to
+    be skipped.
+
+    >>> import numpy as np
+    >>> layer = SimpleRNN(32, return_sequences=True)
+    >>> layer(np.zeros((50, 64, 15))).shape
+    (50, 64, 32)
+    >>> [w.shape for w in layer.weights]
+    [(15, 32), (32, 32), (32,)]
+    """
+
+    def __init__(self, units, activation="tanh", use_bias=True, kernel_initializer="glorot_uniform",
+                 recurrent_initializer="orthogonal", bias_initializer="zeros", **kwargs):
+        super().__init__(units, activation, None, use_bias, kernel_initializer, recurrent_initializer,
+                         bias_initializer, **kwargs)

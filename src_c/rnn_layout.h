@@ -1,0 +1,95 @@
+/* rnn_layout.h - where lstm.c, gru.c and rnn.c keep what; sizes.c adds the same parts up.
+ *
+ * The tape is time-major, so one step is contiguous and a step's rows never collide in the cache:
+ *   in     (T+1, B, K)        [x_t | h_{t-1} r], K = I + Hp; row T holds h_{T-1} alone
+ *   gates  (T, B, slots, Hp)  after their activations; backward turns them into dz
+ *   state  (T+1, B, Hp)       LSTM: c_{-1} ... c_{T-1}; GRU: h_{-1} ... h_{T-1}
+ *   ac     (T, B, Hp)         LSTM: a(c_t)
+ *   z      (T, B, slots, Hp)  pre-activations, only where backward or another pass needs them
+ * Hp is H rounded up to 16; the padding holds zeros where it is read. Without a tape all but `in`,
+ * which has two steps, has one.
+ */
+#ifndef TDF_RNN_LAYOUT_H
+#define TDF_RNN_LAYOUT_H
+
+#include "gemm.h"
+
+typedef struct {
+    ptrdiff_t Hp, K;            /* padded units; a row of `in` */
+    ptrdiff_t slots;            /* vectors of Hp in a row of `gates` and of `z` */
+    real *h;                    /* (B, Hp) the state h; a GRU with a tape has it in `state` */
+    real *in, *gates, *state, *ac, *z;
+    int fused;                  /* no `z` */
+    ptrdiff_t size;             /* elements of the tape, or of the scratch without one */
+} rnn_memory;
+
+/* Backward's scratch: the gradients of the states, of outputs passed on, of h r (each (B, Hp)), the
+ * packed transposes of the weights, and gemm_tn's rows or, before them, RNN_WORK vectors a row. */
+typedef struct {
+    real *dh, *dc, *dy, *product, *recurrent, *kernel, *products;
+    ptrdiff_t size;
+} rnn_scratch;
+
+#define RNN_WORK 6
+
+INLINE ptrdiff_t rnn_gates(const tdf_rnn *a) { return a->cell == TDF_LSTM ? 4 : a->cell == TDF_GRU ? 3 : 1; }
+
+/* Whether no pre-activation is stored. The slopes of these activations follow from their values. */
+INLINE int rnn_fused(const tdf_rnn *a)
+{
+    if (a->cell == TDF_SIMPLE_RNN)
+        return a->act == TDF_TANH || a->act == TDF_RELU || a->act == TDF_SIGMOID || a->act == TDF_LINEAR;
+    return a->act == TDF_TANH && a->rec_act == TDF_SIGMOID && (a->cell == TDF_LSTM || a->reset_after);
+}
+
+/* The next n elements. */
+INLINE real *rnn_take(real *memory, ptrdiff_t *used, ptrdiff_t n)
+{
+    *used += n;
+    return memory ? memory + *used - n : NULL;
+}
+
+/* The parts of `memory`, a tape if `taped`, else a scratch; of NULL for the size alone. */
+INLINE rnn_memory rnn_layout_of(const tdf_rnn *a, int taped, real *memory)
+{
+    rnn_memory m = {.Hp = ROUND_UP(a->H, PANEL), .slots = a->cell == TDF_SIMPLE_RNN ? 1 : 4, .fused = rnn_fused(a)};
+    ptrdiff_t B = a->B, rows = taped ? a->T * B : B, width = m.slots * m.Hp;
+    int lstm = a->cell == TDF_LSTM, gru = a->cell == TDF_GRU;
+    m.K = a->I + m.Hp;
+    if (taped) {
+        m.h = a->scratch;
+        m.in = rnn_take(memory, &m.size, (rows + B) * m.K);
+        m.gates = rnn_take(memory, &m.size, rows * width);
+        m.state = rnn_take(memory, &m.size, lstm || gru ? (rows + B) * m.Hp : 0);
+        m.ac = rnn_take(memory, &m.size, lstm ? rows * m.Hp : 0);
+        m.z = rnn_take(memory, &m.size, m.fused ? 0 : rows * width);
+    } else {
+        m.h = rnn_take(memory, &m.size, B * m.Hp);
+        m.in = rnn_take(memory, &m.size, 2 * B * m.K);
+        m.state = lstm ? rnn_take(memory, &m.size, B * m.Hp) : m.h;
+        m.z = rnn_take(memory, &m.size, m.fused ? 0 : B * width);
+        m.gates = rnn_take(memory, &m.size, m.fused && (lstm || gru) ? 0 : B * width);
+        m.ac = rnn_take(memory, &m.size, lstm && !m.fused ? B * m.Hp : 0);
+    }
+    return m;
+}
+
+INLINE rnn_memory rnn_layout(const tdf_rnn *a) { return rnn_layout_of(a, a->tape != NULL, a->tape ? a->tape : a->scratch); }
+
+/* Scratch with a tape. Forward has its state h where dh is later. */
+INLINE rnn_scratch rnn_scratch_of(const tdf_rnn *a, real *memory)
+{
+    rnn_scratch w = {0};
+    ptrdiff_t Hp = ROUND_UP(a->H, PANEL), state = a->B * Hp, width = rnn_gates(a) * Hp;
+    w.dh = rnn_take(memory, &w.size, state);
+    w.dc = rnn_take(memory, &w.size, a->cell == TDF_LSTM ? state : 0);
+    w.dy = rnn_take(memory, &w.size, state);
+    w.product = rnn_take(memory, &w.size, state);
+    w.recurrent = rnn_take(memory, &w.size, gemm_pack_size(width, a->H));
+    w.kernel = rnn_take(memory, &w.size, gemm_pack_size(width, a->I));
+    ptrdiff_t products = a->threads * gemm_tn_scratch(a->I + Hp), work = rnn_fused(a) ? 0 : RNN_WORK * state;
+    w.products = rnn_take(memory, &w.size, products > work ? products : work);
+    return w;
+}
+
+#endif
