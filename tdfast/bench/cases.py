@@ -1,0 +1,136 @@
+"""What is timed: sizes, data, weights and the arithmetic in them."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One line of the table: one model, one size, one thing done with it.
+
+    Args:
+        name: as given on the command line.
+        does: 'fit' (one epoch, shuffled), 'predict' (all rows) or 'stream' (one time step, state kept).
+        model: 'recurrent' (cell, TimeDistributed(Dense)), 'tddense' (TimeDistributed(Dense) alone, linear,
+            mean squared error), 'video' (convolutions over frames, LSTM, Dense) or 'step' (cell, Dense, for
+            streams; linear).
+        N, B, T, I, H, O: rows, batch size, time steps, inputs, units, outputs.
+        cell: 'LSTM' or 'GRU'.
+        soft: targets are whole probability vectors, not classes.
+    """
+
+    name: str
+    does: str
+    model: str
+    N: int
+    B: int
+    T: int
+    I: int  # noqa: E741
+    H: int
+    O: int  # noqa: E741
+    cell: str = "LSTM"
+    soft: bool = False
+
+    @property
+    def unit(self):
+        """What one measured time is the time of."""
+        return {"fit": "one epoch", "predict": "all rows", "stream": "one time step"}[self.does]
+
+    @property
+    def title(self):
+        """The model and its sizes in one line."""
+        if self.model == "video":
+            return (f"{self.unit}: N={self.N} B={self.B} T={self.T} frames 32x32x3, "
+                    f"2 x (Conv2D, MaxPool), LSTM({self.H}), Dense({self.O})")
+        if self.model == "step":
+            return f"{self.unit} of one sequence: I={self.I}, {self.cell}({self.H}), Dense({self.O})"
+        head = "" if self.model == "tddense" else f"{self.cell}({self.H}), "
+        return f"{self.unit}: N={self.N} B={self.B} T={self.T} I={self.I}, {head}TimeDistributed(Dense({self.O}))"
+
+    @property
+    def layers(self):
+        """Names of the layers that an implementation must have, besides Dense and TimeDistributed."""
+        return {"tddense": [], "video": ["Conv2D", "MaxPooling2D", "Flatten", "LSTM"]}.get(self.model, [self.cell])
+
+
+CASES = [
+    Case("fit-blog", "fit", "recurrent", N=50, B=32, T=64, I=15, H=32, O=8, soft=True),
+    Case("predict-blog", "predict", "recurrent", N=50, B=10, T=64, I=15, H=32, O=8, soft=True),
+    Case("fit-small", "fit", "recurrent", N=512, B=32, T=100, I=16, H=64, O=10),
+    Case("fit-medium", "fit", "recurrent", N=512, B=64, T=100, I=64, H=128, O=10),
+    Case("fit-gru-medium", "fit", "recurrent", N=512, B=64, T=100, I=64, H=128, O=10, cell="GRU"),
+    Case("fit-large", "fit", "recurrent", N=256, B=128, T=64, I=256, H=512, O=64),
+    Case("fit-xlarge", "fit", "recurrent", N=256, B=128, T=32, I=1024, H=1024, O=64),
+    Case("fit-tddense", "fit", "tddense", N=512, B=256, T=128, I=256, H=0, O=256),
+    Case("predict-tddense", "predict", "tddense", N=512, B=256, T=128, I=256, H=0, O=256),
+    Case("fit-video", "fit", "video", N=64, B=8, T=16, I=1152, H=64, O=10),
+    Case("predict-medium", "predict", "recurrent", N=512, B=64, T=100, I=64, H=128, O=10),
+    Case("predict-large", "predict", "recurrent", N=256, B=128, T=64, I=256, H=512, O=64),
+    Case("predict-b1", "predict", "recurrent", N=32, B=1, T=100, I=64, H=128, O=10),
+    Case("stream-32", "stream", "step", N=1, B=1, T=64, I=16, H=32, O=4),
+    Case("stream-256", "stream", "step", N=1, B=1, T=64, I=16, H=256, O=4),
+]
+BY_NAME = {case.name: case for case in CASES}
+
+
+def data(case):
+    """(x, y) of a case, the same in every process: x and y are float32, y as Keras wants it."""
+    rng = np.random.default_rng(1)
+    if case.model == "video":
+        x = rng.standard_normal((case.N, case.T, 32, 32, 3), np.float32)
+        rows = (case.N,)
+    else:
+        x = rng.standard_normal((case.N, case.T, case.I), np.float32)
+        rows = (case.N, case.T)
+    if case.model == "tddense":
+        return x, rng.standard_normal((*rows, case.O), np.float32)
+    if case.soft:
+        y = rng.random((*rows, case.O), np.float32)
+        return x, y / y.sum(axis=-1, keepdims=True)
+    return x, np.eye(case.O, dtype=np.float32)[rng.integers(case.O, size=rows)]
+
+
+def weights(case):
+    """The weights in the order and layout of Keras, none of them zero, the same in every process."""
+    rng = np.random.default_rng(2)
+
+    def uniform(*shape, fan):
+        return rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(np.sqrt(fan))
+
+    def recurrent(cell, I, H):
+        gates = {"LSTM": 4, "GRU": 3}[cell] * H
+        bias = (gates,) if cell == "LSTM" else (2, gates)
+        return [uniform(I, gates, fan=I), uniform(H, gates, fan=H), uniform(*bias, fan=H)]
+
+    def dense(I, O):
+        return [uniform(I, O, fan=I), uniform(O, fan=I)]
+
+    if case.model == "tddense":
+        return dense(case.I, case.O)
+    out = []
+    if case.model == "video":
+        out = [uniform(3, 3, 3, 16, fan=27), uniform(16, fan=27), uniform(3, 3, 16, 32, fan=144), uniform(32, fan=144)]
+    return [*out, *recurrent(case.cell, case.I, case.H), *dense(case.H, case.O)]
+
+
+def operations(case):
+    """Floating point operations of the products in one unit; the first layer's inputs need no gradient.
+
+    A cell of G gates: rows (I + H) G H 2 forward, the same for the weights' gradients, and rows H G H 2 back
+    through time. A dense layer: rows I O 2 forward, the same for its weights, and for its inputs.
+    """
+    rows = 1 if case.does == "stream" else case.N * case.T
+    train = case.does == "fit"
+
+    def product(rows, K, N, first=False):
+        return 2 * rows * K * N * ((2 if first else 3) if train else 1)
+
+    if case.model == "tddense":
+        return product(rows, case.I, case.O, first=True)
+    gates = {"LSTM": 4, "GRU": 3}[case.cell] * case.H
+    total = product(rows, case.I, gates, first=case.model != "video") + product(rows, case.H, gates)
+    if case.model == "video":
+        total += product(rows * 30 * 30, 27, 16, first=True) + product(rows * 13 * 13, 144, 32)
+        return total + product(case.N, case.H, case.O)
+    return total + product(rows, case.H, case.O)

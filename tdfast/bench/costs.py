@@ -1,0 +1,70 @@
+"""The costs around the work: import, first call, memory, installed size, allocations of a step."""
+
+import subprocess
+import sys
+
+from tdfast.bench import implementations
+from tdfast.bench.race import Failed, Process
+
+COSTS = {
+    "import": "import of what a script needs, NumPy included",
+    "first-call": "first fit of fit-blog beyond a steady one",
+    "memory": "peak memory of a process that does fit-blog",
+    "size": "installed, with what it requires, NumPy aside",
+    "steady-step": "allocated by a steady step of fit-blog's model",
+}
+
+
+def run(names, contestants, threads, quick=False, say=print):
+    """{cost: {implementation: number}}: seconds or bytes.
+
+    'numpy' has an import time too, and 'steady-step' holds one number for each batch size, of tdfast alone.
+    """
+    costs = {name: {} for name in names}
+    if "import" in names:
+        costs["import"]["numpy"] = _import_time("import numpy", implementations.TDFAST, threads, quick)
+    for one in contestants:
+        if "import" in names:
+            seconds = _import_time(one.statement, one, threads, quick)
+            if seconds is None:
+                say(f"import: {one.name} failed")
+            else:
+                costs["import"][one.name] = seconds
+        if "size" in names:
+            costs["size"][one.name] = one.installed_bytes()
+        if "fit" in one.does and {"first-call", "memory"} & set(names):
+            try:
+                first, memory = _lean(one, threads, quick)
+            except Failed as why:
+                say(f"first-call, memory: {one.name} failed: {why}")
+                continue
+            if "first-call" in names:
+                costs["first-call"][one.name] = first
+            if "memory" in names:
+                costs["memory"][one.name] = memory
+    if "steady-step" in names:
+        with Process(implementations.TDFAST, threads) as process:
+            process.ask("load", module=implementations.TDFAST.module, case="fit-blog", threads=threads)
+            costs["steady-step"] = {f"batch {b}": process.ask("allocations", batch=b)["bytes"] for b in (32, 128)}
+    return costs
+
+
+def _lean(one, threads, quick):
+    """(first call's seconds beyond a steady one, peak memory) of a process that only loads and fits."""
+    with Process(one, threads) as process:
+        process.ask("load", module=one.module, case="fit-blog", threads=threads)
+        first = process.ask("time", units=1)["seconds"]
+        steady = min(process.ask("time", units=1)["seconds"] for _ in range(2 if quick else 20))
+        return first - steady, process.ask("memory")["bytes"]
+
+
+def _import_time(statement, one, threads, quick):
+    """The best of a few fresh processes, or None if none could."""
+    code = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
+    times = []
+    for _ in range(1 if quick else 5):
+        done = subprocess.run([sys.executable, "-c", code], env=implementations.environment(one, threads),
+                              capture_output=True, text=True)
+        if done.returncode == 0:
+            times.append(float(done.stdout.split()[-1]))
+    return min(times, default=None)

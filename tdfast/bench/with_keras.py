@@ -1,0 +1,104 @@
+"""The models as a Keras user writes them; tdfast's are the same with another word in the imports."""
+
+import numpy as np
+
+
+class KerasModel:
+    """One case in Keras, or in anything with its API.
+
+    Args:
+        case: a `tdfast.bench.cases.Case`.
+        x, y: arrays of all rows.
+        threads: for the libraries that take the number in a call.
+    """
+
+    stateful = True     # streams: a layer that keeps its state, called for one time step
+
+    def __init__(self, case, x, y, threads):
+        import keras
+
+        if keras.backend.backend() == "torch":
+            import torch
+
+            torch.set_num_threads(threads)
+        self.setup(keras, case, x, y)
+
+    def setup(self, keras, case, x, y):
+        """Make and compile the model with this module."""
+        self.case, self.x, self.y = case, x, y
+        layers = keras.layers
+        stream = case.model == "step" and self.stateful
+        model = keras.Sequential()
+        model.add(keras.Input(batch_shape=(1, 1, case.I)) if stream else keras.Input(x.shape[1:]))
+        if case.model == "video":
+            for filters in (16, 32):
+                model.add(layers.TimeDistributed(layers.Conv2D(filters, 3, activation="relu")))
+                model.add(layers.TimeDistributed(layers.MaxPooling2D()))
+            model.add(layers.TimeDistributed(layers.Flatten()))
+            model.add(layers.LSTM(case.H))
+            model.add(layers.Dense(case.O, activation="softmax"))
+        elif stream:
+            model.add(getattr(layers, case.cell)(case.H, stateful=True))
+            model.add(layers.Dense(case.O))
+        else:
+            if case.model != "tddense":
+                model.add(getattr(layers, case.cell)(case.H, return_sequences=True))
+            activation = "softmax" if case.model == "recurrent" else None
+            model.add(layers.TimeDistributed(layers.Dense(case.O, activation=activation)))
+        if case.does == "fit":
+            model.compile(optimizer="adam", loss="mse" if case.model == "tddense" else "categorical_crossentropy")
+        self.model = model
+
+    def set_weights(self, weights):
+        """Weights in Keras's order and layout."""
+        self.model.set_weights(weights)
+
+    def first_epoch(self):
+        """The mean loss of one epoch in the order of the rows."""
+        history = self.model.fit(self.x, self.y, batch_size=self.case.B, epochs=1, shuffle=False, verbose=0)
+        return history.history["loss"][0]
+
+    def fit(self, epochs):
+        """Epochs as usual, shuffled."""
+        self.model.fit(self.x, self.y, batch_size=self.case.B, epochs=epochs, verbose=0)
+
+    def predict(self, x):
+        """The outputs of some rows."""
+        return self.model.predict(x, batch_size=self.case.B, verbose=0)
+
+    def start_stream(self):
+        """A function that takes (1, I) and returns (1, O), keeping the state between calls: compiled where
+        the backend can, since nobody would serve a stream by ``predict`` there."""
+        import keras
+
+        model, backend = self.model, keras.backend.backend()
+        for layer in model.layers:
+            if hasattr(layer, "reset_state"):
+                layer.reset_state()
+        if backend == "jax":
+            import jax
+
+            call = jax.jit(model.stateless_call)
+            fixed = [v.value for v in model.trainable_variables]
+            state = [[v.value for v in model.non_trainable_variables]]
+
+            def step(x):
+                y, state[0] = call(fixed, state[0], x[:, None])
+                return np.asarray(y)
+
+            return step
+        if backend == "tensorflow":
+            import tensorflow
+
+            call = tensorflow.function(model)
+            return lambda x: call(x[:, None]).numpy()
+        import torch
+
+        def step(x):
+            with torch.no_grad():
+                return model(x[:, None]).numpy()
+
+        return step
+
+
+Model = KerasModel

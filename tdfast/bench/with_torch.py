@@ -1,0 +1,137 @@
+"""The models as a PyTorch user writes them: nn modules, Adam, a loop over shuffled batches of tensors."""
+
+import numpy as np
+
+
+class Model:
+    """One case in PyTorch.
+
+    Args:
+        case: a `tdfast.bench.cases.Case`.
+        x, y: arrays of all rows; made into tensors here, before anything is timed.
+        threads: for torch.set_num_threads.
+    """
+
+    def __init__(self, case, x, y, threads):
+        import torch
+        from torch import nn
+
+        torch.set_num_threads(threads)
+        self.torch, self.case = torch, case
+        self.x, self.y = self.tensor(x), torch.from_numpy(y)
+        self.model = _module(nn, case)
+        if case.model == "tddense":
+            self.loss = nn.MSELoss()
+        else:
+            self.loss = nn.CrossEntropyLoss()
+            if not case.soft:
+                self.y = self.y.argmax(-1)
+        # Keras's epsilon; PyTorch's own default differs, and so would the weights.
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001, eps=1e-7)
+
+    def tensor(self, x):
+        """Rows as this library wants them: images with their channels first."""
+        x = self.torch.from_numpy(x)
+        return x.permute(0, 1, 4, 2, 3).contiguous() if self.case.model == "video" else x
+
+    def set_weights(self, weights):
+        """From Keras's order and layout."""
+        weights = [np.asarray(w) for w in weights]
+        new = {}
+        if self.case.model == "video":
+            for i in (0, 3):
+                kernel, bias, *weights = weights
+                new[f"frames.{i}.weight"], new[f"frames.{i}.bias"] = kernel.transpose(3, 2, 0, 1), bias
+            # The features of a frame lie (rows, columns, channels) in Keras, channels first here.
+            kernel = weights[0].reshape(6, 6, 32, -1).transpose(2, 0, 1, 3).reshape(1152, -1)
+            weights = [kernel, *weights[1:]]
+        if self.case.model != "tddense":
+            kernel, recurrent, bias, *weights = weights
+            if self.case.cell == "GRU":                 # z r h; PyTorch has r z n
+                order, bias, other = (1, 0, 2), *bias
+            else:                                       # i f c o, as in PyTorch; there are two biases there
+                order, other = (0, 1, 2, 3), np.zeros_like(bias)
+            new.update({f"rnn.{name}_l0": np.concatenate([np.split(w, len(order), axis=-1)[g] for g in order], axis=-1).T
+                        for name, w in (("weight_ih", kernel), ("weight_hh", recurrent), ("bias_ih", bias),
+                                        ("bias_hh", other))})
+        new["out.weight"], new["out.bias"] = weights[0].T, weights[1]
+        self.model.load_state_dict({k: self.torch.from_numpy(np.array(v, order="C")) for k, v in new.items()})
+
+    def first_epoch(self):
+        """The mean loss of one epoch in the order of the rows."""
+        return self._epoch(self.torch.arange(len(self.x)))
+
+    def fit(self, epochs):
+        """Epochs as usual, shuffled."""
+        for _ in range(epochs):
+            self._epoch(self.torch.randperm(len(self.x)))
+
+    def _epoch(self, order):
+        total = 0.0
+        for rows in order.split(self.case.B):
+            x, y = self.x[rows], self.y[rows]
+            self.optimizer.zero_grad()
+            out = self.model(x)
+            if self.case.model == "recurrent":
+                out, y = out.flatten(0, 1), y.flatten(0, 1)
+            loss = self.loss(out, y)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.item() * len(rows)
+        return total / len(order)
+
+    def predict(self, x):
+        """The outputs of some rows."""
+        x = self.x if len(x) == len(self.x) else self.tensor(x)
+        with self.torch.inference_mode():
+            parts = [self.model(rows) for rows in x.split(self.case.B)]
+            if self.case.model in ("recurrent", "video"):
+                parts = [part.softmax(-1) for part in parts]
+            return self.torch.cat(parts).numpy()
+
+    def start_stream(self):
+        """A function that takes (1, I) and returns (1, O), keeping the state between calls."""
+        torch, rnn, out = self.torch, self.model.rnn, self.model.out
+        state = [None]
+
+        def step(x):
+            with torch.inference_mode():
+                h, state[0] = rnn(torch.from_numpy(x)[:, None], state[0])
+                return out(h[:, -1]).numpy()
+
+        return step
+
+
+def _module(nn, case):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = getattr(nn, case.cell)(case.I, case.H, batch_first=True)
+            self.out = nn.Linear(case.H, case.O)
+
+        def forward(self, x):
+            h, _ = self.rnn(x)
+            return self.out(h)
+
+    class Dense(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(case.I, case.O)
+
+        def forward(self, x):
+            return self.out(x)
+
+    class Video(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.frames = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
+                                        nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+            self.rnn = nn.LSTM(case.I, case.H, batch_first=True)
+            self.out = nn.Linear(case.H, case.O)
+
+        def forward(self, x):
+            frames = self.frames(x.flatten(0, 1))
+            h, _ = self.rnn(frames.view(len(x), -1, case.I))
+            return self.out(h[:, -1])
+
+    return {"tddense": Dense, "video": Video}.get(case.model, Recurrent)()
