@@ -6,8 +6,8 @@ Nothing is imported because a file says so.
 
 import inspect
 
-from tdfast.names import snake_case
 from tdfast.errors import FileError
+from tdfast.names import snake_case
 
 MAX_DEPTH = 64
 MAX_SIZE = 2**40

@@ -166,4 +166,4 @@ def test_unknown():
     with pytest.raises(ValueError, match="no_such"):
         initializers.get({"class_name": "Zeros", "config": {"no_such": 1}})
     with pytest.raises(AttributeError):
-        initializers.no_such_thing
+        _ = initializers.no_such_thing

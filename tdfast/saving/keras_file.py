@@ -15,12 +15,12 @@ import zipfile
 import numpy as np
 
 from tdfast import version
+from tdfast.errors import FileError
 from tdfast.names import snake_case
 from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
-from tdfast.errors import FileError
-from tdfast.serialization import as_shape, child_keys, deserialize_layer, revive, serialize_layer
 from tdfast.saving.weights import H5Weights, NpzWeights, write_h5
+from tdfast.serialization import as_shape, child_keys, deserialize_layer, revive, serialize_layer
 
 # The Keras whose format is written.
 KERAS_VERSION = "3.15.1"

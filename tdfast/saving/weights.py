@@ -10,8 +10,8 @@ import re
 
 import numpy as np
 
-from tdfast.saving.archive import MAX_EXPANSION, SMALL, Archive
 from tdfast.errors import FileError
+from tdfast.saving.archive import MAX_EXPANSION, SMALL, Archive
 
 # Deflate, shuffle and checksum, which every HDF5 library has. Others could load plug-ins.
 _FILTERS = {1, 2, 3}
