@@ -64,7 +64,7 @@ def _import_time(statement, one, threads, quick):
     times = []
     for _ in range(1 if quick else 5):
         done = subprocess.run([sys.executable, "-c", code], env=implementations.environment(one, threads),
-                              capture_output=True, text=True)
+                              cwd=implementations.HOME, capture_output=True, text=True)
         if done.returncode == 0:
             times.append(float(done.stdout.split()[-1]))
     return min(times, default=None)

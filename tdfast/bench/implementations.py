@@ -7,6 +7,9 @@ import os
 import re
 from pathlib import Path
 
+HOME = Path(__file__).resolve().parents[2]
+"""Where this tdfast is installed. Workers start there, so that a source folder elsewhere cannot shadow it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:

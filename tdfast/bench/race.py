@@ -37,7 +37,7 @@ class Process:
         self.implementation = implementation
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tdfast.bench.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "tdfast.bench.worker"], cwd=implementations.HOME, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self._log, text=True, env=implementations.environment(implementation, threads))
 
     def __enter__(self):
