@@ -13,8 +13,9 @@ import numpy as np
 
 from tdfast.bench import implementations
 
-# Largest difference allowed, as a share of the largest number of tdfast's own. Adam divides each gradient
-# by its own size, so that after an epoch the rounding of gradients near zero shows in the second digit.
+# Largest difference allowed, as a share of the largest number of tdfast's own. 'outputs' and 'loss' prove equal
+# work. 'trained outputs' is wide for PyTorch, which differs by up to 1e-2 after an epoch: it trains two biases an
+# LSTM and adds Adam's epsilon elsewhere. (Rounding is not the cause: float32 and float64 agree to 2e-6.)
 TOLERANCE = {"outputs": 1e-4, "loss": 1e-4, "trained outputs": 3e-2}
 FIRST_LIMIT = 180.0     # seconds that a worker may take for one answer; then it is ended
 
