@@ -24,6 +24,8 @@
 #include "tdfast.h"
 
 #define PANEL 16
+#define V_SHIFTER 12582912.0f    /* 1.5 * 2^23: adding it rounds to whole numbers, which then lie in the low bits */
+#define V_ONE 0x3f800000         /* the bits of 1.0f */
 #define INLINE static inline __attribute__((always_inline, unused))
 
 #if defined(TDF_F64)
@@ -88,12 +90,11 @@ INLINE vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 INLINE vm v_first(ptrdiff_t n) { return (__mmask16)(n > 0 ? (1u << n) - 1u : 0u); }
 INLINE vf v_load_n(const real *p, ptrdiff_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 INLINE void v_store_n(real *p, vf a, ptrdiff_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
-INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE vf v_floor(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
-INLINE vf v_pow2(vf n)
-{   /* 2^n for whole n from -126 to 127 */
-    return _mm512_castsi512_ps(_mm512_slli_epi32(
-        _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+INLINE vf v_pow2(vf t)
+{   /* 2^n of t = n + V_SHIFTER, for whole n from -126 to 127; 0 for n = -127 */
+    return _mm512_castsi512_ps(_mm512_add_epi32(
+        _mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(V_ONE)));
 }
 INLINE vf v_exponent(vf a)
 {   /* the whole number e with a = m 2^e and m in [1, 2), for positive normal a */
@@ -138,12 +139,11 @@ INLINE __m256i v_first(ptrdiff_t n)
 }
 INLINE vf v_load_n(const real *p, ptrdiff_t n) { return _mm256_maskload_ps(p, v_first(n)); }
 INLINE void v_store_n(real *p, vf a, ptrdiff_t n) { _mm256_maskstore_ps(p, v_first(n), a); }
-INLINE vf v_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE vf v_floor(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
-INLINE vf v_pow2(vf n)
+INLINE vf v_pow2(vf t)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(
-        _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+    return _mm256_castsi256_ps(_mm256_add_epi32(
+        _mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_set1_epi32(V_ONE)));
 }
 INLINE vf v_exponent(vf a)
 {
@@ -182,11 +182,10 @@ INLINE vm v_lt(vf a, vf b) { return vcltq_f32(a, b); }
 INLINE vm v_le(vf a, vf b) { return vcleq_f32(a, b); }
 INLINE vm v_eq(vf a, vf b) { return vceqq_f32(a, b); }
 INLINE vf v_select(vm m, vf a, vf b) { return vbslq_f32(m, a, b); }
-INLINE vf v_round(vf a) { return vrndnq_f32(a); }
 INLINE vf v_floor(vf a) { return vrndmq_f32(a); }
-INLINE vf v_pow2(vf n)
+INLINE vf v_pow2(vf t)
 {
-    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23));
+    return vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32(vreinterpretq_s32_f32(t), 23), vdupq_n_s32(V_ONE)));
 }
 INLINE vf v_exponent(vf a)
 {
@@ -237,9 +236,9 @@ INLINE vf v_floor(vf a)
     vf whole = v_round(a);
     return v_select(v_lt(a, whole), v_sub(whole, v_set1(1)), whole);
 }
-INLINE vf v_pow2(vf n)
+INLINE vf v_pow2(vf t)
 {
-    return _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23));
+    return _mm_castsi128_ps(_mm_add_epi32(_mm_slli_epi32(_mm_castps_si128(t), 23), _mm_set1_epi32(V_ONE)));
 }
 INLINE vf v_exponent(vf a)
 {
@@ -278,9 +277,8 @@ INLINE vm v_eq(vf a, vf b) { return a == b; }
 INLINE vf v_select(vm m, vf a, vf b) { return m ? a : b; }
 INLINE vf v_load_n(const real *p, ptrdiff_t n) { return n > 0 ? *p : 0; }
 INLINE void v_store_n(real *p, vf a, ptrdiff_t n) { if (n > 0) *p = a; }
-INLINE vf v_round(vf a) { return rintf(a); }
 INLINE vf v_floor(vf a) { return floorf(a); }
-INLINE vf v_pow2(vf n) { return ldexpf(1.0f, (int)n); }
+INLINE vf v_pow2(vf t) { return t == V_SHIFTER - 127 ? 0 : ldexpf(1.0f, (int)(t - V_SHIFTER)); }
 INLINE vf v_exponent(vf a) { return (float)ilogbf(a); }
 INLINE vf v_mantissa(vf a) { return ldexpf(a, -ilogbf(a)); }
 #endif

@@ -37,12 +37,14 @@ INLINE vf v_expm1_reduced(vf r)
     return v_fma(v_mul(r, r), p, r);
 }
 
-/* x = n ln 2 + r with whole n; ln 2 in two parts so that n * hi is exact. */
-INLINE vf v_reduce_ln2(vf x, vf *r)
+/* s x = n ln 2 + r with whole n and s = 1, -1 or -2; *t is n + V_SHIFTER, of which v_pow2 makes 2^n.
+ * Adding V_SHIFTER rounds to whole numbers; ln 2 comes in two parts so that n * hi is exact. */
+INLINE vf v_reduce_ln2(real s, vf x, vf *t)
 {
-    vf n = v_round(v_mul(x, v_set1(1.44269504f)));
-    *r = v_fnma(n, v_set1(-2.12194440e-4f), v_fnma(n, v_set1(0.693359375f), x));
-    return n;
+    *t = v_fma(x, v_set1(s * 1.44269504f), v_set1(V_SHIFTER));
+    vf n = v_sub(*t, v_set1(V_SHIFTER));
+    vf sx = s == 1 ? x : s == -1 ? v_neg(x) : v_mul(x, v_set1(s));
+    return v_fnma(n, v_set1(-2.12194440e-4f), v_fnma(n, v_set1(0.693359375f), sx));
 }
 
 /* (1 + p) 2^n, rounded once; without a fused multiply-add p 2^n must not underflow on its own. */
@@ -61,10 +63,10 @@ INLINE vf v_clamp(vf x, real lo, real hi) { return v_min(v_set1(hi), v_max(v_set
 /* e^x; 0 below -87.33, infinity above 88.72. */
 INLINE vf v_exp(vf x)
 {
-    vf r, n = v_reduce_ln2(v_clamp(x, -87.33654f, 88.72284f), &r);
-    vf half = v_min(n, v_set1(127));               /* n may be 128: scale in two steps */
+    vf t, half, r = v_reduce_ln2(1, v_clamp(x, -87.33654f, 88.72284f), &t);
+    half = v_min(t, v_set1(V_SHIFTER + 127));      /* n may be 128: scale in two steps */
     vf y = v_scale_one_plus(v_expm1_reduced(r), v_pow2(half));
-    y = v_mul(y, v_pow2(v_sub(n, half)));
+    y = v_mul(y, v_pow2(v_add(v_sub(t, half), v_set1(V_SHIFTER))));
     y = v_select(v_lt(x, v_set1(-87.33654f)), v_zero(), y);
     return v_select(v_lt(v_set1(88.72284f), x), v_set1(INFINITY), y);
 }
@@ -72,8 +74,8 @@ INLINE vf v_exp(vf x)
 /* e^x - 1 for x <= 0, to full relative accuracy near 0. */
 INLINE vf v_expm1_negative(vf x)
 {
-    vf r, n = v_reduce_ln2(v_max(v_set1(-30), x), &r);
-    vf scale = v_pow2(n);
+    vf t, r = v_reduce_ln2(1, v_max(v_set1(-30), x), &t);
+    vf scale = v_pow2(t);
     return v_fma(v_expm1_reduced(r), scale, v_sub(scale, v_set1(1)));
 }
 
@@ -83,21 +85,22 @@ INLINE vf v_expm1(vf x)
     return v_select(v_lt(v_set1(1), x), v_sub(v_exp(x), v_set1(1)), small);
 }
 
-/* 1 / (1 + e^-x), from e^-|x| so that nothing overflows and small results keep their digits. */
+/* 1 / (1 + e^-x), from e = e^-|x| so that nothing overflows and small results keep their digits. At
+ * |x| = 88 the scale 2^n is 0, and so is e. */
 INLINE vf v_sigmoid(vf x)
 {
-    vf a = v_abs(x);
-    vf r, n = v_reduce_ln2(v_neg(v_min(v_set1(87.33654f), a)), &r);
-    vf e = v_scale_one_plus(v_expm1_reduced(r), v_pow2(n));
-    e = v_select(v_lt(v_set1(87.33654f), a), v_zero(), e);
+    vf t, r = v_reduce_ln2(-1, v_min(v_set1(88), v_abs(x)), &t);
+    vf e = v_scale_one_plus(v_expm1_reduced(r), v_pow2(t));
     return v_div(v_select(v_lt(x, v_zero()), e, v_set1(1)), v_add(v_set1(1), e));
 }
 
-/* tanh |x| = -m / (2 + m) with m = e^(-2|x|) - 1 in (-1, 0]. */
+/* tanh |x| = m / (2 - m) with m = 1 - e^(-2|x|) in [0, 1). */
 INLINE vf v_tanh(vf x)
 {
-    vf m = v_expm1_negative(v_mul(v_set1(-2), v_min(v_set1(10), v_abs(x))));
-    return v_copysign(v_div(v_neg(m), v_add(v_set1(2), m)), x);
+    vf t, r = v_reduce_ln2(-2, v_min(v_set1(10), v_abs(x)), &t);
+    vf scale = v_pow2(t);
+    vf m = v_fnma(v_expm1_reduced(r), scale, v_sub(v_set1(1), scale));
+    return v_copysign(v_div(m, v_sub(v_set1(2), m)), x);
 }
 
 /* Natural logarithm (Cephes' polynomial on [sqrt(1/2), sqrt(2)]); -inf at 0, NaN below it. */

@@ -374,20 +374,29 @@ class Trainer:
 
     def _predict(self, batches, calls):
         """The outputs of all batches, as a list of arrays (more than one with return_state)."""
-        out, start = None, 0
+        out, start, loan = None, 0, None
         with self._inference_tape() as tape:
-            for i, (rows,) in enumerate(batches()):
-                calls.on_predict_batch_begin(i)
-                tape.rewind()
-                y = self.forward(rows, tape)
-                parts = y if isinstance(y, list) else [y]
-                if out is None:
-                    n = min(batches.steps * batches.batch_size, batches.samples)
-                    out = [np.empty((n, *part.shape[1:]), part.dtype) for part in parts]
-                for whole, part in zip(out, parts):
-                    whole[start : start + len(part)] = part
-                start += len(rows)
-                calls.on_predict_batch_end(i, {"outputs": y})
+            try:
+                for i, (rows,) in enumerate(batches()):
+                    calls.on_predict_batch_begin(i)
+                    tape.rewind()
+                    if loan is not None:                # the last layer writes where the result belongs
+                        loan.lend(out[0][start : start + len(rows)])
+                    y = self.forward(rows, tape)
+                    parts = y if isinstance(y, list) else [y]
+                    if out is None:
+                        n = min(batches.steps * batches.batch_size, batches.samples)
+                        out = [np.empty((n, *part.shape[1:]), part.dtype) for part in parts]
+                        loan = tape.lender_of(y) if len(parts) == 1 else None
+                    for whole, part in zip(out, parts):
+                        place = whole[start : start + len(part)]
+                        if not np.may_share_memory(place, part):
+                            place[...] = part
+                    start += len(rows)
+                    calls.on_predict_batch_end(i, {"outputs": y})
+            finally:
+                if loan is not None:
+                    loan.end()
         return out
 
     def _is_stateful(self):

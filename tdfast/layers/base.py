@@ -60,6 +60,38 @@ class Tape:
             )
         return record
 
+    def lender_of(self, y):
+        """The loan by which whoever made ``y`` can write its next result elsewhere; None if nobody can."""
+        address = y.__array_interface__["data"][0]
+        for record in reversed(self.records):
+            loan = record.loan_of(y, address)
+            if loan is not None:
+                return loan
+        return None
+
+
+class Loan:
+    """Memory that stands in for a buffer of a record, so that a result need not be copied out of it."""
+
+    __slots__ = ("record", "name", "shape", "rows", "key")
+
+    def __init__(self, record, name, shape, rows):
+        self.record, self.name, self.shape, self.rows, self.key = record, name, shape, rows, None
+
+    def lend(self, array):
+        """Let the record write to ``array``, which has other rows but the same number of values a row."""
+        self.end()
+        first, uneven = divmod(self.shape[0] * len(array), self.rows)
+        if not uneven:
+            self.key = (self.name, (first, *self.shape[1:]))
+            self.record._views[self.key] = array.reshape(self.key[1])
+
+    def end(self):
+        """The record has its own memory again."""
+        if self.key is not None:
+            self.record._views.pop(self.key, None)
+            self.key = None
+
 
 class Record:
     """The buffers and notes of one layer call. Layers set further attributes as they need."""
@@ -88,6 +120,13 @@ class Record:
         view = memory[:need].view(dtype).reshape(shape)
         self._views[key] = view
         return view
+
+    def loan_of(self, y, address):
+        """A `Loan` of the buffer that ``y``, which lies at ``address``, is a view of; None if it is none."""
+        for (name, shape), view in self._views.items():
+            if view.size == y.size and shape and view.__array_interface__["data"][0] == address:
+                return Loan(self, name, shape, len(y))
+        return None
 
     def is_packed(self, tape):
         """Whether what was packed from the weights still stands; notes that it will from now on."""
