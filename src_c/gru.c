@@ -190,15 +190,21 @@ static void general_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
     ptrdiff_t width = 4 * m->Hp, at = a->tape ? s->t * a->B * width : 0, high = TILE_ROWS(4);
     real *z = m->z + at, *gates = m->gates + at;
     for (ptrdiff_t u = 0; u < m->Hp; u += VL)
-        for (ptrdiff_t b = lo; b < hi; b += high)
-            z_rows(hi - b < high ? hi - b : high, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, z);
+        for (ptrdiff_t b = lo; b < hi; b += high) {
+            ptrdiff_t rows = hi - b < high ? hi - b : high;
+            if (!any_valid(a, b, rows, s->t)) continue;
+            z_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, z);
+        }
     for (ptrdiff_t b = lo; b < hi; b++) {
         if (is_valid(a, b, s->t)) general_gates(s, b, z + b * width, gates + b * width);
         else memset(gates + b * width, 0, (size_t)width * sizeof(real));
     }
     for (ptrdiff_t u = 0; u < m->Hp && !a->reset_after; u += VL)
-        for (ptrdiff_t b = lo; b < hi; b += high)
-            reset_rows(hi - b < high ? hi - b : high, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, gates, z);
+        for (ptrdiff_t b = lo; b < hi; b += high) {
+            ptrdiff_t rows = hi - b < high ? hi - b : high;
+            if (!any_valid(a, b, rows, s->t)) continue;
+            reset_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, gates, z);
+        }
     for (ptrdiff_t b = lo; b < hi; b++) {
         if (is_valid(a, b, s->t)) general_h(s, b, z + b * width + SLOT_C * m->Hp, gates + b * width);
         else skip_step(s, b, 0, m->Hp);
@@ -233,7 +239,7 @@ static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 void TDF_NAME(gru_forward)(const tdf_rnn *a)
 {
     double work = a->B * (double)a->T * a->H * (6.0 * (a->I + a->H) + 100);
-    span_run(forward_body, a, a->B, 1, span_threads(work, a->threads));
+    run_rows(forward_body, a, span_threads(work, a->threads));
 }
 
 /* ------------------------------------------------------------------ backward */
@@ -314,9 +320,11 @@ static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *
 static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t H = a->H, Hp = m->Hp, width = 4 * Hp, at = t * a->B;
-    gemm_nn_args g = {.M = hi - lo, .K = Hp, .N = H, .a = m->gates + (at + lo) * width + SLOT_C * Hp, .ar = width,
-                      .b = candidate_transpose(a, w), .c = w->products + lo * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
-    TDF_NAME(gemm_nn)(&g);                                                         /* of r h d */
+    FOR_LIVE_ROWS(b, end, a, lo, hi, t) {
+        gemm_nn_args g = {.M = end - b, .K = Hp, .N = H, .a = m->gates + (at + b) * width + SLOT_C * Hp, .ar = width,
+                          .b = candidate_transpose(a, w), .c = w->products + b * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
+        TDF_NAME(gemm_nn)(&g);                                                     /* of r h d */
+    }
     for (ptrdiff_t b = lo; b < hi; b++) {
         if (!is_valid(a, b, t)) continue;
         real *work = w->products + b * RNN_WORK * Hp, *dr = work + Hp, *dh = w->dh + b * Hp;
@@ -343,7 +351,7 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     start_backward(a, &w, lo, hi);
     for (ptrdiff_t t = a->T - 1; t >= 0; t--) {
         for (ptrdiff_t b = lo; b < hi; b++) {
-            if (!back_output(a, &m, &w, t, b)) continue;
+            if (!back_output(a, &m, &w, t, b, lo, hi)) continue;
             ptrdiff_t at = t * a->B + b;
             real *gates = m.gates + at * 4 * Hp, *dh = w.dh + b * Hp;
             const real *h0 = m.state + at * Hp;

@@ -137,8 +137,8 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
         for (ptrdiff_t b = lo; b < hi; b += TILE_ROWS(4)) {
             ptrdiff_t rows = hi - b < TILE_ROWS(4) ? hi - b : TILE_ROWS(4), u = p * PANEL;
             const real *panel = a->packed + p * panel_size;
-            if (m->fused && !any_valid(a, b, rows, s->t))
-                for (ptrdiff_t r = 0; r < rows; r++) skip_step(s, b + r, u, PANEL);
+            if (!any_valid(a, b, rows, s->t))
+                for (ptrdiff_t r = 0; m->fused && r < rows; r++) skip_step(s, b + r, u, PANEL);
             else
                 for (ptrdiff_t v = 0; v < PANEL; v += VL) {
                     if (m->fused) fused_rows(rows, s, b, u + v, panel + v);
@@ -166,7 +166,7 @@ static double forward_work(const tdf_rnn *a)
 
 void TDF_NAME(lstm_forward)(const tdf_rnn *a)
 {
-    span_run(forward_body, a, a->B, 1, span_threads(forward_work(a), a->threads));
+    run_rows(forward_body, a, span_threads(forward_work(a), a->threads));
 }
 
 /* ------------------------------------------------------------------ backward */
@@ -244,7 +244,7 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     start_backward(a, &w, lo, hi);
     for (ptrdiff_t t = a->T - 1; t >= 0; t--) {
         for (ptrdiff_t b = lo; b < hi; b++) {
-            if (!back_output(a, &m, &w, t, b)) continue;
+            if (!back_output(a, &m, &w, t, b, lo, hi)) continue;
             ptrdiff_t at = t * B + b;
             real *gates = m.gates + at * 4 * Hp, *dh = w.dh + b * Hp, *dc = w.dc + b * Hp;
             const real *c0 = m.state + at * Hp, *c1 = m.state + (at + B) * Hp, *ac = m.ac + at * Hp;

@@ -41,9 +41,11 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
     const rnn_memory *m = s->m;
     ptrdiff_t H = a->H, Hp = m->Hp, at = a->tape ? s->t * a->B * Hp : 0;
     real *h = m->gates + at, *z = m->fused ? h : m->z + at;
-    gemm_nn_args g = {.M = hi - lo, .K = a->I + H, .N = H, .a = s->in + lo * m->K, .ar = m->K, .b = a->packed,
-                      .bias = a->packed + gemm_pack_size(a->I + H, H), .c = z + lo * Hp, .cr = Hp};
-    TDF_NAME(gemm_nn)(&g);
+    FOR_LIVE_ROWS(b, end, a, lo, hi, s->t) {
+        gemm_nn_args g = {.M = end - b, .K = a->I + H, .N = H, .a = s->in + b * m->K, .ar = m->K, .b = a->packed,
+                          .bias = a->packed + gemm_pack_size(a->I + H, H), .c = z + b * Hp, .cr = Hp};
+        TDF_NAME(gemm_nn)(&g);
+    }
     for (ptrdiff_t b = lo; b < hi; b++) {
         real *row = h + b * Hp;
         if (!is_valid(a, b, s->t)) {
@@ -65,7 +67,7 @@ static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 void TDF_NAME(rnn_forward)(const tdf_rnn *a)
 {
     double work = a->B * (double)a->T * a->H * (2.0 * (a->I + a->H) + 40);
-    span_run(forward_body, a, a->B, 1, span_threads(work, a->threads));
+    run_rows(forward_body, a, span_threads(work, a->threads));
 }
 
 /* ------------------------------------------------------------------ backward */
@@ -94,7 +96,7 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     start_backward(a, &w, lo, hi);
     for (ptrdiff_t t = a->T - 1; t >= 0; t--) {
         for (ptrdiff_t b = lo; b < hi; b++) {
-            if (!back_output(a, &m, &w, t, b)) continue;
+            if (!back_output(a, &m, &w, t, b, lo, hi)) continue;
             ptrdiff_t at = (t * a->B + b) * Hp;
             real *h = m.gates + at, *dh = w.dh + b * Hp;
             act_backward(a->act, H, m.fused ? NULL : m.z + at, h, dh, dh);         /* h = a(z) */

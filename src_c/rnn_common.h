@@ -46,6 +46,35 @@ RNN_FN int any_valid(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t rows, ptrdiff_t t)
     return 0;
 }
 
+/* Whether the tile that row b is in has a valid row at this step; tiles are counted from lo. */
+INLINE int is_live(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t t)
+{
+    ptrdiff_t start = b - (b - lo) % TILE_MAX_ROWS;
+    return any_valid(a, start, hi - start < TILE_MAX_ROWS ? hi - start : TILE_MAX_ROWS, t);
+}
+
+/* The next rows, from *b to the result, of lo..hi whose tiles are live; none if *b is hi. */
+RNN_FN ptrdiff_t next_live(const tdf_rnn *a, ptrdiff_t *b, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t t)
+{
+    if (!a->mask) return hi;
+    while (*b < hi && !is_live(a, *b, lo, hi, t)) *b += TILE_MAX_ROWS;
+    ptrdiff_t end = *b;
+    while (end < hi && is_live(a, end, lo, hi, t)) end += TILE_MAX_ROWS;
+    if (*b > hi) *b = hi;
+    return end < hi ? end : hi;
+}
+
+#define FOR_LIVE_ROWS(b, end, a, lo, hi, t)                                                        \
+    for (ptrdiff_t b = lo, end; end = next_live(a, &b, lo, hi, t), b < hi; b = end)
+
+/* The rows of a batch over threads. With a mask they differ in length: see span_deal. */
+INLINE void run_rows(span_body body, const tdf_rnn *a, int threads)
+{
+    ptrdiff_t block = (a->B / 8 + TILE_MAX_ROWS - 1) / TILE_MAX_ROWS * TILE_MAX_ROWS;
+    if (a->mask) span_deal(body, a, a->B, block < TILE_MAX_ROWS ? TILE_MAX_ROWS : block, threads);
+    else span_run(body, a, a->B, 1, threads);
+}
+
 /* Where y of (row b, unit u) goes at this step, or NULL if nobody asked for it. */
 INLINE real *output(const rnn_step *s, ptrdiff_t b, ptrdiff_t u)
 {
@@ -110,7 +139,7 @@ INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi,
     for (ptrdiff_t t = 0; t < T; t++) {
         real *in = m.in + (a->tape ? t : t & 1) * B * m.K;
         for (ptrdiff_t b = lo; b < hi; b++)
-            memcpy(in + b * m.K, a->x + (b * T + source_step(a, t)) * I, (size_t)I * sizeof(real));
+            if (is_valid(a, b, t)) memcpy(in + b * m.K, a->x + (b * T + source_step(a, t)) * I, (size_t)I * sizeof(real));
         rnn_step s = {.a = a, .m = &m, .t = t, .in = in, .next = m.in + (a->tape ? t + 1 : (t + 1) & 1) * B * m.K,
                       .before = m.state + t * stride, .after = m.state + (t + (stride > 0)) * stride};
         s.h = in_state ? s.after : m.h;
@@ -158,9 +187,10 @@ RNN_FN void start_backward(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t lo,
     }
 }
 
-/* Adds the gradient of row b's output to dh. A masked row is done then: its dz is 0, and dh goes on
- * to the step before. Returns whether there is more to do. */
-RNN_FN int back_output(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t b)
+/* Adds the gradient of row b's output to dh. A masked row is done then: its dz is 0 (where the rest of
+ * its tile is live, or nobody reads it), and dh goes on to the step before. Returns whether there is more to do. */
+RNN_FN int back_output(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t b,
+                       ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t T = a->T, H = a->H, Hp = m->Hp, width = m->slots * Hp;
     real *dh = w->dh + b * Hp, *carried = w->dy + b * Hp;
@@ -169,7 +199,7 @@ RNN_FN int back_output(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch 
     if (!valid && a->mask_zero_output) dy = NULL;
     if (dy) add_to(valid ? dh : carried, dy, H);
     if (!valid) {
-        memset(m->gates + (t * a->B + b) * width, 0, (size_t)width * sizeof(real));
+        if (is_live(a, b, lo, hi, t)) memset(m->gates + (t * a->B + b) * width, 0, (size_t)width * sizeof(real));
         return 0;
     }
     if (a->mask) {
@@ -184,30 +214,35 @@ RNN_FN void back_to_state(const tdf_rnn *a, const rnn_memory *m, const rnn_scrat
                           ptrdiff_t slot, ptrdiff_t count, ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t H = a->H, Hp = m->Hp, width = m->slots * Hp;
-    gemm_nn_args g = {.M = hi - lo, .K = count * Hp, .N = H, .a = m->gates + (t * a->B + lo) * width + slot * Hp,
-                      .ar = width, .b = w->recurrent, .add = !a->rec_drop, .cr = Hp};
     if (t == 0 && !a->dh0) return;
-    g.c = (g.add ? w->dh : w->product) + lo * Hp;
-    TDF_NAME(gemm_nn)(&g);
-    if (a->rec_drop)
-        for (ptrdiff_t b = lo; b < hi; b++)
+    FOR_LIVE_ROWS(b, end, a, lo, hi, t) {
+        gemm_nn_args g = {.M = end - b, .K = count * Hp, .N = H, .a = m->gates + (t * a->B + b) * width + slot * Hp,
+                          .ar = width, .b = w->recurrent, .add = !a->rec_drop, .cr = Hp};
+        g.c = (g.add ? w->dh : w->product) + b * Hp;
+        TDF_NAME(gemm_nn)(&g);
+        for (ptrdiff_t r = b; a->rec_drop && r < end; r++)
             for (ptrdiff_t u = 0; u < H; u += VL) {
-                real *dh = w->dh + b * Hp + u;
-                vf d = v_mul(v_load(w->product + b * Hp + u), v_get(a->rec_drop + b * H + u, H - u));
+                real *dh = w->dh + r * Hp + u;
+                vf d = v_mul(v_load(w->product + r * Hp + u), v_get(a->rec_drop + r * H + u, H - u));
                 v_put(dh, v_add(v_load(dh), d), H - u);
             }
+    }
 }
 
 /* dx of the step: dz W^T, dz being the first slots of gates. z = x W + (h r) U + b */
 RNN_FN void back_to_input(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t,
                           ptrdiff_t lo, ptrdiff_t hi)
 {
-    ptrdiff_t width = m->slots * m->Hp;
+    ptrdiff_t width = m->slots * m->Hp, I = a->I, row = a->T * I;
     if (!a->dx) return;
-    gemm_nn_args g = {.M = hi - lo, .K = rnn_gates(a) * m->Hp, .N = a->I, .a = m->gates + (t * a->B + lo) * width,
-                      .ar = width, .b = w->kernel, .c = a->dx + (lo * a->T + source_step(a, t)) * a->I,
-                      .cr = a->T * a->I};
-    TDF_NAME(gemm_nn)(&g);
+    real *dx = a->dx + source_step(a, t) * I;
+    for (ptrdiff_t b = lo; a->mask && b < hi; b++)
+        if (!is_live(a, b, lo, hi, t)) memset(dx + b * row, 0, (size_t)I * sizeof(real));
+    FOR_LIVE_ROWS(b, end, a, lo, hi, t) {
+        gemm_nn_args g = {.M = end - b, .K = rnn_gates(a) * m->Hp, .N = I, .a = m->gates + (t * a->B + b) * width,
+                          .ar = width, .b = w->kernel, .c = dx + b * row, .cr = row};
+        TDF_NAME(gemm_nn)(&g);
+    }
 }
 
 /* The gradients of the initial states. */
@@ -238,7 +273,7 @@ RNN_FN void back_to_weight(const tdf_rnn *a, const rnn_memory *m, real *scratch,
         ptrdiff_t start = (c.gate + i) * H, end = start + together * H;
         ptrdiff_t n0 = (lo > start ? lo : start) - start, n1 = (hi < end ? hi : end) - start;
         if (n0 >= n1) continue;
-        gemm_tn_args g = {.K = a->T * a->B, .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left, .ak = c.step,
+        gemm_tn_args g = {.K = a->mask ? a->n_valid : a->T * a->B, .rows = a->mask ? a->valid : NULL, .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left, .ak = c.step,
                           .b = m->gates + (c.slot + i) * Hp, .bk = m->slots * Hp, .c = c.grad + start, .cr = width,
                           .sum = c.sum ? c.sum + start : NULL, .scratch = scratch};
         TDF_NAME(gemm_tn)(&g);
@@ -266,7 +301,7 @@ INLINE void run_backward(const tdf_rnn *a, span_body pack_recurrent, span_body p
     int threads = span_threads(work * (a->I + a->H), a->threads);
     span_run(pack_recurrent, a, a->H, GEMM_PANEL, span_threads(pack * a->H, a->threads));
     if (a->dx) span_run(pack_kernel, a, a->I, GEMM_PANEL, span_threads(pack * a->I, a->threads));
-    span_run(steps, a, a->B, 1, span_threads(work * (a->H + (a->dx ? a->I : 0) + 20), a->threads));
+    run_rows(steps, a, span_threads(work * (a->H + (a->dx ? a->I : 0) + 20), a->threads));
     span_run(weights, a, columns, columns >= 64 * threads ? GEMM_PANEL : PANEL, threads);
 }
 

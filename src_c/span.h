@@ -59,4 +59,24 @@ static inline __attribute__((unused)) void span_run(
     v_restore_mode(mode);
 }
 
+/* The same for items of unlike work, the largest first: each thread takes the next block when it is free. */
+static inline __attribute__((unused)) void span_deal(
+    span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
+{
+#ifdef _OPENMP
+    if (threads > 1) {
+#pragma omp parallel num_threads(threads)
+        {
+            unsigned long mode = v_flush_denormals();
+#pragma omp for schedule(dynamic, 1)
+            for (ptrdiff_t lo = 0; lo < n; lo += block)
+                body(args, lo, lo + block < n ? lo + block : n, omp_get_thread_num());
+            v_restore_mode(mode);
+        }
+        return;
+    }
+#endif
+    span_run(body, args, n, block, threads);
+}
+
 #endif

@@ -76,7 +76,9 @@ typedef struct {
     int mask_zero_output;       /* a masked step's output is 0 instead of the output before it */
     ptrdiff_t B, T, I, H;
     const real *x;              /* (B, T, I) */
-    const uint8_t *mask;        /* (B, T), 0: the step is skipped [opt] */
+    const uint8_t *mask;        /* (B, T), 0: the step is skipped [opt]; rows of like length side by side go fastest */
+    const ptrdiff_t *valid;     /* (n_valid) t B + b of every step that is not, t in running order; backward [opt: no mask] */
+    ptrdiff_t n_valid;
     const real *kernel;         /* (I, G H) */
     const real *recurrent;      /* (H, G H) */
     const real *bias;           /* (G H), or (2, G H) of a GRU with reset_after: of x W and of h U [opt] */

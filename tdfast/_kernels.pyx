@@ -43,6 +43,8 @@ cdef extern from "tdfast.h" nogil:
         ptrdiff_t B, T, I, H
         const real *x
         const uint8_t *mask
+        const ptrdiff_t *valid
+        ptrdiff_t n_valid
         const real *kernel
         const real *recurrent
         const real *bias
@@ -418,7 +420,7 @@ def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bi
 
 
 def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
-                 ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray mask, cnp.ndarray rec_drop,
+                 ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray mask, cnp.ndarray valid, cnp.ndarray rec_drop,
                  cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
                  cnp.ndarray tape not None, cnp.ndarray scratch not None,
                  cnp.ndarray dy not None, cnp.ndarray dhT, cnp.ndarray dcT, cnp.ndarray dx,
@@ -433,6 +435,10 @@ def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, b
     a.act, a.rec_act, a.B, a.T = _check_act(act), _check_act(rec_act), B, T
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
     a.mask = <uint8_t *>_ptr(mask, B * T, cnp.NPY_BOOL, "mask")
+    a.valid = <ptrdiff_t *>_ptr(valid, 0, cnp.NPY_INTP, "valid")
+    a.n_valid = 0 if valid is None else cnp.PyArray_SIZE(valid)
+    if (mask is None) != (valid is None) or a.n_valid > B * T or (a.n_valid > 0 and (valid[0] < 0 or valid[a.n_valid - 1] >= B * T)):
+        raise ValueError("valid must list the steps that the mask leaves, ascending")
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
     a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
     a.recurrent = <real *>_ptr(recurrent, H * width, kind, "recurrent")

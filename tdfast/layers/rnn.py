@@ -6,6 +6,7 @@ from tdfast import _kernels, activations, constraints, initializers, random, reg
 from tdfast.arrays import as_array
 from tdfast.layers.base import Layer
 from tdfast.layers.core import positive_int, weight_config
+from tdfast.layers.masked import MaskedRows
 
 
 class Recurrent(Layer):
@@ -193,6 +194,9 @@ class Recurrent(Layer):
         if training and self.dropout:
             x = self.drop_inputs(x, rec)
         factors = self.recurrent_factors(rec, B, dtype) if training and self.recurrent_dropout else None
+        rows = MaskedRows(mask, self.go_backwards)
+        x, factors = rows.sort(rec, "x", x), rows.sort(rec, "recurrent_drop", factors)
+        states = [rows.sort(rec, f"state {i}", s) for i, s in enumerate(states)]
 
         packed = rec.buffer("packed", (_kernels.rnn_pack_size(cell, I, H),), dtype)
         if not rec.is_packed(tape):
@@ -203,17 +207,18 @@ class Recurrent(Layer):
         if tape.keep:
             memory = rec.buffer("tape", (tape_size,), dtype)
             scratch = rec.buffer("scratch", (scratch_size,), dtype)
-            rec.memory, rec.x, rec.mask, rec.factors, rec.given = memory, x, mask, factors, given
+            rec.memory, rec.rows, rec.factors, rec.given, rec.shape = memory, rows, factors, given, x.shape
             rec.dropped = training and self.dropout > 0
         else:
             scratch = rec.buffer("scratch", (infer_size,), dtype)
-        y = rec.buffer("y", (B, T, H) if sequences else (B, H), dtype)
+        y = rows.buffer(rec, "y", (B, T, H) if sequences else (B, H), dtype)
         keep = self.return_state or self.stateful
         last = [np.empty((B, H), dtype) if keep else None for _ in range(self.n_states)]
         _kernels.rnn_forward(
             cell, act, rec_act, sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
-            x, mask, *self.h_and_c(states), factors, packed, memory, scratch, y, *self.h_and_c(last),
+            x, rows.mask, *self.h_and_c(states), factors, packed, memory, scratch, y, *self.h_and_c(last),
         )
+        y, last = rows.unsort(rec, "y", y), [rows.unsort(None, "", s) for s in last]
         if self.stateful:
             self.states = last
         return [y, *last] if self.return_state else y
@@ -222,22 +227,23 @@ class Recurrent(Layer):
         """As `Layer.backward`; with return_state, dy is [dy, dh] (LSTM: [dy, dh, dc]), and with an initial_state
         the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
         rec = tape.pop(self)
-        x = rec.x
         cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
-        B, T, I = x.shape
-        H, dtype = self.units, x.dtype
+        (B, T, I), rows = rec.shape, rec.rows
+        H, dtype = self.units, rec.memory.dtype
         last = [None] * self.n_states
         if self.return_state:
             dy, *last = dy
-        dx = rec.buffer("dx", x.shape, dtype) if need_dx else None
+        dy, last = rows.sort(rec, "dy", dy), [rows.sort(rec, f"dlast {i}", s) for i, s in enumerate(last)]
+        dx = rows.buffer(rec, "dx", rec.shape, dtype) if need_dx else None
         first = [np.empty((B, H), dtype) if rec.given else None for _ in range(self.n_states)]
         scratch = rec.buffer("scratch", (_kernels.rnn_sizes(cell, B, T, I, H, act, rec_act)[1],), dtype)
         _kernels.rnn_backward(
             cell, act, rec_act, self.return_sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
-            rec.mask, rec.factors, self.kernel.value, self.recurrent_kernel.value, rec.memory, scratch,
+            rows.mask, rows.valid, rec.factors, self.kernel.value, self.recurrent_kernel.value, rec.memory, scratch,
             dy, *self.h_and_c(last), dx, self.kernel.grad, self.recurrent_kernel.grad,
             self.bias.grad if self.use_bias else None, *self.h_and_c(first),
         )
+        dx, first = rows.unsort(rec, "dx", dx), [rows.unsort(None, "", s) for s in first]
         if need_dx and rec.dropped:
             np.multiply(dx, rec.input_drop, out=dx)
         return (dx, *first) if rec.given else dx
