@@ -1,5 +1,6 @@
 /* sizes.c - how much memory each kernel needs, in elements. Compiled once: no ISA differs. */
 #define TDF_ISA none            /* gemm.h declares products with this suffix; none is called here */
+#include "conv.h"
 #include "rnn_layout.h"
 
 ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N) { return gemm_pack_size(K, N); }
@@ -7,6 +8,20 @@ ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N) { return gemm_pack_size(
 ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads)
 {
     return gemm_pack_size(N, K) + threads * gemm_tn_scratch(K);
+}
+
+ptrdiff_t tdf_conv_pack_size(const tdf_conv *a)
+{
+    conv_view w = conv_view_of(a);
+    return w.depthwise ? w.K * a->F : a->groups * gemm_pack_size(w.K, w.Fg);
+}
+
+ptrdiff_t tdf_conv_infer_size(const tdf_conv *a) { return a->threads * conv_view_of(a).image; }
+
+ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a)
+{
+    conv_view w = conv_view_of(a);
+    return w.transposed + w.parts * w.partial + a->threads * w.each;
 }
 
 /* The panels that the pack kernel of each cell describes. */

@@ -62,6 +62,45 @@ typedef struct {
     real *dbias;                /* (N) [opt] */
 } tdf_dense;
 
+/* A convolution of N images with the channels last; one of sequences has height 1.  conv.c */
+typedef struct {
+    int threads;
+    int act;                    /* tdf_activation */
+    ptrdiff_t groups;           /* divides C and F; each group of filters sees its own channels */
+    ptrdiff_t N, H, W, C;       /* images, height, width, channels */
+    ptrdiff_t F, kh, kw;        /* filters, and their height and width */
+    ptrdiff_t sh, sw, dh, dw;   /* strides and dilation */
+    ptrdiff_t top, left;        /* zeros above and to the left */
+    ptrdiff_t Hp, Wp;           /* the image with all its zeros around it */
+    ptrdiff_t Ho, Wo;           /* output */
+    const real *x;              /* (N, H, W, C) */
+    const real *kernel;         /* (kh, kw, C / groups, F) */
+    const real *bias;           /* (F) [opt] */
+    real *z;                    /* (N, Ho, Wo, F) before the activation [opt: one that backward knows by y] */
+    real *y;                    /* (N, Ho, Wo, F) */
+    real *packed;               /* tdf_conv_pack_size: written by conv_pack, read by forward */
+    real *scratch;              /* tdf_conv_infer_size of forward, tdf_conv_scratch_size of backward */
+    real *dy;                   /* (N, Ho, Wo, F); overwritten */
+    real *dx;                   /* (N, H, W, C) [opt] */
+    real *dkernel;              /* as kernel */
+    real *dbias;                /* (F) [opt] */
+} tdf_conv;
+
+/* The largest or the mean value of windows of N images, channels last.  pool.c */
+typedef struct {
+    int threads;
+    int mean;                   /* the mean instead of the maximum */
+    ptrdiff_t N, H, W, C;       /* images, height, width, channels */
+    ptrdiff_t kh, kw, sh, sw;   /* the window and its strides */
+    ptrdiff_t top, left;        /* how far the first window reaches out of the image */
+    ptrdiff_t Ho, Wo;           /* output */
+    const real *x;              /* (N, H, W, C) [backward of the mean: not used] */
+    const uint8_t *mask;        /* (N, H, W), 0: takes no part in a mean [opt] */
+    real *y;                    /* (N, Ho, Wo, C) [backward of the mean: not used] */
+    const real *dy;             /* (N, Ho, Wo, C) */
+    real *dx;                   /* (N, H, W, C) */
+} tdf_pool;
+
 /* A whole recurrent layer over all time steps: G gates in Keras's order, 4 of an LSTM (i, f, c, o), 3 of
  * a GRU (z, r, h), 1 of a simple RNN.  lstm.c, gru.c, rnn.c; rnn_layout.h divides their memory */
 typedef enum { TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS } tdf_cell;
@@ -161,6 +200,11 @@ typedef struct {
     X(dense_pack, tdf_dense, isa)                                                                  \
     X(dense_forward, tdf_dense, isa)                                                               \
     X(dense_backward, tdf_dense, isa)                                                              \
+    X(conv_pack, tdf_conv, isa)                                                                    \
+    X(conv_forward, tdf_conv, isa)                                                                 \
+    X(conv_backward, tdf_conv, isa)                                                                \
+    X(pool_forward, tdf_pool, isa)                                                                 \
+    X(pool_backward, tdf_pool, isa)                                                                \
     X(lstm_pack, tdf_rnn, isa)                                                                     \
     X(lstm_forward, tdf_rnn, isa)                                                                  \
     X(lstm_backward, tdf_rnn, isa)                                                                 \
@@ -172,9 +216,12 @@ typedef struct {
     X(rnn_backward, tdf_rnn, isa)
 
 /* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). Of tdf_rnn these read
- * cell, act, rec_act, reset_after, B, T, I, H and threads. `threads` is at least that of the struct. */
+ * cell, act, rec_act, reset_after, B, T, I, H and threads, of tdf_conv all its sizes. `threads` is at least that of the struct. */
 ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N);
 ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads);
+ptrdiff_t tdf_conv_pack_size(const tdf_conv *a);
+ptrdiff_t tdf_conv_infer_size(const tdf_conv *a);       /* scratch of forward */
+ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a);     /* scratch of backward */
 ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a);
 ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a);
 ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a);         /* scratch without a tape */

@@ -38,6 +38,30 @@ cdef extern from "tdfast.h" nogil:
         real *dkernel
         real *dbias
 
+    ctypedef struct tdf_conv:
+        int threads, act
+        ptrdiff_t groups, N, H, W, C, F, kh, kw, sh, sw, dh, dw, top, left, Hp, Wp, Ho, Wo
+        const real *x
+        const real *kernel
+        const real *bias
+        real *z
+        real *y
+        real *packed
+        real *scratch
+        real *dy
+        real *dx
+        real *dkernel
+        real *dbias
+
+    ctypedef struct tdf_pool:
+        int threads, mean
+        ptrdiff_t N, H, W, C, kh, kw, sh, sw, top, left, Ho, Wo
+        const real *x
+        const uint8_t *mask
+        real *y
+        const real *dy
+        real *dx
+
     ctypedef struct tdf_rnn:
         int threads, cell, act, rec_act, reset_after, sequences, reverse, mask_zero_output
         ptrdiff_t B, T, I, H
@@ -109,6 +133,11 @@ cdef extern from "tdfast.h" nogil:
         void (*dense_pack)(const tdf_dense *) noexcept nogil
         void (*dense_forward)(const tdf_dense *) noexcept nogil
         void (*dense_backward)(const tdf_dense *) noexcept nogil
+        void (*conv_pack)(const tdf_conv *) noexcept nogil
+        void (*conv_forward)(const tdf_conv *) noexcept nogil
+        void (*conv_backward)(const tdf_conv *) noexcept nogil
+        void (*pool_forward)(const tdf_pool *) noexcept nogil
+        void (*pool_backward)(const tdf_pool *) noexcept nogil
         void (*lstm_pack)(const tdf_rnn *) noexcept nogil
         void (*lstm_forward)(const tdf_rnn *) noexcept nogil
         void (*lstm_backward)(const tdf_rnn *) noexcept nogil
@@ -126,6 +155,9 @@ cdef extern from "tdfast.h" nogil:
     long tdf_openmp_version()
     ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N)
     ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads)
+    ptrdiff_t tdf_conv_pack_size(const tdf_conv *a)
+    ptrdiff_t tdf_conv_infer_size(const tdf_conv *a)
+    ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a)
     ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a)
@@ -335,6 +367,131 @@ def dense_backward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x
     d.scratch = <real *>_out(scratch, tdf_dense_scratch_size(K, N, d.threads), kind, "scratch")
     with nogil:
         table.dense_backward(&d)
+
+
+# ---------------------------------------------------------------------- convolution and pooling
+
+cdef inline int _conv(tdf_conv *a, tuple sizes) except -1:
+    """Fill in the sizes, in the order of the struct from groups to Wo."""
+    (a.groups, a.N, a.H, a.W, a.C, a.F, a.kh, a.kw, a.sh, a.sw, a.dh, a.dw,
+     a.top, a.left, a.Hp, a.Wp, a.Ho, a.Wo) = sizes
+    a.threads = _threads()
+    fits = (
+        a.N >= 0 and min(a.groups, a.H, a.W, a.C, a.F, a.kh, a.kw) >= 1
+        and min(a.sh, a.sw, a.dh, a.dw, a.Ho, a.Wo) >= 1 and min(a.top, a.left) >= 0
+        and a.C % a.groups == 0 and a.F % a.groups == 0
+        and a.top + a.H <= a.Hp and a.left + a.W <= a.Wp
+        and (a.Ho - 1) * a.sh + (a.kh - 1) * a.dh < a.Hp and (a.Wo - 1) * a.sw + (a.kw - 1) * a.dw < a.Wp
+    )
+    if not fits:
+        raise ValueError(f"convolution of sizes that do not fit: {sizes}")
+    return 0
+
+
+def conv_sizes(tuple sizes):
+    """Elements of (conv_pack's result, the scratch of conv_forward, the scratch of conv_backward)."""
+    cdef tdf_conv a
+    _conv(&a, sizes)
+    return tdf_conv_pack_size(&a), tdf_conv_infer_size(&a), tdf_conv_scratch_size(&a)
+
+
+def conv_pack(tuple sizes, cnp.ndarray kernel not None, cnp.ndarray packed not None):
+    """Lay the kernel (kh, kw, C / groups, F) out for conv_forward."""
+    cdef const tdf_table *table = _table(kernel)
+    cdef int kind = cnp.PyArray_TYPE(kernel)
+    cdef tdf_conv a
+    _conv(&a, sizes)
+    a.kernel = <real *>_ptr(kernel, a.kh * a.kw * (a.C // a.groups) * a.F, kind, "kernel")
+    a.packed = <real *>_out(packed, tdf_conv_pack_size(&a), kind, "packed")
+    with nogil:
+        table.conv_pack(&a)
+
+
+def conv_forward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray packed not None, cnp.ndarray bias,
+                 cnp.ndarray z, cnp.ndarray y not None, cnp.ndarray scratch not None):
+    """y = act(x * kernel + bias) on N images; z, if given, keeps them before the activation."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_conv a
+    _conv(&a, sizes)
+    a.act = _check_act(act)
+    cdef ptrdiff_t out = a.N * a.Ho * a.Wo * a.F
+    a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
+    a.packed = <real *>_ptr(packed, tdf_conv_pack_size(&a), kind, "packed")
+    a.bias = <real *>_ptr(bias, a.F, kind, "bias")
+    a.z = <real *>_out(z, out, kind, "z")
+    a.y = <real *>_out(y, out, kind, "y")
+    a.scratch = <real *>_out(scratch, tdf_conv_infer_size(&a), kind, "scratch")
+    with nogil:
+        table.conv_forward(&a)
+
+
+def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kernel not None, cnp.ndarray z,
+                  cnp.ndarray y not None, cnp.ndarray dy not None, cnp.ndarray dx, cnp.ndarray dkernel not None,
+                  cnp.ndarray dbias, cnp.ndarray scratch not None):
+    """The gradients of conv_forward; dy is overwritten."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_conv a
+    _conv(&a, sizes)
+    a.act = _check_act(act)
+    cdef ptrdiff_t weights = a.kh * a.kw * (a.C // a.groups) * a.F, out = a.N * a.Ho * a.Wo * a.F
+    a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
+    a.kernel = <real *>_ptr(kernel, weights, kind, "kernel")
+    a.z = <real *>_ptr(z, out, kind, "z")
+    a.y = <real *>_ptr(y, out, kind, "y")
+    a.dy = <real *>_out(dy, out, kind, "dy")
+    a.dx = <real *>_out(dx, a.N * a.H * a.W * a.C, kind, "dx")
+    a.dkernel = <real *>_out(dkernel, weights, kind, "dkernel")
+    a.dbias = <real *>_out(dbias, a.F, kind, "dbias")
+    a.scratch = <real *>_out(scratch, tdf_conv_scratch_size(&a), kind, "scratch")
+    with nogil:
+        table.conv_backward(&a)
+
+
+cdef inline int _pool(tdf_pool *a, tuple sizes, bint mean) except -1:
+    """Fill in the sizes, in the order of the struct from N to Wo."""
+    a.N, a.H, a.W, a.C, a.kh, a.kw, a.sh, a.sw, a.top, a.left, a.Ho, a.Wo = sizes
+    a.threads, a.mean = _threads(), mean
+    fits = (
+        min(a.N, a.H, a.W, a.C, a.top, a.left) >= 0 and min(a.kh, a.kw, a.sh, a.sw, a.Ho, a.Wo) >= 1
+        and a.top < a.kh and a.left < a.kw
+        and (a.Ho - 1) * a.sh - a.top <= a.H and (a.Wo - 1) * a.sw - a.left <= a.W
+    )
+    if not fits:
+        raise ValueError(f"pooling of sizes that do not fit: {sizes}")
+    return 0
+
+
+def pool_forward(tuple sizes, bint mean, cnp.ndarray x not None, cnp.ndarray mask, cnp.ndarray y not None):
+    """y = the largest or mean value of each window of N images; mask: bool or uint8 (N, H, W)."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_pool a
+    _pool(&a, sizes, mean)
+    a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
+    a.mask = <uint8_t *>_ptr(mask, a.N * a.H * a.W, cnp.NPY_BOOL, "mask")
+    a.y = <real *>_out(y, a.N * a.Ho * a.Wo * a.C, kind, "y")
+    with nogil:
+        table.pool_forward(&a)
+
+
+def pool_backward(tuple sizes, bint mean, cnp.ndarray x, cnp.ndarray mask, cnp.ndarray y,
+                  cnp.ndarray dy not None, cnp.ndarray dx not None):
+    """dx of pool_forward; the mean needs neither x nor y."""
+    cdef const tdf_table *table = _table(dy)
+    cdef int kind = cnp.PyArray_TYPE(dy)
+    cdef tdf_pool a
+    _pool(&a, sizes, mean)
+    if not mean and (x is None or y is None):
+        raise ValueError("the gradient of a maximum needs x and y")
+    a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
+    a.mask = <uint8_t *>_ptr(mask, a.N * a.H * a.W, cnp.NPY_BOOL, "mask")
+    a.y = <real *>_ptr(y, a.N * a.Ho * a.Wo * a.C, kind, "y")
+    a.dy = <real *>_ptr(dy, a.N * a.Ho * a.Wo * a.C, kind, "dy")
+    a.dx = <real *>_out(dx, a.N * a.H * a.W * a.C, kind, "dx")
+    with nogil:
+        table.pool_backward(&a)
 
 
 # ---------------------------------------------------------------------- LSTM, GRU and SimpleRNN

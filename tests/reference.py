@@ -262,3 +262,84 @@ def reduced(values, sample_weight=None):
         weight = np.asarray(sample_weight, "float64")
         values = values * weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
     return float(np.mean(values))
+
+
+# ---------------------------------------------------------------- convolution and pooling
+# Sequences (B, T, C) and images (B, H, W, C) alike: n axes between batch and channels, and as many numbers
+# in kernel sizes, strides and dilations. Window after window, from the definition.
+
+
+def padded(x, window, strides, padding, value=0.0):
+    """x with `value` around it, as padding asks for windows that span so much of each axis."""
+    widths = [(0, 0)]
+    for size, k, s in zip(x.shape[1:-1], window, strides):
+        total = {"valid": 0, "causal": k - 1, "same": max((-(-size // s) - 1) * s + k - size, 0)}[padding]
+        before = total if padding == "causal" else total // 2
+        widths.append((before, total - before))
+    return np.pad(x, [*widths, (0, 0)], constant_values=value)
+
+
+def each_window(x, window, strides, dilation):
+    """(index of the output, window of shape (B, *kernel size, C)) for every place of the window in x."""
+    spans = [(k - 1) * d + 1 for k, d in zip(window, dilation)]
+    counts = [(size - span) // s + 1 for size, span, s in zip(x.shape[1:-1], spans, strides)]
+    for place in np.ndindex(*counts):
+        cut = tuple(slice(i * s, i * s + span, d) for i, s, span, d in zip(place, strides, spans, dilation))
+        yield place, x[(slice(None), *cut)]
+
+
+def windowed(x, window, strides, dilation, f):
+    """The array of f(window of shape (B, *kernel size, C)), a number for each channel it gives."""
+    places = list(each_window(x, window, strides, dilation))
+    counts = [n + 1 for n in places[-1][0]]
+    out = [f(cut) for _, cut in places]
+    return np.stack(out, axis=1).reshape(len(x), *counts, -1)
+
+
+def conv(x, kernel, bias=None, strides=None, padding="valid", dilation=None, groups=1, act="linear"):
+    """y = act(sum over the window and the group's channels of x kernel + bias)."""
+    n = x.ndim - 2
+    strides, dilation = strides or (1,) * n, dilation or (1,) * n
+    size = kernel.shape[:n]
+    x = padded(x, [(k - 1) * d + 1 for k, d in zip(size, dilation)], strides, padding)
+    over = list(range(1, n + 2)), list(range(n + 1))
+    parts = [
+        windowed(xs, size, strides, dilation, lambda cut, ks=ks: np.tensordot(cut, ks, over))
+        for xs, ks in zip(np.split(x, groups, axis=-1), np.split(kernel, groups, axis=-1))
+    ]
+    return activation(act, np.concatenate(parts, axis=-1) + (0 if bias is None else bias))
+
+
+def depthwise_conv(x, kernel, bias=None, **options):
+    """Filter q of channel c reads that channel alone and writes output channel c * multiplier + q."""
+    *size, channels, multiplier = kernel.shape
+    return conv(x, kernel.reshape(*size, 1, channels * multiplier), bias, groups=channels, **options)
+
+
+def separable_conv(x, depthwise, pointwise, bias=None, act="linear", **options):
+    """A depthwise convolution, then one with a window of 1."""
+    return conv(depthwise_conv(x, depthwise, **options), pointwise, bias, act=act)
+
+
+def max_pool(x, window, strides=None, padding="valid"):
+    strides = strides or window
+    x = padded(x, window, strides, padding, -np.inf)
+    over = tuple(range(1, x.ndim - 1))
+    return windowed(x, window, strides, (1,) * len(window), lambda cut: cut.max(axis=over))
+
+
+def average_pool(x, window, strides=None, padding="valid"):
+    """The mean of what lies inside the image."""
+    strides = strides or window
+    inside = padded(np.ones_like(x), window, strides, padding)
+    x = padded(x, window, strides, padding)
+    over = tuple(range(1, x.ndim - 1))
+    total, count = (windowed(a, window, strides, (1,) * len(window), lambda cut: cut.sum(axis=over)) for a in (x, inside))
+    return total / count
+
+
+def masked_mean(x, mask=None, keepdims=False):
+    """The mean over the steps that the mask leaves; 0 where it leaves none."""
+    mask = np.ones(x.shape[:2], bool) if mask is None else mask
+    total = np.sum(np.where(mask[..., None], x, 0), axis=1, keepdims=keepdims)
+    return total / np.maximum(mask.sum(axis=1), 1).reshape(len(x), *(1,) * (total.ndim - 1))

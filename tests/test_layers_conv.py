@@ -1,0 +1,109 @@
+"""Convolutions and pooling with their options, held to every law of laws.py; and their errors."""
+
+import laws
+import numpy as np
+import pytest
+import reference
+from laws import Case
+
+from tdfast import layers
+
+# ---------------------------------------------------------------- cases
+
+
+def pair(value, n):
+    return value if isinstance(value, tuple) else (value,) * n
+
+
+def meaning_of(options, n):
+    """The arguments of the formulas that a layer's options mean."""
+    out = {"act": options.get("activation", "linear"), "padding": options.get("padding", "valid")}
+    for option, name in (("strides", "strides"), ("dilation_rate", "dilation")):
+        if option in options:
+            out[name] = pair(options[option], n)
+    return out
+
+
+def conv_case(name, kernel_size, shape, sizes=(1, 4, 17, 33), bounded=None, scale=1.0, spread=1.0, divide=1, only=None, **options):
+    """Conv1D or Conv2D, by the number of axes; `divide`: filters are this times the size."""
+    n = len(shape) - 1
+    cls = {1: layers.Conv1D, 2: layers.Conv2D}[n]
+    meaning = meaning_of(options, n)
+    return Case(
+        f"{cls.__name__} {name}", lambda size, dtype: cls(size * divide, kernel_size, dtype=dtype, **options), shape,
+        lambda x, w, size: reference.conv(x, *w, groups=options.get("groups", 1), **meaning),
+        sizes=sizes, bounded=False if bounded is None else bounded, scale=scale, spread=spread, laws=only,
+    )
+
+
+VALUES = (laws.equals_reference, laws.central_differences, laws.float32_gradients, laws.same_bits_on_every_isa)
+
+CASES = [
+    conv_case("valid", 1, ("T", 3)),
+    conv_case("same", 3, ("T", 3), padding="same"),
+    conv_case("same, even window", 4, ("T", 5), padding="same", use_bias=False),
+    conv_case("causal", 3, ("T", 2), padding="causal", activation="tanh", bounded=True),
+    conv_case("causal, dilation", 3, ("T", 3), padding="causal", dilation_rate=2, activation="relu"),
+    conv_case("same, strides", 5, ("T", 3), padding="same", strides=3),
+    conv_case("groups", 3, ("T", 6), padding="same", groups=3, divide=3, sizes=(1, 4, 11)),
+    conv_case("groups of one channel", 3, ("T", 4), padding="causal", groups=4, divide=4, sizes=(1, 4, 9)),
+    conv_case("valid", 3, (7, 6, 3)),
+    conv_case("relu, valid, odd image", (2, 3), (5, 9, 3), activation="relu"),
+    conv_case("same", 3, (5, 6, 3), padding="same", activation="sigmoid", bounded=True),
+    conv_case("same, strides", (3, 2), (7, 8, 3), padding="same", strides=(2, 3)),
+    conv_case("valid, strides", 2, (7, 9, 3), strides=2, activation="softmax", bounded=True),
+    conv_case("dilation", 3, (9, 8, 2), dilation_rate=(2, 3), activation="gelu"),
+    conv_case("same, dilation", 3, (5, 6, 2), padding="same", dilation_rate=2),
+    conv_case("groups", 3, (6, 5, 4), groups=2, divide=2, sizes=(1, 4, 17), padding="same", activation="silu"),
+    conv_case("window of a pixel", 1, (5, 6, 17)),
+    conv_case("one pixel", 3, (3, 3, 5)),
+    conv_case("wide image", 3, (3, 130, 3), sizes=(4, 65), only=VALUES[:1] + VALUES[2:]),
+    conv_case("large kernel", 3, (4, 5, 70), sizes=(64,), padding="same",
+              only=(laws.float32_gradients, laws.same_bits_on_every_isa, laws.same_bits_on_any_threads)),
+    *(conv_case(f"activation {a}", 3, (4, 4, 3), activation=a, only=VALUES, sizes=(1, 17), scale=0.4, spread=2)
+      for a in reference.ACTIVATIONS),
+]
+
+
+def pool_case(cls, name, shape, formula, mask=False, **options):
+    return Case(f"{cls.__name__} {name}", lambda size, dtype: cls(dtype=dtype, **options), shape,
+                lambda x, w, size, **call: formula(x, **call), mask=mask, sizes=(4,))
+
+
+def window_cases(cls, formula):
+    """1D or 2D, by the name of the class."""
+    if cls.__name__.endswith("1D"):
+        choices = [((9, 3), {"pool_size": 2}), ((9, 17), {"pool_size": 3, "strides": 2}),
+                   (("T", 5), {"pool_size": 3, "padding": "same"}), (("T", 1), {"pool_size": 2, "strides": 1, "padding": "same"})]
+    else:
+        choices = [((6, 7, 3), {"pool_size": 2}), ((7, 6, 17), {"pool_size": (3, 2), "strides": (2, 1)}),
+                   ((5, 6, 33), {"pool_size": 3, "strides": 2, "padding": "same"}),
+                   ((5, 6, 2), {"pool_size": (2, 4), "strides": 3, "padding": "same"})]
+    for shape, options in choices:
+        n = len(shape) - 1
+        window, strides = pair(options["pool_size"], n), pair(options.get("strides", options["pool_size"]), n)
+        padding = options.get("padding", "valid")
+        yield pool_case(cls, str(options), shape, lambda x, a=(window, strides, padding): formula(x, *a), **options)
+
+
+for cls, formula in ((layers.MaxPooling1D, reference.max_pool), (layers.MaxPooling2D, reference.max_pool),
+                     (layers.AveragePooling1D, reference.average_pool), (layers.AveragePooling2D, reference.average_pool)):
+    CASES.extend(window_cases(cls, formula))
+
+CASES += [
+    pool_case(layers.GlobalMaxPooling1D, "", ("T", 5), lambda x: x.max(axis=1)),
+    pool_case(layers.GlobalMaxPooling2D, "keepdims", (4, 3, 5), lambda x: x.max(axis=(1, 2), keepdims=True), keepdims=True),
+    pool_case(layers.GlobalAveragePooling1D, "", ("T", 17), reference.masked_mean),
+    pool_case(layers.GlobalAveragePooling1D, "mask", ("T", 5), reference.masked_mean, mask=True),
+    pool_case(layers.GlobalAveragePooling1D, "mask keepdims", ("T", 5),
+              lambda x, mask: reference.masked_mean(x, mask, keepdims=True), mask=True, keepdims=True),
+    pool_case(layers.GlobalAveragePooling2D, "", (4, 3, 5), lambda x: x.mean(axis=(1, 2))),
+]
+
+
+CHECKS = [pytest.param(law, case, id=f"{case.name}-{law.__name__}") for case in CASES for law in case.laws or laws.LAWS]
+
+
+@pytest.mark.parametrize("law,case", CHECKS)
+def test_law(law, case):
+    law(case)
