@@ -262,3 +262,26 @@ def reduced(values, sample_weight=None):
         weight = np.asarray(sample_weight, "float64")
         values = values * weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
     return float(np.mean(values))
+
+
+# ---------------------------------------------------------------- recurrent wrappers
+
+
+def bidirectional(run, x, merge, sequences):
+    """A sequence read from both ends (Schuster and Paliwal, 1997).
+
+    Args:
+        run: run(x, which, reverse) -> (y, *states), outputs of every step in the order of the run;
+            which is 0 for the layer that reads forward, 1 for the other.
+        merge: "concat", "sum", "mul", "ave" or None.
+        sequences: the outputs of all steps, or those at the end of each run.
+
+    Returns:
+        (y, *states of the one, *states of the other); two outputs when merge is None.
+    """
+    y, *states = run(x, 0, False)
+    z, *more = run(x, 1, True)
+    y, z = (y, z[:, ::-1]) if sequences else (y[:, -1], z[:, -1])
+    merged = {"concat": lambda: [np.concatenate([y, z], axis=-1)], "sum": lambda: [y + z], "mul": lambda: [y * z],
+              "ave": lambda: [(y + z) / 2], None: lambda: [y, z]}[merge]()
+    return (*merged, *states, *more)

@@ -2,6 +2,7 @@
 
 from tdfast.layers.activation import Activation
 from tdfast.layers.base import Layer
+from tdfast.layers.bidirectional import Bidirectional
 from tdfast.layers.core import Dense, Input, InputLayer
 from tdfast.layers.regularization import Dropout
 from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
@@ -12,6 +13,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "Activation",
+    "Bidirectional",
     "Dense",
     "Dropout",
     "Flatten",
