@@ -64,12 +64,17 @@ class Sequential(Trainer, Layer):
                 f"Layer '{self._stack[-1].name}' returns its states as well (return_state=True), so nothing can "
                 "follow it in a Sequential model: every layer must have one output."
             )
+        if getattr(layer, "merge_mode", "") is None:
+            raise ValueError(
+                f"Layer '{layer.name}' gives two outputs (merge_mode=None), but every layer of a Sequential model must "
+                "have one. Use merge_mode='concat', 'sum', 'ave' or 'mul', or call the layer by itself."
+            )
         if not self._stack and self._input is None and layer.batch_shape is not None:
             self._input = InputLayer(batch_shape=layer.batch_shape, dtype=layer.dtype)
         self._stack.append(layer)
         if self.built:
             try:
-                layer.ensure_built(self._shape_before(len(self._stack) - 1))
+                self.build_inner(layer, self._shape_before(len(self._stack) - 1))
             except Exception:
                 self._stack.pop()
                 raise
@@ -134,7 +139,7 @@ class Sequential(Trainer, Layer):
         input_shape = tuple(input_shape)
         shape = input_shape
         for layer in self._stack:
-            layer.ensure_built(shape)
+            self.build_inner(layer, shape)
             shape = layer.compute_output_shape(shape)
         if self._input is None:
             self._input = InputLayer(batch_shape=(None, *input_shape[1:]), dtype=self.dtype)
@@ -167,45 +172,24 @@ class Sequential(Trainer, Layer):
         rec = tape.push(self)
         for layer in self._stack:
             y = layer.forward(x, tape, training=training, mask=mask)
-            if layer.activity_regularizer is not None and training:
-                rec.outputs = getattr(rec, "outputs", {})
-                rec.outputs[layer.name] = y
+            rec.note_activity(layer, y)
             mask = layer.compute_mask(x, mask)
             x = y
         rec.mask = mask
         return x
 
     def backward(self, dy, tape, need_dx=True):
-        rec = tape.records[self._record_index(tape)] if self._has_activity_penalty() else None
+        rec = tape.peek(self)
         first = self._stack[0]
         for layer in reversed(self._stack):
-            if rec is not None and layer.activity_regularizer is not None:
-                y = rec.outputs[layer.name]
-                dy = dy + (layer.activity_regularizer.gradient(y) / len(y)).astype(y.dtype)
+            dy = rec.add_activity_gradient(layer, dy)
             dy = layer.backward(dy, tape, need_dx or layer is not first)
         tape.pop(self)
         return dy if need_dx else None
 
-    def _has_activity_penalty(self):
-        return any(layer.activity_regularizer is not None for layer in self._stack)
-
-    def _record_index(self, tape):
-        """Where this model's record of the pass to undo lies on the tape."""
-        index = tape.position - 1
-        while tape.records[index].layer is not self:
-            index -= 1
-        return index
-
     def activity_penalty(self, tape):
         """The sum of the activity regularizers' penalties of the last forward pass."""
-        total = 0.0
-        for rec in tape.records[: tape.position]:
-            if isinstance(rec.layer, Sequential) and rec.layer._has_activity_penalty():
-                for layer in rec.layer._stack:
-                    if layer.activity_regularizer is not None:
-                        y = rec.outputs[layer.name]
-                        total += float(layer.activity_regularizer(y)) / len(y)
-        return total
+        return sum(rec.activity_penalty() for rec in tape.records[: tape.position])
 
     def add_to_stream(self, stream, x):
         for layer in self._stack:

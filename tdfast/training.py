@@ -127,7 +127,7 @@ class Trainer:
         y_pred = self.forward(x, tape)
         mask = tape.records[0].mask
         value, _ = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers, need_grad=False)
-        value += self._penalty(None)
+        value += self._penalty(tape)
         if self._metric_specs:
             self._update_metrics(y, y_pred, sample_weight, mask)
         self._loss_tracker.add(value * len(x), len(x))
@@ -136,7 +136,7 @@ class Trainer:
     def _penalty(self, tape):
         """The regularizers' part of the loss."""
         total = sum(float(v.regularizer(v.value)) for v in self._regularized)
-        return total + self.activity_penalty(tape) if tape is not None and self._active else total
+        return total + self.activity_penalty(tape) if self._active else total
 
     def _update_metrics(self, y, y_pred, sample_weight, mask):
         if self._metrics is None:

@@ -113,7 +113,7 @@ def forward_backward(layer, x, call, dys, training=False):
     dx = as_tuple(layer.backward(dys if isinstance(y, (tuple, list)) else dys[0], tape))
     names = ["x"] + [f"state{i}" for i in range(len(dx) - 1)]
     out.update({f"d{name}": np.array(d) for name, d in zip(names, dx)})
-    out.update({f"d{w.path.split('/', 1)[1]}#{i}": w.grad.copy() for i, w in enumerate(layer.trainable_weights)})
+    out.update({f"d{w.name}#{i}": w.grad.copy() for i, w in enumerate(layer.trainable_weights)})
     assert tape.position == 0, "backward must pop what forward pushed"
     return out
 
@@ -189,7 +189,7 @@ def central_differences(case):
         got = forward_backward(layer, x, call, dys)
         arrays = {"dx": x}
         arrays.update({f"dstate{i}": s for i, s in enumerate(call.get("initial_state", []))})
-        arrays.update({f"d{w.path.split('/', 1)[1]}#{i}": w.value for i, w in enumerate(layer.trainable_weights)})
+        arrays.update({f"d{w.name}#{i}": w.value for i, w in enumerate(layer.trainable_weights)})
         assert set(arrays) == {k for k in got if k.startswith("d")}, "a gradient is missing"
 
         def loss(layer=layer, x=x, call=call, dys=dys):
@@ -406,3 +406,10 @@ LAWS = (
     any_size,
     borrows_memory,
 )
+
+
+def checks(cases):
+    """Each law with each case, for pytest to parametrize a test with."""
+    import pytest
+
+    return [pytest.param(law, case, id=f"{case.name}-{law.__name__}") for case in cases for law in case.laws or LAWS]

@@ -343,3 +343,24 @@ def masked_mean(x, mask=None, keepdims=False):
     mask = np.ones(x.shape[:2], bool) if mask is None else mask
     total = np.sum(np.where(mask[..., None], x, 0), axis=1, keepdims=keepdims)
     return total / np.maximum(mask.sum(axis=1), 1).reshape(len(x), *(1,) * (total.ndim - 1))
+# ---------------------------------------------------------------- recurrent wrappers
+
+
+def bidirectional(run, x, merge, sequences):
+    """A sequence read from both ends (Schuster and Paliwal, 1997).
+
+    Args:
+        run: run(x, which, reverse) -> (y, *states), outputs of every step in the order of the run;
+            which is 0 for the layer that reads forward, 1 for the other.
+        merge: "concat", "sum", "mul", "ave" or None.
+        sequences: the outputs of all steps, or those at the end of each run.
+
+    Returns:
+        (y, *states of the one, *states of the other); two outputs when merge is None.
+    """
+    y, *states = run(x, 0, False)
+    z, *more = run(x, 1, True)
+    y, z = (y, z[:, ::-1]) if sequences else (y[:, -1], z[:, -1])
+    merged = {"concat": lambda: [np.concatenate([y, z], axis=-1)], "sum": lambda: [y + z], "mul": lambda: [y * z],
+              "ave": lambda: [(y + z) / 2], None: lambda: [y, z]}[merge]()
+    return (*merged, *states, *more)

@@ -1,7 +1,6 @@
 """Convolutions and pooling with their options, held to every law of laws.py; and their errors."""
 
 import laws
-import numpy as np
 import pytest
 import reference
 from laws import Case

@@ -49,6 +49,13 @@ class Tape:
         records.append(record)
         return record
 
+    def peek(self, layer):
+        """The record of a layer whose inner layers' calls, pushed after its own, are not yet undone."""
+        i = self.position - 1
+        while self.records[i].layer is not layer:
+            i -= 1
+        return self.records[i]
+
     def pop(self, layer):
         """The record of the last call not yet undone, which must be ``layer``'s."""
         self.position -= 1
@@ -101,6 +108,10 @@ class Record:
     def __init__(self, layer):
         self.layer = layer
         self.version = None
+        self.activities = {}
+        """Inner layers with an activity_regularizer: layer -> its output."""
+        self.rows = 0
+        """How many rows the activities' penalties are averaged over."""
         self._views = {}
         self._memory = {}
 
@@ -127,6 +138,23 @@ class Record:
             if view.size == y.size and shape and view.__array_interface__["data"][0] == address:
                 return Loan(self, name, shape, len(y))
         return None
+    def note_activity(self, layer, y):
+        """Remember an inner layer's output if it has an activity_regularizer."""
+        if layer.activity_regularizer is not None:
+            self.activities[layer], self.rows = y, len(y)
+        elif self.activities:
+            self.activities.pop(layer, None)
+
+    def add_activity_gradient(self, layer, dy):
+        """dy, the gradient of that output, with its activity_regularizer's part."""
+        if layer not in self.activities:
+            return dy
+        y = self.activities[layer]
+        return np.add(dy, layer.activity_regularizer.gradient(y) / self.rows, out=dy, casting="same_kind")
+
+    def activity_penalty(self):
+        """The sum of the activity regularizers' penalties."""
+        return sum(float(layer.activity_regularizer(y)) / self.rows for layer, y in self.activities.items())
 
     def is_packed(self, tape):
         """Whether what was packed from the weights still stands; notes that it will from now on."""
@@ -302,6 +330,14 @@ class Layer:
         )
         self._weights.append(variable)
         return variable
+
+    def build_inner(self, layer, input_shape):
+        """Build a layer inside this one, if it is not built: its weights' paths begin with this layer's name."""
+        fresh = not layer.built
+        layer.ensure_built(input_shape)
+        if fresh:
+            for variable in layer.weights:
+                variable.path = f"{self.name}/{variable.path}"
 
     def sublayers(self):
         """The layers inside this one, in the order of their weights."""

@@ -55,7 +55,7 @@ class TimeDistributed(Layer):
             self.layer.check_input_shape((None, *input_shape[2:]))
 
     def build(self, input_shape):
-        self.layer.ensure_built((None, *input_shape[2:]))
+        self.build_inner(self.layer, (None, *input_shape[2:]))
 
     def compute_output_shape(self, input_shape):
         inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
@@ -68,7 +68,10 @@ class TimeDistributed(Layer):
         rec.shape = x.shape
         if training and self.layer.batch_coupled:
             return self._forward_steps(x, tape, rec, mask)
+        start = tape.position
         y = self.layer.forward(x.reshape(B * T, *x.shape[2:]), tape, training=training, mask=inner_mask)
+        for inner in tape.records[start : tape.position]:
+            inner.rows //= max(T, 1)    # a penalty inside is averaged over the batch, not over its steps
         return y.reshape(B, T, *y.shape[1:])
 
     def backward(self, dy, tape, need_dx=True):
