@@ -189,13 +189,7 @@ CASES = [
 ]
 
 
-CHECKS = [
-    pytest.param(law, case, id=f"{case.name}-{law.__name__}")
-    for case in CASES for law in case.laws or laws.LAWS
-]
-
-
-@pytest.mark.parametrize("law,case", CHECKS)
+@pytest.mark.parametrize("law,case", laws.checks(CASES))
 def test_law(law, case):
     law(case)
 
