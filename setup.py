@@ -17,7 +17,10 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = [f"src_c/{name}.c" for name in ("gemm", "dense", "conv", "depthwise", "pool", "lstm", "gru", "rnn", "eltwise", "loss", "optim")]
+KERNELS = [
+    f"src_c/{name}.c"
+    for name in ("gemm", "dense", "conv", "depthwise", "pool", "embed", "mask", "lstm", "gru", "rnn", "eltwise", "loss", "optim")
+]
 ONCE = ["src_c/dispatch.c", "src_c/sizes.c"]
 HEADERS = sorted(str(path) for path in Path("src_c").glob("*.h"))
 COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC", "-Wall", "-Wextra"]

@@ -188,10 +188,36 @@ typedef struct {
     double *result;             /* sum_squares: (1) */
 } tdf_norm;
 
+/* Rows of a table by number, and their gradients summed back.  embed.c */
+typedef struct {
+    int threads;
+    ptrdiff_t M, V, D;
+    const int32_t *ids;         /* (M) each from 0 to V - 1 */
+    const real *table;          /* (V, D) */
+    real *y;                    /* (M, D) */
+    const real *dy;             /* (M, D) */
+    real *dtable;               /* (V, D) */
+    ptrdiff_t *bad;             /* (1) forward: the first m whose id is out of range, or -1 */
+} tdf_embed;
+
+/* Rows equal to one value throughout: their mask is 0, and so are they.  mask.c */
+typedef struct {
+    int threads;
+    ptrdiff_t M, N;
+    double value;
+    const real *x;              /* (M, N) forward only */
+    uint8_t *mask;              /* (M) 1: the row differs somewhere */
+    real *y;                    /* (M, N); backward: dy becomes dx */
+} tdf_masking;
+
 /* Every kernel: X(name, struct, isa). The tables, their members and the prototypes come from this. */
 #define TDF_KERNELS(X, isa)                                                                        \
     X(act_forward, tdf_act, isa)                                                                   \
     X(act_backward, tdf_act, isa)                                                                  \
+    X(embed_forward, tdf_embed, isa)                                                               \
+    X(embed_backward, tdf_embed, isa)                                                              \
+    X(masking_forward, tdf_masking, isa)                                                           \
+    X(masking_backward, tdf_masking, isa)                                                          \
     X(loss, tdf_loss, isa)                                                                         \
     X(sgd_step, tdf_optim, isa)                                                                    \
     X(adam_step, tdf_optim, isa)                                                                   \

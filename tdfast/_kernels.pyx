@@ -121,10 +121,32 @@ cdef extern from "tdfast.h" nogil:
         double *partial
         double *result
 
+    ctypedef struct tdf_embed:
+        int threads
+        ptrdiff_t M, V, D
+        const int32_t *ids
+        const real *table
+        real *y
+        const real *dy
+        real *dtable
+        ptrdiff_t *bad
+
+    ctypedef struct tdf_masking:
+        int threads
+        ptrdiff_t M, N
+        double value
+        const real *x
+        uint8_t *mask
+        real *y
+
     ctypedef struct tdf_table:
         const char *name
         void (*act_forward)(const tdf_act *) noexcept nogil
         void (*act_backward)(const tdf_act *) noexcept nogil
+        void (*embed_forward)(const tdf_embed *) noexcept nogil
+        void (*embed_backward)(const tdf_embed *) noexcept nogil
+        void (*masking_forward)(const tdf_masking *) noexcept nogil
+        void (*masking_backward)(const tdf_masking *) noexcept nogil
         void (*loss)(const tdf_loss *) noexcept nogil
         void (*sgd_step)(const tdf_optim *) noexcept nogil
         void (*adam_step)(const tdf_optim *) noexcept nogil
@@ -614,6 +636,66 @@ def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, b
         raise ValueError("only an LSTM has dcT and dc0")
     with nogil:
         run(&a)
+
+
+# ---------------------------------------------------------------------- Embedding and Masking
+
+def embed_forward(cnp.ndarray ids not None, cnp.ndarray table not None, cnp.ndarray y not None):
+    """y = table[ids] for int32 ids; returns the flat index of the first id out of range, or -1."""
+    cdef const tdf_table *kernels = _table(table)
+    cdef int kind = cnp.PyArray_TYPE(table)
+    cdef ptrdiff_t bad = -1
+    cdef tdf_embed a
+    if table.ndim != 2:
+        raise ValueError("table: must have two axes")
+    a.threads, a.M, a.V, a.D = _threads(), cnp.PyArray_SIZE(ids), table.shape[0], table.shape[1]
+    a.ids = <int32_t *>_ptr(ids, a.M, cnp.NPY_INT32, "ids")
+    a.table = <real *>_ptr(table, a.V * a.D, kind, "table")
+    a.y = <real *>_out(y, a.M * a.D, kind, "y")
+    a.bad = &bad
+    with nogil:
+        kernels.embed_forward(&a)
+    return bad
+
+
+def embed_backward(cnp.ndarray ids not None, cnp.ndarray dy not None, cnp.ndarray dtable not None):
+    """dtable = the rows of dy summed by their ids, which embed_forward found to be in range."""
+    cdef const tdf_table *kernels = _table(dtable)
+    cdef int kind = cnp.PyArray_TYPE(dtable)
+    cdef tdf_embed a
+    if dtable.ndim != 2:
+        raise ValueError("dtable: must have two axes")
+    a.threads, a.M, a.V, a.D = _threads(), cnp.PyArray_SIZE(ids), dtable.shape[0], dtable.shape[1]
+    a.ids = <int32_t *>_ptr(ids, a.M, cnp.NPY_INT32, "ids")
+    a.dy = <real *>_ptr(dy, a.M * a.D, kind, "dy")
+    a.dtable = <real *>_out(dtable, a.V * a.D, kind, "dtable")
+    with nogil:
+        kernels.embed_backward(&a)
+
+
+def masking_forward(double value, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray mask not None,
+                    cnp.ndarray y not None):
+    """y = x without the rows of nothing but `value`, which become 0; mask tells them."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_masking a
+    a.threads, a.M, a.N, a.value = _threads(), M, N, value
+    a.x = <real *>_ptr(x, M * N, kind, "x")
+    a.mask = <uint8_t *>_out(mask, M, cnp.NPY_BOOL, "mask")
+    a.y = <real *>_out(y, M * N, kind, "y")
+    with nogil:
+        table.masking_forward(&a)
+
+
+def masking_backward(ptrdiff_t M, ptrdiff_t N, cnp.ndarray mask not None, cnp.ndarray dy not None):
+    """Set the rows of dy that the mask leaves out to 0."""
+    cdef const tdf_table *table = _table(dy)
+    cdef tdf_masking a
+    a.threads, a.M, a.N, a.x = _threads(), M, N, NULL
+    a.mask = <uint8_t *>_ptr(mask, M, cnp.NPY_BOOL, "mask")
+    a.y = <real *>_out(dy, M * N, cnp.PyArray_TYPE(dy), "dy")
+    with nogil:
+        table.masking_backward(&a)
 
 
 # ---------------------------------------------------------------------- losses and accuracies

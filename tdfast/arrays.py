@@ -5,6 +5,12 @@ import numpy as np
 
 def as_array(x, dtype, who):
     """Any array-like as a C-contiguous NumPy array of ``dtype``, refused clearly if it holds no numbers."""
+    x = as_numbers(x, who)
+    return np.ascontiguousarray(x, dtype=dtype) if x.ndim else x.astype(dtype)
+
+
+def as_numbers(x, who):
+    """Any array-like as a NumPy array, refused clearly if it holds no numbers."""
     x = np.asarray(x)
     if x.dtype.kind not in "fiub":
         raise ValueError(
@@ -12,7 +18,38 @@ def as_array(x, dtype, who):
             + ("Sequences of different lengths must be padded to one length first." if x.dtype == object
                else "Convert it to numbers first, for example with .astype('float32').")
         )
-    return np.ascontiguousarray(x, dtype=dtype) if x.ndim else x.astype(dtype)
+    return x
+
+
+def as_ids(x, size, who):
+    """Whole numbers from 0 to ``size`` - 1 as C-contiguous int32, from integers of any kind or whole floats.
+
+    Raises:
+        ValueError: naming the first number that is out of range, not whole, or beyond what its dtype holds exactly.
+
+    >>> as_ids([[0.0, 3.0]], 4, "Layer 'words'")
+    array([[0, 3]], dtype=int32)
+    """
+    x = as_numbers(x, who)
+    if x.size:
+        with np.errstate(invalid="ignore"):
+            low, high = x.min(), x.max()
+        if not (low >= 0 and high < size):      # NaN too
+            _refuse(x, (x >= 0) & (x < size), f"is out of range: input_dim={size} stands for the ids from 0 to {size - 1}", who)
+        if x.dtype.kind == "f":
+            exact = 2 ** (np.finfo(x.dtype).nmant + 1)
+            if high >= exact:
+                _refuse(x, x < exact, f"may be rounded, as {x.dtype} holds each whole number only below {exact}; pass integers",
+                        who)
+            if not np.array_equal(x, np.rint(x)):
+                _refuse(x, x == np.rint(x), "is not a whole number", who)
+    return np.ascontiguousarray(x, np.int32) if x.ndim else x.astype(np.int32)
+
+
+def _refuse(x, fine, why, who):
+    """Raise a ValueError that names the first id that is not ``fine`` and its place."""
+    where = tuple(int(i) for i in np.argwhere(~fine)[0])
+    raise ValueError(f"{who}: the id {x[where]} at index {where} {why}.")
 
 
 def as_mask(mask, x, who):

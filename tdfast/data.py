@@ -6,15 +6,15 @@ from tdfast import config
 from tdfast.arrays import as_array
 
 
-def check_inputs(x, dtype, who):
-    """The inputs as a C-contiguous array of ``dtype``, refused if empty or not finite."""
+def check_inputs(x, as_input, who):
+    """The inputs as the array that ``as_input(x, who)`` gives, refused if empty or not finite."""
     if isinstance(x, (list, tuple)) and x and all(isinstance(a, np.ndarray) and a.ndim > 1 for a in x):
         if len(x) > 1:
             raise ValueError(f"{who}: got a list of {len(x)} arrays, but a Sequential model has one input.")
         x = x[0]
     if x is None or isinstance(x, (str, bytes, dict)) or (hasattr(x, "__next__") and not hasattr(x, "__array__")):
         raise ValueError(f"{who} expects x as an array of numbers, got {type(x).__name__}.")
-    x = as_array(x, dtype, who)
+    x = as_input(x, who)
     if x.ndim == 0:
         raise ValueError(f"{who} expects x with the samples on its first axis, got a single number.")
     if x.size == 0:

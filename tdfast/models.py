@@ -1,6 +1,6 @@
 """Sequential: a stack of layers."""
 
-from tdfast.layers.base import Layer
+from tdfast.layers.base import Layer, Tape
 from tdfast.layers.core import InputLayer
 from tdfast.training import Trainer
 
@@ -162,18 +162,26 @@ class Sequential(Trainer, Layer):
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
 
+    def as_input(self, x, who=None):
+        return self._stack[0].as_input(x, who) if self._stack else super().as_input(x, who)
+
     def compute_mask(self, inputs, mask=None):
-        for layer in self._stack:
-            mask = layer.compute_mask(inputs, mask)
-            inputs = None
-        return mask
+        """The mask of the output; the layers run for it, since some make it from their own input."""
+        x, tape = self.as_input(inputs), Tape(keep=False)
+        self.ensure_built((None, *x.shape[1:]), x.shape)
+        self.forward(x, tape, mask=mask)
+        return tape.records[0].mask
+
+    def passed_mask(self, x, mask, record):
+        return record.mask
 
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
         for layer in self._stack:
+            start = tape.position
             y = layer.forward(x, tape, training=training, mask=mask)
             rec.note_activity(layer, y)
-            mask = layer.compute_mask(x, mask)
+            mask = layer.passed_mask(x, mask, tape.records[start])
             x = y
         rec.mask = mask
         return x

@@ -116,7 +116,7 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
     for key, value in arguments.items():
         if _describes_layer(value):
             arguments[key] = deserialize_layer(value, custom_objects, f"{path}/{key}", made)
-        elif key == "dtype":
+        elif key == "dtype" and class_name != "InputLayer":
             arguments[key] = _dtype(value, who)
         elif key.endswith("shape") and value is not None:
             arguments[key] = as_shape(value, f"'{key}' of {who}")

@@ -189,7 +189,7 @@ class Trainer:
 
     def _check(self, x, y, sample_weight, class_weight, who):
         """Inputs, targets and weights as arrays that fit the model; builds it if need be."""
-        x = data.check_inputs(x, self.dtype, who)
+        x = data.check_inputs(x, self.as_input, who)
         self.ensure_built((None, *x.shape[1:]), x.shape)
         y = data.check_targets(y, len(x), self.dtype, self.loss.sparse, who)
         self.loss.check(y.shape, self.compute_output_shape(x.shape))
@@ -353,7 +353,7 @@ class Trainer:
         Returns:
             An array with one row for each sample.
         """
-        x = data.check_inputs(x, self.dtype, "predict")
+        x = data.check_inputs(x, self.as_input, "predict")
         self.ensure_built((None, *x.shape[1:]), x.shape)
         batches = data.Batches([x], data.check_batch_size(batch_size, "predict"), self._buffers, steps)
         bar = ProgressBar(verbose, 1, batches.steps)

@@ -37,6 +37,8 @@ def replay(row, data):
     losses = []
     for rows in row["batches"]:
         more = {"sample_weight": data["sample_weight"][rows]} if "sample_weight" in data else {}
+        if "class_weight" in row:
+            more["class_weight"] = {int(k): v for k, v in row["class_weight"].items()}
         losses.append(np.ravel(model.train_on_batch(data["x"][rows], data["y"][rows], **more))[0])
     out["losses"] = np.array(losses)
     out["pred1"] = model.predict(data["x"], batch_size=row["batch_size"], verbose=0)

@@ -5,6 +5,8 @@ from tdfast.layers.base import Layer
 from tdfast.layers.bidirectional import Bidirectional
 from tdfast.layers.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
 from tdfast.layers.core import Dense, Input, InputLayer
+from tdfast.layers.embedding import Embedding
+from tdfast.layers.masking import Masking
 from tdfast.layers.pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -41,6 +43,7 @@ __all__ = [
     "Convolution2D",
     "Dense",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GRU",
     "GlobalAveragePooling1D",
@@ -55,6 +58,7 @@ __all__ = [
     "InputLayer",
     "LSTM",
     "Layer",
+    "Masking",
     "MaxPool1D",
     "MaxPool2D",
     "MaxPooling1D",

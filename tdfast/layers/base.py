@@ -138,6 +138,7 @@ class Record:
             if view.size == y.size and shape and view.__array_interface__["data"][0] == address:
                 return Loan(self, name, shape, len(y))
         return None
+
     def note_activity(self, layer, y):
         """Remember an inner layer's output if it has an activity_regularizer."""
         if layer.activity_regularizer is not None:
@@ -214,6 +215,9 @@ class Layer:
 
     supports_masking = True
     """Whether a mask that comes in goes on to the next layer."""
+
+    makes_mask = False
+    """Whether its output has a mask that its input had not."""
 
     batch_coupled = False
     """Whether a row's result depends on the rest of its batch; `TimeDistributed` calls such a layer
@@ -295,10 +299,14 @@ class Layer:
         """The mask of the output, from the input and its mask."""
         if mask is not None and not self.supports_masking:
             raise TypeError(
-                f"Layer {self.name} ({type(self).__name__}) cannot carry a mask, but its input has one. "
+                f"Layer '{self.name}' ({type(self).__name__}) cannot carry a mask, but its input has one. "
                 "Put it before the layer that makes the mask, or take that layer out."
             )
         return mask if self.supports_masking else None
+
+    def passed_mask(self, x, mask, record):
+        """The mask after `forward`, which left ``record`` on the tape: for layers that found it there."""
+        return self.compute_mask(x, mask)
 
     def add_to_stream(self, stream, x):
         """Add this layer to a `tdfast.streaming.Streamer`; returns the array that will hold its output.
@@ -355,13 +363,9 @@ class Layer:
 
     @property
     def weights(self):
-        """All variables, in Keras's order: the trainable ones, then the others."""
-        return self.trainable_weights_of(True) + self.trainable_weights_of(False)
-
-    def trainable_weights_of(self, kind):
-        """The variables made trainable (or not), whatever `trainable` says now."""
-        own = [w for w in self._weights if w.trainable is kind]
-        return own + [w for layer in self.sublayers() for w in layer.trainable_weights_of(kind)]
+        """All variables, in Keras's order: this layer's own, those made trainable first, then each inner layer's."""
+        own = sorted(self._weights, key=lambda w: not w.trainable)
+        return own + [w for layer in self.sublayers() for w in layer.weights]
 
     @property
     def variables(self):
@@ -434,6 +438,8 @@ class Layer:
         self.check_input_shape(tuple(input_shape if seen is None else seen))
         if not self.built:
             self.build(tuple(input_shape))
+        elif self.input_shape is None:      # built without a shape, which its weights did not need
+            self.input_shape = tuple(input_shape)
 
     def check_input_shape(self, input_shape):
         """Raise a ValueError that names the layer if it cannot take this shape."""
@@ -449,9 +455,14 @@ class Layer:
         self.ensure_built((None, *x.shape[1:]), x.shape)
         return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
 
-    def as_input(self, x):
-        """``x`` as a C-contiguous array of this layer's dtype; a copy only where that needs one."""
-        return as_array(x, self.dtype, f"Layer '{self.name}'")
+    def as_input(self, x, who=None):
+        """``x`` as a C-contiguous array that `forward` takes, of this layer's dtype; a copy only where that needs one.
+
+        Args:
+            x: any array-like of numbers.
+            who: whom errors name; the layer when None.
+        """
+        return as_array(x, self.dtype, who or f"Layer '{self.name}'")
 
     # ---------------------------------------------------------------- config
     def get_config(self):

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
+
 from tdfast import _kernels, activations, constraints, initializers, regularizers
-from tdfast.layers.base import Layer
+from tdfast.layers.base import Layer, standardize_dtype
 
 
 class Dense(Layer):
@@ -133,6 +135,8 @@ class InputLayer(Layer):
     Args:
         shape: of one sample, None where any size will do.
         batch_size: the batch's size, if it is fixed.
+        dtype: of the arrays that come in: also an integer one, for an `Embedding`. Layers take any number,
+            whatever stands here.
         batch_shape: both at once.
     """
 
@@ -146,8 +150,21 @@ class InputLayer(Layer):
             raise ValueError("Input needs either shape=(...) of one sample or batch_shape=(None, ...).")
         if batch_shape is None:
             batch_shape = (batch_size, *((shape,) if isinstance(shape, int) else shape))
-        super().__init__(name=name or None, dtype=dtype, batch_shape=batch_shape, **kwargs)
+        super().__init__(name=name or None, batch_shape=batch_shape, **kwargs)
+        self.dtype = self._input_dtype(dtype)
         self.built = True
+
+    def _input_dtype(self, dtype):
+        """The name of a float dtype that layers know, or of a whole-number one."""
+        try:
+            if dtype is not None and np.dtype(dtype).kind in "iub":
+                return np.dtype(dtype).name
+        except TypeError:
+            pass
+        try:
+            return standardize_dtype(dtype)
+        except ValueError:
+            raise ValueError(f"Input: dtype must be float32, float64 or one of whole numbers, got {dtype!r}.") from None
 
     def forward(self, x, tape, training=False, mask=None):
         tape.push(self)

@@ -207,7 +207,7 @@ class Recurrent(Layer):
         if tape.keep:
             memory = rec.buffer("tape", (tape_size,), dtype)
             scratch = rec.buffer("scratch", (scratch_size,), dtype)
-            rec.memory, rec.rows, rec.factors, rec.given, rec.shape = memory, rows, factors, given, x.shape
+            rec.memory, rec.masked, rec.factors, rec.given, rec.shape = memory, rows, factors, given, x.shape
             rec.dropped = training and self.dropout > 0
         else:
             scratch = rec.buffer("scratch", (infer_size,), dtype)
@@ -228,7 +228,7 @@ class Recurrent(Layer):
         the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
         rec = tape.pop(self)
         cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
-        (B, T, I), rows = rec.shape, rec.rows
+        (B, T, I), rows = rec.shape, rec.masked
         H, dtype = self.units, rec.memory.dtype
         last = [None] * self.n_states
         if self.return_state:

@@ -57,6 +57,18 @@ class TimeDistributed(Layer):
     def build(self, input_shape):
         self.build_inner(self.layer, (None, *input_shape[2:]))
 
+    def as_input(self, x, who=None):
+        return self.layer.as_input(x, who or f"Layer '{self.name}'")
+
+    def compute_mask(self, inputs, mask=None):
+        if self.layer.makes_mask:
+            raise TypeError(
+                f"Layer '{self.name}' (TimeDistributed) hands on the mask of the time steps, and so the mask that "
+                f"'{self.layer.name}' ({type(self.layer).__name__}) makes within each step would be lost. Wrap a "
+                "Sequential of it and the layers that use its mask."
+            )
+        return super().compute_mask(inputs, mask)
+
     def compute_output_shape(self, input_shape):
         inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
         return (inner[0], input_shape[1], *inner[1:])

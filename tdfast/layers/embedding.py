@@ -1,0 +1,119 @@
+"""Embedding: vectors for whole numbers."""
+
+import warnings
+
+import numpy as np
+
+from tdfast import _kernels, constraints, initializers, regularizers
+from tdfast.arrays import as_ids, as_mask
+from tdfast.layers.base import Layer
+from tdfast.layers.core import positive_int, weight_config
+
+
+class Embedding(Layer):
+    """A learned vector for each whole number: ``y = embeddings[x]``.
+
+    Source: https://keras.io/api/layers/core_layers/embedding/.
+
+    Args:
+        input_dim: how many numbers there are; ids are from 0 to input_dim - 1.
+        output_dim: the length of a vector.
+        embeddings_initializer: of the weight, (input_dim, output_dim).
+        embeddings_regularizer, activity_regularizer: penalties, or None.
+        embeddings_constraint: a projection after each update, or None.
+        mask_zero: id 0 is padding: the layers behind leave out its steps. Words are then numbered from 1.
+        weights: the first values, an array of shape (input_dim, output_dim), or a list of it.
+
+    Input (batch, ...) of whole numbers, in integers of any dtype or floats; output (batch, ..., output_dim).
+
+    Raises:
+        ValueError: for an id out of range or not whole, naming it and its place.
+
+    >>> Embedding(3, 2, weights=[[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])([[1, 2]]).tolist()
+    [[[1.0, 2.0], [3.0, 4.0]]]
+    """
+
+    def __init__(
+        self,
+        input_dim,
+        output_dim,
+        embeddings_initializer="uniform",
+        embeddings_regularizer=None,
+        embeddings_constraint=None,
+        mask_zero=False,
+        weights=None,
+        activity_regularizer=None,
+        **kwargs,
+    ):
+        if kwargs.pop("input_length", None) is not None:
+            warnings.warn("Embedding: input_length does nothing, any length will do; leave it out.", stacklevel=2)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.input_dim = positive_int(input_dim, "input_dim", self)
+        self.output_dim = positive_int(output_dim, "output_dim", self)
+        if self.input_dim >= 2**31:
+            raise ValueError(f"Layer '{self.name}' (Embedding): input_dim must be below 2**31, got {input_dim}.")
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
+        self.mask_zero = self.supports_masking = self.makes_mask = bool(mask_zero)
+        self.embeddings = None
+        if weights is not None:
+            self.build()
+            self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        self.embeddings = self.add_weight(
+            (self.input_dim, self.output_dim), self.embeddings_initializer, "embeddings",
+            regularizer=self.embeddings_regularizer, constraint=self.embeddings_constraint,
+        )
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, self.output_dim)
+
+    def as_input(self, x, who=None):
+        me = f"ayer '{self.name}' (Embedding)"
+        return as_ids(x, self.input_dim, f"{who}, l{me}" if who else f"L{me}")
+
+    def compute_mask(self, inputs, mask=None):
+        if self.mask_zero:
+            return as_mask(np.not_equal(inputs, 0), np.asarray(inputs), self.name)
+        return super().compute_mask(inputs, mask)
+
+    def passed_mask(self, x, mask, record):
+        return record.mask if self.mask_zero else self.compute_mask(x, mask)
+
+    def forward(self, x, tape, training=False, mask=None):
+        rec = tape.push(self)
+        # Behind another layer the ids come as that layer's floats.
+        ids = x if x.dtype == np.int32 else self.as_input(x)
+        y = rec.buffer("y", (*x.shape, self.output_dim), np.dtype(self.dtype))
+        bad = _kernels.embed_forward(ids, self.embeddings.value, y)
+        if bad >= 0:
+            self.as_input(ids)      # raises, and says which
+        if self.mask_zero:
+            rec.mask = np.not_equal(ids, 0, out=rec.buffer("mask", ids.shape, np.dtype(bool)))
+        if tape.keep:
+            rec.ids = ids
+        return y
+
+    def backward(self, dy, tape, need_dx=True):
+        rec = tape.pop(self)
+        _kernels.embed_backward(rec.ids, dy, self.embeddings.grad)
+        if not need_dx:
+            return None
+        dx = rec.buffer("dx", rec.ids.shape, dy.dtype)
+        dx[...] = 0         # whole numbers have no derivative
+        return dx
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            **weight_config(self, ("embeddings",), ("initializer", "regularizer")),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            **weight_config(self, ("embeddings",), ("constraint",)),
+            "mask_zero": self.mask_zero,
+        }
