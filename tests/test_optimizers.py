@@ -120,7 +120,8 @@ def test_formula(name, options, size):
 
 
 def test_every_optimizer_has_a_formula():
-    assert {name.lower() for name, _ in FORMULAS} | {"adamw"} == set(optimizers.REGISTRY.names())
+    classes = {type(optimizers.get(name)).__name__ for name in optimizers.REGISTRY.names()}
+    assert {name for name, _ in FORMULAS} | {"AdamW"} == classes
 
 
 @pytest.mark.parametrize("name, options", FORMULAS)
@@ -134,7 +135,7 @@ def test_zero_gradients_and_nan(name, options):
     bad = np.ones(40)
     bad[7] = np.nan
     got, = run(getattr(optimizers, name)(0.1, **options), values=[np.ones(40)], gradients=[[bad]])
-    assert np.isnan(got).all() if name == "Lamb" else np.isnan(got).nonzero()[0].tolist() == [7]
+    assert np.isnan(got).nonzero()[0].tolist() == [7]
 
 
 def test_rmsprop_centered_survives_constant_gradients():
@@ -285,7 +286,7 @@ def test_schedule_and_function_as_learning_rate():
     optimizer = optimizers.Lamb(lambda: calls.append(1) or 0.5)
     v, = setup(optimizer, [np.array([0.0])])
     step(optimizer, [v], [[1.0]])
-    assert len(calls) == 1 and v.numpy() == pytest.approx([-0.5], rel=1e-6)
+    assert len(calls) == 1 and v.numpy() == pytest.approx([-0.5], rel=1e-5)
 
 
 def test_schedules_count_every_step_and_updates_every_second():

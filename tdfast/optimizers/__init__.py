@@ -5,6 +5,7 @@ An optimizer of your own derives from `Optimizer`; learning rates that change ar
 
 from tdfast.optimizers import schedules
 from tdfast.optimizers.base import Optimizer
+from tdfast.optimizers.methods import REGISTRY as REGISTRY
 from tdfast.optimizers.methods import (
     SGD,
     Adadelta,
@@ -18,7 +19,6 @@ from tdfast.optimizers.methods import (
     Nadam,
     RMSprop,
 )
-from tdfast.optimizers.methods import REGISTRY as REGISTRY
 
 __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam", "Optimizer",
            "RMSprop", "deserialize", "get", "schedules", "serialize"]
