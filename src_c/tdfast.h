@@ -161,18 +161,23 @@ typedef struct {
     double *result;             /* (2) sum(weight * rows); the first row with a bad label or -1 */
 } tdf_loss;
 
-/* One optimizer step on a piece of the flat vectors.  optim.c */
+/* One optimizer step on a piece of the flat vectors.  optim.c says what each rule's slots and numbers are */
+typedef enum {
+    TDF_SGD, TDF_ADAM, TDF_RMSPROP, TDF_ADAGRAD, TDF_ADADELTA, TDF_ADAMAX, TDF_NADAM, TDF_FTRL, TDF_LION,
+    TDF_LAMB, TDF_AVERAGE, TDF_RULES
+} tdf_rule;
+
+#define TDF_SLOTS 3
+#define TDF_NUMBERS 6
+
 typedef struct {
     int threads;
-    int nesterov;
+    int rule;                   /* tdf_rule */
     ptrdiff_t n;
     real *w;                    /* (n) weights */
     const real *grad;           /* (n) */
-    real *m;                    /* (n) momentum, or first moment [opt: plain SGD] */
-    real *v, *vhat;             /* (n) second moment; its maximum [opt: vhat] */
-    double lr;                  /* Adam: with the bias corrections in it */
-    double beta1, beta2;        /* SGD: momentum in beta1; Adam: 1 - beta */
-    double epsilon;
+    real *slot[TDF_SLOTS];      /* (n) each; the last may be grad [opt] */
+    double number[TDF_NUMBERS];
     double decay;               /* learning rate times weight decay; 0 for none */
     double clip;                /* largest gradient element; 0 for none */
     double grad_scale;          /* multiplies the gradient before the clip */
@@ -219,8 +224,7 @@ typedef struct {
     X(masking_forward, tdf_masking, isa)                                                           \
     X(masking_backward, tdf_masking, isa)                                                          \
     X(loss, tdf_loss, isa)                                                                         \
-    X(sgd_step, tdf_optim, isa)                                                                    \
-    X(adam_step, tdf_optim, isa)                                                                   \
+    X(optim_step, tdf_optim, isa)                                                                  \
     X(sum_squares, tdf_norm, isa)                                                                  \
     X(scale, tdf_norm, isa)                                                                        \
     X(dense_pack, tdf_dense, isa)                                                                  \

@@ -104,14 +104,13 @@ cdef extern from "tdfast.h" nogil:
         double *result
 
     ctypedef struct tdf_optim:
-        int threads, nesterov
+        int threads, rule
         ptrdiff_t n
         real *w
         const real *grad
-        real *m
-        real *v
-        real *vhat
-        double lr, beta1, beta2, epsilon, decay, clip, grad_scale
+        real *slot[3]
+        double number[6]
+        double decay, clip, grad_scale
 
     ctypedef struct tdf_norm:
         int threads
@@ -148,8 +147,7 @@ cdef extern from "tdfast.h" nogil:
         void (*masking_forward)(const tdf_masking *) noexcept nogil
         void (*masking_backward)(const tdf_masking *) noexcept nogil
         void (*loss)(const tdf_loss *) noexcept nogil
-        void (*sgd_step)(const tdf_optim *) noexcept nogil
-        void (*adam_step)(const tdf_optim *) noexcept nogil
+        void (*optim_step)(const tdf_optim *) noexcept nogil
         void (*sum_squares)(const tdf_norm *) noexcept nogil
         void (*scale)(const tdf_norm *) noexcept nogil
         void (*dense_pack)(const tdf_dense *) noexcept nogil
@@ -184,7 +182,9 @@ cdef extern from "tdfast.h" nogil:
     ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_scratch_size(const tdf_rnn *a)
-    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_ACTIVATIONS, TDF_LOSSES
+    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_ACTIVATIONS, TDF_LOSSES, TDF_SLOTS, TDF_NUMBERS
+    int TDF_SGD, TDF_ADAM, TDF_RMSPROP, TDF_ADAGRAD, TDF_ADADELTA, TDF_ADAMAX, TDF_NADAM, TDF_FTRL, TDF_LION
+    int TDF_LAMB, TDF_AVERAGE, TDF_RULES
 
 
 # ---------------------------------------------------------------------- instruction sets and threads
@@ -727,37 +727,33 @@ def loss(int number, ptrdiff_t M, ptrdiff_t N, target, labels, cnp.ndarray p not
 
 # ---------------------------------------------------------------------- optimizers
 
-def sgd_step(cnp.ndarray w not None, cnp.ndarray grad not None, m, double lr, double momentum, bint nesterov,
-             double decay, double clip, double grad_scale):
-    """One step of gradient descent; m may be None."""
-    cdef const tdf_table *table = _table(w)
-    cdef int kind = cnp.PyArray_TYPE(w)
-    cdef tdf_optim a
-    a.threads, a.nesterov, a.n = _threads(), nesterov, cnp.PyArray_SIZE(w)
-    a.w, a.grad = <real *>_out(w, a.n, kind, "w"), <real *>_ptr(grad, a.n, kind, "grad")
-    a.m = <real *>_out(m, a.n, kind, "m")
-    a.v = a.vhat = NULL
-    a.lr, a.beta1, a.beta2, a.epsilon = lr, momentum, 0, 0
-    a.decay, a.clip, a.grad_scale = decay, clip, grad_scale
-    with nogil:
-        table.sgd_step(&a)
+RULES = {
+    "sgd": TDF_SGD, "adam": TDF_ADAM, "rmsprop": TDF_RMSPROP, "adagrad": TDF_ADAGRAD, "adadelta": TDF_ADADELTA,
+    "adamax": TDF_ADAMAX, "nadam": TDF_NADAM, "ftrl": TDF_FTRL, "lion": TDF_LION, "lamb": TDF_LAMB,
+    "average": TDF_AVERAGE,
+}
 
 
-def adam_step(cnp.ndarray w not None, cnp.ndarray grad not None, cnp.ndarray m not None, cnp.ndarray v not None,
-              vhat, double lr, double beta1, double beta2, double epsilon, double decay, double clip,
-              double grad_scale):
-    """One step of Adam; beta1 and beta2 are given as 1 - beta; vhat may be None."""
+def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tuple slots, tuple numbers,
+               double decay=0, double clip=0, double grad_scale=1):
+    """One step of the rule (a number of RULES); its slots, each an array or None, and numbers are in optim.c."""
     cdef const tdf_table *table = _table(w)
     cdef int kind = cnp.PyArray_TYPE(w)
+    cdef Py_ssize_t i
     cdef tdf_optim a
-    a.threads, a.nesterov, a.n = _threads(), 0, cnp.PyArray_SIZE(w)
+    if rule < 0 or rule >= TDF_RULES:
+        raise ValueError(f"unknown rule number {rule}")
+    if len(slots) > TDF_SLOTS or len(numbers) > TDF_NUMBERS:
+        raise ValueError(f"at most {TDF_SLOTS} slots and {TDF_NUMBERS} numbers, got {len(slots)} and {len(numbers)}")
+    a.threads, a.rule, a.n = _threads(), rule, cnp.PyArray_SIZE(w)
     a.w, a.grad = <real *>_out(w, a.n, kind, "w"), <real *>_ptr(grad, a.n, kind, "grad")
-    a.m, a.v = <real *>_out(m, a.n, kind, "m"), <real *>_out(v, a.n, kind, "v")
-    a.vhat = <real *>_out(vhat, a.n, kind, "vhat")
-    a.lr, a.beta1, a.beta2, a.epsilon = lr, beta1, beta2, epsilon
+    for i in range(TDF_SLOTS):
+        a.slot[i] = <real *>_out(slots[i] if i < len(slots) else None, a.n, kind, "slot")
+    for i in range(TDF_NUMBERS):
+        a.number[i] = numbers[i] if i < len(numbers) else 0
     a.decay, a.clip, a.grad_scale = decay, clip, grad_scale
     with nogil:
-        table.adam_step(&a)
+        table.optim_step(&a)
 
 
 def sum_squares(cnp.ndarray grad not None, cnp.ndarray partial not None):

@@ -364,3 +364,96 @@ def bidirectional(run, x, merge, sequences):
     merged = {"concat": lambda: [np.concatenate([y, z], axis=-1)], "sum": lambda: [y + z], "mul": lambda: [y * z],
               "ave": lambda: [(y + z) / 2], None: lambda: [y, z]}[merge]()
     return (*merged, *states, *more)
+# ------------------------------------------------------------------ optimizers
+# Weights after the gradients (a list of arrays), from w; the slots begin as Keras's do.
+def sgd(w, gradients, lr, momentum=0.0, nesterov=False):
+    m = 0
+    for g in gradients:
+        m = momentum * m - lr * g
+        w = w + (momentum * m - lr * g if nesterov else m)
+    return w
+
+
+def adam(w, gradients, lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False):
+    m = v = top = 0
+    for t, g in enumerate(gradients, 1):
+        m, v = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g * g
+        top = np.maximum(top, v) if amsgrad else v
+        w = w - lr * np.sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (np.sqrt(top) + epsilon)
+    return w
+
+
+def rmsprop(w, gradients, lr, rho=0.9, momentum=0.0, epsilon=1e-7, centered=False):
+    v = c = m = 0
+    for g in gradients:
+        v, c = rho * v + (1 - rho) * g * g, rho * c + (1 - rho) * g
+        m = momentum * m + lr * g / np.sqrt(v - centered * c * c + epsilon)
+        w = w - m
+    return w
+
+
+def adagrad(w, gradients, lr, initial_accumulator_value=0.1, epsilon=1e-7):
+    v = initial_accumulator_value
+    for g in gradients:
+        v = v + g * g
+        w = w - lr * g / np.sqrt(v + epsilon)
+    return w
+
+
+def adadelta(w, gradients, lr, rho=0.95, epsilon=1e-7):
+    v = u = 0
+    for g in gradients:
+        v = rho * v + (1 - rho) * g * g
+        d = g * np.sqrt(u + epsilon) / np.sqrt(v + epsilon)
+        u = rho * u + (1 - rho) * d * d
+        w = w - lr * d
+    return w
+
+
+def adamax(w, gradients, lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+    m = u = 0
+    for t, g in enumerate(gradients, 1):
+        m, u = beta_1 * m + (1 - beta_1) * g, np.maximum(beta_2 * u, np.abs(g))
+        w = w - lr / (1 - beta_1**t) * m / (u + epsilon)
+    return w
+
+
+def nadam(w, gradients, lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+    def u(t):
+        return beta_1 * (1 - 0.96**t / 2)
+
+    m, v, product = 0, 0, 1.0
+    for t, g in enumerate(gradients, 1):
+        product *= u(t)
+        m, v = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g * g
+        ahead = u(t + 1) * m / (1 - product * u(t + 1)) + (1 - u(t)) * g / (1 - product)
+        w = w - lr * ahead / (np.sqrt(v / (1 - beta_2**t)) + epsilon)
+    return w
+
+
+def ftrl(w, gradients, lr, learning_rate_power=-0.5, initial_accumulator_value=0.1, l1_regularization_strength=0.0,
+         l2_regularization_strength=0.0, l2_shrinkage_regularization_strength=0.0, beta=0.0):
+    n, z, p, l1 = initial_accumulator_value + 0 * w, 0, -learning_rate_power, l1_regularization_strength
+    for g in gradients:
+        z = z + g + 2 * l2_shrinkage_regularization_strength * w - ((n + g * g) ** p - n**p) / lr * w
+        n = n + g * g
+        w = (np.clip(z, -l1, l1) - z) / (n**p / lr + 2 * l2_regularization_strength + beta / lr)
+    return w
+
+
+def lion(w, gradients, lr, beta_1=0.9, beta_2=0.99):
+    m = 0
+    for g in gradients:
+        w = w - lr * np.sign(beta_1 * m + (1 - beta_1) * g)
+        m = beta_2 * m + (1 - beta_2) * g
+    return w
+
+
+def lamb(w, gradients, lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+    m = v = 0
+    for t, g in enumerate(gradients, 1):
+        m, v = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g * g
+        u = m / (1 - beta_1**t) / (np.sqrt(v / (1 - beta_2**t)) + epsilon)
+        norms = np.sqrt(np.sum(w * w)), np.sqrt(np.sum(u * u))
+        w = w - lr * (norms[0] / norms[1] if min(norms) > 0 else 1.0) * u
+    return w

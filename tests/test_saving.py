@@ -588,9 +588,19 @@ OPTIMIZERS = [
     ("Adam", {"amsgrad": True, "clipnorm": 0.5}),
     ("AdamW", {}),
 ]
+OTHER_OPTIMIZERS = [       # between Keras and tdfast: tests/test_live_optimizers.py
+    ("RMSprop", {"momentum": 0.5, "centered": True}),
+    ("Adagrad", {}),
+    ("Adadelta", {"weight_decay": 0.01}),
+    ("Adamax", {"use_ema": True}),
+    ("Nadam", {}),
+    ("Ftrl", {"l1_regularization_strength": 0.001}),
+    ("Lion", {"gradient_accumulation_steps": 2, "use_ema": True}),
+    ("Lamb", {}),
+]
 
 
-@pytest.mark.parametrize("name, config", OPTIMIZERS)
+@pytest.mark.parametrize("name, config", OPTIMIZERS + OTHER_OPTIMIZERS)
 def test_training_goes_on_as_if_never_saved(path, name, config):
     model = example_model()
     x, y = data_for(model)
@@ -605,7 +615,7 @@ def test_training_goes_on_as_if_never_saved(path, name, config):
     for _ in range(3):
         assert model.train_on_batch(x, y) == again.train_on_batch(x, y)
     same_model(model, again, x)
-    assert again.optimizer.iterations == 4
+    assert again.optimizer.iterations == model.optimizer.iterations == 4 // (config.get("gradient_accumulation_steps", 1))
 
 
 def test_unbuilt_uncompiled_and_frozen_models(path):

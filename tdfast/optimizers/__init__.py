@@ -1,0 +1,51 @@
+"""Optimizers, as in `keras.optimizers`: one step on the flat parameter vector of a model.
+
+An optimizer of your own derives from `Optimizer`; learning rates that change are in `schedules`.
+"""
+
+from tdfast.optimizers import schedules
+from tdfast.optimizers.base import Optimizer
+from tdfast.optimizers.methods import REGISTRY as REGISTRY
+from tdfast.optimizers.methods import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Ftrl,
+    Lamb,
+    Lion,
+    Nadam,
+    RMSprop,
+)
+
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam", "Optimizer",
+           "RMSprop", "deserialize", "get", "schedules", "serialize"]
+
+
+def get(identifier):
+    """The optimizer that a name, a class, an object or Keras's dict means.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones.
+
+    >>> get("adam").beta_1
+    0.9
+    """
+    if isinstance(identifier, str) and identifier.lower() in REGISTRY.names():
+        identifier = identifier.lower()
+    found = REGISTRY.get(identifier)
+    if found is not None and not isinstance(found, Optimizer):
+        raise ValueError(f"Expected an optimizer (a name or an Optimizer), got {identifier!r}.")
+    return found
+
+
+def serialize(optimizer):
+    """Keras's dict for an optimizer."""
+    return REGISTRY.serialize(optimizer)
+
+
+def deserialize(config, custom_objects=None):
+    """The optimizer of a serialized dict."""
+    return REGISTRY.deserialize(config, custom_objects)

@@ -1,0 +1,321 @@
+"""What all optimizers share: state, clipping, weight decay, averages, and the order of a step."""
+
+import math
+import re
+
+import numpy as np
+
+from tdfast import _kernels, runtime
+from tdfast.names import snake_case, unique_name
+from tdfast.optimizers import schedules
+
+
+class Optimizer:
+    """The base class: learning rate, clipping, weight decay, averages and slots.
+
+    A slot is an array as large as the weights that an optimizer keeps, such as a momentum. An optimizer of
+    your own gives ``slot_names`` and overrides ``update(w, grad, slots)``, in NumPy; there,
+    ``self.learning_rate`` is this step's and ``self.iterations`` counts the updates before it.
+
+    Args:
+        learning_rate: a float, a `tdfast.optimizers.schedules.LearningRateSchedule`, or a function without
+            arguments that returns a float.
+        weight_decay: w is first reduced by ``learning_rate weight_decay w``; None for none.
+        clipnorm: the largest norm of one variable's gradient.
+        clipvalue: the largest size of a gradient's element.
+        global_clipnorm: the largest norm of all gradients together. At most one of the three.
+        use_ema: keep moving averages of the weights, ``a = ema_momentum a + (1 - ema_momentum) w``,
+            which `finalize_variable_values` puts in the weights' place at the end of training.
+        ema_overwrite_frequency: put them there every so many updates as well.
+        loss_scale_factor: a factor on the loss that the gradients are divided by again. float32
+            needs none, so it is kept in the config and changes nothing.
+        gradient_accumulation_steps: update only every so many steps, with the mean gradient. A schedule
+            still counts every step, as in Keras.
+        name: made from the class when None.
+
+    Raises:
+        ValueError: for arguments that Keras refuses.
+
+    See https://keras.io/api/optimizers/.
+
+    >>> class SignDescent(Optimizer):
+    ...     def update(self, w, grad, slots):
+    ...         w -= self.learning_rate * np.sign(grad)
+    >>> SignDescent(0.01).learning_rate
+    0.01
+    """
+
+    rule = None
+    """The kernel's rule (see src_c/optim.c); None: `update` does the work."""
+
+    slot_names = ()
+    """All slots there can be, in the rule's order."""
+
+    per_variable = False
+    """Whether the step needs each variable on its own instead of the whole flat vector."""
+
+    def __init__(self, learning_rate, weight_decay=None, clipnorm=None, clipvalue=None, global_clipnorm=None,
+                 use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None,
+                 gradient_accumulation_steps=None, name=None, **unknown):
+        if unknown:
+            raise ValueError(f"{type(self).__name__} does not know the argument(s) {', '.join(sorted(unknown))}.")
+        self._learning_rate = 0.0
+        self.learning_rate = learning_rate
+        if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
+            raise ValueError(
+                "Only one of clipnorm, clipvalue and global_clipnorm can be set, got "
+                f"clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}."
+            )
+        if gradient_accumulation_steps and not gradient_accumulation_steps >= 2:
+            raise ValueError(
+                f"gradient_accumulation_steps must be a whole number of at least 2, got {gradient_accumulation_steps}."
+            )
+        if use_ema and not 0 <= ema_momentum <= 1:
+            raise ValueError(f"ema_momentum must be between 0 and 1, got {ema_momentum}.")
+        if use_ema and ema_overwrite_frequency and not (
+                isinstance(ema_overwrite_frequency, int) and ema_overwrite_frequency >= 1):
+            raise ValueError(
+                f"ema_overwrite_frequency must be a whole number of at least 1, or None, got {ema_overwrite_frequency}."
+            )
+        self.name = name or unique_name(snake_case(type(self).__name__))
+        self.weight_decay = weight_decay
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.use_ema, self.ema_momentum = use_ema, ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.loss_scale_factor = loss_scale_factor
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.steps = 0
+        self.built = False
+        self.slots = {}
+        self._not_decayed = lambda variable: False
+
+    # ---------------------------------------------------------------- state
+    @property
+    def learning_rate(self):
+        """This step's learning rate, a float. A number can be assigned, or a schedule."""
+        rate = self._learning_rate
+        if isinstance(rate, schedules.LearningRateSchedule):
+            return float(rate(self.steps))
+        return float(rate()) if callable(rate) else rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        if callable(value):
+            self._learning_rate = value
+            return
+        if isinstance(value, (str, bytes, bool)) or np.ndim(value) or not np.isreal(value):
+            raise ValueError(f"learning_rate must be a number, a LearningRateSchedule or a function, got {value!r}.")
+        if callable(self._learning_rate):
+            raise TypeError(
+                f"The learning rate of optimizer '{self.name}' follows {_kind(self._learning_rate)}, so a number cannot "
+                "be assigned. Make the optimizer with a number for that."
+            )
+        self._learning_rate = float(value)
+
+    @property
+    def iterations(self):
+        """How many updates there were."""
+        return self.steps // (self.gradient_accumulation_steps or 1)
+
+    @iterations.setter
+    def iterations(self, value):
+        self.steps = int(value) * (self.gradient_accumulation_steps or 1)
+
+    def build(self, parameters, trainable_variables):
+        """Make the slots (flat, like ``parameters.values``) and remember which pieces to update.
+
+        Args:
+            parameters: the `tdfast.variables.Parameters` of the model.
+            trainable_variables: those of its variables that change. Slots of variables that were there in
+                an earlier call keep their contents.
+        """
+        place = {id(v): where for v, where in zip(parameters.variables, parameters.slices)}
+        names = [name for group in self.slot_groups() for name in group]
+        names += ["average"] * bool(self.use_ema) + ["gradient_accumulator"] * bool(self.gradient_accumulation_steps)
+        slots = {}
+        for name in names:
+            slots[name] = slot = runtime.aligned(parameters.values.shape, parameters.values.dtype)
+            slot[...] = self.initial_value(name)
+            old = self.slots.get(name)
+            for v, where in zip(self.parameters.variables, self.parameters.slices) if old is not None else ():
+                if id(v) in place:
+                    slot[place[id(v)]] = old[where]
+        self.slots = slots
+        self.parameters = parameters
+        self.trainable_variables = list(trainable_variables)
+        self._places = [place[id(v)] for v in self.trainable_variables]
+        self._constrained = [v for v in self.trainable_variables if v.constraint is not None]
+        self._variable_grads = [parameters.grads[where] for where in self._places]
+        self._partial = np.empty(parameters.values.size // 4096 + 1, np.float64)
+        self._cut()
+        self.built = True
+
+    def _cut(self):
+        """The pieces of the flat vectors that one call updates: (w, grad, slots, whether it decays)."""
+        kept = [v for v in self.trainable_variables if self._not_decayed(v)]
+        kept_ids = {id(v) for v in kept}
+        decayed = [v for v in self.trainable_variables if id(v) not in kept_ids]
+        self._pieces = []
+        for variables, decays in ((decayed, True), (kept, False)):
+            groups = [[v] for v in variables] if self.per_variable else [variables]
+            for start, stop in (ends for group in groups for ends in self.parameters.segments(group)):
+                here = slice(start, stop)
+                slots = {name: slot[here] for name, slot in self.slots.items()}
+                self._pieces.append((self.parameters.values[here], self.parameters.grads[here], slots, decays))
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """Leave variables out of `weight_decay`; a second call replaces the first.
+
+        Args:
+            var_list: variables, such as ``[layer.bias]``.
+            var_names: regular expressions; a variable whose name (``"bias"``) one of them matches is left out.
+        """
+        ids = {id(v) for v in var_list or ()}
+        pattern = re.compile("|".join(set(var_names))) if var_names else None
+        self._not_decayed = lambda v: id(v) in ids or (pattern is not None and pattern.search(v.name) is not None)
+        if self.built:
+            self._cut()
+
+    def slot_groups(self):
+        """The slots in use in the order in which Keras saves them: those of one group alternate for each variable."""
+        return [tuple(self.slot_names)] if self.slot_names else []
+
+    def initial_value(self, slot_name):
+        """What a new slot is filled with."""
+        return 0.0
+
+    @property
+    def variables(self):
+        """(name, array) of the whole state, in the order in which Keras saves it."""
+        out = [("iteration", np.asarray(self.steps))]
+        if not callable(self._learning_rate):
+            out.append(("learning_rate", np.asarray(self._learning_rate, np.float32)))
+        if not self.built:
+            return out
+        groups = [("average",)] * bool(self.use_ema)
+        groups += [("gradient_accumulator",)] * bool(self.gradient_accumulation_steps)
+        for names in groups + self.slot_groups():
+            for v, where in zip(self.trainable_variables, self._places):
+                path = v.path.replace("/", "_")
+                out += [(f"{path}_{name}", self.slots[name][where].reshape(v.shape)) for name in names]
+        return out
+
+    # ---------------------------------------------------------------- the step
+    def apply(self):
+        """One step from ``parameters.grads``, then the constraints. The gradients may change."""
+        if not self.built:
+            raise ValueError(f"Optimizer '{self.name}' has no variables yet: call build first.")
+        every = self.gradient_accumulation_steps
+        if not every:
+            self._update()
+        elif (self.steps + 1) % every:
+            for _, grad, slots, _ in self._pieces:
+                slots["gradient_accumulator"] += grad
+        else:
+            for _, grad, slots, _ in self._pieces:
+                grad += slots["gradient_accumulator"]
+                grad /= every
+                slots["gradient_accumulator"][...] = 0
+            self._update()
+        if self.use_ema:
+            self._average()
+        for v in self._constrained:
+            v.value[...] = v.constraint(v.value)
+        self.steps += 1
+
+    def _update(self):
+        factor, clip = 1.0, 0.0
+        if self.clipnorm and self.clipnorm > 0:
+            for grad in self._variable_grads:
+                norm = math.sqrt(self.sum_squares(grad))
+                if not norm <= self.clipnorm:
+                    _kernels.scale(grad, self.clipnorm / norm)
+        elif self.global_clipnorm and self.global_clipnorm > 0:
+            norm = math.sqrt(sum(self.sum_squares(grad) for grad in self._variable_grads))
+            if not norm <= self.global_clipnorm:
+                # an infinite or undefined norm makes the step undefined, as in Keras
+                factor = self.global_clipnorm / norm if norm < math.inf else math.nan
+        elif self.clipvalue and self.clipvalue > 0:
+            clip = self.clipvalue
+        rate = self.learning_rate
+        decay = rate * self.weight_decay if self.weight_decay else 0.0
+        numbers = self.numbers(rate) if self.rule else None
+        for w, grad, slots, decays in self._pieces:
+            self._update_piece(w, grad, slots, numbers, decay if decays else 0.0, clip, factor)
+
+    def _update_piece(self, w, grad, slots, numbers, decay, clip, factor):
+        if self.rule:
+            _kernels.optim_step(_kernels.RULES[self.rule], w, grad, tuple(map(slots.get, self.slot_names)), numbers,
+                                decay, clip, factor)
+            return
+        if factor != 1:
+            grad *= factor
+        if clip:
+            np.clip(grad, -clip, clip, out=grad)
+        if decay:
+            w -= decay * w
+        self.update(w, grad, slots)
+
+    def numbers(self, rate):
+        """The numbers of the kernel's `rule` for this update, with the learning rate ``rate``."""
+        raise TypeError(f"{type(self).__name__} has the rule {self.rule!r} and must override numbers(rate).")
+
+    def update(self, w, grad, slots):
+        """Change the flat piece ``w`` by its gradient: clipped, and ``w`` decayed, already.
+
+        Args:
+            w, grad: arrays (n,) of one piece of all weights; change ``w`` in place.
+            slots: dict from `slot_names` to arrays (n,), zeros at first; change them in place.
+        """
+        raise TypeError(f"{type(self).__name__} must override update(w, grad, slots).")
+
+    def sum_squares(self, array):
+        """The sum of an array's squares, in one fixed order."""
+        return _kernels.sum_squares(array, self._partial)
+
+    def rounded(self, number):
+        """The number in the weights' precision: Keras computes powers of beta in it, which shows in the first steps."""
+        return float(self.parameters.values.dtype.type(number))
+
+    def _average(self):
+        momentum = self.ema_momentum if self.iterations else 0.0
+        for w, _, slots, _ in self._pieces:
+            _kernels.optim_step(_kernels.RULES["average"], slots["average"], w, (), (momentum, 1 - momentum))
+        if self.ema_overwrite_frequency and (self.iterations + 1) % self.ema_overwrite_frequency == 0:
+            self._put_averages()
+
+    def _put_averages(self):
+        for w, _, slots, _ in self._pieces:
+            w[...] = slots["average"]
+
+    def finalize_variable_values(self, var_list=None):
+        """With use_ema: put the averages in the weights' place. `fit` calls it at its end."""
+        # Before the first step there are no averages yet.
+        if self.use_ema and self.built and self.steps:
+            self._put_averages()
+
+    # ---------------------------------------------------------------- config
+    def get_config(self):
+        """The arguments of the constructor, a schedule in its serialized form."""
+        rate = self._learning_rate
+        config = {"name": self.name, "learning_rate": schedules.serialize(rate) if callable(rate) else rate}
+        keys = ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum",
+                "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps")
+        return config | {key: getattr(self, key) for key in keys}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The optimizer that `get_config` described."""
+        if isinstance(config.get("learning_rate"), dict):
+            rate = schedules.deserialize(config["learning_rate"], custom_objects)
+            config = {**config, "learning_rate": rate}
+        return cls(**config)
+
+    def __repr__(self):
+        rate = self._learning_rate
+        text = _kind(rate) if callable(rate) else f"{rate:g}"
+        return f"<{type(self).__name__} name={self.name}, learning_rate={text}>"
+
+
+def _kind(rate):
+    return type(rate).__name__ if isinstance(rate, schedules.LearningRateSchedule) else "a function"
