@@ -49,6 +49,7 @@ class Recurrent(Layer):
     ):
         if self.gates > 1:
             use_cudnn = kwargs.pop("use_cudnn", "auto")
+            kwargs.pop("implementation", None)      # how Keras 2 ordered the products: the same numbers
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         if self.gates > 1 and use_cudnn is True:
             raise ValueError(f"Layer '{self.name}': use_cudnn=True is not possible, tdfast computes on the CPU.")
