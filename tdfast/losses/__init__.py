@@ -106,7 +106,8 @@ def deserialize(config, custom_objects=None):
     return get(REGISTRY.deserialize(config, custom_objects))
 
 
-__all__ = [
-    *("BCE KLD MAE MAPE MSE MSLE bce custom deserialize get kld mae mape mse msle serialize Loss Crossentropy".split()),
-    *(function.__name__ for function in _CLASS_OF), *(cls.__name__ for cls in _CLASS_OF.values()),
+__all__ = [                             # noqa: F822, PLE0604 -- made from the table above
+    "BCE", "KLD", "MAE", "MAPE", "MSE", "MSLE", "bce", "kld", "mae", "mape", "mse", "msle",
+    "Crossentropy", "Loss", "custom", "deserialize", "get", "serialize",
 ]
+__all__ += [f.__name__ for f in _CLASS_OF] + [c.__name__ for c in _CLASS_OF.values()]

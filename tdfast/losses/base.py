@@ -348,6 +348,12 @@ class KernelLoss(BuiltIn):
     def call(self, y_true, y_pred):
         return self.rows(y_true, as_outputs(y_pred), None, 1.0, None, NEW)[1]
 
+    def values(self, y_true, y_pred):
+        y_pred = as_outputs(y_pred)
+        if not self.sparse:
+            y_pred, _ = self.match_rank(y_true, y_pred, None, False)
+        return self.call(y_true, y_pred)            # which prepares the targets, once
+
 
 class AlongAxis(BuiltIn):
     """A loss whose rows may lie along another axis than the last: it is moved there, and dy back."""
@@ -379,7 +385,7 @@ class AlongAxis(BuiltIn):
         if axis == y_pred.ndim - 1:
             return super().reduced(y_true, y_pred, sample_weight, mask, dy, buffers)
         for what, a in (("sample_weight", sample_weight), ("the mask", mask)):
-            if np.ndim(a) > axis:
+            if any(size != 1 for size in np.shape(a)[axis:]):
                 raise ValueError(
                     f"{self.name}: {what} has shape {np.shape(a)}, but axis={self.axis} makes one value of all that "
                     f"lies along axis {axis}, so single entries of it cannot be weighted."
