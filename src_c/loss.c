@@ -19,17 +19,17 @@
 
 /* ------------------------------------------------------------------ means over elements */
 
-/* The derivative of clip(p, lo, hi): half at a tie, as for the minimum of two equal numbers. */
-INLINE vf clip_slope(vf p, vf lo, vf hi)
+/* The derivative of max(p, lo): half at a tie. */
+INLINE vf above(vf p, vf lo)
 {
-    vf half = v_set1((real)0.5), one = v_set1(1);
-    vf above = v_select(v_lt(lo, p), one, v_select(v_eq(lo, p), half, v_zero()));
-    vf below = v_select(v_lt(p, hi), one, v_select(v_eq(p, hi), half, v_zero()));
-    return v_mul(above, below);
+    return v_select(v_lt(lo, p), v_set1(1), v_select(v_eq(lo, p), v_set1((real)0.5), v_zero()));
 }
 
+/* The derivative of clip(p, lo, hi). */
+INLINE vf clip_slope(vf p, vf lo, vf hi) { return v_mul(above(p, lo), above(hi, p)); }
+
 /* One element's loss; its derivative goes to *slope. */
-INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf *slope)
+INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
 {
     vf one = v_set1(1), e = v_sub(p, t);
     switch (kind) {
@@ -44,6 +44,48 @@ INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf *slope)
         vm near = v_le(size, delta);
         *slope = v_select(near, e, v_copysign(delta, e));
         return v_select(near, v_mul(half, v_mul(e, e)), v_mul(delta, v_sub(size, v_mul(half, delta))));
+    }
+    case TDF_LOSS_MAPE: {
+        vf by = v_div(v_set1(100), v_max(v_set1((real)a->epsilon), v_abs(t)));
+        *slope = v_select(v_eq(e, v_zero()), v_zero(), v_copysign(by, e));
+        return v_mul(v_abs(e), by);
+    }
+    case TDF_LOSS_HINGE:
+    case TDF_LOSS_SQUARED_HINGE: {
+        vf gap = v_fnma(t, p, one), miss = v_max(v_zero(), gap), back = v_neg(t);
+        if (kind == TDF_LOSS_SQUARED_HINGE) {
+            *slope = v_mul(v_add(miss, miss), back);
+            return v_mul(miss, miss);
+        }
+        *slope = v_mul(back, above(gap, v_zero()));
+        return miss;
+    }
+    case TDF_LOSS_QUANTILE: {       /* a miss by one from below costs q, from above 1 - q */
+        vm high = v_lt(v_zero(), e);
+        vf cost = v_select(high, v_sub(one, level), v_neg(level));
+        *slope = v_select(v_eq(e, v_zero()), v_zero(), cost);
+        return v_mul(cost, e);
+    }
+    case TDF_LOSS_LOG_COSH: {       /* |e| + log(1 + exp(-2 |e|)) - log 2 */
+        vf size = v_abs(e), tail = v_log1p(v_exp(v_mul(v_set1(-2), size)));
+        *slope = v_tanh(e);
+        return v_add(size, v_sub(tail, v_set1((real)0.69314718055994530942)));
+    }
+    case TDF_LOSS_MSLE: {
+        vf lo = v_set1((real)a->epsilon), c = v_max(lo, p);
+        vf d = v_sub(v_log1p(c), v_log1p(v_max(lo, t)));
+        *slope = v_mul(v_div(v_add(d, d), v_add(one, c)), above(p, lo));
+        return v_mul(d, d);
+    }
+    case TDF_LOSS_POISSON: {
+        vf c = v_add(p, v_set1((real)a->epsilon));
+        *slope = v_sub(one, v_div(t, c));
+        return v_fnma(t, v_log(c), p);
+    }
+    case TDF_LOSS_KL: {
+        vf lo = v_set1((real)a->epsilon), u = v_min(one, v_max(lo, t)), c = v_min(one, v_max(lo, p));
+        *slope = v_mul(v_neg(v_div(u, c)), clip_slope(p, lo, one));
+        return v_mul(u, v_log(v_div(u, c)));
     }
     case TDF_LOSS_BINARY: {
         vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
@@ -77,12 +119,17 @@ INLINE real row_factor(const tdf_loss *a, ptrdiff_t r)
     return a->weight ? (real)a->scale * a->weight[r] : (real)a->scale;
 }
 
+/* What a row's sum is divided by: the KL divergence is a sum, the others are means. */
+INLINE real row_count(int kind, ptrdiff_t N) { return kind == TDF_LOSS_KL ? 1 : (real)N; }
+
 /* Short rows: a block of them is one long row, whose values are then added row by row. */
 INLINE void mean_short(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t N = a->N, block = N <= BLOCK / 64 ? 64 : BLOCK / SHORT;
-    real value[BLOCK], factor[BLOCK] = {0}, count = (real)N;
+    real value[BLOCK], factor[BLOCK] = {0}, level[BLOCK] = {0}, count = row_count(kind, N);
     vf same = v_set1((real)a->scale / count), slope;
+    if (kind == TDF_LOSS_QUANTILE)
+        for (ptrdiff_t i = 0; i < block * N; i++) level[i] = a->level[i % N];
     for (ptrdiff_t r = lo; r < hi; r += block) {
         ptrdiff_t rows = hi - r < block ? hi - r : block, n = rows * N, at = r * N;
         if (a->dp && a->weight)
@@ -92,7 +139,7 @@ INLINE void mean_short(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
             }
         for (ptrdiff_t i = 0; i < n; i += VL) {
             vf t = smooth(a, v_get(a->target + at + i, n - i), (real)0.5);
-            v_store(value + i, entry(a, kind, t, v_get(a->p + at + i, n - i), &slope));
+            v_store(value + i, entry(a, kind, t, v_get(a->p + at + i, n - i), v_load(level + i), &slope));
             if (a->dp) v_put(a->dp + at + i, v_mul(slope, a->weight ? v_load(factor + i) : same), n - i);
         }
         for (ptrdiff_t i = 0; i < rows; i++) {
@@ -114,16 +161,18 @@ INLINE void mean_rows(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
     for (ptrdiff_t r = lo; r < hi; r++) {
         const real *t = a->target + r * N, *p = a->p + r * N;
         v16 sum = v16_set1(0);
-        vf factor = v_set1(row_factor(a, r) / (real)N), slope;
+        vf factor = v_set1(row_factor(a, r) / row_count(kind, N)), slope;
         for (ptrdiff_t i = 0; i < N; i += PANEL)
             for (int s = 0; s < PANEL / VL; s++) {
                 ptrdiff_t at = i + s * VL, n = N - at;
                 if (n <= 0) break;
-                vf l = entry(a, kind, smooth(a, v_get(t + at, n), (real)0.5), v_get(p + at, n), &slope);
+                vf tt = smooth(a, v_get(t + at, n), (real)0.5);
+                vf level = kind == TDF_LOSS_QUANTILE ? v_get(a->level + at, n) : v_zero();
+                vf l = entry(a, kind, tt, v_get(p + at, n), level, &slope);
                 sum.v[s] = v_add(sum.v[s], act_first(l, n, 0));
                 if (a->dp) v_put(a->dp + r * N + at, v_mul(slope, factor), n);
             }
-        a->rows[r] = v16_sum(sum) / (real)N;
+        a->rows[r] = v16_sum(sum) / row_count(kind, N);
     }
 }
 
@@ -481,6 +530,14 @@ static void part_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
     case TDF_LOSS_MSE: mean_rows(a, TDF_LOSS_MSE, lo, hi); break;
     case TDF_LOSS_MAE: mean_rows(a, TDF_LOSS_MAE, lo, hi); break;
     case TDF_LOSS_HUBER: mean_rows(a, TDF_LOSS_HUBER, lo, hi); break;
+    case TDF_LOSS_MAPE: mean_rows(a, TDF_LOSS_MAPE, lo, hi); break;
+    case TDF_LOSS_HINGE: mean_rows(a, TDF_LOSS_HINGE, lo, hi); break;
+    case TDF_LOSS_SQUARED_HINGE: mean_rows(a, TDF_LOSS_SQUARED_HINGE, lo, hi); break;
+    case TDF_LOSS_QUANTILE: mean_rows(a, TDF_LOSS_QUANTILE, lo, hi); break;
+    case TDF_LOSS_LOG_COSH: mean_rows(a, TDF_LOSS_LOG_COSH, lo, hi); break;
+    case TDF_LOSS_MSLE: mean_rows(a, TDF_LOSS_MSLE, lo, hi); break;
+    case TDF_LOSS_POISSON: mean_rows(a, TDF_LOSS_POISSON, lo, hi); break;
+    case TDF_LOSS_KL: mean_rows(a, TDF_LOSS_KL, lo, hi); break;
     case TDF_LOSS_BINARY: mean_rows(a, TDF_LOSS_BINARY, lo, hi); break;
     case TDF_LOSS_BINARY_LOGITS: mean_rows(a, TDF_LOSS_BINARY_LOGITS, lo, hi); break;
     case TDF_MATCH_BINARY: mean_rows(a, TDF_MATCH_BINARY, lo, hi); break;
@@ -523,7 +580,7 @@ static double first_bad_label(const tdf_loss *a)
 
 void TDF_NAME(loss)(const tdf_loss *a)
 {
-    int cheap = a->loss <= TDF_LOSS_HUBER || a->loss == TDF_LOSS_SPARSE || a->loss >= TDF_MATCH_BINARY;
+    int cheap = a->loss <= TDF_LOSS_QUANTILE || a->loss == TDF_LOSS_SPARSE || a->loss >= TDF_MATCH_BINARY;
     double work = (cheap ? FEW_OPERATIONS : OPERATIONS) * (double)a->M * (double)a->N;
     span_run(part_rows, a, a->N ? a->M : 0, 64, span_threads(work, a->threads));
     a->result[0] = sum_rows(a);

@@ -137,7 +137,9 @@ typedef struct {
 
 /* A loss or an accuracy over rows, its gradient and its weighted sum.  loss.c */
 typedef enum {
-    TDF_LOSS_MSE, TDF_LOSS_MAE, TDF_LOSS_HUBER, TDF_LOSS_BINARY, TDF_LOSS_BINARY_LOGITS,
+    TDF_LOSS_MSE, TDF_LOSS_MAE, TDF_LOSS_HUBER, TDF_LOSS_MAPE, TDF_LOSS_HINGE, TDF_LOSS_SQUARED_HINGE,
+    TDF_LOSS_QUANTILE, TDF_LOSS_LOG_COSH, TDF_LOSS_MSLE, TDF_LOSS_POISSON, TDF_LOSS_KL,
+    TDF_LOSS_BINARY, TDF_LOSS_BINARY_LOGITS,
     TDF_LOSS_CATEGORICAL, TDF_LOSS_CATEGORICAL_LOGITS, TDF_LOSS_SPARSE, TDF_LOSS_SPARSE_LOGITS,
     TDF_MATCH_BINARY, TDF_MATCH_CATEGORICAL, TDF_MATCH_SPARSE, TDF_LOSSES
 } tdf_loss_kind;
@@ -152,6 +154,7 @@ typedef struct {
     const int32_t *labels;      /* (M) class of each row, or TDF_IGNORED [opt] */
     const real *p;              /* (M, N) predictions */
     const real *weight;         /* (M) [opt: ones] */
+    const real *level;          /* (N) the quantile of each column [only TDF_LOSS_QUANTILE] */
     double scale;               /* the gradient is that of scale * sum(weight * rows) */
     double delta;               /* huber's bend, or the threshold of TDF_MATCH_BINARY */
     double epsilon;             /* probabilities are clipped to epsilon .. 1 - epsilon */

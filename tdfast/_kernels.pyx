@@ -98,6 +98,7 @@ cdef extern from "tdfast.h" nogil:
         const int32_t *labels
         const real *p
         const real *weight
+        const real *level
         double scale, delta, epsilon, smoothing
         real *rows
         real *dp
@@ -182,7 +183,7 @@ cdef extern from "tdfast.h" nogil:
     ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_scratch_size(const tdf_rnn *a)
-    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_ACTIVATIONS, TDF_LOSSES, TDF_SLOTS, TDF_NUMBERS
+    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_ACTIVATIONS, TDF_LOSSES, TDF_LOSS_QUANTILE, TDF_SLOTS, TDF_NUMBERS
     int TDF_SGD, TDF_ADAM, TDF_RMSPROP, TDF_ADAGRAD, TDF_ADADELTA, TDF_ADAMAX, TDF_NADAM, TDF_FTRL, TDF_LION
     int TDF_LAMB, TDF_AVERAGE, TDF_RULES
 
@@ -702,7 +703,7 @@ def masking_backward(ptrdiff_t M, ptrdiff_t N, cnp.ndarray mask not None, cnp.nd
 
 def loss(int number, ptrdiff_t M, ptrdiff_t N, target, labels, cnp.ndarray p not None, weight,
          cnp.ndarray rows not None, dp, cnp.ndarray result not None,
-         double scale, double delta, double epsilon, double smoothing):
+         double scale, double delta, double epsilon, double smoothing, level=None):
     """The loss of each of M rows of N outputs, the gradient, and the weighted sum, which is returned."""
     cdef const tdf_table *table = _table(p)
     cdef int kind = cnp.PyArray_TYPE(p)
@@ -711,11 +712,14 @@ def loss(int number, ptrdiff_t M, ptrdiff_t N, target, labels, cnp.ndarray p not
         raise ValueError(f"unknown loss number {number}")
     if (target is None) == (labels is None):
         raise ValueError("loss: give target or labels, and not both")
+    if (number == TDF_LOSS_QUANTILE) != (level is not None):
+        raise ValueError("loss: the quantile loss, and no other, takes levels")
     a.threads, a.loss, a.M, a.N = _threads(), number, M, N
     a.target = <real *>_ptr(target, M * N, kind, "target")
     a.labels = <int32_t *>_ptr(labels, M, cnp.NPY_INT32, "labels")
     a.p = <real *>_ptr(p, M * N, kind, "p")
     a.weight = <real *>_ptr(weight, M, kind, "weight")
+    a.level = <real *>_ptr(level, N, kind, "level")
     a.rows = <real *>_out(rows, M, kind, "rows")
     a.dp = <real *>_out(dp, M * N, kind, "dp")
     a.result = <double *>_out(result, 2, cnp.NPY_FLOAT64, "result")

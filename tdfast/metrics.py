@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tdfast import losses
+from tdfast.losses import base
 from tdfast.names import snake_case
 from tdfast.registry import Registry
 
@@ -49,7 +50,7 @@ class Mean(Metric):
         if sample_weight is None:
             self.add(float(values.sum()), values.size)
         else:
-            weight = losses.row_weights(sample_weight, None, values.shape, np.float64, "sum")
+            weight = base.row_weights(sample_weight, None, values.shape, np.float64, "sum")
             self.add(float((values * weight).sum()), float(weight.sum()))
 
     def add(self, total, count):
@@ -64,21 +65,21 @@ class Mean(Metric):
 class MeanMetricWrapper(Mean):
     """The mean over rows of a kernel of src_c/loss.c; a metric of this kind is one small class."""
 
-    function = losses.Loss()            # whose rows are averaged
+    function = base.KernelLoss()            # whose rows are averaged
 
     def update_state(self, y_true, y_pred, sample_weight=None, mask=None, workspace=None):
         """Count a batch. ``mask`` leaves values out; ``workspace`` is a tape's record."""
-        y_pred = losses.as_outputs(y_pred)
-        buffers = losses.NEW if workspace is None else workspace
+        y_pred = base.as_outputs(y_pred)
+        buffers = base.NEW if workspace is None else workspace
         weight, count = None, y_pred.size // max(y_pred.shape[-1], 1)
         if sample_weight is not None or mask is not None:
-            weight = losses.row_weights(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype, "sum")
+            weight = base.row_weights(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype, "sum")
             count = float(weight.sum(dtype=np.float64))
         total, _ = self.function.rows(y_true, y_pred, weight, 1.0, None, buffers)
         self.add(total, count)
 
 
-class _Match(losses.Loss):
+class _Match(base.KernelLoss):
     """The rows of an accuracy: 1 where output and target agree."""
 
     def __init__(self, kind, sparse=False, threshold=0.0):
@@ -97,7 +98,7 @@ class BinaryAccuracy(MeanMetricWrapper):
     def __init__(self, name="binary_accuracy", dtype=None, threshold=0.5):
         super().__init__(name, dtype)
         self.threshold = threshold
-        self.function = _Match(losses.MATCH_BINARY, threshold=float(threshold))
+        self.function = _Match(base.MATCH_BINARY, threshold=float(threshold))
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}
@@ -111,7 +112,7 @@ class CategoricalAccuracy(MeanMetricWrapper):
     1.0
     """
 
-    function = _Match(losses.MATCH_CATEGORICAL)
+    function = _Match(base.MATCH_CATEGORICAL)
 
     def __init__(self, name="categorical_accuracy", dtype=None):
         super().__init__(name, dtype)
@@ -125,7 +126,7 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
     1.0
     """
 
-    function = _Match(losses.MATCH_SPARSE, sparse=True)
+    function = _Match(base.MATCH_SPARSE, sparse=True)
 
     def __init__(self, name="sparse_categorical_accuracy", dtype=None):
         super().__init__(name, dtype)

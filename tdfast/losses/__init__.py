@@ -1,0 +1,113 @@
+"""Losses, as in `keras.losses`: a number to make small, and its gradient.
+
+``regression``, ``classification`` and ``batch`` hold the losses, ``base`` what they share. A hot loss is a case in
+src_c/loss.c and a small class; the others are two methods in NumPy, as a user's own are (`Loss`, `custom`).
+"""
+
+from tdfast.losses.base import REGISTRY, Loss, custom
+from tdfast.losses.batch import Circle, Dice, Tversky, circle, dice, tversky
+from tdfast.losses.classification import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
+    CategoricalHinge,
+    Crossentropy,
+    Hinge,
+    KLDivergence,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
+    categorical_hinge,
+    hinge,
+    kl_divergence,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+)
+from tdfast.losses.regression import (
+    CosineSimilarity,
+    Huber,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    Quantile,
+    cosine_similarity,
+    huber,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    pinball,
+    poisson,
+)
+
+mse = MSE = mean_squared_error
+mae = MAE = mean_absolute_error
+mape = MAPE = mean_absolute_percentage_error
+msle = MSLE = mean_squared_logarithmic_error
+bce = BCE = binary_crossentropy
+kld = KLD = kl_divergence
+_CLASS_OF = {
+    mean_squared_error: MeanSquaredError, mean_absolute_error: MeanAbsoluteError, huber: Huber, log_cosh: LogCosh,
+    mean_absolute_percentage_error: MeanAbsolutePercentageError, poisson: Poisson, pinball: Quantile,
+    mean_squared_logarithmic_error: MeanSquaredLogarithmicError, cosine_similarity: CosineSimilarity,
+    categorical_crossentropy: CategoricalCrossentropy, binary_crossentropy: BinaryCrossentropy,
+    sparse_categorical_crossentropy: SparseCategoricalCrossentropy, kl_divergence: KLDivergence,
+    binary_focal_crossentropy: BinaryFocalCrossentropy, categorical_focal_crossentropy: CategoricalFocalCrossentropy,
+    categorical_generalized_cross_entropy: CategoricalGeneralizedCrossEntropy, hinge: Hinge,
+    squared_hinge: SquaredHinge, categorical_hinge: CategoricalHinge, dice: Dice, tversky: Tversky, circle: Circle,
+}
+
+
+def get(identifier):
+    """The `Loss` that a name, a class, an object, one of this module's functions or Keras's dict means.
+
+    Raises:
+        ValueError: for an unknown name, and for a plain function, which has no gradient here.
+
+    >>> get("mse").name
+    'mean_squared_error'
+    """
+    found = REGISTRY.get(_class_of(identifier))
+    if found is not None and not isinstance(found, Loss):
+        name = getattr(identifier, "__name__", identifier)
+        raise ValueError(
+            f"The function {name} cannot be a loss alone, since training needs its gradient too: write that as a "
+            f"second function and use tdfast.losses.custom({name}, gradient), or subclass tdfast.losses.Loss with "
+            "call and gradient."
+        )
+    return found
+
+
+def _class_of(loss):
+    """The class for one of this module's functions; anything else as it is."""
+    try:
+        return _CLASS_OF.get(loss, loss)
+    except TypeError:                   # not hashable: a dict
+        return loss
+
+
+def serialize(loss):
+    """Keras's dict for a loss; a bare name stays one."""
+    return REGISTRY.serialize(_class_of(loss))
+
+
+def deserialize(config, custom_objects=None):
+    """The loss of a serialized dict or name."""
+    return get(REGISTRY.deserialize(config, custom_objects))
+
+
+__all__ = [                             # noqa: F822, PLE0604 -- made from the table above
+    "BCE", "KLD", "MAE", "MAPE", "MSE", "MSLE", "bce", "kld", "mae", "mape", "mse", "msle",
+    "Crossentropy", "Loss", "custom", "deserialize", "get", "serialize",
+]
+__all__ += [f.__name__ for f in _CLASS_OF] + [c.__name__ for c in _CLASS_OF.values()]

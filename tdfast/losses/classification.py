@@ -1,0 +1,482 @@
+"""Losses between probabilities or scores and classes: crossentropies, divergences, hinges."""
+
+import numpy as np
+
+from tdfast.losses.base import (
+    BINARY_LOGITS_ROWS,
+    BINARY_ROWS,
+    CATEGORICAL_LOGITS_ROWS,
+    CATEGORICAL_ROWS,
+    EPSILON,
+    HINGE_ROWS,
+    IGNORED,
+    KL_ROWS,
+    REGISTRY,
+    SPARSE_LOGITS_ROWS,
+    SPARSE_ROWS,
+    SQUARED_HINGE_ROWS,
+    AlongAxis,
+    BuiltIn,
+    KernelLoss,
+    check_labels,
+)
+
+
+class _Crossentropy(AlongAxis, KernelLoss):
+    kinds = ()                          # from probabilities, from logits
+
+    def __init__(self, from_logits, label_smoothing, axis, reduction, name, dtype):
+        super().__init__(name, reduction, dtype)
+        self.set_axis(axis)
+        self.label_smoothing = check_smoothing(label_smoothing, self.name)
+        self.from_logits = bool(from_logits)
+        self.smoothing, self.kind = float(label_smoothing), self.kinds[bool(from_logits)]
+
+    def get_config(self):
+        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
+                "axis": self.axis}
+
+
+def check_smoothing(label_smoothing, who):
+    """The label smoothing, which must be from 0 to 1."""
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{who}: label_smoothing must be from 0 to 1, got {label_smoothing}.")
+    return label_smoothing
+
+
+@REGISTRY.register
+class CategoricalCrossentropy(_Crossentropy):
+    """-sum(y_true log p) for one-hot targets, with p = clip(y_pred / sum(y_pred)), or softmax of logits.
+
+    Args:
+        from_logits: whether y_pred are logits.
+        label_smoothing: the part of the target spread evenly over all classes.
+        axis: that of the classes.
+
+    Source: https://keras.io/api/losses/probabilistic_losses/
+
+    >>> round(CategoricalCrossentropy()([[0, 1]], [[1.0, 3.0]]), 4)
+    0.2877
+    """
+
+    kinds = (CATEGORICAL_ROWS, CATEGORICAL_LOGITS_ROWS)
+
+    def __init__(self, from_logits=False, label_smoothing=0.0, axis=-1, reduction="sum_over_batch_size",
+                 name="categorical_crossentropy", dtype=None):
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
+
+
+@REGISTRY.register("bce", "BCE")
+class BinaryCrossentropy(_Crossentropy):
+    """-mean(t log p + (1 - t) log(1 - p)) over ``axis``, p clipped, or the sigmoid of logits.
+
+    Args:
+        from_logits: whether y_pred are logits.
+        label_smoothing: targets move this far towards 1/2.
+        axis: that of the mean.
+
+    Source: https://keras.io/api/losses/probabilistic_losses/
+
+    >>> round(BinaryCrossentropy()([[1.0]], [[0.5]]), 4)
+    0.6931
+    """
+
+    kinds = (BINARY_ROWS, BINARY_LOGITS_ROWS)
+
+    def __init__(self, from_logits=False, label_smoothing=0.0, axis=-1, reduction="sum_over_batch_size",
+                 name="binary_crossentropy", dtype=None):
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
+
+
+@REGISTRY.register
+class SparseCategoricalCrossentropy(KernelLoss):
+    """`CategoricalCrossentropy` for integer labels from 0 to the number of classes - 1.
+
+    Args:
+        from_logits: whether y_pred are logits.
+        ignore_class: a label that does not count, or None.
+        axis: that of the classes, which must be the last.
+
+    Source: https://keras.io/api/losses/probabilistic_losses/
+
+    >>> round(SparseCategoricalCrossentropy()([1], [[1.0, 3.0]]), 4)
+    0.2877
+    """
+
+    sparse = True
+
+    def __init__(self, from_logits=False, ignore_class=None, reduction="sum_over_batch_size", axis=-1,
+                 name="sparse_categorical_crossentropy", dtype=None):
+        super().__init__(name, reduction, dtype)
+        if axis != -1:
+            raise ValueError(f"{self.name}: the classes must be on the last axis (axis=-1), got axis={axis}.")
+        self.from_logits, self.ignore_class, self.axis = bool(from_logits), ignore_class, axis
+        self.kind = SPARSE_LOGITS_ROWS if from_logits else SPARSE_ROWS
+
+    def prepare(self, y_true, y_pred, buffers):
+        t = super().prepare(y_true, y_pred, buffers)
+        return t if self.ignore_class is None else np.where(t == self.ignore_class, np.int32(IGNORED), t)
+
+    def reduced(self, y_true, y_pred, sample_weight, mask, dy, buffers):
+        return super().reduced(y_true, y_pred, sample_weight, self.kept(y_true, y_pred, mask), dy, buffers)
+
+    def kept(self, y_true, y_pred, mask):
+        """The mask without the rows of the ignored class."""
+        if self.ignore_class is None:
+            return mask
+        kept = np.asarray(y_true).reshape(y_pred.shape[:-1]) != self.ignore_class
+        return kept if mask is None else kept & np.asarray(mask, bool).reshape(kept.shape)
+
+    def get_config(self):
+        return {**super().get_config(), "from_logits": self.from_logits, "ignore_class": self.ignore_class}
+
+
+@REGISTRY.register("ce")
+class Crossentropy(BuiltIn):
+    """The crossentropy that fits the shapes, which ``compile(loss="crossentropy")`` means.
+
+    One output: `BinaryCrossentropy`. Labels, with the classes' axis missing or of size 1:
+    `SparseCategoricalCrossentropy`. One-hot targets: `CategoricalCrossentropy`.
+
+    >>> round(Crossentropy()([1], [[0.25, 0.75]]), 4), round(Crossentropy()([[0, 1]], [[0.25, 0.75]]), 4)
+    (0.2877, 0.2877)
+    """
+
+    def __init__(self, reduction="sum_over_batch_size", name="crossentropy", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+    def fitting(self, true_shape, pred_shape):
+        """The loss for these shapes."""
+        cls = crossentropy_of(true_shape, pred_shape, BinaryCrossentropy, SparseCategoricalCrossentropy,
+                              CategoricalCrossentropy)
+        return cls(reduction=self.reduction, name=self.name)
+
+    def check(self, y_true_shape, y_pred_shape):
+        self.fitting(y_true_shape, y_pred_shape).check(y_true_shape, y_pred_shape)
+
+    def value_and_grad(self, y_true, y_pred, *args, **kwargs):
+        return self.fitting(np.shape(y_true), y_pred.shape).value_and_grad(y_true, y_pred, *args, **kwargs)
+
+    def values(self, y_true, y_pred):
+        return self.fitting(np.shape(y_true), np.shape(y_pred)).values(y_true, y_pred)
+
+
+def crossentropy_of(true_shape, pred_shape, binary, sparse, categorical):
+    """One of three things, by the shapes of targets and outputs, as Keras decides."""
+    true_shape, pred_shape = tuple(true_shape), tuple(pred_shape)
+    if pred_shape[-1] == 1:
+        return binary
+    if len(true_shape) < len(pred_shape) or (true_shape[-1] == 1 and pred_shape[-1] > 1):
+        return sparse
+    return categorical
+
+
+@REGISTRY.register
+class BinaryFocalCrossentropy(AlongAxis):
+    """`BinaryCrossentropy` with each value times (1 - p_t)^gamma, so that what is learnt already counts little.
+
+    p_t = t p + (1 - t) (1 - p) is the probability given to the truth.
+
+    Args:
+        apply_class_balancing: weigh class 1 with alpha and class 0 with 1 - alpha.
+        alpha: that weight.
+        gamma: the focusing exponent; 0 gives `BinaryCrossentropy`.
+        from_logits, label_smoothing, axis: as for `BinaryCrossentropy`.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection (2017), https://arxiv.org/abs/1708.02002
+
+    >>> round(BinaryFocalCrossentropy()([[1.0]], [[0.5]]), 4)
+    0.1733
+    """
+
+    def __init__(self, apply_class_balancing=False, alpha=0.25, gamma=2.0, from_logits=False, label_smoothing=0.0,
+                 axis=-1, reduction="sum_over_batch_size", name="binary_focal_crossentropy", dtype=None):
+        super().__init__(name, reduction, dtype)
+        self.set_axis(axis)
+        self.label_smoothing = check_smoothing(label_smoothing, self.name)
+        self.from_logits, self.apply_class_balancing = bool(from_logits), bool(apply_class_balancing)
+        self.alpha, self.gamma = alpha, gamma
+
+    def _parts(self, y_true, y_pred):
+        """(targets, probabilities, clipped ones, crossentropies, weights, 1 - p_t) of each output."""
+        t = y_true * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else y_true
+        p = _sigmoid(y_pred) if self.from_logits else y_pred
+        c = _clip(p)
+        entropy = -(t * np.log(c) + (1 - t) * np.log(1 - c))
+        weight = t * self.alpha + (1 - t) * (1 - self.alpha) if self.apply_class_balancing else 1
+        return t, p, c, entropy, weight, 1 - (t * p + (1 - t) * (1 - p))
+
+    def call(self, y_true, y_pred):
+        _, _, _, entropy, weight, wrong = self._parts(y_true, y_pred)
+        return np.mean(weight * wrong**self.gamma * entropy, axis=-1)
+
+    def gradient(self, y_true, y_pred):
+        t, p, c, entropy, weight, wrong = self._parts(y_true, y_pred)
+        slope = wrong**self.gamma * ((1 - t) / (1 - c) - t / c) * _clip_slope(p)
+        slope -= _power_slope(wrong, self.gamma) * (2 * t - 1) * entropy
+        slope *= weight / y_pred.shape[-1]
+        return slope * p * (1 - p) if self.from_logits else slope
+
+    def get_config(self):
+        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
+                "axis": self.axis, "apply_class_balancing": self.apply_class_balancing, "alpha": self.alpha,
+                "gamma": self.gamma}
+
+
+@REGISTRY.register
+class CategoricalFocalCrossentropy(AlongAxis):
+    """-sum(alpha (1 - p)^gamma y_true log p) for one-hot targets, p as for `CategoricalCrossentropy`.
+
+    Args:
+        alpha: a factor, or a list of one for each class.
+        gamma: the focusing exponent; 0 gives alpha times `CategoricalCrossentropy`.
+        from_logits, label_smoothing, axis: as for `CategoricalCrossentropy`.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection (2017), https://arxiv.org/abs/1708.02002
+
+    >>> round(CategoricalFocalCrossentropy()([[0, 1]], [[0.5, 0.5]]), 4)
+    0.0433
+    """
+
+    def __init__(self, alpha=0.25, gamma=2.0, from_logits=False, label_smoothing=0.0, axis=-1,
+                 reduction="sum_over_batch_size", name="categorical_focal_crossentropy", dtype=None):
+        super().__init__(name, reduction, dtype)
+        self.set_axis(axis)
+        self.label_smoothing = check_smoothing(label_smoothing, self.name)
+        self.from_logits, self.alpha, self.gamma = bool(from_logits), alpha, gamma
+
+    def _parts(self, y_true, y_pred):
+        """(targets, what sums to q's divisor, that divisor, q = probabilities that sum to 1, clipped q)."""
+        share = self.label_smoothing / y_pred.shape[-1]
+        t = y_true * (1 - self.label_smoothing) + share if self.label_smoothing else y_true
+        p = _softmax(y_pred) if self.from_logits else y_pred
+        whole = p.sum(axis=-1, keepdims=True)
+        whole = np.where(whole == 0, np.asarray(1e-30, p.dtype), whole)     # as in src_c/loss.c
+        q = p / whole
+        return t, p, whole, q, _clip(q)
+
+    def call(self, y_true, y_pred):
+        t, _, _, _, c = self._parts(y_true, y_pred)
+        return -np.sum(np.asarray(self.alpha, c.dtype) * (1 - c) ** self.gamma * t * np.log(c), axis=-1)
+
+    def gradient(self, y_true, y_pred):
+        t, p, whole, q, c = self._parts(y_true, y_pred)
+        slope = _power_slope(1 - c, self.gamma) * np.log(c) - (1 - c) ** self.gamma / c
+        slope *= np.asarray(self.alpha, c.dtype) * t * _clip_slope(q)
+        slope -= np.sum(slope * c, axis=-1, keepdims=True)
+        slope /= whole
+        return slope * p if self.from_logits else slope
+
+    def get_config(self):
+        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
+                "axis": self.axis, "alpha": self.alpha, "gamma": self.gamma}
+
+
+@REGISTRY.register
+class CategoricalGeneralizedCrossEntropy(BuiltIn):
+    """(1 - p^q) / q with p the output of the labelled class: between crossentropy and absolute error.
+
+    It bears wrong labels better than the crossentropy does.
+
+    Args:
+        q: between 0 (crossentropy) and 1 (absolute error).
+
+    Source: Zhang and Sabuncu, Generalized Cross Entropy Loss (2018), https://arxiv.org/abs/1805.07836
+
+    >>> CategoricalGeneralizedCrossEntropy()([1], [[0.75, 0.25]])
+    1.0
+    """
+
+    sparse = True
+
+    def __init__(self, q=0.5, reduction="sum_over_batch_size", name="categorical_generalized_cross_entropy", dtype=None):
+        super().__init__(name, reduction, dtype)
+        if not 0 < q < 1:
+            raise ValueError(f"{self.name}: q must be between 0 and 1, got {q}.")
+        self.q = q
+
+    def call(self, y_true, y_pred):
+        check_labels(y_true, y_pred.shape[-1], self.name)
+        p = np.take_along_axis(y_pred, y_true[..., None], axis=-1)[..., 0]
+        return (1 - p**self.q) / self.q
+
+    def gradient(self, y_true, y_pred):
+        p = np.take_along_axis(y_pred, y_true[..., None], axis=-1)
+        slope = np.zeros_like(y_pred)
+        # A softmax that has come to 0 stays where it is: its slope is large but no infinity.
+        np.put_along_axis(slope, y_true[..., None], -np.maximum(p, 1e-30) ** (self.q - 1), axis=-1)
+        return slope
+
+    def get_config(self):
+        return {**super().get_config(), "q": self.q}
+
+
+@REGISTRY.register("kld", "KLD")
+class KLDivergence(KernelLoss):
+    """sum(y_true log(y_true / y_pred)) over the last axis, both clipped to 1e-7 .. 1.
+
+    Source: https://keras.io/api/losses/probabilistic_losses/
+
+    >>> round(KLDivergence()([[0.5, 0.5]], [[0.25, 0.75]]), 4)
+    0.1438
+    """
+
+    kind = KL_ROWS
+
+    def __init__(self, reduction="sum_over_batch_size", name="kl_divergence", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+
+class _Hinge(KernelLoss):
+    """Targets are -1 and 1; if all of them are 0 or 1, 0 stands for -1."""
+
+    def prepare(self, y_true, y_pred, buffers):
+        t = super().prepare(y_true, y_pred, buffers)
+        if not ((t == 0) | (t == 1)).all():
+            return t
+        signs = buffers.buffer("signs", t.shape, t.dtype)
+        np.multiply(t, 2, out=signs)
+        return np.subtract(signs, 1, out=signs)
+
+
+@REGISTRY.register
+class Hinge(_Hinge):
+    """mean(max(1 - y_true y_pred, 0)) over the last axis, for targets -1 and 1 (or 0 and 1).
+
+    Source: https://keras.io/api/losses/hinge_losses/
+
+    >>> Hinge()([[1.0, -1.0]], [[0.5, 0.5]])
+    1.0
+    """
+
+    kind = HINGE_ROWS
+
+    def __init__(self, reduction="sum_over_batch_size", name="hinge", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+
+@REGISTRY.register
+class SquaredHinge(_Hinge):
+    """mean(max(1 - y_true y_pred, 0)^2) over the last axis, for targets -1 and 1 (or 0 and 1).
+
+    Source: https://keras.io/api/losses/hinge_losses/
+
+    >>> SquaredHinge()([[1.0, -1.0]], [[0.5, 0.5]])
+    1.25
+    """
+
+    kind = SQUARED_HINGE_ROWS
+
+    def __init__(self, reduction="sum_over_batch_size", name="squared_hinge", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+
+@REGISTRY.register
+class CategoricalHinge(BuiltIn):
+    """max(max((1 - y_true) y_pred) - sum(y_true y_pred) + 1, 0) over the last axis, for one-hot targets.
+
+    Source: https://keras.io/api/losses/hinge_losses/
+
+    >>> round(CategoricalHinge()([[0.0, 1.0]], [[0.6, 0.4]]), 4)
+    1.2
+    """
+
+    def __init__(self, reduction="sum_over_batch_size", name="categorical_hinge", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+    @staticmethod
+    def _miss(y_true, y_pred):
+        others = (1 - y_true) * y_pred
+        best = others.max(axis=-1)
+        return best - np.einsum("...i,...i->...", y_true, y_pred) + 1, others == best[..., None]
+
+    def call(self, y_true, y_pred):
+        return np.maximum(self._miss(y_true, y_pred)[0], 0)
+
+    def gradient(self, y_true, y_pred):
+        miss, largest = self._miss(y_true, y_pred)
+        share = largest / largest.sum(axis=-1, keepdims=True)       # several largest share the slope
+        return ((1 - y_true) * share - y_true) * np.heaviside(miss, 0.5)[..., None]
+
+
+# ---------------------------------------------------------------- pieces
+
+
+def _clip(p):
+    return np.clip(p, np.asarray(EPSILON, p.dtype), np.asarray(1 - EPSILON, p.dtype))
+
+
+def _clip_slope(p):
+    """The derivative of the clip: half at its ends."""
+    return np.heaviside(p - np.asarray(EPSILON, p.dtype), 0.5) * np.heaviside(np.asarray(1 - EPSILON, p.dtype) - p, 0.5)
+
+
+def _power_slope(x, exponent):
+    """The derivative of x^exponent for x >= 0."""
+    return exponent * x ** (exponent - 1) if exponent else np.zeros_like(x)
+
+
+def _sigmoid(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def _softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+# ---------------------------------------------------------------- the same as functions, one value for each row
+
+
+def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1):
+    """`CategoricalCrossentropy` of each row, as an array."""
+    return CategoricalCrossentropy(from_logits, label_smoothing, axis).values(y_true, y_pred)
+
+
+def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, ignore_class=None, axis=-1):
+    """`SparseCategoricalCrossentropy` of each row, as an array."""
+    return SparseCategoricalCrossentropy(from_logits, ignore_class, axis=axis).values(y_true, y_pred)
+
+
+def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1):
+    """`BinaryCrossentropy` of each row, as an array."""
+    return BinaryCrossentropy(from_logits, label_smoothing, axis).values(y_true, y_pred)
+
+
+def binary_focal_crossentropy(y_true, y_pred, apply_class_balancing=False, alpha=0.25, gamma=2.0, from_logits=False,
+                              label_smoothing=0.0, axis=-1):
+    """`BinaryFocalCrossentropy` of each row, as an array."""
+    return BinaryFocalCrossentropy(apply_class_balancing, alpha, gamma, from_logits, label_smoothing,
+                                   axis).values(y_true, y_pred)
+
+
+def categorical_focal_crossentropy(y_true, y_pred, alpha=0.25, gamma=2.0, from_logits=False, label_smoothing=0.0,
+                                   axis=-1):
+    """`CategoricalFocalCrossentropy` of each row, as an array."""
+    return CategoricalFocalCrossentropy(alpha, gamma, from_logits, label_smoothing, axis).values(y_true, y_pred)
+
+
+def categorical_generalized_cross_entropy(y_true, y_pred, q):
+    """`CategoricalGeneralizedCrossEntropy` of each row, as an array."""
+    return CategoricalGeneralizedCrossEntropy(q).values(y_true, y_pred)
+
+
+def kl_divergence(y_true, y_pred):
+    """`KLDivergence` of each row, as an array."""
+    return KLDivergence().values(y_true, y_pred)
+
+
+def hinge(y_true, y_pred):
+    """`Hinge` of each row, as an array."""
+    return Hinge().values(y_true, y_pred)
+
+
+def squared_hinge(y_true, y_pred):
+    """`SquaredHinge` of each row, as an array."""
+    return SquaredHinge().values(y_true, y_pred)
+
+
+def categorical_hinge(y_true, y_pred):
+    """`CategoricalHinge` of each row, as an array."""
+    return CategoricalHinge().values(y_true, y_pred)

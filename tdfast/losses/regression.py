@@ -1,0 +1,306 @@
+"""Losses between numbers: squares, absolute values, logarithms, quantiles, angles."""
+
+import numpy as np
+
+from tdfast.losses.base import (
+    EPSILON,
+    HUBER_ROWS,
+    LOG_COSH_ROWS,
+    MAE_ROWS,
+    MAPE_ROWS,
+    MSE_ROWS,
+    MSLE_ROWS,
+    POISSON_ROWS,
+    QUANTILE_ROWS,
+    REGISTRY,
+    AlongAxis,
+    KernelLoss,
+    cast_target,
+    check_shapes,
+    same_shape,
+)
+
+
+@REGISTRY.register("mse", "MSE")
+class MeanSquaredError(KernelLoss):
+    """mean((y_pred - y_true)^2) over the last axis.
+
+    Source: https://keras.io/api/losses/regression_losses/
+
+    >>> MeanSquaredError()([[0.0, 1.0]], [[1.0, 1.0]])
+    0.5
+    """
+
+    kind = MSE_ROWS
+
+    def __init__(self, reduction="sum_over_batch_size", name="mean_squared_error", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+
+@REGISTRY.register("mae", "MAE")
+class MeanAbsoluteError(KernelLoss):
+    """mean(|y_pred - y_true|) over the last axis; the slope at 0 is 0.
+
+    Source: https://keras.io/api/losses/regression_losses/
+
+    >>> MeanAbsoluteError()([[0.0, 1.0]], [[1.0, 1.0]])
+    0.5
+    """
+
+    kind = MAE_ROWS
+
+    def __init__(self, reduction="sum_over_batch_size", name="mean_absolute_error", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+
+@REGISTRY.register("mape", "MAPE")
+class MeanAbsolutePercentageError(KernelLoss):
+    """100 mean(|y_pred - y_true| / max(|y_true|, 1e-7)) over the last axis.
+
+    Source: https://keras.io/api/losses/regression_losses/
+
+    >>> MeanAbsolutePercentageError()([[2.0, 4.0]], [[1.0, 4.0]])
+    25.0
+    """
+
+    kind = MAPE_ROWS
+
+    def __init__(self, reduction="sum_over_batch_size", name="mean_absolute_percentage_error", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+
+@REGISTRY.register("msle", "MSLE")
+class MeanSquaredLogarithmicError(KernelLoss):
+    """mean((log(1 + y_pred) - log(1 + y_true))^2) over the last axis; values below 1e-7 count as that.
+
+    Source: https://keras.io/api/losses/regression_losses/
+
+    >>> round(MeanSquaredLogarithmicError()([[0.0]], [[1.0]]), 4)
+    0.4805
+    """
+
+    kind = MSLE_ROWS
+
+    def __init__(self, reduction="sum_over_batch_size", name="mean_squared_logarithmic_error", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+
+@REGISTRY.register("huber_loss")
+class Huber(KernelLoss):
+    """e^2 / 2 where |e| <= delta, else delta |e| - delta^2 / 2; the mean over the last axis.
+
+    Source: https://keras.io/api/losses/regression_losses/
+
+    >>> Huber()([[0.0, 0.0]], [[1.0, 3.0]])
+    1.5
+    """
+
+    kind = HUBER_ROWS
+
+    def __init__(self, delta=1.0, reduction="sum_over_batch_size", name="huber_loss", dtype=None):
+        super().__init__(name, reduction, dtype)
+        self.delta = float(delta)
+
+    def get_config(self):
+        # Keras leaves delta out, and so loses it. It is here when it is not the default.
+        more = {} if self.delta == 1 else {"delta": self.delta}
+        return {**super().get_config(), **more}
+
+
+@REGISTRY.register
+class LogCosh(KernelLoss):
+    """mean(log(cosh(y_pred - y_true))) over the last axis: a square near 0, an absolute value far from it.
+
+    Source: https://keras.io/api/losses/regression_losses/
+
+    >>> round(LogCosh()([[0.0]], [[1.0]]), 4)
+    0.4338
+    """
+
+    kind = LOG_COSH_ROWS
+
+    def __init__(self, reduction="sum_over_batch_size", name="log_cosh", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+
+@REGISTRY.register
+class Poisson(KernelLoss):
+    """mean(y_pred - y_true log(y_pred + 1e-7)) over the last axis, for counts.
+
+    Source: https://keras.io/api/losses/probabilistic_losses/
+
+    >>> round(Poisson()([[2.0]], [[1.0]]), 4)
+    1.0
+    """
+
+    kind = POISSON_ROWS
+
+    def __init__(self, reduction="sum_over_batch_size", name="poisson", dtype=None):
+        super().__init__(name, reduction, dtype)
+
+
+@REGISTRY.register("pinball")
+class Quantile(KernelLoss):
+    """The pinball loss: outputs become quantiles of the target. Keras has no such loss.
+
+    With e = y_true - y_pred: ``max(q e, (q - 1) e)``, averaged over the last axis; the slope at 0 is 0.
+    For q = 0.5 it is half the absolute error, and the output becomes the median.
+
+    Args:
+        quantiles: one number between 0 and 1, or a list of Q of them. With one, targets and outputs have
+            the same shape. With a list, each feature has Q outputs, side by side in the list's order:
+            targets (..., F) go with outputs (..., F * Q), as of ``Dense(F * Q)``. A last axis of 1 may be
+            missing, and targets (...) go with outputs (..., Q).
+
+    Raises:
+        ValueError: for a quantile that is not between 0 and 1, or shapes that do not fit.
+
+    Source: Koenker and Bassett, Regression Quantiles, Econometrica 46 (1978).
+
+    >>> Quantile(0.9)([[1.0]], [[0.0]]), round(Quantile(0.9)([[0.0]], [[1.0]]), 4)
+    (0.9, 0.1)
+    >>> round(Quantile([0.1, 0.5, 0.9])([[2.0]], [[1.0, 2.0, 4.0]]), 4)
+    0.1
+    """
+
+    kind = QUANTILE_ROWS
+
+    def __init__(self, quantiles=0.5, reduction="sum_over_batch_size", name="quantile", dtype=None):
+        super().__init__(name, reduction, dtype)
+        levels = np.array(quantiles, "float64", ndmin=1)
+        if levels.ndim != 1 or not levels.size or not ((levels > 0) & (levels < 1)).all():
+            raise ValueError(f"{self.name}: quantiles must be a number between 0 and 1 or a list of them, got {quantiles!r}.")
+        self.quantiles = float(levels[0]) if np.ndim(quantiles) == 0 else levels.tolist()
+        self.levels = levels
+        self._tiled = {}
+
+    def levels_of(self, n, dtype):
+        """The quantile of each of n outputs."""
+        key = n, np.dtype(dtype).name
+        if key not in self._tiled:
+            self._tiled[key] = np.ascontiguousarray(np.tile(self.levels, n // len(self.levels)), dtype)
+        return self._tiled[key]
+
+    def check(self, y_true_shape, y_pred_shape):
+        self.features(tuple(y_true_shape), tuple(y_pred_shape))
+
+    def features(self, true_shape, pred_shape):
+        """How many features the targets have: the outputs' last axis is that many times the quantiles."""
+        many, last = len(self.levels), pred_shape[-1]
+        if last is not None and last % many == 0:
+            n = last // many
+            if same_shape(true_shape, (*pred_shape[:-1], n)) or (n == 1 and same_shape(true_shape, pred_shape[:-1])):
+                return n
+        if many == 1:
+            check_shapes(true_shape, pred_shape, False, self.name)
+            return last
+        raise ValueError(
+            f"{self.name}: the outputs have shape {pred_shape}, their last axis F * {many} (F features, {many} quantiles), "
+            f"so the targets must have shape {(*pred_shape[:-1], 'F')}, but got {true_shape}."
+        )
+
+    def match_rank(self, y_true, y_pred, dy, steps):
+        return super().match_rank(y_true, y_pred, dy, steps) if len(self.levels) == 1 else (y_pred, dy)
+
+    def prepare(self, y_true, y_pred, buffers):
+        if len(self.levels) == 1:
+            return super().prepare(y_true, y_pred, buffers)
+        t = np.asarray(y_true)
+        n = self.features(t.shape, y_pred.shape)
+        t = cast_target(t, y_pred.dtype, buffers, self.name).reshape(*y_pred.shape[:-1], n, 1)
+        out = buffers.buffer("repeated", y_pred.shape, y_pred.dtype)
+        np.copyto(out.reshape(*t.shape[:-1], len(self.levels)), t)
+        return out
+
+    def get_config(self):
+        return {**super().get_config(), "quantiles": self.quantiles}
+
+
+@REGISTRY.register
+class CosineSimilarity(AlongAxis):
+    """-sum(a b) over ``axis``, a and b being y_true and y_pred divided by their lengths: -1 for one direction.
+
+    Outputs shorter than 1e-7 have no direction: they are divided by that, and their gradient is 0.
+
+    Args:
+        axis: along which the vectors lie.
+
+    Source: https://keras.io/api/losses/regression_losses/
+
+    >>> round(CosineSimilarity()([[1.0, 0.0]], [[3.0, 4.0]]), 4)
+    -0.6
+    """
+
+    def __init__(self, axis=-1, reduction="sum_over_batch_size", name="cosine_similarity", dtype=None):
+        super().__init__(name, reduction, dtype)
+        self.set_axis(axis)
+
+    def call(self, y_true, y_pred):
+        return -np.einsum("...i,...i->...", unit(y_true)[0], unit(y_pred)[0])
+
+    def gradient(self, y_true, y_pred):
+        a = unit(y_true)[0]
+        b, factor = unit(y_pred)
+        along = np.einsum("...i,...i->...", a, b)[..., None]
+        return np.where(factor < 1 / EPSILON, (along * b - a) * factor, 0)
+
+    def get_config(self):
+        # Keras leaves axis out, and so loses it. It is here when it is not the default.
+        more = {} if self.axis == -1 else {"axis": self.axis}
+        return {**super().get_config(), **more}
+
+
+def unit(x):
+    """(vectors of the last axis divided by their length, the factor that did it: at most 1e7)."""
+    with np.errstate(divide="ignore"):
+        factor = 1 / np.sqrt(np.einsum("...i,...i->...", x, x))
+    factor = np.minimum(factor, np.asarray(1 / EPSILON, x.dtype))[..., None]
+    return x * factor, factor
+
+
+# ---------------------------------------------------------------- the same as functions, one value for each row
+
+
+def mean_squared_error(y_true, y_pred):
+    """`MeanSquaredError` of each row, as an array."""
+    return MeanSquaredError().values(y_true, y_pred)
+
+
+def mean_absolute_error(y_true, y_pred):
+    """`MeanAbsoluteError` of each row, as an array."""
+    return MeanAbsoluteError().values(y_true, y_pred)
+
+
+def mean_absolute_percentage_error(y_true, y_pred):
+    """`MeanAbsolutePercentageError` of each row, as an array."""
+    return MeanAbsolutePercentageError().values(y_true, y_pred)
+
+
+def mean_squared_logarithmic_error(y_true, y_pred):
+    """`MeanSquaredLogarithmicError` of each row, as an array."""
+    return MeanSquaredLogarithmicError().values(y_true, y_pred)
+
+
+def huber(y_true, y_pred, delta=1.0):
+    """`Huber` of each row, as an array."""
+    return Huber(delta).values(y_true, y_pred)
+
+
+def log_cosh(y_true, y_pred):
+    """`LogCosh` of each row, as an array."""
+    return LogCosh().values(y_true, y_pred)
+
+
+def poisson(y_true, y_pred):
+    """`Poisson` of each row, as an array."""
+    return Poisson().values(y_true, y_pred)
+
+
+def pinball(y_true, y_pred, quantiles=0.5):
+    """`Quantile` of each row, as an array."""
+    return Quantile(quantiles).values(y_true, y_pred)
+
+
+def cosine_similarity(y_true, y_pred, axis=-1):
+    """`CosineSimilarity` of each row, as an array."""
+    return CosineSimilarity(axis).values(y_true, y_pred)
