@@ -57,7 +57,7 @@ class Feed:
                     self._pass = None
                     continue
                 if count == 0 or self.wanted is not None:
-                    self._warn(count)
+                    self.warn(count)
                 if self.source.again:
                     self._pass = None
                 break
@@ -71,7 +71,8 @@ class Feed:
             self._pass = self.source.one_pass()
             self._taken = 0
 
-    def _warn(self, count):
+    def warn(self, count):
+        """Say that only ``count`` batches came."""
         wanted = f"{count} of {self.wanted} batches came" if self.wanted else "no batch is left"
         warnings.warn(
             f"{self.who}: the input ran out of data: {wanted}. "

@@ -46,14 +46,13 @@ def plan(layers, shape, who):
 
 
 def _mask_after(layer, shape, mask, who):
-    blank = np.broadcast_to(np.zeros((), layer.dtype), (1, *shape[1:]))
-    try:
-        mask = layer.compute_mask(blank, mask)
-    except TypeError:
+    if not layer.supports_masking:
         raise ValueError(
             f"{who}: lengths makes a mask, which layer '{layer.name}' ({type(layer).__name__}) cannot carry. Put it after "
             "a recurrent layer with return_sequences=False, or take it out."
-        ) from None
+        )
+    blank = np.broadcast_to(np.zeros((), layer.dtype), (1, *shape[1:]))
+    mask = layer.compute_mask(blank, mask)
     return mask[0] if isinstance(mask, list) else mask
 
 

@@ -10,7 +10,8 @@ import threading
 
 import numpy as np
 
-from tdfast import data, lengths as ragged, losses, metrics, optimizers
+from tdfast import data, losses, metrics, optimizers
+from tdfast import lengths as ragged
 from tdfast.callbacks import CallbackList
 from tdfast.feeds import ArrayBatches, Feed, StreamBatches
 from tdfast.layers.base import Record, Tape
@@ -508,6 +509,8 @@ class Trainer:
             elif padding is not None:
                 out = self._predict_padded(x[:wanted], padding, batches.batch_size)
             else:
+                if feed.wanted and feed.wanted > batches.batches:
+                    feed.warn(batches.batches)
                 rows = self._rows_per_pass(x, batches.batch_size)
                 out = self._predict(ArrayBatches((x[:wanted], None, None), rows, self._buffers).one_pass(), calls, wanted)
         finally:

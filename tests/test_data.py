@@ -255,14 +255,15 @@ def test_the_first_batch_is_not_lost():
     built.fit(source, steps_per_epoch=3, epochs=2, verbose=0)
     assert taken == [0, 1, 2, 3, 4, 5], "no batch is drawn that is not used"
     built.evaluate(source, steps=2, verbose=0)
-    assert len(built.predict(source, steps=2, verbose=0)) == 4 + 4
+    assert len(built.predict(source, steps=2, verbose=0)) == 3 + 4
     assert taken == list(range(10))
 
 
 def test_fewer_batches_than_steps():
     made = model()
-    with pytest.warns(UserWarning, match="ran out of data: 1 of 2"):
+    with pytest.warns(UserWarning, match="ran out of data") as warned:
         history = made.fit(batches(), steps_per_epoch=2, epochs=5, verbose=0)
+    assert ["1 of 2" in str(w.message) for w in warned] == [True, False], "one for the short epoch, one for none at all"
     assert history.epoch == [0, 1] and made.optimizer.iterations == 3
     with pytest.warns(UserWarning, match="ran out of data"):
         history = made.fit(batches(), epochs=3, verbose=0)
@@ -361,7 +362,7 @@ def test_batches_of_different_lengths_in_time():
     for b, t in sizes:
         other.train_on_batch(np.ones((b, t, F)), np.ones((b, t, 1)))
     assert equal(made, other)
-    last = Sequential([LSTM(3)])
+    last = Sequential([LSTM(3, input_shape=(None, F))])
     assert last.predict((np.ones((b, t, F)) for b, t in sizes), verbose=0).shape == (13, 3)
     with pytest.raises(ValueError, match="predict_on_batch"):
         made.predict((np.ones((b, t, F)) for b, t in sizes), verbose=0)
@@ -413,7 +414,7 @@ def test_an_error_in_a_callback_leaves_model_and_history(hook):
     made = model()
     with pytest.raises(OSError, match="own mistake"):
         made.fit(X, Y, batch_size=4, epochs=9, validation_data=(X, Y), verbose=0, callbacks=[Broken()])
-    assert len(made.history.epoch) == {"on_epoch_begin": 2, "on_epoch_end": 2}.get(hook, 0 if "train" in hook else 2)
+    assert len(made.history.epoch) == {"on_epoch_begin": 2, "on_epoch_end": 2}.get(hook, 0)
     assert np.isfinite(made.fit(X, Y, verbose=0).history["loss"][0])
 
 

@@ -222,14 +222,14 @@ def test_evaluate_and_predict():
     ]:
         results = [m.evaluate(x() if callable(x) else x, y, verbose=0, return_dict=True, **options) for m in (theirs, ours)]
         same(*results)
-    for x, options in [
+    for inputs, options in [
         (X, {"batch_size": 4}),
         (X, {"batch_size": 4, "steps": 2}),
         (X, {"steps": 2}),
         (lambda: ((x,) for x, _ in generator()), {}),
         (lambda: generator(endless=True), {"steps": 4}),
     ]:
-        results = [m.predict(x() if callable(x) else x, verbose=0, **options) for m in (theirs, ours)]
+        results = [m.predict(inputs() if callable(inputs) else inputs, verbose=0, **options) for m in (theirs, ours)]
         np.testing.assert_allclose(results[1], results[0], atol=1e-6)
 
 
