@@ -1,20 +1,65 @@
-"""Arrays into batches: checks, splits, class weights and the gathering of rows."""
+"""What users pass to fit, evaluate and predict, as arrays that fit the model: checks, splits, weights."""
+
+import collections.abc
+import math
 
 import numpy as np
 
 from tdfast import config
-from tdfast.arrays import as_array
+from tdfast.arrays import as_array, as_numbers
 
 
-def check_inputs(x, as_input, who):
-    """The inputs as the array that ``as_input(x, who)`` gives, refused if empty or not finite."""
-    if isinstance(x, (list, tuple)) and x and all(isinstance(a, np.ndarray) and a.ndim > 1 for a in x):
+def is_stream(x):
+    """Whether ``x`` yields batches (a generator, a DataLoader, a PyDataset) instead of being one array."""
+    if x is None or np.isscalar(x) or isinstance(x, (np.ndarray, collections.abc.Sequence, dict)):
+        return False
+    if any(hasattr(x, name) for name in ("__array__", "__array_interface__", "toarray")):
+        return False
+    return hasattr(x, "__next__") or hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and _has_batches(x))
+
+
+def _has_batches(x):
+    return hasattr(x, "__len__") or hasattr(x, "num_batches")
+
+
+def unpack(batch, who):
+    """(x, y, sample_weight) of what a stream yields: ``x``, ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``."""
+    if not isinstance(batch, (tuple, list)):
+        return batch, None, None
+    if not 1 <= len(batch) <= 3:
+        raise ValueError(
+            f"{who}: a batch must be (x,), (x, y) or (x, y, sample_weight), got a {type(batch).__name__} of "
+            f"{len(batch)} entries."
+        )
+    return (*batch, None, None)[:3]
+
+
+def check_inputs(x, as_input, who, input_shape=None):
+    """The inputs as the array that ``as_input(x, who)`` gives, refused if empty or not finite.
+
+    Args:
+        input_shape: the model's, or None; as in Keras a last axis of 1 may be missing, or one too many.
+    """
+    if isinstance(x, (list, tuple)) and x and all(np.ndim(a) > 1 and hasattr(a, "__array__") for a in x):
         if len(x) > 1:
-            raise ValueError(f"{who}: got a list of {len(x)} arrays, but a Sequential model has one input.")
+            raise ValueError(
+                f"{who}: got a {type(x).__name__} of {len(x)} arrays, but a Sequential model has one input: pass one array."
+            )
         x = x[0]
-    if x is None or isinstance(x, (str, bytes, dict)) or (hasattr(x, "__next__") and not hasattr(x, "__array__")):
+    if isinstance(x, dict):
+        raise ValueError(
+            f"{who}: got a dict with {sorted(map(str, x))}, but a Sequential model has one input: pass one array."
+        )
+    if hasattr(x, "toarray"):
+        raise ValueError(f"{who}: x is a sparse {type(x).__name__}; pass x.toarray(), tdfast computes on dense arrays.")
+    if x is None or isinstance(x, (str, bytes)) or is_stream(x):
         raise ValueError(f"{who} expects x as an array of numbers, got {type(x).__name__}.")
     x = as_input(x, who)
+    if input_shape is not None:
+        if x.ndim == len(input_shape) - 1 and input_shape[-1] == 1:
+            x = x[..., None]
+        elif x.ndim == len(input_shape) + 1 and x.shape[-1] == 1:
+            x = x[..., 0]
     if x.ndim == 0:
         raise ValueError(f"{who} expects x with the samples on its first axis, got a single number.")
     if x.size == 0:
@@ -45,9 +90,10 @@ def check_targets(y, n, dtype, sparse, who):
     """The targets as an array with ``n`` samples; numbers become ``dtype`` unless they are labels."""
     if y is None:
         raise ValueError(f"{who} needs targets: pass y as the second argument.")
-    y = np.asarray(y)
-    if y.dtype.kind not in "fiub":
-        raise ValueError(f"{who} expects y as an array of numbers, got dtype {y.dtype}.")
+    if isinstance(y, dict) or (isinstance(y, (list, tuple)) and len(y) > 1 and all(np.ndim(a) > 1 for a in y)
+                               and len(y) != n):
+        raise ValueError(f"{who}: got a {type(y).__name__} of {len(y)} targets, but a Sequential model has one output.")
+    y = as_numbers(y, f"{who}: y")
     if y.ndim == 0 or len(y) != n:
         raise ValueError(
             f"{who}: x and y must have the same number of samples, got {n} in x and "
@@ -71,22 +117,27 @@ def check_sample_weight(weight, n, dtype, who):
     return weight
 
 
-def class_weight_to_sample_weight(class_weight, y, dtype):
+def class_weight_to_sample_weight(class_weight, y, dtype, rank):
     """The weight of each target's class; classes that are not named weigh 1.
 
     Args:
         class_weight: a dict from class number to weight.
-        y: labels, or one-hot targets on the last axis.
+        y: labels (N,) or (N, T), with or without a last axis of 1, or one-hot targets (N, C) or (N, T, C).
+        rank: the number of the outputs' axes, which tells labels (N, T) from one-hot targets.
 
-    >>> class_weight_to_sample_weight({1: 2.0}, np.array([0, 1, 1]), "float32").tolist()
+    >>> class_weight_to_sample_weight({1: 2.0}, np.array([0, 1, 1]), "float32", rank=2).tolist()
     [1.0, 2.0, 2.0]
+    >>> class_weight_to_sample_weight({1: 2.0}, np.array([[0, 1, 1]]), "float32", rank=3).tolist()
+    [[1.0, 2.0, 2.0]]
     """
     if not isinstance(class_weight, dict):
         raise ValueError(f"class_weight must be a dict such as {{0: 1.0, 1: 5.0}}, got {class_weight!r}.")
-    if y.ndim > 1 and y.shape[-1] > 1:
-        labels = np.argmax(y, axis=-1)
+    if y.ndim < rank:
+        labels = np.rint(y)
+    elif y.shape[-1] == 1:
+        labels = np.rint(y[..., 0])
     else:
-        labels = np.rint(y[..., 0] if y.ndim > 1 else y).astype(np.int64)
+        labels = np.argmax(y, axis=-1)
     out = np.ones(labels.shape, dtype)
     for label, weight in class_weight.items():
         out[labels == int(label)] = weight
@@ -102,45 +153,10 @@ def split_validation(arrays, fraction):
     n = len(arrays[0])
     if not 0 < fraction < 1:
         raise ValueError(f"validation_split must be between 0 and 1, got {fraction}.")
-    at = int(n * (1 - fraction))
+    at = math.floor(n * (1 - fraction))
     if at == 0 or at == n:
         raise ValueError(f"validation_split={fraction} of {n} samples leaves one part empty.")
     return [a if a is None else a[:at] for a in arrays], [a if a is None else a[at:] for a in arrays]
-
-
-class Batches:
-    """Batches of some arrays with one first axis, in order or in a random order of the samples.
-
-    In order, a batch is a view. In a random order its rows are gathered into buffers that serve every
-    batch again; the data set is never copied.
-
-    Args:
-        arrays: a list of arrays, or None in the place of one that is not there.
-        batch_size: rows of every batch but, perhaps, the last.
-        buffers: a `tdfast.layers.base.Record`.
-        steps: at most this many batches; None: all of them.
-    """
-
-    def __init__(self, arrays, batch_size, buffers, steps=None):
-        self.arrays = arrays
-        self.batch_size = batch_size
-        self.buffers = buffers
-        self.samples = len(arrays[0])
-        every = -(-self.samples // batch_size)
-        self.steps = every if steps is None else min(int(steps), every)
-
-    def __call__(self, order=None):
-        """The batches of one epoch; ``order`` is a permutation of the samples, or None."""
-        for i in range(self.steps):
-            rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
-            if order is None:
-                yield [a if a is None else a[rows] for a in self.arrays]
-            else:
-                yield [None if a is None else self._gather(k, a, order[rows]) for k, a in enumerate(self.arrays)]
-
-    def _gather(self, k, a, index):
-        out = self.buffers.buffer(("rows", k), (len(index), *a.shape[1:]), a.dtype)
-        return a.take(index, axis=0, out=out, mode="clip")
 
 
 def check_batch_size(batch_size, who):
@@ -157,3 +173,27 @@ def check_count(value, what):
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 0:
         raise ValueError(f"{what} must be a whole number of at least 0, got {value!r}.")
     return int(value)
+
+
+def check_steps(value, what):
+    """``value`` as an int of at least 1, or None, which 0 means as well."""
+    return None if value is None else check_count(value, what) or None
+
+
+def check_lengths(lengths, n, T, who):
+    """The number of valid steps of each sample, (N,) whole numbers from 0 to T, as an int64 array."""
+    if T is None:
+        raise ValueError(f"{who}: lengths needs x of shape (samples, time, ...).")
+    lengths = as_numbers(lengths, f"{who}: lengths")
+    if lengths.shape != (n,):
+        raise ValueError(f"{who}: lengths must have one entry for each of the {n} samples, shape ({n},), got {lengths.shape}.")
+    if lengths.dtype.kind not in "iu":
+        raise ValueError(f"{who}: lengths must be whole numbers, got dtype {lengths.dtype}. Use .astype(int).")
+    lengths = lengths.astype(np.int64)
+    low, high = int(lengths.min()), int(lengths.max())
+    if low < 0 or high > T:
+        at = int(lengths.argmin() if low < 0 else lengths.argmax())
+        raise ValueError(
+            f"{who}: lengths must be from 0 to {T}, the number of x's time steps, but lengths[{at}] is {lengths[at]}."
+        )
+    return lengths

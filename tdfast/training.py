@@ -10,8 +10,10 @@ import threading
 
 import numpy as np
 
-from tdfast import data, losses, metrics, optimizers, random
+from tdfast import data, losses, metrics, optimizers
+from tdfast import lengths as ragged
 from tdfast.callbacks import CallbackList
+from tdfast.feeds import ArrayBatches, Feed, StreamBatches
 from tdfast.layers.base import Record, Tape
 from tdfast.progress import ProgressBar
 from tdfast.variables import Parameters
@@ -27,7 +29,7 @@ class Trainer:
     def __init__(self):
         self.optimizer = self.loss = None
         self.compiled = False
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history = None
         self._parameters = None
         self._tape = Tape()
@@ -75,7 +77,17 @@ class Trainer:
 
     @property
     def metrics_names(self):
-        return [m.name for m in self.metrics]
+        """The names in the logs: a second metric of one name is 'weighted_' + name, or gets a number."""
+        names = ["loss"] if self.compiled else []
+        for metric, weighted in self._metrics or []:
+            name, n = metric.name, 0
+            if name in names and weighted:
+                name = f"weighted_{name}"
+            while name in names:
+                n += 1
+                name = f"{metric.name}_{n}"
+            names.append(name)
+        return names
 
     def reset_metrics(self):
         """Start all running means again."""
@@ -102,16 +114,17 @@ class Trainer:
             raise ValueError(f"{who}: the model was compiled without a loss. Call compile(optimizer=..., loss=...).")
 
     # ---------------------------------------------------------------- one step
-    def train_step(self, x, y, sample_weight=None, where=""):
+    def train_step(self, x, y, sample_weight=None, mask=None, where=""):
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape = self._tape
         tape.rewind()
-        y_pred = self.forward(x, tape, training=True)
+        y_pred = self.forward(x, tape, training=True, mask=mask)
+        given = mask
         mask = tape.records[0].mask
         value, dy = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
         value += self._penalty(tape)
         if not math.isfinite(value):
-            raise FloatingPointError(self._explain(x, y_pred, value, where))
+            raise FloatingPointError(self._explain(x, y_pred, value, where, given))
         if self._metric_specs:
             self._update_metrics(y, y_pred, sample_weight, mask)
         self.backward(dy, tape, need_dx=False)
@@ -121,10 +134,10 @@ class Trainer:
         self._loss_tracker.add(value * len(x), len(x))
         return value
 
-    def test_step(self, x, y, sample_weight, tape):
+    def test_step(self, x, y, sample_weight, mask, tape):
         """The loss of this batch, and the metrics, without learning."""
         tape.rewind()
-        y_pred = self.forward(x, tape)
+        y_pred = self.forward(x, tape, mask=mask)
         mask = tape.records[0].mask
         value, _ = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers, need_grad=False)
         value += self._penalty(tape)
@@ -145,12 +158,12 @@ class Trainer:
             metric.update_state(y, y_pred, sample_weight if weighted else None, mask=mask, workspace=self._buffers)
 
     def _logs(self):
-        return {m.name: float(m.result()) for m in self.metrics}
+        return {name: float(m.result()) for name, m in zip(self.metrics_names, self.metrics)}
 
-    def _explain(self, x, y_pred, value, where):
+    def _explain(self, x, y_pred, value, where, mask):
         """Why the loss is not a number: the first layer whose weights or outputs are not finite."""
         tape, start = Tape(keep=False), f"The loss became {value}{where}"
-        h, mask = x, None
+        h = x
         if not np.isfinite(x).all():
             return f"{start}: the inputs hold NaN or infinity. The weights are those of the step before."
         for layer in self.layers:
@@ -187,18 +200,58 @@ class Trainer:
             layer.activity_regularizer is not None for layer in _all_layers(self)
         )
 
-    def _check(self, x, y, sample_weight, class_weight, who):
-        """Inputs, targets and weights as arrays that fit the model; builds it if need be."""
-        x = data.check_inputs(x, self.as_input, who)
+    def _check_inputs(self, x, who):
+        """Inputs as an array that fits the model; builds it if need be."""
+        x = data.check_inputs(x, self.as_input, who, self.input_shape)
         self.ensure_built((None, *x.shape[1:]), x.shape)
+        return x
+
+    def _check(self, x, y, sample_weight, who):
+        """Inputs, targets and weights as arrays that fit the model."""
+        x = self._check_inputs(x, who)
         y = data.check_targets(y, len(x), self.dtype, self.loss.sparse, who)
         self.loss.check(y.shape, self.compute_output_shape(x.shape))
-        weight = data.check_sample_weight(sample_weight, len(x), self.dtype, who)
-        if class_weight is not None:
-            if weight is not None:
-                raise ValueError(f"{who}: give sample_weight or class_weight, not both.")
-            weight = data.class_weight_to_sample_weight(class_weight, y, self.dtype)
-        return x, y, weight
+        return x, y, data.check_sample_weight(sample_weight, len(x), self.dtype, who)
+
+    def _weigh_classes(self, class_weight, x, y, sample_weight, who):
+        """sample_weight, or what class_weight makes of the targets."""
+        if class_weight is None:
+            return sample_weight
+        if sample_weight is not None:
+            raise ValueError(f"{who}: give sample_weight or class_weight, not both.")
+        return data.class_weight_to_sample_weight(class_weight, y, self.dtype, len(self.compute_output_shape(x.shape)))
+
+    def _array_feed(self, arrays, lengths, batch_size, steps, who, shuffle=False, class_weight=None):
+        """A `Feed` of arrays that were checked."""
+        x, y, weight = arrays
+        weight = self._weigh_classes(class_weight, x, y, weight, who)
+        steps = data.check_steps(steps, f"{who}: the number of steps")
+        if batch_size is None and steps:
+            batch_size = -(-len(x) // steps)
+        size = data.check_batch_size(batch_size, who)
+        padding = None if lengths is None else ragged.Padding(lengths, self._time_plan(x, who), not self._is_stateful())
+        return Feed(ArrayBatches((x, y, weight), size, self._buffers, shuffle, padding), steps, who)
+
+    def _stream_feed(self, x, steps, who, shuffle=False, class_weight=None, **others):
+        """A `Feed` of what yields batches; ``others`` belong into the batches and must be None."""
+        for name, value in others.items():
+            if value is not None:
+                raise ValueError(
+                    f"{who}: x is a {type(x).__name__}, which yields batches (x, y) or (x, y, sample_weight), so {name} "
+                    "cannot be given beside it."
+                )
+
+        def prepare(batch):
+            x, y, weight = self._check(*data.unpack(batch, who), who)
+            return x, y, self._weigh_classes(class_weight, x, y, weight, who), None
+
+        return Feed(StreamBatches(x, prepare, shuffle), data.check_steps(steps, f"{who}: the number of steps"), who)
+
+    def _check_lengths(self, lengths, x, who):
+        return None if lengths is None else data.check_lengths(lengths, len(x), x.shape[1] if x.ndim > 1 else None, who)
+
+    def _time_plan(self, x, who):
+        return ragged.plan(list(_stack_of(self)), x.shape, who)
 
     @contextlib.contextmanager
     def _inference_tape(self):
@@ -219,26 +272,38 @@ class Trainer:
     # ---------------------------------------------------------------- fit
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_split=0.0,
             validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
-            steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1):
+            steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1,
+            lengths=None, validation_lengths=None):
         """Train for some epochs.
 
         Args:
-            x: inputs, samples on the first axis.
-            y: targets, as many samples.
-            batch_size: samples of one update; None is 32.
+            x: inputs, samples on the first axis: a NumPy array, a list, a pandas frame, a tensor of torch,
+                JAX or TensorFlow. Or what yields batches (x, y) or (x, y, sample_weight): a generator, any
+                iterable such as a torch DataLoader, a `tdfast.utils.PyDataset`. Batches may differ in their
+                number of rows and of time steps.
+            y: targets, as many samples. None where x yields batches, and so are sample_weight and batch_size.
+            batch_size: samples of one update; None is 32, or what steps_per_epoch makes of all samples.
             epochs: the number of the last epoch; each sees every sample once.
             verbose: 0 is silent, 1 or 'auto' shows a bar (one line an epoch where the output is not a
                 terminal), 2 a line an epoch.
             callbacks: a list of `tdfast.callbacks.Callback`.
             validation_split: this last fraction of the samples is kept apart and measured each epoch.
-            validation_data: (x, y) or (x, y, sample_weight) to measure instead.
-            shuffle: a new random order in each epoch.
-            class_weight: a dict from class to its weight in the loss.
+            validation_data: (x, y) or (x, y, sample_weight) to measure instead, or what yields batches.
+            shuffle: a new random order in each epoch; 'batch' only within each batch. A generator's batches
+                stay in its order.
+            class_weight: a dict from class to its weight in the loss; targets may be labels or one-hot, one a
+                sample or one a step. Not together with sample_weight.
             sample_weight: a weight for each sample, (N,), or for each step of each, (N, T).
             initial_epoch: where to go on counting.
-            steps_per_epoch, validation_steps: at most so many batches; None: all.
+            steps_per_epoch, validation_steps: batches of an epoch and of a validation; None: all. An endless
+                generator needs them. The next epoch goes on where the last one ended, a validation does so
+                with a generator only.
             validation_batch_size: None: batch_size.
-            validation_freq: measure every so many epochs, or a list of epochs.
+            validation_freq: measure every so many epochs, or a list of epochs, the first being 1.
+            lengths: for sequences padded on the right: (N,) whole numbers from 0 to T, the valid steps of
+                each. The other steps are masked, from the first layer to the loss and the metrics. Batches
+                are cut to their longest row where no number changes by it.
+            validation_lengths: the same for the arrays of validation_data.
 
         Returns:
             The `History`: ``history.history["loss"]`` is a list of floats, one an epoch.
@@ -248,155 +313,292 @@ class Trainer:
             FloatingPointError: when the loss is no longer a number; the weights of the last good step
                 and the history stay.
 
+        Warns when the data end before the epochs do; training then ends, as in Keras.
+
         Ctrl-C ends training after the step that runs, with its weights and the history so far kept in
-        ``model.history``.
+        ``model.history``. So does an error in a callback or a generator.
+
+        >>> import numpy as np, tdfast
+        >>> model = tdfast.Sequential([tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> x, y = np.zeros((8, 5, 2)), np.zeros((8, 1))
+        >>> history = model.fit(x, y, epochs=2, verbose=0, lengths=[5, 1, 2, 3, 4, 5, 5, 0])
+        >>> batches = ((x[i : i + 4], y[i : i + 4]) for i in (0, 4))
+        >>> len(model.fit(batches, verbose=0).history["loss"])
+        1
         """
         self._require_compiled("fit")
-        x, y, weight = self._check(x, y, sample_weight, class_weight, "fit")
-        batch_size = data.check_batch_size(batch_size, "fit")
         epochs, initial_epoch = data.check_count(epochs, "fit: epochs"), data.check_count(initial_epoch, "fit: initial_epoch")
-        validation_batch_size = data.check_batch_size(validation_batch_size or batch_size, "fit")
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                raise ValueError("validation_data must be (x, y) or (x, y, sample_weight).")
-            extra = validation_data[2] if len(validation_data) == 3 else None
-            held_out = self._check(*validation_data[:2], extra, None, "fit's validation_data")
-        elif validation_split:
-            (x, y, weight), held_out = data.split_validation([x, y, weight], validation_split)
-        else:
-            held_out = None
-        train = data.Batches([x, y, weight], batch_size, self._buffers, steps_per_epoch)
-        test = held_out and data.Batches(held_out, validation_batch_size, self._buffers, validation_steps)
-        self._ready_to_train()
-        bar = ProgressBar(verbose, epochs, train.steps)
-        calls = CallbackList(
-            [*(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []), bar],
-            model=self, params={"verbose": verbose, "epochs": epochs, "steps": train.steps},
+        is_due = _due(validation_freq)
+        train, test = self._training_feeds(
+            x, y, sample_weight, lengths, class_weight, batch_size, steps_per_epoch, shuffle, validation_split,
+            validation_data, validation_lengths, validation_batch_size, validation_steps,
         )
+        self._ready_to_train()
+        bar, calls = self._calls(callbacks, verbose, epochs, train.steps)
         self.stop_training = False
         calls.on_train_begin()
-        logs = {}
+        logs, finished = {}, False
         try:
             with _Interrupts() as interrupts:
                 for epoch in range(initial_epoch, epochs):
                     calls.on_epoch_begin(epoch)
-                    logs = self._train_epoch(train, epoch, shuffle, calls, interrupts)
-                    if test and _is_due(epoch, validation_freq):
-                        logs.update({f"val_{k}": v for k, v in self._evaluate(test, calls).items()})
+                    new = self._train_epoch(train, epoch, calls, interrupts)
+                    if new is None:
+                        break               # out of data
+                    logs = new
+                    if test and is_due(epoch + 1):
+                        test.rewind()
+                        logs.update({f"val_{k}": v for k, v in (self._evaluate(test, calls) or {}).items()})
                     calls.on_epoch_end(epoch, logs)
                     if self.stop_training:
                         break
+            finished = True
         finally:
             bar.close()
-        self.optimizer.finalize_variable_values()
-        calls.on_train_end(logs)
+            if epochs > 0:
+                self.optimizer.finalize_variable_values()
+            if finished:
+                calls.on_train_end(logs)
         return self.history
 
-    def _train_epoch(self, batches, epoch, shuffle, calls, interrupts):
+    def _training_feeds(self, x, y, sample_weight, lengths, class_weight, batch_size, steps, shuffle, split,
+                        validation_data, validation_lengths, validation_batch_size, validation_steps):
+        """What fit trains on and what it validates on (or None), both checked and the model built."""
+        held_out = None
+        if data.is_stream(x):
+            if split and validation_data is None:
+                raise ValueError("fit: validation_split needs x and y as arrays; pass validation_data instead.")
+            train = self._stream_feed(x, steps, "fit", shuffle, class_weight, y=y, sample_weight=sample_weight,
+                                      batch_size=batch_size, lengths=lengths)
+            if train.peek() is None:
+                raise ValueError(f"fit: x is a {type(x).__name__} that yields no batch.")
+        else:
+            arrays = self._check(x, y, sample_weight, "fit")
+            lengths = self._check_lengths(lengths, arrays[0], "fit")
+            if split and validation_data is None:
+                (*arrays, lengths), held_out = data.split_validation([*arrays, lengths], split)
+            train = self._array_feed(arrays, lengths, batch_size, steps, "fit", shuffle, class_weight)
+        size = validation_batch_size or batch_size
+        if validation_data is not None:
+            return train, self._validation_feed(validation_data, validation_lengths, lengths, size, validation_steps)
+        if validation_lengths is not None:
+            raise ValueError("fit: validation_lengths belongs to validation_data, which was not given.")
+        return train, held_out and self._array_feed(held_out[:3], held_out[3], size, validation_steps, "fit's validation")
+
+    def _validation_feed(self, given, lengths, train_lengths, batch_size, steps):
+        who = "fit's validation_data"
+        if data.is_stream(given):
+            return self._stream_feed(given, steps, who, validation_lengths=lengths)
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            raise ValueError(
+                "validation_data must be (x, y) or (x, y, sample_weight), or something that yields such batches, got "
+                f"{type(given).__name__}" + (f" of {len(given)} entries." if isinstance(given, (tuple, list)) else ".")
+            )
+        x, y, weight = data.unpack(given, who)
+        if data.is_stream(x):
+            return self._stream_feed(x, steps, who, y=y, sample_weight=weight, validation_lengths=lengths)
+        arrays = self._check(x, y, weight, who)
+        if lengths is None and train_lengths is not None:
+            raise ValueError("fit: with lengths, give validation_lengths for the arrays of validation_data as well.")
+        lengths = self._check_lengths(lengths, arrays[0], who)
+        return self._array_feed(arrays, lengths, batch_size, steps, who)
+
+    def _calls(self, callbacks, verbose, epochs, steps, **options):
+        """(the progress bar, all callbacks as one)."""
+        bar = ProgressBar(verbose, epochs, steps)
+        params = {"verbose": verbose, "epochs": epochs, "steps": steps}
+        return bar, CallbackList([callbacks, bar], model=self, params=params, **options)
+
+    def _train_epoch(self, batches, epoch, calls, interrupts):
+        """The logs of one epoch, or None if there was no batch."""
         self.reset_metrics()
-        order = random.generator().permutation(batches.samples) if shuffle else None
-        for i, (x, y, weight) in enumerate(batches(order)):
+        i = -1
+        for i, (x, y, weight, mask) in enumerate(batches):
             if calls.has_batch_hooks:
                 calls.on_train_batch_begin(i)
             with interrupts.held():
-                self.train_step(x, y, weight, f" in epoch {epoch + 1}, batch {i + 1}")
+                self.train_step(x, y, weight, mask, f" in epoch {epoch + 1}, batch {i + 1}")
             if calls.has_batch_hooks:
                 calls.on_train_batch_end(i, self._logs)
                 if self.stop_training:
                     break
-        return self._logs()
+        return None if i < 0 else self._logs()
 
     def _evaluate(self, batches, calls):
+        """The logs over some batches, or None if there was no batch."""
         self.reset_metrics()
+        self.stop_evaluating = False
         calls.on_test_begin()
+        i = -1
         with self._inference_tape() as tape:
-            for i, (x, y, weight) in enumerate(batches()):
+            for i, (x, y, weight, mask) in enumerate(batches):
                 if calls.has_test_batch_hooks:
                     calls.on_test_batch_begin(i)
-                self.test_step(x, y, weight, tape)
+                self.test_step(x, y, weight, mask, tape)
                 if calls.has_test_batch_hooks:
                     calls.on_test_batch_end(i, self._logs)
-        logs = self._logs()
+                    if self.stop_evaluating:
+                        break
+        logs = None if i < 0 else self._logs()
         calls.on_test_end(logs)
         return logs
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None,
-                 callbacks=None, return_dict=False):
+                 callbacks=None, return_dict=False, lengths=None):
         """The loss and the metrics on some data.
+
+        Args:
+            x, y, batch_size, verbose, sample_weight, callbacks, lengths: as in `fit`.
+            steps: at most so many batches; None: all.
 
         Returns:
             The loss, or a list with the metrics behind it; a dict by name with return_dict.
         """
         self._require_compiled("evaluate")
-        arrays = self._check(x, y, sample_weight, None, "evaluate")
-        batches = data.Batches(arrays, data.check_batch_size(batch_size, "evaluate"), self._buffers, steps)
+        if data.is_stream(x):
+            feed = self._stream_feed(x, steps, "evaluate", y=y, sample_weight=sample_weight, batch_size=batch_size,
+                                     lengths=lengths)
+            if feed.peek() is None:
+                raise ValueError(f"evaluate: x is a {type(x).__name__} that yields no batch.")
+        else:
+            arrays = self._check(x, y, sample_weight, "evaluate")
+            feed = self._array_feed(arrays, self._check_lengths(lengths, arrays[0], "evaluate"), batch_size, steps,
+                                    "evaluate")
         self._note_penalties()
-        bar = ProgressBar(verbose, 1, batches.steps)
-        calls = CallbackList([*(callbacks or []), bar], model=self, add_history=False,
-                             params={"verbose": verbose, "epochs": 1, "steps": batches.steps})
+        bar, calls = self._calls(callbacks, verbose, 1, feed.steps, add_history=False)
         try:
-            logs = self._evaluate(batches, calls)
+            logs = self._evaluate(feed, calls)
         finally:
             bar.close()
         return logs if return_dict else self._in_order(logs)
 
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+    # ---------------------------------------------------------------- predict
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, lengths=None):
         """The outputs for some inputs.
 
         Args:
-            x: inputs, samples on the first axis.
+            x: inputs as in `fit`. Of what yields batches, those may be ``x``, ``(x,)`` or ``(x, y)``.
             batch_size: samples of one batch, for callbacks, the bar and ``steps``; None is 32. No result
                 depends on it, and tdfast joins or cuts batches as suits the cache.
             verbose, callbacks: as in `fit`.
             steps: at most so many batches; None: all.
+            lengths: as in `fit`. Outputs of all T steps come back in the caller's order; those after a
+                sequence's length are what a mask makes of them: a recurrent layer's last output goes on
+                (zeros with zero_output_for_mask), and the layers after it are applied to that.
 
         Returns:
-            An array with one row for each sample.
+            An array with one row for each sample; a list of arrays where the last layer has return_state.
         """
-        x = data.check_inputs(x, self.as_input, "predict")
-        self.ensure_built((None, *x.shape[1:]), x.shape)
-        batches = data.Batches([x], data.check_batch_size(batch_size, "predict"), self._buffers, steps)
-        bar = ProgressBar(verbose, 1, batches.steps)
-        calls = CallbackList([*(callbacks or []), bar], model=self, add_history=False,
-                             params={"verbose": verbose, "epochs": 1, "steps": batches.steps})
+        if data.is_stream(x):
+            return self._predict_stream(x, batch_size, verbose, steps, callbacks, lengths)
+        x = self._check_inputs(x, "predict")
+        lengths = self._check_lengths(lengths, x, "predict")
+        feed = self._array_feed((x, None, None), lengths, batch_size, steps, "predict")
+        bar, calls = self._calls(callbacks, verbose, 1, feed.steps, add_history=False)
+        batches, padding = feed.source, feed.source.padding
+        whole_batches = calls.has_predict_batch_hooks or self._is_stateful()
+        if padding is not None and whole_batches:
+            # What callbacks see, and what a state is of, are the caller's batches.
+            padding.plan.cut = padding.sort = False
+        wanted = len(x) if feed.wanted is None else min(feed.wanted * batches.batch_size, len(x))
         calls.on_predict_begin()
         try:
-            if calls.has_predict_batch_hooks or self._is_stateful():
-                out = self._predict(batches, calls)
+            if whole_batches:
+                out = self._predict(feed, calls)
+            elif padding is not None:
+                out = self._predict_padded(x[:wanted], padding, batches.batch_size)
             else:
+                if feed.wanted and feed.wanted > batches.batches:
+                    feed.warn(batches.batches)
                 rows = self._rows_per_pass(x, batches.batch_size)
-                wanted = x[: batches.steps * batches.batch_size]
-                out = self._predict(data.Batches([wanted], rows, self._buffers), calls)
+                out = self._predict(ArrayBatches((x[:wanted], None, None), rows, self._buffers).one_pass(), calls, wanted)
         finally:
             bar.close()
         calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
-    def _predict(self, batches, calls):
-        """The outputs of all batches, as a list of arrays (more than one with return_state)."""
-        out, start, loan = None, 0, None
+    def _predict_stream(self, x, batch_size, verbose, steps, callbacks, lengths):
+        for name, value in (("batch_size", batch_size), ("lengths", lengths)):
+            if value is not None:
+                raise ValueError(f"predict: x is a {type(x).__name__}, which yields batches, so {name} cannot be given.")
+
+        def prepare(batch):
+            return self._check_inputs(data.unpack(batch, "predict")[0], "predict"), None, None, None
+
+        feed = Feed(StreamBatches(x, prepare), data.check_steps(steps, "predict: steps"), "predict")
+        if feed.peek() is None:
+            raise ValueError(f"predict: x is a {type(x).__name__} that yields no batch.")
+        bar, calls = self._calls(callbacks, verbose, 1, feed.steps, add_history=False)
+        calls.on_predict_begin()
+        try:
+            out = self._predict(feed, calls)
+        finally:
+            bar.close()
+        calls.on_predict_end()
+        return out if len(out) > 1 else out[0]
+
+    def _predict(self, batches, calls, samples=None):
+        """The outputs of all batches, as a list of arrays (more than one with return_state).
+
+        Args:
+            samples: how many rows there are in all; None: not known.
+        """
+        pieces, out, start, loan = [], None, 0, None
+        self.stop_predicting = False
         with self._inference_tape() as tape:
             try:
-                for i, (rows,) in enumerate(batches()):
+                for i, (x, _, _, mask) in enumerate(batches):
                     calls.on_predict_batch_begin(i)
                     tape.rewind()
                     if loan is not None:                # the last layer writes where the result belongs
-                        loan.lend(out[0][start : start + len(rows)])
-                    y = self.forward(rows, tape)
+                        loan.lend(out[0][start : start + len(x)])
+                    y = self.forward(x, tape, mask=mask)
                     parts = y if isinstance(y, list) else [y]
-                    if out is None:
-                        n = min(batches.steps * batches.batch_size, batches.samples)
-                        out = [np.empty((n, *part.shape[1:]), part.dtype) for part in parts]
-                        loan = tape.lender_of(y) if len(parts) == 1 else None
-                    for whole, part in zip(out, parts):
-                        place = whole[start : start + len(part)]
-                        if not np.may_share_memory(place, part):
-                            place[...] = part
-                    start += len(rows)
+                    if samples is None:
+                        pieces.append([part.copy() for part in parts])
+                    else:
+                        if out is None:
+                            out = [np.empty((samples, *part.shape[1:]), part.dtype) for part in parts]
+                            loan = tape.lender_of(y) if len(parts) == 1 else None
+                        for whole, part in zip(out, parts):
+                            place = whole[start : start + len(part)]
+                            if not np.may_share_memory(place, part):
+                                place[...] = part
+                        start += len(x)
                     calls.on_predict_batch_end(i, {"outputs": y})
+                    if self.stop_predicting:
+                        break
             finally:
                 if loan is not None:
                     loan.end()
+        return out if samples is not None else [_joined(parts) for parts in zip(*pieces)]
+
+    def _predict_padded(self, x, padding, batch_size):
+        """The outputs for sequences padded on the right: the longest first, each batch cut to its longest."""
+        plan, T, out = padding.plan, x.shape[1], None
+        plan.cut = plan.cut and (plan.held or not plan.follows)
+        order, rows = padding.order(np.arange(len(x))), self._rows_per_pass(x, batch_size)
+        buffers = Record(self)
+        with self._inference_tape() as tape:
+            for start in range(0, len(x), rows):
+                index = order[start : start + rows]
+                # One masked step more than the longest row, whose output is that of all steps cut off.
+                part_x, _, _, mask = padding.gather((x, None, None), index, buffers, spare=int(plan.follows))
+                tape.rewind()
+                y = self.forward(part_x, tape, mask=mask)
+                parts = y if isinstance(y, list) else [y]
+                if out is None:
+                    timed = [plan.follows and k == 0 for k in range(len(parts))]
+                    out = [np.empty((len(x), *((T, *p.shape[2:]) if t else p.shape[1:])), p.dtype)
+                           for p, t in zip(parts, timed)]
+                for whole, part, t in zip(out, parts, timed):
+                    if t and part.shape[1] < T:
+                        steps = part.shape[1]
+                        whole[index, :steps] = part
+                        whole[index, steps:] = part[:, -1:]
+                    else:
+                        whole[index] = part
         return out
 
     def _is_stateful(self):
@@ -420,7 +622,8 @@ class Trainer:
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One update on one batch: its loss, or a list with the metrics behind it."""
         self._require_compiled("train_on_batch")
-        x, y, weight = self._check(x, y, sample_weight, class_weight, "train_on_batch")
+        x, y, weight = self._check(x, y, sample_weight, "train_on_batch")
+        weight = self._weigh_classes(class_weight, x, y, weight, "train_on_batch")
         self._ready_to_train()
         self.reset_metrics()
         with _Interrupts() as interrupts, interrupts.held():
@@ -431,17 +634,23 @@ class Trainer:
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """The loss and the metrics of one batch."""
         self._require_compiled("test_on_batch")
-        x, y, weight = self._check(x, y, sample_weight, None, "test_on_batch")
+        x, y, weight = self._check(x, y, sample_weight, "test_on_batch")
         self._note_penalties()
         self.reset_metrics()
         with self._inference_tape() as tape:
-            self.test_step(x, y, weight, tape)
+            self.test_step(x, y, weight, None, tape)
         logs = self._logs()
         return logs if return_dict else self._in_order(logs)
 
     def predict_on_batch(self, x):
         """The outputs for one batch."""
         return self.predict(x, batch_size=max(len(x), 1), verbose=0)
+
+    def reset_states(self):
+        """Let all stateful layers start from zeros again."""
+        for layer in _all_layers(self):
+            if hasattr(layer, "reset_state"):
+                layer.reset_state()
 
     def _in_order(self, logs):
         values = [logs[name] for name in self.metrics_names]
@@ -488,19 +697,47 @@ def _all_layers(layer):
         yield from _all_layers(inner)
 
 
-def _only(loss, what):
-    """The only entry of a list or dict that Keras would accept for one output."""
-    if isinstance(loss, (list, tuple)):
-        if len(loss) != 1:
-            raise ValueError(f"A Sequential model has one output, but {what} has {len(loss)} entries.")
-        return loss[0]
-    return loss
+def _stack_of(model):
+    """The layers one after another, those of nested models in their place."""
+    for layer in model.layers:
+        if isinstance(layer, Trainer):
+            yield from _stack_of(layer)
+        else:
+            yield layer
+
+
+def _joined(parts):
+    """Batches' outputs as one array."""
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"predict: the batches' outputs have different shapes, {sorted(shapes)}, and cannot be joined. Predict "
+            "them one by one with predict_on_batch."
+        )
+    return np.concatenate(parts)
+
+
+def _only(given, what):
+    """The only entry of a list, or of a dict by output, that Keras would accept for one output."""
+    values = None
+    if isinstance(given, (list, tuple)):
+        values = list(given)
+    elif isinstance(given, dict) and "class_name" not in given:
+        values = list(given.values())
+    if values is None:
+        return given
+    if len(values) != 1:
+        raise ValueError(f"A Sequential model has one output, but {what} has {len(values)} entries.")
+    return values[0]
 
 
 def _metric_specs(given, what):
     """Names that `metrics.for_loss` decides on stay names; everything else becomes an object now."""
     if given is None:
         return []
+    if isinstance(given, dict) and "class_name" not in given:
+        given = _only(given, what)
+        given = given if isinstance(given, (list, tuple)) else [given]
     if not isinstance(given, (list, tuple)):
         raise ValueError(f"{what} must be a list, such as ['accuracy'], got {given!r}.")
     out = []
@@ -515,5 +752,10 @@ def _metric_specs(given, what):
     return out
 
 
-def _is_due(epoch, freq):
-    return (epoch + 1) in freq if isinstance(freq, (list, tuple, set)) else (epoch + 1) % freq == 0
+def _due(freq):
+    """The function that tells whether to validate after an epoch, counted from 1."""
+    if isinstance(freq, (list, tuple, set)):
+        return lambda epoch: epoch in freq
+    if isinstance(freq, bool) or not hasattr(freq, "__index__") or int(freq) < 1:
+        raise ValueError(f"validation_freq must be a whole number of at least 1 or a list of epochs, got {freq!r}.")
+    return lambda epoch: epoch % int(freq) == 0

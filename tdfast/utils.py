@@ -1,5 +1,6 @@
 """Small helpers of `keras.utils`: seeds, a fresh start, one-hot labels."""
 
+import itertools
 import random as python_random
 
 import numpy as np
@@ -73,3 +74,54 @@ def to_categorical(x, num_classes=None):
     out = np.zeros((*labels.shape, num_classes))
     np.put_along_axis(out, labels[..., None], 1.0, axis=-1)
     return out
+
+
+class PyDataset:
+    """Data that come batch by batch, for `fit`, `evaluate` and `predict`: subclass it.
+
+    Override ``__getitem__(i)``, which returns batch i as (x, y), (x, y, sample_weight) or (x,), and
+    ``__len__``, the number of batches (or the property ``num_batches``, where None means endless). See
+    https://keras.io/api/utils/python_utils/#pydataset-class.
+
+    Args:
+        workers: from 2 on, so many threads make batches ahead of their use; batches and results are the same.
+        use_multiprocessing: accepted; threads do the work, which suits files and NumPy.
+        max_queue_size: how many batches are made ahead at most.
+
+    >>> class Squares(PyDataset):
+    ...     def __len__(self):
+    ...         return 2
+    ...     def __getitem__(self, i):
+    ...         x = np.arange(3.0)[:, None] + 3 * i
+    ...         return x, x**2
+    >>> [len(x) for x, y in Squares()]
+    [3, 3]
+    """
+
+    def __init__(self, workers=1, use_multiprocessing=False, max_queue_size=10):
+        self.workers, self.use_multiprocessing, self.max_queue_size = workers, use_multiprocessing, max_queue_size
+
+    workers, use_multiprocessing, max_queue_size = 1, False, 10     # where a subclass does not call __init__
+
+    def __getitem__(self, index):
+        raise TypeError(f"{type(self).__name__} must override __getitem__(index), which returns a batch (x, y).")
+
+    def __iter__(self):
+        count = self.num_batches
+        return map(self.__getitem__, itertools.count() if count is None else range(count))
+
+    @property
+    def num_batches(self):
+        """The number of batches; None: endless."""
+        if not hasattr(self, "__len__"):
+            raise TypeError(f"{type(self).__name__} must override __len__ or num_batches, the number of batches.")
+        return len(self)
+
+    def on_epoch_begin(self):
+        """Called before each epoch."""
+
+    def on_epoch_end(self):
+        """Called after each epoch: the place to shuffle."""
+
+
+Sequence = PyDataset

@@ -1,0 +1,211 @@
+"""Batches for many epochs: from arrays, and from whatever yields batches."""
+
+import collections
+import concurrent.futures
+import itertools
+import warnings
+
+import numpy as np
+
+from tdfast import random
+
+
+class Feed:
+    """Cuts the passes over a source of batches into epochs, as Keras does.
+
+    Without ``steps`` an epoch is one pass. With ``steps`` an epoch takes that many batches from where the
+    one before ended, and begins anew when a pass is through. Data that end before they should are
+    reported by a warning.
+
+    Args:
+        source: `ArrayBatches` or `StreamBatches`.
+        steps: batches of an epoch; None: one pass.
+        who: the method's name, for the warning.
+    """
+
+    def __init__(self, source, steps=None, who="fit"):
+        self.source, self.wanted, self.who = source, steps, who
+        self._pass = None
+        self._taken = 0
+
+    @property
+    def steps(self):
+        """Batches in an epoch, None while nobody knows."""
+        return self.wanted or self.source.batches
+
+    def peek(self):
+        """The first batch to come, which comes all the same; None if there is none."""
+        self._begin()
+        first = next(self._pass, None)
+        self._pass = iter(()) if first is None else itertools.chain([first], self._pass)
+        return first
+
+    def rewind(self):
+        """Begin the next epoch with a new pass, where the source can be read again."""
+        if self.source.again:
+            self._pass = None
+
+    def __iter__(self):
+        """The batches of one epoch."""
+        self.source.on_epoch_begin()
+        count = 0
+        while self.wanted is None or count < self.wanted:
+            self._begin()
+            batch = next(self._pass, None)
+            if batch is None:
+                if count == 0 and self._taken and self.source.again:    # the epoch before took the last one
+                    self._pass = None
+                    continue
+                if count == 0 or self.wanted is not None:
+                    self.warn(count)
+                if self.source.again:
+                    self._pass = None
+                break
+            count += 1
+            self._taken += 1
+            yield batch
+        self.source.on_epoch_end()
+
+    def _begin(self):
+        if self._pass is None:
+            self._pass = self.source.one_pass()
+            self._taken = 0
+
+    def warn(self, count):
+        """Say that only ``count`` batches came."""
+        wanted = f"{count} of {self.wanted} batches came" if self.wanted else "no batch is left"
+        warnings.warn(
+            f"{self.who}: the input ran out of data: {wanted}. "
+            + ("Ask for fewer steps, or give more data." if self.source.again else
+               "A generator can be read only once: make it endless and pass the number of steps, or pass an object "
+               "that can be read again, such as arrays, a PyDataset or a DataLoader."),
+            stacklevel=5,
+        )
+
+
+class ArrayBatches:
+    """Batches of some arrays with one first axis, in order or in a random order of the samples.
+
+    In order, a batch is a view. In a random order its rows are gathered into buffers that serve every
+    batch again; the data set is never copied.
+
+    Args:
+        arrays: (x, y, sample_weight), None in the place of one that is not there.
+        batch_size: rows of every batch but, perhaps, the last.
+        buffers: a `tdfast.layers.base.Record`.
+        shuffle: True draws a new order of the samples for each pass; 'batch' only within each batch.
+        padding: a `tdfast.lengths.Padding` of sequences of different lengths, or None.
+    """
+
+    again = True
+
+    def __init__(self, arrays, batch_size, buffers, shuffle=False, padding=None):
+        self.arrays, self.batch_size, self.buffers = arrays, batch_size, buffers
+        self.shuffle, self.padding = shuffle, padding
+        self.samples = len(arrays[0])
+        self.batches = -(-self.samples // batch_size)
+
+    def on_epoch_begin(self):
+        """Nothing to do."""
+
+    def on_epoch_end(self):
+        """Nothing to do."""
+
+    def one_pass(self):
+        """All batches once: (x, y, sample_weight, mask)."""
+        order = self._order()
+        for i in range(self.batches):
+            rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
+            if self.padding is not None:
+                index = np.arange(rows.start, rows.stop) if order is None else order[rows]
+                yield self.padding.gather(self.arrays, index, self.buffers)
+            elif order is None:
+                yield (*(a if a is None else a[rows] for a in self.arrays), None)
+            else:
+                yield (*(a if a is None else self._gather(k, a, order[rows]) for k, a in enumerate(self.arrays)), None)
+
+    def _order(self):
+        if not self.shuffle:
+            return None
+        draw = random.generator().permutation
+        if self.shuffle != "batch":
+            return draw(self.samples)
+        starts = range(0, self.samples, self.batch_size)
+        return np.concatenate([start + draw(min(self.batch_size, self.samples - start)) for start in starts])
+
+    def _gather(self, k, a, index):
+        out = self.buffers.buffer(("rows", k), (len(index), *a.shape[1:]), a.dtype)
+        return a.take(index, axis=0, out=out, mode="clip")
+
+
+class StreamBatches:
+    """Batches that something yields: a generator, any iterable, or a `tdfast.utils.PyDataset`.
+
+    Args:
+        data: what the user passed. An iterator is read once; an iterable anew in each pass; of an object
+            with ``__getitem__`` and a number of batches, batch i is ``data[i]``.
+        prepare: what makes of each batch (x, y, sample_weight, mask).
+        shuffle: whether to take the batches of a PyDataset in a random order.
+    """
+
+    def __init__(self, data, prepare, shuffle=False):
+        self.data, self.prepare, self.shuffle = data, prepare, shuffle
+        self.again = not hasattr(data, "__next__")
+        self.indexed = hasattr(data, "__getitem__") and (hasattr(data, "num_batches") or not hasattr(data, "__iter__"))
+        if any(c.__name__ == "Dataset" and c.__module__.startswith("torch.utils.data") for c in type(data).__mro__):
+            raise ValueError(
+                f"{type(data).__name__} is a torch Dataset, which yields single samples: wrap it in a "
+                "torch.utils.data.DataLoader, which makes batches of them."
+            )
+        self.batches = self._count()
+
+    def _count(self):
+        if self.indexed and hasattr(self.data, "num_batches"):
+            count = self.data.num_batches
+            return None if count is None else int(count)
+        try:
+            return len(self.data)
+        except TypeError:               # no length, or an endless one
+            return None
+
+    def on_epoch_begin(self):
+        """Tell a PyDataset that an epoch begins."""
+        getattr(self.data, "on_epoch_begin", _nothing)()
+
+    def on_epoch_end(self):
+        """Tell a PyDataset that an epoch has ended, after which it may have another number of batches."""
+        getattr(self.data, "on_epoch_end", _nothing)()
+        self.batches = self._count()
+
+    def one_pass(self):
+        """All batches once, prepared."""
+        return map(self.prepare, self._items() if self.indexed else iter(self.data))
+
+    def _items(self):
+        count = self.batches
+        order = itertools.count() if count is None else range(count)
+        if self.shuffle and count is not None:
+            order = random.generator().permutation(count).tolist()
+        workers = getattr(self.data, "workers", 1)
+        if workers > 1 or (workers > 0 and getattr(self.data, "use_multiprocessing", False)):
+            return _ahead(self.data.__getitem__, order, workers, getattr(self.data, "max_queue_size", 10))
+        return map(self.data.__getitem__, order)
+
+
+def _nothing():
+    pass
+
+
+def _ahead(get, order, workers, size):
+    """``get(i)`` for each i in order, made by threads while earlier ones are in use."""
+    queue = collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    try:
+        for i in order:
+            queue.append(pool.submit(get, i))
+            if len(queue) > max(size, 1):
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
