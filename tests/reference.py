@@ -457,3 +457,23 @@ def lamb(w, gradients, lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
         norms = np.sqrt(np.sum(w * w)), np.sqrt(np.sum(u * u))
         w = w - lr * (norms[0] / norms[1] if min(norms) > 0 else 1.0) * u
     return w
+
+
+# ---------------------------------------------------------------- normalization
+
+
+def layer_normalization(x, gamma, beta, axes=(-1,), epsilon=1e-3):
+    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    shape = [n if a - x.ndim in axes else 1 for a, n in enumerate(x.shape)]
+    return (x - mean) / np.sqrt(variance + epsilon) * gamma.reshape(shape) + beta.reshape(shape)
+
+
+def batch_normalization(x, gamma, beta, mean, variance, training=False, mask=None, epsilon=1e-3):
+    """Features last. In training the statistics are those of the batch, of its valid steps where there is a mask."""
+    if training:
+        weight = np.ones(x.shape[:-1]) if mask is None else mask.astype(float)
+        total = weight.sum() + (0 if mask is None else 1e-7)
+        axes = tuple(range(x.ndim - 1))
+        mean = (x * weight[..., None]).sum(axes) / total
+        variance = ((x - mean) ** 2 * weight[..., None]).sum(axes) / total
+    return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta

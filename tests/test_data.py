@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tdfast import Sequential, data, losses
+from tdfast.arrays import as_array
 from tdfast.callbacks import Callback
 from tdfast.feeds import ArrayBatches, Feed, StreamBatches
 from tdfast.layers import GRU, LSTM, Dense, TimeDistributed
@@ -124,7 +125,7 @@ def test_arrays_that_fit_are_not_copied():
 def test_torch_tensors():
     torch = pytest.importorskip("torch")
     x, y = torch.tensor(X), torch.tensor(Y)
-    assert np.shares_memory(data.check_inputs(x, "float32", "fit"), x.numpy())
+    assert np.shares_memory(data.check_inputs(x, lambda a, who: as_array(a, "float32", who), "fit"), x.numpy())
     a, b = model(), model()
     a.fit(x.requires_grad_(), y, shuffle=False, verbose=0)
     b.fit(X, Y, shuffle=False, verbose=0)

@@ -7,6 +7,7 @@ from tdfast.layers.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
 from tdfast.layers.core import Dense, Input, InputLayer
 from tdfast.layers.embedding import Embedding
 from tdfast.layers.masking import Masking
+from tdfast.layers.normalization import BatchNormalization, LayerNormalization
 from tdfast.layers.pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -36,6 +37,7 @@ __all__ = [
     "AveragePooling2D",
     "AvgPool1D",
     "AvgPool2D",
+    "BatchNormalization",
     "Bidirectional",
     "Conv1D",
     "Conv2D",
@@ -58,6 +60,7 @@ __all__ = [
     "InputLayer",
     "LSTM",
     "Layer",
+    "LayerNormalization",
     "Masking",
     "MaxPool1D",
     "MaxPool2D",

@@ -78,7 +78,8 @@ class TimeDistributed(Layer):
         B, T = x.shape[:2]
         inner_mask = None if mask is None or mask.ndim < 3 else mask.reshape(B * T, *mask.shape[2:])
         rec.shape = x.shape
-        if training and self.layer.batch_coupled:
+        rec.stepped = training and self.layer.batch_coupled
+        if rec.stepped:
             return self._forward_steps(x, tape, rec, mask)
         start = tape.position
         y = self.layer.forward(x.reshape(B * T, *x.shape[2:]), tape, training=training, mask=inner_mask)
@@ -87,7 +88,7 @@ class TimeDistributed(Layer):
         return y.reshape(B, T, *y.shape[1:])
 
     def backward(self, dy, tape, need_dx=True):
-        if self.layer.batch_coupled:
+        if self.layer.batch_coupled and tape.peek(self).stepped:
             return self._backward_steps(dy, tape, need_dx)
         dx = self.layer.backward(dy.reshape(-1, *dy.shape[2:]), tape, need_dx)
         rec = tape.pop(self)
