@@ -24,8 +24,12 @@ def named(rows):
 
 
 def make(module, spec):
-    """A name stays a name; a dict becomes module.class_name(**config)."""
-    return spec if isinstance(spec, str) else getattr(module, spec["class_name"])(**spec["config"])
+    """A name stays a name; a dict becomes module.class_name(**config), with a learning-rate schedule made likewise."""
+    if isinstance(spec, str):
+        return spec
+    config = {k: make(module.schedules, v) if k == "learning_rate" and isinstance(v, dict) else v
+              for k, v in spec["config"].items()}
+    return getattr(module, spec["class_name"])(**config)
 
 
 def replay(row, data):
