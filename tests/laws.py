@@ -326,7 +326,9 @@ def round_trips(case):
         twin.set_weights(layer.get_weights())
         for g, w in zip(forward(twin, x, call), want):
             assert np.array_equal(g, w)
-        assert [w.path for w in twin.weights] == [w.path for w in layer.weights]
+        # A layer that is built before it is wrapped keeps its own paths, as in Keras: compare their ends.
+        ends = [[w.path.split("/")[-2:] for w in a.weights] for a in (twin, layer)]
+        assert ends[0] == ends[1]
 
 
 def _without_shapes(described):
