@@ -1,4 +1,4 @@
-"""Small helpers of `keras.utils`: seeds, a fresh start, one-hot labels."""
+"""Small helpers of `keras.utils`: seeds, a fresh start, one-hot labels, padding, unit length, data by the batch."""
 
 import itertools
 import random as python_random
@@ -74,6 +74,62 @@ def to_categorical(x, num_classes=None):
     out = np.zeros((*labels.shape, num_classes))
     np.put_along_axis(out, labels[..., None], 1.0, axis=-1)
     return out
+
+
+def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncating="pre", value=0.0):
+    """Sequences of different lengths as one array, (N, maxlen, ...), filled up with ``value``.
+
+    Source: https://keras.io/api/utils/python_utils/#pad_sequences-function.
+
+    Args:
+        sequences: a list of sequences, each a list of numbers or an array (steps, ...).
+        maxlen: the number of steps; None: that of the longest.
+        dtype: of the result.
+        padding: 'pre' fills up in front, 'post' behind. `fit`'s ``lengths`` wants 'post'.
+        truncating: 'pre' cuts the first steps of sequences that are too long, 'post' the last.
+        value: what to fill up with.
+
+    Raises:
+        ValueError: for anything that is no sequence, steps of different shapes, or an unknown option.
+
+    >>> pad_sequences([[1], [2, 3], [4, 5, 6]], maxlen=2).tolist()
+    [[0, 1], [2, 3], [5, 6]]
+    >>> pad_sequences([[1], [2, 3]], padding="post", value=-1).tolist()
+    [[1, -1], [2, 3]]
+    """
+    for name, option in (("padding", padding), ("truncating", truncating)):
+        if option not in ("pre", "post"):
+            raise ValueError(f"pad_sequences: {name} must be 'pre' or 'post', got {option!r}.")
+    if not hasattr(sequences, "__len__") or any(not hasattr(s, "__len__") for s in sequences):
+        raise ValueError("pad_sequences expects a list of sequences, such as [[1], [2, 3]].")
+    parts = [np.asarray(s) for s in sequences]
+    steps = {part.shape[1:] for part in parts if len(part)}
+    if len(steps) > 1:
+        raise ValueError(f"pad_sequences: the steps of all sequences must have one shape, got {sorted(steps)}.")
+    maxlen = max(map(len, parts), default=0) if maxlen is None else int(maxlen)
+    out = np.full((len(parts), maxlen, *(steps.pop() if steps else ())), value, dtype=dtype)
+    for row, part in zip(out, parts):
+        kept = part[max(len(part) - maxlen, 0) :] if truncating == "pre" else part[:maxlen]
+        if len(kept):
+            row[(slice(-len(kept), None) if padding == "pre" else slice(len(kept)))] = kept
+    return out
+
+
+def normalize(x, axis=-1, order=2):
+    """``x`` divided by its norm along an axis; zeros stay zeros.
+
+    Args:
+        x: an array.
+        axis: the axis that gets norm 1.
+        order: of the norm: 2 is Euclid's, 1 the sum of magnitudes, np.inf the largest magnitude.
+
+    >>> normalize([[3.0, 4.0], [0.0, 0.0]]).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    x = np.asarray(x)
+    norm = np.atleast_1d(np.linalg.norm(x, order, axis))
+    norm[norm == 0] = 1
+    return x / np.expand_dims(norm, axis)
 
 
 class PyDataset:

@@ -91,3 +91,36 @@ def test_registry():
         things.get({"config": {}})
     with pytest.raises(ValueError, match="by name"):
         things.serialize(lambda: 0)
+
+
+# ---------------------------------------------------------------- padding and unit length
+
+
+def test_pad_sequences_of_vectors_keeps_each_where_it_belongs():
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, 3)) for n in (2, 0, 5)]
+    for padding in ("pre", "post"):
+        for truncating in ("pre", "post"):
+            out = utils.pad_sequences(parts, maxlen=4, dtype="float64", padding=padding, truncating=truncating, value=9)
+            assert out.shape == (3, 4, 3) and (out[1] == 9).all()
+            assert np.array_equal(out[0, 2:] if padding == "pre" else out[0, :2], parts[0])
+            assert (out[0, :2] == 9).all() if padding == "pre" else (out[0, 2:] == 9).all()
+            assert np.array_equal(out[2], parts[2][1:] if truncating == "pre" else parts[2][:4])
+    assert utils.pad_sequences([]).shape == (0, 0)
+    assert utils.pad_sequences([[1.9]]).dtype == "int32"
+
+
+def test_pad_sequences_names_what_is_wrong():
+    with pytest.raises(ValueError, match="'pre' or 'post', got 'left'"):
+        utils.pad_sequences([[1]], padding="left")
+    with pytest.raises(ValueError, match="list of sequences"):
+        utils.pad_sequences([1, 2])
+    with pytest.raises(ValueError, match="one shape"):
+        utils.pad_sequences([[[1, 2]], [[1, 2, 3]]])
+
+
+def test_normalize():
+    x = np.random.default_rng(0).normal(size=(3, 4, 5))
+    for axis in (-1, 1):
+        for order in (1, 2):
+            assert np.allclose(np.linalg.norm(utils.normalize(x, axis, order), order, axis), 1)

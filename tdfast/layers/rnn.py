@@ -47,12 +47,14 @@ class Recurrent(Layer):
         zero_output_for_mask=False,
         **kwargs,
     ):
+        implementation = kwargs.pop("implementation", 2)
         if self.gates > 1:
             use_cudnn = kwargs.pop("use_cudnn", "auto")
-            kwargs.pop("implementation", None)      # how Keras 2 ordered the products: the same numbers
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         if self.gates > 1 and use_cudnn is True:
             raise ValueError(f"Layer '{self.name}': use_cudnn=True is not possible, tdfast computes on the CPU.")
+        if implementation not in (0, 1, 2):     # Keras's ways to the same numbers; here there is one
+            raise ValueError(f"Layer '{self.name}': implementation must be 1 or 2, got {implementation!r}.")
         self.units = positive_int(units, "units", self)
         self.activation = activations.get(activation)
         if self.gates > 1:
