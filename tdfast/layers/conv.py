@@ -1,4 +1,4 @@
-"""Convolutions of sequences and images: plain, depthwise and separable."""
+"""Convolutions of sequences and images."""
 
 
 from tdfast import _kernels, activations, constraints, initializers, regularizers
