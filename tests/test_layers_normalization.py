@@ -79,3 +79,37 @@ def test_options_without_effect_are_refused():
             BatchNormalization(**option)
     with pytest.raises(ValueError, match="rms_scaling"):
         LayerNormalization(rms_scaling=True)
+
+
+def test_each_channel_counts_its_own_valid_numbers():
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(4, 3, 5)), rng.random((4, 3)) < 0.6
+    layer = BatchNormalization(axis=1, momentum=0, dtype="float64")
+    layer(x, training=True, mask=mask)
+    for t in range(3):
+        assert np.allclose(layer.moving_mean.value[t], x[mask[:, t], t].mean() if mask[:, t].any() else 0, atol=1e-6)
+
+
+def test_nan_at_a_masked_step_stays_out_of_the_statistics():
+    x = np.random.default_rng(0).normal(size=(4, 6, 3))
+    mask = np.arange(6) < np.array([[6], [4], [2], [5]])
+    layer = BatchNormalization(momentum=0, dtype="float64")
+    layer(np.where(mask[..., None], x, np.nan), training=True, mask=mask)
+    assert np.allclose(layer.moving_mean.value, x[mask].mean(0), atol=1e-6)
+    assert np.allclose(layer.moving_variance.value, x[mask].var(0), atol=1e-6)
+
+
+def test_statistics_that_are_not_finite_are_not_kept():
+    layer = BatchNormalization()
+    layer(np.ones((3, 2)), training=True)
+    before = layer.get_weights()
+    layer(np.full((3, 2), np.nan), training=True)
+    for a, b in zip(before, layer.get_weights()):
+        assert np.array_equal(a, b)
+
+
+def test_configs_have_keras_s_order():
+    config = list(BatchNormalization().get_config())
+    assert config[3:9] == ["axis", "momentum", "epsilon", "center", "scale", "beta_initializer"]
+    assert config[-4:] == ["synchronized", "renorm", "renorm_clipping", "renorm_momentum"]
+    assert list(LayerNormalization().get_config())[3:8] == ["axis", "epsilon", "center", "scale", "rms_scaling"]

@@ -81,14 +81,17 @@ class Normalization(Layer):
         np.add.reduce(np.multiply(dy, normal, out=work), axis=axes, out=self.gamma.grad)
         return np.multiply(dy, self.gamma.value.reshape(shape), out=work)
 
-    def get_config(self):
+    def config_of(self, before, between, moving=()):
+        """The config in Keras's order: ``before`` epsilon, and ``between`` scale and the initializers."""
         return {
-            **super().get_config(),
+            **Layer.get_config(self),
             "axis": self.axis,
+            **before,
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,
-            **weight_config(self, PARTS, ("initializer",)),
+            **between,
+            **weight_config(self, (*PARTS, *moving), ("initializer",)),
             **weight_config(self, PARTS, ("regularizer",)),
             **weight_config(self, PARTS, ("constraint",)),
         }
@@ -166,7 +169,7 @@ class LayerNormalization(Normalization):
         return np.multiply(dx, rec.inverse, out=dx)
 
     def get_config(self):
-        return {**super().get_config(), "rms_scaling": False}
+        return self.config_of({}, {"rms_scaling": False})
 
 
 class BatchNormalization(Normalization):
@@ -201,7 +204,7 @@ class BatchNormalization(Normalization):
     def __init__(self, axis=-1, momentum=0.99, epsilon=0.001, center=True, scale=True, beta_initializer="zeros",
                  gamma_initializer="ones", moving_mean_initializer="zeros", moving_variance_initializer="ones",
                  beta_regularizer=None, gamma_regularizer=None, beta_constraint=None, gamma_constraint=None,
-                 synchronized=False, renorm=False, renorm_clipping=None, renorm_momentum=0.99, **kwargs):
+                 renorm=False, renorm_clipping=None, renorm_momentum=0.99, synchronized=False, **kwargs):
         super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
                          beta_constraint, gamma_constraint, **kwargs)
         if synchronized or renorm:
@@ -234,15 +237,14 @@ class BatchNormalization(Normalization):
         rec.batch = training and self.trainable and x.size > 0
         if rec.batch:
             rec.weight, rec.total = self._weights_of(x, mask, others)
-            mean = np.sum(x if rec.weight is None else np.multiply(x, rec.weight, out=y), axis=others) / rec.total
+            counts = True if rec.weight is None else rec.weight > 0     # NaN at a masked step stays out of the sums
+            mean = np.sum(x, axis=others, where=counts) / rec.total
             np.subtract(x, mean.reshape(shape), out=normal)
-            square = np.multiply(normal, normal, out=y)
-            if rec.weight is not None:
-                square = np.multiply(square, rec.weight, out=y)
-            variance = np.sum(square, axis=others) / rec.total
-            for moving, value in ((self.moving_mean.value, mean), (self.moving_variance.value, variance)):
-                moving *= self.momentum
-                moving += value * (1 - self.momentum)
+            variance = np.sum(np.multiply(normal, normal, out=y), axis=others, where=counts) / rec.total
+            if np.isfinite(mean).all() and np.isfinite(variance).all():     # else the step will be refused
+                for moving, value in ((self.moving_mean.value, mean), (self.moving_variance.value, variance)):
+                    moving *= self.momentum
+                    moving += value * (1 - self.momentum)
         else:
             variance = self.moving_variance.value
             np.subtract(x, self.moving_mean.value.reshape(shape), out=normal)
@@ -255,8 +257,7 @@ class BatchNormalization(Normalization):
         if mask is None:
             return None, math.prod(x.shape[a] for a in others)
         weight = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)).astype(x.dtype)
-        repeats = math.prod(x.shape[a] for a in others if a >= mask.ndim)
-        return weight, x.dtype.type(weight.sum() * repeats + MASK_EPSILON)
+        return weight, np.sum(np.broadcast_to(weight, x.shape), axis=others) + x.dtype.type(MASK_EPSILON)
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
@@ -267,23 +268,21 @@ class BatchNormalization(Normalization):
             return None
         if rec.batch:
             # normal = (x - mean) inverse, with mean and variance = sums of weight x and weight (x - mean)^2 / total
-            slope = np.sum(np.multiply(dnormal, rec.normal, out=work), axis=others, keepdims=True) / rec.total
-            mean = np.sum(dnormal, axis=others, keepdims=True) / rec.total
+            total = rec.total if rec.weight is None else rec.total.reshape(shape)
+            slope = np.sum(np.multiply(dnormal, rec.normal, out=work), axis=others, keepdims=True) / total
+            mean = np.sum(dnormal, axis=others, keepdims=True) / total
             through = np.multiply(rec.normal, slope, out=work)
             through += mean
             if rec.weight is not None:
-                left_over = np.sum(np.multiply(rec.normal, rec.weight), axis=others, keepdims=True) / rec.total
+                left_over = np.sum(np.multiply(rec.normal, rec.weight), axis=others, keepdims=True) / total
                 through -= slope * left_over
                 through *= rec.weight
             np.subtract(dnormal, through, out=dx)
         return np.multiply(dx, rec.inverse, out=dx)
 
     def get_config(self):
-        moving = ("moving_mean", "moving_variance")
         return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            **weight_config(self, moving, ("initializer",)),
+            **self.config_of({"momentum": self.momentum}, {}, ("moving_mean", "moving_variance")),
             "synchronized": False,
             "renorm": False,
             "renorm_clipping": None,
