@@ -34,15 +34,6 @@ INLINE ptrdiff_t piece(const tdf_conv *a, ptrdiff_t u, ptrdiff_t v) { return (u 
 #define CONV_TILE(nv) ((nv) == 2 ? 6 : 12)
 #endif
 
-#define CONV_SWITCH(mr, body, ...)                                                                 \
-    switch (mr) {                                                                                  \
-    case 1: body(1, __VA_ARGS__); break;                                                           \
-    case 2: body(2, __VA_ARGS__); break;                                                           \
-    case 3: body(3, __VA_ARGS__); break;                                                           \
-    case 4: body(4, __VA_ARGS__); break;                                                           \
-    case 5: body(5, __VA_ARGS__); break;                                                           \
-    default: body(6, __VA_ARGS__); break;                                                          \
-    }
 #define CONV_SWITCH_12(mr, body, ...)                                                              \
     switch (mr) {                                                                                  \
     case 7: body(7, __VA_ARGS__); break;                                                           \
@@ -51,9 +42,9 @@ INLINE ptrdiff_t piece(const tdf_conv *a, ptrdiff_t u, ptrdiff_t v) { return (u 
     case 10: body(10, __VA_ARGS__); break;                                                         \
     case 11: body(11, __VA_ARGS__); break;                                                         \
     case 12: body(12, __VA_ARGS__); break;                                                         \
-    default: CONV_SWITCH(mr, body, __VA_ARGS__)                                                    \
+    default: TILE_SWITCH(mr, body, __VA_ARGS__)                                                    \
     }
-#define CONV_SWITCH_6 CONV_SWITCH
+#define CONV_SWITCH_6 TILE_SWITCH
 #if TILE_NV == 4
 #define CONV_SWITCH_1 CONV_SWITCH_12
 #define CONV_SWITCH_2 CONV_SWITCH_12

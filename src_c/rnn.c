@@ -72,20 +72,6 @@ void TDF_NAME(rnn_forward)(const tdf_rnn *a)
 
 /* ------------------------------------------------------------------ backward */
 
-static void pack_recurrent(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
-{
-    const tdf_rnn *a = args;
-    (void)part;
-    pack_transpose(a, a->H, a->recurrent, 0, 1, rnn_scratch_of(a, a->scratch).recurrent, lo, hi);
-}
-
-static void pack_kernel(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
-{
-    const tdf_rnn *a = args;
-    (void)part;
-    pack_transpose(a, a->I, a->kernel, 0, 1, rnn_scratch_of(a, a->scratch).kernel, lo, hi);
-}
-
 static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_rnn *a = args;
@@ -109,9 +95,7 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     end_backward(a, &w, lo, hi);
 }
 
-static void weights_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part) { back_to_weights(args, lo, hi, part); }
-
 void TDF_NAME(rnn_backward)(const tdf_rnn *a)
 {
-    run_backward(a, pack_recurrent, pack_kernel, backward_body, weights_body);
+    run_backward(a, transpose_recurrent, transpose_kernel, backward_body, back_to_weights);
 }

@@ -176,6 +176,21 @@ RNN_FN void pack_transpose(const tdf_rnn *a, ptrdiff_t N, const real *weight, pt
     }
 }
 
+/* The transposes of a cell whose gates all read [x | h r], in Keras's order. */
+RNN_FN void transpose_recurrent(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+{
+    const tdf_rnn *a = args;
+    (void)part;
+    pack_transpose(a, a->H, a->recurrent, 0, rnn_gates(a), rnn_scratch_of(a, a->scratch).recurrent, lo, hi);
+}
+
+RNN_FN void transpose_kernel(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+{
+    const tdf_rnn *a = args;
+    (void)part;
+    pack_transpose(a, a->I, a->kernel, 0, rnn_gates(a), rnn_scratch_of(a, a->scratch).kernel, lo, hi);
+}
+
 /* The gradients that come from behind the last step. */
 RNN_FN void start_backward(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t lo, ptrdiff_t hi)
 {
@@ -281,8 +296,9 @@ RNN_FN void back_to_weight(const tdf_rnn *a, const rnn_memory *m, real *scratch,
 }
 
 /* [dW; dU] and db of a cell whose gates all read [x | h r]. */
-RNN_FN void back_to_weights(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, int part)
+RNN_FN void back_to_weights(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
+    const tdf_rnn *a = args;
     rnn_memory m = rnn_layout(a);
     real *scratch = rnn_scratch_of(a, a->scratch).products + part * gemm_tn_scratch(m.K);
     ptrdiff_t gates = rnn_gates(a);

@@ -34,6 +34,8 @@ MAY_NOT_IMPORT = {
     "models": {"_kernels"},
     "training": {"_kernels"},
     "data": {"_kernels", "models", "layers", "training"},
+    "feeds": {"_kernels", "models", "layers", "training"},
+    "lengths": {"_kernels", "models", "layers", "training"},
     "saving": {"_kernels"},
 }
 # Installed with the extras only: a module must do without them until somebody calls what needs them.

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+EPSILON = 1e-7      # Adam's in Keras; PyTorch's own default differs, and so would the weights
+
 
 class Model:
     """One case in PyTorch.
@@ -26,8 +28,7 @@ class Model:
             self.loss = nn.CrossEntropyLoss()
             if not case.soft:
                 self.y = self.y.argmax(-1)
-        # Keras's epsilon; PyTorch's own default differs, and so would the weights.
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001, eps=1e-7)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001, eps=EPSILON)
 
     def tensor(self, x):
         """Rows as this library wants them: images with their channels first."""
@@ -58,15 +59,31 @@ class Model:
         self.model.load_state_dict({k: self.torch.from_numpy(np.array(v, order="C")) for k, v in new.items()})
 
     def first_epoch(self):
-        """The mean loss of one epoch in the order of the rows."""
-        return self._epoch(self.torch.arange(len(self.x)))
+        """The mean loss of one epoch in the order of the rows, trained as Keras does so that it can be compared.
+
+        An LSTM of Keras has one bias, so the second stays as it is; Adam's epsilon is added before the
+        second moment is corrected, so here it is divided by that correction, step by step.
+        """
+        second = [p for name, p in self.model.named_parameters() if name == "rnn.bias_hh_l0" and self.case.cell == "LSTM"]
+        group, steps = self.optimizer.param_groups[0], 0
+
+        def as_keras():
+            nonlocal steps
+            steps += 1
+            group["eps"] = EPSILON / (1 - group["betas"][1] ** steps) ** 0.5
+            for parameter in second:
+                parameter.grad = None
+
+        loss = self._epoch(self.torch.arange(len(self.x)), as_keras)
+        group["eps"] = EPSILON
+        return loss
 
     def fit(self, epochs):
         """Epochs as usual, shuffled."""
         for _ in range(epochs):
             self._epoch(self.torch.randperm(len(self.x)))
 
-    def _epoch(self, order):
+    def _epoch(self, order, before_step=None):
         total = 0.0
         for rows in order.split(self.case.B):
             x, y = self.x[rows], self.y[rows]
@@ -76,6 +93,8 @@ class Model:
                 out, y = out.flatten(0, 1), y.flatten(0, 1)
             loss = self.loss(out, y)
             loss.backward()
+            if before_step is not None:
+                before_step()
             self.optimizer.step()
             total += loss.item() * len(rows)
         return total / len(order)

@@ -1,6 +1,5 @@
 """Convolutions of sequences and images."""
 
-
 from tdfast import _kernels, activations, constraints, initializers, regularizers
 from tdfast.layers import windows
 from tdfast.layers.base import Layer
@@ -44,12 +43,11 @@ class Convolving(Layer):
             for name in names:
                 setattr(self, f"{name}_{kind}", module.get(options[f"{name}_{kind}"]))
 
-    def _add_weight(self, name, shape, options=None):
-        """A weight with the initializer, regularizer and constraint called after ``options``."""
-        options = options or name
+    def _add_weight(self, name, shape):
+        """A weight with the initializer, regularizer and constraint called after it."""
         return self.add_weight(
-            shape, getattr(self, f"{options}_initializer"), name,
-            regularizer=getattr(self, f"{options}_regularizer"), constraint=getattr(self, f"{options}_constraint"),
+            shape, getattr(self, f"{name}_initializer"), name,
+            regularizer=getattr(self, f"{name}_regularizer"), constraint=getattr(self, f"{name}_constraint"),
         )
 
     def check_input_shape(self, input_shape):

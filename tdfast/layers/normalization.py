@@ -12,7 +12,7 @@ PARTS = ("beta", "gamma")
 MASK_EPSILON = 1e-7          # what Keras adds to the number of valid steps, lest it be 0
 
 
-class Normalization(Layer):
+class Normalizing(Layer):
     """What the normalizing layers share: a factor gamma and a term beta, and their configuration."""
 
     def __init__(self, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
@@ -97,7 +97,7 @@ class Normalization(Layer):
         }
 
 
-class LayerNormalization(Normalization):
+class LayerNormalization(Normalizing):
     """Each sample (and each step) to mean 0 and variance 1 over its features, then times gamma plus beta::
 
         y = (x - mean) / sqrt(variance + epsilon) gamma + beta
@@ -172,7 +172,7 @@ class LayerNormalization(Normalization):
         return self.config_of({}, {"rms_scaling": False})
 
 
-class BatchNormalization(Normalization):
+class BatchNormalization(Normalizing):
     """Each feature to mean 0 and variance 1 over the batch, then times gamma plus beta::
 
         y = (x - mean) / sqrt(variance + epsilon) gamma + beta
@@ -236,11 +236,10 @@ class BatchNormalization(Normalization):
         normal, y = rec.buffer("normal", x.shape, x.dtype), rec.buffer("y", x.shape, x.dtype)
         rec.batch = training and self.trainable and x.size > 0
         if rec.batch:
-            rec.weight, rec.total = self._weights_of(x, mask, others)
-            counts = True if rec.weight is None else rec.weight > 0     # NaN at a masked step stays out of the sums
-            mean = np.sum(x, axis=others, where=counts) / rec.total
+            rec.counts, rec.total = self._counts(x, mask, others)
+            mean = np.sum(x, axis=others, where=rec.counts) / rec.total
             np.subtract(x, mean.reshape(shape), out=normal)
-            variance = np.sum(np.multiply(normal, normal, out=y), axis=others, where=counts) / rec.total
+            variance = np.sum(np.multiply(normal, normal, out=y), axis=others, where=rec.counts) / rec.total
             if np.isfinite(mean).all() and np.isfinite(variance).all():     # else the step will be refused
                 for moving, value in ((self.moving_mean.value, mean), (self.moving_variance.value, variance)):
                     moving *= self.momentum
@@ -252,12 +251,12 @@ class BatchNormalization(Normalization):
         rec.normal = np.multiply(normal, rec.inverse, out=normal)
         return self.scaled(normal, shape, y)
 
-    def _weights_of(self, x, mask, others):
-        """The weight of each number in the statistics (None: 1), and their sum for a feature."""
+    def _counts(self, x, mask, others):
+        """Which numbers count in the statistics (True: all), and how many do for each feature."""
         if mask is None:
-            return None, math.prod(x.shape[a] for a in others)
-        weight = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)).astype(x.dtype)
-        return weight, np.sum(np.broadcast_to(weight, x.shape), axis=others) + x.dtype.type(MASK_EPSILON)
+            return True, math.prod(x.shape[a] for a in others)
+        counts = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+        return counts, np.sum(np.broadcast_to(counts, x.shape), axis=others, dtype=x.dtype) + x.dtype.type(MASK_EPSILON)
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
@@ -267,16 +266,16 @@ class BatchNormalization(Normalization):
         if not need_dx:
             return None
         if rec.batch:
-            # normal = (x - mean) inverse, with mean and variance = sums of weight x and weight (x - mean)^2 / total
-            total = rec.total if rec.weight is None else rec.total.reshape(shape)
+            # normal = (x - mean) inverse, with mean and variance = sums of x and (x - mean)^2, where they count, / total
+            total = np.reshape(rec.total, shape if np.ndim(rec.total) else ())
             slope = np.sum(np.multiply(dnormal, rec.normal, out=work), axis=others, keepdims=True) / total
             mean = np.sum(dnormal, axis=others, keepdims=True) / total
             through = np.multiply(rec.normal, slope, out=work)
             through += mean
-            if rec.weight is not None:
-                left_over = np.sum(np.multiply(rec.normal, rec.weight), axis=others, keepdims=True) / total
+            if rec.counts is not True:
+                left_over = np.sum(rec.normal, axis=others, keepdims=True, where=rec.counts) / total
                 through -= slope * left_over
-                through *= rec.weight
+                through *= rec.counts
             np.subtract(dnormal, through, out=dx)
         return np.multiply(dx, rec.inverse, out=dx)
 
