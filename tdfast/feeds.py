@@ -1,7 +1,6 @@
 """Batches for many epochs: from arrays, and from whatever yields batches."""
 
 import collections
-import concurrent.futures
 import itertools
 import warnings
 
@@ -198,6 +197,8 @@ def _nothing():
 
 def _ahead(get, order, workers, size):
     """``get(i)`` for each i in order, made by threads while earlier ones are in use."""
+    import concurrent.futures               # here alone: it would be a sixth of what importing tdfast costs
+
     queue = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
