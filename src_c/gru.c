@@ -211,7 +211,7 @@ static void general_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
     }
 }
 
-/* One step of rows lo..hi. */
+/* One step of rows lo..hi, or of a share of their units. */
 static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
 {
     const tdf_rnn *a = s->a;
@@ -219,7 +219,7 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
         general_step(s, lo, hi);
         return;
     }
-    for (ptrdiff_t u = 0; u < s->m->Hp; u += PANEL)
+    for (ptrdiff_t u = s->u0; u < s->u1; u += PANEL)
         for (ptrdiff_t b = lo; b < hi; b += TILE_ROWS(4)) {
             ptrdiff_t rows = hi - b < TILE_ROWS(4) ? hi - b : TILE_ROWS(4);
             if (!any_valid(a, b, rows, s->t))
@@ -233,13 +233,20 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
 static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     (void)part;
-    run_forward(args, lo, hi, forward_step);
+    run_forward(args, lo, hi, 0, ROUND_UP(((const tdf_rnn *)args)->H, PANEL), forward_step);
+}
+
+/* Units lo..hi of all rows. */
+static void forward_units(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+{
+    const tdf_rnn *a = args;
+    (void)part;
+    run_forward(a, 0, a->B, lo, hi, forward_step);
 }
 
 void TDF_NAME(gru_forward)(const tdf_rnn *a)
 {
-    double work = a->B * (double)a->T * a->H * (6.0 * (a->I + a->H) + 100);
-    run_rows(forward_body, a, span_threads(work, a->threads));
+    run_rows_or_units(forward_body, forward_units, a, a->B * (double)a->T * a->H * (6.0 * (a->I + a->H) + 100));
 }
 
 /* ------------------------------------------------------------------ backward */

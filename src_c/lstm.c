@@ -126,14 +126,14 @@ static void general_row(const rnn_step *s, ptrdiff_t b, const real *z, real *gat
         put_h(s, b, u, H - u, u < H ? v_mul(v_load(o + u), v_load(ac + u)) : v_zero());
 }
 
-/* One step of rows lo..hi. */
+/* One step of rows lo..hi, or of a share of their units. */
 static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
 {
     const tdf_rnn *a = s->a;
     const rnn_memory *m = s->m;
     ptrdiff_t panel_size = (a->I + a->H + 1) * 4 * PANEL;
     real *z = m->z + (a->tape && !m->fused ? s->t * a->B * 4 * m->Hp : 0);
-    for (ptrdiff_t p = 0; p < m->Hp / PANEL; p++)
+    for (ptrdiff_t p = s->u0 / PANEL; p < s->u1 / PANEL; p++)
         for (ptrdiff_t b = lo; b < hi; b += TILE_ROWS(4)) {
             ptrdiff_t rows = hi - b < TILE_ROWS(4) ? hi - b : TILE_ROWS(4), u = p * PANEL;
             const real *panel = a->packed + p * panel_size;
@@ -156,17 +156,20 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
 static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     (void)part;
-    run_forward(args, lo, hi, forward_step);
+    run_forward(args, lo, hi, 0, ROUND_UP(((const tdf_rnn *)args)->H, PANEL), forward_step);
 }
 
-static double forward_work(const tdf_rnn *a)
+/* Units lo..hi of all rows. */
+static void forward_units(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
-    return a->B * (double)a->T * a->H * (8.0 * (a->I + a->H) + 150);
+    const tdf_rnn *a = args;
+    (void)part;
+    run_forward(a, 0, a->B, lo, hi, forward_step);
 }
 
 void TDF_NAME(lstm_forward)(const tdf_rnn *a)
 {
-    run_rows(forward_body, a, span_threads(forward_work(a), a->threads));
+    run_rows_or_units(forward_body, forward_units, a, a->B * (double)a->T * a->H * (8.0 * (a->I + a->H) + 150));
 }
 
 /* ------------------------------------------------------------------ backward */

@@ -1,7 +1,8 @@
 /* rnn_common.h - what lstm.c, gru.c and rnn.c share: steps, masks, states, and the way back.
  *
  * Rows of the batch are independent. They are split over threads, and each thread runs its rows
- * through all steps without a barrier.
+ * through all steps without a barrier. A batch of few rows of a large layer is split over its units
+ * instead, and the threads wait for each other after each step.
  *
  * A masked step leaves the state as it was; its output is the one before it (0 if there is none, or
  * with mask_zero_output), and its gradients pass through.
@@ -28,6 +29,7 @@ typedef struct {
     const real *before;         /* (B, Hp) rnn_memory's `state` before and */
     real *after;                /* after the step */
     real *h;                    /* (B, Hp) the state h */
+    ptrdiff_t u0, u1;           /* the units to compute: all Hp, or a thread's share */
 } rnn_step;
 
 /* A step of the sequence as the caller counts them. */
@@ -119,16 +121,26 @@ RNN_FN void copy_padded(real *to, const real *from, ptrdiff_t n, ptrdiff_t padde
     memset(to + n, 0, (size_t)(padded - n) * sizeof(real));
 }
 
-/* Rows lo..hi through all steps; body makes one. */
-INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi,
+/* x of step t, rows lo..hi, into the rows that the product reads. */
+INLINE void take_inputs(const tdf_rnn *a, const rnn_memory *m, ptrdiff_t t, real *in, ptrdiff_t lo, ptrdiff_t hi)
+{
+    for (ptrdiff_t b = lo; b < hi; b++)
+        if (is_valid(a, b, t))
+            memcpy(in + b * m->K, a->x + (b * a->T + source_step(a, t)) * a->I, (size_t)a->I * sizeof(real));
+}
+
+/* Units u0..u1 of rows lo..hi through all steps; body makes one. If those are not all units, the thread of the
+ * first also does what there is to copy, while the others compute. */
+INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t u0, ptrdiff_t u1,
                         void (*body)(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi))
 {
     rnn_memory m = rnn_layout(a);
     ptrdiff_t B = a->B, T = a->T, I = a->I, H = a->H, Hp = m.Hp;
     ptrdiff_t stride = a->tape && a->cell != TDF_SIMPLE_RNN ? B * Hp : 0;       /* from state to state */
     int in_state = a->cell == TDF_GRU;                                          /* where h is kept */
+    int copies = u0 == 0, waits = u1 - u0 < Hp;
     real *first = in_state ? m.state : m.h, *last = in_state ? m.state + T * stride : m.h;
-    for (ptrdiff_t b = lo; b < hi; b++) {
+    for (ptrdiff_t b = lo; copies && b < hi; b++) {
         real *in = m.in + b * m.K + I;
         copy_padded(first + b * Hp, a->h0 ? a->h0 + b * H : NULL, H, Hp);
         copy_padded(in, first + b * Hp, Hp, Hp);
@@ -136,19 +148,37 @@ INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi,
             for (ptrdiff_t u = 0; u < H; u++) in[u] *= a->rec_drop[b * H + u];
         if (a->cell == TDF_LSTM) copy_padded(m.state + b * Hp, a->c0 ? a->c0 + b * H : NULL, H, Hp);
     }
+    if (copies) take_inputs(a, &m, 0, m.in, lo, hi);
+    if (waits) span_wait();
     for (ptrdiff_t t = 0; t < T; t++) {
-        real *in = m.in + (a->tape ? t : t & 1) * B * m.K;
-        for (ptrdiff_t b = lo; b < hi; b++)
-            if (is_valid(a, b, t)) memcpy(in + b * m.K, a->x + (b * T + source_step(a, t)) * I, (size_t)I * sizeof(real));
-        rnn_step s = {.a = a, .m = &m, .t = t, .in = in, .next = m.in + (a->tape ? t + 1 : (t + 1) & 1) * B * m.K,
-                      .before = m.state + t * stride, .after = m.state + (t + (stride > 0)) * stride};
+        rnn_step s = {.a = a, .m = &m, .t = t, .in = m.in + (a->tape ? t : t & 1) * B * m.K,
+                      .next = m.in + (a->tape ? t + 1 : (t + 1) & 1) * B * m.K, .before = m.state + t * stride,
+                      .after = m.state + (t + (stride > 0)) * stride, .u0 = u0, .u1 = u1};
         s.h = in_state ? s.after : m.h;
+        if (copies && t + 1 < T) take_inputs(a, &m, t + 1, s.next, lo, hi);
         body(&s, lo, hi);
+        if (waits) span_wait();
     }
-    for (ptrdiff_t b = lo; b < hi; b++) {
+    for (ptrdiff_t b = lo; copies && b < hi; b++) {
         if (a->hT) memcpy(a->hT + b * H, last + b * Hp, (size_t)H * sizeof(real));
         if (a->cT) memcpy(a->cT + b * H, m.state + T * stride + b * Hp, (size_t)H * sizeof(real));
     }
+}
+
+/* Operations of a step and thread above which waiting for the other threads after it pays. */
+#define SPLIT_UNITS 100000.0
+
+/* All rows through all steps, on the fused path of a gated cell: rows over threads, or units, where there are not
+ * rows enough to fill a tile for each thread. */
+INLINE void run_rows_or_units(span_body rows, span_body units, const tdf_rnn *a, double work)
+{
+    int threads = span_threads(work, a->threads);
+    ptrdiff_t Hp = ROUND_UP(a->H, PANEL), panels = Hp / PANEL;
+    if (threads > 1 && rnn_fused(a) && a->B < threads * TILE_MAX_ROWS && panels >= 2 * threads &&
+        work / (double)a->T >= threads * SPLIT_UNITS)
+        span_run(units, a, Hp, PANEL, threads);
+    else
+        run_rows(rows, a, threads);
 }
 
 /* ------------------------------------------------------------------ backward */

@@ -32,6 +32,14 @@ static inline __attribute__((unused)) void span_part(
     *hi = last * block < n ? last * block : n;
 }
 
+/* Where every part of a span_run waits for the others. Each must call it equally often. */
+static inline __attribute__((unused)) void span_wait(void)
+{
+#ifdef _OPENMP
+#pragma omp barrier
+#endif
+}
+
 typedef void (*span_body)(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part);
 
 /* body(args, lo, hi, part) for disjoint ranges that make up 0..n, cut at multiples of block. */

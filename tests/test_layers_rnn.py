@@ -4,7 +4,7 @@ import laws
 import numpy as np
 import pytest
 import reference
-from laws import Case
+from laws import Case, assert_same_bits, forward_backward, on_threads
 
 import tdfast
 from tdfast import Sequential
@@ -201,3 +201,30 @@ def test_activity_regularizer_inside_bidirectional_has_its_gradient():
     kernel = layer.weights[3]
     laws.assert_near(dx, laws.differences(penalty, x), 1e-8, "dx")
     laws.assert_near(kernel.grad, laws.differences(penalty, kernel.value), 1e-8, "backward kernel")
+
+
+@pytest.mark.parametrize("batch", [1, 3, 11])
+@pytest.mark.parametrize("cell", [LSTM, GRU])
+def test_few_rows_of_a_large_layer(cell, batch):
+    """Several threads share the units there, where they share the rows elsewhere: the bits are those of one thread."""
+    rng = np.random.default_rng(batch)
+    x = rng.normal(size=(batch, 7, 190)).astype("float32")
+    mask = rng.random((batch, 7)) < 0.7
+    layer = cell(201, return_sequences=True, return_state=True, recurrent_dropout=0.3, seed=1)
+    layer.build((None, 7, 190))
+    state = [rng.normal(size=(batch, 201)).astype("float32") for _ in range(layer.n_states)]
+
+    def results():
+        layer.seed_generator = tdfast.random.SeedGenerator(1)
+        out = {}
+        for name, call in {"plain": {}, "masked": {"mask": mask}, "from a state": {"initial_state": state},
+                           "training": {"training": True, "mask": mask}}.items():
+            found = forward_backward(layer, x, call, [np.ones_like(y) for y in layer(x, **call)])
+            out.update({f"{name} {key}": value for key, value in found.items()})
+        return out
+
+    with on_threads(1):
+        want = results()
+    for n in (2, 3):
+        with on_threads(n):
+            assert_same_bits(results(), want, f"{n} threads against 1")
