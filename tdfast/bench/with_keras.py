@@ -12,7 +12,7 @@ class KerasModel:
         threads: for the libraries that take the number in a call.
     """
 
-    stateful = True     # streams: a layer that keeps its state, called for one time step
+    steps_by_state = True       # streams: a model that takes a step and the states, and returns both
 
     def __init__(self, case, x, y, threads):
         import keras
@@ -27,9 +27,11 @@ class KerasModel:
         """Make and compile the model with this module."""
         self.case, self.x, self.y = case, x, y
         layers = keras.layers
-        stream = case.model == "step" and self.stateful
+        if case.model == "step" and self.steps_by_state:
+            self.model = self.step_model(keras)
+            return
         model = keras.Sequential()
-        model.add(keras.Input(batch_shape=(1, 1, case.I)) if stream else keras.Input(x.shape[1:]))
+        model.add(keras.Input(x.shape[1:]))
         if case.model == "video":
             for filters in (16, 32):
                 model.add(layers.TimeDistributed(layers.Conv2D(filters, 3, activation="relu")))
@@ -37,9 +39,6 @@ class KerasModel:
             model.add(layers.TimeDistributed(layers.Flatten()))
             model.add(layers.LSTM(case.H))
             model.add(layers.Dense(case.O, activation="softmax"))
-        elif stream:
-            model.add(getattr(layers, case.cell)(case.H, stateful=True))
-            model.add(layers.Dense(case.O))
         else:
             if case.model != "tddense":
                 model.add(getattr(layers, case.cell)(case.H, return_sequences=True))
@@ -66,37 +65,42 @@ class KerasModel:
         """The outputs of some rows."""
         return self.model.predict(x, batch_size=self.case.B, verbose=0)
 
+    def step_model(self, keras):
+        """(x, h, c) of one time step to [y, h, c]: no backend keeps a state within a compiled call."""
+        case, layers = self.case, keras.layers
+        inputs = [keras.Input(batch_shape=(1, 1, case.I)), *(keras.Input(batch_shape=(1, case.H)) for _ in range(2))]
+        h, *state = getattr(layers, case.cell)(case.H, return_state=True)(inputs[0], initial_state=inputs[1:])
+        return keras.Model(inputs, [layers.Dense(case.O)(h), *state])
+
     def start_stream(self):
         """A function that takes (1, I) and returns (1, O), keeping the state between calls: compiled where
         the backend can, since nobody would serve a stream by ``predict`` there."""
         import keras
 
         model, backend = self.model, keras.backend.backend()
-        for layer in model.layers:
-            if hasattr(layer, "reset_state"):
-                layer.reset_state()
+        state = [np.zeros((1, self.case.H), np.float32)] * 2
         if backend == "jax":
             import jax
 
-            call = jax.jit(model.stateless_call)
-            fixed = [v.value for v in model.trainable_variables]
-            state = [[v.value for v in model.non_trainable_variables]]
+            compiled = jax.jit(model.stateless_call)
+            fixed = [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
 
-            def step(x):
-                y, state[0] = call(fixed, state[0], x[:, None])
-                return np.asarray(y)
-
-            return step
-        if backend == "tensorflow":
+            def call(inputs):
+                return compiled(*fixed, inputs)[0]
+        elif backend == "tensorflow":
             import tensorflow
 
             call = tensorflow.function(model)
-            return lambda x: call(x[:, None]).numpy()
-        import torch
+        else:
+            import torch
+
+            def call(inputs):
+                with torch.no_grad():
+                    return model([torch.as_tensor(each) for each in inputs])
 
         def step(x):
-            with torch.no_grad():
-                return model(x[:, None]).numpy()
+            y, *state[:] = call([x[:, None], *state])
+            return np.asarray(y)
 
         return step
 

@@ -7,7 +7,7 @@ from tdfast.bench.with_keras import KerasModel
 class Model(KerasModel):
     """One case in tdfast."""
 
-    stateful = False    # a streamer keeps the state of any model of sequences
+    steps_by_state = False    # a streamer keeps the state of any model of sequences
 
     def __init__(self, case, x, y, threads):
         tdfast.set_num_threads(threads)
