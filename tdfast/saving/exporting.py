@@ -1,0 +1,53 @@
+"""What every export of a model to another format shares: which models, and which converter a layer has."""
+
+import contextlib
+
+from tdfast.models import Sequential
+
+
+def check_model(model, who):
+    """Refuse what is no built `Sequential`."""
+    if not isinstance(model, Sequential):
+        raise ValueError(f"{who} expects a tdfast.Sequential, got {model!r} ({type(model).__name__}).")
+    if not model.built:
+        raise ValueError(f"{who}: model '{model.name}' has no weights yet. Call build(input_shape), or predict once, before.")
+
+
+def converter_of(layer, table, what):
+    """The entry of ``table`` (layer class -> converter) for a layer; subclasses that compute as it does count.
+
+    Raises:
+        ValueError: naming the layer, where there is none.
+    """
+    for kind in type(layer).__mro__:
+        if kind in table and type(layer).forward is kind.forward:
+            return table[kind]
+    raise ValueError(
+        f"Layer '{layer.name}' ({type(layer).__name__}) cannot be exported to {what}. These can: "
+        f"{', '.join(sorted(kind.__name__ for kind in table))}."
+    )
+
+
+def refuse(layer, why):
+    """Raise a ValueError that names the layer."""
+    raise ValueError(f"Layer '{layer.name}' ({type(layer).__name__}) {why}")
+
+
+@contextlib.contextmanager
+def changed(target, **attributes):
+    """Attributes of an object with other values inside the block.
+
+    >>> from types import SimpleNamespace
+    >>> graph = SimpleNamespace(states=True)
+    >>> with changed(graph, states=False):
+    ...     graph.states
+    False
+    >>> graph.states
+    True
+    """
+    before = {name: getattr(target, name) for name in attributes}
+    vars(target).update(attributes)
+    try:
+        yield
+    finally:
+        vars(target).update(before)
