@@ -33,6 +33,12 @@ def refuse(layer, why):
     raise ValueError(f"Layer '{layer.name}' ({type(layer).__name__}) {why}")
 
 
+def check_dtype(layer, dtype):
+    """Refuse a layer that computes in another dtype than the model."""
+    if layer.dtype != dtype:
+        refuse(layer, f"has dtype {layer.dtype}, but the model has {dtype}: all layers of an export need the same.")
+
+
 @contextlib.contextmanager
 def changed(target, **attributes):
     """Attributes of an object with other values inside the block.

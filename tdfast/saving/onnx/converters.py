@@ -10,7 +10,7 @@ from tdfast import layers
 from tdfast.layers import windows
 from tdfast.layers.base import Layer
 from tdfast.models import Sequential
-from tdfast.saving.exporting import changed, converter_of, refuse
+from tdfast.saving.exporting import changed, check_dtype, converter_of, refuse
 from tdfast.saving.onnx.activations import activate
 from tdfast.saving.onnx.masks import Mask
 from tdfast.saving.onnx.recurrent import bidirectional, recurrent
@@ -24,8 +24,7 @@ def convert(g, layer, x, shape, mask):
 
 def _convert(g, layer, x, shape, mask):
     to_nodes = converter_of(layer, CONVERTERS, "ONNX")
-    if g.dtype != layer.dtype:
-        refuse(layer, f"has dtype {layer.dtype}, but the model has {g.dtype}: all layers of an export need the same.")
+    check_dtype(layer, g.dtype)
     ends = type(layer).compute_mask is not Layer.compute_mask       # a layer that says itself what becomes of a mask
     if mask is not None and not layer.supports_masking and not (ends and not mask.right):
         refuse(layer, "does not pass on the mask of its input" + (", which lengths=True makes" if mask.right else "")
