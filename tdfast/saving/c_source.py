@@ -203,11 +203,13 @@ class Source:
             return "-INFINITY" if value < 0 else "INFINITY"
         return "0" if value == 0 else re.sub(r"\.?0*p", "p", value.hex(), count=1) + self.f
 
-    def apply(self, activation, n, x):
-        """The statement that applies an activation to n numbers in place."""
+    def apply(self, layer, activation, n, x):
+        """The statement that applies one of a layer's activations to n numbers in place."""
         name = activation.name
         if name == "linear":
             return "/* linear */"
+        if name not in ROWS and name not in EACH:
+            refuse(layer, f"cannot be exported to C: nothing is known of activation '{name}'.")
         body = ROWS[name] if name in ROWS else EACH_BODY.replace("$value", EACH[name].format(f=self.f))
         return f"{self.helper(name, 'int n, $real *x', body)}({n}, {x});"
 
@@ -275,11 +277,11 @@ def _nothing(source, layer, shape):
 
 def _dense(source, layer, shape):
     source.add(layer, shape, DENSE, layer.units, {"kernel": layer.kernel.value, "bias": _value(layer.bias)},
-               activation=source.apply(layer.activation, layer.units, "y"))
+               activation=source.apply(layer, layer.activation, layer.units, "y"))
 
 
 def _activation(source, layer, shape):
-    source.add(layer, shape, ACTIVATION, shape[-1], activation=source.apply(layer.activation, shape[-1], "y"))
+    source.add(layer, shape, ACTIVATION, shape[-1], activation=source.apply(layer, layer.activation, shape[-1], "y"))
 
 
 def _lstm(source, layer, shape):
@@ -307,7 +309,7 @@ def _recurrent(source, layer, shape, template, members, **gates):
     arrays = {"kernel": layer.kernel.value, "recurrent_kernel": layer.recurrent_kernel.value, "bias": bias}
     if template is GRU_RESET_AFTER:
         arrays.update(zip(("bias", "state_bias"), (None, None) if bias is None else bias))
-    statements = {what: source.apply(f, n, at.replace("N", str(n))) for what, (f, at) in gates.items()}
+    statements = {what: source.apply(layer, f, n, at.replace("N", str(n))) for what, (f, at) in gates.items()}
     source.add(layer, shape, template, n, arrays, members, **statements)
     source.over_time = layer.return_sequences
 
