@@ -133,10 +133,10 @@ THEN_THE_END = """\
 def export_c(model, path, name="model"):
     """Write a model to one C99 file that computes what `predict` does, for one sequence.
 
-    The file holds the weights, in the model's dtype, the functions ``NAME_init(&state)``, ``NAME_step(&state, x, y)`` for
-    one time step and ``NAME_run(x, steps, y)`` for a sequence, and a self-test, ``NAME_selftest()``. It allocates nothing
-    and needs nothing but the C library's mathematics. Where the output is one vector a sequence, a step gives that of the
-    steps so far.
+    The file holds the weights, in the model's dtype, the functions ``NAME_init(&state)``,
+    ``NAME_step(&state, x, y)`` for one time step and ``NAME_run(x, steps, y)`` for a sequence, and a
+    self-test, ``NAME_selftest()``. It allocates nothing and needs nothing but the C library's mathematics.
+    Where the output is one vector a sequence, a step gives that of the steps so far.
 
     Args:
         model: a built `Sequential` on sequences, of recurrent, Dense, TimeDistributed, Activation, Dropout and
@@ -157,8 +157,8 @@ def export_c(model, path, name="model"):
     check_model(model, "export_c")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9]+)*", name) or len(name) > 20:
         raise ValueError(
-            "export_c: name must be at most 20 letters, digits and single underscores, with a letter first and no underscore "
-            f"last, got {name!r}."
+            "export_c: name must be at most 20 letters, digits and single underscores, with a letter first and no "
+            f"underscore last, got {name!r}."
         )
     text = _file_of(model, name)
     with replacing(os.fspath(path)) as file:
@@ -168,8 +168,8 @@ def export_c(model, path, name="model"):
 def _file_of(model, name):
     shape = (None, *model.input_shape[1:])
     if len(shape) not in (2, 3):
-        raise ValueError(f"export_c: model '{model.name}' takes inputs of shape {shape}, but C code takes a vector of numbers "
-                         "at each time step: (batch, time, features).")
+        raise ValueError(f"export_c: model '{model.name}' takes inputs of shape {shape}, but C code takes a vector of "
+                         "numbers at each time step: (batch, time, features).")
     source = Source(name, model.dtype, shape)
     add_layer(source, model, shape)
     stages, sequences = source.stages, source.over_time

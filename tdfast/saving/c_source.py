@@ -1,8 +1,9 @@
 """What each layer becomes in C: a template for a class, filled in by the function in `STAGES`.
 
-A stage is one C function, ``static void stage(state, x, y)`` or, without a state, ``stage(x, y)``: it takes the numbers of
-one time step and gives those of the next layer. In the templates, $real is float or double, $f the suffix of C's
-functions, ${me} the stage's name, before which all its arrays are named, $I and $N how many numbers come and go.
+A stage is one C function, ``static void stage(state, x, y)`` or, without a state, ``stage(x, y)``: it takes the
+numbers of one time step and gives those for the next layer. In the templates, $real is float or double, $f the
+suffix of C's functions, ${me} the stage's name, with which its arrays' names begin, $i its number, $I and $N how many
+numbers come and go.
 """
 
 import re
@@ -235,12 +236,14 @@ class Source:
             names.setdefault(name, "0" if values is None else f"{me}_{name}[j]")
         multiply = ""
         if "${multiply}" in template:
-            multiply = self.helper("multiply", "int rows, int columns, int stride, const $real *x, const $real *kernel, $real *y",
-                                   MULTIPLY)
+            arguments = "int rows, int columns, int stride, const $real *x, const $real *kernel, $real *y"
+            multiply = self.helper("multiply", arguments, MULTIPLY)
         body = self.fill(template, me=me, i=i, I=inputs, N=outputs, multiply=multiply, **names)
-        title = f"{plain(layer.name)} ({type(layer).__name__}): {inputs} to {outputs}"
-        self.members += [f"    {self.real} {member}{i}[{outputs}];    /* of {plain(layer.name)} */" for member in members]
-        self.stages.append(Stage(me, title, inputs, outputs, "s->" in template, self.over_time, body, names.get("rows", 0)))
+        label = plain(layer.name)
+        self.members += [f"    {self.real} {member}{i}[{outputs}];    /* of {label} */" for member in members]
+        title = f"{label} ({type(layer).__name__}): {inputs} to {outputs}"
+        stateful, ids = "s->" in template, names.get("rows", 0)
+        self.stages.append(Stage(me, title, inputs, outputs, stateful, self.over_time, body, ids))
 
 
 def plain(name):
@@ -257,7 +260,7 @@ def add_layer(source, layer, shape):
     to_stages = converter_of(layer, STAGES, "C")
     check_dtype(layer, source.dtype)
     if len(source.shape) == 2 and not source.stages and to_stages not in (_sequential, _nothing, _embedding):
-        refuse(layer, f"takes inputs of shape {source.shape}, which have no time axis: C code is for models of sequences.")
+        refuse(layer, f"takes inputs of shape {source.shape}, which have no time axis: C code is for sequences.")
     to_stages(source, layer, shape)
     return layer.compute_output_shape(shape)
 
@@ -345,8 +348,9 @@ def _embedding(source, layer, shape):
     if source.stages or shape != source.shape:
         refuse(layer, "cannot be exported to C unless it is the first layer, on inputs of shape (batch, time).")
     if layer.input_dim > 2**24 and source.f:
-        refuse(layer, f"cannot be exported to C with input_dim={layer.input_dim}: x is of floats, which hold ids to 2**24 alone.")
-    source.add(layer, (*shape, 1), EMBEDDING, layer.output_dim, {"embeddings": layer.embeddings.value}, rows=layer.input_dim)
+        refuse(layer, f"cannot be exported to C with input_dim={layer.input_dim}: a float holds ids up to 2**24 alone.")
+    arrays = {"embeddings": layer.embeddings.value}
+    source.add(layer, (*shape, 1), EMBEDDING, layer.output_dim, arrays, rows=layer.input_dim)
 
 
 def _global_pool(source, layer, shape):

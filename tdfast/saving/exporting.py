@@ -10,7 +10,9 @@ def check_model(model, who):
     if not isinstance(model, Sequential):
         raise ValueError(f"{who} expects a tdfast.Sequential, got {model!r} ({type(model).__name__}).")
     if not model.built:
-        raise ValueError(f"{who}: model '{model.name}' has no weights yet. Call build(input_shape), or predict once, before.")
+        raise ValueError(
+            f"{who}: model '{model.name}' has no weights yet. Call build(input_shape), or predict once, before."
+        )
 
 
 def converter_of(layer, table, what):

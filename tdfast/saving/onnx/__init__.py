@@ -22,8 +22,8 @@ def export_onnx(model, path, states=False, lengths=False, opset=17):
         states: recurrent layers' first states become inputs, "<layer>_h0" and for an LSTM "<layer>_c0" (batch, units),
             that may be left out (zeros), and their last states outputs, "<layer>_h" and "<layer>_c". The names of
             models and wrappers around a layer come before its own, with "/"; layers inside TimeDistributed keep theirs.
-        lengths: one more input, "lengths", int32 (batch,), as in ``predict(x, lengths=lengths)``: how many steps of each
-            row count, for sequences padded on the right.
+        lengths: one more input, "lengths", int32 (batch,), as in ``predict(x, lengths=lengths)``: how many steps of
+            each row count, for sequences padded on the right.
         opset: the version of ONNX's operators, 17 to 22.
 
     Raises:
@@ -67,7 +67,8 @@ def _graph_of(model, states, lengths, opset):
     if lengths:
         if len(shape) < 2 or (len(shape) == 2 and kind == g.dtype):
             raise ValueError(
-                f"export_onnx: lengths=True needs a model of sequences, but '{model.name}' takes inputs of shape {shape}."
+                f"export_onnx: lengths=True needs a model of sequences, but '{model.name}' takes inputs of shape "
+                f"{shape}."
             )
         mask = given = Mask.of_lengths(g, g.input("lengths", np.int32, ("batch",)), x)
     y, out, _ = _convert(g, model, x, shape, mask)

@@ -50,7 +50,8 @@ def _squareplus(g, x):
 
 def _sparse_plus(g, x):
     u = g.node("Relu", g.node("Add", x, g.number(1)))
-    return g.node("Where", g.node("GreaterOrEqual", x, g.number(1)), x, g.node("Mul", g.node("Mul", u, u), g.number(0.25)))
+    below = g.node("Mul", g.node("Mul", u, u), g.number(0.25))
+    return g.node("Where", g.node("GreaterOrEqual", x, g.number(1)), x, below)
 
 
 def _sparse_sigmoid(g, x):
@@ -63,7 +64,8 @@ def _sparsemax(g, x):
     size = g.sizes(x, -1)
     z, _ = g.node("TopK", x, size, outputs=(True, True), axis=-1)
     sums = g.node("CumSum", z, g.constant(np.int64(-1)))
-    places = g.node("Range", g.constant(np.int64(1)), g.node("Squeeze", g.node("Add", size, g.integers(1))), g.constant(np.int64(1)))
+    one, end = g.constant(np.int64(1)), g.node("Squeeze", g.node("Add", size, g.integers(1)))
+    places = g.node("Range", one, end, one)
     inside = g.node("Greater", g.node("Add", g.node("Mul", g.cast(places, g.dtype), z), g.number(1)), sums)
     k = g.reduce("ReduceSum", g.cast(inside, np.int64), [-1])
     total = g.node("GatherElements", sums, g.node("Sub", k, g.integers(1)), axis=-1)

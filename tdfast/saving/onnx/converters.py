@@ -1,7 +1,8 @@
 """What each layer becomes in a graph: one function for a class, in `CONVERTERS`.
 
-A converter takes the graph, the layer, the name of its input's value, the input's shape (None where any size will do) and
-its `Mask` (or None). It returns the name of the output, or (output, mask) where the mask is not simply handed on.
+A converter takes the graph, the layer, the name of its input's value, the input's shape (None where any size will
+do) and its `Mask` (or None). It returns the name of the output, or (output, mask) where the mask is not simply handed
+on.
 """
 
 import numpy as np
@@ -28,7 +29,8 @@ def _convert(g, layer, x, shape, mask):
     ends = type(layer).compute_mask is not Layer.compute_mask       # a layer that says itself what becomes of a mask
     if mask is not None and not layer.supports_masking and not (ends and not mask.right):
         refuse(layer, "does not pass on the mask of its input" + (", which lengths=True makes" if mask.right else "")
-               + ". Put it before the layer that makes the mask, or after a recurrent layer with return_sequences=False.")
+               + ". Put it before the layer that makes the mask, or after a recurrent layer with "
+                 "return_sequences=False.")
     y = to_nodes(g, layer, x, shape, mask)
     y, mask = y if isinstance(y, tuple) else (y, mask if layer.supports_masking else None)
     shape = layer.compute_output_shape(shape)
@@ -42,8 +44,8 @@ def _reshaped(g, x, head, tail, like):
     if None not in tail:
         tail = g.integers(*tail)
     else:
-        n = len(tail)
-        parts = [g.sizes(like, i - n, i - n + 1 or None) if size is None else g.integers(size) for i, size in enumerate(tail)]
+        parts = [g.sizes(like, i, i + 1 or None) if size is None else g.integers(size)
+                 for i, size in enumerate(tail, -len(tail))]
         tail = g.node("Concat", *parts, axis=0)
     return g.node("Reshape", x, g.node("Concat", head, tail, axis=0))
 
@@ -81,8 +83,8 @@ def _time_distributed(g, layer, x, shape, mask):
     """(B, T, ...) as (B T, ...), the inner layer, and back."""
     inner = layer.layer
     if inner.makes_mask:
-        refuse(layer, f"would lose the mask that '{inner.name}' makes within each step. Wrap a Sequential of it and the "
-                      "layers that use its mask.")
+        refuse(layer, f"would lose the mask that '{inner.name}' makes within each step. Wrap a Sequential of it and "
+                      "the layers that use its mask.")
 
     def folded(value, tail):
         rows = g.node("Mul", g.sizes(value, 0, 1), g.sizes(value, 1, 2))

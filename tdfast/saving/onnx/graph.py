@@ -137,7 +137,7 @@ class Graph:
             return [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(d), s) for n, d, s in values]
 
         graph = helper.make_graph(
-            [helper.make_node(kind, ins, outs, name=label, **attributes) for kind, ins, outs, label, attributes in self._nodes],
+            [helper.make_node(kind, ins, outs, name=label, **options) for kind, ins, outs, label, options in self._nodes],
             name, infos(self._inputs), infos(self._outputs),
             [numpy_helper.from_array(value, n) for n, value in self._constants.items()],
         )

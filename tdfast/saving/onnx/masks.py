@@ -66,7 +66,8 @@ class Mask:
             return self.each
 
         def make():
-            return g.add_axis(g.node("Less", steps_of(g, self.valid), g.add_axis(g.cast(self.lengths, np.int64), 1)), -1)
+            lengths = g.add_axis(g.cast(self.lengths, np.int64), 1)
+            return g.add_axis(g.node("Less", steps_of(g, self.valid), lengths), -1)
 
         return self._once("front", make)
 

@@ -124,7 +124,8 @@ def _weights(cell):
     if cell.use_bias:
         bias = cell.bias.value
         inputs, state = bias if bias.ndim == 2 else (bias, state)
-    return gates(cell.kernel.value).T, gates(cell.recurrent_kernel.value).T, np.concatenate([gates(inputs), gates(state)])
+    bias = np.concatenate([gates(inputs), gates(state)])
+    return gates(cell.kernel.value).T, gates(cell.recurrent_kernel.value).T, bias
 
 
 def _first_states(g, cell, x):
