@@ -54,6 +54,13 @@ def close(got, want, bound=1e-5):
     np.testing.assert_allclose(got, want, rtol=bound, atol=bound)
 
 
+def with_own_tanh(name):
+    """A Dense layer with an activation that is called "tanh" but is not the library's."""
+    layer = Dense(2, name=name)
+    layer.activation = tdfast.activations.Activation("tanh", tdfast.activations.relu.kind, False)
+    return layer
+
+
 # ---------------------------------------------------------------- random stacks
 def recurrent(pick, sequences, cells=(LSTM, GRU, SimpleRNN)):
     """A recurrent layer; ``pick(values)`` chooses one of several."""

@@ -312,3 +312,9 @@ def test_an_input_layer_changes_nothing(tmp_path):
         saving.export_c(model, tmp_path / "m.c")
         texts.append((tmp_path / "m.c").read_text())
     assert texts[0] == texts[1]
+
+
+def test_only_the_librarys_own_activations_are_known(tmp_path):
+    """One of the same name may compute something else."""
+    with pytest.raises(ValueError, match="'odd'.*activation tanh"):
+        saving.export_c(model_of([random_models.with_own_tanh("odd")], SERIES), tmp_path / "m")

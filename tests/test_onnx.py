@@ -167,7 +167,7 @@ def test_activations_in_cells(name, cell, tmp_path):
     if name in IN_CELLS:
         same_as_predict([layer, Dense(2)], (2, 4), tmp_path)     # two steps: gates that know no bound make more explode
     else:
-        with pytest.raises(ValueError, match=f"'odd'.*activation '{name}'"):
+        with pytest.raises(ValueError, match=f"'odd'.*recurrent nodes.*activation {name}"):
             same_as_predict([layer], SERIES, tmp_path)
 
 
@@ -328,6 +328,7 @@ class Doubling(Dense):
     ([Dense(3)], {"opset": 11}, "17 to 22"),
     ([TimeDistributed(Masking(), name="odd")], {}, "'odd'.*lose the mask"),
     ([Dense(3), Dense(3, dtype="float64", name="odd")], {}, "'odd'.*float64"),
+    ([random_models.with_own_tanh("odd")], {}, "'odd'.*activation tanh"),
 ])
 def test_refusals_name_the_layer(layers, options, error, tmp_path):
     shape = (5, 3, 4) if type(getattr(layers[0], "layer", None)) is Masking else (5, 4)

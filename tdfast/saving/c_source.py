@@ -14,8 +14,8 @@ import numpy as np
 
 from tdfast import layers
 from tdfast.models import Sequential
-from tdfast.saving.c_activations import EACH, EACH_BODY, ROWS
-from tdfast.saving.exporting import check_dtype, converter_of, refuse
+from tdfast.saving.c_activations import BODIES
+from tdfast.saving.exporting import activation_entry, check_dtype, converter_of, refuse
 
 MULTIPLY = """\
     int i, j;
@@ -206,13 +206,10 @@ class Source:
 
     def apply(self, layer, activation, n, x):
         """The statement that applies one of a layer's activations to n numbers in place."""
-        name = activation.name
-        if name == "linear":
+        body = activation_entry(layer, activation, BODIES, "C")
+        if body is None:
             return "/* linear */"
-        if name not in ROWS and name not in EACH:
-            refuse(layer, f"cannot be exported to C: nothing is known of activation '{name}'.")
-        body = ROWS[name] if name in ROWS else EACH_BODY.replace("$value", EACH[name].format(f=self.f))
-        return f"{self.helper(name, 'int n, $real *x', body)}({n}, {x});"
+        return f"{self.helper(activation.name, 'int n, $real *x', body)}({n}, {x});"
 
     # ---------------------------------------------------------------- stages
     def add(self, layer, shape, template, outputs, arrays=None, members=(), **names):

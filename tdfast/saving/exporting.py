@@ -2,6 +2,7 @@
 
 import contextlib
 
+from tdfast import activations
 from tdfast.models import Sequential
 
 
@@ -39,6 +40,17 @@ def check_dtype(layer, dtype):
     """Refuse a layer that computes in another dtype than the model."""
     if layer.dtype != dtype:
         refuse(layer, f"has dtype {layer.dtype}, but the model has {dtype}: all layers of an export need the same.")
+
+
+def activation_entry(layer, activation, table, what):
+    """The entry of ``table`` (name -> ...) for one of a layer's activations, which must be tdfast's own of that name.
+
+    Raises:
+        ValueError: naming the layer, where there is none.
+    """
+    if activation.name in table and getattr(activations, activation.name, None) is activation:
+        return table[activation.name]
+    refuse(layer, f"cannot be exported to {what} with the activation {activation!r}. These can be: {', '.join(table)}.")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,10 @@ import numpy as np
 
 from tdfast.saving.atomic import replacing
 from tdfast.saving.exporting import check_model
+from tdfast.saving.onnx.converters import convert_model
 from tdfast.saving.onnx.graph import OPSETS, Graph
+from tdfast.saving.onnx.masks import Mask
+from tdfast.version import __version__
 
 
 def export_onnx(model, path, states=False, lengths=False, opset=17):
@@ -42,12 +45,6 @@ def export_onnx(model, path, states=False, lengths=False, opset=17):
     check_model(model, "export_onnx")
     if opset not in OPSETS:
         raise ValueError(f"export_onnx: opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}.")
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise ImportError("export_onnx needs the package onnx: pip install 'tdfast[onnx]'") from error
-    from tdfast.version import __version__
-
     graph = _graph_of(model, bool(states), bool(lengths), int(opset))
     proto = graph.to_model(model.name, __version__)
     with replacing(os.fspath(path)) as file:
@@ -55,9 +52,6 @@ def export_onnx(model, path, states=False, lengths=False, opset=17):
 
 
 def _graph_of(model, states, lengths, opset):
-    from tdfast.saving.onnx.converters import _convert
-    from tdfast.saving.onnx.masks import Mask
-
     g = Graph(model.dtype, opset, states)
     shape = (None, *model.input_shape[1:])
     # Integers where the first layer looks things up, numbers of the model's dtype elsewhere.
@@ -71,7 +65,7 @@ def _graph_of(model, states, lengths, opset):
                 f"{shape}."
             )
         mask = given = Mask.of_lengths(g, g.input("lengths", np.int32, ("batch",)), x)
-    y, out, _ = _convert(g, model, x, shape, mask)
+    y, out, _ = convert_model(g, model, x, shape, mask)
     if lengths and not given.used:
         raise ValueError(f"export_onnx: lengths=True changes nothing, as no layer of model '{model.name}' uses a mask.")
     g.output("output", y, g.dtype, _dims(out, keeps_time=_keeps_time(model)), first=True)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tdfast.saving.exporting import refuse
+from tdfast.saving.exporting import activation_entry
 
 
 def _op(kind, **attributes):
@@ -123,17 +123,11 @@ IN_CELLS = {
 
 def activate(g, layer, x):
     """f(x) for the layer's activation."""
-    name = layer.activation.name
-    if name not in NODES:
-        refuse(layer, f"cannot be exported to ONNX: nothing is known of activation '{name}'.")
-    return NODES[name](g, x)
+    return activation_entry(layer, layer.activation, NODES, "ONNX")(g, x)
 
 
 def cell_attributes(layer, activations):
     """(names, alphas, betas) for a recurrent node; alphas and betas of those functions alone that have one."""
-    for f in activations:
-        if f.name not in IN_CELLS:
-            refuse(layer, f"cannot be exported to ONNX: its recurrent nodes know no activation '{f.name}', only "
-                          f"{', '.join(IN_CELLS)}.")
-    names, alphas, betas = zip(*(IN_CELLS[f.name] for f in activations))
+    entries = [activation_entry(layer, f, IN_CELLS, "ONNX, in whose recurrent nodes it is,") for f in activations]
+    names, alphas, betas = zip(*entries)
     return list(names), sum(alphas, []), sum(betas, [])

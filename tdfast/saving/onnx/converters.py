@@ -18,12 +18,13 @@ from tdfast.saving.onnx.recurrent import bidirectional, recurrent
 
 
 def convert(g, layer, x, shape, mask):
-    """Add a layer to the graph: (output, its shape, its mask)."""
+    """Add a layer to the graph, under its name: (output, its shape, its mask)."""
     with g.inside(layer):
-        return _convert(g, layer, x, shape, mask)
+        return convert_model(g, layer, x, shape, mask)
 
 
-def _convert(g, layer, x, shape, mask):
+def convert_model(g, layer, x, shape, mask):
+    """`convert` for the model itself, whose name is no part of the names inside."""
     to_nodes = converter_of(layer, CONVERTERS, "ONNX")
     check_dtype(layer, g.dtype)
     ends = type(layer).compute_mask is not Layer.compute_mask       # a layer that says itself what becomes of a mask

@@ -106,9 +106,7 @@ class Graph:
 
     def cast(self, x, dtype):
         """x in another dtype."""
-        from onnx import helper
-
-        return self.node("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+        return self.node("Cast", x, to=np.dtype(dtype))
 
     def add_axis(self, x, axis):
         """x with an axis of size 1 more."""
@@ -126,19 +124,28 @@ class Graph:
     # ---------------------------------------------------------------- the whole
     def to_model(self, name, producer_version):
         """The onnx.ModelProto, checked."""
-        import onnx
-        from onnx import helper, numpy_helper
+        try:
+            import onnx
+            from onnx import helper, numpy_helper
+        except ImportError as error:
+            raise ImportError("export_onnx needs the package onnx: pip install 'tdfast[onnx]'") from error
 
         size = sum(value.nbytes for value in self._constants.values())
         if size > LIMIT:
             raise ValueError(f"export_onnx: the weights take {size} bytes, but one ONNX file holds {LIMIT} at most.")
 
+        def number_of(dtype):
+            return helper.np_dtype_to_tensor_dtype(dtype)
+
         def infos(values):
-            return [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(d), s) for n, d, s in values]
+            return [helper.make_tensor_value_info(n, number_of(dtype), shape) for n, dtype, shape in values]
+
+        def node(kind, inputs, outputs, label, attributes):
+            attributes = {k: number_of(v) if isinstance(v, np.dtype) else v for k, v in attributes.items()}
+            return helper.make_node(kind, inputs, outputs, name=label, **attributes)
 
         graph = helper.make_graph(
-            [helper.make_node(kind, ins, outs, name=label, **options) for kind, ins, outs, label, options in self._nodes],
-            name, infos(self._inputs), infos(self._outputs),
+            [node(*made) for made in self._nodes], name, infos(self._inputs), infos(self._outputs),
             [numpy_helper.from_array(value, n) for n, value in self._constants.items()],
         )
         opsets = [helper.make_opsetid("", self.opset)]
