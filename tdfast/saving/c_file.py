@@ -116,12 +116,23 @@ int main(void)
 #endif
 """
 
-EACH_STEP = """\
+# The bodies of step and run; first where the last step's output is the model's, ...
+STEP = """\
+    ${name}_over_time(s, x, y);
+"""
+RUN = """\
 
     ${name}_init(&s);
     for (t = 0; t < steps; t++) ${name}_over_time(&s, x + (size_t)t * ${NAME}_INPUTS, y$at_t);
 """
-THEN_THE_END = """\
+# ... then where layers follow on it.
+STEP_AND_END = """\
+    $real last[$last];
+
+    ${name}_over_time(s, x, last);
+    ${name}_at_end(last, y);
+"""
+RUN_AND_END = """\
     $real last[$last] = {0};
 
     ${name}_init(&s);
@@ -175,27 +186,23 @@ def _file_of(model, name):
     stages, sequences = source.stages, source.over_time
     if not stages:
         raise ValueError(f"export_c: model '{model.name}' has no layer that computes anything.")
-    early, late = [stage for stage in stages if stage.over_time], [stage for stage in stages if not stage.over_time]
-    names = {"NAME": name.upper(), "at_t": f" + (size_t)t * {name.upper()}_OUTPUTS" if sequences else "",
-             "last": early[-1].outputs}
+    early, late = [s for s in stages if s.over_time], [s for s in stages if not s.over_time]
     steps, x, y = _self_test(model, shape, stages[0])
-    one_step = f"    {name}_over_time(s, x, y);\n"
-    if late:
-        one_step = source.fill(f"    $real last[{early[-1].outputs}];\n\n    {name}_over_time(s, x, last);\n"
-                               f"    {name}_at_end(last, y);\n")
-    chains = _chain(source, "over_time", early, True) + (_chain(source, "at_end", late, False) if late else "")
+    macro = name.upper()
+    names = {"NAME": macro, "at_t": f" + (size_t)t * {macro}_OUTPUTS" if sequences else "", "last": early[-1].outputs}
     return source.fill(
         FILE, **names,
         title=plain(model.name), version=__version__,
         about="".join(f" *     {stage.title}\n" for stage in stages),
-        step_about="y is what predict gives for the step." if sequences else
-                   "y is what predict gives for the steps so far.",
-        run_about=f"y[{'steps][' if sequences else ''}{name.upper()}_OUTPUTS]",
+        step_about="y is what predict gives for the step" + ("." if sequences else "s so far."),
+        run_about=f"y[steps][{macro}_OUTPUTS]" if sequences else f"y[{macro}_OUTPUTS]",
         inputs=stages[0].inputs, outputs=stages[-1].outputs,
         members="".join(f"{member}\n" for member in source.members),
         arrays="\n".join(source.arrays), helpers="\n".join(source.helpers.values()),
-        stages="\n".join(_function(source, stage) for stage in stages), chains=chains,
-        step=one_step, run=source.fill(THEN_THE_END if late else EACH_STEP, **names),
+        stages="\n".join(_function(source, stage) for stage in stages),
+        chains=_chain(source, "over_time", early, True) + (_chain(source, "at_end", late, False) if late else ""),
+        step=source.fill(STEP_AND_END if late else STEP, **names),
+        run=source.fill(RUN_AND_END if late else RUN, **names),
         tolerance=f"1e-4{source.f}" if source.f else "1e-9",
         test_steps=steps, test_rows=steps if sequences else 1,
         test_x=_indented(source.numbers(x.ravel())), test_y=_indented(source.numbers(y.ravel())),
@@ -243,7 +250,6 @@ def _self_test(model, shape, first):
     if np.isnan(y).any():
         raise ValueError(f"export_c: model '{model.name}' gives NaN for random numbers, so no self-test can be made.")
     return steps, x, y
-
 
 
 def _inner(layer):
