@@ -318,7 +318,7 @@ class Layer:
         """
         raise ValueError(
             f"Layer '{self.name}' ({type(self).__name__}) cannot work one time step at a time, so the model cannot "
-            "be streamed. Recurrent, Dense, TimeDistributed, Activation and Dropout layers can."
+            "be streamed. Recurrent, Dense, TimeDistributed, Activation and Dropout layers with tdfast's own activations can."
         )
 
     # ---------------------------------------------------------------- weights
@@ -467,7 +467,12 @@ class Layer:
     # ---------------------------------------------------------------- config
     def get_config(self):
         """What `from_config` needs to make this layer again, without its weights."""
-        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        if self.activity_regularizer is not None:
+            from tdfast import regularizers
+
+            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        return config
 
     @classmethod
     def from_config(cls, config):
