@@ -18,12 +18,19 @@ from tdfast.layers import (
     Dropout,
     GaussianDropout,
     GaussianNoise,
+    GroupNormalization,
+    Identity,
     LeakyReLU,
+    Masking,
+    Normalization,
     PReLU,
     ReLU,
+    Rescaling,
+    RMSNormalization,
     Softmax,
     SpatialDropout1D,
     SpatialDropout2D,
+    UnitNormalization,
 )
 from tdfast.layers.base import Tape
 
@@ -61,6 +68,30 @@ CASES = [
     *(plain(f"{cls.__name__} at rest", lambda cls=cls, **k: cls(0.3, **k), shape, same) for cls, shape in [
         (SpatialDropout1D, ("T", 5)), (SpatialDropout2D, (3, 2, 5)), (GaussianNoise, ("T", 5)), (GaussianDropout, ("T", 5)),
         (AlphaDropout, ("T", 5))]),
+    plain("Identity", Identity, ("T", 5), same),
+    plain("Rescaling", lambda **k: Rescaling(0.5, [1.0, 2.0, 3.0], **k), ("T", 3), lambda x: x * 0.5 + [1, 2, 3]),
+    plain("Normalization", Normalization, ("T", 4), lambda x, mean, variance, count: (x - mean) / np.sqrt(variance),
+          positive=("variance",)),
+    plain("Normalization of two axes", lambda **k: Normalization(axis=(1, -1), **k), (3, 4),
+          lambda x, mean, variance, count: (x - mean) / np.sqrt(variance), positive=("variance",)),
+    plain("Normalization of all", lambda **k: Normalization(axis=None, **k), (3, 4),
+          lambda x, mean, variance, count: (x - mean) / np.sqrt(variance), positive=("variance",)),
+    plain("Normalization that was given", lambda **k: Normalization(mean=[1.0, 2.0], variance=[4.0, 0.0], **k), ("T", 2),
+          lambda x: (x - [1, 2]) / [2, 1e-7], spread=3, laws=tuple(law for law in LAWS if law.__name__ != "central_differences")),
+    plain("Normalization inverted", lambda **k: Normalization(axis=1, mean=1.5, variance=4.0, invert=True, **k), (3, 2),
+          lambda x: 1.5 + 2 * x),
+    plain("UnitNormalization", UnitNormalization, ("T", 5), lambda x: x / np.sqrt((x**2).sum(-1, keepdims=True))),
+    plain("UnitNormalization of two axes", lambda **k: UnitNormalization([1, -1], **k), (3, 2, 5),
+          lambda x: x / np.sqrt((x**2).sum((1, 3), keepdims=True))),
+    plain("RMSNormalization", RMSNormalization, ("T", 5), lambda x, scale: reference.rms_normalization(x, scale, (2,))),
+    plain("RMSNormalization of two axes", lambda **k: RMSNormalization([1, 3], 0.1, **k), (3, 2, 5),
+          lambda x, scale: reference.rms_normalization(x, scale[:, None], (1, 3), 0.1)),
+    plain("GroupNormalization", lambda **k: GroupNormalization(3, **k), ("T", 6),
+          lambda x, gamma, beta: reference.group_normalization(x, gamma, beta, 3), spread=3),
+    plain("GroupNormalization of axis 1", lambda **k: GroupNormalization(2, axis=1, epsilon=0.1, **k), (4, 3),
+          lambda x, gamma, beta: reference.group_normalization(x.swapaxes(1, 2), gamma, beta, 2, 0.1).swapaxes(1, 2)),
+    plain("GroupNormalization of each feature", lambda **k: GroupNormalization(-1, center=False, scale=False, **k), (5, 3),
+          lambda x: reference.group_normalization(x, np.ones(3), np.zeros(3), 3)),
     plain("ActivityRegularization", lambda **k: ActivityRegularization(0.1, 0.2, **k), ("T", 5), same),
 ]
 
@@ -134,7 +165,9 @@ def test_alpha_dropout_keeps_mean_and_variance():
     (lambda: SpatialDropout2D(0.1, data_format="last"), "data_format"), (lambda: ReLU(-1), "max_value"),
     (lambda: ReLU(negative_slope=None), "negative_slope"), (lambda: ReLU(threshold=-0.1), "threshold"),
     (lambda: LeakyReLU(-1), "negative_slope"), (lambda: ELU(None), "alpha"), (lambda: Softmax(axis="last"), "axis"),
-    (lambda: ActivityRegularization(-1), "l1"), (lambda: LSTM(2, activation=CUBE), "cube.*behind it"),
+    (lambda: ActivityRegularization(-1), "l1"), (lambda: Rescaling("2"), "numbers"), (lambda: Normalization(mean=1.0), "both"),
+    (lambda: Normalization(mean=[1.0], variance=1.0), "one shape"), (lambda: Normalization(mean=[[1.0]], variance=[[1.0]]), "at most 1"),
+    (lambda: GroupNormalization(0), "groups"), (lambda: RMSNormalization(epsilon=-1), "epsilon"), (lambda: LSTM(2, activation=CUBE), "cube.*behind it"),
     (lambda: Conv1D(2, 2, activation=CUBE), "cube.*behind it"), (lambda: Dense(2, activation=np.sin), "Function"),
 ])
 def test_wrong_arguments_are_named(make, words):
@@ -146,6 +179,10 @@ def test_wrong_arguments_are_named(make, words):
     (SpatialDropout1D(0.1), (2, 3), "batch, time, features"),
     (SpatialDropout2D(0.1, data_format="channels_first"), (2, 3, 4), "batch, channels"),
     (Dropout(0.1, noise_shape=(None, 2)), (2, 3), "noise_shape"), (Dropout(0.1, noise_shape=(1,)), (2, 3), "noise_shape"),
+    (Rescaling(np.ones(4)), (2, 3), "broadcast"), (Rescaling(np.ones((2, 3))), (2, 3), "broadcast"),
+    (Normalization(axis=2), (2, 3), "axis"), (Normalization(axis=0), (2, 3), "size"),
+    (Normalization(mean=[1, 2], variance=[1, 1]), (2, 3), "mean of shape"), (UnitNormalization(axis=0), (2, 3), "axis"),
+    (RMSNormalization(axis=2), (2, 3), "axis"), (GroupNormalization(2), (2, 3), "groups"), (GroupNormalization(2, axis=3), (2, 4), "axis"),
     (PReLU(shared_axes=[3]), (2, 3, 4), "shared_axes"), (Softmax(axis=0), (2, 3), "axis"),
 ])
 def test_inputs_that_do_not_fit_are_named(layer, shape, words):
@@ -226,3 +263,93 @@ def test_an_activity_regularizer_is_in_the_config_of_every_layer():
     config = ReLU(activity_regularizer="l2").get_config()
     assert list(config)[3] == "activity_regularizer" and "activity_regularizer" not in ReLU().get_config()
     assert ReLU.from_config(config).activity_regularizer.l2 == 0.01
+
+
+# ---------------------------------------------------------------- Rescaling, Normalization and lengths
+def adapt_forms(x):
+    yield x
+    yield x.tolist() and [x[:7], x[7:8], x[8:]]
+    yield ((x[i : i + 3], None) for i in range(0, len(x), 3))
+    yield [x[:0], x]
+
+
+@pytest.mark.parametrize("form", range(4))
+@pytest.mark.parametrize("axis, reduced", [(-1, (0, 1)), (1, (0, 2)), ((1, 2), (0,)), (None, None)])
+def test_adapt(axis, reduced, form):
+    x = np.random.default_rng(0).normal(3, 2, size=(11, 4, 3))
+    layer = Normalization(axis=axis, dtype="float64")
+    layer.adapt(np.zeros((2, 4, 3)))        # is forgotten
+    layer.adapt(list(adapt_forms(x))[form])
+    assert np.allclose(layer.get_weights()[0], x.mean(reduced)) and np.allclose(layer.get_weights()[1], x.var(reduced))
+    y = layer(x)
+    assert np.allclose(y.mean(reduced), 0) and np.allclose(y.std(reduced), 1)
+    undo = Normalization(axis=axis, mean=layer.get_weights()[0], variance=layer.get_weights()[1], invert=True, dtype="float64")
+    assert np.allclose(undo(y), x)
+    assert np.array_equal(undo.variance, layer.variance) and np.array_equal(undo.mean, layer.mean)
+
+
+def test_adapt_of_many_rows_and_of_large_numbers():
+    x = np.random.default_rng(0).normal(1e4, 1, size=(10001, 2)).astype("float32")
+    layer = Normalization(dtype="float64")
+    layer.adapt(x)
+    assert np.allclose(layer.adapt_variance.value, x.astype("float64").var(0))
+
+
+def test_training_does_not_change_what_was_adapted():
+    x = np.random.default_rng(0).normal(5, 3, size=(64, 2))
+    model = Sequential([Normalization(input_shape=(2,)), Dense(1)])
+    model.layers[0].adapt(x)
+    before = model.layers[0].get_weights()
+    assert model.trainable_weights == model.layers[1].weights and model.count_params() == 5 + 3
+    model.compile("sgd", "mse")
+    model.fit(x, x[:, :1], verbose=0)
+    for a, b in zip(before, model.layers[0].get_weights()):
+        assert np.array_equal(a, b)
+    model.layers[0].adapt(x + 1)
+    assert np.allclose(model.layers[0].get_weights()[0], before[0] + 1)
+
+
+@pytest.mark.parametrize("data, error, words", [
+    ([], ValueError, "no data"), (np.zeros((0, 3)), ValueError, "no data"), (3.0, TypeError, "iterable"),
+    ([[1.0, 2.0]], TypeError, "each a batch"), ([np.zeros((2, 3)), np.zeros((2, 4))], ValueError, "built for"),
+])
+def test_data_that_adapt_cannot_use(data, error, words):
+    with pytest.raises(error, match=words):
+        Normalization().adapt(data)
+    with pytest.raises(ValueError, match="was given its mean"):
+        Normalization(mean=0, variance=1).adapt(np.zeros((2, 3)))
+
+
+def test_a_row_of_zeros_has_no_direction():
+    layer = UnitNormalization(dtype="float64")
+    tape = Tape()
+    assert not layer.forward(np.zeros((1, 3)), tape).any()
+    assert np.allclose(layer.backward(np.ones((1, 3)), tape), 1e12)       # y = x / 1e-12 there
+
+
+@pytest.mark.parametrize("make", [lambda: GroupNormalization(1), lambda: UnitNormalization(axis=1), lambda: RMSNormalization()])
+def test_layers_that_mix_steps_see_all_of_them(make):
+    """With lengths, batches are cut to their longest row only where that changes nothing."""
+    x = np.random.default_rng(0).normal(size=(4, 6, 2)).astype("float32")
+    model = Sequential([make(), LSTM(3)])
+    whole = model(x, mask=np.arange(6) < np.array([[3], [2], [3], [1]]))
+    assert np.allclose(model.predict(x, verbose=0, lengths=[3, 2, 3, 1]), whole, atol=1e-6)
+    assert model.reads_masked_steps == (not isinstance(model.layers[0], RMSNormalization))
+    assert not make().reads_masked_steps, "not known before it is built"
+
+
+@pytest.mark.parametrize("layer", [
+    ReLU(), PReLU(shared_axes=[1]), GaussianNoise(0.1), SpatialDropout1D(0.1), Identity(), Rescaling(2.0), Normalization(),
+    UnitNormalization(), RMSNormalization(), GroupNormalization(1), ActivityRegularization(0.1), ELU(), LeakyReLU(),
+])
+def test_masks_go_on(layer):
+    x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
+    x[0, 3:] = 0
+    model = Sequential([Masking(), layer, LSTM(2)])
+    other = Sequential([layer, model.layers[2]])
+    assert np.array_equal(model(x), other(x, mask=np.arange(5) < np.array([[3], [5], [5]])))
+
+
+def test_a_mask_of_steps_does_not_fit_softmax_of_features():
+    with pytest.raises(ValueError, match="Activation"):
+        Sequential([Masking(), Softmax(), LSTM(2)])(np.zeros((3, 5, 2)))

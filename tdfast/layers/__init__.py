@@ -35,8 +35,10 @@ from tdfast.layers.regularization import (
     SpatialDropout1D,
     SpatialDropout2D,
 )
+from tdfast.layers.rescaling import Identity, Normalization, Rescaling
 from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from tdfast.layers.unit import GroupNormalization, RMSNormalization, UnitNormalization
 from tdfast.layers.wrappers import TimeDistributed
 
 __all__ = [
@@ -69,6 +71,8 @@ __all__ = [
     "GlobalMaxPool2D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
+    "GroupNormalization",
+    "Identity",
     "Input",
     "InputLayer",
     "LSTM",
@@ -80,14 +84,18 @@ __all__ = [
     "MaxPool2D",
     "MaxPooling1D",
     "MaxPooling2D",
+    "Normalization",
     "PReLU",
     "Permute",
+    "RMSNormalization",
     "ReLU",
     "RepeatVector",
+    "Rescaling",
     "Reshape",
     "SimpleRNN",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "TimeDistributed",
+    "UnitNormalization",
 ]

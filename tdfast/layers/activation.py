@@ -249,6 +249,10 @@ class Softmax(Layer):
                 'hand a mask of time steps on, use Activation("softmax").'
             )
 
+    @property
+    def reads_masked_steps(self):
+        return self.built and len(self.input_shape) > 2 and 1 in self._axes(len(self.input_shape))
+
     def check_input_shape(self, input_shape):
         self._axes(len(input_shape), tuple(input_shape))
 

@@ -223,6 +223,9 @@ class Layer:
     """Whether a row's result depends on the rest of its batch; `TimeDistributed` calls such a layer
     once per time step instead of once on all steps."""
 
+    reads_masked_steps = False
+    """Whether a time step's result depends on other steps, also on those that the mask leaves out."""
+
     def __init__(
         self,
         *,
