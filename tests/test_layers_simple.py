@@ -30,6 +30,7 @@ from tdfast.layers import (
     Softmax,
     SpatialDropout1D,
     SpatialDropout2D,
+    SpatialDropout3D,
     UnitNormalization,
 )
 from tdfast.layers.base import Tape
@@ -108,6 +109,8 @@ RANDOM = [
     (lambda **k: SpatialDropout1D(0.4, **k), (6, 5)),
     (lambda **k: SpatialDropout2D(0.4, **k), (4, 3, 5)),
     (lambda **k: SpatialDropout2D(0.4, data_format="channels_first", **k), (4, 3, 5)),
+    (lambda **k: SpatialDropout3D(0.4, **k), (2, 4, 3, 5)),
+    (lambda **k: SpatialDropout3D(0.4, data_format="channels_first", **k), (4, 2, 3, 5)),
     (lambda **k: GaussianNoise(0.4, **k), (6, 5)),
     (lambda **k: GaussianDropout(0.4, **k), (6, 5)),
     (lambda **k: AlphaDropout(0.4, **k), (6, 5)),
@@ -135,7 +138,7 @@ def test_random_layers(make, shape, dtype):
 
 
 @pytest.mark.parametrize("cls, shape, same_along", [
-    (SpatialDropout1D, (7, 3), (1,)), (SpatialDropout2D, (4, 3, 5), (1, 2)),
+    (SpatialDropout1D, (7, 3), (1,)), (SpatialDropout2D, (4, 3, 5), (1, 2)), (SpatialDropout3D, (2, 4, 3, 5), (1, 2, 3)),
 ])
 def test_spatial_dropout_drops_whole_features(cls, shape, same_along):
     y = cls(0.3, seed=2)(np.ones((2000, *shape)), training=True)
@@ -177,7 +180,8 @@ def test_wrong_arguments_are_named(make, words):
 
 @pytest.mark.parametrize("layer, shape, words", [
     (SpatialDropout1D(0.1), (2, 3), "batch, time, features"),
-    (SpatialDropout2D(0.1, data_format="channels_first"), (2, 3, 4), "batch, channels"),
+    (SpatialDropout2D(0.1, data_format="channels_first"), (2, 3, 4), "batch, channels, rows, columns"),
+    (SpatialDropout3D(0.1), (2, 3, 4), "batch, depth, rows, columns, channels"),
     (Dropout(0.1, noise_shape=(None, 2)), (2, 3), "noise_shape"), (Dropout(0.1, noise_shape=(1,)), (2, 3), "noise_shape"),
     (Rescaling(np.ones(4)), (2, 3), "broadcast"), (Rescaling(np.ones((2, 3))), (2, 3), "broadcast"),
     (Normalization(axis=2), (2, 3), "axis"), (Normalization(axis=0), (2, 3), "size"),

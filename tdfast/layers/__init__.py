@@ -34,6 +34,7 @@ from tdfast.layers.regularization import (
     GaussianNoise,
     SpatialDropout1D,
     SpatialDropout2D,
+    SpatialDropout3D,
 )
 from tdfast.layers.rescaling import Identity, Normalization, Rescaling
 from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
@@ -96,6 +97,7 @@ __all__ = [
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
+    "SpatialDropout3D",
     "TimeDistributed",
     "UnitNormalization",
 ]

@@ -192,13 +192,33 @@ class SpatialDropout2D(SpatialDropout1D):
         super().__init__(rate, seed=seed, name=name, dtype=dtype)
         self.data_format = one_of(data_format or "channels_last", ("channels_last", "channels_first"), "data_format", self)
         first = self.data_format == "channels_first"
-        self.axes = "(batch, channels, rows, columns)" if first else "(batch, rows, columns, channels)"
+        places = ("depth", "rows", "columns")[-self.ndim + 2:]
+        self.axes = "(batch, " + ", ".join(("channels", *places) if first else (*places, "channels")) + ")"
 
     def pattern_shape(self, shape):
-        return (*shape[:2], 1, 1) if self.data_format == "channels_first" else super().pattern_shape(shape)
+        return (*shape[:2], *(1,) * (self.ndim - 2)) if self.data_format == "channels_first" else super().pattern_shape(shape)
 
     def get_config(self):
         return {**super().get_config(), "data_format": self.data_format}
+
+
+class SpatialDropout3D(SpatialDropout2D):
+    """`Dropout` that drops whole channels of volumes, or of films (`TimeDistributed` pictures).
+
+    Source: https://keras.io/api/layers/regularization_layers/spatial_dropout3d/.
+
+    Args:
+        rate, data_format, seed, name, dtype: as in `SpatialDropout2D`.
+
+    Input (batch, depth, rows, columns, channels), or (batch, channels, depth, rows, columns).
+
+    >>> import numpy as np
+    >>> y = SpatialDropout3D(0.5, seed=1)(np.ones((4, 3, 2, 5, 2)), training=True)
+    >>> bool((y == y[:, :1, :1, :1]).all())
+    True
+    """
+
+    ndim = 5
 
 
 class GaussianDropout(Randomized):

@@ -41,7 +41,7 @@ class Rescaling(Layer):
     Raises:
         ValueError: for something else, or an array that does not fit the input.
 
-    >>> Rescaling(1 / 255)([[0, 51, 255]]).round(3).tolist()
+    >>> Rescaling(1 / 255, dtype="float64")([[0, 51, 255]]).round(3).tolist()
     [[0.0, 0.2, 1.0]]
     """
 

@@ -63,7 +63,7 @@ class UnitNormalization(_Length):
     Args:
         axis: the axis, or a list of several.
 
-    >>> UnitNormalization()([[3.0, 4.0]]).round(3).tolist()
+    >>> UnitNormalization(dtype="float64")([[3.0, 4.0]]).round(3).tolist()
     [[0.6, 0.8]]
     """
 
@@ -99,7 +99,7 @@ class RMSNormalization(_Length):
         axis: the axis, or a list of several; scale has their sizes.
         epsilon: added to the mean.
 
-    >>> RMSNormalization()([[3.0, 3.0]]).round(3).tolist()
+    >>> RMSNormalization(dtype="float64")([[3.0, 3.0]]).round(3).tolist()
     [[1.0, 1.0]]
     """
 
@@ -198,51 +198,46 @@ class GroupNormalization(Normalizing):
         self.groups = features if self.groups == -1 else self.groups       # as in Keras, once it is built
         self.add_scale_and_center((features,))
 
-    def _split(self, shape):
-        """(x's shape with the features' axis in two, the axes of a group, gamma's against x)."""
-        axis = self.axis % len(shape)
-        split = (*shape[:axis], self.groups, shape[axis] // self.groups, *shape[axis + 1:])
-        return split, tuple(a for a in range(1, len(split)) if a != axis), [n if a == axis else 1 for a, n in enumerate(shape)]
+    def _mean(self, rec, name, x):
+        """Each group's mean over the sample, for each of its features: (batch, 1, ..., features)."""
+        axis = self.axis % x.ndim
+        shape = tuple(n if a in (0, axis) else 1 for a, n in enumerate(x.shape))
+        mean = rec.buffer(name, shape, x.dtype)
+        np.sum(x, axis=tuple(a for a in range(1, x.ndim) if a != axis), keepdims=True, out=mean)
+        groups = mean.reshape(len(x), self.groups, -1) if len(x) else mean.reshape(0, self.groups, 1)
+        total = rec.buffer("total", (*groups.shape[:2], 1), x.dtype)
+        np.sum(groups, axis=2, keepdims=True, out=total)
+        total /= max(x[:1].size // self.groups, 1)
+        groups[...] = total
+        return mean
 
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
-        split, axes, shape = self._split(x.shape)
-        normal, y = rec.buffer("normal", split, x.dtype), rec.buffer("y", x.shape, x.dtype)
-        few = tuple(1 if a in axes else n for a, n in enumerate(split))
-        mean, rec.inverse = rec.buffer("mean", few, x.dtype), rec.buffer("inverse", few, x.dtype)
-        groups = x.reshape(split)
-        _mean(groups, axes, mean)
-        np.subtract(groups, mean, out=normal)
-        _mean(np.multiply(normal, normal, out=y.reshape(split)), axes, rec.inverse)
-        rec.inverse += self.epsilon
-        np.divide(1, np.sqrt(rec.inverse, out=rec.inverse), out=rec.inverse)
-        rec.normal = np.multiply(normal, rec.inverse, out=normal).reshape(x.shape)
-        return self.scaled(rec.normal, shape, y)
+        rec.normal, y = rec.buffer("normal", x.shape, x.dtype), rec.buffer("y", x.shape, x.dtype)
+        np.subtract(x, self._mean(rec, "mean", x), out=rec.normal)
+        inverse = self._mean(rec, "inverse", np.multiply(rec.normal, rec.normal, out=y))
+        inverse += self.epsilon
+        rec.inverse = np.divide(1, np.sqrt(inverse, out=inverse), out=inverse)
+        np.multiply(rec.normal, inverse, out=rec.normal)
+        return self.scaled(rec.normal, self._beside(x), y)
+
+    def _beside(self, x):
+        """The shape in which gamma and beta broadcast to x."""
+        return [n if a == self.axis % x.ndim else 1 for a, n in enumerate(x.shape)]
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
-        split, axes, shape = self._split(dy.shape)
-        dx, work = rec.buffer("dx", dy.shape, dy.dtype), rec.buffer("work", split, dy.dtype)
+        dx, work = rec.buffer("dx", dy.shape, dy.dtype), rec.buffer("work", dy.shape, dy.dtype)
         others = tuple(a for a in range(dy.ndim) if a != self.axis % dy.ndim)
-        dnormal = self.back_to_scale(dy, rec.normal, others, shape, dx).reshape(split)
+        dnormal = self.back_to_scale(dy, rec.normal, others, self._beside(dy), dx)
         if not need_dx:
             return None
-        normal = rec.normal.reshape(split)
-        mean, slope = (rec.buffer(name, rec.inverse.shape, dy.dtype) for name in ("dmean", "slope"))
-        _mean(dnormal, axes, mean)
-        _mean(np.multiply(dnormal, normal, out=work), axes, slope)
-        np.subtract(dnormal, mean, out=dnormal)
-        np.subtract(dnormal, np.multiply(normal, slope, out=work), out=dnormal)
-        np.multiply(dnormal, rec.inverse, out=dnormal)
-        return dx
+        slope = self._mean(rec, "slope", np.multiply(dnormal, rec.normal, out=work))
+        np.subtract(dnormal, self._mean(rec, "dmean", dnormal), out=dx)
+        np.subtract(dx, np.multiply(rec.normal, slope, out=work), out=dx)
+        return np.multiply(dx, rec.inverse, out=dx)
 
     def get_config(self):
         config = self.config_of({}, {})
         head = {key: config.pop(key) for key in ("name", "trainable", "dtype", "activity_regularizer") if key in config}
         return {**head, "groups": self.groups, **config}
-
-
-def _mean(x, axes, out):
-    """The mean of x along axes, without NumPy's warning where a batch is empty."""
-    np.sum(x, axis=axes, keepdims=True, out=out)
-    out /= max(x.size // max(out.size, 1), 1)
