@@ -319,6 +319,14 @@ class Doubling(Dense):
         return 2 * super().forward(x, tape, training, mask)
 
 
+def test_a_sequential_of_ones_own_class(tmp_path):
+    class Model(tdfast.Sequential):
+        pass
+
+    model = Model([tdfast.Input((None, 4)), Model([Dense(3)]), LSTM(2)])
+    close(run(session(model, tmp_path), inputs(SERIES))["output"], model.predict(inputs(SERIES), verbose=0))
+
+
 @pytest.mark.parametrize("layers,options,error", [
     ([LSTM(3, name="odd", stateful=True)], {}, "'odd'.*stateful.*states=True"),
     ([TimeDistributed(Dense(3)), Doubling(3, name="odd")], {}, "'odd' .Doubling. cannot be exported"),

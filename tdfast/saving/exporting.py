@@ -17,14 +17,19 @@ def check_model(model, who):
 
 
 def converter_of(layer, table, what):
-    """The entry of ``table`` (layer class -> converter) for a layer; subclasses that compute as it does count.
+    """The entry of ``table`` (layer class -> converter) for a layer.
+
+    A class of the user's own may compute something else than its base; only a `Sequential` of another class, as one
+    writes it to train in another way, is taken for what it is.
 
     Raises:
         ValueError: naming the layer, where there is none.
     """
-    for kind in type(layer).__mro__:
-        if kind in table and type(layer).forward is kind.forward:
-            return table[kind]
+    kind = type(layer)
+    if kind not in table and kind.forward is Sequential.forward:
+        kind = Sequential
+    if kind in table:
+        return table[kind]
     raise ValueError(
         f"Layer '{layer.name}' ({type(layer).__name__}) cannot be exported to {what}. These can: "
         f"{', '.join(sorted(kind.__name__ for kind in table))}."
