@@ -54,6 +54,22 @@ def close(got, want, bound=1e-5):
     np.testing.assert_allclose(got, want, rtol=bound, atol=bound)
 
 
+def without_effect():
+    """Layers that do nothing but in training, for sequences."""
+    names = "AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D"
+    return [*(getattr(tdfast.layers, name)(0.5) for name in names.split()), tdfast.layers.ActivityRegularization(0.1),
+            tdfast.layers.Identity()]
+
+
+def parametric():
+    """Layers whose activations have parameters, unusual and usual ones."""
+    relu, leaky, elu, acts = tdfast.layers.ReLU, tdfast.layers.LeakyReLU, tdfast.layers.ELU, tdfast.activations
+    own = [acts.celu.having(alpha=2.0), acts.hard_shrink.having(threshold=1.0), acts.soft_shrink.having(threshold=0.25),
+           acts.squareplus.having(b=1), acts.relu.having(max_value=-0.5)]
+    return [relu(), relu(1.0), relu(1.0, 0.25, 0.5), relu(negative_slope=0.1), leaky(), leaky(0.2), elu(), elu(0.5),
+            *(Activation(f) for f in own), Dense(3, activation=acts.elu.having(alpha=0.1))]
+
+
 def with_own_tanh(name):
     """A Dense layer with an activation that is called "tanh" but is not the library's."""
     layer = Dense(2, name=name)

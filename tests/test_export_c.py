@@ -27,8 +27,14 @@ from tdfast.layers import (
     Input,
     LayerNormalization,
     Masking,
+    Normalization,
+    PReLU,
     RepeatVector,
+    Rescaling,
     SimpleRNN,
+    Softmax,
+    SpatialDropout2D,
+    SpatialDropout3D,
     TimeDistributed,
 )
 from tdfast.saving.c_source import STAGES
@@ -108,6 +114,12 @@ MODELS = {
     "GlobalMaxPooling1D": ([Dense(3), GlobalMaxPooling1D()], SERIES),
     "GlobalAveragePooling1D": ([GRU(3, **seq()), GlobalAveragePooling1D(), Dense(2, activation="log_softmax")], SERIES),
     "fixed length": ([LSTM(1)], (6, 4)),
+    "without effect": ([*random_models.without_effect(), Dense(3)], SERIES),
+    "with parameters": ([*random_models.parametric(), LSTM(3), *random_models.parametric()], SERIES),
+    "PReLU": ([PReLU(shared_axes=[1]), TimeDistributed(PReLU()), GRU(3), PReLU()], SERIES),
+    "Softmax": ([Softmax(), TimeDistributed(Softmax(axis=1)), GRU(3), Softmax()], SERIES),
+    "Rescaling": ([Rescaling([1.0, 2.0, 3.0, 4.0], -1.0), TimeDistributed(Rescaling(2.0)), GRU(3), Rescaling(0.5)], SERIES),
+    "Normalization": ([Normalization(), Normalization(axis=None, mean=0.5, variance=2.0, invert=True), GRU(3)], SERIES),
 }
 
 
@@ -129,7 +141,7 @@ def test_the_tables_here_have_every_stage(tmp_path):
     for layers, _ in MODELS.values():
         for layer in layers:
             walk(layer)
-    assert found >= set(STAGES)
+    assert found >= set(STAGES) - {SpatialDropout2D, SpatialDropout3D}     # which take no sequences of vectors
 
 
 @needs_compiler
@@ -258,6 +270,9 @@ def test_an_export_leaves_the_states_of_the_model(tmp_path):
     ([LSTM(3), Embedding(4, 3, name="odd")], SERIES, "'odd'.*first layer"),
     ([TimeDistributed(Embedding(4, 3, name="odd"))], SERIES, "'odd'.*first layer"),
     ([Dense(3)], (4,), "no time axis"),
+    ([Softmax(axis=1, name="odd")], SERIES, "'odd'.*axis=1"),
+    ([PReLU(name="odd")], (5, 4), "'odd'.*differ from one time step"),
+    ([Activation(tdfast.activations.Function(np.sin, np.cos), name="odd")], SERIES, "'odd'.*activation sin"),
     ([Dense(3)], (5, 6, 4), "vector of numbers"),
     ([Dropout(0.5)], SERIES, "nothing|computes anything"),
     ([LSTM(3), Dense(3, dtype="float64", name="odd")], SERIES, "'odd'.*float64"),

@@ -77,5 +77,17 @@ _ROWS = {
 """,
 }
 
-BODIES = {"linear": None, **{name: _LOOP % value for name, value in _EACH.items()}, **_ROWS}
+# With parameters, by their names.
+_LEAK = "(v <= $threshold ? $negative_slope * (v - $threshold) : v)"
+_WITH = {
+    "relu": f"{_LEAK} > $max_value ? $max_value : {_LEAK}",
+    "leaky_relu": "v < 0 ? $negative_slope * v : v",
+    "elu": "v > 0 ? v : $alpha * expm1$f(v)",
+    "celu": "v > 0 ? v : $alpha * expm1$f(v / $alpha)",
+    "hard_shrink": "fabs$f(v) <= $threshold ? 0 : v",
+    "soft_shrink": "fabs$f(v) <= $threshold ? 0 : v - copysign$f($threshold, v)",
+    "squareplus": "(v + sqrt$f(v * v + $b)) / 2",
+}
+BODIES = {"linear": None, **{name: _LOOP % value for name, value in _EACH.items()}, **_ROWS,
+          **{f"{name} with": _LOOP % value for name, value in _WITH.items()}}
 """By name: the body of the function; None where there is nothing to do."""

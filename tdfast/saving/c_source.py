@@ -12,10 +12,10 @@ from string import Template
 
 import numpy as np
 
-from tdfast import layers
+from tdfast import activations, layers
 from tdfast.models import Sequential
 from tdfast.saving.c_activations import BODIES
-from tdfast.saving.exporting import activation_entry, check_dtype, converter_of, refuse
+from tdfast.saving.exporting import IDLE, activation_entry, check_dtype, converter_of, refuse
 
 MULTIPLY = """\
     int i, j;
@@ -105,6 +105,18 @@ BATCH_NORMALIZATION = """\
     for (j = 0; j < $N; j++) y[j] = (x[j] - ${me}_mean[j]) * ${me}_factor[j] + ${me}_beta[j];
 """
 
+FACTOR_AND_TERM = """\
+    int j;
+
+    for (j = 0; j < $N; j++) y[j] = x[j] * ${me}_factor[j] + ${me}_term[j];
+"""
+
+PRELU = """\
+    int j;
+
+    for (j = 0; j < $N; j++) y[j] = x[j] > 0 ? x[j] : ${me}_alpha[j] * x[j];
+"""
+
 LAYER_NORMALIZATION = """\
     $real mean = 0, variance = 0, factor;
     int j;
@@ -173,6 +185,8 @@ class Source:
         self.name, self.dtype, self.shape = name, np.dtype(dtype), shape
         self.real, self.f = ("float", "f") if self.dtype == np.float32 else ("double", "")
         self.helpers, self.arrays, self.members, self.stages = {}, [], [], []
+        self.parametric = {}
+        """(name, *parameters) of activations -> a number, by which their functions differ."""
         self.over_time = True
         """Whether there is a time axis still."""
 
@@ -181,10 +195,10 @@ class Source:
         """The text of a template."""
         return Template(template).substitute(real=self.real, f=self.f, name=self.name, **names)
 
-    def helper(self, what, arguments, body):
+    def helper(self, what, arguments, body, **names):
         """The name of a static function that several stages share."""
         symbol = f"{self.name}_{what}"
-        self.helpers[symbol] = f"static void {symbol}({self.fill(arguments)})\n{{\n{self.fill(body)}}}\n"
+        self.helpers[symbol] = f"static void {symbol}({self.fill(arguments)})\n{{\n{self.fill(body, **names)}}}\n"
         return symbol
 
     def array(self, symbol, values):
@@ -209,7 +223,13 @@ class Source:
         body = activation_entry(layer, activation, BODIES, "C")
         if body is None:
             return "/* linear */"
-        return f"{self.helper(activation.name, 'int n, $real *x', body)}({n}, {x});"
+        what, parameters = activation.name, getattr(activation, "parameters", {})
+        if parameters:
+            unlike = self.parametric.setdefault((what, *parameters.values()), len(self.parametric) + 1)
+            what = f"{what}_with_{unlike}"
+        # There is no bound where there is none: not even infinity is above infinity.
+        numbers = {k: self.number(self.dtype.type(np.inf if v is None else v)) for k, v in parameters.items()}
+        return f"{self.helper(what, 'int n, $real *x', body, **numbers)}({n}, {x});"
 
     # ---------------------------------------------------------------- stages
     def add(self, layer, shape, template, outputs, arrays=None, members=(), **names):
@@ -331,6 +351,40 @@ def _batch_normalization(source, layer, shape):
     source.add(layer, shape, BATCH_NORMALIZATION, shape[-1], arrays)
 
 
+def _one_step(layer, values, shape):
+    """What broadcasts to (batch, time, features), or to (batch, features), as a vector that is the same at all steps."""
+    values = np.broadcast_to(values, [1 if size is None else size for size in (1, *shape[1:])])
+    if values.ndim == 3:
+        if (values != values[:, :1]).any():
+            refuse(layer, "cannot be exported to C with numbers that differ from one time step to the next.")
+        values = values[:, 0]
+    return values[0]
+
+
+def _rescaling(source, layer, shape):
+    arrays = {"factor": _one_step(layer, layer._scale, shape), "term": _one_step(layer, layer._offset, shape)}
+    source.add(layer, shape, FACTOR_AND_TERM, shape[-1], arrays)
+
+
+def _normalization(source, layer, shape):
+    mean, deviation = (_one_step(layer, a, shape) for a in layer._statistics(shape))
+    if layer.invert:
+        source.add(layer, shape, FACTOR_AND_TERM, shape[-1], {"factor": deviation, "term": mean})
+    else:
+        arrays = {"mean": mean, "factor": 1 / deviation, "beta": np.zeros(shape[-1])}
+        source.add(layer, shape, BATCH_NORMALIZATION, shape[-1], arrays)
+
+
+def _prelu(source, layer, shape):
+    source.add(layer, shape, PRELU, shape[-1], {"alpha": _one_step(layer, layer.alpha.value, shape)})
+
+
+def _softmax(source, layer, shape):
+    if layer._axes(len(shape)) != [len(shape) - 1]:
+        refuse(layer, f"cannot be exported to C with axis={layer.axis}: only along the features, axis=-1.")
+    source.add(layer, shape, ACTIVATION, shape[-1], activation=source.apply(layer, activations.softmax, shape[-1], "y"))
+
+
 def _layer_normalization(source, layer, shape):
     _check_features(layer, layer.axis, shape)
     n = shape[-1]
@@ -371,5 +425,12 @@ STAGES = {
     layers.Embedding: _embedding,
     layers.GlobalMaxPooling1D: _global_pool,
     layers.GlobalAveragePooling1D: _global_pool,
-    layers.Dropout: _nothing,
+    layers.ReLU: _activation,
+    layers.LeakyReLU: _activation,
+    layers.ELU: _activation,
+    layers.PReLU: _prelu,
+    layers.Softmax: _softmax,
+    layers.Rescaling: _rescaling,
+    layers.Normalization: _normalization,
+    **dict.fromkeys(IDLE, _nothing),
 }

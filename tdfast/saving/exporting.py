@@ -2,8 +2,15 @@
 
 import contextlib
 
-from tdfast import activations
+from tdfast import activations, layers
+from tdfast.elementwise import Parametric
 from tdfast.models import Sequential
+
+IDLE = (
+    layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout, layers.GaussianNoise,
+    layers.Identity, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
+)
+"""The layers that hand their input on when nothing is trained."""
 
 
 def check_model(model, who):
@@ -48,13 +55,15 @@ def check_dtype(layer, dtype):
 
 
 def activation_entry(layer, activation, table, what):
-    """The entry of ``table`` (name -> ...) for one of a layer's activations, which must be tdfast's own of that name.
+    """The entry of ``table`` (name -> ...) for one of a layer's activations, which must be tdfast's own of that name; or
+    for one with parameters, whose name in the table is "<name> with" them.
 
     Raises:
         ValueError: naming the layer, where there is none.
     """
-    if activation.name in table and getattr(activations, activation.name, None) is activation:
-        return table[activation.name]
+    name = f"{activation.name} with" if type(activation) is Parametric else activation.name
+    if name in table and (type(activation) is Parametric or getattr(activations, name, None) is activation):
+        return table[name]
     refuse(layer, f"cannot be exported to {what} with the activation {activation!r}. These can be: {', '.join(table)}.")
 
 

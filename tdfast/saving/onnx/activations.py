@@ -43,8 +43,8 @@ def _log_sigmoid(g, x):
     return g.node("Neg", g.node("Softplus", g.node("Neg", x)))
 
 
-def _squareplus(g, x):
-    root = g.node("Sqrt", g.node("Add", g.node("Mul", x, x), g.number(4)))
+def _squareplus(g, x, b=4):
+    root = g.node("Sqrt", g.node("Add", g.node("Mul", x, x), g.number(b)))
     return g.node("Mul", g.node("Add", x, root), g.number(0.5))
 
 
@@ -71,6 +71,30 @@ def _sparsemax(g, x):
     total = g.node("GatherElements", sums, g.node("Sub", k, g.integers(1)), axis=-1)
     tau = g.node("Div", g.node("Sub", total, g.number(1)), g.cast(k, g.dtype))
     return g.node("Relu", g.node("Sub", x, tau))
+
+
+# With parameters: functions of the graph, a value and the parameters.
+def _relu(g, x, negative_slope, max_value, threshold):
+    above, below = g.node("Sub", x, g.number(threshold)), g.number(0)
+    if negative_slope:
+        below = g.node("Mul", above, g.number(negative_slope))
+    y = g.node("Where", g.node("Greater", x, g.number(threshold)), x, below)
+    return y if max_value is None else g.node("Min", y, g.number(max_value))
+
+
+def _celu(g, x, alpha):
+    below = g.node("Div", g.node("Min", x, g.number(0)), g.number(alpha))
+    below = g.node("Mul", g.node("Sub", g.node("Exp", below), g.number(1)), g.number(alpha))
+    return g.node("Where", g.node("Greater", x, g.number(0)), x, below)
+
+
+def _shrink(g, x, threshold, less):
+    inside = g.node("LessOrEqual", g.node("Abs", x), g.number(threshold))
+    return g.node("Where", inside, g.number(0), less(g, x, threshold))
+
+
+def _towards_zero(g, x, threshold):
+    return g.node("Sub", x, g.node("Mul", g.node("Sign", x), g.number(threshold)))
 
 
 NODES = {
@@ -103,8 +127,15 @@ NODES = {
     "softmax": _op("Softmax", axis=-1),
     "log_softmax": _op("LogSoftmax", axis=-1),
     "sparsemax": _sparsemax,
+    "relu with": _relu,
+    "leaky_relu with": lambda g, x, negative_slope: g.node("LeakyRelu", x, alpha=negative_slope),
+    "elu with": lambda g, x, alpha: g.node("Elu", x, alpha=alpha),
+    "celu with": _celu,
+    "hard_shrink with": lambda g, x, threshold: _shrink(g, x, threshold, lambda g, x, threshold: x),
+    "soft_shrink with": lambda g, x, threshold: _shrink(g, x, threshold, _towards_zero),
+    "squareplus with": lambda g, x, b: _squareplus(g, x, b),
 }
-"""By name: a function of the graph and a value that adds f(value)."""
+"""By name: a function of the graph and a value that adds f(value); those "with" parameters take them too, by name."""
 
 IN_CELLS = {
     "linear": ("Affine", [1.0], [0.0]),
@@ -123,7 +154,8 @@ IN_CELLS = {
 
 def activate(g, layer, x):
     """f(x) for the layer's activation."""
-    return activation_entry(layer, layer.activation, NODES, "ONNX")(g, x)
+    to_nodes = activation_entry(layer, layer.activation, NODES, "ONNX")
+    return to_nodes(g, x, **getattr(layer.activation, "parameters", {}))
 
 
 def cell_attributes(layer, activations):

@@ -11,7 +11,7 @@ from tdfast import layers
 from tdfast.layers import windows
 from tdfast.layers.base import Layer
 from tdfast.models import Sequential
-from tdfast.saving.exporting import changed, check_dtype, converter_of, refuse
+from tdfast.saving.exporting import IDLE, changed, check_dtype, converter_of, refuse
 from tdfast.saving.onnx.activations import activate
 from tdfast.saving.onnx.masks import Mask
 from tdfast.saving.onnx.recurrent import bidirectional, recurrent
@@ -115,6 +115,20 @@ def _activation(g, layer, x, shape, mask):
     return activate(g, layer, x)
 
 
+def _prelu(g, layer, x, shape, mask):
+    return g.node("PRelu", x, g.weight("alpha", layer.alpha.value))
+
+
+def _softmax(g, layer, x, shape, mask):
+    if mask is not None:
+        refuse(layer, "cannot be exported to ONNX behind a mask: use Activation('softmax').")
+    axes = layer._axes(len(shape))
+    if len(axes) == 1:
+        return g.node("Softmax", x, axis=axes[0])
+    y = g.node("Exp", g.node("Sub", x, g.reduce("ReduceMax", x, axes)))
+    return g.node("Div", y, g.reduce("ReduceSum", y, axes))
+
+
 def _embedding(g, layer, x, shape, mask):
     y = g.node("Gather", g.weight("embeddings", layer.embeddings.value), g.cast(x, np.int64), axis=0)
     if not layer.mask_zero:
@@ -178,6 +192,13 @@ def _scaled(g, layer, x, gamma, beta):
     return x if beta is None else g.node("Add", x, g.weight("beta", beta))
 
 
+def _normal(g, x, axes, epsilon):
+    """x with mean 0 and variance 1 along some axes."""
+    centred = g.node("Sub", x, g.reduce("ReduceMean", x, axes))
+    variance = g.reduce("ReduceMean", g.node("Mul", centred, centred), axes)
+    return g.node("Div", centred, g.node("Sqrt", g.node("Add", variance, g.number(epsilon))))
+
+
 def _batch_normalization(g, layer, x, shape, mask):
     along = [1] * len(shape)
     along[layer.axis] = -1
@@ -198,10 +219,41 @@ def _layer_normalization(g, layer, x, shape, mask):
         if beta is not None:
             weights.append(g.weight("beta", beta.reshape(sizes)))
         return g.node("LayerNormalization", x, *weights, axis=axes[0], epsilon=layer.epsilon)
-    centred = g.node("Sub", x, g.reduce("ReduceMean", x, axes))
-    variance = g.reduce("ReduceMean", g.node("Mul", centred, centred), axes)
-    deviation = g.node("Sqrt", g.node("Add", variance, g.number(layer.epsilon)))
-    return _scaled(g, layer, g.node("Div", centred, deviation), gamma, beta)
+    return _scaled(g, layer, _normal(g, x, axes, layer.epsilon), gamma, beta)
+
+
+def _rescaling(g, layer, x, shape, mask):
+    return _scaled(g, layer, x, layer._scale, layer._offset)
+
+
+def _normalization(g, layer, x, shape, mask):
+    mean, deviation = layer._statistics(shape)
+    if layer.invert:
+        return _scaled(g, layer, x, deviation, mean)
+    return g.node("Div", g.node("Sub", x, g.weight("mean", mean)), g.weight("deviation", deviation))
+
+
+def _unit_normalization(g, layer, x, shape, mask):
+    length = g.node("Sqrt", g.reduce("ReduceSum", g.node("Mul", x, x), layer.axes(shape)))
+    return g.node("Div", x, g.node("Max", length, g.number(layer.LEAST)))
+
+
+def _rms_normalization(g, layer, x, shape, mask):
+    axes = layer.axes(shape)
+    mean = g.reduce("ReduceMean", g.node("Mul", x, x), axes)
+    y = g.node("Div", x, g.node("Sqrt", g.node("Add", mean, g.number(layer.epsilon))))
+    return _scaled(g, layer, y, layer._scale(axes, shape), None)
+
+
+def _group_normalization(g, layer, x, shape, mask):
+    """The features to axis 1, each group as one row; and back."""
+    axis, n = layer.axis % len(shape), len(shape)
+    order = [0, axis, *(a for a in range(1, n) if a != axis)]
+    moved = g.node("Transpose", x, perm=order)
+    y = _normal(g, g.node("Reshape", moved, g.integers(0, layer.groups, -1)), [2], layer.epsilon)
+    y = g.node("Transpose", g.node("Reshape", y, g.sizes(moved, 0)), perm=np.argsort(order).tolist())
+    along = [shape[axis] if a == axis else 1 for a in range(n)]
+    return _scaled(g, layer, y, *(None if w is None else w.value.reshape(along) for w in (layer.gamma, layer.beta)))
 
 
 def _masking(g, layer, x, shape, mask):
@@ -238,5 +290,15 @@ CONVERTERS = {
     layers.Reshape: _reshape,
     layers.Permute: _permute,
     layers.RepeatVector: _repeat_vector,
-    layers.Dropout: _nothing,
+    layers.ReLU: _activation,
+    layers.LeakyReLU: _activation,
+    layers.ELU: _activation,
+    layers.PReLU: _prelu,
+    layers.Softmax: _softmax,
+    layers.Rescaling: _rescaling,
+    layers.Normalization: _normalization,
+    layers.UnitNormalization: _unit_normalization,
+    layers.RMSNormalization: _rms_normalization,
+    layers.GroupNormalization: _group_normalization,
+    **dict.fromkeys(IDLE, _nothing),
 }
