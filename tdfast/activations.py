@@ -1,12 +1,14 @@
 """Activation functions, as in `keras.activations`: one object for each, by name.
 
 Add one in three lines: a name in `tdf_activation` (src_c/tdfast.h), its value and slope in src_c/act.h,
-and a row of ``_TABLE`` here.
+and a row of ``_TABLE`` here. One of your own, in NumPy, is a `Function`.
 """
 
 import numpy as np
 
 from tdfast import _kernels
+from tdfast.elementwise import Function, Parametric, defaults
+from tdfast.registration import registered_name
 from tdfast.registry import Registry
 
 REGISTRY = Registry("activation", "activations", "keras.activations")
@@ -56,31 +58,67 @@ class Activation:
     def is_row(self):
         return self.name in ("softmax", "log_softmax", "sparsemax")
 
-    def __call__(self, x, axis=-1):
+    def __call__(self, x, *arguments, **parameters):
         """f(x) as a new array.
 
         Args:
             x: any array-like of numbers; float64 stays, everything else becomes float32.
             axis: which axis softmax, log_softmax and sparsemax take as one distribution.
+            others: Keras's, in its order: relu(x, negative_slope=0.0, max_value=None, threshold=0.0),
+                leaky_relu(x, negative_slope=0.2), elu(x, alpha=1.0), celu(x, alpha=1.0), gelu(x, approximate=False),
+                hard_shrink(x, threshold=0.5), soft_shrink(x, threshold=0.5), squareplus(x, b=4).
         """
         x = np.asarray(x)
         if x.dtype.kind not in "fiub":
             raise ValueError(f"{self.name} expects an array of numbers, got dtype {x.dtype}.")
         x = x.astype(np.float64 if x.dtype == np.float64 else np.float32, copy=False)
+        parameters = self._named(arguments, parameters)
+        axis = parameters.pop("axis", -1)
         if self.is_row:
             if x.ndim < 1:
                 raise ValueError(f"{self.name} expects at least one dimension, got a number.")
             x = np.moveaxis(x, axis, -1)
         x = np.ascontiguousarray(x) if x.ndim else x.reshape(1)
         y = np.empty_like(x)
-        _kernels.act_forward(self.kind, *rows_of(x), x, y)
+        self.having(**parameters).forward(x, y)
         return np.moveaxis(y, -1, axis) if self.is_row else y
+
+    def _named(self, arguments, parameters):
+        """The arguments after x by name."""
+        known = ("axis",) if self.is_row else ("approximate",) if self.name == "gelu" else tuple(defaults(self.name))
+        named = dict(zip(known, arguments))
+        wrong = [k for k in parameters if k not in known or k in named]
+        if wrong or len(arguments) > len(known):
+            raise TypeError(f"{self.name} takes x" + "".join(f", {k}" for k in known) + f"; got {arguments} {parameters}.")
+        return {**named, **parameters}
+
+    def having(self, **parameters):
+        """This activation with other parameters, for a layer: ``activations.elu.having(alpha=0.5)``.
+
+        >>> elu.having(alpha=0.5)([-1e9]).tolist(), elu.having(alpha=1.0) is elu
+        ([-0.5], True)
+        """
+        if self.name == "gelu":
+            return globals()["gelu_tanh"] if parameters.get("approximate") else self
+        usual = defaults(self.name)
+        self._named((), parameters)
+        if all(usual[k] == v for k, v in parameters.items()):
+            return self
+        return Parametric(self.name, **{k: None if v is None else float(v) for k, v in parameters.items()})
+
+    def forward(self, x, y):
+        """Write f(x) to y; both C-contiguous, of one shape and dtype."""
+        _kernels.act_forward(self.kind, *rows_of(x), x, y)
+
+    def backward(self, x, y, dy, dx):
+        """Write dy f'(x) to dx; y is f(x), and x may be None unless `needs_input`."""
+        _kernels.act_backward(self.kind, *rows_of(y), x, y, dy, dx)
 
     def gradient(self, x, dy):
         """dy f'(x) as a new array; x and dy of one shape, rows on the last axis."""
         x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
         y, dx = self(x), np.empty_like(x)
-        _kernels.act_backward(self.kind, *rows_of(x), x, y, dy, dx)
+        self.backward(x, y, dy, dx)
         return dx
 
     def __reduce__(self):
@@ -121,8 +159,12 @@ def threshold(x, threshold, default_value):
     return np.where(x > threshold, x, np.asarray(default_value, x.dtype))
 
 
-def get(identifier):
+def get(identifier, own=False):
     """The `Activation` that a name, an Activation or Keras's dict means; None is linear.
+
+    Args:
+        identifier: what a user gives.
+        own: whether a `Function` in NumPy will do as well.
 
     Raises:
         ValueError: for an unknown name, listing the known ones, and for a plain function, which has
@@ -134,19 +176,34 @@ def get(identifier):
     if identifier is None:
         return globals()["linear"]
     found = REGISTRY.get(identifier)
-    if not isinstance(found, Activation):
+    if isinstance(found, Activation) or (own and isinstance(found, Function)):
+        return found
+    if isinstance(found, Function):
         raise ValueError(
-            f"{found!r} cannot be an activation of a layer: tdfast knows no derivative of it. "
-            f"Known activations: {', '.join(REGISTRY.names())}."
+            f"{found!r} is written in NumPy, which this layer's kernels cannot call. Give the layer activation=None and "
+            "put Activation(...) behind it, or use one of " + ", ".join(REGISTRY.names()) + "."
         )
-    return found
+    raise ValueError(
+        f"{found!r} cannot be an activation of a layer: tdfast knows no derivative of it. Give both in an Activation "
+        "or Dense layer: tdfast.activations.Function(value, slope). "
+        f"Known activations: {', '.join(REGISTRY.names())}."
+    )
 
 
 def serialize(activation):
-    """The activation's name, which is how Keras writes it down."""
-    return get(activation).name
+    """The activation's name, which is how Keras writes it down; Keras's dict for a `Function`."""
+    activation = get(activation, own=True)
+    if isinstance(activation, Parametric):
+        raise ValueError(
+            f"{activation!r} with {activation.parameters} has no name that a file could hold. Use the layer ReLU, LeakyReLU or "
+            "ELU instead, or register a Function of your own."
+        )
+    if isinstance(activation, Function):
+        name = registered_name(activation) or activation.name
+        return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
+    return activation.name
 
 
 def deserialize(config, custom_objects=None):
     """The activation of a serialized name or dict."""
-    return get(config)
+    return get(config, own=True)

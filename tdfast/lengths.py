@@ -58,7 +58,7 @@ def _mask_after(layer, shape, mask, who):
 
 def _may_be_cut(layer, shape):
     """Whether a layer takes fewer steps than it was built for, and computes the same at each of them."""
-    if layer.batch_coupled or layer.activity_regularizer is not None:
+    if layer.batch_coupled or layer.reads_masked_steps or layer.activity_regularizer is not None:
         return False
     if getattr(layer, "return_sequences", False) and getattr(layer, "go_backwards", False):
         return False                    # its outputs come in the reverse order: the first are the padding's

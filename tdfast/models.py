@@ -115,6 +115,10 @@ class Sequential(Trainer, Layer):
         return any(layer.batch_coupled for layer in self._stack)
 
     @property
+    def reads_masked_steps(self):
+        return any(layer.reads_masked_steps for layer in self._stack)
+
+    @property
     def batch_shape(self):
         return self._batch_shape if self._input is None else self._input.batch_shape
 

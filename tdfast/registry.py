@@ -1,6 +1,6 @@
 """Registry: finds initializers, losses, optimizers ... by name, class, object or Keras's dict."""
 
-
+from tdfast import registration
 from tdfast.names import snake_case
 
 
@@ -61,8 +61,10 @@ class Registry:
         Raises:
             ValueError: listing the known names.
         """
-        if custom_objects and name in custom_objects:
-            return custom_objects[name]
+        if isinstance(name, str):
+            own = registration.find(name, custom_objects)
+            if own is not None:
+                return own
         try:
             return self._known[name]
         except (KeyError, TypeError):
@@ -110,8 +112,9 @@ class Registry:
         if name == "function":
             # Keras's form of a plain function: its name is the config.
             return self.get(arguments, custom_objects)
-        if custom_objects and config.get("registered_name") in custom_objects:
-            name = config["registered_name"]
+        registered = config.get("registered_name")
+        if isinstance(registered, str) and registration.find(registered, custom_objects) is not None:
+            name = registered
         found = self.find(name, custom_objects)
         if not isinstance(found, type):
             return found
@@ -143,7 +146,7 @@ class Registry:
                 "module": self.module if own else cls.__module__,
                 "class_name": cls.__name__,
                 "config": obj.get_config(),
-                "registered_name": None if own else cls.__name__,
+                "registered_name": None if own else registration.get_registered_name(cls),
             }
         name = getattr(obj, "__name__", None)
         if name is None or name == "<lambda>":

@@ -6,6 +6,7 @@ Nothing is imported because a file says so.
 
 import inspect
 
+from tdfast import registration
 from tdfast.errors import FileError
 from tdfast.names import snake_case
 
@@ -77,7 +78,7 @@ def serialize_layer(layer):
         "module": module,
         "class_name": cls.__name__,
         "config": _plain(layer.get_config()),
-        "registered_name": None if own else cls.__name__,
+        "registered_name": None if own else registration.get_registered_name(cls),
     }
     if layer.built and getattr(layer, "input_shape", None) and cls.__name__ != "InputLayer":
         out["build_config"] = {"input_shape": _plain(layer.input_shape)}
@@ -198,8 +199,8 @@ def revive(module, spec, custom_objects, who):
             label = f"{who}, {name}," if name not in who else who
             return _construct(found, fit_arguments(found, config or {}, label), label)
     if isinstance(spec, str):
-        if spec in custom_objects:
-            custom = custom_objects[spec]
+        custom = registration.find(spec, custom_objects)
+        if custom is not None:
             return custom() if inspect.isclass(custom) else custom
         try:
             return module.get(spec)
@@ -313,10 +314,10 @@ def _custom(spec, custom_objects):
     """What the caller gave for the class that a dict names, under its registered or its plain name."""
     for name in (spec.get("registered_name"), spec.get("class_name")):
         if isinstance(name, str):
-            if name in custom_objects:
-                return custom_objects[name]
-            if ">" in name and name.split(">")[-1] in custom_objects:
-                return custom_objects[name.split(">")[-1]]
+            for known_as in (name, name.split(">")[-1]):
+                found = registration.find(known_as, custom_objects)
+                if found is not None:
+                    return found
     return None
 
 

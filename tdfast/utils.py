@@ -6,6 +6,14 @@ import random as python_random
 import numpy as np
 
 from tdfast import names, random
+from tdfast.registration import (  # noqa: F401, keras.utils has them too
+    CustomObjectScope,
+    custom_object_scope,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+)
 
 
 def set_random_seed(seed):

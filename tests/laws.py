@@ -16,6 +16,15 @@ import pytest
 from tdfast import runtime
 from tdfast.layers.base import Tape
 from tdfast.serialization import deserialize_layer, serialize_layer
+from tdfast.testing import (
+    as_tuple,
+    assert_near,
+    differences,
+    forward,
+    forward_backward,
+    random_like,
+    without_shapes,
+)
 
 FMA_ISAS = ("avx2", "avx512", "neon")
 
@@ -106,33 +115,6 @@ class Case:
 # ---------------------------------------------------------------- running a layer
 
 
-def as_tuple(y):
-    return tuple(y) if isinstance(y, (tuple, list)) else (y,)
-
-
-def forward(layer, x, call):
-    """The outputs, copied: the tape lends its memory for the next pass."""
-    return [y.copy() for y in as_tuple(layer.forward(layer.as_input(x), Tape(), **call))]
-
-
-def forward_backward(layer, x, call, dys):
-    """All that a training step computes: a dict of outputs and gradients by name."""
-    tape = Tape()
-    y = layer.forward(layer.as_input(x), tape, **call)
-    out = {f"y{i}": a.copy() for i, a in enumerate(as_tuple(y))}
-    dys = [np.array(dy, dtype=layer.dtype) for dy in dys]
-    dx = as_tuple(layer.backward(dys if isinstance(y, (tuple, list)) else dys[0], tape))
-    names = ["x"] + [f"state{i}" for i in range(len(dx) - 1)]
-    out.update({f"d{name}": np.array(d) for name, d in zip(names, dx)})
-    out.update({f"d{w.name}#{i}": w.grad.copy() for i, w in enumerate(layer.trainable_weights)})
-    assert tape.position == 0, "backward must pop what forward pushed"
-    return out
-
-
-def random_like(rng, arrays):
-    return [rng.normal(size=np.shape(a)) for a in arrays]
-
-
 @contextlib.contextmanager
 def on_isa(name):
     before = runtime.isa()
@@ -151,15 +133,6 @@ def on_threads(n):
         yield
     finally:
         runtime.set_num_threads(before)
-
-
-def assert_near(got, want, bound, what):
-    """Within bound of the largest magnitude (at least 1)."""
-    got, want = np.asarray(got, "float64"), np.asarray(want, "float64")
-    assert got.shape == want.shape, f"{what}: shape {got.shape}, expected {want.shape}"
-    if got.size:
-        error, scale = np.abs(got - want).max(), max(1.0, np.abs(want).max())
-        assert error <= bound * scale, f"{what}: off by {error:.2e}, allowed {bound * scale:.2e}"
 
 
 def assert_same_bits(got, want, what):
@@ -211,20 +184,6 @@ def central_differences(case):
 
         for name, array in arrays.items():
             assert_near(got[name], differences(loss, array), 1e-7, f"{name}, T={T}")
-
-
-def differences(f, array, step=1e-5):
-    """The derivative of f() with respect to every element of the array, which f reads."""
-    out = np.zeros(array.shape)
-    for index in np.ndindex(*array.shape):
-        at = array[index]
-        array[index] = at + step
-        up = f()
-        array[index] = at - step
-        down = f()
-        array[index] = at
-        out[index] = (up - down) / (2 * step)
-    return out
 
 
 def float32_gradients(case):
@@ -337,20 +296,13 @@ def round_trips(case):
     json.dumps(described)
     for twin in (type(layer).from_config(config), deserialize_layer(json.loads(json.dumps(described)))):
         assert type(twin) is type(layer) and twin.name == layer.name
-        assert json.dumps(_without_shapes(serialize_layer(twin))) == json.dumps(_without_shapes(described))
+        assert json.dumps(without_shapes(serialize_layer(twin))) == json.dumps(without_shapes(described))
         twin.ensure_built((None, *x.shape[1:]))
         twin.set_weights(layer.get_weights())
         for g, w in zip(forward(twin, x, call), want):
             assert np.array_equal(g, w)
         for w, v in zip(twin.weights, layer.weights):       # built before its owner, a layer keeps its short paths, as in Keras
             assert w.path.endswith(v.path) or v.path.endswith(w.path)
-
-
-def _without_shapes(described):
-    """A serialized layer without the shapes that only a built one has, inside and out."""
-    if isinstance(described, dict):
-        return {k: _without_shapes(v) for k, v in described.items() if k != "build_config"}
-    return described
 
 
 def saturation_and_nan(case):

@@ -477,3 +477,32 @@ def batch_normalization(x, gamma, beta, mean, variance, training=False, mask=Non
         mean = (x * weight[..., None]).sum(axes) / total
         variance = ((x - mean) ** 2 * weight[..., None]).sum(axes) / total
     return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
+
+
+# ---------------------------------------------------------------- elementwise layers
+
+
+def relu_with(x, max_value=np.inf, negative_slope=0.0, threshold=0.0):
+    """min(x, max_value) above the threshold, a line of another slope through (threshold, 0) elsewhere."""
+    return np.where(x > threshold, np.minimum(x, max_value), negative_slope * (x - threshold))
+
+
+def softmax_over(x, axes, mask=None):
+    e = np.exp(x - x.max(axes, keepdims=True)) * (1 if mask is None else mask)
+    total = e.sum(axes, keepdims=True)
+    return e / np.where(total == 0, 1, total)
+
+
+def rms_normalization(x, scale, axes, epsilon=1e-6):
+    return x / np.sqrt((x**2).mean(axes, keepdims=True) + epsilon) * scale
+
+
+def group_normalization(x, gamma, beta, groups, epsilon=1e-3):
+    """Features last."""
+    out = np.empty_like(x)
+    size = x.shape[-1] // groups
+    for b in range(len(x)):
+        for g in range(0, x.shape[-1], size):
+            part = x[b, ..., g : g + size]
+            out[b, ..., g : g + size] = (part - part.mean()) / np.sqrt(part.var() + epsilon)
+    return out * gamma + beta

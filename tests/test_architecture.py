@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "version": set(),
     "runtime": {"_kernels"},
     "variables": {"runtime"},
-    "registry": {"names", "config"},
+    "registration": set(),
+    "registry": {"names", "config", "registration"},
 }
 MAY_NOT_IMPORT = {
     "layers": {"models", "training", "losses", "metrics", "optimizers", "saving", "callbacks", "data"},

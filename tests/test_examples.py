@@ -2,9 +2,12 @@
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import re
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,17 +54,41 @@ def test_sunspots_data_are_whole():
     assert numbers.astype(float).min() == 0 and numbers.astype(float).max() == 253.8
 
 
-def code_blocks(path):
-    return re.findall(r"(?ms)^```python\n(.*?)^```", path.read_text(encoding="utf8"))
+def code_blocks(path, language="python"):
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```", path.read_text(encoding="utf8"))
+
+
+def missing(block):
+    """Which of the packages and programs that a block's first line says it needs are not here."""
+    needs = re.match(r"# needs (.*)", block)
+    return [n for n in needs[1].split(", ") if not importlib.util.find_spec(n) and not shutil.which(n)] if needs else []
 
 
 @here
-@pytest.mark.parametrize("name", ["README.md", "docs/models.md"])
-def test_code_in_documents_runs(name, capsys):
-    """The blocks of a page, in order, as one script."""
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/layers.md", "docs/export.md"])
+def test_code_in_documents_runs(name, tmp_path, monkeypatch):
+    """The blocks of a page, in order, as one script; but for those that say they need what is not here."""
     blocks = code_blocks(ROOT / name)
     assert blocks, f"{name} has no code"
-    exec(compile("\n".join(blocks), name, "exec"), {"__name__": "__main__"})
+    monkeypatch.chdir(tmp_path)
+    absent = sorted({need for block in blocks for need in missing(block)})
+    exec(compile("\n".join(b for b in blocks if not missing(b)), name, "exec"), {"__name__": "__main__"})
+    if absent:
+        pytest.skip(f"{name} ran but for what needs {', '.join(absent)}")
+
+
+@here
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+def test_c_in_documents_runs(tmp_path, monkeypatch):
+    """The C on the page about exports, with the model that the page makes."""
+    program, = code_blocks(ROOT / "docs" / "export.md", "c")
+    blocks = [b for b in code_blocks(ROOT / "docs" / "export.md") if not b.startswith("# needs")]
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks), "export.md", "exec"), {"__name__": "__main__"})
+    Path("main.c").write_text(program, encoding="utf8")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    subprocess.run(["cc", *flags, "main.c", "-o", "main", "-lm"], check=True)
+    assert len(subprocess.run(["./main"], check=True, capture_output=True).stdout.splitlines()) == 2
 
 
 def all_modules():

@@ -1,6 +1,6 @@
 """All layers by name."""
 
-from tdfast.layers.activation import Activation
+from tdfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from tdfast.layers.base import Layer
 from tdfast.layers.bidirectional import Bidirectional
 from tdfast.layers.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
@@ -26,13 +26,26 @@ from tdfast.layers.pooling import (
     MaxPooling1D,
     MaxPooling2D,
 )
-from tdfast.layers.regularization import Dropout
+from tdfast.layers.regularization import (
+    ActivityRegularization,
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
+from tdfast.layers.rescaling import Identity, Normalization, Rescaling
 from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from tdfast.layers.unit import GroupNormalization, RMSNormalization, UnitNormalization
 from tdfast.layers.wrappers import TimeDistributed
 
 __all__ = [
     "Activation",
+    "ActivityRegularization",
+    "AlphaDropout",
     "AveragePooling1D",
     "AveragePooling2D",
     "AvgPool1D",
@@ -45,9 +58,12 @@ __all__ = [
     "Convolution2D",
     "Dense",
     "Dropout",
+    "ELU",
     "Embedding",
     "Flatten",
     "GRU",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAvgPool1D",
@@ -56,19 +72,32 @@ __all__ = [
     "GlobalMaxPool2D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
+    "GroupNormalization",
+    "Identity",
     "Input",
     "InputLayer",
     "LSTM",
     "Layer",
     "LayerNormalization",
+    "LeakyReLU",
     "Masking",
     "MaxPool1D",
     "MaxPool2D",
     "MaxPooling1D",
     "MaxPooling2D",
+    "Normalization",
+    "PReLU",
     "Permute",
+    "RMSNormalization",
+    "ReLU",
     "RepeatVector",
+    "Rescaling",
     "Reshape",
     "SimpleRNN",
+    "Softmax",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
     "TimeDistributed",
+    "UnitNormalization",
 ]

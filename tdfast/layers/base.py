@@ -223,6 +223,9 @@ class Layer:
     """Whether a row's result depends on the rest of its batch; `TimeDistributed` calls such a layer
     once per time step instead of once on all steps."""
 
+    reads_masked_steps = False
+    """Whether a time step's result depends on other steps, also on those that the mask leaves out."""
+
     def __init__(
         self,
         *,
@@ -318,7 +321,7 @@ class Layer:
         """
         raise ValueError(
             f"Layer '{self.name}' ({type(self).__name__}) cannot work one time step at a time, so the model cannot "
-            "be streamed. Recurrent, Dense, TimeDistributed, Activation and Dropout layers can."
+            "be streamed. Recurrent, Dense, TimeDistributed, Activation and Dropout layers with tdfast's own activations can."
         )
 
     # ---------------------------------------------------------------- weights
@@ -467,7 +470,12 @@ class Layer:
     # ---------------------------------------------------------------- config
     def get_config(self):
         """What `from_config` needs to make this layer again, without its weights."""
-        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        if self.activity_regularizer is not None:
+            from tdfast import regularizers
+
+            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        return config
 
     @classmethod
     def from_config(cls, config):

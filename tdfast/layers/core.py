@@ -16,7 +16,7 @@ class Dense(Layer):
 
     Args:
         units: features of the output, at least 1.
-        activation: a name or object of `tdfast.activations`; None is linear.
+        activation: a name or object of `tdfast.activations`, also a `Function` of your own; None is linear.
         use_bias: whether there is a bias.
         kernel_initializer, bias_initializer: of the weights, (features, units) and (units,).
         kernel_regularizer, bias_regularizer, activity_regularizer: penalties, or None.
@@ -45,7 +45,7 @@ class Dense(Layer):
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = positive_int(units, "units", self)
-        self.activation = activations.get(activation)
+        self.activation = activations.get(activation, own=True)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -84,7 +84,7 @@ class Dense(Layer):
         rec = tape.push(self)
         kernel = self.kernel.value
         K, N = kernel.shape
-        dtype, act = x.dtype, self.activation
+        dtype, act = x.dtype, self._kernel_activation
         M = math.prod(x.shape[:-1])
         packed = rec.buffer("packed", (_kernels.dense_pack_size(K, N),), dtype)
         if not rec.is_packed(tape):
@@ -94,21 +94,35 @@ class Dense(Layer):
         _kernels.dense_forward(act.kind, M, K, N, x, packed, self.bias.value if self.use_bias else None, z, y)
         if tape.keep:
             rec.x, rec.z, rec.y = x, z, y
+        if act is not self.activation:
+            rec.f = rec.buffer("f", y.shape, dtype)
+            self.activation.forward(y, rec.f)
+            return rec.f
         return y
+
+    @property
+    def _kernel_activation(self):
+        """What the kernel computes: nothing, where the activation is one in NumPy."""
+        return activations.linear if self.activation.kind is None else self.activation
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
         x, dtype, kernel = rec.x, dy.dtype, self.kernel
+        act = self._kernel_activation
+        if act is not self.activation:
+            self.activation.backward(rec.y, rec.f, dy, dy)
         K, N = kernel.value.shape
         dx = rec.buffer("dx", x.shape, dtype) if need_dx else None
         scratch = rec.buffer("scratch", (_kernels.dense_scratch_size(K, N),), dtype)
         _kernels.dense_backward(
-            self.activation.kind, math.prod(x.shape[:-1]), K, N, x, kernel.value, rec.z, rec.y, dy, dy, dx,
+            act.kind, math.prod(x.shape[:-1]), K, N, x, kernel.value, rec.z, rec.y, dy, dy, dx,
             kernel.grad, self.bias.grad if self.use_bias else None, scratch,
         )
         return dx
 
     def add_to_stream(self, stream, x):
+        if self.activation.kind is None:
+            super().add_to_stream(stream, x)        # raises
         (M, K), N, act = x.shape, self.units, self.activation
         packed = stream.array((_kernels.dense_pack_size(K, N),))
         _kernels.dense_pack(K, N, self.kernel.value, packed)

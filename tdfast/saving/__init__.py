@@ -6,7 +6,31 @@ True
 """
 
 from tdfast.errors import FileError
+from tdfast.registration import (
+    CustomObjectScope,
+    custom_object_scope,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+)
+from tdfast.saving.c_file import export_c
 from tdfast.saving.keras_file import load_model, save_model
+from tdfast.saving.onnx import export_onnx
 from tdfast.serialization import deserialize_layer, serialize_layer
 
-__all__ = ["FileError", "deserialize_layer", "load_model", "save_model", "serialize_layer"]
+__all__ = [
+    "CustomObjectScope",
+    "FileError",
+    "custom_object_scope",
+    "deserialize_layer",
+    "export_c",
+    "export_onnx",
+    "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
+    "load_model",
+    "register_keras_serializable",
+    "save_model",
+    "serialize_layer",
+]

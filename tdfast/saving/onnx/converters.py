@@ -1,0 +1,304 @@
+"""What each layer becomes in a graph: one function for a class, in `CONVERTERS`.
+
+A converter takes the graph, the layer, the name of its input's value, the input's shape (None where any size will
+do) and its `Mask` (or None). It returns the name of the output, or (output, mask) where the mask is not simply handed
+on.
+"""
+
+import numpy as np
+
+from tdfast import layers
+from tdfast.layers import windows
+from tdfast.layers.base import Layer
+from tdfast.models import Sequential
+from tdfast.saving.exporting import IDLE, changed, check_dtype, converter_of, refuse
+from tdfast.saving.onnx.activations import activate
+from tdfast.saving.onnx.masks import Mask
+from tdfast.saving.onnx.recurrent import bidirectional, recurrent
+
+
+def convert(g, layer, x, shape, mask):
+    """Add a layer to the graph, under its name: (output, its shape, its mask)."""
+    with g.inside(layer):
+        return convert_model(g, layer, x, shape, mask)
+
+
+def convert_model(g, layer, x, shape, mask):
+    """`convert` for the model itself, whose name is no part of the names inside."""
+    to_nodes = converter_of(layer, CONVERTERS, "ONNX")
+    check_dtype(layer, g.dtype)
+    ends = type(layer).compute_mask is not Layer.compute_mask       # a layer that says itself what becomes of a mask
+    if mask is not None and not layer.supports_masking and not (ends and not mask.right):
+        refuse(layer, "does not pass on the mask of its input" + (", which lengths=True makes" if mask.right else "")
+               + ". Put it before the layer that makes the mask, or after a recurrent layer with "
+                 "return_sequences=False.")
+    y = to_nodes(g, layer, x, shape, mask)
+    y, mask = y if isinstance(y, tuple) else (y, mask if layer.supports_masking else None)
+    shape = layer.compute_output_shape(shape)
+    return y, tuple(shape[0] if isinstance(shape, list) else shape), mask
+
+
+# ---------------------------------------------------------------- shapes
+def _reshaped(g, x, head, tail, like):
+    """x with the axes ``head`` (a vector's value) and then ``tail``; an unknown size is that of the same axis, counted
+    from the end, of the value ``like``."""
+    if None not in tail:
+        tail = g.integers(*tail)
+    else:
+        parts = [g.sizes(like, i, i + 1 or None) if size is None else g.integers(size)
+                 for i, size in enumerate(tail, -len(tail))]
+        tail = g.node("Concat", *parts, axis=0)
+    return g.node("Reshape", x, g.node("Concat", head, tail, axis=0))
+
+
+def _flatten(g, layer, x, shape, mask):
+    if layer.data_format == "channels_first" and len(shape) > 2:
+        x = g.node("Transpose", x, perm=(0, *range(2, len(shape)), 1))
+    rest = layer.compute_output_shape(shape)[1]
+    return g.node("Reshape", x, g.integers(0, -1 if rest is None else rest))
+
+
+def _reshape(g, layer, x, shape, mask):
+    target = layer.target_shape if None in shape[1:] else layer.compute_output_shape(shape)[1:]
+    if 0 in target:
+        refuse(layer, "cannot be exported to ONNX with a size of 0.")
+    return g.node("Reshape", x, g.integers(0, *target))
+
+
+def _permute(g, layer, x, shape, mask):
+    return g.node("Transpose", x, perm=(0, *layer.dims))
+
+
+def _repeat_vector(g, layer, x, shape, mask):
+    return g.node("Expand", g.add_axis(x, 1), g.integers(1, layer.n, 1))
+
+
+# ---------------------------------------------------------------- layers inside others
+def _sequential(g, model, x, shape, mask):
+    for layer in model.layers:
+        x, shape, mask = convert(g, layer, x, shape, mask)
+    return x, mask
+
+
+def _time_distributed(g, layer, x, shape, mask):
+    """(B, T, ...) as (B T, ...), the inner layer, and back."""
+    inner = layer.layer
+    if inner.makes_mask:
+        refuse(layer, f"would lose the mask that '{inner.name}' makes within each step. Wrap a Sequential of it and "
+                      "the layers that use its mask.")
+
+    def folded(value, tail):
+        rows = g.node("Mul", g.sizes(value, 0, 1), g.sizes(value, 1, 2))
+        return _reshaped(g, value, rows, tail, value)
+
+    inner_mask = None
+    if mask is not None and mask.rank > 2:
+        inner_mask = Mask(g, folded(mask.valid, (None,) * (mask.rank - 2)), mask.rank - 1)
+    with changed(g, states=False):
+        y, inner_shape, _ = convert(g, inner, folded(x, shape[2:]), (None, *shape[2:]), inner_mask)
+    return _reshaped(g, y, g.sizes(x, 0, 2), inner_shape[1:], y), mask
+
+
+def _nothing(g, layer, x, shape, mask):
+    return x
+
+
+# ---------------------------------------------------------------- products
+def _dense(g, layer, x, shape, mask):
+    x = g.node("MatMul", x, g.weight("kernel", layer.kernel.value))
+    if layer.use_bias:
+        x = g.node("Add", x, g.weight("bias", layer.bias.value))
+    return activate(g, layer, x)
+
+
+def _activation(g, layer, x, shape, mask):
+    return activate(g, layer, x)
+
+
+def _prelu(g, layer, x, shape, mask):
+    return g.node("PRelu", x, g.weight("alpha", layer.alpha.value))
+
+
+def _softmax(g, layer, x, shape, mask):
+    if mask is not None:
+        refuse(layer, "cannot be exported to ONNX behind a mask: use Activation('softmax').")
+    axes = layer._axes(len(shape))
+    if len(axes) == 1:
+        return g.node("Softmax", x, axis=axes[0])
+    y = g.node("Exp", g.node("Sub", x, g.reduce("ReduceMax", x, axes)))
+    return g.node("Div", y, g.reduce("ReduceSum", y, axes))
+
+
+def _embedding(g, layer, x, shape, mask):
+    y = g.node("Gather", g.weight("embeddings", layer.embeddings.value), g.cast(x, np.int64), axis=0)
+    if not layer.mask_zero:
+        return y
+    zero = g.node("Equal", g.cast(x, np.int64), g.constant(np.int64(0)))
+    return y, Mask(g, g.node("Not", zero), len(shape))
+
+
+# ---------------------------------------------------------------- windows
+def _channels_first(g, rank, x, change):
+    """``change`` of x with its channels in axis 1."""
+    spatial = range(1, rank + 1)
+    y = change(g.node("Transpose", x, perm=(0, rank + 1, *spatial)))
+    return g.node("Transpose", y, perm=(0, *(a + 1 for a in spatial), 1))
+
+
+def _window_attributes(layer, shape, window, span):
+    """kernel_shape, strides and the zeros around the input; ``span`` is the window with its dilation."""
+    attributes = {"kernel_shape": window, "strides": layer.strides}
+    sizes = shape[1:-1]
+    if layer.padding == "same" and None in sizes and max(layer.strides) > 1:
+        return {**attributes, "auto_pad": "SAME_UPPER"}
+    # With strides of 1 the zeros depend on the window alone.
+    places = [windows.placed(size or 1, *rest, layer.padding) for size, *rest in zip(sizes, span, layer.strides)]
+    return {**attributes, "pads": [p[1] for p in places] + [p[2] if layer.padding != "valid" else 0 for p in places]}
+
+
+def _conv(g, layer, x, shape, mask):
+    span = [(k - 1) * rate + 1 for k, rate in zip(layer.kernel_size, layer.dilation_rate)]
+    attributes = _window_attributes(layer, shape, layer.kernel_size, span)
+    kernel = np.moveaxis(layer.kernel.value, (-1, -2), (0, 1))
+    weights = [g.weight("kernel", kernel)] + ([g.weight("bias", layer.bias.value)] if layer.use_bias else [])
+    y = _channels_first(g, layer.rank, x, lambda x: g.node(
+        "Conv", x, *weights, dilations=layer.dilation_rate, group=layer.groups, **attributes))
+    return activate(g, layer, y)
+
+
+def _pool(g, layer, x, shape, mask):
+    attributes = _window_attributes(layer, shape, layer.pool_size, layer.pool_size)
+    if layer.mean:
+        attributes["count_include_pad"] = 0
+    kind = "AveragePool" if layer.mean else "MaxPool"
+    return _channels_first(g, layer.rank, x, lambda x: g.node(kind, x, **attributes))
+
+
+def _global_pool(g, layer, x, shape, mask):
+    axes = range(1, layer.rank + 1)
+    if mask is None:
+        return g.reduce("ReduceMean" if layer.mean else "ReduceMax", x, axes, layer.keepdims)
+    each = mask.each
+    total = g.reduce("ReduceSum", g.node("Where", each, x, g.number(0)), axes, layer.keepdims)
+    count = g.reduce("ReduceSum", g.cast(each, g.dtype), axes, layer.keepdims)
+    return g.node("Div", total, g.node("Max", count, g.number(1))), None
+
+
+# ---------------------------------------------------------------- normalization and masks
+def _scaled(g, layer, x, gamma, beta):
+    """x gamma + beta, with those that are not None."""
+    if gamma is not None:
+        x = g.node("Mul", x, g.weight("gamma", gamma))
+    return x if beta is None else g.node("Add", x, g.weight("beta", beta))
+
+
+def _normal(g, x, axes, epsilon):
+    """x with mean 0 and variance 1 along some axes."""
+    centred = g.node("Sub", x, g.reduce("ReduceMean", x, axes))
+    variance = g.reduce("ReduceMean", g.node("Mul", centred, centred), axes)
+    return g.node("Div", centred, g.node("Sqrt", g.node("Add", variance, g.number(epsilon))))
+
+
+def _batch_normalization(g, layer, x, shape, mask):
+    along = [1] * len(shape)
+    along[layer.axis] = -1
+    centred = g.node("Sub", x, g.weight("moving_mean", layer.moving_mean.value.reshape(along)))
+    gamma = 1 / np.sqrt(layer.moving_variance.value.astype(np.float64) + layer.epsilon)
+    if layer.scale:
+        gamma = gamma * layer.gamma.value
+    return _scaled(g, layer, centred, gamma.reshape(along), layer.beta.value.reshape(along) if layer.center else None)
+
+
+def _layer_normalization(g, layer, x, shape, mask):
+    axes = layer.axes_in(layer.axis, shape)
+    along = [size if a in axes else 1 for a, size in enumerate(shape)]
+    gamma, beta = (None if w is None else w.value.reshape(along) for w in (layer.gamma, layer.beta))
+    if axes == list(range(axes[0], len(shape))):
+        sizes = [shape[a] for a in axes]
+        weights = [g.weight("gamma", np.ones(sizes) if gamma is None else gamma.reshape(sizes))]
+        if beta is not None:
+            weights.append(g.weight("beta", beta.reshape(sizes)))
+        return g.node("LayerNormalization", x, *weights, axis=axes[0], epsilon=layer.epsilon)
+    return _scaled(g, layer, _normal(g, x, axes, layer.epsilon), gamma, beta)
+
+
+def _rescaling(g, layer, x, shape, mask):
+    return _scaled(g, layer, x, layer._scale, layer._offset)
+
+
+def _normalization(g, layer, x, shape, mask):
+    mean, deviation = layer._statistics(shape)
+    if layer.invert:
+        return _scaled(g, layer, x, deviation, mean)
+    return g.node("Div", g.node("Sub", x, g.weight("mean", mean)), g.weight("deviation", deviation))
+
+
+def _unit_normalization(g, layer, x, shape, mask):
+    length = g.node("Sqrt", g.reduce("ReduceSum", g.node("Mul", x, x), layer.axes(shape)))
+    return g.node("Div", x, g.node("Max", length, g.number(layer.LEAST)))
+
+
+def _rms_normalization(g, layer, x, shape, mask):
+    axes = layer.axes(shape)
+    mean = g.reduce("ReduceMean", g.node("Mul", x, x), axes)
+    y = g.node("Div", x, g.node("Sqrt", g.node("Add", mean, g.number(layer.epsilon))))
+    return _scaled(g, layer, y, layer._scale(axes, shape), None)
+
+
+def _group_normalization(g, layer, x, shape, mask):
+    """The features to axis 1, each group as one row; and back."""
+    axis, n = layer.axis % len(shape), len(shape)
+    order = [0, axis, *(a for a in range(1, n) if a != axis)]
+    moved = g.node("Transpose", x, perm=order)
+    y = _normal(g, g.node("Reshape", moved, g.integers(0, layer.groups, -1)), [2], layer.epsilon)
+    y = g.node("Transpose", g.node("Reshape", y, g.sizes(moved, 0)), perm=np.argsort(order).tolist())
+    along = [shape[axis] if a == axis else 1 for a in range(n)]
+    return _scaled(g, layer, y, *(None if w is None else w.value.reshape(along) for w in (layer.gamma, layer.beta)))
+
+
+def _masking(g, layer, x, shape, mask):
+    differs = g.node("Not", g.node("Equal", x, g.number(layer.mask_value)))
+    found = g.reduce("ReduceMax", g.cast(differs, np.int32), [-1], keepdims=False)
+    mask = Mask(g, g.cast(found, np.bool_), len(shape) - 1)
+    return g.node("Where", mask.each, x, g.number(0)), mask
+
+
+CONVERTERS = {
+    Sequential: _sequential,
+    layers.TimeDistributed: _time_distributed,
+    layers.Bidirectional: bidirectional,
+    layers.LSTM: recurrent,
+    layers.GRU: recurrent,
+    layers.SimpleRNN: recurrent,
+    layers.Dense: _dense,
+    layers.Activation: _activation,
+    layers.Embedding: _embedding,
+    layers.Conv1D: _conv,
+    layers.Conv2D: _conv,
+    layers.MaxPooling1D: _pool,
+    layers.MaxPooling2D: _pool,
+    layers.AveragePooling1D: _pool,
+    layers.AveragePooling2D: _pool,
+    layers.GlobalMaxPooling1D: _global_pool,
+    layers.GlobalMaxPooling2D: _global_pool,
+    layers.GlobalAveragePooling1D: _global_pool,
+    layers.GlobalAveragePooling2D: _global_pool,
+    layers.BatchNormalization: _batch_normalization,
+    layers.LayerNormalization: _layer_normalization,
+    layers.Masking: _masking,
+    layers.Flatten: _flatten,
+    layers.Reshape: _reshape,
+    layers.Permute: _permute,
+    layers.RepeatVector: _repeat_vector,
+    layers.ReLU: _activation,
+    layers.LeakyReLU: _activation,
+    layers.ELU: _activation,
+    layers.PReLU: _prelu,
+    layers.Softmax: _softmax,
+    layers.Rescaling: _rescaling,
+    layers.Normalization: _normalization,
+    layers.UnitNormalization: _unit_normalization,
+    layers.RMSNormalization: _rms_normalization,
+    layers.GroupNormalization: _group_normalization,
+    **dict.fromkeys(IDLE, _nothing),
+}
