@@ -3,6 +3,7 @@
 from tdfast.layers.activation import Activation
 from tdfast.layers.base import Layer
 from tdfast.layers.bidirectional import Bidirectional
+from tdfast.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from tdfast.layers.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
 from tdfast.layers.core import Dense, Input, InputLayer
 from tdfast.layers.embedding import Embedding
@@ -28,6 +29,7 @@ from tdfast.layers.pooling import (
 )
 from tdfast.layers.regularization import Dropout
 from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
+from tdfast.layers.rnn_of_cells import RNN
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
 from tdfast.layers.wrappers import TimeDistributed
 
@@ -39,6 +41,7 @@ __all__ = [
     "AvgPool2D",
     "BatchNormalization",
     "Bidirectional",
+    "Cell",
     "Conv1D",
     "Conv2D",
     "Convolution1D",
@@ -48,6 +51,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GRU",
+    "GRUCell",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAvgPool1D",
@@ -59,6 +63,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "LSTM",
+    "LSTMCell",
     "Layer",
     "LayerNormalization",
     "Masking",
@@ -67,8 +72,11 @@ __all__ = [
     "MaxPooling1D",
     "MaxPooling2D",
     "Permute",
+    "RNN",
     "RepeatVector",
     "Reshape",
     "SimpleRNN",
+    "SimpleRNNCell",
+    "StackedRNNCells",
     "TimeDistributed",
 ]
