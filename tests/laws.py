@@ -350,6 +350,8 @@ def _without_shapes(described):
     """A serialized layer without the shapes that only a built one has, inside and out."""
     if isinstance(described, dict):
         return {k: _without_shapes(v) for k, v in described.items() if k != "build_config"}
+    if isinstance(described, list):
+        return [_without_shapes(v) for v in described]
     return described
 
 

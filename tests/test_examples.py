@@ -56,7 +56,7 @@ def code_blocks(path):
 
 
 @here
-@pytest.mark.parametrize("name", ["README.md", "docs/models.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/recurrent.md"])
 def test_code_in_documents_runs(name, capsys):
     """The blocks of a page, in order, as one script."""
     blocks = code_blocks(ROOT / name)

@@ -5,6 +5,7 @@ from tdfast.layers.base import Layer
 from tdfast.layers.bidirectional import Bidirectional
 from tdfast.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from tdfast.layers.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
+from tdfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D
 from tdfast.layers.core import Dense, Input, InputLayer
 from tdfast.layers.embedding import Embedding
 from tdfast.layers.masking import Masking
@@ -44,6 +45,8 @@ __all__ = [
     "Cell",
     "Conv1D",
     "Conv2D",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
     "Convolution1D",
     "Convolution2D",
     "Dense",

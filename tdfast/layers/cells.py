@@ -164,6 +164,7 @@ class BuiltInCell(Cell):
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) expects one step of shape (batch, {features}), got "
                 f"{tuple(input_shape)}."
+                + (f" For whole sequences use RNN({type(self).__name__}(...))." if len(input_shape) == 3 else "")
             )
 
     def build(self, input_shape):
