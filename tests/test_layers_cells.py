@@ -212,6 +212,7 @@ def test_nan_in_a_masked_step_reaches_no_gradient():
         (lambda: RNN(Cell()), "needs a state_size"),
         (lambda: RNN(GRUCell(2, activity_regularizer="l2")), "Give it to the RNN"),
         (lambda: RNN(GRUCell(2), dtype="float64"), "the same dtype"),
+        (lambda: TimeDistributed(GRU(2), dtype="float64"), "the same dtype"),
         (lambda: StackedRNNCells([GRUCell(2), GRUCell(2, dtype="float64")]), "all the same dtype"),
         (lambda: RNN(GRUCell(2))(np.ones((2, 3))), "Add the time axis"),
         (lambda: RNN(GRUCell(2))(np.ones((2, 3, 4)), initial_state=[np.ones((2, 2))] * 2), "must hold 1 array"),

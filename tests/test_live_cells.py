@@ -72,12 +72,11 @@ CONVOLVED = [
 ]
 
 
-@pytest.mark.parametrize("kind", [None, "interior", "full"])
 @pytest.mark.parametrize("name, frame, options", CONVOLVED, ids=range(len(CONVOLVED)))
-def test_conv_lstm(name, frame, options, kind):
+def test_conv_lstm(name, frame, options):
+    """Without a mask: with one, Keras on JAX fails (it compares the mask with images as if they were vectors)."""
     rng = np.random.default_rng(0)
-    mask = None if kind is None else masks(kind, 3, 4, rng, options.get("go_backwards", False))
-    compare(lambda layers: getattr(layers, name)(2, dtype="float64", **options), (3, 4, *frame), rng, mask)
+    compare(lambda layers: getattr(layers, name)(2, dtype="float64", **options), (3, 4, *frame), rng)
 
 
 @pytest.mark.parametrize("name, frame, options", CONVOLVED, ids=range(len(CONVOLVED)))
