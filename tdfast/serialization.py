@@ -115,8 +115,13 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
     known = _is_known(cls)
     arguments = dict(arguments)
     for key, value in arguments.items():
-        if _describes_layer(value):
+        if _describes_layer(value, custom_objects):
             arguments[key] = deserialize_layer(value, custom_objects, f"{path}/{key}", made)
+        elif known and isinstance(value, list) and value and all(_describes_layer(v, custom_objects) for v in value):
+            places = child_keys([v["class_name"] for v in value])
+            arguments[key] = [
+                deserialize_layer(v, custom_objects, f"{path}/{key}/{place}", made) for v, place in zip(value, places)
+            ]
         elif key == "dtype" and class_name != "InputLayer":
             arguments[key] = _dtype(value, who)
         elif key.endswith("shape") and value is not None:
@@ -344,11 +349,16 @@ def _parts(spec, what):
     return spec["class_name"], config
 
 
-def _describes_layer(value):
+def _describes_layer(value, custom_objects=None):
     """Whether a value in a config is itself a layer's dict (the ``layer`` of TimeDistributed)."""
+    from tdfast.layers.base import Layer
+
     if not isinstance(value, dict) or not isinstance(value.get("config"), dict) or "class_name" not in value:
         return False
     if value["class_name"] in ("Sequential", "Functional", "Model"):
+        return True
+    custom = _custom(value, custom_objects or {})
+    if inspect.isclass(custom) and issubclass(custom, Layer):
         return True
     module = value.get("module")
     return isinstance(module, str) and (module.endswith("keras.layers") or ".layers." in module)

@@ -506,3 +506,32 @@ def group_normalization(x, gamma, beta, groups, epsilon=1e-3):
             part = x[b, ..., g : g + size]
             out[b, ..., g : g + size] = (part - part.mean()) / np.sqrt(part.var() + epsilon)
     return out * gamma + beta
+# ---------------------------------------------------------------- ConvLSTM
+
+
+def conv_lstm(x, kernel, recurrent, bias=None, *, act="tanh", rec_act="sigmoid", strides=None, padding="valid",
+              dilation=None, mask=None, reverse=False):
+    """A convolutional LSTM (Shi et al., 2015, without peepholes): as lstm(), with * a convolution.
+
+    z = x_t * W + h_{t-1} * U + b; U with padding 'same' and strides of 1.
+
+    Args:
+        x: (B, T, ..., C); kernel, recurrent, bias: (*window, C, 4F), (*window, F, 4F), (4F).
+
+    Returns:
+        (y, h, c): outputs (B, T, ..., F) and the last states.
+    """
+    F, n = recurrent.shape[-2], kernel.ndim - 2
+    more = {"padding": padding, "strides": strides or (1,) * n, "dilation": dilation or (1,) * n}
+    T, h, c, y, outputs = x.shape[1], 0.0, 0.0, 0.0, []
+    for t in range(T - 1, -1, -1) if reverse else range(T):
+        z = conv(x[:, t], kernel, bias, **more)
+        if outputs:
+            z = z + conv(h, recurrent, padding="same")
+        i, f, g, o = (z[..., k * F : (k + 1) * F] for k in range(4))
+        c_new = activation(rec_act, f) * c + activation(rec_act, i) * activation(act, g)
+        h_new = activation(rec_act, o) * activation(act, c_new)
+        keep = np.ones_like(h_new, bool) if mask is None else mask[:, t].reshape(-1, *(1,) * (h_new.ndim - 1))
+        h, c, y = np.where(keep, h_new, h), np.where(keep, c_new, c), np.where(keep, h_new, y)
+        outputs.append(y)
+    return np.stack(outputs, axis=1), h, c

@@ -3,7 +3,9 @@
 from tdfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from tdfast.layers.base import Layer
 from tdfast.layers.bidirectional import Bidirectional
+from tdfast.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from tdfast.layers.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
+from tdfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D
 from tdfast.layers.core import Dense, Input, InputLayer
 from tdfast.layers.embedding import Embedding
 from tdfast.layers.masking import Masking
@@ -38,6 +40,7 @@ from tdfast.layers.regularization import (
 )
 from tdfast.layers.rescaling import Identity, Normalization, Rescaling
 from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
+from tdfast.layers.rnn_of_cells import RNN
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
 from tdfast.layers.unit import GroupNormalization, RMSNormalization, UnitNormalization
 from tdfast.layers.wrappers import TimeDistributed
@@ -52,8 +55,11 @@ __all__ = [
     "AvgPool2D",
     "BatchNormalization",
     "Bidirectional",
+    "Cell",
     "Conv1D",
     "Conv2D",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
     "Convolution1D",
     "Convolution2D",
     "Dense",
@@ -62,6 +68,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GRU",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -77,6 +84,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "LSTM",
+    "LSTMCell",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
@@ -89,15 +97,18 @@ __all__ = [
     "PReLU",
     "Permute",
     "RMSNormalization",
+    "RNN",
     "ReLU",
     "RepeatVector",
     "Rescaling",
     "Reshape",
     "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StackedRNNCells",
     "TimeDistributed",
     "UnitNormalization",
 ]

@@ -2,94 +2,22 @@
 
 import numpy as np
 
-from tdfast import _kernels, activations, constraints, initializers, random, regularizers
-from tdfast.arrays import as_array
-from tdfast.layers.base import Layer
-from tdfast.layers.core import positive_int, weight_config
+from tdfast import _kernels, random
+from tdfast.layers.gates import GRUWeights, LSTMWeights, SimpleRNNWeights
+from tdfast.layers.loops import Loop
 from tdfast.layers.masked import MaskedRows
 
 
-class Recurrent(Layer):
-    """What the recurrent layers share: options, shapes, states, dropout, passes and configuration.
+class Recurrent(Loop):
+    """What the recurrent layers share over their weights (see `GateWeights`): shapes, states, dropout and passes."""
 
-    A subclass sets ``cell``, ``n_states`` and ``gates``, and names its kernel with ``cell_kind``.
-    """
-
-    cell = "simple_rnn_cell"
-    n_states = 1
-    gates = 1
-    cell_kind = _kernels.SIMPLE_RNN
-
-    def __init__(
-        self,
-        units,
-        activation,
-        recurrent_activation,
-        use_bias,
-        kernel_initializer,
-        recurrent_initializer,
-        bias_initializer,
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        seed=None,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        zero_output_for_mask=False,
-        **kwargs,
-    ):
-        implementation = kwargs.pop("implementation", 2)
-        if self.gates > 1:
-            use_cudnn = kwargs.pop("use_cudnn", "auto")
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        if self.gates > 1 and use_cudnn is True:
+    def __init__(self, **kwargs):
+        use_cudnn = kwargs.pop("use_cudnn", "auto") if self.gates > 1 else "auto"
+        super().__init__(**kwargs)
+        if use_cudnn is True:
             raise ValueError(f"Layer '{self.name}': use_cudnn=True is not possible, tdfast computes on the CPU.")
-        if implementation not in (0, 1, 2):     # Keras's ways to the same numbers; here there is one
-            raise ValueError(f"Layer '{self.name}': implementation must be 1 or 2, got {implementation!r}.")
-        self.units = positive_int(units, "units", self)
-        self.activation = activations.get(activation)
-        if self.gates > 1:
-            self.recurrent_activation = activations.get(recurrent_activation)
-        self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.recurrent_constraint = constraints.get(recurrent_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = self._rate(dropout, "dropout")
-        self.recurrent_dropout = self._rate(recurrent_dropout, "recurrent_dropout")
-        self.seed = seed
-        self.seed_generator = random.SeedGenerator(seed)
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.go_backwards = bool(go_backwards)
-        self.stateful = bool(stateful)
-        self.unroll = bool(unroll)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
-        self.states = None
-        """With stateful: what the last call left, one array (batch, units) a state."""
-        self.kernel = self.recurrent_kernel = self.bias = None
 
-    def _rate(self, value, what):
-        value = float(value)
-        if not 0 <= value <= 1:
-            raise ValueError(f"Layer '{self.name}': {what} must be between 0 and 1, got {value}.")
-        return value
-
-    # ---------------------------------------------------------------- shapes and weights
+    # ---------------------------------------------------------------- shapes
     def check_input_shape(self, input_shape):
         if len(input_shape) != 3 or input_shape[-1] is None:
             raise ValueError(
@@ -105,69 +33,13 @@ class Recurrent(Layer):
         if input_shape[1] == 0:
             raise ValueError(f"Layer '{self.name}' ({type(self).__name__}) needs at least one time step, got none.")
 
-    def build(self, input_shape):
-        cell, width = self.cell, self.gates * self.units
-        self.kernel = self.add_weight(
-            (input_shape[-1], width), self.kernel_initializer, "kernel",
-            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint, path=f"{cell}/kernel",
-        )
-        self.recurrent_kernel = self.add_weight(
-            (self.units, width), self.recurrent_initializer, "recurrent_kernel",
-            regularizer=self.recurrent_regularizer, constraint=self.recurrent_constraint,
-            path=f"{cell}/recurrent_kernel",
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(
-                self.bias_shape(width), self.first_bias, "bias",
-                regularizer=self.bias_regularizer, constraint=self.bias_constraint, path=f"{cell}/bias",
-            )
-
-    def bias_shape(self, width):
-        return (width,)
-
-    def first_bias(self, shape, dtype):
-        """The bias to begin with."""
-        return self.bias_initializer(shape, dtype=dtype)
-
     def compute_output_shape(self, input_shape):
         batch, time = input_shape[:2]
         y = (batch, time, self.units) if self.return_sequences else (batch, self.units)
         return [y] + [(batch, self.units)] * self.n_states if self.return_state else y
 
-    def compute_mask(self, inputs, mask=None):
-        mask = mask if self.return_sequences else None
-        return [mask] + [None] * self.n_states if self.return_state else mask
-
-    # ---------------------------------------------------------------- states
-    def reset_state(self):
-        """With stateful: the next call starts from zeros."""
-        self.states = None
-
-    reset_states = reset_state
-
-    def __call__(self, x, initial_state=None, training=False, mask=None):
-        return super().__call__(x, training=training, mask=mask, initial_state=initial_state)
-
-    def first_states(self, initial_state, batch, dtype):
-        """The states to begin with, or as many None (zeros)."""
-        if initial_state is None:
-            if self.states is None:
-                return [None] * self.n_states
-            if self.states[0].shape[0] != batch:
-                raise ValueError(
-                    f"Layer '{self.name}' is stateful: its state is of a batch of {self.states[0].shape[0]}, but "
-                    f"this batch has {batch} rows. Use one batch_size that divides the number of samples, or call "
-                    "reset_states() first."
-                )
-            return self.states
-        given = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
-        want = (batch, self.units)
-        if len(given) != self.n_states or any(np.shape(s) != want for s in given):
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): initial_state must be {self.n_states} array(s) of "
-                f"shape {want}, got {len(given)} of shape {[np.shape(s) for s in given]}."
-            )
-        return [as_array(s, dtype, f"initial_state of layer '{self.name}'") for s in given]
+    def state_shapes(self, input_shape):
+        return [(input_shape[0], self.units)] * self.n_states
 
     # ---------------------------------------------------------------- dropout
     def drop_inputs(self, x, rec):
@@ -193,7 +65,7 @@ class Recurrent(Layer):
         B, T, I = x.shape
         sequences = self.return_sequences
         given = initial_state is not None
-        states = self.first_states(initial_state, B, dtype) if given or self.stateful else [None] * self.n_states
+        states = self.first_states(initial_state, x.shape, dtype) if given or self.stateful else [None] * self.n_states
         if training and self.dropout:
             x = self.drop_inputs(x, rec)
         factors = self.recurrent_factors(rec, B, dtype) if training and self.recurrent_dropout else None
@@ -270,32 +142,8 @@ class Recurrent(Layer):
         stream.kernels.rnn(cell, act, rec_act, B, I, H, x, packed, *self.h_and_c(states), scratch, y)
         return y
 
-    def get_config(self):
-        weights = ("kernel", "recurrent", "bias")
-        gated = {"recurrent_activation": activations.serialize(self.recurrent_activation)} if self.gates > 1 else {}
-        return {
-            **super().get_config(),
-            "return_sequences": self.return_sequences,
-            "return_state": self.return_state,
-            "go_backwards": self.go_backwards,
-            "stateful": self.stateful,
-            "unroll": self.unroll,
-            "zero_output_for_mask": self.zero_output_for_mask,
-            "units": self.units,
-            "activation": activations.serialize(self.activation),
-            **gated,
-            "use_bias": self.use_bias,
-            **weight_config(self, weights, ("initializer",)),
-            **weight_config(self, weights, ("regularizer",)),
-            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
-            **weight_config(self, weights, ("constraint",)),
-            "dropout": self.dropout,
-            "recurrent_dropout": self.recurrent_dropout,
-            "seed": self.seed,
-        }
 
-
-class LSTM(Recurrent):
+class LSTM(LSTMWeights, Recurrent):
     """Long short-term memory over a whole sequence.
 
     With s = recurrent_activation and a = activation, W the kernel, U the recurrent kernel::
@@ -339,30 +187,10 @@ class LSTM(Recurrent):
     [(15, 128), (32, 128), (128,)]
     """
 
-    cell = "lstm_cell"
-    n_states = 2
-    gates = 4
-    cell_kind = _kernels.LSTM
-
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
-                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
-                 unit_forget_bias=True, **kwargs):
-        super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
-                         recurrent_initializer, bias_initializer, **kwargs)
-        self.unit_forget_bias = bool(unit_forget_bias)
-
-    def first_bias(self, shape, dtype):
-        if not self.unit_forget_bias:
-            return self.bias_initializer(shape, dtype=dtype)
-        H = self.units
-        parts = [self.bias_initializer((H,), dtype=dtype), np.ones(H, dtype)]
-        return np.concatenate([*parts, self.bias_initializer((2 * H,), dtype=dtype)])
-
-    def get_config(self):
-        return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}
+    cell_name = "lstm_cell"
 
 
-class GRU(Recurrent):
+class GRU(GRUWeights, Recurrent):
     """Gated recurrent unit over a whole sequence.
 
     With s = recurrent_activation and a = activation, W the kernel, U the recurrent kernel, each of three
@@ -409,28 +237,10 @@ class GRU(Recurrent):
     [(15, 96), (32, 96), (2, 96)]
     """
 
-    cell = "gru_cell"
-    gates = 3
-
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
-                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
-                 *, reset_after=True, **kwargs):
-        super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
-                         recurrent_initializer, bias_initializer, **kwargs)
-        self.reset_after = bool(reset_after)
-
-    @property
-    def cell_kind(self):
-        return _kernels.GRU if self.reset_after else _kernels.GRU_RESET_BEFORE
-
-    def bias_shape(self, width):
-        return (2, width) if self.reset_after else (width,)
-
-    def get_config(self):
-        return {**super().get_config(), "reset_after": self.reset_after}
+    cell_name = "gru_cell"
 
 
-class SimpleRNN(Recurrent):
+class SimpleRNN(SimpleRNNWeights, Recurrent):
     """A recurrent network whose state is its output, over a whole sequence.
 
     With a = activation, W the kernel, U the recurrent kernel::
@@ -470,7 +280,4 @@ class SimpleRNN(Recurrent):
     [(15, 32), (32, 32), (32,)]
     """
 
-    def __init__(self, units, activation="tanh", use_bias=True, kernel_initializer="glorot_uniform",
-                 recurrent_initializer="orthogonal", bias_initializer="zeros", **kwargs):
-        super().__init__(units, activation, None, use_bias, kernel_initializer, recurrent_initializer,
-                         bias_initializer, **kwargs)
+    cell_name = "simple_rnn_cell"

@@ -34,7 +34,14 @@ class TimeDistributed(Layer):
             raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': with return_state it has several outputs.")
         if getattr(layer, "stateful", False):
             raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': a stateful layer needs a fixed batch.")
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = layer.dtype
         super().__init__(**kwargs)
+        if self.dtype != layer.dtype:
+            raise ValueError(
+                f"Layer '{self.name}' (TimeDistributed) has dtype {self.dtype}, but '{layer.name}' has {layer.dtype}: give "
+                "both the same dtype=."
+            )
         self.layer = layer
         self.supports_masking = True
 

@@ -205,15 +205,19 @@ def sublayers_by_attribute(layer):
 
     if isinstance(layer, Sequential):
         return []       # its layers have places of their own, see `child_keys`
-    found = [(k, v) for k, v in vars(layer).items() if isinstance(v, Layer)]
-    return sorted(found, key=lambda item: (item[0].startswith("_"), item[0]))
+    found = []
+    for name, value in sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])):
+        if isinstance(value, Layer):
+            found.append((name, value))
+        elif isinstance(value, list) and not name.startswith("_"):
+            inner = [v for v in value if isinstance(v, Layer)]
+            found += [(f"{name}/{key}", v) for key, v in zip(child_keys([type(v).__name__ for v in inner]), inner)]
+    return found
 
 
 def _has_cell(layer):
     """Whether Keras keeps the weights of such a layer one level deeper, in its cell."""
-    from tdfast.layers.rnn import Recurrent
-
-    return isinstance(layer, Recurrent)
+    return getattr(layer, "cell_name", None) is not None
 
 
 # ------------------------------------------------------------------------------------------ compile state
@@ -406,7 +410,7 @@ def _groups(model):
         arrays = [w.value for kind in (True, False) for w in layer._weights if w.trainable is kind]
         if _has_cell(layer):
             yield path, layer.name, []
-            yield f"{path}/cell", f"{layer.name}_cell", arrays
+            yield f"{path}/cell", layer.cell_name, arrays
         else:
             yield path, layer.name, arrays
         if isinstance(layer, Sequential):
