@@ -155,8 +155,9 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
 
 static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
+    const tdf_rnn *a = args;
     (void)part;
-    run_forward(args, lo, hi, 0, ROUND_UP(((const tdf_rnn *)args)->H, PANEL), forward_step);
+    run_forward(a, lo, hi, 0, ROUND_UP(a->H, PANEL), forward_step);
 }
 
 /* Units lo..hi of all rows. */

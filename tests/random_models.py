@@ -27,6 +27,17 @@ ROWS = ["softmax", "log_softmax", "sparsemax"]
 CALM = ["linear", "tanh", "sigmoid", "relu", "softsign", "hard_sigmoid", "elu", "leaky_relu", "softplus"]
 
 
+def classes_in(table):
+    """The classes of all layers, inner ones too, in a table name -> (layers, shape)."""
+    todo = [layer for layers, _ in table.values() for layer in layers]
+    found = set()
+    while todo:
+        layer = todo.pop()
+        found.add(type(layer))
+        todo += layer.sublayers()
+    return found
+
+
 def model_of(layers, shape, seed=0, dtype="float32"):
     """A model with weights of random signs, of a size that keeps the numbers near 1."""
     model = tdfast.Sequential([Input(shape, dtype=dtype), *layers])

@@ -6,7 +6,7 @@ from tdfast.layers.bidirectional import Bidirectional
 from tdfast.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from tdfast.layers.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
 from tdfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D
-from tdfast.layers.core import Dense, Input, InputLayer
+from tdfast.layers.core import Dense, Identity, Input, InputLayer
 from tdfast.layers.embedding import Embedding
 from tdfast.layers.masking import Masking
 from tdfast.layers.normalization import BatchNormalization, LayerNormalization
@@ -38,7 +38,7 @@ from tdfast.layers.regularization import (
     SpatialDropout2D,
     SpatialDropout3D,
 )
-from tdfast.layers.rescaling import Identity, Normalization, Rescaling
+from tdfast.layers.rescaling import Normalization, Rescaling
 from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
 from tdfast.layers.rnn_of_cells import RNN
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape

@@ -8,6 +8,27 @@ from tdfast import _kernels, activations, constraints, initializers, regularizer
 from tdfast.layers.base import Layer, standardize_dtype
 
 
+class Identity(Layer):
+    """Hands its input on as it is.
+
+    Source: https://keras.io/api/layers/core_layers/identity/.
+
+    >>> Identity()([[1.0, 2.0]]).tolist()
+    [[1.0, 2.0]]
+    """
+
+    def forward(self, x, tape, training=False, mask=None):
+        tape.push(self)
+        return x
+
+    def backward(self, dy, tape, need_dx=True):
+        tape.pop(self)
+        return dy if need_dx else None
+
+    def add_to_stream(self, stream, x):
+        return x
+
+
 class Dense(Layer):
     """A fully connected layer on the last axis: ``y = activation(x kernel + bias)``.
 

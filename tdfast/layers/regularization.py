@@ -6,6 +6,7 @@ import numpy as np
 
 from tdfast import random, regularizers
 from tdfast.layers.base import Layer
+from tdfast.layers.core import Identity
 from tdfast.layers.windows import one_of
 
 # SELU's limit for large negative inputs, -alpha scale: what AlphaDropout puts in the place of a number.
@@ -331,7 +332,7 @@ class AlphaDropout(Dropout):
         return a, -a * SELU_FLOOR * self.rate
 
 
-class ActivityRegularization(Layer):
+class ActivityRegularization(Identity):
     """Hands its input on, and adds l1 sum(|x|) + l2 sum(x^2), as a mean over the batch, to the loss.
 
     Source: https://keras.io/api/layers/regularization_layers/activity_regularization/.
@@ -346,17 +347,6 @@ class ActivityRegularization(Layer):
     def __init__(self, l1=0.0, l2=0.0, **kwargs):
         super().__init__(activity_regularizer=regularizers.L1L2(l1=l1, l2=l2), **kwargs)
         self.l1, self.l2 = l1, l2
-
-    def forward(self, x, tape, training=False, mask=None):
-        tape.push(self)
-        return x
-
-    def backward(self, dy, tape, need_dx=True):
-        tape.pop(self)
-        return dy if need_dx else None
-
-    def add_to_stream(self, stream, x):
-        return x
 
     def get_config(self):
         config = super().get_config()

@@ -1,4 +1,4 @@
-"""Inputs brought to a common scale, by numbers given or learned from data: Rescaling and Normalization; and Identity."""
+"""Inputs brought to a common scale, by numbers given or learned from data: Rescaling and Normalization."""
 
 import numpy as np
 
@@ -7,27 +7,6 @@ from tdfast.layers.base import Layer
 
 EPSILON = 1e-7
 """The least standard deviation that Normalization divides by, as in Keras."""
-
-
-class Identity(Layer):
-    """Hands its input on as it is.
-
-    Source: https://keras.io/api/layers/core_layers/identity/.
-
-    >>> Identity()([[1.0, 2.0]]).tolist()
-    [[1.0, 2.0]]
-    """
-
-    def forward(self, x, tape, training=False, mask=None):
-        tape.push(self)
-        return x
-
-    def backward(self, dy, tape, need_dx=True):
-        tape.pop(self)
-        return dy if need_dx else None
-
-    def add_to_stream(self, stream, x):
-        return x
 
 
 class Rescaling(Layer):
