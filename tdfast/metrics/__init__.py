@@ -152,7 +152,12 @@ def for_loss(name, loss, y_true_shape, y_pred_shape):
 
 
 def serialize(metric):
-    """Keras's dict for a metric; a loss as a metric is a `MeanMetricWrapper` of its function there."""
+    """Keras's dict for a metric; a loss as a metric is a `MeanMetricWrapper` of its function there.
+
+    A function that `compile` was given is one there too: by its name, which custom_objects must have on loading.
+    """
+    if type(metric) is MeanMetricWrapper and metric.is_plain():
+        return metric.get_config()["fn"]
     if isinstance(metric, LossMetric):
         return {"module": "keras.metrics", "class_name": "MeanMetricWrapper", "config": metric.get_config(),
                 "registered_name": None}

@@ -116,6 +116,10 @@ class MeanMetricWrapper(Mean):
             sample_weight = base.row_weights(sample_weight, mask, values.shape, np.float64, "sum")
         self.add(*_weighted(values, sample_weight, self.name))
 
+    def is_plain(self):
+        """Whether the function alone makes the same metric again."""
+        return not self._fn_kwargs and self.name == snake_case(getattr(self._fn, "__name__", ""))
+
     def get_config(self):
         return {**super().get_config(), "fn": _function_config(self._fn, self.name), **self._fn_kwargs}
 
