@@ -30,7 +30,7 @@ def _moments(y_true, y_pred, axis, where):
     p = np.asarray(y_pred, np.float64)
     t = np.asarray(y_true, np.float64).reshape(p.shape)
     with np.errstate(invalid="ignore"):
-        means = [np.mean(a, axis=axis, keepdims=True, where=where) if np.size(a) else a for a in (t, p)]
+        means = [np.mean(a, axis=axis, keepdims=True, where=where) for a in (t, p)]
         dt, dp = t - means[0], p - means[1]
         gap = np.squeeze(means[0] - means[1], axis)
         return gap, *(np.mean(a * b, axis=axis, where=where) for a, b in ((dt, dt), (dp, dp), (dt, dp)))

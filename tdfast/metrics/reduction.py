@@ -1,5 +1,7 @@
 """Sums and means: of values, of a function's values, and of a loss's rows by its kernel."""
 
+import math
+
 import numpy as np
 
 from tdfast import losses
@@ -196,7 +198,9 @@ class LossMean(MeanMetricWrapper):
         if sample_weight is not None or mask is not None:
             weight = base.row_weights(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype, "sum")
             count = float(weight.sum(dtype=np.float64))
-        total, _ = f.rows(y_true, y_pred, weight, 1.0, None, buffers)
+        total, values = f.rows(y_true, y_pred, weight, 1.0, None, buffers)
+        if weight is not None and math.isnan(total):        # the kernel's 0 times NaN of a row that does not count
+            total = _weighted(values.astype(np.float64), weight, self.name)[0]
         self.add(total, count)
 
     def get_config(self):
