@@ -8,6 +8,7 @@ import pytest
 
 import tdfast
 from tdfast import layers, losses, metrics
+from tdfast.metrics import confusion
 
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 2, (30, 5, 3)).astype("float32")
@@ -48,6 +49,16 @@ def test_thresholds_are_not_reached_by_equality_and_nan_is_never_above():
     y = np.ones(7)
     assert metrics.TruePositives([0.5, 0.25, 0.0])(y, p).tolist() == [2, 3, 4]
     assert metrics.TruePositives([0.0, 0.5, 1.0])(y, p).tolist() == [4, 2, 0]       # even ones clip to 0 .. 1, as in Keras
+
+
+@pytest.mark.parametrize("n", [3, 7, 11, 200, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_places_among_even_thresholds_are_exact(n, dtype):
+    even = (np.arange(n) / (n - 1)).astype(dtype)
+    p = np.concatenate([even, np.nextafter(even, np.asarray(2, dtype)), np.nextafter(even, np.asarray(-1, dtype)), RNG.random(500).astype(dtype)])
+    want = (np.clip(p, 0, 1)[:, None] > even).sum(axis=1)
+    assert np.array_equal(confusion.exceeded(p, even, True), want)
+    assert np.array_equal(confusion.exceeded(np.clip(p, 0, 1), even, False), want)
 
 
 def test_roc_area_is_the_part_of_pairs_in_order():

@@ -74,7 +74,7 @@ class Metric:
         from tdfast import initializers
 
         state = np.zeros(shape, np.float64).view(State)
-        state.assign(np.asarray(initializers.get(initializer)(tuple(np.atleast_1d(np.empty(shape)).shape))).reshape(state.shape))
+        state.assign(initializers.get(initializer)(state.shape))
         self.variables.append(state)
         return state
 

@@ -18,13 +18,26 @@ def are_even(thresholds):
     return n >= 3 and np.allclose(thresholds, np.arange(n) / (n - 1), atol=1e-7)
 
 
+def exceeded(p, thresholds, even):
+    """How many of the sorted thresholds each output is greater than; NaN is greater than none."""
+    nan = np.isnan(p)
+    if even:
+        # Rounded down, a place is at most one too low: two comparisons give the exact number, sooner than a search.
+        p = np.clip(np.where(nan, 0, p), 0, 1)
+        above = (p * (len(thresholds) - 1)).astype(np.intp)
+        beyond = np.append(thresholds, np.asarray([np.inf], p.dtype))
+        above += (beyond[above] < p).astype(np.intp) + (beyond[above + 1] < p)
+    else:
+        above = np.searchsorted(thresholds, p, side="left")
+    above[nan] = 0
+    return above
+
+
 def counts(t, p, w, thresholds, even, by_label=False):
     """The four counts of `COUNTS`, each (thresholds,) or (thresholds, labels), for rows (M, C)."""
     n, labels = len(thresholds), p.shape[1] if by_label else 1
     order = np.argsort(thresholds, kind="stable")
-    # above: how many thresholds an output is greater than. NaN is greater than none.
-    above = np.searchsorted(np.asarray(thresholds)[order].astype(p.dtype), np.clip(p, 0, 1) if even else p, side="left")
-    above[np.isnan(p)] = 0
+    above = exceeded(p, np.asarray(thresholds)[order].astype(p.dtype), even)
     above += (n + 1) * (t != 0)
     if by_label:
         above *= labels
