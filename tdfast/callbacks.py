@@ -402,6 +402,11 @@ class MonitorCallback(Callback):
                 f"epoch: {', '.join(logs or {}) or 'none'}.",
                 stacklevel=3,
             )
+        elif getattr(value, "ndim", 0):
+            raise ValueError(
+                f"{type(self).__name__} watches '{self.monitor}', which is {value.size} numbers: give the metric an average, "
+                "or watch another."
+            )
         return value
 
 

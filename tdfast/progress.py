@@ -4,6 +4,8 @@ import math
 import sys
 import time
 
+import numpy as np
+
 from tdfast.callbacks import Callback
 
 BAR_WIDTH = 20
@@ -191,7 +193,7 @@ def numbers(logs, signed=True):
     """`` - loss: 0.1234 - mae: 5.6000e-04``: four digits, with an exponent from 0.001 down.
 
     Args:
-        logs: dict from names to numbers, or None.
+        logs: dict from names to numbers (or arrays, whose mean is shown), or None.
         signed: False writes all negative numbers with an exponent, as Keras's verbose=2 does.
 
     >>> numbers({"loss": 1.23456, "mae": 0.00056, "score": -0.5})
@@ -199,6 +201,7 @@ def numbers(logs, signed=True):
     """
     out = ""
     for name, value in (logs or {}).items():
+        value = float(np.mean(value))           # of several numbers, as of F1Score for each class, the mean
         size = abs(value) if signed else value
         out += f" - {name}: {value:.4f}" if size > 1e-3 else f" - {name}: {value:.4e}"
     return out

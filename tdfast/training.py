@@ -45,8 +45,9 @@ class Trainer:
         Args:
             optimizer: a name or object of `tdfast.optimizers`.
             loss: a name or object of `tdfast.losses`.
-            metrics, weighted_metrics: lists of names or objects of `tdfast.metrics`. Only the weighted
-                ones use sample_weight. 'accuracy' is the one that fits the loss and the shapes.
+            metrics, weighted_metrics: lists of names, classes or objects of `tdfast.metrics`, or of functions
+                f(y_true, y_pred) of NumPy arrays that give a value for each sample, each step, or one number. Only
+                the weighted ones use sample_weight. 'accuracy' is the one that fits the loss and the shapes.
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: accepted for Keras's sake.
                 They tell Keras how to run a step; tdfast has one way, which gives the same numbers.
 
@@ -80,12 +81,11 @@ class Trainer:
         """The names in the logs: a second metric of one name is 'weighted_' + name, or gets a number."""
         names = ["loss"] if self.compiled else []
         for metric, weighted in self._metrics or []:
-            name, n = metric.name, 0
-            if name in names and weighted:
-                name = f"weighted_{name}"
+            first = f"weighted_{metric.name}" if weighted and metric.name in names else metric.name
+            name, n = first, 0
             while name in names:
                 n += 1
-                name = f"{metric.name}_{n}"
+                name = f"{first}_{n}"
             names.append(name)
         return names
 
@@ -98,12 +98,7 @@ class Trainer:
         """Names into objects, now that the shapes are known."""
         made = []
         for spec, weighted in self._metric_specs:
-            if isinstance(spec, str):
-                metric = metrics.for_loss(spec, self.loss, y.shape, y_pred.shape)
-                metric = metrics.get(spec) if metric is None else metric
-                metric.name = spec
-            else:
-                metric = spec
+            metric = metrics.for_loss(spec, self.loss, y.shape, y_pred.shape) if isinstance(spec, str) else spec
             made.append((metric, weighted))
         self._metrics = made
 
@@ -155,10 +150,15 @@ class Trainer:
         if self._metrics is None:
             self._make_metrics(y, y_pred)
         for metric, weighted in self._metrics:
-            metric.update_state(y, y_pred, sample_weight if weighted else None, mask=mask, workspace=self._buffers)
+            metric.update_batch(y, y_pred, sample_weight if weighted else None, mask, self._buffers)
 
     def _logs(self):
-        return {name: float(m.result()) for name, m in zip(self.metrics_names, self.metrics)}
+        logs = {}
+        for name, metric in zip(self.metrics_names, self.metrics):
+            result = metric.result()
+            logs.update(result if isinstance(result, dict) else {name: result})
+        # A float for one number; metrics with several, such as F1Score of each class, give arrays.
+        return {name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in logs.items()}
 
     def _explain(self, x, y_pred, value, where, mask):
         """Why the loss is not a number: the first layer whose weights or outputs are not finite."""
@@ -653,7 +653,7 @@ class Trainer:
                 layer.reset_state()
 
     def _in_order(self, logs):
-        values = [logs[name] for name in self.metrics_names]
+        values = list(logs.values())
         return values[0] if len(values) == 1 else values
 
 
@@ -745,7 +745,9 @@ def _metric_specs(given, what):
         if isinstance(spec, (list, tuple)):
             out += _metric_specs(spec, what)
             continue
-        metric = spec if spec in ("accuracy", "acc", "crossentropy", "ce") else metrics.get(spec)
+        if spec is None:
+            raise ValueError(f"{what} holds None: give names, metrics or functions, such as ['accuracy'].")
+        metric = spec if metrics.follows_the_loss(spec) else metrics.get(spec)
         if isinstance(spec, str) and not isinstance(metric, str):
             metric.name = spec
         out.append(metric)

@@ -131,7 +131,7 @@ def spread(a, shape, what):
         a = a[..., 0]
     if a.ndim <= len(shape) and all(p in (q, 1) for p, q in zip(a.shape, shape)):
         return np.broadcast_to(a.reshape(a.shape + (1,) * (len(shape) - a.ndim)), shape)
-    raise ValueError(f"{what} has shape {a.shape}, but the loss has one value for each of {tuple(shape)}.")
+    raise ValueError(f"{what} has shape {a.shape}, but there is one value for each of {tuple(shape)}.")
 
 
 def weights_and_scale(sample_weight, mask, shape, dtype, reduction):

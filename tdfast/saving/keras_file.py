@@ -16,7 +16,6 @@ import numpy as np
 
 from tdfast import version
 from tdfast.errors import FileError
-from tdfast.names import snake_case
 from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
 from tdfast.saving.weights import H5Weights, NpzWeights, write_h5
@@ -25,8 +24,6 @@ from tdfast.serialization import as_shape, child_keys, deserialize_layer, revive
 # The Keras whose format is written.
 KERAS_VERSION = "3.15.1"
 
-# Metrics whose class depends on the loss and the shapes.
-_METRICS_OF_THE_LOSS = {"accuracy", "acc", "crossentropy", "ce"}
 # How a model was compiled that changes no result here.
 _SPEED_OPTIONS = {"run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"}
 
@@ -269,9 +266,11 @@ def _optimizer(optimizers, spec, custom_objects):
 def _metric(metrics, spec, custom_objects, key):
     who = f"an entry of the {key} of compile"
     if isinstance(spec, str):
-        if spec.lower() not in _METRICS_OF_THE_LOSS and spec not in custom_objects:
+        if not metrics.follows_the_loss(spec) and spec not in custom_objects:
             revive(metrics, spec, custom_objects, who)
         return custom_objects.get(spec, spec)
+    if isinstance(spec, dict) and spec.get("class_name") == "MeanMetricWrapper":
+        return metrics.deserialize(spec, custom_objects)        # whose config holds its function and that one's arguments
     return revive(metrics, spec, custom_objects, who)
 
 
@@ -328,13 +327,13 @@ def _load_optimizer(model, store):
 
 def _compile_config(model):
     """Keras's description of how a model was compiled; empty if it was not."""
-    from tdfast import losses, optimizers
+    from tdfast import losses, metrics, optimizers
 
     if not model.compiled:
         return {}
     specs = {False: [], True: []}
     for spec, weighted in model._metric_specs:
-        specs[weighted].append(_metric_config(spec))
+        specs[weighted].append(metrics.serialize(spec))
     return {
         "optimizer": optimizers.serialize(model.optimizer),
         "loss": losses.serialize(model.loss),
@@ -345,22 +344,6 @@ def _compile_config(model):
         "steps_per_execution": 1,
         "jit_compile": False,
     }
-
-
-def _metric_config(metric):
-    """Keras's description of a metric; a loss used as one goes by its name."""
-    from tdfast import losses, metrics
-
-    if not isinstance(metric, metrics.LossMetric):
-        return metrics.serialize(metric)
-    loss = metric.function
-    name = snake_case(type(loss).__name__)
-    if loss.get_config() != losses.get(name).get_config():
-        raise ValueError(
-            f"save_model: the metric '{metric.name}' is the loss {type(loss).__name__} with options of its own, which a "
-            "file cannot say. Use a metric class, or compile without it before saving."
-        )
-    return name
 
 
 # ------------------------------------------------------------------------------------------ writing

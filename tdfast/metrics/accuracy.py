@@ -1,0 +1,205 @@
+"""Accuracies: how often outputs and targets agree. The common three run in src_c/loss.c."""
+
+import numpy as np
+
+from tdfast.losses import base
+from tdfast.metrics.base import REGISTRY
+from tdfast.metrics.reduction import LossMean, MeanMetricWrapper
+
+# ---------------------------------------------------------------- functions
+
+
+def _pair(y_true, y_pred):
+    """Both as arrays of one shape; a last axis of 1 may be missing in either."""
+    t, p = np.asarray(y_true), np.asarray(y_pred)
+    if t.shape != p.shape:
+        if not ((*t.shape, 1) == p.shape or t.shape == (*p.shape, 1)):
+            base.check_shapes(t.shape, p.shape, False, "accuracy")
+        shape = max(t.shape, p.shape, key=len)
+        shape = shape if len(shape) == 2 else shape[:-1]
+        t, p = t.reshape(shape), p.reshape(shape)
+    return t, p
+
+
+def accuracy(y_true, y_pred):
+    """1.0 where an output equals its target, else 0.0."""
+    t, p = _pair(y_true, y_pred)
+    return (t.astype(p.dtype) == p).astype(np.float64)
+
+
+def binary_accuracy(y_true, y_pred, threshold=0.5):
+    """1.0 where ``y_pred > threshold`` equals y_true, else 0.0; one number for each output.
+
+    >>> binary_accuracy([[1, 0]], [[0.9, 0.8]])
+    array([[1., 0.]])
+    """
+    t, p = _pair(y_true, y_pred)
+    return (t == (p > np.asarray(threshold, p.dtype))).astype(np.float64)
+
+
+def categorical_accuracy(y_true, y_pred):
+    """1.0 for each row whose largest output is where its one-hot target is, else 0.0."""
+    return (np.argmax(y_true, axis=-1) == np.argmax(y_pred, axis=-1)).astype(np.float64)
+
+
+def sparse_categorical_accuracy(y_true, y_pred):
+    """1.0 for each row whose largest output is at its label, else 0.0."""
+    p = np.asarray(y_pred)
+    return (_labels(y_true, p, "sparse_categorical_accuracy") == np.argmax(p, axis=-1)).astype(np.float64)
+
+
+def top_k_categorical_accuracy(y_true, y_pred, k=5):
+    """1.0 for each row whose target's output is among the k largest, else 0.0; equal outputs count as one."""
+    return sparse_top_k_categorical_accuracy(np.argmax(y_true, axis=-1), y_pred, k)
+
+
+def sparse_top_k_categorical_accuracy(y_true, y_pred, k=5, from_sorted_ids=False):
+    """`top_k_categorical_accuracy` for labels; with from_sorted_ids, y_pred holds labels, the best first.
+
+    >>> sparse_top_k_categorical_accuracy([2, 1], [[0.1, 0.5, 0.4], [0.6, 0.1, 0.3]], k=2)
+    array([1., 0.])
+    """
+    p = np.asarray(y_pred)
+    t = _labels(y_true, p, "sparse_top_k_categorical_accuracy")
+    if from_sorted_ids:
+        return (p[..., :k] == t[..., None]).any(axis=-1).astype(np.float64)
+    t = t.astype(np.int64)
+    base.check_labels(t, p.shape[-1], "sparse_top_k_categorical_accuracy")
+    at = np.take_along_axis(p, t[..., None], axis=-1)
+    at = np.where(np.isnan(at), -np.inf, at)
+    return ((p > at).sum(axis=-1) < k).astype(np.float64)
+
+
+def _labels(y_true, p, who):
+    t = np.asarray(y_true)
+    if t.shape == (*p.shape[:-1], 1):
+        t = t[..., 0]
+    if t.shape != p.shape[:-1]:
+        base.check_shapes(t.shape, p.shape, True, who)
+    return t
+
+
+# ---------------------------------------------------------------- metrics
+
+
+class _Match(base.KernelLoss):
+    """The rows of an accuracy: 1 where output and target agree."""
+
+    def __init__(self, kind, sparse=False, threshold=0.0):
+        super().__init__("accuracy")
+        self.kind, self.sparse, self.delta = kind, sparse, threshold
+
+
+class _Wrapped(MeanMetricWrapper):
+    """A metric of one of the functions above, whose options are its config."""
+
+    direction = "up"
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype, **self._fn_kwargs}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@REGISTRY.register
+class Accuracy(_Wrapped):
+    """How often y_pred equals y_true.
+
+    Source: https://keras.io/api/metrics/accuracy_metrics/
+
+    >>> Accuracy()([[1], [2]], [[1], [0]])
+    0.5
+    """
+
+    def __init__(self, name="accuracy", dtype=None):
+        super().__init__(accuracy, name, dtype)
+
+
+@REGISTRY.register
+class BinaryAccuracy(LossMean):
+    """How often ``y_pred > threshold`` equals y_true.
+
+    Source: https://keras.io/api/metrics/accuracy_metrics/
+
+    >>> BinaryAccuracy()([[1], [0]], [[0.9], [0.8]])
+    0.5
+    """
+
+    direction, elementwise = "up", True
+
+    def __init__(self, name="binary_accuracy", dtype=None, threshold=0.5):
+        self.threshold = threshold
+        self.function = _Match(base.MATCH_BINARY, threshold=float(threshold))
+        super().__init__(name, dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+@REGISTRY.register
+class CategoricalAccuracy(LossMean):
+    """How often the largest output is where the one-hot target is.
+
+    Source: https://keras.io/api/metrics/accuracy_metrics/
+
+    >>> CategoricalAccuracy()([[0, 1]], [[0.1, 0.9]])
+    1.0
+    """
+
+    direction, function = "up", _Match(base.MATCH_CATEGORICAL)
+
+    def __init__(self, name="categorical_accuracy", dtype=None):
+        super().__init__(name, dtype)
+
+
+@REGISTRY.register
+class SparseCategoricalAccuracy(LossMean):
+    """How often the largest output is at the label.
+
+    Source: https://keras.io/api/metrics/accuracy_metrics/
+
+    >>> SparseCategoricalAccuracy()([1], [[0.1, 0.9]])
+    1.0
+    """
+
+    direction, function = "up", _Match(base.MATCH_SPARSE, sparse=True)
+
+    def __init__(self, name="sparse_categorical_accuracy", dtype=None):
+        super().__init__(name, dtype)
+
+
+@REGISTRY.register
+class TopKCategoricalAccuracy(_Wrapped):
+    """How often the one-hot target's output is among the k largest.
+
+    Source: https://keras.io/api/metrics/accuracy_metrics/
+
+    >>> TopKCategoricalAccuracy(k=2)([[0, 0, 1], [0, 1, 0]], [[0.1, 0.5, 0.4], [0.6, 0.1, 0.3]])
+    0.5
+    """
+
+    def __init__(self, k=5, name="top_k_categorical_accuracy", dtype=None):
+        super().__init__(top_k_categorical_accuracy, name, dtype, k=k)
+        self.k = k
+
+
+@REGISTRY.register
+class SparseTopKCategoricalAccuracy(_Wrapped):
+    """How often the label's output is among the k largest.
+
+    Args:
+        k: how many.
+        from_sorted_ids: y_pred holds labels, the best first, instead of scores.
+
+    Source: https://keras.io/api/metrics/accuracy_metrics/
+
+    >>> SparseTopKCategoricalAccuracy(k=2)([2, 1], [[0.1, 0.5, 0.4], [0.6, 0.1, 0.3]])
+    0.5
+    """
+
+    def __init__(self, k=5, name="sparse_top_k_categorical_accuracy", dtype=None, from_sorted_ids=False):
+        options = {"from_sorted_ids": True} if from_sorted_ids else {}
+        super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=k, **options)
+        self.k, self.from_sorted_ids = k, bool(from_sorted_ids)

@@ -1,0 +1,169 @@
+"""What metrics share: names, state, how a training step hands over its batch, targets beside outputs as rows."""
+
+import functools
+import inspect
+import math
+
+import numpy as np
+
+from tdfast import config
+from tdfast.losses.base import NEW, as_outputs, fit_target, row_weights, spread
+from tdfast.names import snake_case, unique_name
+from tdfast.registry import Registry
+
+REGISTRY = Registry("metric", "metrics", "keras.metrics")
+DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
+
+
+class State(np.ndarray):
+    """A metric's number or array: a float64 NumPy array with Keras's `assign`, `assign_add` and `assign_sub`."""
+
+    def assign(self, value):
+        """Overwrite."""
+        self[...] = value
+
+    def assign_add(self, value):
+        """Add."""
+        np.add(self, value, out=self)
+
+    def assign_sub(self, value):
+        """Subtract."""
+        np.subtract(self, value, out=self)
+
+
+class Metric:
+    """A number over many batches: `update_state`, `result` and `reset_state`.
+
+    For a metric of your own, make its state with `add_variable` and write ``update_state(y_true, y_pred,
+    sample_weight=None)`` and ``result()``, which gives a number, an array or a dict of them. Where the model has a
+    mask, it is part of sample_weight, 0 where a step does not count; an update_state with an argument ``mask`` gets
+    both apart.
+
+    Args:
+        dtype: kept for Keras's sake; state is float64.
+        name: made from the class when None: 'auc', then 'auc_1'.
+
+    Source: https://keras.io/api/metrics/base_metric/
+
+    >>> class Largest(Metric):
+    ...     def __init__(self, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         self.largest = self.add_variable((), "zeros")
+    ...     def update_state(self, y_true, y_pred, sample_weight=None):
+    ...         self.largest.assign(np.maximum(self.largest, np.abs(y_pred - y_true).max()))
+    ...     def result(self):
+    ...         return float(self.largest)
+    >>> Largest(name="largest")(np.zeros(2), np.array([1.0, -3.0]))
+    3.0
+    """
+
+    direction = None            # 'up' or 'down': what is better
+    default_dtype = None        # None: floatx
+
+    def __init__(self, dtype=None, name=None):
+        self.name = name or unique_name(snake_case(type(self).__name__))
+        self.dtype = _dtype_name(dtype or self.default_dtype or config.floatx(), self.name)
+
+    @property
+    def variables(self):
+        """The arrays that `add_variable` made."""
+        return self.__dict__.setdefault("_variables", [])
+
+    def add_variable(self, shape, initializer="zeros", dtype=None, name=None):
+        """A float64 `State`, which `reset_state` sets to 0. ``dtype`` and ``name`` describe it in Keras only."""
+        from tdfast import initializers
+
+        state = np.zeros(shape, np.float64).view(State)
+        state.assign(initializers.get(initializer)(state.shape))
+        self.variables.append(state)
+        return state
+
+    def add_weight(self, shape=(), initializer="zeros", dtype=None, name=None):
+        """`add_variable` with a shape of () by default."""
+        return self.add_variable(shape, "zeros" if initializer is None else initializer, dtype, name)
+
+    def reset_state(self):
+        """Start again."""
+        for state in self.variables:
+            state.assign(0)
+
+    def update_state(self, *args, **kwargs):
+        """Count a batch."""
+        raise ValueError(f"Metric '{self.name}' ({type(self).__name__}) counts nothing: override update_state(y_true, y_pred).")
+
+    def result(self):
+        """The number, array or dict of all batches since `reset_state`."""
+        raise ValueError(f"Metric '{self.name}' ({type(self).__name__}) has no result: override result().")
+
+    def update_batch(self, y_true, y_pred, sample_weight=None, mask=None, workspace=None):
+        """Count a batch of training: `update_state` with those of the arguments that it takes."""
+        given, extras = {}, _extras(type(self).update_state)
+        if "workspace" in extras:
+            given["workspace"] = workspace
+        if "mask" in extras:
+            given["mask"] = mask
+        elif mask is not None:
+            sample_weight = row_weights(sample_weight, mask, np.shape(mask), np.float64, "sum")
+        if sample_weight is not None:
+            given["sample_weight"] = sample_weight
+        self.update_state(y_true, y_pred, **given)
+
+    def __call__(self, *args, **kwargs):
+        self.update_state(*args, **kwargs)
+        return self.result()
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+    @classmethod
+    def from_config(cls, config):
+        """The metric that `get_config` described."""
+        return cls(**config)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} name={self.name}>"
+
+
+@functools.lru_cache(maxsize=256)
+def _extras(update_state):
+    return {"mask", "workspace"} & set(inspect.signature(update_state).parameters)
+
+
+def _dtype_name(dtype, who):
+    name = {"int": "int32", "float": config.floatx()}.get(dtype, getattr(dtype, "name", dtype)) if _hashable(dtype) else dtype
+    if name not in DTYPES:
+        raise ValueError(f"{who}: dtype must be None or one of {', '.join(DTYPES)}, got {dtype!r}.")
+    return name
+
+
+def _hashable(value):
+    return getattr(value, "__hash__", None) is not None
+
+
+# ---------------------------------------------------------------- pieces
+
+
+def rows_of(y_true, y_pred, sample_weight, who):
+    """(targets, outputs, weights or None), each (M, C): all axes but the last are rows; rows of weight 0 are left out."""
+    p = as_outputs(y_pred)
+    if p.ndim < 2:
+        p = p.reshape(-1, 1)
+    t = fit_target(y_true, p, False, NEW, who)
+    shape, flat = p.shape, (math.prod(p.shape[:-1]), p.shape[-1])
+    t, p = t.reshape(flat), p.reshape(flat)
+    if sample_weight is None:
+        return t, p, None
+    w = spread(np.asarray(sample_weight, np.float64), shape, f"{who}: sample_weight").reshape(flat)
+    keep = w.any(axis=1)
+    return (t, p, w) if keep.all() else (t[keep], p[keep], w[keep])
+
+
+def ratio(a, b):
+    """a / b, and 0 where b is 0."""
+    a, b = np.broadcast_arrays(np.asarray(a, np.float64), b)
+    return np.divide(a, b, out=np.zeros(a.shape), where=b != 0)
+
+
+def plain(value):
+    """A float for a single number, an array of its own for several."""
+    return float(value) if np.ndim(value) == 0 else np.array(value)
