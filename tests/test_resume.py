@@ -172,8 +172,9 @@ def test_killed_and_resumed_is_never_interrupted(case, save_freq, tmp_path):
         folder.mkdir()
     whole = train(case, folders[0], None)
     same(train(case, folders[1], save_freq), whole)
-    # Two kills, of the first run and of the one that was resumed.
-    for at in random.Random(case).sample(range(1, 6), 2):
+    # Two kills, of the first run and of the one that was resumed, before all batches are done.
+    half = len(whole[1]["losses"]) // 2
+    for at in random.Random(f"{case} {save_freq}").sample(range(1, half), 2):
         with pytest.raises(Killed):
             train(case, folders[2], save_freq, at, kill)
     same(train(case, folders[2], save_freq), whole)
@@ -210,6 +211,31 @@ def test_a_stop_that_was_saved_stays_one(tmp_path):
     assert second.fit(X, Y, epochs=9, verbose=0, callbacks=[Stop(), backup]).history == want
     assert ends[0] == ends[1] and len(want["loss"]) == 2
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights()))
+
+
+def test_a_stop_in_the_middle_of_an_epoch_stays_one(tmp_path):
+    """Killed between the batch that asked to stop and the epoch's end: the rest of the epoch is left out."""
+    class Stop(Callback):
+        def __init__(self, act):
+            super().__init__()
+            self.act = act
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 2
+
+        def on_test_begin(self, logs=None):
+            self.act()
+
+    def run(act, *more):
+        set_random_seed(1)
+        model = plain()
+        history = model.fit(X, Y, batch_size=4, epochs=9, verbose=0, callbacks=[Stop(act), *more], validation_data=(X, Y))
+        return history.history, model.optimizer.steps, [w.tobytes() for w in model.get_weights()]
+
+    backup = BackupAndRestore(tmp_path / "b", save_freq=1)
+    with pytest.raises(Killed):
+        run(kill, backup)
+    assert run(lambda: None, backup) == run(lambda: None)
 
 
 def test_a_kept_backup_goes_on_with_more_epochs(tmp_path):
