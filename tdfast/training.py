@@ -32,7 +32,7 @@ class Trainer:
         self.compiled = False
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history = None
-        self.run = None             # the fit that is under way
+        self._run = None             # the fit that is under way
         self._parameters = None
         self._tape = Tape()
         self._buffers = Record(self)
@@ -313,13 +313,14 @@ class Trainer:
 
         Raises:
             ValueError: for data that does not fit, before anything changes.
-            FloatingPointError: when the loss is no longer a number; the weights of the last good step
-                and the history stay.
+            FloatingPointError: when the loss is no longer a number and no `TerminateOnNaN` is there to end
+                training quietly; the weights of the last good step and the history stay.
 
         Warns when the data end before the epochs do; training then ends, as in Keras.
 
         Ctrl-C ends training after the step that runs, with its weights and the history so far kept in
-        ``model.history``. So does an error in a callback or a generator.
+        ``model.history``. So does an error in a callback, a generator or a layer. The callbacks' ``on_train_end`` is
+        not called then, as in Keras. `tdfast.callbacks.BackupAndRestore` lets the next run go on from there.
 
         >>> import numpy as np, tdfast
         >>> model = tdfast.Sequential([tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])
@@ -341,7 +342,7 @@ class Trainer:
         calls = self._calls(callbacks, verbose, epochs, train.steps, add_history=True)
         self.stop_training = False
         layers = [self, *_all_layers(self)]
-        self.run = run = Run(self, layers, calls, train, test, initial_epoch)
+        self._run = run = Run(self, layers, calls, train, test, initial_epoch)
         finished = False
         try:
             calls.on_train_begin()
@@ -359,7 +360,7 @@ class Trainer:
                     run.over = self.stop_training
             finished = True
         finally:
-            self.run = None
+            self._run = None
             if not finished:
                 calls.on_abort()
             if epochs > 0:
@@ -668,18 +669,21 @@ class _Interrupts:
     """Ctrl-C during a step takes effect right after it, so that an update is whole or not begun."""
 
     def __enter__(self):
-        self.holding = self.pending = False
-        self.old = None
+        self.holding, self.pending, self.old = True, False, None
         if threading.current_thread() is threading.main_thread():
             old = signal.getsignal(signal.SIGINT)
             if old is signal.default_int_handler:
                 self.old = old
                 signal.signal(signal.SIGINT, self._handle)
+        self.holding = False
         return self
 
     def __exit__(self, *error):
+        self.holding = True             # until the handler is back
         if self.old is not None:
             signal.signal(signal.SIGINT, self.old)
+        if self.pending:
+            raise KeyboardInterrupt
 
     def _handle(self, number, frame):
         if self.holding and not self.pending:
@@ -695,6 +699,7 @@ class _Interrupts:
         finally:
             self.holding = False
         if self.pending:
+            self.pending = False
             raise KeyboardInterrupt
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import struct
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -472,7 +471,7 @@ def test_a_callback_that_fails_leaves_model_and_history(hook):
     made = model()
     with pytest.raises(RuntimeError, match="mine"):
         fit(made, log, callbacks.LambdaCallback(**{hook: fail}), validation_data=(X, Y))
-    assert made.history is not None and made.run is None
+    assert made.history is not None and made._run is None
     assert bool(ended) == (hook == "on_train_end")
     assert fit(made).epoch == [0, 1, 2, 3]
 
@@ -488,8 +487,7 @@ def test_ctrl_c_at_random_moments():
     note = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.setdefault(
         made.optimizer.iterations, made.get_weights()))
     fit(made, note, epochs=30, shuffle=False, validation_data=(X, Y))
-    moments = np.random.default_rng(5).uniform(0, 0.03, 25)
-    for moment in moments:
+    for moment in np.random.default_rng(5).uniform(0, 0.03, 25):
         made = make()
         timer = threading.Timer(moment, os.kill, (os.getpid(), signal.SIGINT))
         before = signal.getsignal(signal.SIGINT)
@@ -506,4 +504,17 @@ def test_ctrl_c_at_random_moments():
         history = made.history
         assert (history is None or abs(len(history.epoch) - done // 4) <= 1)
         assert np.isfinite(fit(made, epochs=1).history["loss"][0]) and np.isfinite(made.predict(X, verbose=0)).all()
-        time.sleep(0)
+
+
+def test_ctrl_c_at_random_moments_of_predict():
+    made = model()
+    x = np.tile(X, (500, 1, 1))
+    want = made.predict(x, verbose=0)
+    for moment in np.random.default_rng(6).uniform(0, 0.02, 15):
+        timer = threading.Timer(moment, os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            while True:
+                made.predict(x, verbose=0)
+        timer.join()
+        assert np.array_equal(made.predict(x, verbose=0), want)

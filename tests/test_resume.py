@@ -123,7 +123,7 @@ class Batches:
         return iter([(X[:8], Y[:8]), (X[8:12], Y[8:12]), (X[12:], Y[12:])])
 
 
-def train(case, folder, save_freq, kill_at=None, act=None, epochs=4):
+def train(case, folder, save_freq, kill_at=None, act=None, epochs=5):
     """What a script does, the same each time it is run: (weights, history, the callbacks' numbers)."""
     set_random_seed(7)
     make, arguments = CASES[case]
@@ -192,6 +192,25 @@ def test_a_real_kill_at_a_random_step(save_freq, at, tmp_path):
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     same(train("arrays", tmp_path / "b", save_freq), train("arrays", tmp_path / "a", None))
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_kill_while_the_backup_is_written(call, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    code = ("import sys, pathlib, os, signal; sys.path.insert(0, sys.argv[1]); import test_resume as t\n"
+            "call, count = getattr(os, sys.argv[3]), [0]\n"
+            "def kill(*args):\n"
+            "    count[0] += 1\n"
+            "    return call(*args) if count[0] < 17 else os.kill(os.getpid(), signal.SIGKILL)\n"
+            "setattr(os, sys.argv[3], kill)\n"
+            "t.train('arrays', pathlib.Path(sys.argv[2]), 1)")
+    done = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__), tmp_path / "b", call],
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert len(os.listdir(tmp_path / "b" / "backup")) == 2      # one half written
+    same(train("arrays", tmp_path / "b", 1), train("arrays", tmp_path / "a", None))
+    assert not (tmp_path / "b" / "backup").exists()
 
 
 def test_a_stop_that_was_saved_stays_one(tmp_path):

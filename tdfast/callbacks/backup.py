@@ -1,6 +1,7 @@
 """BackupAndRestore: a training that was killed goes on as if nothing had happened."""
 
 import contextlib
+import glob
 import os
 import shutil
 
@@ -65,12 +66,12 @@ class BackupAndRestore(Callback):
         self._frequency.seen = 0
         self._state = self._read()
         if self._state is not None:
-            self.model.run.restore(self._state)
+            self.model._run.restore(self._state)
 
     def on_epoch_begin(self, epoch, logs=None):
         # What other callbacks did at the beginning of this epoch, such as a new learning rate, was done before.
         if self._state is not None and self._state["batch"]:
-            self.model.run.restore(self._state)
+            self.model._run.restore(self._state)
         self._state = None
 
     def on_train_batch_end(self, batch, logs=None):
@@ -84,7 +85,8 @@ class BackupAndRestore(Callback):
     def on_train_end(self, logs=None):
         self._state = None
         if self.delete_checkpoint:
-            for path in (self._path, self._previous):
+            half_written = glob.glob(os.path.join(glob.escape(self.backup_dir), ".latest.backup*.part"))
+            for path in (self._path, self._previous, *half_written):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
             with contextlib.suppress(OSError):      # something else lies there
@@ -110,4 +112,4 @@ class BackupAndRestore(Callback):
         if self.double_checkpoint and os.path.exists(self._path):
             with open(self._path, "rb") as old, replacing(self._previous) as file:
                 shutil.copyfileobj(old, file)
-        write_state(self._path, self.model.run.state())
+        write_state(self._path, self.model._run.state())
