@@ -32,7 +32,7 @@ class Trainer:
         self.compiled = False
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history = None
-        self._run = None             # the fit that is under way
+        self._run = None            # the fit that is under way
         self._parameters = None
         self._tape = Tape()
         self._buffers = Record(self)
@@ -341,9 +341,8 @@ class Trainer:
         self._ready_to_train()
         calls = self._calls(callbacks, verbose, epochs, train.steps, add_history=True)
         self.stop_training = False
-        layers = [self, *_all_layers(self)]
-        self._run = run = Run(self, layers, calls, train, test, initial_epoch)
-        finished = False
+        outer, finished = self._run, False          # a callback may call fit as well
+        self._run = run = Run(self, [self, *_all_layers(self)], calls, train, test, initial_epoch)
         try:
             calls.on_train_begin()
             with _Interrupts() as interrupts:
@@ -360,7 +359,7 @@ class Trainer:
                     run.over = self.stop_training
             finished = True
         finally:
-            self._run = None
+            self._run = outer
             if not finished:
                 calls.on_abort()
             if epochs > 0:

@@ -332,6 +332,27 @@ def test_csv_logger_survives_interruption(tmp_path):
     assert seen == [0, 1, 2] and log.csv_file is None and len(rows(path)) == 2
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_csv_logger_on_a_full_disk():
+    """The error is the disk's, what other callbacks hold is put back, and the model can be used."""
+    made = model(optimizers.SGD(0.1, use_ema=True))
+    with pytest.raises(OSError, match="No space"), pytest.warns(UserWarning, match="CSVLogger.on_abort"):
+        fit(made, callbacks.SwapEMAWeights(swap_on_epoch=True), callbacks.CSVLogger("/dev/full"))
+    assert not made.optimizer.averages_in_place and made._run is None
+    assert np.isfinite(fit(made).history["loss"]).all()
+
+
+def test_a_callback_may_fit(tmp_path):
+    """The training within leaves alone where the outer one is."""
+    class Again(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            made.fit(X, Y, verbose=0)
+
+    made = model()
+    assert fit(made, Again(), callbacks.BackupAndRestore(tmp_path / "b", save_freq=1)).epoch == [0, 1, 2, 3]
+    assert made._run is None
+
+
 def test_csv_logger_takes_several_values_and_text(tmp_path):
     path = tmp_path / "log.csv"
     add = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(a=[1, 2], b="x,y"))

@@ -353,7 +353,8 @@ def test_state_file_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [{"a": object()}, {1: 2}, {"a": np.array(["x"])}, {"a": np.array([None])},
-                                 {"__array__": 0}, {"a": [{"b": lambda: 0}]}])
+                                 {"__array__": 0}, {"a": [{"b": lambda: 0}]}, {"a": np.zeros(1, np.longdouble)},
+                                 {"a": [np.zeros(1)] * 10**4}])
 def test_state_file_refuses_what_is_not_plain(bad, tmp_path):
     with pytest.raises(ValueError, match="state"):
         write_state(tmp_path / "s", bad)

@@ -1,5 +1,7 @@
 """CallbackList: several callbacks called as one."""
 
+import warnings
+
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.history import History
 
@@ -166,7 +168,10 @@ class CallbackList(Callback):
 
     def on_abort(self):
         for callback in self.callbacks:
-            getattr(callback, "on_abort", _nothing)()
+            try:
+                getattr(callback, "on_abort", _nothing)()
+            except Exception as error:          # must not hide the error that ends it all
+                warnings.warn(f"{type(callback).__name__}.on_abort failed: {error}", stacklevel=2)
 
     def get_state(self):
         """The callbacks' states, each under its class's name and number among those of that name."""

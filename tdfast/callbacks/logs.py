@@ -57,9 +57,9 @@ class CSVLogger(Callback):
         self.on_abort()
 
     def on_abort(self):
-        if self.csv_file is not None:
-            self.csv_file.close()
-        self.csv_file = self.writer = None
+        file, self.csv_file, self.writer = self.csv_file, None, None
+        if file is not None:
+            file.close()
 
     def get_state(self):
         self.csv_file.flush()

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from tdfast.saving.archive import Archive
+from tdfast.saving.archive import MAX_JSON, MAX_MEMBERS, Archive
 from tdfast.saving.atomic import replacing
 from tdfast.saving.weights import NpzWeights
 
@@ -17,6 +17,10 @@ _ARRAY, _SCALAR = "__array__", "__scalar__"
 def write_state(path, state):
     """Write a dict of numbers, strings, None, booleans, arrays, and lists and dicts of these.
 
+    Raises:
+        ValueError: for anything else, named by its place, or for too much to be read again.
+        OSError: if it cannot be written; what was there is there still.
+
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "a")
     >>> write_state(path, {"best": 0.1, "weights": [np.arange(2)], "none": None})
@@ -25,6 +29,11 @@ def write_state(path, state):
     """
     arrays = []
     text = json.dumps(_pack(state, arrays, "state"))
+    if len(arrays) >= MAX_MEMBERS or len(text) > MAX_JSON:
+        raise ValueError(
+            f"The state has {len(arrays)} arrays and {len(text):,} bytes of numbers and text, more than the {MAX_MEMBERS - 1} "
+            f"and {MAX_JSON:,} that can be read again. Join lists of numbers and of small arrays into one array."
+        )
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("state.json", text)
         for i, array in enumerate(arrays):
@@ -62,7 +71,7 @@ def _pack(value, arrays, where):
         return {key: _pack(inner, arrays, f"{where}[{key!r}]") for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_pack(inner, arrays, f"{where}[{i}]") for i, inner in enumerate(value)]
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub" and value.itemsize <= 8:
         arrays.append(np.asarray(value))
         return {_SCALAR if isinstance(value, np.generic) else _ARRAY: len(arrays) - 1}
     raise ValueError(
