@@ -12,10 +12,11 @@ import numpy as np
 
 from tdfast import data, losses, metrics, optimizers
 from tdfast import lengths as ragged
-from tdfast.callbacks import CallbackList
+from tdfast.callbacks.calls import CallbackList
+from tdfast.errors import LossError
 from tdfast.feeds import ArrayBatches, Feed, StreamBatches
 from tdfast.layers.base import Record, Tape
-from tdfast.progress import ProgressBar
+from tdfast.resume import Run
 from tdfast.variables import Parameters
 
 PREDICT_BYTES = 2**24
@@ -31,6 +32,7 @@ class Trainer:
         self.compiled = False
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history = None
+        self._run = None            # the fit that is under way
         self._parameters = None
         self._tape = Tape()
         self._buffers = Record(self)
@@ -123,10 +125,11 @@ class Trainer:
         mask = tape.records[0].mask
         value, dy = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
         value += self._penalty(tape)
-        if not math.isfinite(value):
-            raise FloatingPointError(self._explain(x, y_pred, value, where, given))
         if self._metric_specs:
             self._update_metrics(y, y_pred, sample_weight, mask)
+        if not math.isfinite(value):
+            self._loss_tracker.add(value * len(x), len(x))
+            raise LossError(self._explain(x, y_pred, value, where, given))
         self.backward(dy, tape, need_dx=False)
         for v in self._regularized:
             v.grad[...] += v.regularizer.gradient(v.value)
@@ -310,13 +313,14 @@ class Trainer:
 
         Raises:
             ValueError: for data that does not fit, before anything changes.
-            FloatingPointError: when the loss is no longer a number; the weights of the last good step
-                and the history stay.
+            FloatingPointError: when the loss is no longer a number and no `TerminateOnNaN` is there to end
+                training quietly; the weights of the last good step and the history stay.
 
         Warns when the data end before the epochs do; training then ends, as in Keras.
 
         Ctrl-C ends training after the step that runs, with its weights and the history so far kept in
-        ``model.history``. So does an error in a callback or a generator.
+        ``model.history``. So does an error in a callback, a generator or a layer. The callbacks' ``on_train_end`` is
+        not called then, as in Keras. `tdfast.callbacks.BackupAndRestore` lets the next run go on from there.
 
         >>> import numpy as np, tdfast
         >>> model = tdfast.Sequential([tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])
@@ -335,31 +339,33 @@ class Trainer:
             validation_data, validation_lengths, validation_batch_size, validation_steps,
         )
         self._ready_to_train()
-        bar, calls = self._calls(callbacks, verbose, epochs, train.steps)
+        calls = self._calls(callbacks, verbose, epochs, train.steps, add_history=True)
         self.stop_training = False
-        calls.on_train_begin()
-        logs, finished = {}, False
+        outer, finished = self._run, False          # a callback may call fit as well
+        self._run = run = Run(self, [self, *_all_layers(self)], calls, train, test, initial_epoch)
         try:
+            calls.on_train_begin()
             with _Interrupts() as interrupts:
-                for epoch in range(initial_epoch, epochs):
-                    calls.on_epoch_begin(epoch)
-                    new = self._train_epoch(train, epoch, calls, interrupts)
-                    if new is None:
+                while run.epoch < epochs and not run.over:
+                    calls.on_epoch_begin(run.epoch)
+                    logs = self._train_epoch(run, interrupts)
+                    if logs is None:
                         break               # out of data
-                    logs = new
-                    if test and is_due(epoch + 1):
+                    if test and is_due(run.epoch + 1):
                         test.rewind()
                         logs.update({f"val_{k}": v for k, v in (self._evaluate(test, calls) or {}).items()})
-                    calls.on_epoch_end(epoch, logs)
-                    if self.stop_training:
-                        break
+                    run.epoch, run.batch, run.logs = run.epoch + 1, 0, logs
+                    calls.on_epoch_end(run.epoch - 1, logs)
+                    run.over = self.stop_training
             finished = True
         finally:
-            bar.close()
+            self._run = outer
+            if not finished:
+                calls.on_abort()
             if epochs > 0:
                 self.optimizer.finalize_variable_values()
             if finished:
-                calls.on_train_end(logs)
+                calls.on_train_end(run.logs)
         return self.history
 
     def _training_feeds(self, x, y, sample_weight, lengths, class_weight, batch_size, steps, shuffle, split,
@@ -405,20 +411,27 @@ class Trainer:
         return self._array_feed(arrays, lengths, batch_size, steps, who)
 
     def _calls(self, callbacks, verbose, epochs, steps, **options):
-        """(the progress bar, all callbacks as one)."""
-        bar = ProgressBar(verbose, epochs, steps)
-        params = {"verbose": verbose, "epochs": epochs, "steps": steps}
-        return bar, CallbackList([callbacks, bar], model=self, params=params, **options)
+        """All callbacks as one, the progress bar among them."""
+        return CallbackList(callbacks, add_progbar=True, model=self, verbose=verbose, epochs=epochs, steps=steps, **options)
 
-    def _train_epoch(self, batches, epoch, calls, interrupts):
-        """The logs of one epoch, or None if there was no batch."""
-        self.reset_metrics()
-        i = -1
-        for i, (x, y, weight, mask) in enumerate(batches):
+    def _train_epoch(self, run, interrupts):
+        """The logs of one epoch, or of the rest of it, or None if there was no batch."""
+        calls, where = run.calls, f" in epoch {run.epoch + 1}, batch "
+        if run.batch == 0:
+            self.reset_metrics()
+        elif self.stop_training:
+            return self._logs()
+        i = run.batch - 1
+        for i, (x, y, weight, mask) in enumerate(run.train, run.batch):
             if calls.has_batch_hooks:
                 calls.on_train_batch_begin(i)
-            with interrupts.held():
-                self.train_step(x, y, weight, mask, f" in epoch {epoch + 1}, batch {i + 1}")
+            try:
+                with interrupts.held():
+                    self.train_step(x, y, weight, mask, f"{where}{i + 1}")
+            except LossError:
+                if not calls.handles_nan:
+                    raise
+            run.batch = i + 1
             if calls.has_batch_hooks:
                 calls.on_train_batch_end(i, self._logs)
                 if self.stop_training:
@@ -466,11 +479,9 @@ class Trainer:
             feed = self._array_feed(arrays, self._check_lengths(lengths, arrays[0], "evaluate"), batch_size, steps,
                                     "evaluate")
         self._note_penalties()
-        bar, calls = self._calls(callbacks, verbose, 1, feed.steps, add_history=False)
-        try:
+        calls = self._calls(callbacks, verbose, 1, feed.steps)
+        with _aborting(calls):
             logs = self._evaluate(feed, calls)
-        finally:
-            bar.close()
         return logs if return_dict else self._in_order(logs)
 
     # ---------------------------------------------------------------- predict
@@ -495,15 +506,15 @@ class Trainer:
         x = self._check_inputs(x, "predict")
         lengths = self._check_lengths(lengths, x, "predict")
         feed = self._array_feed((x, None, None), lengths, batch_size, steps, "predict")
-        bar, calls = self._calls(callbacks, verbose, 1, feed.steps, add_history=False)
+        calls = self._calls(callbacks, verbose, 1, feed.steps)
         batches, padding = feed.source, feed.source.padding
         whole_batches = calls.has_predict_batch_hooks or self._is_stateful()
         if padding is not None and whole_batches:
             # What callbacks see, and what a state is of, are the caller's batches.
             padding.plan.cut = padding.sort = False
         wanted = len(x) if feed.wanted is None else min(feed.wanted * batches.batch_size, len(x))
-        calls.on_predict_begin()
-        try:
+        with _aborting(calls):
+            calls.on_predict_begin()
             if whole_batches:
                 out = self._predict(feed, calls)
             elif padding is not None:
@@ -513,9 +524,7 @@ class Trainer:
                     feed.warn(batches.batches)
                 rows = self._rows_per_pass(x, batches.batch_size)
                 out = self._predict(ArrayBatches((x[:wanted], None, None), rows, self._buffers).one_pass(), calls, wanted)
-        finally:
-            bar.close()
-        calls.on_predict_end()
+            calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
     def _predict_stream(self, x, batch_size, verbose, steps, callbacks, lengths):
@@ -529,13 +538,11 @@ class Trainer:
         feed = Feed(StreamBatches(x, prepare), data.check_steps(steps, "predict: steps"), "predict")
         if feed.peek() is None:
             raise ValueError(f"predict: x is a {type(x).__name__} that yields no batch.")
-        bar, calls = self._calls(callbacks, verbose, 1, feed.steps, add_history=False)
-        calls.on_predict_begin()
-        try:
+        calls = self._calls(callbacks, verbose, 1, feed.steps)
+        with _aborting(calls):
+            calls.on_predict_begin()
             out = self._predict(feed, calls)
-        finally:
-            bar.close()
-        calls.on_predict_end()
+            calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
     def _predict(self, batches, calls, samples=None):
@@ -661,18 +668,21 @@ class _Interrupts:
     """Ctrl-C during a step takes effect right after it, so that an update is whole or not begun."""
 
     def __enter__(self):
-        self.holding = self.pending = False
-        self.old = None
+        self.holding, self.pending, self.old = True, False, None
         if threading.current_thread() is threading.main_thread():
             old = signal.getsignal(signal.SIGINT)
             if old is signal.default_int_handler:
                 self.old = old
                 signal.signal(signal.SIGINT, self._handle)
+        self.holding = False
         return self
 
     def __exit__(self, *error):
+        self.holding = True             # until the handler is back
         if self.old is not None:
             signal.signal(signal.SIGINT, self.old)
+        if self.pending:
+            raise KeyboardInterrupt
 
     def _handle(self, number, frame):
         if self.holding and not self.pending:
@@ -688,7 +698,18 @@ class _Interrupts:
         finally:
             self.holding = False
         if self.pending:
+            self.pending = False
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _aborting(calls):
+    """Tell the callbacks when the block ends by an error."""
+    try:
+        yield
+    except BaseException:
+        calls.on_abort()
+        raise
 
 
 def _all_layers(layer):
