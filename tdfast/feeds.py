@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import sys
 import warnings
 
 import numpy as np
@@ -103,8 +104,16 @@ class Feed:
             + ("Ask for fewer steps, or give more data." if self.source.again else
                "A generator can be read only once: make it endless and pass the number of steps, or pass an object "
                "that can be read again, such as arrays, a PyDataset or a DataLoader."),
-            stacklevel=5,
+            stacklevel=_level_of_the_caller(),
         )
+
+
+def _level_of_the_caller():
+    """The stacklevel of a warning for whoever called tdfast."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 class ArrayBatches:

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import math
 import signal
 import threading
@@ -17,11 +18,37 @@ from tdfast.errors import LossError
 from tdfast.feeds import ArrayBatches, Feed, StreamBatches
 from tdfast.layers.base import Record, Tape
 from tdfast.resume import Run
+from tdfast.traffic import Traffic
 from tdfast.variables import Parameters
 
 PREDICT_BYTES = 2**24
 PREDICT_ROWS = 252
 """What predict works on at once: see `Trainer._rows_per_pass`. Rows in multiples of the kernels' tile."""
+
+
+_NOTHING = contextlib.nullcontext()
+
+
+def _inference_tape():
+    return Tape(keep=False)
+
+
+def _begun(tape):
+    """The tape for weights as they are now."""
+    tape.rewind()
+    tape.version = object()
+    return tape
+
+
+def _alone(method):
+    """One such call on a model at a time: see `Traffic`."""
+
+    @functools.wraps(method)
+    def called(self, *args, **kwargs):
+        with self._traffic.alone(method.__name__):
+            return method(self, *args, **kwargs)
+
+    return called
 
 
 class Trainer:
@@ -36,10 +63,11 @@ class Trainer:
         self._parameters = None
         self._tape = Tape()
         self._buffers = Record(self)
-        self._idle_tapes = []       # for inference; each call takes one, so that threads do not meet
+        self._traffic = Traffic(_inference_tape)
         self._reset_compiled_metrics([], [])
 
     # ---------------------------------------------------------------- compile
+    @_alone
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None,
                 run_eagerly=False, steps_per_execution=1, jit_compile="auto", auto_scale_loss=True):
         """Choose how to train.
@@ -120,7 +148,8 @@ class Trainer:
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape = self._tape
         tape.rewind()
-        y_pred = self.forward(x, tape, training=True, mask=mask)
+        with self._traffic.writing() if self._moves else _NOTHING:
+            y_pred = self.forward(x, tape, training=True, mask=mask)
         given = mask
         mask = tape.records[0].mask
         value, dy = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
@@ -133,7 +162,8 @@ class Trainer:
         self.backward(dy, tape, need_dx=False)
         for v in self._regularized:
             v.grad[...] += v.regularizer.gradient(v.value)
-        self.optimizer.apply()
+        with self._traffic.writing():
+            self.optimizer.apply()
         self._loss_tracker.add(value * len(x), len(x))
         return value
 
@@ -195,6 +225,7 @@ class Trainer:
         if (not optimizer.built or optimizer.parameters is not self._parameters
                 or [id(v) for v in optimizer.trainable_variables] != [id(v) for v in trainable]):
             optimizer.build(self._parameters, trainable)
+        self._moves = any(not v.trainable for v in variables)       # moving statistics change in forward
         self._note_penalties()
 
     def _note_penalties(self):
@@ -258,21 +289,12 @@ class Trainer:
 
     @contextlib.contextmanager
     def _inference_tape(self):
-        """A tape of this call's own; its buffers serve a later call."""
-        try:
-            tape = self._idle_tapes.pop()
-        except IndexError:
-            tape = Tape(keep=False)
-        tape.version = object()
-        try:
-            yield tape
-        finally:
-            tape.rewind()
-            tape.version = None
-            if len(self._idle_tapes) < 4:
-                self._idle_tapes.append(tape)
+        """A tape of this call's own, and the weights of one moment; its buffers serve a later call."""
+        with self._traffic.reading() as seat:
+            yield _begun(seat.memory)
 
     # ---------------------------------------------------------------- fit
+    @_alone
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_split=0.0,
             validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
             steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1,
@@ -363,7 +385,8 @@ class Trainer:
             if not finished:
                 calls.on_abort()
             if epochs > 0:
-                self.optimizer.finalize_variable_values()
+                with self._traffic.writing():
+                    self.optimizer.finalize_variable_values()
             if finished:
                 calls.on_train_end(run.logs)
         return self.history
@@ -457,6 +480,7 @@ class Trainer:
         calls.on_test_end(logs)
         return logs
 
+    @_alone
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None,
                  callbacks=None, return_dict=False, lengths=None):
         """The loss and the metrics on some data.
@@ -508,6 +532,7 @@ class Trainer:
         feed = self._array_feed((x, None, None), lengths, batch_size, steps, "predict")
         calls = self._calls(callbacks, verbose, 1, feed.steps)
         batches, padding = feed.source, feed.source.padding
+        batches.buffers = Record(self)          # not those of a fit beside it
         whole_batches = calls.has_predict_batch_hooks or self._is_stateful()
         if padding is not None and whole_batches:
             # What callbacks see, and what a state is of, are the caller's batches.
@@ -516,14 +541,15 @@ class Trainer:
         with _aborting(calls):
             calls.on_predict_begin()
             if whole_batches:
-                out = self._predict(feed, calls)
+                out = self._predict(feed, calls, whole=callbacks is None)
             elif padding is not None:
                 out = self._predict_padded(x[:wanted], padding, batches.batch_size)
             else:
                 if feed.wanted and feed.wanted > batches.batches:
                     feed.warn(batches.batches)
                 rows = self._rows_per_pass(x, batches.batch_size)
-                out = self._predict(ArrayBatches((x[:wanted], None, None), rows, self._buffers).one_pass(), calls, wanted)
+                source = ArrayBatches((x[:wanted], None, None), rows, batches.buffers)
+                out = self._predict(source.one_pass(), calls, wanted, whole=True)
             calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
@@ -545,22 +571,28 @@ class Trainer:
             calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
-    def _predict(self, batches, calls, samples=None):
+    def _predict(self, batches, calls, samples=None, whole=False):
         """The outputs of all batches, as a list of arrays (more than one with return_state).
 
         Args:
             samples: how many rows there are in all; None: not known.
+            whole: no code of the user's runs between the batches, so that all of them can have the weights of one
+                moment; else each batch has those of its own.
         """
         pieces, out, start, loan = [], None, 0, None
         self.stop_predicting = False
-        with self._inference_tape() as tape:
+        with self._traffic.reading() if whole else self._traffic.seat() as seat:
+            tape = _begun(seat.memory)
             try:
                 for i, (x, _, _, mask) in enumerate(batches):
                     calls.on_predict_batch_begin(i)
                     tape.rewind()
                     if loan is not None:                # the last layer writes where the result belongs
                         loan.lend(out[0][start : start + len(x)])
-                    y = self.forward(x, tape, mask=mask)
+                    with _NOTHING if whole else self._traffic.read(seat):
+                        if not whole:
+                            _begun(tape)
+                        y = self.forward(x, tape, mask=mask)
                     parts = y if isinstance(y, list) else [y]
                     if samples is None:
                         pieces.append([part.copy() for part in parts])
@@ -626,6 +658,7 @@ class Trainer:
         return max(min(batch_size, 12), min(PREDICT_ROWS, fitting // 12 * 12))
 
     # ---------------------------------------------------------------- single batches
+    @_alone
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One update on one batch: its loss, or a list with the metrics behind it."""
         self._require_compiled("train_on_batch")
@@ -638,6 +671,7 @@ class Trainer:
         logs = self._logs()
         return logs if return_dict else self._in_order(logs)
 
+    @_alone
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """The loss and the metrics of one batch."""
         self._require_compiled("test_on_batch")

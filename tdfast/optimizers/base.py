@@ -172,8 +172,8 @@ class Optimizer:
             for v, where in zip(self.parameters.variables, self.parameters.slices) if old is not None else ():
                 if id(v) in place:
                     slot[place[id(v)]] = old[where]
-        self.slots = slots
-        self.parameters = parameters
+        self.built = False          # until all of what follows is there
+        self.slots, self.parameters = slots, parameters
         self.trainable_variables = list(trainable_variables)
         self._places = [place[id(v)] for v in self.trainable_variables]
         self._constrained = [v for v in self.trainable_variables if v.constraint is not None]
