@@ -1,8 +1,8 @@
 /* act.h - every activation and its derivative, on one row of N elements; written on vmath.h.
  *
- *   act_forward(kind, N, x, y)            y = f(x); y may be x unless act_needs_input(kind)
+ *   act_forward(kind, N, x, y)            y = f(x); y may be x unless tdf_act_needs_input(kind)
  *   act_backward(kind, N, x, y, dy, dx)   dx = dy f'(x); dx may be dy; x may be NULL unless
- *                                         act_needs_input(kind): elsewhere f' follows from y alone
+ *                                         tdf_act_needs_input(kind): elsewhere f' follows from y alone
  *
  * The row activations (softmax, log_softmax, sparsemax) take the row as one distribution. Elsewhere
  * each element stands alone. NaN stays NaN; at +-infinity the value is the limit, where there is
@@ -28,18 +28,6 @@
 #endif
 
 #define ACT_ROW_FN static __attribute__((unused))
-
-ACT_ROW_FN int act_needs_input(int kind)
-{
-    switch (kind) {
-    case TDF_SOFTSIGN: case TDF_HARD_SILU: case TDF_HARD_TANH: case TDF_TANH_SHRINK: case TDF_SILU:
-    case TDF_GELU: case TDF_GELU_TANH: case TDF_MISH: case TDF_SQUAREPLUS: case TDF_SPARSE_PLUS:
-    case TDF_SPARSE_SIGMOID:
-        return 1;
-    default:
-        return 0;
-    }
-}
 
 /* Whether the activation acts on a whole row instead of on each element. */
 ACT_ROW_FN int act_is_row(int kind)
@@ -154,7 +142,7 @@ INLINE vf act_value(int kind, vf x)
     }
 }
 
-/* f'(x), from y = f(x), and from x where act_needs_input. */
+/* f'(x), from y = f(x), and from x where tdf_act_needs_input. */
 INLINE vf act_slope(int kind, vf x, vf y)
 {
     vf one = v_set1(1), half = v_set1((real)0.5);

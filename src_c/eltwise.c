@@ -20,7 +20,7 @@ static void backward_part(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     const tdf_act *a = args;
     (void)part;
     if (!act_is_row(a->act)) {
-        const real *x = act_needs_input(a->act) ? a->x + lo : NULL;
+        const real *x = tdf_act_needs_input(a->act) ? a->x + lo : NULL;
         act_backward(a->act, hi - lo, x, a->y + lo, a->dy + lo, a->dx + lo);
         return;
     }

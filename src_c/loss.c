@@ -583,6 +583,8 @@ void TDF_NAME(loss)(const tdf_loss *a)
     int cheap = a->loss <= TDF_LOSS_QUANTILE || a->loss == TDF_LOSS_SPARSE || a->loss >= TDF_MATCH_BINARY;
     double work = (cheap ? FEW_OPERATIONS : OPERATIONS) * (double)a->M * (double)a->N;
     span_run(part_rows, a, a->N ? a->M : 0, 64, span_threads(work, a->threads));
+    unsigned long mode = v_enter_mode();
     a->result[0] = sum_rows(a);
+    v_leave_mode(mode);
     a->result[1] = a->labels ? first_bad_label(a) : -1;
 }

@@ -223,9 +223,11 @@ static void squares_part(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 void TDF_NAME(sum_squares)(const tdf_norm *a)
 {
     span_run(squares_part, a, a->n, CHUNK, span_threads(16.0 * (double)a->n, a->threads));
+    unsigned long mode = v_enter_mode();
     double sum = 0;
     for (ptrdiff_t c = 0; c * CHUNK < a->n; c++) sum += a->partial[c];
     *a->result = sum;
+    v_leave_mode(mode);
 }
 
 static void scale_part(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)

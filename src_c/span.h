@@ -52,19 +52,19 @@ static inline __attribute__((unused)) void span_run(
         {
             ptrdiff_t lo, hi;
             int part = omp_get_thread_num();
-            unsigned long mode = v_flush_denormals();
+            unsigned long mode = v_enter_mode();
             span_part(n, block, omp_get_num_threads(), part, &lo, &hi);
             if (lo < hi) body(args, lo, hi, part);
-            v_restore_mode(mode);
+            v_leave_mode(mode);
         }
         return;
     }
 #endif
     (void)threads;
     (void)block;
-    unsigned long mode = v_flush_denormals();
+    unsigned long mode = v_enter_mode();
     if (n > 0) body(args, 0, n, 0);
-    v_restore_mode(mode);
+    v_leave_mode(mode);
 }
 
 /* The same for items of unlike work, the largest first: each thread takes the next block when it is free. */
@@ -75,11 +75,11 @@ static inline __attribute__((unused)) void span_deal(
     if (threads > 1) {
 #pragma omp parallel num_threads(threads)
         {
-            unsigned long mode = v_flush_denormals();
+            unsigned long mode = v_enter_mode();
 #pragma omp for schedule(dynamic, 1)
             for (ptrdiff_t lo = 0; lo < n; lo += block)
                 body(args, lo, lo + block < n ? lo + block : n, omp_get_thread_num());
-            v_restore_mode(mode);
+            v_leave_mode(mode);
         }
         return;
     }

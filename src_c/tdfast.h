@@ -31,6 +31,19 @@ typedef enum {
     TDF_SPARSE_SIGMOID, TDF_SOFTMAX, TDF_LOG_SOFTMAX, TDF_SPARSEMAX, TDF_ACTIVATIONS
 } tdf_activation;
 
+/* Whether the gradient needs the input; elsewhere the output is enough. */
+static inline int tdf_act_needs_input(int kind)
+{
+    switch (kind) {
+    case TDF_SOFTSIGN: case TDF_HARD_SILU: case TDF_HARD_TANH: case TDF_TANH_SHRINK: case TDF_SILU:
+    case TDF_GELU: case TDF_GELU_TANH: case TDF_MISH: case TDF_SQUAREPLUS: case TDF_SPARSE_PLUS:
+    case TDF_SPARSE_SIGMOID:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 /* An activation over rows: y = f(x), and dx = dy f'(x).  eltwise.c */
 typedef struct {
     int threads;
@@ -270,6 +283,7 @@ typedef struct {
 /* dispatch.c: the i-th table of this build that this processor can run, the best last; NULL past it. */
 const tdf_table *tdf_isa(int i);
 const tdf_table *tdf_float64(void);
+int tdf_watch_forks(void);      /* once: let children that this process forks have OpenMP's threads; 0 if that went well */
 int tdf_max_threads(void);      /* what OpenMP would use here; 1 without OpenMP */
 void tdf_omp_set_threads(int n);
 long tdf_openmp_version(void);  /* _OPENMP, or 0 */

@@ -309,31 +309,40 @@ INLINE void v_put(real *p, vf a, ptrdiff_t n)
     else v_store_n(p, a, n);
 }
 
-/* Inside kernels denormal floats count as 0, or they would cost a hundred times the others. The mode
- * of the thread is saved before and put back after (double precision is left alone). */
+/* Kernels compute in a floating-point mode of their own, whatever the caller's is: to the nearest, without
+ * traps, and in single precision with denormals as 0, which would cost a hundred times the others. The mode of
+ * the thread, with the flags it has raised so far, is saved before and put back after. */
+#if defined(__SSE2__)
+#include <xmmintrin.h>
 #if defined(TDF_F64)
-INLINE unsigned long v_flush_denormals(void) { return 0; }
-INLINE void v_restore_mode(unsigned long mode) { (void)mode; }
-#elif defined(__SSE2__)
-INLINE unsigned long v_flush_denormals(void)
+#define V_MODE 0x1f80u
+#else
+#define V_MODE 0x9fc0u                                  /* flush to zero, denormals are zero */
+#endif
+INLINE unsigned long v_enter_mode(void)
 {
     unsigned mode = _mm_getcsr();
-    _mm_setcsr(mode | 0x8040);                      /* flush to zero, denormals are zero */
+    _mm_setcsr(V_MODE);
     return mode;
 }
-INLINE void v_restore_mode(unsigned long mode) { _mm_setcsr((unsigned)mode); }
+INLINE void v_leave_mode(unsigned long mode) { _mm_setcsr((unsigned)mode); }
 #elif defined(__aarch64__)
-INLINE unsigned long v_flush_denormals(void)
+#if defined(TDF_F64)
+#define V_MODE 0ul
+#else
+#define V_MODE (1ul << 24)                              /* flush to zero */
+#endif
+INLINE unsigned long v_enter_mode(void)
 {
     unsigned long mode;
     __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    __asm__ volatile("msr fpcr, %0" : : "r"(mode | (1ul << 24)));
+    __asm__ volatile("msr fpcr, %0" : : "r"(V_MODE));
     return mode;
 }
-INLINE void v_restore_mode(unsigned long mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+INLINE void v_leave_mode(unsigned long mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
 #else
-INLINE unsigned long v_flush_denormals(void) { return 0; }
-INLINE void v_restore_mode(unsigned long mode) { (void)mode; }
+INLINE unsigned long v_enter_mode(void) { return 0; }
+INLINE void v_leave_mode(unsigned long mode) { (void)mode; }
 #endif
 
 /* Sums and maxima over a row use 16 lanes on every ISA: lane j holds the elements with index

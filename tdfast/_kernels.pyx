@@ -171,7 +171,9 @@ cdef extern from "tdfast.h" nogil:
 
     const tdf_table *tdf_isa(int i)
     const tdf_table *tdf_float64()
+    int tdf_watch_forks()
     int tdf_max_threads()
+    bint tdf_act_needs_input(int act)
     void tdf_omp_set_threads(int n)
     long tdf_openmp_version()
     ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N)
@@ -192,7 +194,10 @@ cdef extern from "tdfast.h" nogil:
 
 cdef const tdf_table *_float32 = NULL
 cdef const tdf_table *_float64 = tdf_float64()
-cdef int _limit = 1 << 30       # what set_threads asked for
+cdef enum:
+    MOST_THREADS = 1024
+
+cdef int _limit = MOST_THREADS   # what set_threads asked for
 
 
 def isas():
@@ -222,27 +227,20 @@ def isa():
 use_isa(isas().pop())
 
 
+tdf_watch_forks()
+
+
 def set_threads(int n):
-    """At most n threads from now on; n >= 1."""
+    """At most n threads from now on; n >= 1. More than MOST_THREADS count as that many."""
     global _limit
     if n < 1:
         raise ValueError(f"threads must be at least 1, got {n}")
-    if _limit != 0:
-        _limit = n
-        tdf_omp_set_threads(n)
-
-
-def stay_serial():
-    """One thread for the rest of this process: OpenMP's threads did not survive a fork."""
-    global _limit
-    _limit = 0
+    _limit = min(n, MOST_THREADS)
+    tdf_omp_set_threads(_limit)
 
 
 cdef inline int _threads() noexcept nogil:
-    cdef int n
-    if _limit == 0:
-        return 1
-    n = tdf_max_threads()
+    cdef int n = tdf_max_threads()
     return n if n < _limit else _limit
 
 
@@ -279,6 +277,8 @@ cdef inline void *_ptr(object a, ptrdiff_t size, int kind, str name) except? NUL
         raise ValueError(f"{name}: dtype {b.dtype} does not match the other arrays")
     if not cnp.PyArray_IS_C_CONTIGUOUS(b):
         raise ValueError(f"{name}: must be C-contiguous")
+    if not cnp.PyArray_ISALIGNED(b) or not cnp.PyArray_ISNOTSWAPPED(b):
+        raise ValueError(f"{name}: must be aligned and in this machine's byte order")
     if cnp.PyArray_SIZE(b) < size:
         raise ValueError(f"{name}: needs {size} elements, has {cnp.PyArray_SIZE(b)} (shape {(<object>b).shape})")
     return cnp.PyArray_DATA(b)
@@ -291,12 +291,30 @@ cdef inline void *_out(object a, ptrdiff_t size, int kind, str name) except? NUL
     return _ptr(a, size, kind, name)
 
 
+cdef inline int _bounded(ptrdiff_t a, ptrdiff_t b=1, ptrdiff_t c=1, ptrdiff_t d=1, ptrdiff_t e=1, ptrdiff_t f=1,
+                         ptrdiff_t g=1) except -1:
+    """Refuse sizes below 0, and those with which a kernel would never end.
+
+    A size is at most 2^40 and the product at most 2^49, so no size that is made of them can leave ptrdiff_t: the
+    largest, scratch memory with its padding, is below 2^13 times the product plus 2^20 times a size.
+    """
+    cdef double work = max(a, 1) * <double>max(b, 1) * max(c, 1) * max(d, 1) * max(e, 1) * max(f, 1) * max(g, 1)
+    if min(a, b, c, d, e, f, g) < 0 or max(a, b, c, d, e, f, g) > <ptrdiff_t>1 << 40 or work > <ptrdiff_t>1 << 49:
+        raise ValueError(f"sizes out of range: {(a, b, c, d, e, f, g)}")
+    return 0
+
+
 cdef inline int _check_act(int act) except -1:
     if act < 0 or act >= TDF_ACTIVATIONS:
         raise ValueError(f"unknown activation number {act}")
     return act
 
 
+cdef inline int _check_input(int act, const void *z, str name) except -1:
+    """The gradient of some activations needs what came in."""
+    if z == NULL and tdf_act_needs_input(act):
+        raise ValueError(f"{name}: the gradient of activation number {act} needs it")
+    return 0
 
 
 # ---------------------------------------------------------------------- activations
@@ -306,6 +324,7 @@ def act_forward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.n
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_act a
+    _bounded(M, N)
     a.threads, a.act, a.M, a.N = _threads(), _check_act(act), M, N
     a.x = <real *>_ptr(x, M * N, kind, "x")
     a.y = <real *>_out(y, M * N, kind, "y")
@@ -320,8 +339,10 @@ def act_backward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x, cnp.ndarray y
     cdef const tdf_table *table = _table(y)
     cdef int kind = cnp.PyArray_TYPE(y)
     cdef tdf_act a
+    _bounded(M, N)
     a.threads, a.act, a.M, a.N = _threads(), _check_act(act), M, N
     a.x = <real *>_ptr(x, M * N, kind, "x")
+    _check_input(act, a.x, "x")
     a.y = <real *>_ptr(y, M * N, kind, "y")
     a.dy = <real *>_ptr(dy, M * N, kind, "dy")
     a.dx = <real *>_out(dx, M * N, kind, "dx")
@@ -333,11 +354,13 @@ def act_backward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x, cnp.ndarray y
 
 def dense_pack_size(ptrdiff_t K, ptrdiff_t N):
     """Elements of dense_pack's result."""
+    _bounded(K, N)
     return tdf_dense_pack_size(K, N)
 
 
 def dense_scratch_size(ptrdiff_t K, ptrdiff_t N):
     """Elements of dense_backward's scratch."""
+    _bounded(K, N)
     return tdf_dense_scratch_size(K, N, _threads())
 
 
@@ -346,6 +369,7 @@ def dense_pack(ptrdiff_t K, ptrdiff_t N, cnp.ndarray kernel not None, cnp.ndarra
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_dense d
+    _bounded(K, N)
     d.threads, d.K, d.N = _threads(), K, N
     d.kernel = <real *>_ptr(kernel, K * N, kind, "kernel")
     d.packed = <real *>_out(packed, tdf_dense_pack_size(K, N), kind, "packed")
@@ -359,6 +383,7 @@ def dense_forward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x 
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_dense d
+    _bounded(M, K, N)
     d.threads, d.act, d.M, d.K, d.N = _threads(), _check_act(act), M, K, N
     d.x = <real *>_ptr(x, M * K, kind, "x")
     d.packed = <real *>_ptr(packed, tdf_dense_pack_size(K, N), kind, "packed")
@@ -377,10 +402,12 @@ def dense_backward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_dense d
+    _bounded(M, K, N)
     d.threads, d.act, d.M, d.K, d.N = _threads(), _check_act(act), M, K, N
     d.x = <real *>_ptr(x, M * K, kind, "x")
     d.kernel = <real *>_ptr(kernel, K * N, kind, "kernel")
     d.z = <real *>_ptr(z, M * N, kind, "z")
+    _check_input(act, d.z, "z")
     d.y = <real *>_ptr(y, M * N, kind, "y")
     d.dy = <real *>_ptr(dy, M * N, kind, "dy")
     d.dz = <real *>_out(dz, M * N, kind, "dz")
@@ -399,12 +426,17 @@ cdef inline int _conv(tdf_conv *a, tuple sizes) except -1:
     (a.groups, a.N, a.H, a.W, a.C, a.F, a.kh, a.kw, a.sh, a.sw, a.dh, a.dw,
      a.top, a.left, a.Hp, a.Wp, a.Ho, a.Wo) = sizes
     a.threads = _threads()
+    _bounded(a.N, a.Hp, a.Wp, a.C, a.F, a.kh, a.kw)
+    _bounded(a.sh, a.sw)
+    _bounded(a.dh, a.dw)
+    _bounded(a.top, a.left)
+    _bounded(a.H, a.W)
+    _bounded(a.Ho, a.Wo)
     fits = (
-        a.N >= 0 and min(a.groups, a.H, a.W, a.C, a.F, a.kh, a.kw) >= 1
-        and min(a.sh, a.sw, a.dh, a.dw, a.Ho, a.Wo) >= 1 and min(a.top, a.left) >= 0
+        min(a.groups, a.H, a.W, a.C, a.F, a.kh, a.kw) >= 1 and min(a.sh, a.sw, a.dh, a.dw, a.Ho, a.Wo) >= 1
         and a.C % a.groups == 0 and a.F % a.groups == 0
         and a.top + a.H <= a.Hp and a.left + a.W <= a.Wp
-        and (a.Ho - 1) * a.sh + (a.kh - 1) * a.dh < a.Hp and (a.Wo - 1) * a.sw + (a.kw - 1) * a.dw < a.Wp
+        and (a.Ho - 1.0) * a.sh + (a.kh - 1.0) * a.dh < a.Hp and (a.Wo - 1.0) * a.sw + (a.kw - 1.0) * a.dw < a.Wp
     )
     if not fits:
         raise ValueError(f"convolution of sizes that do not fit: {sizes}")
@@ -462,6 +494,7 @@ def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kern
     a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
     a.kernel = <real *>_ptr(kernel, weights, kind, "kernel")
     a.z = <real *>_ptr(z, out, kind, "z")
+    _check_input(act, a.z, "z")
     a.y = <real *>_ptr(y, out, kind, "y")
     a.dy = <real *>_out(dy, out, kind, "dy")
     a.dx = <real *>_out(dx, a.N * a.H * a.W * a.C, kind, "dx")
@@ -476,10 +509,18 @@ cdef inline int _pool(tdf_pool *a, tuple sizes, bint mean) except -1:
     """Fill in the sizes, in the order of the struct from N to Wo."""
     a.N, a.H, a.W, a.C, a.kh, a.kw, a.sh, a.sw, a.top, a.left, a.Ho, a.Wo = sizes
     a.threads, a.mean = _threads(), mean
+    _bounded(a.N, max(a.H, a.Ho), max(a.W, a.Wo), a.C)
+    _bounded(a.H, a.W)
+    _bounded(a.Ho, a.Wo)
+    _bounded(a.kh)
+    _bounded(a.kw)
+    _bounded(a.sh)
+    _bounded(a.sw)
+    _bounded(a.top)
+    _bounded(a.left)
     fits = (
-        min(a.N, a.H, a.W, a.C, a.top, a.left) >= 0 and min(a.kh, a.kw, a.sh, a.sw, a.Ho, a.Wo) >= 1
-        and a.top < a.kh and a.left < a.kw
-        and (a.Ho - 1) * a.sh - a.top <= a.H and (a.Wo - 1) * a.sw - a.left <= a.W
+        min(a.kh, a.kw, a.sh, a.sw, a.Ho, a.Wo) >= 1 and a.top < a.kh and a.left < a.kw
+        and (a.Ho - 1.0) * a.sh - a.top <= a.H and (a.Wo - 1.0) * a.sw - a.left <= a.W
     )
     if not fits:
         raise ValueError(f"pooling of sizes that do not fit: {sizes}")
@@ -524,13 +565,15 @@ SIMPLE_RNN, GRU, GRU_RESET_BEFORE, LSTM = TDF_SIMPLE_RNN, TDF_GRU, TDF_CELLS, TD
 ctypedef void (*rnn_kernel)(const tdf_rnn *) noexcept nogil
 
 
-cdef inline int _cell(tdf_rnn *a, int cell, ptrdiff_t I, ptrdiff_t H) except -1:
+cdef inline int _cell(tdf_rnn *a, int cell, ptrdiff_t I, ptrdiff_t H, ptrdiff_t B=1, ptrdiff_t T=1) except -1:
     """Start the struct; gives the number of gates."""
+    _bounded(I, H)
+    _bounded(B, T, I + H, H)
     if cell < 0 or cell > TDF_CELLS:
         raise ValueError(f"unknown cell number {cell}")
     a.cell = TDF_GRU if cell == TDF_CELLS else cell
     a.reset_after = cell == TDF_GRU
-    a.threads, a.I, a.H = _threads(), I, H
+    a.threads, a.B, a.T, a.I, a.H = _threads(), B, T, I, H
     return 4 if cell == TDF_LSTM else 1 if cell == TDF_SIMPLE_RNN else 3
 
 
@@ -541,8 +584,8 @@ cdef inline rnn_kernel _of(int cell, rnn_kernel simple, rnn_kernel gru, rnn_kern
 def rnn_sizes(int cell, ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int act, int rec_act):
     """Elements of (the tape, the scratch with a tape, the scratch without one)."""
     cdef tdf_rnn a
-    _cell(&a, cell, I, H)
-    a.B, a.T, a.act, a.rec_act, a.scratch = B, T, act, rec_act, NULL
+    _cell(&a, cell, I, H, B, T)
+    a.act, a.rec_act, a.scratch = act, rec_act, NULL
     return tdf_rnn_tape_size(&a), tdf_rnn_scratch_size(&a), tdf_rnn_infer_size(&a)
 
 
@@ -579,8 +622,8 @@ def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bi
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_rnn a
     cdef rnn_kernel run = _of(cell, table.rnn_forward, table.gru_forward, table.lstm_forward)
-    _cell(&a, cell, I, H)
-    a.act, a.rec_act, a.B, a.T = _check_act(act), _check_act(rec_act), B, T
+    _cell(&a, cell, I, H, B, T)
+    a.act, a.rec_act = _check_act(act), _check_act(rec_act)
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
     a.x = <real *>_ptr(x, B * T * I, kind, "x")
     a.mask = <uint8_t *>_ptr(mask, B * T, cnp.NPY_BOOL, "mask")
@@ -599,6 +642,15 @@ def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bi
         run(&a)
 
 
+cdef inline bint _ascending(const ptrdiff_t *valid, ptrdiff_t n, ptrdiff_t end) noexcept nogil:
+    cdef ptrdiff_t i, last = -1
+    for i in range(n):
+        if valid[i] <= last:
+            return False
+        last = valid[i]
+    return last < end
+
+
 def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
                  ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray mask, cnp.ndarray valid, cnp.ndarray rec_drop,
                  cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
@@ -610,14 +662,14 @@ def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, b
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_rnn a
-    cdef ptrdiff_t width = _cell(&a, cell, I, H) * H
+    cdef ptrdiff_t width = _cell(&a, cell, I, H, B, T) * H
     cdef rnn_kernel run = _of(cell, table.rnn_backward, table.gru_backward, table.lstm_backward)
-    a.act, a.rec_act, a.B, a.T = _check_act(act), _check_act(rec_act), B, T
+    a.act, a.rec_act = _check_act(act), _check_act(rec_act)
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
     a.mask = <uint8_t *>_ptr(mask, B * T, cnp.NPY_BOOL, "mask")
     a.valid = <ptrdiff_t *>_ptr(valid, 0, cnp.NPY_INTP, "valid")
     a.n_valid = 0 if valid is None else cnp.PyArray_SIZE(valid)
-    if (mask is None) != (valid is None) or a.n_valid > B * T or (a.n_valid > 0 and (valid[0] < 0 or valid[a.n_valid - 1] >= B * T)):
+    if (mask is None) != (valid is None) or not _ascending(a.valid, a.n_valid, B * T):
         raise ValueError("valid must list the steps that the mask leaves, ascending")
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
     a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
@@ -650,6 +702,8 @@ def embed_forward(cnp.ndarray ids not None, cnp.ndarray table not None, cnp.ndar
     if table.ndim != 2:
         raise ValueError("table: must have two axes")
     a.threads, a.M, a.V, a.D = _threads(), cnp.PyArray_SIZE(ids), table.shape[0], table.shape[1]
+    _bounded(a.M, a.D)
+    _bounded(a.V, a.D)
     a.ids = <int32_t *>_ptr(ids, a.M, cnp.NPY_INT32, "ids")
     a.table = <real *>_ptr(table, a.V * a.D, kind, "table")
     a.y = <real *>_out(y, a.M * a.D, kind, "y")
@@ -660,14 +714,20 @@ def embed_forward(cnp.ndarray ids not None, cnp.ndarray table not None, cnp.ndar
 
 
 def embed_backward(cnp.ndarray ids not None, cnp.ndarray dy not None, cnp.ndarray dtable not None):
-    """dtable = the rows of dy summed by their ids, which embed_forward found to be in range."""
+    """dtable = the rows of dy summed by their ids, which must be in range."""
     cdef const tdf_table *kernels = _table(dtable)
     cdef int kind = cnp.PyArray_TYPE(dtable)
     cdef tdf_embed a
+    cdef ptrdiff_t m
     if dtable.ndim != 2:
         raise ValueError("dtable: must have two axes")
     a.threads, a.M, a.V, a.D = _threads(), cnp.PyArray_SIZE(ids), dtable.shape[0], dtable.shape[1]
+    _bounded(a.M, a.D)
+    _bounded(a.V, a.D)
     a.ids = <int32_t *>_ptr(ids, a.M, cnp.NPY_INT32, "ids")
+    for m in range(a.M):
+        if a.ids[m] < 0 or a.ids[m] >= a.V:
+            raise ValueError(f"ids: {a.ids[m]} is no row of the table of {a.V}")
     a.dy = <real *>_ptr(dy, a.M * a.D, kind, "dy")
     a.dtable = <real *>_out(dtable, a.V * a.D, kind, "dtable")
     with nogil:
@@ -680,6 +740,7 @@ def masking_forward(double value, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not No
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_masking a
+    _bounded(M, N)
     a.threads, a.M, a.N, a.value = _threads(), M, N, value
     a.x = <real *>_ptr(x, M * N, kind, "x")
     a.mask = <uint8_t *>_out(mask, M, cnp.NPY_BOOL, "mask")
@@ -692,6 +753,7 @@ def masking_backward(ptrdiff_t M, ptrdiff_t N, cnp.ndarray mask not None, cnp.nd
     """Set the rows of dy that the mask leaves out to 0."""
     cdef const tdf_table *table = _table(dy)
     cdef tdf_masking a
+    _bounded(M, N)
     a.threads, a.M, a.N, a.x = _threads(), M, N, NULL
     a.mask = <uint8_t *>_ptr(mask, M, cnp.NPY_BOOL, "mask")
     a.y = <real *>_out(dy, M * N, cnp.PyArray_TYPE(dy), "dy")
@@ -714,6 +776,7 @@ def loss(int number, ptrdiff_t M, ptrdiff_t N, target, labels, cnp.ndarray p not
         raise ValueError("loss: give target or labels, and not both")
     if (number == TDF_LOSS_QUANTILE) != (level is not None):
         raise ValueError("loss: the quantile loss, and no other, takes levels")
+    _bounded(M, N)
     a.threads, a.loss, a.M, a.N = _threads(), number, M, N
     a.target = <real *>_ptr(target, M * N, kind, "target")
     a.labels = <int32_t *>_ptr(labels, M, cnp.NPY_INT32, "labels")
@@ -814,12 +877,14 @@ cdef class Stream:
 
     cdef stream_op ops[STREAM_OPS]
     cdef int n, dtype
+    cdef bint running
     cdef ptrdiff_t size_in, size_out
     cdef const tdf_table *table
     cdef list arrays
 
     def __cinit__(self):
         self.n = 0
+        self.running = False
         self.arrays = []
 
     cdef stream_op *_add(self, stream_kind kind, cnp.ndarray x, cnp.ndarray y) except NULL:
@@ -827,10 +892,15 @@ cdef class Stream:
             raise ValueError(f"a stream holds at most {STREAM_OPS} layers")
         if self.n == 0:
             self.table, self.dtype, self.size_in = _table(x), cnp.PyArray_TYPE(x), cnp.PyArray_SIZE(x)
-        self.size_out = cnp.PyArray_SIZE(y)
         self.ops[self.n].kind = kind
+        return &self.ops[self.n]
+
+    cdef int _added(self, cnp.ndarray y, tuple arrays) except -1:
+        """The kernel that `_add` began has passed all checks; its arrays live as long as the stream."""
+        self.arrays.append(arrays)
+        self.size_out = cnp.PyArray_SIZE(y)
         self.n += 1
-        return &self.ops[self.n - 1]
+        return 0
 
     def rnn(self, int cell, int act, int rec_act, ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None,
             cnp.ndarray packed not None, cnp.ndarray h not None, cnp.ndarray c, cnp.ndarray scratch not None,
@@ -839,9 +909,9 @@ cdef class Stream:
         cdef stream_op *op = self._add(STREAM_RNN, x, y)
         cdef tdf_rnn *a = &op.args.rnn
         cdef int kind = self.dtype
-        _cell(a, cell, I, H)
+        _cell(a, cell, I, H, B)
         op.run = _of(cell, self.table.rnn_forward, self.table.gru_forward, self.table.lstm_forward)
-        a.act, a.rec_act, a.B, a.T = _check_act(act), _check_act(rec_act), B, 1
+        a.act, a.rec_act = _check_act(act), _check_act(rec_act)
         a.sequences = a.reverse = a.mask_zero_output = 0
         a.mask = NULL
         a.rec_drop = a.tape = NULL
@@ -854,29 +924,31 @@ cdef class Stream:
         a.h0, a.c0 = a.hT, a.cT
         a.scratch = <real *>_out(scratch, tdf_rnn_infer_size(a), kind, "scratch")
         a.y = <real *>_out(y, B * H, kind, "y")
-        self.arrays.append((x, packed, h, c, scratch, y))
+        self._added(y, (x, packed, h, c, scratch, y))
 
     def dense(self, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
               cnp.ndarray packed not None, cnp.ndarray bias, cnp.ndarray z, cnp.ndarray y not None):
         """M rows of a Dense layer."""
         cdef tdf_dense *d = &self._add(STREAM_DENSE, x, y).args.dense
         cdef int kind = self.dtype
+        _bounded(M, K, N)
         d.act, d.M, d.K, d.N = _check_act(act), M, K, N
         d.x = <real *>_ptr(x, M * K, kind, "x")
         d.packed = <real *>_ptr(packed, tdf_dense_pack_size(K, N), kind, "packed")
         d.bias = <real *>_ptr(bias, N, kind, "bias")
         d.z = <real *>_out(z, M * N, kind, "z")
         d.y = <real *>_out(y, M * N, kind, "y")
-        self.arrays.append((x, packed, bias, z, y))
+        self._added(y, (x, packed, bias, z, y))
 
     def act(self, int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray y not None):
         """An activation on M rows of N."""
         cdef tdf_act *a = &self._add(STREAM_ACT, x, y).args.act
         cdef int kind = self.dtype
+        _bounded(M, N)
         a.act, a.M, a.N = _check_act(act), M, N
         a.x = <real *>_ptr(x, M * N, kind, "x")
         a.y = <real *>_out(y, M * N, kind, "y")
-        self.arrays.append((x, y))
+        self._added(y, (x, y))
 
     def step(self, cnp.ndarray x not None, cnp.ndarray y not None):
         """Run all kernels once, from x to y."""
@@ -886,6 +958,8 @@ cdef class Stream:
         cdef real *last = <real *>_out(y, self.size_out, self.dtype, "y")
         if self.n == 0:
             raise ValueError("the stream is empty")
+        if self.running:
+            raise RuntimeError("this stream is at work in another thread: give each thread a stream of its own")
         op = &self.ops[0]
         if op.kind == STREAM_RNN:
             op.args.rnn.x = first
@@ -900,6 +974,7 @@ cdef class Stream:
             op.args.dense.y = last
         else:
             op.args.act.y = last
+        self.running = True
         with nogil:
             for i in range(self.n):
                 op = &self.ops[i]
@@ -912,3 +987,4 @@ cdef class Stream:
                 else:
                     op.args.act.threads = threads
                     self.table.act_forward(&op.args.act)
+        self.running = False

@@ -10,7 +10,15 @@ def as_array(x, dtype, who):
     copied only where its dtype or its memory order needs it.
     """
     x = as_numbers(x, who)
-    return np.ascontiguousarray(x, dtype=dtype) if x.ndim else x.astype(dtype)
+    return as_contiguous(x, dtype)
+
+
+def as_contiguous(x, dtype):
+    """The array in the form that kernels read: of this dtype, C-contiguous, aligned, in this machine's byte order."""
+    if not x.ndim:
+        return x.astype(dtype)
+    x = np.ascontiguousarray(x, dtype)
+    return x if x.flags.aligned else x.copy()
 
 
 def as_ids(x, size, who):
@@ -35,7 +43,7 @@ def as_ids(x, size, who):
                         who)
             if not np.array_equal(x, np.rint(x)):
                 _refuse(x, x == np.rint(x), "is not a whole number", who)
-    return np.ascontiguousarray(x, np.int32) if x.ndim else x.astype(np.int32)
+    return as_contiguous(x, np.int32)
 
 
 def _refuse(x, fine, why, who):

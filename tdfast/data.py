@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from tdfast import config
-from tdfast.arrays import as_array, as_numbers
+from tdfast.arrays import as_array, as_contiguous, as_numbers
 
 
 def is_stream(x):
@@ -100,7 +100,7 @@ def check_targets(y, n, dtype, sparse, who):
             f"{'a single number' if y.ndim == 0 else len(y)} in y."
         )
     if not sparse:
-        y = np.ascontiguousarray(y, dtype)
+        y = as_contiguous(y, dtype)
     check_finite(y, f"{who}: y")
     return y
 

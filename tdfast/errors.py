@@ -1,4 +1,4 @@
-"""FileError: what is wrong with a file, or what it holds that tdfast does not know."""
+"""Errors with a class of their own: a file that cannot be read, a loss that is no number."""
 
 
 class FileError(ValueError):
@@ -7,3 +7,7 @@ class FileError(ValueError):
     The message names the file and, where there is one, the layer, the class or the option at fault.
     Nothing is left half loaded.
     """
+
+
+class LossError(FloatingPointError):
+    """The loss of a batch is NaN or infinite; the message says where it began."""

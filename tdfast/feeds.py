@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import sys
 import warnings
 
 import numpy as np
@@ -25,7 +26,32 @@ class Feed:
     def __init__(self, source, steps=None, who="fit"):
         self.source, self.wanted, self.who = source, steps, who
         self._pass = None
-        self._taken = 0
+        self._taken = 0             # from this pass
+        self._done = 0              # of the epoch to come
+
+    @property
+    def size(self):
+        """Numbers that tell these data from others: samples, those of a batch, batches of an epoch; None: not known."""
+        return [getattr(self.source, "samples", None), getattr(self.source, "batch_size", None), self.wanted]
+
+    def state(self):
+        """Where the data are, for `restore`."""
+        taken = self._taken if self._pass is not None else 0
+        return {"size": self.size, "taken": taken, "order": self.source.order if taken else None}
+
+    def restore(self, state, done):
+        """Go on where `state` was called, with ``done`` batches of the epoch behind.
+
+        What can be read only once is read from its beginning, and the batches that were taken are left out.
+        """
+        taken = state["taken"]
+        if self.source.again:
+            self._pass = self.source.one_pass(state["order"], taken) if taken else None
+        else:
+            self._begin()
+            for _ in range(taken - self._taken):
+                next(self._pass, None)
+        self._taken, self._done = taken, done
 
     @property
     def steps(self):
@@ -47,7 +73,7 @@ class Feed:
     def __iter__(self):
         """The batches of one epoch."""
         self.source.on_epoch_begin()
-        count = 0
+        count, self._done = self._done, 0
         while self.wanted is None or count < self.wanted:
             self._begin()
             batch = next(self._pass, None)
@@ -78,8 +104,16 @@ class Feed:
             + ("Ask for fewer steps, or give more data." if self.source.again else
                "A generator can be read only once: make it endless and pass the number of steps, or pass an object "
                "that can be read again, such as arrays, a PyDataset or a DataLoader."),
-            stacklevel=5,
+            stacklevel=_level_of_the_caller(),
         )
+
+
+def _level_of_the_caller():
+    """The stacklevel of a warning for whoever called tdfast."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 class ArrayBatches:
@@ -103,6 +137,7 @@ class ArrayBatches:
         self.shuffle, self.padding = shuffle, padding
         self.samples = len(arrays[0])
         self.batches = -(-self.samples // batch_size)
+        self.order = None
 
     def on_epoch_begin(self):
         """Nothing to do."""
@@ -110,10 +145,10 @@ class ArrayBatches:
     def on_epoch_end(self):
         """Nothing to do."""
 
-    def one_pass(self):
-        """All batches once: (x, y, sample_weight, mask)."""
-        order = self._order()
-        for i in range(self.batches):
+    def one_pass(self, order=None, start=0):
+        """All batches once: (x, y, sample_weight, mask). Or, to go on with one, those from ``start`` in its order."""
+        self.order = order = self._order() if order is None else order
+        for i in range(start, self.batches):
             rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
             if self.padding is not None:
                 index = np.arange(rows.start, rows.stop) if order is None else order[rows]
@@ -157,6 +192,7 @@ class StreamBatches:
                 "torch.utils.data.DataLoader, which makes batches of them."
             )
         self.batches = self._count()
+        self.order = None
 
     def _count(self):
         if self.indexed and hasattr(self.data, "num_batches"):
@@ -176,15 +212,19 @@ class StreamBatches:
         getattr(self.data, "on_epoch_end", _nothing)()
         self.batches = self._count()
 
-    def one_pass(self):
-        """All batches once, prepared."""
-        return map(self.prepare, self._items() if self.indexed else iter(self.data))
+    def one_pass(self, order=None, start=0):
+        """All batches once, prepared. Or, to go on with a pass, those from ``start`` in its order."""
+        return map(self.prepare, self._items(order, start) if self.indexed else itertools.islice(self.data, start, None))
 
-    def _items(self):
+    def _items(self, order, start):
         count = self.batches
-        order = itertools.count() if count is None else range(count)
-        if self.shuffle and count is not None:
-            order = random.generator().permutation(count).tolist()
+        if order is None and self.shuffle and count is not None:
+            order = random.generator().permutation(count)
+        self.order = order
+        if order is None:
+            order = itertools.count(start) if count is None else range(start, count)
+        else:
+            order = order[start:].tolist()
         workers = getattr(self.data, "workers", 1)
         if workers > 1 or (workers > 0 and getattr(self.data, "use_multiprocessing", False)):
             return _ahead(self.data.__getitem__, order, workers, getattr(self.data, "max_queue_size", 10))

@@ -208,6 +208,20 @@ class Sequential(Trainer, Layer):
             x = layer.add_to_stream(stream, x)
         return x
 
+    def __call__(self, x, training=False, mask=None, **kwargs):
+        with self._traffic.reading():
+            return super().__call__(x, training=training, mask=mask, **kwargs)
+
+    def get_weights(self):
+        """Copies of all weights, as a list of arrays; those of one moment, also while another thread trains."""
+        with self._traffic.reading():
+            return super().get_weights()
+
+    def set_weights(self, weights):
+        """Overwrite all weights with a list of arrays of the same shapes."""
+        with self._traffic.writing():
+            super().set_weights(weights)
+
     def streamer(self, batch_size=1):
         """A `tdfast.streaming.Streamer`, which takes one time step at a time and keeps the state."""
         from tdfast.streaming import Streamer
@@ -237,7 +251,8 @@ class Sequential(Trainer, Layer):
         `tdfast.saving.save_model`)."""
         from tdfast.saving import save_model
 
-        save_model(self, filepath, overwrite=overwrite)
+        with self._traffic.reading():
+            save_model(self, filepath, overwrite=overwrite)
 
     def get_config(self):
         from tdfast.serialization import serialize_layer

@@ -6,14 +6,14 @@ import time
 
 import numpy as np
 
-from tdfast.callbacks import Callback
+from tdfast.callbacks.base import Callback
 
 BAR_WIDTH = 20
 INTERVAL = 0.05
 """Seconds between two drawings of the bar."""
 
 
-class ProgressBar(Callback):
+class ProgbarLogger(Callback):
     """Prints how far fit, evaluate or predict is: a callback that goes last in the list.
 
     verbose=1 draws a bar that fills while an epoch runs; where the output is no terminal it prints
@@ -31,7 +31,7 @@ class ProgressBar(Callback):
     Raises:
         ValueError: for another verbose.
 
-    >>> bar = ProgressBar(verbose=0)
+    >>> bar = ProgbarLogger(verbose=0)
     >>> bar.needs_batches("train")
     False
     """
@@ -72,6 +72,10 @@ class ProgressBar(Callback):
         return self.live and time.perf_counter() - self._drawn >= INTERVAL
 
     # ---------------------------------------------------------------- hooks
+    def on_abort(self):
+        self._in_fit = False
+        self.close()
+
     def on_train_begin(self, logs=None):
         self._in_fit = True
 

@@ -24,7 +24,7 @@ def aligned(shape, dtype="float32"):
         size *= int(n)
     try:
         raw = np.empty(size + ALIGNMENT, np.uint8)
-    except (MemoryError, ValueError):
+    except (MemoryError, ValueError, OverflowError):
         raise MemoryError(f"cannot allocate {size:,} bytes for an array of shape {shape} and dtype {dtype.name}") from None
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size].view(dtype).reshape(shape)
@@ -115,16 +115,5 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
-def _start():
-    """Once, at import: obey TDFAST_ISA, and run serially after a fork.
-
-    libgomp's threads do not live on in a forked child, and waiting for them would never end.
-    """
-    name = os.environ.get("TDFAST_ISA")
-    if name:
-        set_isa(name)
-    if hasattr(os, "register_at_fork") and sys.platform != "win32":
-        os.register_at_fork(after_in_child=_kernels.stay_serial)
-
-
-_start()
+if os.environ.get("TDFAST_ISA"):
+    set_isa(os.environ["TDFAST_ISA"])

@@ -53,7 +53,8 @@ class Streamer:
         self.kernels = _kernels.Stream()
         self._states = []
         self._x = self.array((self.batch_size, self.model.input_shape[-1]))
-        y = self.model.add_to_stream(self, self._x)
+        with self.model._traffic.reading():
+            y = self.model.add_to_stream(self, self._x)
         if y is self._x:
             raise ValueError(f"Model '{self.model.name}' has no layer that computes anything in a stream.")
         self._shape = y.shape

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import math
 import signal
 import threading
@@ -12,15 +13,42 @@ import numpy as np
 
 from tdfast import data, losses, metrics, optimizers
 from tdfast import lengths as ragged
-from tdfast.callbacks import CallbackList
+from tdfast.callbacks.calls import CallbackList
+from tdfast.errors import LossError
 from tdfast.feeds import ArrayBatches, Feed, StreamBatches
 from tdfast.layers.base import Record, Tape
-from tdfast.progress import ProgressBar
+from tdfast.resume import Run
+from tdfast.traffic import Traffic
 from tdfast.variables import Parameters
 
 PREDICT_BYTES = 2**24
 PREDICT_ROWS = 252
 """What predict works on at once: see `Trainer._rows_per_pass`. Rows in multiples of the kernels' tile."""
+
+
+_NOTHING = contextlib.nullcontext()
+
+
+def _inference_tape():
+    return Tape(keep=False)
+
+
+def _begun(tape):
+    """The tape for weights as they are now."""
+    tape.rewind()
+    tape.version = object()
+    return tape
+
+
+def _alone(method):
+    """One such call on a model at a time: see `Traffic`."""
+
+    @functools.wraps(method)
+    def called(self, *args, **kwargs):
+        with self._traffic.alone(method.__name__):
+            return method(self, *args, **kwargs)
+
+    return called
 
 
 class Trainer:
@@ -31,13 +59,15 @@ class Trainer:
         self.compiled = False
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history = None
+        self._run = None            # the fit that is under way
         self._parameters = None
         self._tape = Tape()
         self._buffers = Record(self)
-        self._idle_tapes = []       # for inference; each call takes one, so that threads do not meet
+        self._traffic = Traffic(_inference_tape)
         self._reset_compiled_metrics([], [])
 
     # ---------------------------------------------------------------- compile
+    @_alone
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None,
                 run_eagerly=False, steps_per_execution=1, jit_compile="auto", auto_scale_loss=True):
         """Choose how to train.
@@ -113,19 +143,22 @@ class Trainer:
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape = self._tape
         tape.rewind()
-        y_pred = self.forward(x, tape, training=True, mask=mask)
+        with self._traffic.writing() if self._moves else _NOTHING:
+            y_pred = self.forward(x, tape, training=True, mask=mask)
         given = mask
         mask = tape.records[0].mask
         value, dy = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
         value += self._penalty(tape)
-        if not math.isfinite(value):
-            raise FloatingPointError(self._explain(x, y_pred, value, where, given))
         if self._metric_specs:
             self._update_metrics(y, y_pred, sample_weight, mask)
+        if not math.isfinite(value):
+            self._loss_tracker.add(value * len(x), len(x))
+            raise LossError(self._explain(x, y_pred, value, where, given))
         self.backward(dy, tape, need_dx=False)
         for v in self._regularized:
             v.grad[...] += v.regularizer.gradient(v.value)
-        self.optimizer.apply()
+        with self._traffic.writing():
+            self.optimizer.apply()
         self._loss_tracker.add(value * len(x), len(x))
         return value
 
@@ -192,6 +225,7 @@ class Trainer:
         if (not optimizer.built or optimizer.parameters is not self._parameters
                 or [id(v) for v in optimizer.trainable_variables] != [id(v) for v in trainable]):
             optimizer.build(self._parameters, trainable)
+        self._moves = any(not v.trainable for v in variables)       # moving statistics change in forward
         self._note_penalties()
 
     def _note_penalties(self):
@@ -255,21 +289,12 @@ class Trainer:
 
     @contextlib.contextmanager
     def _inference_tape(self):
-        """A tape of this call's own; its buffers serve a later call."""
-        try:
-            tape = self._idle_tapes.pop()
-        except IndexError:
-            tape = Tape(keep=False)
-        tape.version = object()
-        try:
-            yield tape
-        finally:
-            tape.rewind()
-            tape.version = None
-            if len(self._idle_tapes) < 4:
-                self._idle_tapes.append(tape)
+        """A tape of this call's own, and the weights of one moment; its buffers serve a later call."""
+        with self._traffic.reading() as seat:
+            yield _begun(seat.memory)
 
     # ---------------------------------------------------------------- fit
+    @_alone
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_split=0.0,
             validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
             steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1,
@@ -310,13 +335,14 @@ class Trainer:
 
         Raises:
             ValueError: for data that does not fit, before anything changes.
-            FloatingPointError: when the loss is no longer a number; the weights of the last good step
-                and the history stay.
+            FloatingPointError: when the loss is no longer a number and no `TerminateOnNaN` is there to end
+                training quietly; the weights of the last good step and the history stay.
 
         Warns when the data end before the epochs do; training then ends, as in Keras.
 
         Ctrl-C ends training after the step that runs, with its weights and the history so far kept in
-        ``model.history``. So does an error in a callback or a generator.
+        ``model.history``. So does an error in a callback, a generator or a layer. The callbacks' ``on_train_end`` is
+        not called then, as in Keras. `tdfast.callbacks.BackupAndRestore` lets the next run go on from there.
 
         >>> import numpy as np, tdfast
         >>> model = tdfast.Sequential([tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])
@@ -335,31 +361,34 @@ class Trainer:
             validation_data, validation_lengths, validation_batch_size, validation_steps,
         )
         self._ready_to_train()
-        bar, calls = self._calls(callbacks, verbose, epochs, train.steps)
+        calls = self._calls(callbacks, verbose, epochs, train.steps, add_history=True)
         self.stop_training = False
-        calls.on_train_begin()
-        logs, finished = {}, False
+        outer, finished = self._run, False          # a callback may call fit as well
+        self._run = run = Run(self, [self, *_all_layers(self)], calls, train, test, initial_epoch)
         try:
+            calls.on_train_begin()
             with _Interrupts() as interrupts:
-                for epoch in range(initial_epoch, epochs):
-                    calls.on_epoch_begin(epoch)
-                    new = self._train_epoch(train, epoch, calls, interrupts)
-                    if new is None:
+                while run.epoch < epochs and not run.over:
+                    calls.on_epoch_begin(run.epoch)
+                    logs = self._train_epoch(run, interrupts)
+                    if logs is None:
                         break               # out of data
-                    logs = new
-                    if test and is_due(epoch + 1):
+                    if test and is_due(run.epoch + 1):
                         test.rewind()
                         logs.update({f"val_{k}": v for k, v in (self._evaluate(test, calls) or {}).items()})
-                    calls.on_epoch_end(epoch, logs)
-                    if self.stop_training:
-                        break
+                    run.epoch, run.batch, run.logs = run.epoch + 1, 0, logs
+                    calls.on_epoch_end(run.epoch - 1, logs)
+                    run.over = self.stop_training
             finished = True
         finally:
-            bar.close()
+            self._run = outer
+            if not finished:
+                calls.on_abort()
             if epochs > 0:
-                self.optimizer.finalize_variable_values()
+                with self._traffic.writing():
+                    self.optimizer.finalize_variable_values()
             if finished:
-                calls.on_train_end(logs)
+                calls.on_train_end(run.logs)
         return self.history
 
     def _training_feeds(self, x, y, sample_weight, lengths, class_weight, batch_size, steps, shuffle, split,
@@ -405,20 +434,27 @@ class Trainer:
         return self._array_feed(arrays, lengths, batch_size, steps, who)
 
     def _calls(self, callbacks, verbose, epochs, steps, **options):
-        """(the progress bar, all callbacks as one)."""
-        bar = ProgressBar(verbose, epochs, steps)
-        params = {"verbose": verbose, "epochs": epochs, "steps": steps}
-        return bar, CallbackList([callbacks, bar], model=self, params=params, **options)
+        """All callbacks as one, the progress bar among them."""
+        return CallbackList(callbacks, add_progbar=True, model=self, verbose=verbose, epochs=epochs, steps=steps, **options)
 
-    def _train_epoch(self, batches, epoch, calls, interrupts):
-        """The logs of one epoch, or None if there was no batch."""
-        self.reset_metrics()
-        i = -1
-        for i, (x, y, weight, mask) in enumerate(batches):
+    def _train_epoch(self, run, interrupts):
+        """The logs of one epoch, or of the rest of it, or None if there was no batch."""
+        calls, where = run.calls, f" in epoch {run.epoch + 1}, batch "
+        if run.batch == 0:
+            self.reset_metrics()
+        elif self.stop_training:
+            return self._logs()
+        i = run.batch - 1
+        for i, (x, y, weight, mask) in enumerate(run.train, run.batch):
             if calls.has_batch_hooks:
                 calls.on_train_batch_begin(i)
-            with interrupts.held():
-                self.train_step(x, y, weight, mask, f" in epoch {epoch + 1}, batch {i + 1}")
+            try:
+                with interrupts.held():
+                    self.train_step(x, y, weight, mask, f"{where}{i + 1}")
+            except LossError:
+                if not calls.handles_nan:
+                    raise
+            run.batch = i + 1
             if calls.has_batch_hooks:
                 calls.on_train_batch_end(i, self._logs)
                 if self.stop_training:
@@ -444,6 +480,7 @@ class Trainer:
         calls.on_test_end(logs)
         return logs
 
+    @_alone
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None,
                  callbacks=None, return_dict=False, lengths=None):
         """The loss and the metrics on some data.
@@ -466,11 +503,9 @@ class Trainer:
             feed = self._array_feed(arrays, self._check_lengths(lengths, arrays[0], "evaluate"), batch_size, steps,
                                     "evaluate")
         self._note_penalties()
-        bar, calls = self._calls(callbacks, verbose, 1, feed.steps, add_history=False)
-        try:
+        calls = self._calls(callbacks, verbose, 1, feed.steps)
+        with _aborting(calls):
             logs = self._evaluate(feed, calls)
-        finally:
-            bar.close()
         return logs if return_dict else self._in_order(logs)
 
     # ---------------------------------------------------------------- predict
@@ -495,27 +530,27 @@ class Trainer:
         x = self._check_inputs(x, "predict")
         lengths = self._check_lengths(lengths, x, "predict")
         feed = self._array_feed((x, None, None), lengths, batch_size, steps, "predict")
-        bar, calls = self._calls(callbacks, verbose, 1, feed.steps, add_history=False)
+        calls = self._calls(callbacks, verbose, 1, feed.steps)
         batches, padding = feed.source, feed.source.padding
+        batches.buffers = Record(self)          # not those of a fit beside it
         whole_batches = calls.has_predict_batch_hooks or self._is_stateful()
         if padding is not None and whole_batches:
             # What callbacks see, and what a state is of, are the caller's batches.
             padding.plan.cut = padding.sort = False
         wanted = len(x) if feed.wanted is None else min(feed.wanted * batches.batch_size, len(x))
-        calls.on_predict_begin()
-        try:
+        with _aborting(calls):
+            calls.on_predict_begin()
             if whole_batches:
-                out = self._predict(feed, calls)
+                out = self._predict(feed, calls, whole=callbacks is None)
             elif padding is not None:
                 out = self._predict_padded(x[:wanted], padding, batches.batch_size)
             else:
                 if feed.wanted and feed.wanted > batches.batches:
                     feed.warn(batches.batches)
                 rows = self._rows_per_pass(x, batches.batch_size)
-                out = self._predict(ArrayBatches((x[:wanted], None, None), rows, self._buffers).one_pass(), calls, wanted)
-        finally:
-            bar.close()
-        calls.on_predict_end()
+                source = ArrayBatches((x[:wanted], None, None), rows, batches.buffers)
+                out = self._predict(source.one_pass(), calls, wanted, whole=True)
+            calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
     def _predict_stream(self, x, batch_size, verbose, steps, callbacks, lengths):
@@ -529,31 +564,35 @@ class Trainer:
         feed = Feed(StreamBatches(x, prepare), data.check_steps(steps, "predict: steps"), "predict")
         if feed.peek() is None:
             raise ValueError(f"predict: x is a {type(x).__name__} that yields no batch.")
-        bar, calls = self._calls(callbacks, verbose, 1, feed.steps, add_history=False)
-        calls.on_predict_begin()
-        try:
+        calls = self._calls(callbacks, verbose, 1, feed.steps)
+        with _aborting(calls):
+            calls.on_predict_begin()
             out = self._predict(feed, calls)
-        finally:
-            bar.close()
-        calls.on_predict_end()
+            calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
-    def _predict(self, batches, calls, samples=None):
+    def _predict(self, batches, calls, samples=None, whole=False):
         """The outputs of all batches, as a list of arrays (more than one with return_state).
 
         Args:
             samples: how many rows there are in all; None: not known.
+            whole: no code of the user's runs between the batches, so that all of them can have the weights of one
+                moment; else each batch has those of its own.
         """
         pieces, out, start, loan = [], None, 0, None
         self.stop_predicting = False
-        with self._inference_tape() as tape:
+        with self._traffic.reading() if whole else self._traffic.seat() as seat:
+            tape = _begun(seat.memory)
             try:
                 for i, (x, _, _, mask) in enumerate(batches):
                     calls.on_predict_batch_begin(i)
                     tape.rewind()
                     if loan is not None:                # the last layer writes where the result belongs
                         loan.lend(out[0][start : start + len(x)])
-                    y = self.forward(x, tape, mask=mask)
+                    with _NOTHING if whole else self._traffic.read(seat):
+                        if not whole:
+                            _begun(tape)
+                        y = self.forward(x, tape, mask=mask)
                     parts = y if isinstance(y, list) else [y]
                     if samples is None:
                         pieces.append([part.copy() for part in parts])
@@ -619,6 +658,7 @@ class Trainer:
         return max(min(batch_size, 12), min(PREDICT_ROWS, fitting // 12 * 12))
 
     # ---------------------------------------------------------------- single batches
+    @_alone
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One update on one batch: its loss, or a list with the metrics behind it."""
         self._require_compiled("train_on_batch")
@@ -631,6 +671,7 @@ class Trainer:
         logs = self._logs()
         return logs if return_dict else self._in_order(logs)
 
+    @_alone
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """The loss and the metrics of one batch."""
         self._require_compiled("test_on_batch")
@@ -661,18 +702,21 @@ class _Interrupts:
     """Ctrl-C during a step takes effect right after it, so that an update is whole or not begun."""
 
     def __enter__(self):
-        self.holding = self.pending = False
-        self.old = None
+        self.holding, self.pending, self.old = True, False, None
         if threading.current_thread() is threading.main_thread():
             old = signal.getsignal(signal.SIGINT)
             if old is signal.default_int_handler:
                 self.old = old
                 signal.signal(signal.SIGINT, self._handle)
+        self.holding = False
         return self
 
     def __exit__(self, *error):
+        self.holding = True             # until the handler is back
         if self.old is not None:
             signal.signal(signal.SIGINT, self.old)
+        if self.pending:
+            raise KeyboardInterrupt
 
     def _handle(self, number, frame):
         if self.holding and not self.pending:
@@ -688,7 +732,18 @@ class _Interrupts:
         finally:
             self.holding = False
         if self.pending:
+            self.pending = False
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _aborting(calls):
+    """Tell the callbacks when the block ends by an error."""
+    try:
+        yield
+    except BaseException:
+        calls.on_abort()
+        raise
 
 
 def _all_layers(layer):

@@ -32,6 +32,7 @@ MAY_NOT_IMPORT = {
     "metrics": {"layers", "models", "training"},
     "optimizers": {"layers", "models", "training"},
     "callbacks": {"_kernels", "layers", "models", "training"},
+    "resume": {"_kernels", "layers", "models", "training", "losses", "metrics", "optimizers"},
     "models": {"_kernels"},
     "training": {"_kernels"},
     "data": {"_kernels", "models", "layers", "training"},

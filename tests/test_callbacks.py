@@ -6,8 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from tdfast import callbacks, progress
+from tdfast import progress
 from tdfast.callbacks import Callback, CallbackList, EarlyStopping, History, LambdaCallback
+from tdfast.callbacks.base import HOOKS
 
 
 class FakeModel:
@@ -83,7 +84,7 @@ def test_monitor_errors():
 
 def test_history_holds_plain_floats():
     model = FakeModel()
-    calls = CallbackList(None, model, {"epochs": 2})
+    calls = CallbackList(None, add_history=True, model=model, epochs=2)
     calls.on_train_begin()
     calls.on_epoch_end(0, {"loss": np.float32(0.5), "acc": np.array(0.25)})
     calls.on_epoch_end(1, {"loss": 0.25, "acc": 1})
@@ -95,9 +96,9 @@ def test_history_holds_plain_floats():
 
 def test_list():
     own = History()
-    calls = CallbackList([own, [LambdaCallback(), (Callback(),)]])
+    calls = CallbackList([own, [LambdaCallback(), (Callback(),)]], add_history=True)
     assert calls.history is own and len(calls.callbacks) == 3
-    assert CallbackList(None, add_history=False).callbacks == []
+    assert CallbackList(None).callbacks == []
     with pytest.raises(ValueError, match="add \\(\\)"):
         CallbackList([EarlyStopping])
     with pytest.raises(ValueError, match="Callback"):
@@ -130,10 +131,10 @@ def test_every_hook_reaches_every_callback():
         pass
 
     seen = []
-    for name in callbacks._HOOKS:
+    for name in HOOKS:
         setattr(Recorder, name, lambda self, *args, name=name, **kwargs: seen.append(name))
     calls = CallbackList([Recorder()])
-    for name in callbacks._HOOKS:
+    for name in HOOKS:
         if name in ("on_batch_begin", "on_batch_end"):
             continue
         getattr(calls, name)(*([0] if "batch" in name or "epoch" in name else []), {})
@@ -156,8 +157,7 @@ class Terminal(io.StringIO):
 def output(monkeypatch, verbose, epochs=2, steps=3, terminal=False, logs=None):
     stream = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr("sys.stdout", stream)
-    params = {"verbose": verbose, "epochs": epochs, "steps": steps}
-    calls = CallbackList([progress.ProgressBar(verbose)], None, params)
+    calls = CallbackList([progress.ProgbarLogger(verbose)], verbose=verbose, epochs=epochs, steps=steps)
     calls.on_train_begin()
     for epoch in range(epochs):
         calls.on_epoch_begin(epoch)
@@ -205,8 +205,7 @@ def test_bar_of_evaluate_and_predict(monkeypatch):
     for kind, expected in expected_lines.items():
         stream = io.StringIO()
         monkeypatch.setattr("sys.stdout", stream)
-        params = {"verbose": 2, "epochs": 1, "steps": 2}
-        calls = CallbackList([progress.ProgressBar(2)], None, params, add_history=False)
+        calls = CallbackList([progress.ProgbarLogger(2)], verbose=2, epochs=1, steps=2)
         getattr(calls, f"on_{kind}_begin")()
         for batch in range(2):
             getattr(calls, f"on_{kind}_batch_end")(batch, {"loss": 0.5})
@@ -217,4 +216,4 @@ def test_bar_of_evaluate_and_predict(monkeypatch):
 
 def test_verbose_is_checked():
     with pytest.raises(ValueError, match="verbose.*'loud'"):
-        progress.ProgressBar("loud")
+        progress.ProgbarLogger("loud")

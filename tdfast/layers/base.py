@@ -1,7 +1,10 @@
 """Layer, and the Tape on which forward leaves what backward needs."""
 
+import contextlib
 import functools
 import math
+import os
+import threading
 
 import numpy as np
 
@@ -9,6 +12,12 @@ from tdfast import runtime
 from tdfast.arrays import as_array, as_mask
 from tdfast.names import unique_name
 from tdfast.variables import Variable
+
+
+_building = threading.RLock()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_building._at_fork_reinit)
 
 
 class Tape:
@@ -182,6 +191,23 @@ def standardize_dtype(dtype):
     return name
 
 
+@contextlib.contextmanager
+def _as_before_if_it_fails(layer):
+    """Memory that cannot be had, or Ctrl-C, leaves no half of the weights behind: the next build makes them all."""
+    layers = [layer]
+    for inner in layers:
+        layers.extend(inner.sublayers())
+    states = [(inner, dict(vars(inner)), list(inner._weights)) for inner in layers]
+    try:
+        yield
+    except BaseException:
+        for inner, state, weights in states:
+            vars(inner).clear()
+            vars(inner).update(state)
+            inner._weights[:] = weights
+        raise
+
+
 def _marks_built(build):
     """``build`` such that a user, too, may call it: it checks the shape and notes that the weights are there."""
 
@@ -189,7 +215,8 @@ def _marks_built(build):
     def wrapped(self, input_shape=None):
         if input_shape is not None and not self.built:
             self.check_input_shape(tuple(input_shape))
-        build(self, input_shape)
+        with _as_before_if_it_fails(self):
+            build(self, input_shape)
         if input_shape is not None:
             self.input_shape = tuple(input_shape)
         self.built = True
@@ -440,7 +467,9 @@ class Layer:
         """
         self.check_input_shape(tuple(input_shape if seen is None else seen))
         if not self.built:
-            self.build(tuple(input_shape))
+            with _building:                 # two threads may meet a new model at once
+                if not self.built:
+                    self.build(tuple(input_shape))
         elif self.input_shape is None:      # built without a shape, which its weights did not need
             self.input_shape = tuple(input_shape)
 

@@ -10,6 +10,32 @@ from tdfast.names import snake_case, unique_name
 from tdfast.optimizers import schedules
 
 
+class LearningRate(float):
+    """A learning rate: a float that also takes ``assign``, as scripts for Keras write it.
+
+    >>> from tdfast.optimizers import SGD
+    >>> optimizer = SGD(0.1)
+    >>> optimizer.learning_rate.assign(0.05)
+    >>> optimizer.learning_rate
+    0.05
+    """
+
+    __slots__ = ("optimizer",)
+
+    def assign(self, value):
+        """Give the optimizer another learning rate."""
+        self.optimizer.learning_rate = value
+
+    def numpy(self):
+        """The number, as float32 in Keras's variable."""
+        return np.float32(self)
+
+    value = property(float, doc="The number.")
+
+    def __reduce__(self):
+        return float, (float(self),)
+
+
 class Optimizer:
     """The base class: learning rate, clipping, weight decay, averages and slots.
 
@@ -86,13 +112,19 @@ class Optimizer:
         self.gradient_accumulation_steps = gradient_accumulation_steps
         self.steps = 0
         self.built = False
+        self.averages_in_place = False
         self.slots = {}
         self._not_decayed = lambda variable: False
 
     # ---------------------------------------------------------------- state
     @property
     def learning_rate(self):
-        """This step's learning rate, a float. A number can be assigned, or a schedule."""
+        """This step's learning rate, a float with ``assign``. A number can be assigned, or a schedule."""
+        rate = LearningRate(self._rate())
+        rate.optimizer = self
+        return rate
+
+    def _rate(self):
         rate = self._learning_rate
         if isinstance(rate, schedules.LearningRateSchedule):
             return float(rate(self.steps))
@@ -140,8 +172,8 @@ class Optimizer:
             for v, where in zip(self.parameters.variables, self.parameters.slices) if old is not None else ():
                 if id(v) in place:
                     slot[place[id(v)]] = old[where]
-        self.slots = slots
-        self.parameters = parameters
+        self.built = False          # until all of what follows is there
+        self.slots, self.parameters = slots, parameters
         self.trainable_variables = list(trainable_variables)
         self._places = [place[id(v)] for v in self.trainable_variables]
         self._constrained = [v for v in self.trainable_variables if v.constraint is not None]
@@ -237,7 +269,7 @@ class Optimizer:
                 factor = self.global_clipnorm / norm if norm < math.inf else math.nan
         elif self.clipvalue and self.clipvalue > 0:
             clip = self.clipvalue
-        rate = self.learning_rate
+        rate = self._rate()
         decay = rate * self.weight_decay if self.weight_decay else 0.0
         numbers = self.numbers(rate) if self.rule else None
         for w, grad, slots, decays in self._pieces:
@@ -286,7 +318,19 @@ class Optimizer:
 
     def _put_averages(self):
         for w, _, slots, _ in self._pieces:
+            if self.averages_in_place:
+                slots["average"][...] = w
+            else:
+                w[...] = slots["average"]
+        self.averages_in_place = False
+
+    def swap_averages(self):
+        """With use_ema: exchange the weights and their averages; a second call puts them back."""
+        for w, _, slots, _ in self._pieces:
+            held = w.copy()
             w[...] = slots["average"]
+            slots["average"][...] = held
+        self.averages_in_place = not self.averages_in_place
 
     def finalize_variable_values(self, var_list=None):
         """With use_ema: put the averages in the weights' place. `fit` calls it at its end."""

@@ -1,0 +1,82 @@
+"""CSVLogger: the logs of each epoch in a file."""
+
+import csv
+import os
+
+from tdfast.callbacks.base import Callback
+
+
+class CSVLogger(Callback):
+    """Writes the logs of each epoch as a line of a CSV file, which is on its way to the disk at once.
+
+    The columns are 'epoch' and the names of the first epoch's logs in alphabetic order, with a 'val_' column for
+    each if the first epoch has no validation. What an epoch lacks is 'NA'. A training that is resumed exactly
+    (`BackupAndRestore`) leaves the file that it would have written without interruption.
+
+    Source: https://keras.io/api/callbacks/csv_logger/.
+
+    Args:
+        filename: the file's path.
+        separator: between the columns.
+        append: True writes behind what the file holds already; False begins it anew.
+
+    >>> CSVLogger("training.log").sep
+    ','
+    """
+
+    def __init__(self, filename, separator=",", append=False):
+        super().__init__()
+        self.filename, self.sep, self.append = os.fspath(filename), separator, append
+        self.keys = self.csv_file = self.writer = None
+        self._start = 0
+
+    def on_train_begin(self, logs=None):
+        self.on_abort()
+        self.csv_file = open(self.filename, "a+" if self.append else "w+", newline="", encoding="utf-8")
+        self._start = self.csv_file.seek(0, os.SEEK_END)
+        self.keys = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        fresh = self.keys is None
+        if fresh:
+            self.keys = sorted(logs)
+            if not any(key.startswith("val_") for key in self.keys):
+                self.keys += [f"val_{key}" for key in self.keys]
+        self._open_writer()
+        if fresh and self._start == 0:
+            self.writer.writeheader()
+        self.writer.writerow({"epoch": epoch, **{key: _cell(logs.get(key, "NA")) for key in self.keys}})
+        self.csv_file.flush()
+
+    def _open_writer(self):
+        if self.writer is None:
+            self.writer = csv.DictWriter(self.csv_file, ["epoch", *self.keys], dialect="excel", delimiter=self.sep)
+
+    def on_train_end(self, logs=None):
+        self.on_abort()
+
+    def on_abort(self):
+        file, self.csv_file, self.writer = self.csv_file, None, None
+        if file is not None:
+            file.close()
+
+    def get_state(self):
+        self.csv_file.flush()
+        self.csv_file.seek(self._start)
+        text = self.csv_file.read()             # which ends where the next line belongs
+        return {"start": self._start, "keys": self.keys, "text": text}
+
+    def set_state(self, state):
+        self._start, self.keys, self.writer = state["start"], state["keys"], None
+        self.csv_file.seek(self._start)
+        self.csv_file.truncate()
+        self.csv_file.write(state["text"])
+        self.csv_file.flush()
+
+
+def _cell(value):
+    """A number or text as it is; several values as Keras writes them."""
+    if hasattr(value, "__iter__") and not isinstance(value, str) and getattr(value, "ndim", 1):
+        return f'"[{", ".join(map(str, value))}]"'
+    return value
