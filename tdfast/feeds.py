@@ -206,7 +206,7 @@ def _nothing():
 
 def _ahead(get, order, workers, size):
     """``get(i)`` for each i in order, made by threads while earlier ones are in use."""
-    import concurrent.futures               # here alone: it would be a sixth of what importing tdfast costs
+    import concurrent.futures  # here alone: it would be a sixth of what importing tdfast costs
 
     queue = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(workers)

@@ -6,6 +6,7 @@ import random as python_random
 import numpy as np
 
 from tdfast import names, random
+from tdfast.plots import plot_history, plot_model
 from tdfast.windows import split_dataset, temporal_split, timeseries_dataset_from_array, windows
 
 
@@ -184,6 +185,6 @@ class PyDataset:
 Sequence = PyDataset
 
 __all__ = [
-    "PyDataset", "Sequence", "clear_session", "normalize", "pad_sequences", "set_random_seed", "split_dataset",
+    "PyDataset", "Sequence", "clear_session", "normalize", "pad_sequences", "plot_history", "plot_model", "set_random_seed", "split_dataset",
     "temporal_split", "timeseries_dataset_from_array", "to_categorical", "windows",
 ]
