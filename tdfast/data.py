@@ -97,6 +97,8 @@ def check_targets(y, n, dtype, sparse, who, views=False):
     if isinstance(y, dict) or (isinstance(y, (list, tuple)) and len(y) > 1 and all(np.ndim(a) > 1 for a in y)
                                and len(y) != n):
         raise ValueError(f"{who}: got a {type(y).__name__} of {len(y)} targets, but a Sequential model has one output.")
+    if isinstance(y, (list, tuple)) and len(y) == 1 != n and np.ndim(y[0]) and len(y[0]) == n:
+        y = y[0]                        # as in Keras: the targets of a model of one output, in a list
     y = as_numbers(y, f"{who}: y")
     if y.ndim == 0 or len(y) != n:
         raise ValueError(

@@ -7,6 +7,7 @@ import numpy as np
 
 from tdfast import names, random
 from tdfast.plots import plot_history, plot_model
+from tdfast.progress import Progbar
 from tdfast.windows import split_dataset, temporal_split, timeseries_dataset_from_array, windows
 
 
@@ -185,6 +186,6 @@ class PyDataset:
 Sequence = PyDataset
 
 __all__ = [
-    "PyDataset", "Sequence", "clear_session", "normalize", "pad_sequences", "plot_history", "plot_model", "set_random_seed", "split_dataset",
+    "Progbar", "PyDataset", "Sequence", "clear_session", "normalize", "pad_sequences", "plot_history", "plot_model", "set_random_seed", "split_dataset",
     "temporal_split", "timeseries_dataset_from_array", "to_categorical", "windows",
 ]
