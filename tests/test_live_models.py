@@ -17,6 +17,7 @@ import importlib.util
 import inspect
 import os
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -78,8 +79,9 @@ def cell_options(name, pick):
 def recurrent(name):
     def options(pick, shape):
         return {**cell_options(name, pick), "return_sequences": pick(True, False), "go_backwards": pick(False, False, True),
-                "recurrent_regularizer": pick(None, None, "l2"), "activity_regularizer": pick(None, None, "l2"),
-                "kernel_constraint": pick(None, None, "max_norm")}
+                "recurrent_regularizer": pick(None, None, "l2"), "kernel_constraint": pick(None, None, "max_norm"),
+                # Keras's SimpleRNN takes one and does not use it.
+                "activity_regularizer": pick(None, None, "l2") if name != "SimpleRNN" else None}
     return options
 
 
@@ -273,11 +275,14 @@ COMMON = {"learning_rate": [0.01, 0.1], "clipnorm": [None, None, 0.3], "global_c
 @st.composite
 def cases(draw, row=None, rows=3):
     """A model with up to so many layers, ``row`` among them, its data, loss and optimizer, as plain values."""
+    # A seed rather than a draw for each choice: hypothesis likes the first values best, and here all are as good.
+    rng = np.random.default_rng([draw(st.integers(0, 2**32 - 1)), zlib.crc32(row.name.encode()) if row else 0])
+
     def pick(*values):
-        return draw(st.sampled_from(values))
+        return values[rng.integers(len(values))]
 
     rank = pick(*row.ranks) if row else pick(2, 2, 2, 1, 3)
-    T, F = pick(5, 4, 3, 1), pick(3, 2, 1)              # hypothesis begins with the first of all values
+    T, F = pick(5, 4, 3, 1), pick(3, 2, 1)
     shape = {1: (T if row and row.name == "Embedding" else F,), 2: (T, F), 3: (pick(4, 3), pick(3, 2), F),
              4: (pick(3, 2), 3, 2, F)}[rank]
     ids = bool(row and row.name == "Embedding") or (row is None and rank == 1 and pick(False, True))
@@ -288,6 +293,8 @@ def cases(draw, row=None, rows=3):
         options = chosen.options(pick, shape) if options is None else options
         if options is None or (masked and not chosen.mask):
             return False
+        if masked and chosen.name == "BatchNormalization" and len(shape) != 2:
+            return False                                    # Keras itself fails there
         spec = (chosen.name, options)
         shape = tuple(int(n) for n in make(tdfast.layers, spec).compute_output_shape((BATCH, *shape))[1:])
         if chosen.name == "Masking" or options.get("mask_zero"):
@@ -305,7 +312,8 @@ def cases(draw, row=None, rows=3):
         add(table["Masking"])
     if row is None:
         for _ in range(pick(*range(rows, 0, -1))):
-            fitting = [r for r in HERE if len(shape) in r.ranks and (r.mask or not masked) and r.name not in ("Masking", "Embedding")]
+            fitting = [r for r in HERE for _ in range(1 + 3 * r.name.endswith(("LSTM", "GRU", "RNN", "Bidirectional")))
+                       if len(shape) in r.ranks and (r.mask or not masked) and r.name not in ("Masking", "Embedding")]
             if fitting:
                 add(pick(*fitting))
     else:

@@ -293,6 +293,8 @@ def test_lines_of_a_generator_fit(verbose, capsys):
     """Steps are not known before the first epoch's end; the lines are Keras's but for the times."""
     import re
 
+    if keras.backend.backend() == "jax":
+        pytest.skip("there Keras counts one batch too few of a generator")
     theirs, ours = pair(many_to_many)
     texts = []
     for m in (theirs, ours):
