@@ -6,7 +6,7 @@ from tdfast.version import __version__
 
 _MODULES = (
     "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics", "models",
-    "optimizers", "random", "regularizers", "runtime", "saving", "streaming", "testing", "utils",
+    "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving", "streaming", "testing", "utils",
 )
 _NAMES = {
     "Sequential": "models",

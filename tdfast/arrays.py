@@ -71,6 +71,42 @@ def as_numbers(x, who):
     return array
 
 
+def as_view(x, convert):
+    """``convert(x)``; where ``x`` is a view that shows the same numbers again and again, such as windows of a
+    series, only the numbers behind it are converted, and the result is such a view, which is not contiguous.
+
+    Args:
+        x: anything.
+        convert: makes an array of an array-like, number by number.
+
+    >>> series = np.arange(5.0)
+    >>> pairs = as_view(np.lib.stride_tricks.sliding_window_view(series, 2), lambda a: a.astype("float32"))
+    >>> pairs.tolist(), pairs.strides
+    ([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]], (4, 4))
+    """
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or x.size == 0:
+        return convert(x)
+    size = x.dtype.itemsize
+    behind = 1 + sum((n - 1) * step for n, step in zip(x.shape, x.strides)) // size
+    if x.size <= behind or any(step < 0 or step % size for step in x.strides):
+        return convert(x)
+    as_strided = np.lib.stride_tricks.as_strided
+    try:
+        numbers = convert(as_strided(x, (behind,), (size,), writeable=False))
+    except ValueError:                      # one that is between those of x, perhaps
+        return convert(x)
+    return as_strided(numbers, x.shape, [step // size * numbers.itemsize for step in x.strides], writeable=False)
+
+
+def gather(a, index, out):
+    """``a[index]`` in ``out``, without other memory, also where ``a`` is a view that is not contiguous."""
+    if a.flags.c_contiguous:
+        return a.take(index, axis=0, out=out, mode="clip")
+    for row, i in zip(out, index):
+        row[...] = a[i]
+    return out
+
+
 def _numbers_of_frame(x, array):
     """A pandas frame whose columns are all numbers, each of a dtype of its own; else ``array``."""
     kinds = [getattr(dtype, "kind", "O") for dtype in np.ravel(np.asarray(x.dtypes, object))]

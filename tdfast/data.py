@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from tdfast import config
-from tdfast.arrays import as_array, as_contiguous, as_numbers
+from tdfast.arrays import as_array, as_contiguous, as_numbers, as_view
 
 
 def is_stream(x):
@@ -34,11 +34,12 @@ def unpack(batch, who):
     return (*batch, None, None)[:3]
 
 
-def check_inputs(x, as_input, who, input_shape=None):
+def check_inputs(x, as_input, who, input_shape=None, views=False):
     """The inputs as the array that ``as_input(x, who)`` gives, refused if empty or not finite.
 
     Args:
         input_shape: the model's, or None; as in Keras a last axis of 1 may be missing, or one too many.
+        views: whether overlapping windows of a series may stay a view of it, which is not contiguous.
     """
     if isinstance(x, (list, tuple)) and x and all(np.ndim(a) > 1 and hasattr(a, "__array__") for a in x):
         if len(x) > 1:
@@ -54,7 +55,7 @@ def check_inputs(x, as_input, who, input_shape=None):
         raise ValueError(f"{who}: x is a sparse {type(x).__name__}; pass x.toarray(), tdfast computes on dense arrays.")
     if x is None or isinstance(x, (str, bytes)) or is_stream(x):
         raise ValueError(f"{who} expects x as an array of numbers, got {type(x).__name__}.")
-    x = as_input(x, who)
+    x = as_view(x, lambda a: as_input(a, who)) if views else as_input(x, who)
     if input_shape is not None:
         if x.ndim == len(input_shape) - 1 and input_shape[-1] == 1:
             x = x[..., None]
@@ -86,13 +87,18 @@ def check_finite(x, what):
     )
 
 
-def check_targets(y, n, dtype, sparse, who):
-    """The targets as an array with ``n`` samples; numbers become ``dtype`` unless they are labels."""
+def check_targets(y, n, dtype, sparse, who, views=False):
+    """The targets as an array with ``n`` samples; numbers become ``dtype`` unless they are labels.
+
+    ``views`` as in `check_inputs`.
+    """
     if y is None:
         raise ValueError(f"{who} needs targets: pass y as the second argument.")
     if isinstance(y, dict) or (isinstance(y, (list, tuple)) and len(y) > 1 and all(np.ndim(a) > 1 for a in y)
                                and len(y) != n):
         raise ValueError(f"{who}: got a {type(y).__name__} of {len(y)} targets, but a Sequential model has one output.")
+    if isinstance(y, (list, tuple)) and len(y) == 1 != n and np.ndim(y[0]) and len(y[0]) == n:
+        y = y[0]                        # as in Keras: the targets of a model of one output, in a list
     y = as_numbers(y, f"{who}: y")
     if y.ndim == 0 or len(y) != n:
         raise ValueError(
@@ -100,7 +106,7 @@ def check_targets(y, n, dtype, sparse, who):
             f"{'a single number' if y.ndim == 0 else len(y)} in y."
         )
     if not sparse:
-        y = as_contiguous(y, dtype)
+        y = as_view(y, lambda a: as_contiguous(a, dtype)) if views else as_contiguous(y, dtype)
     check_finite(y, f"{who}: y")
     return y
 

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from tdfast import random
+from tdfast.arrays import gather
 
 
 class Feed:
@@ -119,8 +120,8 @@ def _level_of_the_caller():
 class ArrayBatches:
     """Batches of some arrays with one first axis, in order or in a random order of the samples.
 
-    In order, a batch is a view. In a random order its rows are gathered into buffers that serve every
-    batch again; the data set is never copied.
+    In order, a batch of contiguous arrays is a view. Otherwise its rows are gathered into buffers that serve
+    every batch again; the data set is never copied.
 
     Args:
         arrays: (x, y, sample_weight), None in the place of one that is not there.
@@ -154,7 +155,7 @@ class ArrayBatches:
                 index = np.arange(rows.start, rows.stop) if order is None else order[rows]
                 yield self.padding.gather(self.arrays, index, self.buffers)
             elif order is None:
-                yield (*(a if a is None else a[rows] for a in self.arrays), None)
+                yield (*(a if a is None else self._slice(k, a, rows) for k, a in enumerate(self.arrays)), None)
             else:
                 yield (*(a if a is None else self._gather(k, a, order[rows]) for k, a in enumerate(self.arrays)), None)
 
@@ -169,7 +170,15 @@ class ArrayBatches:
 
     def _gather(self, k, a, index):
         out = self.buffers.buffer(("rows", k), (len(index), *a.shape[1:]), a.dtype)
-        return a.take(index, axis=0, out=out, mode="clip")
+        return gather(a, index, out)
+
+    def _slice(self, k, a, rows):
+        part = a[rows]
+        if not part.flags.c_contiguous:         # a view of overlapping windows
+            out = self.buffers.buffer(("rows", k), part.shape, part.dtype)
+            out[...] = part
+            return out
+        return part
 
 
 class StreamBatches:

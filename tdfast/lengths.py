@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tdfast.arrays import gather
+
 
 class Plan:
     """What may be done with the time axis of a model's inputs, when all steps after a row's length are masked.
@@ -109,7 +111,7 @@ def _rows(buffers, k, a, index, steps):
     """The rows ``a[index, :steps]`` in reused memory."""
     if steps is None or steps == a.shape[1]:
         out = buffers.buffer(("rows", k), (len(index), *a.shape[1:]), a.dtype)
-        return a.take(index, axis=0, out=out, mode="clip")
+        return gather(a, index, out)
     out = buffers.buffer(("rows", k), (len(index), steps, *a.shape[2:]), a.dtype)
     for row, i in zip(out, index):
         row[...] = a[i, :steps]

@@ -135,7 +135,7 @@ class ProgbarLogger(Callback):
             left = _bold(duration(per_step * max(self.steps - done, 0)))
         else:
             left = _bold(f"{now - self._start:.0f}s")
-        self._show(f"{self._progress(done)} {left}{step_time(per_step)}{numbers(logs)}")
+        self._show(f"{progress(done, self.steps)} {left}{step_time(per_step)}{numbers(logs)}")
 
     def _finish(self, logs):
         """The last state of an epoch, which stays."""
@@ -147,7 +147,7 @@ class ProgbarLogger(Callback):
         seconds = time.perf_counter() - self._start
         rate = step_time(seconds / max(done, 1))
         if self.live:
-            self._show(f"{self._progress(done)} {_bold(f'{seconds:.0f}s')}{rate}{numbers(logs)}")
+            self._show(f"{progress(done, self.steps)} {_bold(f'{seconds:.0f}s')}{rate}{numbers(logs)}")
             self.close()
             return
         count = f"{done}/{done} - " if done else ""
@@ -155,15 +155,6 @@ class ProgbarLogger(Callback):
         if self.verbose == 1 and self._epoch:
             text = f"{self._epoch} - {text}"
         print(text, flush=True)
-
-    def _progress(self, done):
-        """``12/50 ━━━━━━━━━━━━━━━━━━━━``, in the terminal's bold, green and white."""
-        if not self.steps:
-            return f"{done:7d}/Unknown"
-        full = int(BAR_WIDTH * min(done / self.steps, 1))
-        digits = len(str(self.steps))
-        green = f"\33[32m{'━' * full}\33[0m" if full else ""
-        return f"{_bold(f'{done:{digits}d}/{self.steps}')} {green}\33[37m{'━' * (BAR_WIDTH - full)}\33[0m"
 
     def _show(self, text):
         if self._bar is None:
@@ -175,6 +166,90 @@ class ProgbarLogger(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def progress(done, steps, width=BAR_WIDTH):
+    """``12/50 ━━━━━━━━━━━━━━━━━━━━``, in the terminal's bold, green and white."""
+    if not steps:
+        return f"{done:7d}/Unknown"
+    full = int(width * min(done / steps, 1))
+    green = f"\33[32m{'━' * full}\33[0m" if full else ""
+    return f"{_bold(f'{done:{len(str(steps))}d}/{steps}')} {green}\33[37m{'━' * (width - full)}\33[0m"
+
+
+class Progbar:
+    """A progress bar for a loop of one's own, as `keras.utils.Progbar`.
+
+    In a terminal or a notebook it is drawn again as it goes on; elsewhere one line is printed at the end.
+
+    Args:
+        target: how many steps there will be; None: not known.
+        width: of the bar, in characters.
+        verbose: 0 is silent, 1 draws the bar, 2 prints a line at the end.
+        interval: seconds between two drawings at least.
+        stateful_metrics: names whose values are shown as they are; all others are averaged over the steps.
+        stateless_metrics: names whose values are averaged; all others are shown as they are. Not with the former.
+        unit_name: what a step is called.
+
+    >>> bar = Progbar(2, verbose=2)
+    >>> bar.add(1, [("loss", 0.5)])
+    >>> bar.add(1, [("loss", 0.25)])                    # doctest: +ELLIPSIS
+    2/2 - 0s - .../step - loss: 0.2500
+    """
+
+    def __init__(self, target, width=BAR_WIDTH, verbose=1, interval=INTERVAL, stateful_metrics=None, stateless_metrics=None,
+                 unit_name="step"):
+        if stateful_metrics is not None and stateless_metrics is not None:
+            raise ValueError("Progbar: give stateful_metrics or stateless_metrics, not both.")
+        if verbose not in (0, 1, 2):
+            raise ValueError(f"Progbar: verbose must be 0, 1 or 2, got {verbose!r}.")
+        self.target, self.width, self.verbose, self.interval, self.unit_name = target, width, verbose, interval, unit_name
+        self._stateful = None if stateful_metrics is None else set(stateful_metrics)
+        self._stateless = None if stateless_metrics is None else set(stateless_metrics)
+        self._sums, self._seen, self._drawn, self._length = {}, 0, -math.inf, 0
+        self._start = time.perf_counter()
+
+    def update(self, current, values=None, finalize=None):
+        """Go to step ``current``.
+
+        Args:
+            current: the steps done.
+            values: a list of (name, value); the last update's are shown as they are given, as in Keras.
+            finalize: whether this is the end; None: when ``current`` reaches the target.
+        """
+        if finalize is None:
+            finalize = self.target is not None and current >= self.target
+        steps = max(current - self._seen, 1)
+        for name, value in values or []:
+            averaged = name in self._stateless if self._stateless is not None else name not in (self._stateful or ())
+            total, count = self._sums.get(name, (0.0, 0)) if averaged and not finalize else (0.0, 0)
+            weight = steps if averaged and not finalize else 1
+            self._sums[name] = (total + float(value) * weight, count + weight)
+        self._seen = current
+        now = time.perf_counter()
+        live = self.verbose == 1 and is_terminal()
+        if self.verbose and (finalize or (live and now - self._drawn >= self.interval)):
+            self._drawn = now
+            self._show(current, now - self._start, finalize, live)
+
+    def add(self, n, values=None):
+        """Go ``n`` steps further."""
+        self.update(self._seen + n, values)
+
+    def _show(self, current, seconds, finalize, live):
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        each = seconds / max(current, 1)
+        if not live:
+            count = f"{current:{len(str(self.target))}d}/{self.target}" if self.target else f"{current}/Unknown"
+            text = f"{count} - {seconds:.0f}s -{step_time(each, self.unit_name)}{numbers(means, signed=self.verbose == 1)}"
+            print(text, flush=True)
+            return
+        left = duration(each * (self.target - current)) if self.target and not finalize else f"{seconds:.0f}s"
+        text = (f"{progress(current, self.target, self.width)} {_bold(left)}{step_time(each, self.unit_name)}"
+                f"{numbers(means)}")
+        sys.stdout.write("\r" + text.ljust(self._length) + "\n" * finalize)
+        sys.stdout.flush()
+        self._length = len(text)
 
 
 def _line():
@@ -211,17 +286,17 @@ def numbers(logs, signed=True):
     return out
 
 
-def step_time(seconds):
+def step_time(seconds, unit="step"):
     """`` 12ms/step``.
 
     >>> step_time(2.0), step_time(0.0123), step_time(0.00045)
     (' 2s/step', ' 12ms/step', ' 450us/step')
     """
     if seconds >= 1 or seconds == 0:
-        return f" {seconds:.0f}s/step"
+        return f" {seconds:.0f}s/{unit}"
     if seconds >= 1e-3:
-        return f" {seconds * 1e3:.0f}ms/step"
-    return f" {seconds * 1e6:.0f}us/step"
+        return f" {seconds * 1e3:.0f}ms/{unit}"
+    return f" {seconds * 1e6:.0f}us/{unit}"
 
 
 def duration(seconds):

@@ -234,16 +234,16 @@ class Trainer:
             layer.activity_regularizer is not None for layer in _all_layers(self)
         )
 
-    def _check_inputs(self, x, who):
-        """Inputs as an array that fits the model; builds it if need be."""
-        x = data.check_inputs(x, self.as_input, who, self.input_shape)
+    def _check_inputs(self, x, who, views=False):
+        """Inputs as an array that fits the model; builds it if need be. ``views`` as in `data.check_inputs`."""
+        x = data.check_inputs(x, self.as_input, who, self.input_shape, views)
         self.ensure_built((None, *x.shape[1:]), x.shape)
         return x
 
-    def _check(self, x, y, sample_weight, who):
+    def _check(self, x, y, sample_weight, who, views=False):
         """Inputs, targets and weights as arrays that fit the model."""
-        x = self._check_inputs(x, who)
-        y = data.check_targets(y, len(x), self.dtype, self.loss.sparse, who)
+        x = self._check_inputs(x, who, views)
+        y = data.check_targets(y, len(x), self.dtype, self.loss.sparse, who, views)
         self.loss.check(y.shape, self.compute_output_shape(x.shape))
         return x, y, data.check_sample_weight(sample_weight, len(x), self.dtype, who)
 
@@ -403,7 +403,7 @@ class Trainer:
             if train.peek() is None:
                 raise ValueError(f"fit: x is a {type(x).__name__} that yields no batch.")
         else:
-            arrays = self._check(x, y, sample_weight, "fit")
+            arrays = self._check(x, y, sample_weight, "fit", views=True)
             lengths = self._check_lengths(lengths, arrays[0], "fit")
             if split and validation_data is None:
                 (*arrays, lengths), held_out = data.split_validation([*arrays, lengths], split)
@@ -427,7 +427,7 @@ class Trainer:
         x, y, weight = data.unpack(given, who)
         if data.is_stream(x):
             return self._stream_feed(x, steps, who, y=y, sample_weight=weight, validation_lengths=lengths)
-        arrays = self._check(x, y, weight, who)
+        arrays = self._check(x, y, weight, who, views=True)
         if lengths is None and train_lengths is not None:
             raise ValueError("fit: with lengths, give validation_lengths for the arrays of validation_data as well.")
         lengths = self._check_lengths(lengths, arrays[0], who)
@@ -499,7 +499,7 @@ class Trainer:
             if feed.peek() is None:
                 raise ValueError(f"evaluate: x is a {type(x).__name__} that yields no batch.")
         else:
-            arrays = self._check(x, y, sample_weight, "evaluate")
+            arrays = self._check(x, y, sample_weight, "evaluate", views=True)
             feed = self._array_feed(arrays, self._check_lengths(lengths, arrays[0], "evaluate"), batch_size, steps,
                                     "evaluate")
         self._note_penalties()
@@ -527,7 +527,7 @@ class Trainer:
         """
         if data.is_stream(x):
             return self._predict_stream(x, batch_size, verbose, steps, callbacks, lengths)
-        x = self._check_inputs(x, "predict")
+        x = self._check_inputs(x, "predict", views=True)
         lengths = self._check_lengths(lengths, x, "predict")
         feed = self._array_feed((x, None, None), lengths, batch_size, steps, "predict")
         calls = self._calls(callbacks, verbose, 1, feed.steps)

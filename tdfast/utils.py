@@ -6,7 +6,9 @@ import random as python_random
 import numpy as np
 
 from tdfast import names, random
-from tdfast.registration import (  # noqa: F401, keras.utils has them too
+from tdfast.plots import plot_history, plot_model
+from tdfast.progress import Progbar
+from tdfast.registration import (
     CustomObjectScope,
     custom_object_scope,
     get_custom_objects,
@@ -14,6 +16,7 @@ from tdfast.registration import (  # noqa: F401, keras.utils has them too
     get_registered_object,
     register_keras_serializable,
 )
+from tdfast.windows import split_dataset, temporal_split, timeseries_dataset_from_array, windows
 
 
 def set_random_seed(seed):
@@ -189,3 +192,10 @@ class PyDataset:
 
 
 Sequence = PyDataset
+
+__all__ = [
+    "CustomObjectScope", "Progbar", "PyDataset", "Sequence", "clear_session", "custom_object_scope",
+    "get_custom_objects", "get_registered_name", "get_registered_object", "normalize", "pad_sequences",
+    "plot_history", "plot_model", "register_keras_serializable", "set_random_seed", "split_dataset",
+    "temporal_split", "timeseries_dataset_from_array", "to_categorical", "windows",
+]

@@ -99,6 +99,11 @@ def test_fit_on_arrays(options):
     both_fit(many_to_many, lambda: (X, Y, options), METRICS)
 
 
+@pytest.mark.parametrize("wrap", [lambda y: [y], lambda y: (y,), lambda y: y[:, :, 0]], ids=["list", "tuple", "axis missing"])
+def test_targets_as_keras_takes_them(wrap):
+    both_fit(many_to_many, lambda: (X, wrap(Y), {"batch_size": 4}))
+
+
 @pytest.mark.parametrize("weight", [None, WEIGHTS])
 def test_fit_one_output_a_sample(weight):
     options = {"batch_size": 4, "validation_split": 0.2}
@@ -288,6 +293,8 @@ def test_lines_of_a_generator_fit(verbose, capsys):
     """Steps are not known before the first epoch's end; the lines are Keras's but for the times."""
     import re
 
+    if keras.backend.backend() == "jax":
+        pytest.skip("there Keras counts one batch too few of a generator")
     theirs, ours = pair(many_to_many)
     texts = []
     for m in (theirs, ours):

@@ -124,3 +124,32 @@ def test_normalize():
     for axis in (-1, 1):
         for order in (1, 2):
             assert np.allclose(np.linalg.norm(utils.normalize(x, axis, order), order, axis), 1)
+
+
+# ---------------------------------------------------------------- the progress bar of one's own loop
+
+
+def test_progbar_prints_one_line_where_the_output_is_no_terminal(capsys):
+    for verbose, lines in ((0, 0), (1, 1), (2, 1)):
+        bar = utils.Progbar(3, verbose=verbose, stateless_metrics=["a"], unit_name="file")
+        bar.add(2, [("a", 1.0), ("b", 1.0)])
+        bar.update(3, [("b", -0.5)])
+        out = capsys.readouterr().out
+        assert out.count("\n") == lines
+        if lines:
+            assert out.startswith("3/3 - 0s - ") and "/file - a: 1.0000 - b: -0.5" in out or verbose == 2
+
+
+def test_progbar_averages_over_the_steps(capsys):
+    bar = utils.Progbar(None, verbose=1)
+    bar.add(3, [("a", 1.0)])
+    bar.add(1, [("a", 5.0)])
+    bar.update(4, finalize=True)
+    assert "4/Unknown" in (out := capsys.readouterr().out) and " - a: 2.0000" in out
+
+
+def test_progbar_refuses():
+    with pytest.raises(ValueError, match="not both"):
+        utils.Progbar(3, stateful_metrics=[], stateless_metrics=[])
+    with pytest.raises(ValueError, match="0, 1 or 2"):
+        utils.Progbar(3, verbose="loud")

@@ -13,7 +13,6 @@ from tdfast.arrays import as_array, as_mask
 from tdfast.names import unique_name
 from tdfast.variables import Variable
 
-
 _building = threading.RLock()
 
 if hasattr(os, "register_at_fork"):
