@@ -600,8 +600,8 @@ class Trainer:
                         if out is None:
                             out = [np.empty((samples, *part.shape[1:]), part.dtype) for part in parts]
                             loan = tape.lender_of(y) if len(parts) == 1 else None
-                        for whole, part in zip(out, parts):
-                            place = whole[start : start + len(part)]
+                        for rows, part in zip(out, parts):
+                            place = rows[start : start + len(part)]
                             if not np.may_share_memory(place, part):
                                 place[...] = part
                         start += len(x)
