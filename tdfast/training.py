@@ -146,8 +146,7 @@ class Trainer:
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape = self._tape
         tape.rewind()
-        with self._traffic.writing() if self._moves else _NOTHING:
-            y_pred = self.forward(x, tape, training=True, mask=mask)
+        y_pred = self.forward(x, tape, training=True, mask=mask)
         given = mask
         mask = tape.records[0].mask
         value, dy = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
@@ -211,6 +210,13 @@ class Trainer:
             f"{start}. Every layer's output is finite, so it began in the loss '{self.loss.name}': check that the "
             "targets are finite and fit it. The weights are those of the step before."
         )
+
+    @contextlib.contextmanager
+    def _a_step(self, interrupts):
+        """For one `train_step`, which Ctrl-C does not break, and which no prediction sees half done."""
+        # Where forward, too, changes weights (moving statistics), all of the step counts, else its last line alone.
+        with interrupts.held(), self._traffic.writing() if self._moves else _NOTHING:
+            yield
 
     # ---------------------------------------------------------------- preparation
     def _ready_to_train(self):
@@ -440,7 +446,7 @@ class Trainer:
         for i, (x, y, weight, mask) in enumerate(batches):
             if calls.has_batch_hooks:
                 calls.on_train_batch_begin(i)
-            with interrupts.held():
+            with self._a_step(interrupts):
                 self.train_step(x, y, weight, mask, f" in epoch {epoch + 1}, batch {i + 1}")
             if calls.has_batch_hooks:
                 calls.on_train_batch_end(i, self._logs)
@@ -659,7 +665,7 @@ class Trainer:
         weight = self._weigh_classes(class_weight, x, y, weight, "train_on_batch")
         self._ready_to_train()
         self.reset_metrics()
-        with _Interrupts() as interrupts, interrupts.held():
+        with _Interrupts() as interrupts, self._a_step(interrupts):
             self.train_step(x, y, weight)
         logs = self._logs()
         return logs if return_dict else self._in_order(logs)
