@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sys
 
 import numpy as np
 

@@ -15,7 +15,7 @@ from tdfast import data, losses, metrics, optimizers
 from tdfast import lengths as ragged
 from tdfast.callbacks import CallbackList
 from tdfast.feeds import ArrayBatches, Feed, StreamBatches
-from tdfast.layers.base import Record, Tape
+from tdfast.layers.base import Record, Tape, quiet
 from tdfast.progress import ProgressBar
 from tdfast.traffic import Traffic
 from tdfast.variables import Parameters
@@ -166,12 +166,13 @@ class Trainer:
     def test_step(self, x, y, sample_weight, mask, tape):
         """The loss of this batch, and the metrics, without learning."""
         tape.rewind()
-        y_pred = self.forward(x, tape, mask=mask)
-        mask = tape.records[0].mask
-        value, _ = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers, need_grad=False)
-        value += self._penalty(tape)
-        if self._metric_specs:
-            self._update_metrics(y, y_pred, sample_weight, mask)
+        with quiet():
+            y_pred = self.forward(x, tape, mask=mask)
+            mask = tape.records[0].mask
+            value, _ = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers, need_grad=False)
+            value += self._penalty(tape)
+            if self._metric_specs:
+                self._update_metrics(y, y_pred, sample_weight, mask)
         self._loss_tracker.add(value * len(x), len(x))
         return value
 
@@ -215,7 +216,7 @@ class Trainer:
     def _a_step(self, interrupts):
         """For one `train_step`, which Ctrl-C does not break, and which no prediction sees half done."""
         # Where forward, too, changes weights (moving statistics), all of the step counts, else its last line alone.
-        with interrupts.held(), self._traffic.writing() if self._moves else _NOTHING:
+        with interrupts.held(), quiet(), self._traffic.writing() if self._moves else _NOTHING:
             yield
 
     # ---------------------------------------------------------------- preparation
@@ -588,7 +589,7 @@ class Trainer:
                     tape.rewind()
                     if loan is not None:                # the last layer writes where the result belongs
                         loan.lend(out[0][start : start + len(x)])
-                    with _NOTHING if whole else self._traffic.read(seat):
+                    with quiet(), _NOTHING if whole else self._traffic.read(seat):
                         if not whole:
                             _begun(tape)
                         y = self.forward(x, tape, mask=mask)
@@ -624,7 +625,8 @@ class Trainer:
                 # One masked step more than the longest row, whose output is that of all steps cut off.
                 part_x, _, _, mask = padding.gather((x, None, None), index, buffers, spare=int(plan.follows))
                 tape.rewind()
-                y = self.forward(part_x, tape, mask=mask)
+                with quiet():
+                    y = self.forward(part_x, tape, mask=mask)
                 parts = y if isinstance(y, list) else [y]
                 if out is None:
                     timed = [plan.follows and k == 0 for k in range(len(parts))]

@@ -13,11 +13,15 @@ from tdfast.arrays import as_array, as_mask
 from tdfast.names import unique_name
 from tdfast.variables import Variable
 
-
 _building = threading.RLock()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_building._at_fork_reinit)
+
+
+def quiet():
+    """For a block: NumPy's own arithmetic overflows to infinity without a warning, as the kernels' does."""
+    return np.errstate(all="ignore")
 
 
 class Tape:
@@ -485,7 +489,8 @@ class Layer:
         x = self.as_input(x)
         mask = as_mask(mask, x, self.name)
         self.ensure_built((None, *x.shape[1:]), x.shape)
-        return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
+        with quiet():
+            return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
 
     def as_input(self, x, who=None):
         """``x`` as a C-contiguous array that `forward` takes, of this layer's dtype; a copy only where that needs one.
