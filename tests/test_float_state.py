@@ -76,12 +76,12 @@ def test_any_value_goes_through_every_layer(case):
                 for key, value in forward_backward(layer, x, call, random_like(case.rng(), got)).items():
                     if key in ("dx", "dx0"):
                         assert np.isfinite(value[0]).all(), f"{kind}: another row's gradient was touched"
-                if str(case).endswith(UNDEFINED) and not np.isfinite(VALUES[kind]).all():
+                if kind == "largest" or (str(case).endswith(UNDEFINED) and not np.isfinite(VALUES[kind]).all()):
                     continue
                 formula = as_tuple(case.reference(x.astype("float64"), [w.value.astype("float64") for w in layer.weights],
                                                   4, **call))
             # Where a sum overflows depends on its order; and see LIMITS.
-            if kind != "largest" and not (str(case).startswith("UnitNormalization") and kind in ("denormal", "tiny")):
+            if not (str(case).startswith("UnitNormalization") and kind in ("denormal", "tiny")):
                 for g, w in zip(got, formula):
                     compare(g, w, dtype, f"{kind}, {dtype}", has_limits(case, layer))
 
