@@ -537,7 +537,7 @@ class Trainer:
         calls.on_predict_begin()
         try:
             if whole_batches:
-                out = self._predict(feed, calls, whole=callbacks is None)
+                out = self._predict(feed, calls, at_once=callbacks is None)
             elif padding is not None:
                 out = self._predict_padded(x[:wanted], padding, batches.batch_size)
             else:
@@ -545,7 +545,7 @@ class Trainer:
                     feed.warn(batches.batches)
                 rows = self._rows_per_pass(x, batches.batch_size)
                 source = ArrayBatches((x[:wanted], None, None), rows, batches.buffers)
-                out = self._predict(source.one_pass(), calls, wanted, whole=True)
+                out = self._predict(source.one_pass(), calls, wanted, at_once=True)
         finally:
             bar.close()
         calls.on_predict_end()
@@ -571,17 +571,17 @@ class Trainer:
         calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
-    def _predict(self, batches, calls, samples=None, whole=False):
+    def _predict(self, batches, calls, samples=None, at_once=False):
         """The outputs of all batches, as a list of arrays (more than one with return_state).
 
         Args:
             samples: how many rows there are in all; None: not known.
-            whole: no code of the user's runs between the batches, so that all of them can have the weights of one
+            at_once: no code of the user's runs between the batches, so that all of them can have the weights of one
                 moment; else each batch has those of its own.
         """
         pieces, out, start, loan = [], None, 0, None
         self.stop_predicting = False
-        with self._traffic.reading() if whole else self._traffic.seat() as seat:
+        with self._traffic.reading() if at_once else self._traffic.seat() as seat:
             tape = _begun(seat.memory)
             try:
                 for i, (x, _, _, mask) in enumerate(batches):
@@ -589,8 +589,8 @@ class Trainer:
                     tape.rewind()
                     if loan is not None:                # the last layer writes where the result belongs
                         loan.lend(out[0][start : start + len(x)])
-                    with quiet(), _NOTHING if whole else self._traffic.read(seat):
-                        if not whole:
+                    with quiet(), _NOTHING if at_once else self._traffic.read(seat):
+                        if not at_once:
                             _begun(tape)
                         y = self.forward(x, tape, mask=mask)
                     parts = y if isinstance(y, list) else [y]

@@ -361,7 +361,15 @@ class Layer:
         """A new `Variable` of this layer, filled by ``initializer``."""
         from tdfast import constraints, initializers, regularizers
 
-        value = initializers.get(initializer)(tuple(shape), dtype=self.dtype)
+        size = math.prod(shape) * np.dtype(self.dtype).itemsize
+        try:
+            if size > np.iinfo(np.intp).max:            # NumPy would raise errors of other kinds
+                raise MemoryError
+            value = initializers.get(initializer)(tuple(shape), dtype=self.dtype)
+        except MemoryError:
+            raise MemoryError(
+                f"Layer '{self.name}': cannot allocate {size:,} bytes for its weight '{name}' of shape {tuple(shape)}."
+            ) from None
         variable = Variable(
             value,
             name=name,

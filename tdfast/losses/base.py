@@ -53,7 +53,7 @@ def fit_target(y_true, y_pred, sparse, buffers, who):
 
 def cast_target(t, dtype, buffers, who):
     """Targets as a C-contiguous array of ``dtype``; themselves if they are one."""
-    if t.dtype == dtype and t.flags.c_contiguous:
+    if t.dtype == dtype and t.flags.c_contiguous and t.flags.aligned:
         return t
     if t.dtype.kind not in "fiub":
         raise ValueError(f"{who} expects targets that are numbers, got dtype {t.dtype}.")
