@@ -99,10 +99,18 @@ class Traffic:
     @contextlib.contextmanager
     def writing(self):
         """For the block, nobody reads the weights. (A seat that comes meanwhile waits at the gate.)"""
-        with self._gate, contextlib.ExitStack() as stack:
-            for seat in list(self._seats):
-                stack.enter_context(seat.lock)
+        with self._gate, _all_held([seat.lock for seat in self._seats]):
             yield
+
+
+@contextlib.contextmanager
+def _all_held(locks):
+    # By the locks' own `with`, one in another: an ExitStack can be interrupted between a lock and its note of it.
+    if not locks:
+        yield
+        return
+    with locks[0], _all_held(locks[1:]):
+        yield
 
 
 class _Seat:
