@@ -228,11 +228,26 @@ def test_a_build_may_end_at_any_line():
 # ---------------------------------------------------------------- real signals
 
 
-def interrupt_after(seconds):
-    main = threading.main_thread().ident
-    timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGINT))
-    timer.start()
-    return timer
+class CtrlC:
+    """Interrupts the block after a time. Python forgets an interrupt that falls into a finalizer, so it comes again."""
+
+    def __init__(self, seconds):
+        self.seconds, self.over = seconds, threading.Event()
+
+    def _press(self):
+        main, wait = threading.main_thread().ident, self.seconds
+        while not self.over.wait(wait):
+            signal.pthread_kill(main, signal.SIGINT)
+            wait = 3.0
+
+    def run(self, function):
+        thread = threading.Thread(target=self._press)
+        with pytest.raises(KeyboardInterrupt):
+            thread.start()
+            while True:
+                function()
+        self.over.set()
+        thread.join()
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill on this system")
@@ -242,12 +257,7 @@ def test_ctrl_c_at_random_moments_of_a_read(name):
     m = new()
     want = read(m).copy()
     for moment in np.random.default_rng(len(name)).uniform(0, 0.01, 8 * TIMES):
-        timer = None
-        with pytest.raises(KeyboardInterrupt):
-            timer = interrupt_after(moment)
-            while True:
-                read(m)
-        timer.join()
+        CtrlC(moment).run(lambda: read(m))
         assert np.array_equal(read(m), want)
     assert_whole(m)
 
@@ -281,11 +291,8 @@ def test_ctrl_c_while_training_on_a_stream(feed):
         model.train_on_batch(*next(source))
         after[step] = model.get_weights()
     for moment in np.random.default_rng(len(feed)).uniform(0.002, 0.03, 8 * TIMES):
-        m, timer = make(), None
-        with pytest.raises(KeyboardInterrupt):
-            timer = interrupt_after(moment)
-            train(m)
-        timer.join()
+        m = make()
+        CtrlC(moment).run(lambda m=m: train(m))
         steps = m.optimizer.iterations
         if steps in after:
             assert all(np.array_equal(a, b) for a, b in zip(m.get_weights(), after[steps])), f"{steps} steps"
@@ -308,10 +315,11 @@ def test_a_timeout_that_raises_from_its_handler():
     try:
         for moment in np.random.default_rng(1).uniform(0.0005, 0.02, 25 * TIMES):
             with pytest.raises(TooLate):
-                signal.setitimer(signal.ITIMER_REAL, moment)
+                signal.setitimer(signal.ITIMER_REAL, moment, 3.0)      # and again, as CtrlC
                 while True:
                     m.fit(X, Y, verbose=0)
                     m.predict(X, verbose=0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
             assert np.isfinite(m.predict(X, verbose=0)).all()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
