@@ -86,8 +86,6 @@ class Streamer:
             out = np.empty(self._shape, self.dtype)
         elif not isinstance(out, np.ndarray) or out.shape != self._shape:
             raise ValueError(f"streamer.step: out must be an array of shape {self._shape}, got {np.shape(out)}.")
-        elif np.may_share_memory(x, out):
-            raise ValueError("streamer.step: out must not overlap x.")
         self.kernels.step(x, out)
         return out
 

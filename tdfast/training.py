@@ -44,8 +44,11 @@ def _alone(method):
 
     @functools.wraps(method)
     def called(self, *args, **kwargs):
-        with self._traffic.alone(method.__name__):
+        token = self._traffic.alone(method.__name__)
+        try:
             return method(self, *args, **kwargs)
+        finally:
+            self._traffic.free(token)
 
     return called
 
@@ -158,7 +161,7 @@ class Trainer:
         self.backward(dy, tape, need_dx=False)
         for v in self._regularized:
             v.grad[...] += v.regularizer.gradient(v.value)
-        with self._traffic.writing():
+        with self._traffic.gate, self._traffic.others():
             self.optimizer.apply()
         self._loss_tracker.add(value * len(x), len(x))
         return value
@@ -212,12 +215,10 @@ class Trainer:
             "targets are finite and fit it. The weights are those of the step before."
         )
 
-    @contextlib.contextmanager
-    def _a_step(self, interrupts):
-        """For one `train_step`, which Ctrl-C does not break, and which no prediction sees half done."""
-        # Where forward, too, changes weights (moving statistics), all of the step counts, else its last line alone.
-        with interrupts.held(), quiet(), self._traffic.writing() if self._moves else _NOTHING:
-            yield
+    def _whole_step(self):
+        """The context of a step that no prediction may see half done: where forward, too, changes weights
+        (moving statistics), all of it, else its update alone, which `train_step` sees to."""
+        return self._traffic.writing() if self._moves else _NOTHING
 
     # ---------------------------------------------------------------- preparation
     def _ready_to_train(self):
@@ -447,7 +448,7 @@ class Trainer:
         for i, (x, y, weight, mask) in enumerate(batches):
             if calls.has_batch_hooks:
                 calls.on_train_batch_begin(i)
-            with self._a_step(interrupts):
+            with interrupts.held(), quiet(), self._whole_step():
                 self.train_step(x, y, weight, mask, f" in epoch {epoch + 1}, batch {i + 1}")
             if calls.has_batch_hooks:
                 calls.on_train_batch_end(i, self._logs)
@@ -667,7 +668,7 @@ class Trainer:
         weight = self._weigh_classes(class_weight, x, y, weight, "train_on_batch")
         self._ready_to_train()
         self.reset_metrics()
-        with _Interrupts() as interrupts, self._a_step(interrupts):
+        with _Interrupts() as interrupts, interrupts.held(), quiet(), self._whole_step():
             self.train_step(x, y, weight)
         logs = self._logs()
         return logs if return_dict else self._in_order(logs)

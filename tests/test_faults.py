@@ -96,8 +96,10 @@ def assert_free(m):
     done = []
 
     def work():
-        with m._traffic.alone("a test"), m._traffic.writing():
+        token = m._traffic.alone("a test")
+        with m._traffic.writing():
             done.append(True)
+        m._traffic.free(token)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -240,11 +240,13 @@ import ctypes, os, signal, test_fork, tdfast
 tdfast.set_num_threads(2)
 weights = test_fork.trained().get_weights()
 want = test_fork.work(weights)
+ctypes.pythonapi.PyOS_BeforeFork()
 pid = ctypes.PyDLL(None).fork()
 if pid == 0:
     signal.alarm({SECONDS})
     ctypes.pythonapi.PyOS_AfterFork_Child()
     os._exit(0 if test_fork.work(weights) == want else 3)
+ctypes.pythonapi.PyOS_AfterFork_Parent()
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
     assert run(code) == "0"
@@ -449,13 +451,16 @@ def test_what_a_dead_thread_held_is_free():
     traffic = Traffic(list)
 
     def die():
-        with traffic.alone("fit"), traffic.reading():
-            raise KeyboardInterrupt
+        token = traffic.alone("fit")
+        with traffic.reading():
+            raise KeyboardInterrupt(token)
 
     thread = threading.Thread(target=lambda: pytest.raises(KeyboardInterrupt, die))
     thread.start()
     thread.join()
-    together(lambda: traffic.alone("fit").__enter__(), lambda: traffic.writing().__enter__())
+    traffic.free(traffic.alone("fit"))
+    with traffic.writing():
+        pass
 
 
 def test_a_writer_is_not_kept_out_by_a_crowd_of_readers():
