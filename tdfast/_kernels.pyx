@@ -958,6 +958,9 @@ cdef class Stream:
         cdef real *last = <real *>_out(y, self.size_out, self.dtype, "y")
         if self.n == 0:
             raise ValueError("the stream is empty")
+        if (<char *>first < <char *>last + cnp.PyArray_NBYTES(y)
+                and <char *>last < <char *>first + cnp.PyArray_NBYTES(x)):
+            raise ValueError("y must not overlap x")
         if self.running:
             raise RuntimeError("this stream is at work in another thread: give each thread a stream of its own")
         op = &self.ops[0]

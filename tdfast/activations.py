@@ -7,6 +7,7 @@ and a row of ``_TABLE`` here. One of your own, in NumPy, is a `Function`.
 import numpy as np
 
 from tdfast import _kernels
+from tdfast.arrays import as_contiguous
 from tdfast.elementwise import Function, Parametric, defaults
 from tdfast.registration import registered_name
 from tdfast.registry import Registry
@@ -78,7 +79,7 @@ class Activation:
             if x.ndim < 1:
                 raise ValueError(f"{self.name} expects at least one dimension, got a number.")
             x = np.moveaxis(x, axis, -1)
-        x = np.ascontiguousarray(x) if x.ndim else x.reshape(1)
+        x = as_contiguous(x, x.dtype) if x.ndim else x.reshape(1)
         y = np.empty_like(x)
         self.having(**parameters).forward(x, y)
         return np.moveaxis(y, -1, axis) if self.is_row else y
@@ -116,7 +117,8 @@ class Activation:
 
     def gradient(self, x, dy):
         """dy f'(x) as a new array; x and dy of one shape, rows on the last axis."""
-        x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
+        dtype = np.float64 if np.asarray(x).dtype == np.float64 else np.float32
+        x, dy = (as_contiguous(np.atleast_1d(a), dtype) for a in (x, dy))
         y, dx = self(x), np.empty_like(x)
         self.backward(x, y, dy, dx)
         return dx

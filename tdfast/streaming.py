@@ -84,8 +84,8 @@ class Streamer:
             raise ValueError(f"streamer.step expects x of shape {self._x.shape} (batch, features), got {x.shape}.")
         if out is None:
             out = np.empty(self._shape, self.dtype)
-        elif out.shape != self._shape:
-            raise ValueError(f"streamer.step: out must have shape {self._shape}, got {out.shape}.")
+        elif not isinstance(out, np.ndarray) or out.shape != self._shape:
+            raise ValueError(f"streamer.step: out must be an array of shape {self._shape}, got {np.shape(out)}.")
         self.kernels.step(x, out)
         return out
 

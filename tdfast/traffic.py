@@ -14,12 +14,12 @@ class Traffic:
 
     - Calls that change the model's own records (`alone`: compile, fit, evaluate, train_on_batch, test_on_batch) run
       one at a time. A second one in another thread is refused, and does not wait: waiting could last for ever.
-    - Predictions (`reading`) run side by side, each in a seat of its own.
+    - Predictions (`reading`) run side by side, each in a `Seat` of its own.
     - Changes of the weights (`writing`: one update, set_weights) happen while no prediction reads them, so that
       a prediction sees the weights of one moment.
 
-    Only a thread's own calls may nest. Everything is given back when its frame is gone, even where Ctrl-C falls
-    between two lines: by the locks' own ``with``, or as the token of `alone` dies. A forked child starts free.
+    Only a thread's own calls may nest. Locks are held by their own ``with`` alone, which no signal can come between,
+    and the token of `alone` is known by a weak reference: Ctrl-C leaves nothing taken. A forked child starts free.
 
     Args:
         make: makes the working memory of a seat.
@@ -33,80 +33,117 @@ class Traffic:
     def _start(self):
         self._entry = threading.Lock()
         self._holder = None         # weak, to the token of the call that is alone
-        self._gate = threading.RLock()
+        self.gate = threading.RLock()
         self._seats = []            # all of them; a seat is in here before it is taken
         self._idle = []
 
     def __reduce__(self):
         return Traffic, (self._make,)
 
-    @contextlib.contextmanager
+    # ---------------------------------------------------------------- one at a time
     def alone(self, what):
-        """For the block, no other thread is in such a block.
+        """A token: while it lives, or until `free`, no other thread gets one. None for a call within such a call.
 
         Raises:
             RuntimeError: naming the call that is there.
         """
-        token = _Token(what)
+        me = threading.get_ident()
+        token = _Token(what, me)
         with self._entry:
             there = self._holder and self._holder()
             if there is None:
                 self._holder = weakref.ref(token)
-        if there is not None and there.thread is not token.thread:
-            raise RuntimeError(
-                f"{what}: {there.what} of this model is at work in thread '{there.thread.name}', and one at a time can "
-                "be. Wait for it, or give each thread a model of its own. predict may run beside it at any time."
-            )
+                return token
+        if there.thread == me:
+            return None
+        names = [thread.name for thread in threading.enumerate() if thread.ident == there.thread]
+        raise RuntimeError(
+            f"{what}: {there.what} of this model is at work in thread '{(names or ['?'])[0]}', and one at a time can "
+            "be. Wait for it, or give each thread a model of its own. predict may run beside it at any time."
+        )
+
+    def free(self, token):
+        """The call with this token has ended."""
+        if token is not None:
+            self._holder = None
+
+    # ---------------------------------------------------------------- side by side
+    def take(self):
+        """A seat for one call, to be given back by `leave`. Read weights with its ``lock``, once past the ``gate``."""
         try:
-            yield
-        finally:
-            if there is None:
-                self._holder = None
+            return self._idle.pop()
+        except IndexError:
+            seat = Seat(self._make())
+            self._seats.append(seat)
+            return seat
+
+    def leave(self, seat, done):
+        """Give a seat back; what an error left half-way (not ``done``) is not used again."""
+        if done and len(self._idle) < IDLE and seat in self._seats:
+            self._idle.append(seat)
+        elif seat in self._seats:
+            self._seats.remove(seat)
 
     @contextlib.contextmanager
     def seat(self):
-        """A seat of this call's own, with ``memory``; weights are read within `read`."""
-        try:
-            seat = self._idle.pop()
-        except IndexError:
-            seat = _Seat(self._make())
-            self._seats.append(seat)
-        done = False
+        """A seat for the block."""
+        seat, done = self.take(), False
         try:
             yield seat
             done = True
         finally:
-            # What an error left half-way is not used again.
-            if done and len(self._idle) < IDLE and seat in self._seats:
-                self._idle.append(seat)
-            elif seat in self._seats:
-                self._seats.remove(seat)
-
-    @contextlib.contextmanager
-    def reading(self):
-        """A seat, and for the whole block the weights of one moment."""
-        with self.seat() as seat, self.read(seat):
-            yield seat
+            self.leave(seat, done)
 
     @contextlib.contextmanager
     def read(self, seat):
         """For the block, the weights of one moment."""
-        with self._gate:
+        with self.gate:
             pass                    # a change that is under way ends, and one that waits comes first
         with seat.lock:
             yield
 
     @contextlib.contextmanager
+    def reading(self):
+        """A seat, and the weights of one moment, for the block."""
+        seat, done = self.take(), False
+        try:
+            with self.gate:
+                pass
+            with seat.lock:
+                yield seat
+            done = True
+        finally:
+            self.leave(seat, done)
+
+    # ---------------------------------------------------------------- changes
+    def others(self):
+        """Behind the ``gate``: a context in which no seat reads, ``with traffic.gate, traffic.others(): ...``."""
+        seats = self._seats
+        if len(seats) < 2:
+            return seats[0].lock if seats else _NOBODY
+        return _all_held([seat.lock for seat in seats])
+
+    @contextlib.contextmanager
     def writing(self):
-        """For the block, nobody reads the weights. (A seat that comes meanwhile waits at the gate.)"""
-        with self._gate, contextlib.ExitStack() as stack:
-            for seat in list(self._seats):
-                stack.enter_context(seat.lock)
+        """For the block, nobody reads the weights. (Who comes meanwhile waits at the gate.)"""
+        with self.gate, self.others():
             yield
 
 
-class _Seat:
-    """What one prediction at a time needs."""
+_NOBODY = contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _all_held(locks):
+    if not locks:
+        yield
+        return
+    with locks[0], _all_held(locks[1:]):
+        yield
+
+
+class Seat:
+    """What one prediction at a time needs: memory, and a lock that says that weights are being read."""
 
     __slots__ = ("memory", "lock")
 
@@ -117,8 +154,8 @@ class _Seat:
 class _Token:
     __slots__ = ("what", "thread", "__weakref__")
 
-    def __init__(self, what):
-        self.what, self.thread = what, threading.current_thread()
+    def __init__(self, what, thread):
+        self.what, self.thread = what, thread
 
 
 _everywhere = weakref.WeakSet()

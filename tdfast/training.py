@@ -16,7 +16,7 @@ from tdfast import lengths as ragged
 from tdfast.callbacks.calls import CallbackList
 from tdfast.errors import LossError
 from tdfast.feeds import ArrayBatches, Feed, StreamBatches
-from tdfast.layers.base import Record, Tape
+from tdfast.layers.base import Record, Tape, quiet
 from tdfast.resume import Run
 from tdfast.traffic import Traffic
 from tdfast.variables import Parameters
@@ -45,8 +45,11 @@ def _alone(method):
 
     @functools.wraps(method)
     def called(self, *args, **kwargs):
-        with self._traffic.alone(method.__name__):
+        token = self._traffic.alone(method.__name__)
+        try:
             return method(self, *args, **kwargs)
+        finally:
+            self._traffic.free(token)
 
     return called
 
@@ -143,8 +146,7 @@ class Trainer:
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape = self._tape
         tape.rewind()
-        with self._traffic.writing() if self._moves else _NOTHING:
-            y_pred = self.forward(x, tape, training=True, mask=mask)
+        y_pred = self.forward(x, tape, training=True, mask=mask)
         given = mask
         mask = tape.records[0].mask
         value, dy = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
@@ -157,7 +159,7 @@ class Trainer:
         self.backward(dy, tape, need_dx=False)
         for v in self._regularized:
             v.grad[...] += v.regularizer.gradient(v.value)
-        with self._traffic.writing():
+        with self._traffic.gate, self._traffic.others():
             self.optimizer.apply()
         self._loss_tracker.add(value * len(x), len(x))
         return value
@@ -165,12 +167,13 @@ class Trainer:
     def test_step(self, x, y, sample_weight, mask, tape):
         """The loss of this batch, and the metrics, without learning."""
         tape.rewind()
-        y_pred = self.forward(x, tape, mask=mask)
-        mask = tape.records[0].mask
-        value, _ = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers, need_grad=False)
-        value += self._penalty(tape)
-        if self._metric_specs:
-            self._update_metrics(y, y_pred, sample_weight, mask)
+        with quiet():
+            y_pred = self.forward(x, tape, mask=mask)
+            mask = tape.records[0].mask
+            value, _ = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers, need_grad=False)
+            value += self._penalty(tape)
+            if self._metric_specs:
+                self._update_metrics(y, y_pred, sample_weight, mask)
         self._loss_tracker.add(value * len(x), len(x))
         return value
 
@@ -214,6 +217,11 @@ class Trainer:
             f"{start}. Every layer's output is finite, so it began in the loss '{self.loss.name}': check that the "
             "targets are finite and fit it. The weights are those of the step before."
         )
+
+    def _whole_step(self):
+        """The context of a step that no prediction may see half done: where forward, too, changes weights
+        (moving statistics), all of it, else its update alone, which `train_step` sees to."""
+        return self._traffic.writing() if self._moves else _NOTHING
 
     # ---------------------------------------------------------------- preparation
     def _ready_to_train(self):
@@ -449,7 +457,7 @@ class Trainer:
             if calls.has_batch_hooks:
                 calls.on_train_batch_begin(i)
             try:
-                with interrupts.held():
+                with interrupts.held(), quiet(), self._whole_step():
                     self.train_step(x, y, weight, mask, f"{where}{i + 1}")
             except LossError:
                 if not calls.handles_nan:
@@ -541,7 +549,7 @@ class Trainer:
         with _aborting(calls):
             calls.on_predict_begin()
             if whole_batches:
-                out = self._predict(feed, calls, whole=callbacks is None)
+                out = self._predict(feed, calls, at_once=callbacks is None)
             elif padding is not None:
                 out = self._predict_padded(x[:wanted], padding, batches.batch_size)
             else:
@@ -549,7 +557,7 @@ class Trainer:
                     feed.warn(batches.batches)
                 rows = self._rows_per_pass(x, batches.batch_size)
                 source = ArrayBatches((x[:wanted], None, None), rows, batches.buffers)
-                out = self._predict(source.one_pass(), calls, wanted, whole=True)
+                out = self._predict(source.one_pass(), calls, wanted, at_once=True)
             calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
@@ -571,17 +579,17 @@ class Trainer:
             calls.on_predict_end()
         return out if len(out) > 1 else out[0]
 
-    def _predict(self, batches, calls, samples=None, whole=False):
+    def _predict(self, batches, calls, samples=None, at_once=False):
         """The outputs of all batches, as a list of arrays (more than one with return_state).
 
         Args:
             samples: how many rows there are in all; None: not known.
-            whole: no code of the user's runs between the batches, so that all of them can have the weights of one
+            at_once: no code of the user's runs between the batches, so that all of them can have the weights of one
                 moment; else each batch has those of its own.
         """
         pieces, out, start, loan = [], None, 0, None
         self.stop_predicting = False
-        with self._traffic.reading() if whole else self._traffic.seat() as seat:
+        with self._traffic.reading() if at_once else self._traffic.seat() as seat:
             tape = _begun(seat.memory)
             try:
                 for i, (x, _, _, mask) in enumerate(batches):
@@ -589,8 +597,8 @@ class Trainer:
                     tape.rewind()
                     if loan is not None:                # the last layer writes where the result belongs
                         loan.lend(out[0][start : start + len(x)])
-                    with _NOTHING if whole else self._traffic.read(seat):
-                        if not whole:
+                    with quiet(), _NOTHING if at_once else self._traffic.read(seat):
+                        if not at_once:
                             _begun(tape)
                         y = self.forward(x, tape, mask=mask)
                     parts = y if isinstance(y, list) else [y]
@@ -625,7 +633,8 @@ class Trainer:
                 # One masked step more than the longest row, whose output is that of all steps cut off.
                 part_x, _, _, mask = padding.gather((x, None, None), index, buffers, spare=int(plan.follows))
                 tape.rewind()
-                y = self.forward(part_x, tape, mask=mask)
+                with quiet():
+                    y = self.forward(part_x, tape, mask=mask)
                 parts = y if isinstance(y, list) else [y]
                 if out is None:
                     timed = [plan.follows and k == 0 for k in range(len(parts))]
@@ -666,7 +675,7 @@ class Trainer:
         weight = self._weigh_classes(class_weight, x, y, weight, "train_on_batch")
         self._ready_to_train()
         self.reset_metrics()
-        with _Interrupts() as interrupts, interrupts.held():
+        with _Interrupts() as interrupts, interrupts.held(), quiet(), self._whole_step():
             self.train_step(x, y, weight)
         logs = self._logs()
         return logs if return_dict else self._in_order(logs)

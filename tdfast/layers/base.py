@@ -19,6 +19,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_building._at_fork_reinit)
 
 
+def quiet():
+    """For a block: NumPy's own arithmetic overflows to infinity without a warning, as the kernels' does."""
+    return np.errstate(all="ignore")
+
+
 class Tape:
     """What one pass leaves for the next: a record per layer call, in the order of the calls.
 
@@ -356,7 +361,15 @@ class Layer:
         """A new `Variable` of this layer, filled by ``initializer``."""
         from tdfast import constraints, initializers, regularizers
 
-        value = initializers.get(initializer)(tuple(shape), dtype=self.dtype)
+        size = math.prod(shape) * np.dtype(self.dtype).itemsize
+        try:
+            if size > np.iinfo(np.intp).max:            # NumPy would raise errors of other kinds
+                raise MemoryError
+            value = initializers.get(initializer)(tuple(shape), dtype=self.dtype)
+        except MemoryError:
+            raise MemoryError(
+                f"Layer '{self.name}': cannot allocate {size:,} bytes for its weight '{name}' of shape {tuple(shape)}."
+            ) from None
         variable = Variable(
             value,
             name=name,
@@ -484,7 +497,8 @@ class Layer:
         x = self.as_input(x)
         mask = as_mask(mask, x, self.name)
         self.ensure_built((None, *x.shape[1:]), x.shape)
-        return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
+        with quiet():
+            return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
 
     def as_input(self, x, who=None):
         """``x`` as a C-contiguous array that `forward` takes, of this layer's dtype; a copy only where that needs one.

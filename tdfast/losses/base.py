@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from tdfast import _kernels
+from tdfast.arrays import as_contiguous
 from tdfast.names import snake_case, unique_name
 from tdfast.registry import Registry
 
@@ -52,7 +53,7 @@ def fit_target(y_true, y_pred, sparse, buffers, who):
 
 def cast_target(t, dtype, buffers, who):
     """Targets as a C-contiguous array of ``dtype``; themselves if they are one."""
-    if t.dtype == dtype and t.flags.c_contiguous:
+    if t.dtype == dtype and t.flags.c_contiguous and t.flags.aligned:
         return t
     if t.dtype.kind not in "fiub":
         raise ValueError(f"{who} expects targets that are numbers, got dtype {t.dtype}.")
@@ -103,7 +104,7 @@ def as_outputs(y_pred):
     y_pred = np.asarray(y_pred)
     if y_pred.dtype.kind not in "fiub":
         raise ValueError(f"expected outputs that are numbers, got dtype {y_pred.dtype}.")
-    return np.ascontiguousarray(y_pred, np.float64 if y_pred.dtype == np.float64 else np.float32)
+    return as_contiguous(y_pred, np.float64 if y_pred.dtype == np.float64 else np.float32)
 
 
 # ---------------------------------------------------------------- weights
@@ -122,7 +123,7 @@ def row_weights(sample_weight, mask, shape, dtype, reduction):
     if sample_weight is not None:
         given = spread(np.asarray(sample_weight, dtype), shape, "sample_weight")
         weight = given if weight is None else weight * given
-    return None if weight is None else np.ascontiguousarray(weight, dtype)
+    return None if weight is None else as_contiguous(weight, dtype)
 
 
 def spread(a, shape, what):
