@@ -84,18 +84,30 @@ def as_view(x, convert):
     >>> pairs.tolist(), pairs.strides
     ([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]], (4, 4))
     """
-    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or x.size == 0:
+    behind = numbers_behind(x)
+    if behind is None:
         return convert(x)
-    size = x.dtype.itemsize
-    behind = 1 + sum((n - 1) * step for n, step in zip(x.shape, x.strides)) // size
-    if x.size <= behind or any(step < 0 or step % size for step in x.strides):
-        return convert(x)
-    as_strided = np.lib.stride_tricks.as_strided
     try:
-        numbers = convert(as_strided(x, (behind,), (size,), writeable=False))
+        numbers = convert(behind)
     except ValueError:                      # one that is between those of x, perhaps
         return convert(x)
-    return as_strided(numbers, x.shape, [step // size * numbers.itemsize for step in x.strides], writeable=False)
+    strides = [step // x.itemsize * numbers.itemsize for step in x.strides]
+    return np.lib.stride_tricks.as_strided(numbers, x.shape, strides, writeable=False)
+
+
+def numbers_behind(x):
+    """The numbers that ``x`` shows again and again, with those between them, as a flat array; None if it does not.
+
+    >>> numbers_behind(np.broadcast_to(np.float32(3), (1000, 1000)))
+    array([3.], dtype=float32)
+    """
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or x.size == 0:
+        return None
+    size = x.itemsize
+    behind = 1 + sum((n - 1) * step for n, step in zip(x.shape, x.strides)) // size
+    if x.size <= behind or any(step < 0 or step % size for step in x.strides):
+        return None
+    return np.lib.stride_tricks.as_strided(x, (behind,), (size,), writeable=False)
 
 
 def gather(a, index, out):

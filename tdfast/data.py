@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from tdfast import config
-from tdfast.arrays import as_array, as_contiguous, as_numbers, as_view
+from tdfast.arrays import as_array, as_contiguous, as_numbers, as_view, numbers_behind
 
 
 def is_stream(x):
@@ -74,7 +74,8 @@ def check_finite(x, what):
     if not config.check_finite() or x.dtype.kind != "f":
         return
     with np.errstate(all="ignore"):
-        if np.isfinite(x.sum()):
+        behind = numbers_behind(x)
+        if np.isfinite((x if behind is None else behind).sum()):
             return
     bad = ~np.isfinite(x)
     if not bad.any():

@@ -209,17 +209,7 @@ class Sequential(Trainer, Layer):
         return x
 
     def __call__(self, x, training=False, mask=None, **kwargs):
-        traffic = self._traffic
-        seat, done = traffic.take(), False
-        try:                            # `reading`, without the price of a generator
-            with traffic.gate:
-                pass
-            with seat.lock:
-                y = super().__call__(x, training=training, mask=mask, **kwargs)
-            done = True
-            return y
-        finally:
-            traffic.leave(seat, done)
+        return self._traffic.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
 
     def get_weights(self):
         """Copies of all weights, as a list of arrays; those of one moment, also while another thread trains."""

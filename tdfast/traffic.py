@@ -115,18 +115,36 @@ class Traffic:
         finally:
             self.leave(seat, done)
 
+    def read_by(self, function, *args, **kwargs):
+        """What ``function`` returns, which sees the weights of one moment: `reading` without a generator's price."""
+        seat, done = self.take(), False
+        try:
+            with self.gate:
+                pass
+            with seat.lock:
+                result = function(*args, **kwargs)
+            done = True
+            return result
+        finally:
+            self.leave(seat, done)
+
     # ---------------------------------------------------------------- changes
-    def others(self):
-        """Behind the ``gate``: a context in which no seat reads, ``with traffic.gate, traffic.others(): ...``."""
+    def _others(self):
+        # Behind the gate: a context in which no seat reads.
         seats = self._seats
         if len(seats) < 2:
             return seats[0].lock if seats else _NOBODY
         return _all_held([seat.lock for seat in seats])
 
+    def changed_by(self, function):
+        """Call ``function`` while nobody reads the weights: `writing` without a generator's price."""
+        with self.gate, self._others():
+            function()
+
     @contextlib.contextmanager
     def writing(self):
         """For the block, nobody reads the weights. (Who comes meanwhile waits at the gate.)"""
-        with self.gate, self.others():
+        with self.gate, self._others():
             yield
 
 

@@ -159,8 +159,7 @@ class Trainer:
         self.backward(dy, tape, need_dx=False)
         for v in self._regularized:
             v.grad[...] += v.regularizer.gradient(v.value)
-        with self._traffic.gate, self._traffic.others():
-            self.optimizer.apply()
+        self._traffic.changed_by(self.optimizer.apply)
         self._loss_tracker.add(value * len(x), len(x))
         return value
 

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 import tdfast
-from tdfast.layers import GRU, LSTM, BatchNormalization, Conv1D, Dense, Dropout, Embedding, Layer, TimeDistributed
+from tdfast.layers import (
+    GRU,
+    LSTM,
+    BatchNormalization,
+    Conv1D,
+    Dense,
+    Dropout,
+    Embedding,
+    Layer,
+    TimeDistributed,
+)
 from tdfast.utils import PyDataset
 
 TIMES = int(os.environ.get("TDFAST_FUZZ", "1"))

@@ -515,7 +515,7 @@ HUGE_CALLS = {
     "long": "tdfast.Sequential([layers.LSTM(4)]).predict(np.broadcast_to(x[:1, :1], (1, 2**40, 4)), verbose=0)",
     "call": "m(np.broadcast_to(x[:1], (2**40, 8, 4)))",
     "fit": "m.fit(np.broadcast_to(x[:1], (2**40, 8, 4)), np.broadcast_to(y[:1], (2**40, 3)), verbose=0)",
-    "evaluate": "m.evaluate(np.broadcast_to(x[:1], (2**40, 8, 4)), np.broadcast_to(y[:1], (2**40, 3)), verbose=0)",
+    "evaluate": "m.evaluate(np.broadcast_to(x[:1], (2**40, 8, 4)), np.broadcast_to(y[:1], (2**40, 3)), batch_size=2**36, verbose=0)",
     "train_on_batch": "m.train_on_batch(np.broadcast_to(x[:1], (2**30, 8, 4)), np.broadcast_to(y[:1], (2**30, 3)))",
     "a batch": "m.fit(np.tile(x, (2000, 1, 1)), np.tile(y, (2000, 1)), batch_size=128000, verbose=0)",
     "units": "tdfast.Sequential([layers.Dense(2**40, input_shape=(4,))])",
