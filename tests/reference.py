@@ -385,10 +385,11 @@ def upsampled(x, sizes, interpolation="nearest"):
     for axis, size in enumerate(sizes, 1):
         n = x.shape[axis]
         at = (np.arange(n * size) + 0.5) / size - 0.5
-        below = np.floor(at + 0.5 if interpolation == "nearest" else at)
-        part = 0.0 if interpolation == "nearest" else (at - below).reshape(-1, *(1,) * (x.ndim - axis - 1))
+        at = np.floor(at + 0.5) if interpolation == "nearest" else at
+        below = np.floor(at)
+        part = (at - below).reshape(-1, *(1,) * (x.ndim - axis - 1))
         one, other = (np.take(x, np.clip(below + i, 0, n - 1).astype(int), axis) for i in (0, 1))
-        x = one if interpolation == "nearest" else one * (1 - part) + other * part
+        x = np.where(part == 0, one, one * (1 - part) + other * part)      # no infinity times 0
     return x
 
 
