@@ -55,12 +55,17 @@ class Recurrent(Loop):
         return random.dropout_factors(factors, self.recurrent_dropout, self.seed_generator)
 
     # ---------------------------------------------------------------- passes
+    @property
+    def can_be_compact(self):
+        """Whether the mask that comes in is that of the outputs, which `forward` can then give of valid steps alone."""
+        return self.return_sequences and not self.go_backwards and not self.return_state
+
     def activation_kinds(self):
         return self.activation.kind, self.recurrent_activation.kind if self.gates > 1 else 0
 
     def forward(self, x, tape, training=False, mask=None, initial_state=None, compact=False):
-        """As `Layer.forward`. With ``compact``, a mask that leaves steps out and return_sequences, the output is (1, steps,
-        units), of the steps that count alone, in the order of ``tape``'s record's ``valid``; so is dy in `backward`."""
+        """As `Layer.forward`. With ``compact`` and a mask that leaves steps out the output is (1, steps, units), of the
+        others alone, in the order of the record's ``valid``, and so is dy in `backward`: see `tdfast.compact`."""
         rec = tape.push(self)
         cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
         H, dtype = self.units, x.dtype
