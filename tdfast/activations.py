@@ -101,8 +101,10 @@ class Activation:
         """
         if self.name == "gelu":
             return globals()["gelu_tanh"] if parameters.get("approximate") else self
-        usual = defaults(self.name)
+        usual = {"axis": -1} if self.is_row else defaults(self.name)
         self._named((), parameters)
+        if parameters.get("axis", -1) != -1:
+            raise ValueError(f"{self.name} in a layer takes the last axis; tdfast.layers.Softmax has an axis.")
         if all(usual[k] == v for k, v in parameters.items()):
             return self
         return Parametric(self.name, **{k: None if v is None else float(v) for k, v in parameters.items()})

@@ -47,6 +47,10 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
+def __dir__():
+    return sorted({*globals(), *REGISTRY.spellings()})
+
+
 class Constraint:
     """The base class: override ``__call__`` and, if there are arguments, `get_config`."""
 

@@ -51,6 +51,10 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
+def __dir__():
+    return sorted({*globals(), *REGISTRY.spellings()})
+
+
 def compute_fans(shape, input_axes=None, output_axes=None):
     """How many inputs and outputs one unit of a weight has: (fan_in, fan_out).
 
@@ -504,11 +508,7 @@ def _normal(generator, shape, mean, stddev, dtype):
 
 
 def _truncated_normal(generator, shape, mean, stddev, dtype):
-    flat = generator.standard_normal(math.prod(shape), dtype=_drawn(dtype))
-    far = np.flatnonzero(np.abs(flat) > 2)
-    while far.size:
-        flat[far] = generator.standard_normal(far.size, dtype=flat.dtype)
-        far = far[np.abs(flat[far]) > 2]
-    flat *= stddev
-    flat += mean
-    return flat.reshape(shape).astype(_dtype(dtype), copy=False)
+    out = random.truncated_draws(generator, shape, _drawn(dtype))
+    out *= stddev
+    out += mean
+    return out.astype(_dtype(dtype), copy=False)

@@ -52,6 +52,10 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
+def __dir__():
+    return sorted({*globals(), *REGISTRY.spellings()})
+
+
 class Regularizer:
     """The base class: override ``__call__``, `gradient` and, if there are arguments, `get_config`."""
 

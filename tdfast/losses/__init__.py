@@ -101,9 +101,9 @@ def serialize(loss):
     return REGISTRY.serialize(_class_of(loss))
 
 
-def deserialize(config, custom_objects=None):
+def deserialize(name, custom_objects=None):
     """The loss of a serialized dict or name."""
-    return get(REGISTRY.deserialize(config, custom_objects))
+    return get(REGISTRY.deserialize(name, custom_objects))
 
 
 __all__ = [                             # noqa: F822, PLE0604 -- made from the table above

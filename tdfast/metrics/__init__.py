@@ -107,7 +107,7 @@ def get(identifier):
     'lambda'
     """
     found = identifier
-    if isinstance(found, str) and found not in REGISTRY._known:
+    if isinstance(found, str) and not REGISTRY.has(found):
         try:
             return LossMetric(losses.get(found), found)
         except ValueError:

@@ -14,7 +14,7 @@ import zipfile
 
 import numpy as np
 
-from tdfast import version
+from tdfast._version import __version__
 from tdfast.errors import FileError
 from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
@@ -375,7 +375,7 @@ def save_model(model, filepath, overwrite=True):
     weights = io.BytesIO()
     write_h5(_groups(model), weights)
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"),
-                "tdfast_version": version.__version__}
+                "tdfast_version": __version__}
     with replacing(filepath) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", json.dumps(config))
