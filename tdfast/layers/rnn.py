@@ -56,6 +56,7 @@ class Recurrent(Loop):
 
     # ---------------------------------------------------------------- passes
     def activation_kinds(self):
+        """The numbers of the two activations, as kernels know them."""
         return self.activation.kind, self.recurrent_activation.kind if self.gates > 1 else 0
 
     def forward(self, x, tape, training=False, mask=None, initial_state=None):

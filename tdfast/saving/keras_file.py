@@ -51,6 +51,14 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
         OSError: if the file cannot be opened.
 
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
+
+    >>> import tempfile
+    >>> from tdfast import Sequential, layers
+    >>> model = Sequential([layers.Dense(1, input_shape=(3,))])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.keras")
+    ...     load_model(f"{folder}/model.keras").count_params()
+    4
     """
     if safe_mode is not True:
         raise ValueError(
@@ -364,6 +372,13 @@ def save_model(model, filepath, overwrite=True):
         ImportError: without h5py, naming the extra to install.
 
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
+
+    >>> import tempfile
+    >>> from tdfast import Sequential, layers
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(Sequential([layers.Dense(1, input_shape=(3,))]), f"{folder}/model.keras")
+    ...     os.listdir(folder)
+    ['model.keras']
     """
     filepath = os.fspath(filepath)
     if not filepath.endswith(".keras"):
