@@ -120,6 +120,7 @@ class Sequential(Trainer, Layer):
 
     @property
     def batch_shape(self):
+        """The input's shape, batch first, when the model was told it; else None."""
         return self._batch_shape if self._input is None else self._input.batch_shape
 
     @batch_shape.setter
