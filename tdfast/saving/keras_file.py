@@ -1,25 +1,25 @@
-"""The .keras file: config.json, metadata.json and the weights, read and written as Keras 3 does.
-
-Inside the weights, a layer's arrays are at its place in the model, not under its name:
-``layers/<class in snake_case>[_n]/vars/<i>``, counted per class; an RNN's at ``.../cell/vars``, those
-of the layer inside a wrapper at ``.../layer/vars``; the optimizer's at ``optimizer/vars``.
-"""
+"""The .keras file: config.json, metadata.json and the weights, read and written as Keras 3 does."""
 
 import io
 import json
 import os
-import re
 import time
 import zipfile
-
-import numpy as np
 
 from tdfast import version
 from tdfast.errors import FileError
 from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
+from tdfast.saving.places import (
+    assign_optimizer,
+    check_optimizer,
+    groups,
+    has_cell,
+    optimizer_arrays,
+    sublayers_by_attribute,
+)
 from tdfast.saving.weights import H5Weights, NpzWeights, write_h5
-from tdfast.serialization import as_shape, child_keys, deserialize_layer, revive, serialize_layer
+from tdfast.serialization import as_shape, deserialize_layer, revive, serialize_layer
 
 # The Keras whose format is written.
 KERAS_VERSION = "3.15.1"
@@ -138,7 +138,7 @@ class _Filler:
         if id(layer) in self.seen:
             return
         base = path.lstrip("/")
-        if _has_cell(layer):
+        if has_cell(layer):
             base += "/cell"
         self.seen[id(layer)] = layer, base
         counts = {True: 0, False: 0}
@@ -193,28 +193,6 @@ class _Filler:
         """Let the layers go; they build as always from here on."""
         for layer, _ in self.seen.values():
             layer.__dict__.pop("add_weight", None)
-
-
-def sublayers_by_attribute(layer):
-    """Pairs (attribute, layer) in Keras's order, which decides where the inner layers' weights are."""
-    from tdfast.layers.base import Layer
-    from tdfast.models import Sequential
-
-    if isinstance(layer, Sequential):
-        return []       # its layers have places of their own, see `child_keys`
-    found = []
-    for name, value in sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])):
-        if isinstance(value, Layer):
-            found.append((name, value))
-        elif isinstance(value, list) and not name.startswith("_"):
-            inner = [v for v in value if isinstance(v, Layer)]
-            found += [(f"{name}/{key}", v) for key, v in zip(child_keys([type(v).__name__ for v in inner]), inner)]
-    return found
-
-
-def _has_cell(layer):
-    """Whether Keras keeps the weights of such a layer one level deeper, in its cell."""
-    return getattr(layer, "cell_name", None) is not None
 
 
 # ------------------------------------------------------------------------------------------ compile state
@@ -294,35 +272,13 @@ def _metric_list(value):
 
 def _load_optimizer(model, store):
     """The optimizer's state; the file has only its first two numbers if it had not stepped yet."""
-    paths = sorted(int(p.rsplit("/", 1)[1]) for p in store.paths() if re.fullmatch(r"optimizer/vars/\d{1,9}", p))
-    if not paths or model.optimizer is None:
+    paths, optimizer = optimizer_arrays(store), model.optimizer
+    if not paths or optimizer is None:
         return
-    optimizer = model.optimizer
     if model.built and len(paths) > len(optimizer.variables):
         model._ready_to_train()
-    expected = [(name, np.shape(a)) for name, a in optimizer.variables]
-    if paths != list(range(len(expected))):
-        raise FileError(
-            f"The state of optimizer '{optimizer.name}' ({type(optimizer).__name__}) in '{store.name}' has {len(paths)} "
-            f"arrays, but {len(expected)} are expected."
-        )
-    for i, (name, shape) in enumerate(expected):
-        stored = store.shape(f"optimizer/vars/{i}")
-        if stored != shape:
-            raise FileError(
-                f"The state of optimizer '{optimizer.name}' ({type(optimizer).__name__}) does not fit the model: {name} "
-                f"should have shape {shape}, but in '{store.name}' it has shape {stored}."
-            )
-    for i, (name, array) in enumerate(optimizer.variables):
-        value = store.read(f"optimizer/vars/{i}")
-        if name == "iteration":
-            optimizer.steps = int(value)
-        elif name == "learning_rate":
-            # Stored in float32; the config may know the same number more exactly.
-            if np.float32(optimizer.learning_rate) != value:
-                optimizer.learning_rate = float(value)
-        else:
-            array[...] = value
+    check_optimizer(optimizer, store)
+    assign_optimizer(optimizer, [store.read(f"optimizer/vars/{i}") for i in paths])
 
 
 def _compile_config(model):
@@ -373,46 +329,10 @@ def save_model(model, filepath, overwrite=True):
     config = serialize_layer(model)
     config["compile_config"] = _compile_config(model)
     weights = io.BytesIO()
-    write_h5(_groups(model), weights)
+    write_h5(groups(model), weights)
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"),
                 "tdfast_version": version.__version__}
     with replacing(filepath) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", json.dumps(config))
         archive.writestr("model.weights.h5", weights.getbuffer())
-
-
-def _groups(model):
-    """(path, name, arrays) of each layer and of the optimizer."""
-    seen = set()
-
-    def walk(layer, path):
-        if id(layer) in seen:
-            return
-        seen.add(id(layer))
-        arrays = [w.value for kind in (True, False) for w in layer._weights if w.trainable is kind]
-        if _has_cell(layer):
-            yield path, layer.name, []
-            yield f"{path}/cell", layer.cell_name, arrays
-        else:
-            yield path, layer.name, arrays
-        if isinstance(layer, Sequential):
-            yield from walk_all(layer.layers, f"{path}/layers".lstrip("/"))
-        for key, inner in sublayers_by_attribute(layer):
-            yield from walk(inner, f"{path}/{key}".lstrip("/"))
-
-    def walk_all(layers, path):
-        keys = child_keys([type(layer).__name__ for layer in layers])
-        for key, layer in zip(keys, layers):
-            yield from walk(layer, f"{path}/{key}")
-
-    from tdfast.models import Sequential
-
-    yield from walk(model, "")
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None:
-        yield "optimizer", optimizer.name, [_as_keras(name, array) for name, array in optimizer.variables]
-
-
-def _as_keras(name, array):
-    return np.asarray(array, np.int32) if name == "iteration" else array
