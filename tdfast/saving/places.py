@@ -50,6 +50,27 @@ def groups(model):
         yield "optimizer", optimizer.name, [_as_keras(name, array) for name, array in optimizer.variables]
 
 
+def check_fit(layer, variables, paths, store):
+    """Refuse arrays that do not fit one layer's weights."""
+    who = f"Layer '{layer.name}' ({type(layer).__name__})"
+    if len(variables) != len(paths):
+        raise FileError(
+            f"{who} has {len(variables)} weights{_listed(v.shape for v in variables)}, but '{store.name}' has {len(paths)} "
+            f"arrays for it{_listed(map(store.shape, paths))}."
+        )
+    for variable, path in zip(variables, paths):
+        stored = store.shape(path)
+        if stored != variable.shape:
+            raise FileError(
+                f"{who}: its {variable.name} has shape {variable.shape}, but '{path}' in '{store.name}' has shape {stored}."
+            )
+
+
+def _listed(shapes):
+    shapes = list(shapes)
+    return f" of shapes {', '.join(map(str, shapes))}" if shapes else ""
+
+
 def sublayers_by_attribute(layer):
     """Pairs (attribute, layer) in Keras's order, which decides where the inner layers' weights are."""
     from tdfast.layers.base import Layer
