@@ -4,7 +4,7 @@ import numpy as np
 
 from tdfast import _kernels, random
 from tdfast.layers.gates import GRUWeights, LSTMWeights, SimpleRNNWeights
-from tdfast.layers.loops import Loop
+from tdfast.layers.loops import NO_TIME_AXIS, Loop
 from tdfast.layers.masked import MaskedRows
 
 
@@ -23,7 +23,7 @@ class Recurrent(Loop):
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) expects input of shape (batch, time, features), "
                 f"got {tuple(input_shape)}."
-                + (" Add the time axis: x[:, :, None] for one feature a step." if len(input_shape) == 2 else "")
+                + (NO_TIME_AXIS if len(input_shape) == 2 else "")
             )
         if self.built and input_shape[-1] != self.kernel.shape[0]:
             raise ValueError(
