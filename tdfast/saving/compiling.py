@@ -1,14 +1,16 @@
 """How a model was compiled, to and from Keras's dicts."""
 
+import warnings
+
 from tdfast.errors import FileError
-from tdfast.saving.places import assign_optimizer, check_optimizer, optimizer_arrays
+from tdfast.saving.places import assign_optimizer, optimizer_paths, read_optimizer
 from tdfast.serialization import revive
 
 # What changes no result here.
 _SPEED_OPTIONS = {"run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"}
 
 
-def compile_as(model, config, custom_objects, name, store=None):
+def compile_as(model, config, custom_objects, name, store=None, old=False):
     """Compile a model as a file says.
 
     Args:
@@ -16,7 +18,8 @@ def compile_as(model, config, custom_objects, name, store=None):
         config: Keras's compile_config.
         custom_objects: dict of further names.
         name: of the file, for messages.
-        store: the file's arrays, from which the optimizer gets its state; None leaves that out.
+        store: the arrays of a .keras file, from which the optimizer gets its state; None leaves that out.
+        old: whether Keras 2 wrote them, whose optimizers may have another state: then a warning says so.
 
     Raises:
         FileError: naming the loss, the metric, the optimizer or the option at fault.
@@ -43,7 +46,7 @@ def compile_as(model, config, custom_objects, name, store=None):
                 raise FileError(f"The option {key}={config[key]!r} of compile does not exist in tdfast.")
         model.compile(**arguments)
         if store is not None:
-            _load_optimizer(model, store)
+            _load_optimizer(model, store, old)
     except Exception as error:
         raise FileError(f"'{name}' cannot be compiled as it was: {error} {again}") from error
 
@@ -95,15 +98,21 @@ def _metric_list(value):
     return _only(value, "the list of metrics") if value and isinstance(value[0], list) else value
 
 
-def _load_optimizer(model, store):
+def _load_optimizer(model, store, old):
     """The optimizer's state; the file has only its first two numbers if it had not stepped yet."""
-    paths, optimizer = optimizer_arrays(store), model.optimizer
+    paths, optimizer = optimizer_paths(store), model.optimizer
     if not paths or optimizer is None:
         return
-    if model.built and len(paths) > len(optimizer.variables):
+    if model.built and len(paths) > len(optimizer.variables) - old:
         model._ready_to_train()
-    check_optimizer(optimizer, store)
-    assign_optimizer(optimizer, [store.read(f"optimizer/vars/{i}") for i in paths])
+    if old and "learning_rate" in (name for name, _ in optimizer.variables):
+        paths.insert(1, None)           # which Keras 2 did not store
+    try:
+        assign_optimizer(optimizer, read_optimizer(optimizer, store, paths))
+    except FileError as error:
+        if not old:
+            raise
+        warnings.warn(f"The optimizer starts afresh: {error}", stacklevel=6)
 
 
 def compile_config(model):

@@ -86,7 +86,7 @@ def _load(config, store, custom_objects, compile, old):
     if compile and compiled:
         if old:
             compiled = modern_compile(compiled)
-        compile_as(model, compiled, custom_objects, store.name, store)
+        compile_as(model, compiled, custom_objects, store.name, store, old)
     return model
 
 

@@ -14,7 +14,7 @@ from tdfast.saving.filling import Filler
 from tdfast.saving.hard_sigmoid import keep_hard_sigmoid
 from tdfast.saving.legacy_config import modern_compile, modern_layer
 from tdfast.saving.legacy_weights import has_legacy_weights, legacy_pairs, legacy_state, names_of, version_of
-from tdfast.saving.places import assign_optimizer, check_fit
+from tdfast.saving.places import assign_optimizer, check_fit, read_optimizer
 from tdfast.saving.weights import H5Weights
 from tdfast.serialization import deserialize_layer
 
@@ -156,15 +156,6 @@ def _load_optimizer(model, store):
     optimizer = model.optimizer
     if not model.built:
         raise FileError(f"'{store.name}' has a state of the optimizer, but the model is not built.")
-    count = len(names_of(store, "optimizer_weights", "weight_names"))
-    if count > len(optimizer.variables):
+    if len(names_of(store, "optimizer_weights", "weight_names")) > 1:
         model._ready_to_train()
-    paths = legacy_state(optimizer, store)
-    expected = [(name, np.shape(array)) for name, array in optimizer.variables]
-    if len(paths) != len(expected):
-        raise FileError(f"'{store.name}' has {len(paths)} arrays of its state, but {len(expected)} are expected.")
-    for path, (name, shape) in zip(paths, expected):
-        if path is not None and store.shape(path) != shape:
-            raise FileError(f"Its {name} has shape {shape}, but in '{store.name}' {store.shape(path)}.")
-    rate = np.float32(optimizer.learning_rate)
-    assign_optimizer(optimizer, [rate if path is None else store.read(path) for path in paths])
+    assign_optimizer(optimizer, read_optimizer(optimizer, store, legacy_state(optimizer, store)))

@@ -49,6 +49,8 @@ def legacy_pairs(model, store, skip_mismatch=False, by_name=False):
     stored = {}
     for name in names_of(store, top, "layer_names") or []:
         group = f"{top}/{name}".lstrip("/")
+        if name in stored:
+            raise FileError(f"'{store.name}' has two layers called '{name}'.")
         stored[name] = [f"{group}/{weight}" for weight in names_of(store, group, "weight_names") or []]
     rest = names_of(store, f"{top}/top_level_model_weights".lstrip("/"), "weight_names")
     if rest and not skip_mismatch:
@@ -85,7 +87,8 @@ def legacy_state(optimizer, store):
         slot = "iteration" if parts[-1] in ("iter", "iteration", "iterations") else (
             parts[-1] if "iteration:0" not in names else parts[1] if len(parts) > 1 else parts[0])
         found.setdefault(slot if slot in optimizer.slots else _renamed(slot, optimizer), []).append(path)
-    if optimizer.slots.keys() - found.keys() or (found.keys() - optimizer.slots.keys() - {"iteration", "momentum"}):
+    unknown = found.keys() - optimizer.slots.keys() - {"iteration"}
+    if optimizer.slots.keys() - found.keys() or (unknown and (optimizer.slots or unknown != {"momentum"})):
         raise FileError(
             f"'{store.name}' has the state {_some(found)} of an optimizer, but '{optimizer.name}' "
             f"({type(optimizer).__name__}) has {_some(['iteration', *optimizer.slots])}."
@@ -99,7 +102,9 @@ def legacy_state(optimizer, store):
         if not found.get(slot):
             raise FileError(f"'{store.name}' has no array for {name} of optimizer '{optimizer.name}'.")
         out.append(found[slot].pop(0))
-    return out
+    if any(found.pop(slot) for slot in ["iteration", *optimizer.slots]):
+        raise FileError(f"'{store.name}' has the state of an optimizer of another model than '{optimizer.name}' has.")
+    return out          # SGD without momentum had one in Keras 2, which did nothing
 
 
 def _renamed(slot, optimizer):

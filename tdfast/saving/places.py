@@ -94,27 +94,31 @@ def has_cell(layer):
 
 
 # ------------------------------------------------------------------------------------------ the optimizer's state
-def optimizer_arrays(store):
-    """The numbers of the arrays of the optimizer's state that a file has, sorted."""
-    return sorted(int(p.rsplit("/", 1)[1]) for p in store.paths() if re.fullmatch(r"optimizer/vars/\d{1,9}", p))
+def optimizer_paths(store):
+    """The paths of the arrays of an optimizer's state, in its order."""
+    numbers = sorted(int(p.rsplit("/", 1)[1]) for p in store.paths() if re.fullmatch(r"optimizer/vars/\d{1,9}", p))
+    return [f"optimizer/vars/{n}" for n in numbers]
 
 
-def check_optimizer(optimizer, store):
-    """Refuse a file whose optimizer's state has other arrays than this optimizer."""
-    paths = optimizer_arrays(store)
-    expected = [(name, np.shape(a)) for name, a in optimizer.variables]
-    if paths != list(range(len(expected))):
+def read_optimizer(optimizer, store, paths):
+    """The arrays for ``optimizer.variables`` at these paths; None stands for the learning rate that it has.
+
+    Raises:
+        FileError: if they are not as many, or have other shapes.
+    """
+    who = f"The state of optimizer '{optimizer.name}' ({type(optimizer).__name__})"
+    if len(paths) != len(optimizer.variables):
         raise FileError(
-            f"The state of optimizer '{optimizer.name}' ({type(optimizer).__name__}) in '{store.name}' has {len(paths)} "
-            f"arrays, but {len(expected)} are expected."
+            f"{who} in '{store.name}' has {len(paths)} arrays, but {len(optimizer.variables)} are expected."
         )
-    for i, (name, shape) in enumerate(expected):
-        stored = store.shape(f"optimizer/vars/{i}")
-        if stored != shape:
+    for path, (name, array) in zip(paths, optimizer.variables):
+        stored = np.shape(array) if path is None else store.shape(path)
+        if stored != np.shape(array):
             raise FileError(
-                f"The state of optimizer '{optimizer.name}' ({type(optimizer).__name__}) does not fit the model: {name} "
-                f"should have shape {shape}, but in '{store.name}' it has shape {stored}."
+                f"{who} does not fit the model: {name} should have shape {np.shape(array)}, but in '{store.name}' it has "
+                f"shape {stored}."
             )
+    return [np.float32(optimizer.learning_rate) if path is None else store.read(path) for path in paths]
 
 
 def assign_optimizer(optimizer, values):

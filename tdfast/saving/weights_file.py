@@ -11,10 +11,10 @@ from tdfast.saving.legacy_weights import has_legacy_weights, legacy_pairs
 from tdfast.saving.places import (
     assign_optimizer,
     check_fit,
-    check_optimizer,
     groups,
-    optimizer_arrays,
+    optimizer_paths,
     places,
+    read_optimizer,
 )
 from tdfast.saving.weights import H5Weights, NpzWeights, open_weights, write_h5, write_npz
 
@@ -163,12 +163,11 @@ def _pairs(model, store, skip_mismatch):
 
 def _state(model, store, skipped):
     """The arrays of the optimizer's state; none, with a note of the reason, where they do not fit."""
-    count, optimizer = len(optimizer_arrays(store)), getattr(model, "optimizer", None)
-    if not count or optimizer is None:
+    paths, optimizer = optimizer_paths(store), getattr(model, "optimizer", None)
+    if not paths or optimizer is None:
         return []
     try:
-        check_optimizer(optimizer, store)
+        return read_optimizer(optimizer, store, paths)
     except FileError as error:
         skipped.append(f"{error} The optimizer keeps the state that it has.")
         return []
-    return [store.read(f"optimizer/vars/{i}") for i in range(count)]
