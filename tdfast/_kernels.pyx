@@ -11,6 +11,14 @@ from libc.stdint cimport int32_t, uint8_t
 cnp.import_array()
 
 
+# NumPy or Cython may include complex.h, whose macro I would take the place of the inputs' number I.
+cdef extern from *:
+    """
+    #include <complex.h>
+    #undef I
+    """
+
+
 cdef extern from "tdfast.h" nogil:
     ctypedef float real
 
