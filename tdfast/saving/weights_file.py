@@ -38,6 +38,7 @@ def save_weights(model, filepath, overwrite=True):
     Source: https://keras.io/api/models/model_saving_apis/weights_saving_and_loading/
 
     >>> import os, tempfile
+    >>> import numpy as np
     >>> from tdfast import Sequential, layers
     >>> model = Sequential([layers.Dense(2, input_shape=(3,))])
     >>> path = os.path.join(tempfile.mkdtemp(), "m.weights.npz")
