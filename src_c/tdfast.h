@@ -141,9 +141,12 @@ typedef struct {
     int mask_zero_output;       /* a masked step's output is 0 instead of the output before it */
     ptrdiff_t B, T, I, H;
     const real *x;              /* (B, T, I) */
-    const uint8_t *mask;        /* (B, T), 0: the step is skipped [opt]; rows of like length side by side go fastest */
-    const ptrdiff_t *valid;     /* (n_valid) t B + b of every step that is not, t in running order; backward [opt: no mask] */
+    const ptrdiff_t *row;       /* (B) with a mask: the caller's row of each row b, those with most steps first [opt: no mask] */
+    const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; the last is n_valid */
+    const ptrdiff_t *steps;     /* (n_valid) the steps of each row that count, ascending, as they run */
+    const ptrdiff_t *valid;     /* (n_valid) j B + b of every row's j-th step, ascending; backward */
     ptrdiff_t n_valid;
+    int compact;                /* with a mask: y and dy are (n_valid, H), of the steps that count, in the order of `steps` */
     const real *kernel;         /* (I, G H) */
     const real *recurrent;      /* (H, G H) */
     const real *bias;           /* (G H), or (2, G H) of a GRU with reset_after: of x W and of h U [opt] */

@@ -66,6 +66,8 @@ from tdfast.layers.rnn_of_cells import RNN
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
 from tdfast.layers.unit import GroupNormalization, RMSNormalization, UnitNormalization
 from tdfast.layers.wrappers import TimeDistributed
+from tdfast.serialization import deserialize_layer as deserialize
+from tdfast.serialization import serialize_layer as serialize
 
 __all__ = [
     "Activation",
@@ -149,4 +151,6 @@ __all__ = [
     "UpSampling2D",
     "ZeroPadding1D",
     "ZeroPadding2D",
+    "deserialize",
+    "serialize",
 ]
