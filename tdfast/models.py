@@ -1,8 +1,11 @@
 """Sequential: a stack of layers."""
 
+from tdfast.cloning import clone_model
 from tdfast.layers.base import Layer, Tape
 from tdfast.layers.core import InputLayer
 from tdfast.training import Trainer
+
+__all__ = ["Sequential", "clone_model"]
 
 
 class Sequential(Trainer, Layer):
@@ -207,6 +210,10 @@ class Sequential(Trainer, Layer):
         for layer in self._stack:
             x = layer.add_to_stream(stream, x)
         return x
+
+    def __reduce__(self):
+        with self._traffic.reading():
+            return super().__reduce__()
 
     def __call__(self, x, training=False, mask=None, **kwargs):
         return self._traffic.read_by(super().__call__, x, training=training, mask=mask, **kwargs)

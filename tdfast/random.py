@@ -4,9 +4,13 @@ The streams come from NumPy's SFC64, whose numbers are the same on every machine
 of threads.
 """
 
+import contextlib
+import threading
+
 import numpy as np
 
 _generator = None
+_own = threading.local()
 
 UINT32 = 0xFFFFFFFF
 DROPOUT_PIECE = 4096
@@ -18,9 +22,23 @@ def generator():
     `tdfast.utils.set_random_seed` starts it again; until then it is seeded by the operating system.
     """
     global _generator
+    own = getattr(_own, "generator", None)
+    if own is not None:
+        return own
     if _generator is None:
         _generator = np.random.Generator(np.random.SFC64())
     return _generator
+
+
+@contextlib.contextmanager
+def aside():
+    """For the block, this thread draws from a generator of its own, so that the process's goes on as if nothing was drawn."""
+    before = getattr(_own, "generator", None)
+    _own.generator = np.random.Generator(np.random.SFC64(0))
+    try:
+        yield
+    finally:
+        _own.generator = before
 
 
 def seed(value):

@@ -86,15 +86,28 @@ def _open_weights(archive):
 def _load(config, store, custom_objects, compile):
     from tdfast.models import Sequential
 
+    model = rebuild(config, store, custom_objects)
+    if not isinstance(model, Sequential):
+        raise FileError(f"'{store.name}' holds a single {type(model).__name__} layer, not a model.")
+    compiled = config.get("compile_config")
+    if compile and compiled:
+        _compile(model, compiled, custom_objects, store)
+    return model
+
+
+def rebuild(config, store, custom_objects):
+    """The layer or the model of Keras's dict, with its weights from a store.
+
+    Raises:
+        FileError: naming what tdfast lacks, or what does not fit.
+    """
     filler = _Filler(store)
     try:
-        model = deserialize_layer(config, custom_objects, made=filler.attach)
-        if not isinstance(model, Sequential):
-            raise FileError(f"'{store.name}' holds a single {type(model).__name__} layer, not a model.")
+        layer = deserialize_layer(config, custom_objects, made=filler.attach)
         shape = _build_shape(config)
-        if shape is not None and not model.built:
+        if shape is not None and not layer.built:
             try:
-                model.build(shape)
+                layer.ensure_built(shape)
             except FileError:
                 raise
             except Exception as error:
@@ -102,10 +115,7 @@ def _load(config, store, custom_objects, compile):
         filler.finish()
     finally:
         filler.detach()
-    compiled = config.get("compile_config")
-    if compile and compiled:
-        _compile(model, compiled, custom_objects, store)
-    return model
+    return layer
 
 
 def _build_shape(config):
@@ -156,7 +166,7 @@ class _Filler:
             self.attach(inner, f"{path}/{key}")
 
     def _reader(self, layer, base, index, name):
-        path = f"{base}/vars/{index}"
+        path = f"{base}/vars/{index}".lstrip("/")
 
         def read(shape, dtype=None):
             self._check(layer, path, name, tuple(shape))
@@ -390,7 +400,7 @@ def _groups(model):
         if id(layer) in seen:
             return
         seen.add(id(layer))
-        arrays = [w.value for kind in (True, False) for w in layer._weights if w.trainable is kind]
+        arrays = [w.value for kind in (True, False) for w in layer._weights if w.made_trainable is kind]
         if _has_cell(layer):
             yield path, layer.name, []
             yield f"{path}/cell", layer.cell_name, arrays
