@@ -17,6 +17,7 @@ from tdfast.registration import (
 from tdfast.saving.c_file import export_c
 from tdfast.saving.keras_file import load_model, save_model
 from tdfast.saving.onnx import export_onnx
+from tdfast.saving.torch_state import load_torch_state_dict, torch_state_dict
 from tdfast.serialization import deserialize_layer, serialize_layer
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "get_registered_name",
     "get_registered_object",
     "load_model",
+    "load_torch_state_dict",
     "register_keras_serializable",
     "save_model",
     "serialize_layer",
+    "torch_state_dict",
 ]
