@@ -120,6 +120,7 @@ class Sequential(Trainer, Layer):
 
     @property
     def batch_shape(self):
+        """The input's shape, batch first, when the model was told it; else None."""
         return self._batch_shape if self._input is None else self._input.batch_shape
 
     @batch_shape.setter
@@ -179,11 +180,19 @@ class Sequential(Trainer, Layer):
     def passed_mask(self, x, mask, record):
         return record.mask
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x, tape, training=False, mask=None, compact_from=None):
+        """As `Layer.forward`. If the layer at the place ``compact_from`` leaves masked steps out, so that the outputs are
+        (1, steps, ...), the model's record has its ``valid``; else that is None."""
         rec = tape.push(self)
-        for layer in self._stack:
+        rec.valid = None
+        for i, layer in enumerate(self._stack):
             start = tape.position
-            y = layer.forward(x, tape, training=training, mask=mask)
+            if i == compact_from and mask is not None:
+                y = layer.forward(x, tape, training=training, mask=mask, compact=True)
+                if tape.records[start].compact:
+                    rec.valid, mask = tape.records[start].valid, None
+            else:
+                y = layer.forward(x, tape, training=training, mask=mask)
             rec.note_activity(layer, y)
             mask = layer.passed_mask(x, mask, tape.records[start])
             x = y

@@ -52,6 +52,7 @@ class RNN(Delegating):
 
     @property
     def state_size(self):
+        """The widths of the cell's states, as a list."""
         size = self.cell.state_size
         return list(size) if isinstance(size, (list, tuple)) else [size]
 

@@ -16,6 +16,7 @@ from tdfast.registration import (
 )
 from tdfast.saving.c_file import export_c
 from tdfast.saving.keras_file import load_model, model_from_json, save_model
+from tdfast.saving.objects import deserialize_keras_object, serialize_keras_object
 from tdfast.saving.onnx import export_onnx
 from tdfast.saving.weights_file import load_weights, save_weights
 from tdfast.serialization import deserialize_layer, serialize_layer
@@ -24,6 +25,7 @@ __all__ = [
     "CustomObjectScope",
     "FileError",
     "custom_object_scope",
+    "deserialize_keras_object",
     "deserialize_layer",
     "export_c",
     "export_onnx",
@@ -36,5 +38,6 @@ __all__ = [
     "register_keras_serializable",
     "save_model",
     "save_weights",
+    "serialize_keras_object",
     "serialize_layer",
 ]

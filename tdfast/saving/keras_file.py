@@ -6,7 +6,7 @@ import os
 import time
 import zipfile
 
-from tdfast import version
+from tdfast._version import __version__
 from tdfast.errors import FileError
 from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
@@ -46,6 +46,14 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
         OSError: if the file cannot be opened.
 
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
+
+    >>> import tempfile
+    >>> from tdfast import Sequential, layers
+    >>> model = Sequential([layers.Dense(1, input_shape=(3,))])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.keras")
+    ...     load_model(f"{folder}/model.keras").count_params()
+    4
     """
     if safe_mode is not True:
         raise ValueError(
@@ -175,6 +183,13 @@ def save_model(model, filepath, overwrite=True, zipped=None):
         ImportError: without h5py, naming the extra to install.
 
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
+
+    >>> import tempfile
+    >>> from tdfast import Sequential, layers
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(Sequential([layers.Dense(1, input_shape=(3,))]), f"{folder}/model.keras")
+    ...     os.listdir(folder)
+    ['model.keras']
     """
     filepath = os.fspath(filepath)
     if zipped not in (None, True):
@@ -191,7 +206,7 @@ def save_model(model, filepath, overwrite=True, zipped=None):
     weights = io.BytesIO()
     write_h5(groups(model), weights)
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"),
-                "tdfast_version": version.__version__}
+                "tdfast_version": __version__}
     with replacing(filepath) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", json.dumps(description(model)))
