@@ -11,6 +11,14 @@ from libc.stdint cimport int32_t, uint8_t
 cnp.import_array()
 
 
+# NumPy or Cython may include complex.h, whose macro I would take the place of the inputs' number I.
+cdef extern from *:
+    """
+    #include <complex.h>
+    #undef I
+    """
+
+
 cdef extern from "tdfast.h" nogil:
     ctypedef float real
 
@@ -52,6 +60,13 @@ cdef extern from "tdfast.h" nogil:
         real *dx
         real *dkernel
         real *dbias
+
+    ctypedef struct tdf_sums:
+        int threads
+        ptrdiff_t M, N
+        const real *x
+        real *scratch
+        real *sums
 
     ctypedef struct tdf_pool:
         int threads, mean
@@ -158,6 +173,8 @@ cdef extern from "tdfast.h" nogil:
         void (*conv_pack)(const tdf_conv *) noexcept nogil
         void (*conv_forward)(const tdf_conv *) noexcept nogil
         void (*conv_backward)(const tdf_conv *) noexcept nogil
+        void (*conv_transpose)(const tdf_conv *) noexcept nogil
+        void (*column_sums)(const tdf_sums *) noexcept nogil
         void (*pool_forward)(const tdf_pool *) noexcept nogil
         void (*pool_backward)(const tdf_pool *) noexcept nogil
         void (*lstm_pack)(const tdf_rnn *) noexcept nogil
@@ -182,11 +199,13 @@ cdef extern from "tdfast.h" nogil:
     ptrdiff_t tdf_conv_pack_size(const tdf_conv *a)
     ptrdiff_t tdf_conv_infer_size(const tdf_conv *a)
     ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a)
+    ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a)
+    ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N)
     ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_scratch_size(const tdf_rnn *a)
-    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_ACTIVATIONS, TDF_LOSSES, TDF_LOSS_QUANTILE, TDF_SLOTS, TDF_NUMBERS
+    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_LINEAR, TDF_ACTIVATIONS, TDF_LOSSES, TDF_LOSS_QUANTILE, TDF_SLOTS, TDF_NUMBERS
     int TDF_SGD, TDF_ADAM, TDF_RMSPROP, TDF_ADAGRAD, TDF_ADADELTA, TDF_ADAMAX, TDF_NADAM, TDF_FTRL, TDF_LION
     int TDF_LAMB, TDF_AVERAGE, TDF_RULES
 
@@ -485,7 +504,7 @@ def conv_forward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray packe
 def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kernel not None, cnp.ndarray z,
                   cnp.ndarray y not None, cnp.ndarray dy not None, cnp.ndarray dx, cnp.ndarray dkernel not None,
                   cnp.ndarray dbias, cnp.ndarray scratch not None):
-    """The gradients of conv_forward; dy is overwritten."""
+    """The gradients of conv_forward; dy is overwritten, unless the activation is linear."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a
@@ -497,13 +516,61 @@ def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kern
     a.z = <real *>_ptr(z, out, kind, "z")
     _check_input(act, a.z, "z")
     a.y = <real *>_ptr(y, out, kind, "y")
-    a.dy = <real *>_out(dy, out, kind, "dy")
+    a.dy = <real *>(_ptr(dy, out, kind, "dy") if act == TDF_LINEAR else _out(dy, out, kind, "dy"))
     a.dx = <real *>_out(dx, a.N * a.H * a.W * a.C, kind, "dx")
     a.dkernel = <real *>_out(dkernel, weights, kind, "dkernel")
     a.dbias = <real *>_out(dbias, a.F, kind, "dbias")
     a.scratch = <real *>_out(scratch, tdf_conv_scratch_size(&a), kind, "scratch")
     with nogil:
         table.conv_backward(&a)
+
+
+def conv_transpose_size(tuple sizes):
+    """Elements of conv_transpose's scratch."""
+    cdef tdf_conv a
+    _conv(&a, sizes)
+    return tdf_conv_transpose_size(&a)
+
+
+def conv_transpose(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kernel not None, cnp.ndarray bias,
+                   cnp.ndarray z, cnp.ndarray y not None, cnp.ndarray scratch not None):
+    """y = act(bias + the dx of a convolution of these sizes with dy = x); z, if given, keeps y before the activation."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_conv a
+    _conv(&a, sizes)
+    if a.groups != 1:
+        raise ValueError(f"a transposed convolution has one group, got {a.groups}")
+    a.act = _check_act(act)
+    cdef ptrdiff_t out = a.N * a.H * a.W * a.C
+    a.dy = <real *>_ptr(x, a.N * a.Ho * a.Wo * a.F, kind, "x")
+    a.kernel = <real *>_ptr(kernel, a.kh * a.kw * a.C * a.F, kind, "kernel")
+    a.bias = <real *>_ptr(bias, a.C, kind, "bias")
+    a.z = <real *>_out(z, out, kind, "z")
+    a.y = <real *>_out(y, out, kind, "y")
+    a.scratch = <real *>_out(scratch, tdf_conv_transpose_size(&a), kind, "scratch")
+    with nogil:
+        table.conv_transpose(&a)
+
+
+def sums_scratch_size(ptrdiff_t N):
+    """Elements of column_sums' scratch."""
+    _bounded(N)
+    return tdf_sums_scratch_size(N)
+
+
+def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray scratch not None, cnp.ndarray sums not None):
+    """sums (N) = the sum of the rows of x (M, N)."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_sums a
+    _bounded(M, N)
+    a.threads, a.M, a.N = _threads(), M, N
+    a.x = <real *>_ptr(x, M * N, kind, "x")
+    a.scratch = <real *>_out(scratch, tdf_sums_scratch_size(N), kind, "scratch")
+    a.sums = <real *>_out(sums, N, kind, "sums")
+    with nogil:
+        table.column_sums(&a)
 
 
 cdef inline int _pool(tdf_pool *a, tuple sizes, bint mean) except -1:

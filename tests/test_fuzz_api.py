@@ -320,6 +320,10 @@ def test_kernels_refuse_sizes_that_overflow():
         yield k.conv_pack, (tuple(s() for _ in range(18)), x, x)
         yield k.conv_forward, (tuple(s() for _ in range(18)), 0, x, x, None, None, x, x)
         yield k.conv_backward, (tuple(s() for _ in range(18)), 0, x, x, None, x, x, None, x, None, x)
+        yield k.conv_transpose_size, (tuple(s() for _ in range(18)),)
+        yield k.conv_transpose, (tuple(s() for _ in range(18)), 0, x, x, None, None, x, x)
+        yield k.sums_scratch_size, (s(),)
+        yield k.column_sums, (s(), s(), x, x, x)
         yield k.pool_forward, (tuple(s() for _ in range(12)), True, x, None, x)
         yield k.pool_backward, (tuple(s() for _ in range(12)), True, None, None, None, x, x)
         for cell in (k.SIMPLE_RNN, k.GRU, k.GRU_RESET_BEFORE, k.LSTM):
@@ -406,6 +410,8 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
         (k.conv_pack, (sizes, a(96), a(pack))),
         (k.conv_forward, (sizes, 1, a(160), a(pack), a(8), a(320), a(320), a(conv_infer))),
         (k.conv_backward, (sizes, 1, a(160), a(96), a(320), a(320), a(320), a(160), a(96), a(8), a(conv_work))),
+        (k.conv_transpose, (sizes, 1, a(320), a(96), a(4), a(160), a(160), a(k.conv_transpose_size(sizes)))),
+        (k.column_sums, (40, 32, a(1280), a(k.sums_scratch_size(32)), a(32))),
         (k.pool_forward, ((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), True, a(160), mask, a(80))),
         (k.pool_backward, ((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), False, a(160), mask, a(80), a(80), a(160))),
         (k.rnn_pack, (k.LSTM, 4, 8, a(128), a(256), a(32), a(k.rnn_pack_size(k.LSTM, 4, 8)))),

@@ -4,7 +4,7 @@ import numpy as np
 
 from tdfast import _kernels, random
 from tdfast.layers.gates import GRUWeights, LSTMWeights, SimpleRNNWeights
-from tdfast.layers.loops import Loop
+from tdfast.layers.loops import NO_TIME_AXIS, Loop
 from tdfast.layers.masked import ValidSteps
 
 
@@ -23,7 +23,7 @@ class Recurrent(Loop):
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) expects input of shape (batch, time, features), "
                 f"got {tuple(input_shape)}."
-                + (" Add the time axis: x[:, :, None] for one feature a step." if len(input_shape) == 2 else "")
+                + (NO_TIME_AXIS if len(input_shape) == 2 else "")
             )
         if self.built and input_shape[-1] != self.kernel.shape[0]:
             raise ValueError(
@@ -61,6 +61,7 @@ class Recurrent(Loop):
         return self.return_sequences and not self.go_backwards and not self.return_state
 
     def activation_kinds(self):
+        """The numbers of the two activations, as kernels know them."""
         return self.activation.kind, self.recurrent_activation.kind if self.gates > 1 else 0
 
     def forward(self, x, tape, training=False, mask=None, initial_state=None, compact=False):
@@ -177,6 +178,7 @@ class LSTM(LSTMWeights, Recurrent):
         stateful: begin each batch with the states that the one before left.
         unroll: accepted and without effect.
         zero_output_for_mask: a masked step's output is 0 instead of the output before it.
+        use_cudnn: 'auto' or False; True is a ValueError.
 
     Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
     features), initial_state [h, c] of shape (batch, units) each, and mask (batch, time), False where a
@@ -227,6 +229,7 @@ class GRU(GRUWeights, Recurrent):
         unroll: accepted and without effect.
         zero_output_for_mask: a masked step's output is 0 instead of the output before it.
         reset_after: apply the reset gate after the recurrent product, as cuDNN does, or before it.
+        use_cudnn: 'auto' or False; True is a ValueError.
 
     Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
     features), initial_state h of shape (batch, units), and mask (batch, time), False where a step is to
