@@ -204,11 +204,12 @@ class Sequential(Trainer, Layer):
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.peek(self)
-        first = self._stack[0]
-        for layer in reversed(self._stack):
-            dy = rec.add_activity_gradient(layer, dy)
-            dy = layer.backward(dy, tape, need_dx or layer is not first)
-        tape.pop(self)
+        # Nobody reads what would come out below the lowest weights that learn.
+        lowest = 0 if need_dx else next((i for i, layer in enumerate(self._stack) if layer.trainable_weights), len(self._stack))
+        for i in range(len(self._stack) - 1, lowest - 1, -1):
+            layer = self._stack[i]
+            dy = layer.backward(rec.add_activity_gradient(layer, dy), tape, need_dx or i > lowest)
+        tape.pop_with_inner(self)
         return dy if need_dx else None
 
     def activity_penalty(self, tape):

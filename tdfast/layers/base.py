@@ -64,10 +64,13 @@ class Tape:
 
     def peek(self, layer):
         """The record of a layer whose inner layers' calls, pushed after its own, are not yet undone."""
+        return self.records[self._place_of(layer)]
+
+    def _place_of(self, layer):
         i = self.position - 1
         while self.records[i].layer is not layer:
             i -= 1
-        return self.records[i]
+        return i
 
     def pop(self, layer):
         """The record of the last call not yet undone, which must be ``layer``'s."""
@@ -79,6 +82,11 @@ class Tape:
                 f"'{record.layer.name}' there. Call backward in the reverse order of forward."
             )
         return record
+
+    def pop_with_inner(self, layer):
+        """`pop`, where calls of inner layers may be left that nobody will undo."""
+        self.position = self._place_of(layer)
+        return self.records[self.position]
 
     def lender_of(self, y):
         """The loan by which whoever made ``y`` can write its next result elsewhere; None if nobody can."""
