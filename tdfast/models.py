@@ -319,9 +319,16 @@ class Sequential(Trainer, Layer):
         return model
 
 
+_SAVING = ("load_model", "model_from_json", "save_model")
+
+
+def __dir__():
+    return sorted([*globals(), *_SAVING])
+
+
 def __getattr__(name):
     """`tdfast.saving.load_model` and its kin are here too, as in Keras; imported when they are first used."""
-    if name in ("load_model", "model_from_json", "save_model"):
+    if name in _SAVING:
         from tdfast import saving
 
         return getattr(saving, name)

@@ -93,7 +93,8 @@ def test_c_in_documents_runs(tmp_path, monkeypatch):
 
 
 # What the examples in a module's docstrings need beyond the library's own dependencies.
-NEEDS = {"tdfast.plots": "matplotlib", "tdfast.saving.keras_file": "h5py"}
+NEEDS = {"tdfast.plots": "matplotlib", "tdfast.saving.keras_file": "h5py",
+         "tdfast.saving.weights_file": "h5py"}
 
 
 def all_modules():
