@@ -11,6 +11,8 @@
  * Each element is one chain of fused multiply-adds over (u, v, c) in this order. dkernel is summed over
  * chunks of pixels, chunk after chunk, in parts of whole images (see conv_view); a pixel of dx collects
  * its windows in their order.
+ *
+ * A transposed convolution is the same the other way round: its output is what dx is here, its dx what y is.
  */
 #include "conv.h"
 
@@ -288,12 +290,17 @@ static void spread_windows(const tdf_conv *a, const conv_view *w, const real *dz
     }
 }
 
-/* dx of one image: undoes forward_tile, then image_of. */
-static void image_dx(const tdf_conv *a, const conv_view *w, ptrdiff_t n, const real *dz, real *windows, real *image)
+/* Image n of `images` (N, H, W, C), dx or the like: undoes forward_tile, then image_of. Each pixel's sum begins with
+ * start (C) [opt: with 0]. */
+static void image_dx(const tdf_conv *a, const conv_view *w, ptrdiff_t n, const real *dz, const real *start, real *windows,
+                     real *image, real *images)
 {
-    ptrdiff_t row = a->W * a->C, repeat = w->depthwise ? w->Fg : 1;
-    real *dx = a->dx + n * a->H * row, *to = w->image ? image : dx;
-    memset(to, 0, (size_t)(a->Hp * a->Wp * a->C * repeat) * sizeof(real));
+    ptrdiff_t row = a->W * a->C, repeat = w->depthwise ? w->Fg : 1, size = a->Hp * a->Wp * a->C * repeat;
+    real *dx = images + n * a->H * row, *to = w->image ? image : dx;
+    if (!start) memset(to, 0, (size_t)size * sizeof(real));
+    else memcpy(to, start, (size_t)a->C * sizeof(real));
+    for (ptrdiff_t done = a->C; start && done < size; done *= 2)
+        memcpy(to + done, to, (size_t)min_size(done, size - done) * sizeof(real));
     if (w->depthwise) TDF_NAME(depthwise_dx)(a, dz, to);
     else spread_windows(a, w, dz, windows, to);
     if (!w->image) return;
@@ -458,7 +465,7 @@ static void backward_parts(const void *args, ptrdiff_t lo, ptrdiff_t hi, int par
         for (ptrdiff_t n = n0; n < n1; n++) {
             const real *dz = image_dz(a, &w, n, s.dz), *x = image_of(a, &w, n, s.image);
             image_weights(a, &w, x, dz, 0, w.depthwise ? w.K : a->groups * w.K, s.chunk, dkernel, dbias, n == n0);
-            if (a->dx) image_dx(a, &w, n, dz, s.windows, s.dimage);
+            if (a->dx) image_dx(a, &w, n, dz, NULL, s.windows, s.dimage, a->dx);
         }
     }
 }
@@ -478,7 +485,7 @@ static void backward_images(const void *args, ptrdiff_t lo, ptrdiff_t hi, int pa
     conv_scratch s = scratch_of(a, &w, part);
     for (ptrdiff_t n = lo; n < hi; n++) {
         const real *dz = image_dz(a, &w, n, a->dy + n * w.pixels * a->F);
-        if (a->dx) image_dx(a, &w, n, dz, s.windows, s.dimage);
+        if (a->dx) image_dx(a, &w, n, dz, NULL, s.windows, s.dimage, a->dx);
     }
 }
 
@@ -510,4 +517,30 @@ void TDF_NAME(conv_backward)(const tdf_conv *a)
     }
     if (a->dx || a->act != TDF_LINEAR) span_run(backward_images, a, a->N, 1, threads);
     span_run(backward_rows, a, w.depthwise ? w.K : a->groups * w.K, 1, threads);
+}
+
+/* ------------------------------------------------------------------ the transposed convolution */
+
+/* Images lo..hi of y = act(bias + what spread_windows makes of dy, the input). */
+static void transpose_images(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+{
+    const tdf_conv *a = args;
+    conv_view w = conv_view_of(a);
+    real *windows = a->scratch + w.transposed + part * conv_transpose_each(&w), *image = windows + w.spread * w.K;
+    real *to = a->z ? a->z : a->y;
+    ptrdiff_t size = a->H * a->W * a->C;
+    for (ptrdiff_t n = lo; n < hi; n++) {
+        real *z = to + n * size, *y = a->y + n * size;
+        image_dx(a, &w, n, a->dy + n * w.pixels * a->F, a->bias, windows, image, to);
+        if (a->act == TDF_LINEAR) continue;
+        if (act_is_row(a->act))
+            for (ptrdiff_t r = 0; r < size; r += a->C) act_forward(a->act, a->C, z + r, y + r);
+        else act_forward(a->act, size, z, y);
+    }
+}
+
+void TDF_NAME(conv_transpose)(const tdf_conv *a)
+{
+    span_run(pack_transpose, a, a->groups, 1, 1);
+    span_run(transpose_images, a, a->N, 1, conv_threads(a));
 }

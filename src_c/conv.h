@@ -53,6 +53,12 @@ static inline __attribute__((unused)) conv_view conv_view_of(const tdf_conv *a)
     return w;
 }
 
+/* Scratch of a thread in the transposed convolution. */
+static inline __attribute__((unused)) ptrdiff_t conv_transpose_each(const conv_view *w)
+{
+    return ROUND_UP(w->spread * w->K + w->dimage, PANEL);
+}
+
 /* Where the window of output pixel p of an image begins, in an image of C channels. */
 static inline __attribute__((unused)) ptrdiff_t conv_window(const tdf_conv *a, ptrdiff_t p, ptrdiff_t C)
 {

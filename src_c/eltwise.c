@@ -1,4 +1,4 @@
-/* eltwise.c - activations over (M, N) rows, as a layer of their own. */
+/* eltwise.c - activations over (M, N) rows, as a layer of their own; and the sums of the rows. */
 #include "act.h"
 #include "span.h"
 
@@ -37,3 +37,30 @@ static void run(span_body body, const tdf_act *a)
 
 void TDF_NAME(act_forward)(const tdf_act *a) { run(forward_part, a); }
 void TDF_NAME(act_backward)(const tdf_act *a) { run(backward_part, a); }
+
+/* The sums of each part lo..hi, of every fourth row, added up. */
+static void sums_part(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+{
+    const tdf_sums *a = args;
+    (void)part;
+    for (ptrdiff_t q = lo; q < hi; q++) {
+        ptrdiff_t end = (q + 1) * a->M / SUMS_PARTS, step = a->N;
+        for (ptrdiff_t j = 0; j < a->N; j += VL) {
+            ptrdiff_t left = a->N - j, i = q * a->M / SUMS_PARTS;
+            vf sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+            for (; i + 4 <= end; i += 4)
+#pragma GCC unroll 4
+                for (int r = 0; r < 4; r++) sum[r] = v_add(sum[r], v_get(a->x + (i + r) * step + j, left));
+            for (; i < end; i++) sum[0] = v_add(sum[0], v_get(a->x + i * step + j, left));
+            v_put(a->scratch + q * a->N + j, v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])), left);
+        }
+    }
+}
+
+void TDF_NAME(column_sums)(const tdf_sums *a)
+{
+    span_run(sums_part, a, SUMS_PARTS, 1, span_threads((double)a->M * (double)a->N, a->threads));
+    memcpy(a->sums, a->scratch, (size_t)a->N * sizeof(real));
+    for (ptrdiff_t q = 1; q < SUMS_PARTS; q++)
+        for (ptrdiff_t j = 0; j < a->N; j++) a->sums[j] += a->scratch[q * a->N + j];
+}

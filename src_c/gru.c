@@ -87,10 +87,6 @@ INLINE void fused_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u
 #pragma GCC unroll 6
     for (int i = 0; i < MR; i++) {
         ptrdiff_t row = b + i;
-        if (a->mask && !is_valid(a, row, s->t)) {
-            skip_step(s, row, u, VL);
-            continue;
-        }
         vf z = v_sigmoid(acc[i * 3]), r = v_sigmoid(acc[i * 3 + 1]), q = acc[i * 3 + 2];
         vf c = v_tanh(v_fma(r, q, xc[i]));
         if (a->tape) {
@@ -192,23 +188,15 @@ static void general_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
     for (ptrdiff_t u = 0; u < m->Hp; u += VL)
         for (ptrdiff_t b = lo; b < hi; b += high) {
             ptrdiff_t rows = hi - b < high ? hi - b : high;
-            if (!any_valid(a, b, rows, s->t)) continue;
             z_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, z);
         }
-    for (ptrdiff_t b = lo; b < hi; b++) {
-        if (is_valid(a, b, s->t)) general_gates(s, b, z + b * width, gates + b * width);
-        else memset(gates + b * width, 0, (size_t)width * sizeof(real));
-    }
+    for (ptrdiff_t b = lo; b < hi; b++) general_gates(s, b, z + b * width, gates + b * width);
     for (ptrdiff_t u = 0; u < m->Hp && !a->reset_after; u += VL)
         for (ptrdiff_t b = lo; b < hi; b += high) {
             ptrdiff_t rows = hi - b < high ? hi - b : high;
-            if (!any_valid(a, b, rows, s->t)) continue;
             reset_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, gates, z);
         }
-    for (ptrdiff_t b = lo; b < hi; b++) {
-        if (is_valid(a, b, s->t)) general_h(s, b, z + b * width + SLOT_C * m->Hp, gates + b * width);
-        else skip_step(s, b, 0, m->Hp);
-    }
+    for (ptrdiff_t b = lo; b < hi; b++) general_h(s, b, z + b * width + SLOT_C * m->Hp, gates + b * width);
 }
 
 /* One step of rows lo..hi, or of a share of their units. */
@@ -222,11 +210,8 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
     for (ptrdiff_t u = s->u0; u < s->u1; u += PANEL)
         for (ptrdiff_t b = lo; b < hi; b += TILE_ROWS(4)) {
             ptrdiff_t rows = hi - b < TILE_ROWS(4) ? hi - b : TILE_ROWS(4);
-            if (!any_valid(a, b, rows, s->t))
-                for (ptrdiff_t r = 0; r < rows; r++) skip_step(s, b + r, u, PANEL);
-            else
-                for (ptrdiff_t v = 0; v < PANEL; v += VL)
-                    fused_rows(rows, s, b, u + v, a->packed + u / PANEL * panel_size(a) + v);
+            for (ptrdiff_t v = 0; v < PANEL; v += VL)
+                fused_rows(rows, s, b, u + v, a->packed + u / PANEL * panel_size(a) + v);
         }
 }
 
@@ -328,13 +313,10 @@ static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *
 static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t H = a->H, Hp = m->Hp, width = 4 * Hp, at = t * a->B;
-    FOR_LIVE_ROWS(b, end, a, lo, hi, t) {
-        gemm_nn_args g = {.M = end - b, .K = Hp, .N = H, .a = m->gates + (at + b) * width + SLOT_C * Hp, .ar = width,
-                          .b = candidate_transpose(a, w), .c = w->products + b * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
-        TDF_NAME(gemm_nn)(&g);                                                     /* of r h d */
-    }
+    gemm_nn_args g = {.M = hi - lo, .K = Hp, .N = H, .a = m->gates + (at + lo) * width + SLOT_C * Hp, .ar = width,
+                      .b = candidate_transpose(a, w), .c = w->products + lo * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
+    TDF_NAME(gemm_nn)(&g);                                                         /* of r h d */
     for (ptrdiff_t b = lo; b < hi; b++) {
-        if (!is_valid(a, b, t)) continue;
         real *work = w->products + b * RNN_WORK * Hp, *dr = work + Hp, *dh = w->dh + b * Hp;
         real *r = m->gates + (at + b) * width + SLOT_R * Hp;
         const real *in = m->in + (at + b) * m->K + a->I;
@@ -342,7 +324,7 @@ static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch 
             ptrdiff_t n = H - u;
             vf d = v_get(work + u, n), back = v_mul(d, v_get(r + u, n));
             v_put(dr + u, v_mul(d, v_get(in + u, n)), n);
-            if (a->rec_drop) back = v_mul(back, v_get(a->rec_drop + b * H + u, n));
+            if (a->rec_drop) back = v_mul(back, v_get(a->rec_drop + row_of(a, b) * H + u, n));
             v_put(dh + u, v_add(v_get(dh + u, n), back), n);
         }
         slot_dz(a->rec_act, H, Hp, m->z + (at + b) * width + SLOT_R * Hp, r, dr);
@@ -357,18 +339,19 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     ptrdiff_t Hp = m.Hp;
     (void)part;
     start_backward(a, &w, lo, hi);
-    for (ptrdiff_t t = a->T - 1; t >= 0; t--) {
-        for (ptrdiff_t b = lo; b < hi; b++) {
-            if (!back_output(a, &m, &w, t, b, lo, hi)) continue;
+    for (ptrdiff_t t = steps_of(a, lo) - 1; t >= 0; t--) {
+        ptrdiff_t end = live_end(a, lo, hi, t);
+        for (ptrdiff_t b = lo; b < end; b++) {
+            back_output(a, &w, t, b);
             ptrdiff_t at = t * a->B + b;
             real *gates = m.gates + at * 4 * Hp, *dh = w.dh + b * Hp;
             const real *h0 = m.state + at * Hp;
             if (m.fused) fused_dz(Hp, gates, h0, dh);
             else general_dz(a, Hp, gates, m.z + at * 4 * Hp, h0, dh, w.products + b * RNN_WORK * Hp);
         }
-        if (!a->reset_after) back_reset(a, &m, &w, t, lo, hi);
-        back_to_state(a, &m, &w, t, SLOT_Z, a->reset_after ? 3 : 2, lo, hi);
-        back_to_input(a, &m, &w, t, lo, hi);
+        if (!a->reset_after) back_reset(a, &m, &w, t, lo, end);
+        back_to_state(a, &m, &w, t, SLOT_Z, a->reset_after ? 3 : 2, lo, end);
+        back_to_input(a, &m, &w, t, lo, end);
     }
     end_backward(a, &w, lo, hi);
 }

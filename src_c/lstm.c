@@ -58,10 +58,6 @@ INLINE void fused_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u
 #pragma GCC unroll 6
     for (int r = 0; r < MR; r++) {
         ptrdiff_t row = b + r;
-        if (a->mask && !is_valid(a, row, s->t)) {
-            skip_step(s, row, u, VL);
-            continue;
-        }
         vf i = v_sigmoid(acc[r * 4]), f = v_sigmoid(acc[r * 4 + 1]);
         vf g = v_tanh(acc[r * 4 + 2]), o = v_sigmoid(acc[r * 4 + 3]);
         vf c = v_fma(f, v_load(s->before + row * m->Hp + u), v_mul(i, g));
@@ -137,19 +133,15 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
         for (ptrdiff_t b = lo; b < hi; b += TILE_ROWS(4)) {
             ptrdiff_t rows = hi - b < TILE_ROWS(4) ? hi - b : TILE_ROWS(4), u = p * PANEL;
             const real *panel = a->packed + p * panel_size;
-            if (!any_valid(a, b, rows, s->t))
-                for (ptrdiff_t r = 0; m->fused && r < rows; r++) skip_step(s, b + r, u, PANEL);
-            else
-                for (ptrdiff_t v = 0; v < PANEL; v += VL) {
-                    if (m->fused) fused_rows(rows, s, b, u + v, panel + v);
-                    else z_rows(rows, s, b, u + v, panel + v, z);
-                }
+            for (ptrdiff_t v = 0; v < PANEL; v += VL) {
+                if (m->fused) fused_rows(rows, s, b, u + v, panel + v);
+                else z_rows(rows, s, b, u + v, panel + v, z);
+            }
         }
     if (m->fused) return;
     for (ptrdiff_t b = lo; b < hi; b++) {
         ptrdiff_t at = a->tape ? s->t * a->B + b : b;
-        if (is_valid(a, b, s->t)) general_row(s, b, z + b * 4 * m->Hp, m->gates + at * 4 * m->Hp, m->ac + at * m->Hp);
-        else skip_step(s, b, 0, m->Hp);
+        general_row(s, b, z + b * 4 * m->Hp, m->gates + at * 4 * m->Hp, m->ac + at * m->Hp);
     }
 }
 
@@ -232,9 +224,10 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     ptrdiff_t B = a->B, Hp = m.Hp;
     (void)part;
     start_backward(a, &w, lo, hi);
-    for (ptrdiff_t t = a->T - 1; t >= 0; t--) {
-        for (ptrdiff_t b = lo; b < hi; b++) {
-            if (!back_output(a, &m, &w, t, b, lo, hi)) continue;
+    for (ptrdiff_t t = steps_of(a, lo) - 1; t >= 0; t--) {
+        ptrdiff_t end = live_end(a, lo, hi, t);
+        for (ptrdiff_t b = lo; b < end; b++) {
+            back_output(a, &w, t, b);
             ptrdiff_t at = t * B + b;
             real *gates = m.gates + at * 4 * Hp, *dh = w.dh + b * Hp, *dc = w.dc + b * Hp;
             const real *c0 = m.state + at * Hp, *c1 = m.state + (at + B) * Hp, *ac = m.ac + at * Hp;
@@ -242,8 +235,8 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
             else general_dz(a, Hp, gates, m.z + at * 4 * Hp, c0, c1, ac, dh, dc, w.products + b * RNN_WORK * Hp);
             memset(dh, 0, (size_t)Hp * sizeof(real));
         }
-        back_to_state(a, &m, &w, t, 0, 4, lo, hi);
-        back_to_input(a, &m, &w, t, lo, hi);
+        back_to_state(a, &m, &w, t, 0, 4, lo, end);
+        back_to_input(a, &m, &w, t, lo, end);
     }
     end_backward(a, &w, lo, hi);
 }

@@ -41,17 +41,11 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
     const rnn_memory *m = s->m;
     ptrdiff_t H = a->H, Hp = m->Hp, at = a->tape ? s->t * a->B * Hp : 0;
     real *h = m->gates + at, *z = m->fused ? h : m->z + at;
-    FOR_LIVE_ROWS(b, end, a, lo, hi, s->t) {
-        gemm_nn_args g = {.M = end - b, .K = a->I + H, .N = H, .a = s->in + b * m->K, .ar = m->K, .b = a->packed,
-                          .bias = a->packed + gemm_pack_size(a->I + H, H), .c = z + b * Hp, .cr = Hp};
-        TDF_NAME(gemm_nn)(&g);
-    }
+    gemm_nn_args g = {.M = hi - lo, .K = a->I + H, .N = H, .a = s->in + lo * m->K, .ar = m->K, .b = a->packed,
+                      .bias = a->packed + gemm_pack_size(a->I + H, H), .c = z + lo * Hp, .cr = Hp};
+    TDF_NAME(gemm_nn)(&g);
     for (ptrdiff_t b = lo; b < hi; b++) {
         real *row = h + b * Hp;
-        if (!is_valid(a, b, s->t)) {
-            skip_step(s, b, 0, Hp);
-            continue;
-        }
         act_forward(a->act, H, z + b * Hp, row);
         for (ptrdiff_t u = H; u < Hp; u++) row[u] = 0;
         for (ptrdiff_t u = 0; u < Hp; u += VL) put_h(s, b, u, H - u, v_load(row + u));
@@ -81,17 +75,18 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     ptrdiff_t H = a->H, Hp = m.Hp;
     (void)part;
     start_backward(a, &w, lo, hi);
-    for (ptrdiff_t t = a->T - 1; t >= 0; t--) {
-        for (ptrdiff_t b = lo; b < hi; b++) {
-            if (!back_output(a, &m, &w, t, b, lo, hi)) continue;
+    for (ptrdiff_t t = steps_of(a, lo) - 1; t >= 0; t--) {
+        ptrdiff_t end = live_end(a, lo, hi, t);
+        for (ptrdiff_t b = lo; b < end; b++) {
+            back_output(a, &w, t, b);
             ptrdiff_t at = (t * a->B + b) * Hp;
             real *h = m.gates + at, *dh = w.dh + b * Hp;
             act_backward(a->act, H, m.fused ? NULL : m.z + at, h, dh, dh);         /* h = a(z) */
             memcpy(h, dh, (size_t)Hp * sizeof(real));
             memset(dh, 0, (size_t)Hp * sizeof(real));
         }
-        back_to_state(a, &m, &w, t, 0, 1, lo, hi);
-        back_to_input(a, &m, &w, t, lo, hi);
+        back_to_state(a, &m, &w, t, 0, 1, lo, end);
+        back_to_input(a, &m, &w, t, lo, end);
     }
     end_backward(a, &w, lo, hi);
 }

@@ -4,8 +4,10 @@
  * through all steps without a barrier. A batch of few rows of a large layer is split over its units
  * instead, and the threads wait for each other after each step.
  *
- * A masked step leaves the state as it was; its output is the one before it (0 if there is none, or
- * with mask_zero_output), and its gradients pass through.
+ * A masked step changes nothing, so the kernels leave it out: step t of row b is the t-th that counts, the rows
+ * with most steps come first, and at each step the rows that still have one are the first ones. Left, right and
+ * interior padding cost the same that way: nothing. `row` and `steps` tell where x, y and their gradients lie.
+ * The output of a masked step is the one before it (0 if there is none, or with mask_zero_output).
  */
 #ifndef TDF_RNN_COMMON_H
 #define TDF_RNN_COMMON_H
@@ -18,7 +20,7 @@
 
 #define RNN_FN static __attribute__((unused))
 
-/* ------------------------------------------------------------------ steps and masks */
+/* ------------------------------------------------------------------ rows and steps */
 
 typedef struct {
     const tdf_rnn *a;
@@ -32,48 +34,40 @@ typedef struct {
     ptrdiff_t u0, u1;           /* the units to compute: all Hp, or a thread's share */
 } rnn_step;
 
-/* A step of the sequence as the caller counts them. */
-INLINE ptrdiff_t source_step(const tdf_rnn *a, ptrdiff_t t) { return a->reverse ? a->T - 1 - t : t; }
+/* The caller's row. */
+INLINE ptrdiff_t row_of(const tdf_rnn *a, ptrdiff_t b) { return a->row ? a->row[b] : b; }
 
-INLINE int is_valid(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t)
+/* How many steps row b has. */
+INLINE ptrdiff_t steps_of(const tdf_rnn *a, ptrdiff_t b) { return a->row ? a->starts[b + 1] - a->starts[b] : a->T; }
+
+/* Step t of row b among the steps that run, masked ones included. */
+INLINE ptrdiff_t place_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t) { return a->row ? a->steps[a->starts[b] + t] : t; }
+
+/* Step t of row b in x and dx: T to a row, counted as the caller does. */
+INLINE ptrdiff_t input_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t)
 {
-    return !a->mask || a->mask[b * a->T + source_step(a, t)];
+    ptrdiff_t place = place_of(a, b, t);
+    return row_of(a, b) * a->T + (a->reverse ? a->T - 1 - place : place);
 }
 
-RNN_FN int any_valid(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t rows, ptrdiff_t t)
+/* The same in y and dy, with `sequences`. */
+INLINE ptrdiff_t output_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t)
 {
-    if (!a->mask) return 1;
-    for (ptrdiff_t r = 0; r < rows; r++)
-        if (is_valid(a, b + r, t)) return 1;
-    return 0;
+    return a->compact ? a->starts[b] + t : row_of(a, b) * a->T + place_of(a, b, t);
 }
 
-/* Whether the tile that row b is in has a valid row at this step; tiles are counted from lo. */
-INLINE int is_live(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t t)
+/* The end of those of the rows lo..hi that have a step t. */
+INLINE ptrdiff_t live_end(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t t)
 {
-    ptrdiff_t start = b - (b - lo) % TILE_MAX_ROWS;
-    return any_valid(a, start, hi - start < TILE_MAX_ROWS ? hi - start : TILE_MAX_ROWS, t);
+    while (a->row && hi > lo && steps_of(a, hi - 1) <= t) hi--;
+    return hi;
 }
 
-/* The next rows, from *b to the result, of lo..hi whose tiles are live; none if *b is hi. */
-RNN_FN ptrdiff_t next_live(const tdf_rnn *a, ptrdiff_t *b, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t t)
-{
-    if (!a->mask) return hi;
-    while (*b < hi && !is_live(a, *b, lo, hi, t)) *b += TILE_MAX_ROWS;
-    ptrdiff_t end = *b;
-    while (end < hi && is_live(a, end, lo, hi, t)) end += TILE_MAX_ROWS;
-    if (*b > hi) *b = hi;
-    return end < hi ? end : hi;
-}
-
-#define FOR_LIVE_ROWS(b, end, a, lo, hi, t)                                                        \
-    for (ptrdiff_t b = lo, end; end = next_live(a, &b, lo, hi, t), b < hi; b = end)
-
-/* The rows of a batch over threads. With a mask they differ in length: see span_deal. */
+/* The rows of a batch over threads. With a mask they differ in their steps: see span_deal. */
 INLINE void run_rows(span_body body, const tdf_rnn *a, int threads)
 {
     ptrdiff_t block = (a->B / 8 + TILE_MAX_ROWS - 1) / TILE_MAX_ROWS * TILE_MAX_ROWS;
-    if (a->mask) span_deal(body, a, a->B, block < TILE_MAX_ROWS ? TILE_MAX_ROWS : block, threads);
+    if (a->row) span_deal(body, a, a->B, block < TILE_MAX_ROWS ? TILE_MAX_ROWS : block, threads);
     else span_run(body, a, a->B, 1, threads);
 }
 
@@ -81,8 +75,8 @@ INLINE void run_rows(span_body body, const tdf_rnn *a, int threads)
 INLINE real *output(const rnn_step *s, ptrdiff_t b, ptrdiff_t u)
 {
     const tdf_rnn *a = s->a;
-    if (a->sequences) return a->y + (b * a->T + s->t) * a->H + u;
-    return s->t == a->T - 1 || a->mask ? a->y + b * a->H + u : NULL;
+    if (a->sequences) return a->y + output_of(a, b, s->t) * a->H + u;
+    return s->t == steps_of(a, b) - 1 ? a->y + row_of(a, b) * a->H + u : NULL;
 }
 
 /* Stores a new h everywhere it belongs: the state, the next step's input row and the output. */
@@ -92,24 +86,31 @@ INLINE void put_h(const rnn_step *s, ptrdiff_t b, ptrdiff_t u, ptrdiff_t units, 
     real *y = output(s, b, u);
     v_store(s->h + b * s->m->Hp + u, h);
     if (y) v_put(y, h, units);
-    if (a->rec_drop) h = v_mul(h, units > 0 ? v_get(a->rec_drop + b * a->H + u, units) : v_zero());
+    if (a->rec_drop) h = v_mul(h, units > 0 ? v_get(a->rec_drop + row_of(a, b) * a->H + u, units) : v_zero());
     v_store(s->next + b * s->m->K + a->I + u, h);
 }
 
-/* A masked step of n units: the state goes on as it was; the output is the one before it, or 0. */
-RNN_FN void skip_step(const rnn_step *s, ptrdiff_t b, ptrdiff_t u, ptrdiff_t n)
+/* Whether the last output of row b, of those that return it alone, is one that it computed. */
+INLINE int ends_valid(const tdf_rnn *a, ptrdiff_t b)
 {
-    const tdf_rnn *a = s->a;
-    const rnn_memory *m = s->m;
-    ptrdiff_t units = a->H - u < n ? a->H - u : n;
-    size_t bytes = (size_t)n * sizeof(real);
-    memcpy(s->next + b * m->K + a->I + u, s->in + b * m->K + a->I + u, bytes);
-    if (s->after != s->before) memcpy(s->after + b * m->Hp + u, s->before + b * m->Hp + u, bytes);
-    real *y = output(s, b, u);
-    int first = s->t == 0, last = s->t == a->T - 1;
-    if (!y || units <= 0) return;
-    if (first || (a->mask_zero_output && (a->sequences || last))) memset(y, 0, (size_t)units * sizeof(real));
-    else if (a->sequences) memcpy(y, y - a->H, (size_t)units * sizeof(real));
+    ptrdiff_t n = steps_of(a, b);
+    return n > 0 && (!a->mask_zero_output || place_of(a, b, n - 1) == a->T - 1);
+}
+
+/* Units u0..u1 of row b's outputs at masked steps. */
+RNN_FN void fill_masked(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t u0, ptrdiff_t u1)
+{
+    ptrdiff_t H = a->H, n = steps_of(a, b), next = 0;
+    if (u1 > H) u1 = H;
+    if (a->compact || u0 >= u1) return;
+    size_t bytes = (size_t)(u1 - u0) * sizeof(real);
+    real *y = a->y + row_of(a, b) * (a->sequences ? a->T : 1) * H + u0;
+    if (!a->sequences && !ends_valid(a, b)) memset(y, 0, bytes);
+    for (ptrdiff_t t = 0; a->sequences && t < a->T; t++, y += H) {
+        if (next < n && place_of(a, b, next) == t) next++;
+        else if (next == 0 || a->mask_zero_output) memset(y, 0, bytes);
+        else memcpy(y, y - H, bytes);
+    }
 }
 
 /* ------------------------------------------------------------------ forward */
@@ -125,8 +126,7 @@ RNN_FN void copy_padded(real *to, const real *from, ptrdiff_t n, ptrdiff_t padde
 INLINE void take_inputs(const tdf_rnn *a, const rnn_memory *m, ptrdiff_t t, real *in, ptrdiff_t lo, ptrdiff_t hi)
 {
     for (ptrdiff_t b = lo; b < hi; b++)
-        if (is_valid(a, b, t))
-            memcpy(in + b * m->K, a->x + (b * a->T + source_step(a, t)) * a->I, (size_t)a->I * sizeof(real));
+        memcpy(in + b * m->K, a->x + input_of(a, b, t) * a->I, (size_t)a->I * sizeof(real));
 }
 
 /* Units u0..u1 of rows lo..hi through all steps; body makes one. If those are not all units, the thread of the
@@ -135,34 +135,38 @@ INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t 
                         void (*body)(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi))
 {
     rnn_memory m = rnn_layout(a);
-    ptrdiff_t B = a->B, T = a->T, I = a->I, H = a->H, Hp = m.Hp;
+    ptrdiff_t B = a->B, T = steps_of(a, lo), I = a->I, H = a->H, Hp = m.Hp, live = hi;
     ptrdiff_t stride = a->tape && a->cell != TDF_SIMPLE_RNN ? B * Hp : 0;       /* from state to state */
     int in_state = a->cell == TDF_GRU;                                          /* where h is kept */
     int copies = u0 == 0, waits = u1 - u0 < Hp;
-    real *first = in_state ? m.state : m.h, *last = in_state ? m.state + T * stride : m.h;
+    real *first = in_state ? m.state : m.h;
     for (ptrdiff_t b = lo; copies && b < hi; b++) {
         real *in = m.in + b * m.K + I;
-        copy_padded(first + b * Hp, a->h0 ? a->h0 + b * H : NULL, H, Hp);
+        ptrdiff_t row = row_of(a, b) * H;
+        copy_padded(first + b * Hp, a->h0 ? a->h0 + row : NULL, H, Hp);
         copy_padded(in, first + b * Hp, Hp, Hp);
         if (a->rec_drop)
-            for (ptrdiff_t u = 0; u < H; u++) in[u] *= a->rec_drop[b * H + u];
-        if (a->cell == TDF_LSTM) copy_padded(m.state + b * Hp, a->c0 ? a->c0 + b * H : NULL, H, Hp);
+            for (ptrdiff_t u = 0; u < H; u++) in[u] *= a->rec_drop[row + u];
+        if (a->cell == TDF_LSTM) copy_padded(m.state + b * Hp, a->c0 ? a->c0 + row : NULL, H, Hp);
     }
-    if (copies) take_inputs(a, &m, 0, m.in, lo, hi);
+    if (copies) take_inputs(a, &m, 0, m.in, lo, live_end(a, lo, hi, 0));
     if (waits) span_wait();
     for (ptrdiff_t t = 0; t < T; t++) {
         rnn_step s = {.a = a, .m = &m, .t = t, .in = m.in + (a->tape ? t : t & 1) * B * m.K,
                       .next = m.in + (a->tape ? t + 1 : (t + 1) & 1) * B * m.K, .before = m.state + t * stride,
                       .after = m.state + (t + (stride > 0)) * stride, .u0 = u0, .u1 = u1};
         s.h = in_state ? s.after : m.h;
-        if (copies && t + 1 < T) take_inputs(a, &m, t + 1, s.next, lo, hi);
-        body(&s, lo, hi);
+        live = live_end(a, lo, live, t);
+        if (copies && t + 1 < T) take_inputs(a, &m, t + 1, s.next, lo, live_end(a, lo, live, t + 1));
+        body(&s, lo, live);
         if (waits) span_wait();
     }
     for (ptrdiff_t b = lo; copies && b < hi; b++) {
-        if (a->hT) memcpy(a->hT + b * H, last + b * Hp, (size_t)H * sizeof(real));
-        if (a->cT) memcpy(a->cT + b * H, m.state + T * stride + b * Hp, (size_t)H * sizeof(real));
+        ptrdiff_t row = row_of(a, b) * H, end = steps_of(a, b) * stride + b * Hp;
+        if (a->hT) memcpy(a->hT + row, in_state ? m.state + end : m.h + b * Hp, (size_t)H * sizeof(real));
+        if (a->cT) memcpy(a->cT + row, m.state + end, (size_t)H * sizeof(real));
     }
+    for (ptrdiff_t b = lo; a->row && b < hi; b++) fill_masked(a, b, u0, u1);
 }
 
 /* Operations of a step and thread above which waiting for the other threads after it pays. */
@@ -221,37 +225,31 @@ RNN_FN void transpose_kernel(const void *args, ptrdiff_t lo, ptrdiff_t hi, int p
     pack_transpose(a, a->I, a->kernel, 0, rnn_gates(a), rnn_scratch_of(a, a->scratch).kernel, lo, hi);
 }
 
-/* The gradients that come from behind the last step. */
+/* The gradients that come from behind the last step, and dx where no step will write it. */
 RNN_FN void start_backward(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t H = a->H, Hp = ROUND_UP(H, PANEL);
     for (ptrdiff_t b = lo; b < hi; b++) {
-        copy_padded(w->dh + b * Hp, a->dhT ? a->dhT + b * H : NULL, H, Hp);
-        if (a->cell == TDF_LSTM) copy_padded(w->dc + b * Hp, a->dcT ? a->dcT + b * H : NULL, H, Hp);
-        copy_padded(w->dy + b * Hp, NULL, 0, Hp);
+        ptrdiff_t row = row_of(a, b);
+        copy_padded(w->dh + b * Hp, a->dhT ? a->dhT + row * H : NULL, H, Hp);
+        if (a->cell == TDF_LSTM) copy_padded(w->dc + b * Hp, a->dcT ? a->dcT + row * H : NULL, H, Hp);
+        if (a->row && a->dx) memset(a->dx + row * a->T * a->I, 0, (size_t)(a->T * a->I) * sizeof(real));
     }
 }
 
-/* Adds the gradient of row b's output to dh. A masked row is done then: its dz is 0 (where the rest of
- * its tile is live, or nobody reads it), and dh goes on to the step before. Returns whether there is more to do. */
-RNN_FN int back_output(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t b,
-                       ptrdiff_t lo, ptrdiff_t hi)
+/* Adds to dh the gradient of row b's output at step t, and of the masked steps behind it, which repeated it. */
+RNN_FN void back_output(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t b)
 {
-    ptrdiff_t T = a->T, H = a->H, Hp = m->Hp, width = m->slots * Hp;
-    real *dh = w->dh + b * Hp, *carried = w->dy + b * Hp;
-    const real *dy = a->sequences ? a->dy + (b * T + t) * H : t == T - 1 ? a->dy + b * H : NULL;
-    int valid = is_valid(a, b, t);
-    if (!valid && a->mask_zero_output) dy = NULL;
-    if (dy) add_to(valid ? dh : carried, dy, H);
-    if (!valid) {
-        if (is_live(a, b, lo, hi, t)) memset(m->gates + (t * a->B + b) * width, 0, (size_t)width * sizeof(real));
-        return 0;
+    ptrdiff_t H = a->H, n = steps_of(a, b), repeats = 0;
+    real *dh = w->dh + b * ROUND_UP(H, PANEL);
+    if (!a->sequences) {
+        if (t == n - 1 && ends_valid(a, b)) add_to(dh, a->dy + row_of(a, b) * H, H);
+        return;
     }
-    if (a->mask) {
-        add_to(dh, carried, Hp);
-        memset(carried, 0, (size_t)Hp * sizeof(real));
-    }
-    return 1;
+    const real *dy = a->dy + output_of(a, b, t) * H;
+    if (a->row && !a->compact && !a->mask_zero_output)
+        repeats = (t + 1 < n ? place_of(a, b, t + 1) : a->T) - place_of(a, b, t) - 1;
+    for (ptrdiff_t i = 0; i <= repeats; i++) add_to(dh, dy + i * H, H);
 }
 
 /* dh of the step before: += (dz U^T) r, dz being `count` slots of gates. z = x W + (h r) U + b */
@@ -260,34 +258,33 @@ RNN_FN void back_to_state(const tdf_rnn *a, const rnn_memory *m, const rnn_scrat
 {
     ptrdiff_t H = a->H, Hp = m->Hp, width = m->slots * Hp;
     if (t == 0 && !a->dh0) return;
-    FOR_LIVE_ROWS(b, end, a, lo, hi, t) {
-        gemm_nn_args g = {.M = end - b, .K = count * Hp, .N = H, .a = m->gates + (t * a->B + b) * width + slot * Hp,
-                          .ar = width, .b = w->recurrent, .add = !a->rec_drop, .cr = Hp};
-        g.c = (g.add ? w->dh : w->product) + b * Hp;
-        TDF_NAME(gemm_nn)(&g);
-        for (ptrdiff_t r = b; a->rec_drop && r < end; r++)
-            for (ptrdiff_t u = 0; u < H; u += VL) {
-                real *dh = w->dh + r * Hp + u;
-                vf d = v_mul(v_load(w->product + r * Hp + u), v_get(a->rec_drop + r * H + u, H - u));
-                v_put(dh, v_add(v_load(dh), d), H - u);
-            }
-    }
+    gemm_nn_args g = {.M = hi - lo, .K = count * Hp, .N = H, .a = m->gates + (t * a->B + lo) * width + slot * Hp,
+                      .ar = width, .b = w->recurrent, .add = !a->rec_drop, .cr = Hp};
+    g.c = (g.add ? w->dh : w->product) + lo * Hp;
+    TDF_NAME(gemm_nn)(&g);
+    for (ptrdiff_t b = lo; a->rec_drop && b < hi; b++)
+        for (ptrdiff_t u = 0; u < H; u += VL) {
+            real *dh = w->dh + b * Hp + u;
+            vf d = v_mul(v_load(w->product + b * Hp + u), v_get(a->rec_drop + row_of(a, b) * H + u, H - u));
+            v_put(dh, v_add(v_load(dh), d), H - u);
+        }
 }
 
 /* dx of the step: dz W^T, dz being the first slots of gates. z = x W + (h r) U + b */
 RNN_FN void back_to_input(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t,
                           ptrdiff_t lo, ptrdiff_t hi)
 {
-    ptrdiff_t width = m->slots * m->Hp, I = a->I, row = a->T * I;
-    if (!a->dx) return;
-    real *dx = a->dx + source_step(a, t) * I;
-    for (ptrdiff_t b = lo; a->mask && b < hi; b++)
-        if (!is_live(a, b, lo, hi, t)) memset(dx + b * row, 0, (size_t)I * sizeof(real));
-    FOR_LIVE_ROWS(b, end, a, lo, hi, t) {
-        gemm_nn_args g = {.M = end - b, .K = rnn_gates(a) * m->Hp, .N = I, .a = m->gates + (t * a->B + b) * width,
-                          .ar = width, .b = w->kernel, .c = dx + b * row, .cr = row};
-        TDF_NAME(gemm_nn)(&g);
+    ptrdiff_t width = m->slots * m->Hp, I = a->I;
+    if (!a->dx || lo == hi) return;
+    gemm_nn_args g = {.M = hi - lo, .K = rnn_gates(a) * m->Hp, .N = I, .a = m->gates + (t * a->B + lo) * width,
+                      .ar = width, .b = w->kernel, .c = w->dx + lo * I, .cr = I};
+    if (!a->row) {
+        g.c = a->dx + input_of(a, lo, t) * I;
+        g.cr = a->T * I;
     }
+    TDF_NAME(gemm_nn)(&g);
+    for (ptrdiff_t b = lo; a->row && b < hi; b++)
+        memcpy(a->dx + input_of(a, b, t) * I, w->dx + b * I, (size_t)I * sizeof(real));
 }
 
 /* The gradients of the initial states. */
@@ -295,8 +292,9 @@ RNN_FN void end_backward(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t lo, p
 {
     ptrdiff_t H = a->H, Hp = ROUND_UP(H, PANEL);
     for (ptrdiff_t b = lo; b < hi; b++) {
-        if (a->dh0) memcpy(a->dh0 + b * H, w->dh + b * Hp, (size_t)H * sizeof(real));
-        if (a->dc0) memcpy(a->dc0 + b * H, w->dc + b * Hp, (size_t)H * sizeof(real));
+        ptrdiff_t row = row_of(a, b) * H;
+        if (a->dh0) memcpy(a->dh0 + row, w->dh + b * Hp, (size_t)H * sizeof(real));
+        if (a->dc0) memcpy(a->dc0 + row, w->dc + b * Hp, (size_t)H * sizeof(real));
     }
 }
 
@@ -318,7 +316,8 @@ RNN_FN void back_to_weight(const tdf_rnn *a, const rnn_memory *m, real *scratch,
         ptrdiff_t start = (c.gate + i) * H, end = start + together * H;
         ptrdiff_t n0 = (lo > start ? lo : start) - start, n1 = (hi < end ? hi : end) - start;
         if (n0 >= n1) continue;
-        gemm_tn_args g = {.K = a->mask ? a->n_valid : a->T * a->B, .rows = a->mask ? a->valid : NULL, .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left, .ak = c.step,
+        gemm_tn_args g = {.K = a->row ? a->n_valid : a->T * a->B, .rows = a->row ? a->valid : NULL,
+                          .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left, .ak = c.step,
                           .b = m->gates + (c.slot + i) * Hp, .bk = m->slots * Hp, .c = c.grad + start, .cr = width,
                           .sum = c.sum ? c.sum + start : NULL, .scratch = scratch};
         TDF_NAME(gemm_tn)(&g);

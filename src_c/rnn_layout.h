@@ -23,10 +23,10 @@ typedef struct {
     ptrdiff_t size;             /* elements of the tape, or of the scratch without one */
 } rnn_memory;
 
-/* Backward's scratch: the gradients of the states, of outputs passed on, of h r (each (B, Hp)), the
+/* Backward's scratch: the gradients of the states and of h r (each (B, Hp)), of a step's inputs (B, I), the
  * packed transposes of the weights, and gemm_tn's rows or, before them, RNN_WORK vectors a row. */
 typedef struct {
-    real *dh, *dc, *dy, *product, *recurrent, *kernel, *products;
+    real *dh, *dc, *product, *dx, *recurrent, *kernel, *products;
     ptrdiff_t size;
 } rnn_scratch;
 
@@ -83,8 +83,8 @@ INLINE rnn_scratch rnn_scratch_of(const tdf_rnn *a, real *memory)
     ptrdiff_t Hp = ROUND_UP(a->H, PANEL), state = a->B * Hp, width = rnn_gates(a) * Hp;
     w.dh = rnn_take(memory, &w.size, state);
     w.dc = rnn_take(memory, &w.size, a->cell == TDF_LSTM ? state : 0);
-    w.dy = rnn_take(memory, &w.size, state);
     w.product = rnn_take(memory, &w.size, state);
+    w.dx = rnn_take(memory, &w.size, ROUND_UP(a->B * a->I, PANEL));
     w.recurrent = rnn_take(memory, &w.size, gemm_pack_size(width, a->H));
     w.kernel = rnn_take(memory, &w.size, gemm_pack_size(width, a->I));
     ptrdiff_t products = a->threads * gemm_tn_scratch(a->I + Hp), work = rnn_fused(a) ? 0 : RNN_WORK * state;

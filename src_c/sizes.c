@@ -24,6 +24,14 @@ ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a)
     return w.transposed + w.parts * w.partial + a->threads * w.each;
 }
 
+ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a)
+{
+    conv_view w = conv_view_of(a);
+    return w.transposed + a->threads * conv_transpose_each(&w);
+}
+
+ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N) { return SUMS_PARTS * N; }
+
 /* The panels that the pack kernel of each cell describes. */
 ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a)
 {

@@ -75,7 +75,10 @@ typedef struct {
     real *dbias;                /* (N) [opt] */
 } tdf_dense;
 
-/* A convolution of N images with the channels last; one of sequences has height 1.  conv.c */
+/* A convolution of N images with the channels last; one of sequences has height 1.  conv.c
+ * conv_transpose goes the other way: from dy, which is its input and is only read, to z [opt: linear, or not needed by
+ * backward] and y, both (N, H, W, C), with bias (C). Its derivatives are conv_forward of dz, and conv_backward with dz
+ * for x and act linear. */
 typedef struct {
     int threads;
     int act;                    /* tdf_activation */
@@ -98,6 +101,16 @@ typedef struct {
     real *dkernel;              /* as kernel */
     real *dbias;                /* (F) [opt] */
 } tdf_conv;
+
+/* sums[j] = sum over i of x[i, j], in parts of as many rows each.  eltwise.c */
+#define SUMS_PARTS 32
+typedef struct {
+    int threads;
+    ptrdiff_t M, N;
+    const real *x;              /* (M, N) */
+    real *scratch;              /* tdf_sums_scratch_size */
+    real *sums;                 /* (N) */
+} tdf_sums;
 
 /* The largest or the mean value of windows of N images, channels last.  pool.c */
 typedef struct {
@@ -128,9 +141,12 @@ typedef struct {
     int mask_zero_output;       /* a masked step's output is 0 instead of the output before it */
     ptrdiff_t B, T, I, H;
     const real *x;              /* (B, T, I) */
-    const uint8_t *mask;        /* (B, T), 0: the step is skipped [opt]; rows of like length side by side go fastest */
-    const ptrdiff_t *valid;     /* (n_valid) t B + b of every step that is not, t in running order; backward [opt: no mask] */
+    const ptrdiff_t *row;       /* (B) with a mask: the caller's row of each row b, those with most steps first [opt: no mask] */
+    const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; the last is n_valid */
+    const ptrdiff_t *steps;     /* (n_valid) the steps of each row that count, ascending, as they run */
+    const ptrdiff_t *valid;     /* (n_valid) j B + b of every row's j-th step, ascending; backward */
     ptrdiff_t n_valid;
+    int compact;                /* with a mask: y and dy are (n_valid, H), of the steps that count, in the order of `steps` */
     const real *kernel;         /* (I, G H) */
     const real *recurrent;      /* (H, G H) */
     const real *bias;           /* (G H), or (2, G H) of a GRU with reset_after: of x W and of h U [opt] */
@@ -249,6 +265,8 @@ typedef struct {
     X(conv_pack, tdf_conv, isa)                                                                    \
     X(conv_forward, tdf_conv, isa)                                                                 \
     X(conv_backward, tdf_conv, isa)                                                                \
+    X(conv_transpose, tdf_conv, isa)                                                               \
+    X(column_sums, tdf_sums, isa)                                                                  \
     X(pool_forward, tdf_pool, isa)                                                                 \
     X(pool_backward, tdf_pool, isa)                                                                \
     X(lstm_pack, tdf_rnn, isa)                                                                     \
@@ -268,6 +286,8 @@ ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads);
 ptrdiff_t tdf_conv_pack_size(const tdf_conv *a);
 ptrdiff_t tdf_conv_infer_size(const tdf_conv *a);       /* scratch of forward */
 ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a);     /* scratch of backward */
+ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a);   /* scratch of conv_transpose */
+ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N);
 ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a);
 ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a);
 ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a);         /* scratch without a tape */

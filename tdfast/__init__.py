@@ -2,7 +2,7 @@
 
 import importlib
 
-from tdfast.version import __version__
+from tdfast._version import __version__
 
 _MODULES = (
     "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics", "models",
@@ -23,7 +23,16 @@ _NAMES = {
     "show_config": "runtime",
 }
 
-__all__ = ["__version__", *_MODULES, *_NAMES]
+__all__ = ["__version__", "version", *_MODULES, *_NAMES]
+
+
+def version():
+    """The version of tdfast, as a string.
+
+    >>> version() == __version__
+    True
+    """
+    return __version__
 
 
 def __getattr__(name):

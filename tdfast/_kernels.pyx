@@ -61,6 +61,13 @@ cdef extern from "tdfast.h" nogil:
         real *dkernel
         real *dbias
 
+    ctypedef struct tdf_sums:
+        int threads
+        ptrdiff_t M, N
+        const real *x
+        real *scratch
+        real *sums
+
     ctypedef struct tdf_pool:
         int threads, mean
         ptrdiff_t N, H, W, C, kh, kw, sh, sw, top, left, Ho, Wo
@@ -74,9 +81,12 @@ cdef extern from "tdfast.h" nogil:
         int threads, cell, act, rec_act, reset_after, sequences, reverse, mask_zero_output
         ptrdiff_t B, T, I, H
         const real *x
-        const uint8_t *mask
+        const ptrdiff_t *row
+        const ptrdiff_t *starts
+        const ptrdiff_t *steps
         const ptrdiff_t *valid
         ptrdiff_t n_valid
+        int compact
         const real *kernel
         const real *recurrent
         const real *bias
@@ -165,6 +175,8 @@ cdef extern from "tdfast.h" nogil:
         void (*conv_pack)(const tdf_conv *) noexcept nogil
         void (*conv_forward)(const tdf_conv *) noexcept nogil
         void (*conv_backward)(const tdf_conv *) noexcept nogil
+        void (*conv_transpose)(const tdf_conv *) noexcept nogil
+        void (*column_sums)(const tdf_sums *) noexcept nogil
         void (*pool_forward)(const tdf_pool *) noexcept nogil
         void (*pool_backward)(const tdf_pool *) noexcept nogil
         void (*lstm_pack)(const tdf_rnn *) noexcept nogil
@@ -189,11 +201,13 @@ cdef extern from "tdfast.h" nogil:
     ptrdiff_t tdf_conv_pack_size(const tdf_conv *a)
     ptrdiff_t tdf_conv_infer_size(const tdf_conv *a)
     ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a)
+    ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a)
+    ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N)
     ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a)
     ptrdiff_t tdf_rnn_scratch_size(const tdf_rnn *a)
-    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_ACTIVATIONS, TDF_LOSSES, TDF_LOSS_QUANTILE, TDF_SLOTS, TDF_NUMBERS
+    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_LINEAR, TDF_ACTIVATIONS, TDF_LOSSES, TDF_LOSS_QUANTILE, TDF_SLOTS, TDF_NUMBERS
     int TDF_SGD, TDF_ADAM, TDF_RMSPROP, TDF_ADAGRAD, TDF_ADADELTA, TDF_ADAMAX, TDF_NADAM, TDF_FTRL, TDF_LION
     int TDF_LAMB, TDF_AVERAGE, TDF_RULES
 
@@ -492,7 +506,7 @@ def conv_forward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray packe
 def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kernel not None, cnp.ndarray z,
                   cnp.ndarray y not None, cnp.ndarray dy not None, cnp.ndarray dx, cnp.ndarray dkernel not None,
                   cnp.ndarray dbias, cnp.ndarray scratch not None):
-    """The gradients of conv_forward; dy is overwritten."""
+    """The gradients of conv_forward; dy is overwritten, unless the activation is linear."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a
@@ -504,13 +518,61 @@ def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kern
     a.z = <real *>_ptr(z, out, kind, "z")
     _check_input(act, a.z, "z")
     a.y = <real *>_ptr(y, out, kind, "y")
-    a.dy = <real *>_out(dy, out, kind, "dy")
+    a.dy = <real *>(_ptr(dy, out, kind, "dy") if act == TDF_LINEAR else _out(dy, out, kind, "dy"))
     a.dx = <real *>_out(dx, a.N * a.H * a.W * a.C, kind, "dx")
     a.dkernel = <real *>_out(dkernel, weights, kind, "dkernel")
     a.dbias = <real *>_out(dbias, a.F, kind, "dbias")
     a.scratch = <real *>_out(scratch, tdf_conv_scratch_size(&a), kind, "scratch")
     with nogil:
         table.conv_backward(&a)
+
+
+def conv_transpose_size(tuple sizes):
+    """Elements of conv_transpose's scratch."""
+    cdef tdf_conv a
+    _conv(&a, sizes)
+    return tdf_conv_transpose_size(&a)
+
+
+def conv_transpose(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kernel not None, cnp.ndarray bias,
+                   cnp.ndarray z, cnp.ndarray y not None, cnp.ndarray scratch not None):
+    """y = act(bias + the dx of a convolution of these sizes with dy = x); z, if given, keeps y before the activation."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_conv a
+    _conv(&a, sizes)
+    if a.groups != 1:
+        raise ValueError(f"a transposed convolution has one group, got {a.groups}")
+    a.act = _check_act(act)
+    cdef ptrdiff_t out = a.N * a.H * a.W * a.C
+    a.dy = <real *>_ptr(x, a.N * a.Ho * a.Wo * a.F, kind, "x")
+    a.kernel = <real *>_ptr(kernel, a.kh * a.kw * a.C * a.F, kind, "kernel")
+    a.bias = <real *>_ptr(bias, a.C, kind, "bias")
+    a.z = <real *>_out(z, out, kind, "z")
+    a.y = <real *>_out(y, out, kind, "y")
+    a.scratch = <real *>_out(scratch, tdf_conv_transpose_size(&a), kind, "scratch")
+    with nogil:
+        table.conv_transpose(&a)
+
+
+def sums_scratch_size(ptrdiff_t N):
+    """Elements of column_sums' scratch."""
+    _bounded(N)
+    return tdf_sums_scratch_size(N)
+
+
+def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray scratch not None, cnp.ndarray sums not None):
+    """sums (N) = the sum of the rows of x (M, N)."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_sums a
+    _bounded(M, N)
+    a.threads, a.M, a.N = _threads(), M, N
+    a.x = <real *>_ptr(x, M * N, kind, "x")
+    a.scratch = <real *>_out(scratch, tdf_sums_scratch_size(N), kind, "scratch")
+    a.sums = <real *>_out(sums, N, kind, "sums")
+    with nogil:
+        table.column_sums(&a)
 
 
 cdef inline int _pool(tdf_pool *a, tuple sizes, bint mean) except -1:
@@ -620,36 +682,6 @@ def rnn_pack(int cell, ptrdiff_t I, ptrdiff_t H, cnp.ndarray kernel not None, cn
         run(&a)
 
 
-def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
-                ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None, cnp.ndarray mask,
-                cnp.ndarray h0, cnp.ndarray c0, cnp.ndarray rec_drop, cnp.ndarray packed not None,
-                cnp.ndarray tape, cnp.ndarray scratch not None, cnp.ndarray y not None,
-                cnp.ndarray hT, cnp.ndarray cT):
-    """A whole sequence; tape None keeps nothing for rnn_backward. c0 and cT are those of an LSTM."""
-    cdef const tdf_table *table = _table(x)
-    cdef int kind = cnp.PyArray_TYPE(x)
-    cdef tdf_rnn a
-    cdef rnn_kernel run = _of(cell, table.rnn_forward, table.gru_forward, table.lstm_forward)
-    _cell(&a, cell, I, H, B, T)
-    a.act, a.rec_act = _check_act(act), _check_act(rec_act)
-    a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
-    a.x = <real *>_ptr(x, B * T * I, kind, "x")
-    a.mask = <uint8_t *>_ptr(mask, B * T, cnp.NPY_BOOL, "mask")
-    a.h0 = <real *>_ptr(h0, B * H, kind, "h0")
-    a.c0 = <real *>_ptr(c0, B * H, kind, "c0")
-    a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
-    a.packed = <real *>_ptr(packed, tdf_rnn_pack_size(&a), kind, "packed")
-    a.tape = <real *>_out(tape, 0 if tape is None else tdf_rnn_tape_size(&a), kind, "tape")
-    a.scratch = <real *>_out(scratch, tdf_rnn_infer_size(&a) if tape is None else tdf_rnn_scratch_size(&a), kind, "scratch")
-    a.y = <real *>_out(y, B * T * H if sequences else B * H, kind, "y")
-    a.hT = <real *>_out(hT, B * H, kind, "hT")
-    a.cT = <real *>_out(cT, B * H, kind, "cT")
-    if cell != TDF_LSTM and (a.c0 != NULL or a.cT != NULL):
-        raise ValueError("only an LSTM has c0 and cT")
-    with nogil:
-        run(&a)
-
-
 cdef inline bint _ascending(const ptrdiff_t *valid, ptrdiff_t n, ptrdiff_t end) noexcept nogil:
     cdef ptrdiff_t i, last = -1
     for i in range(n):
@@ -659,8 +691,76 @@ cdef inline bint _ascending(const ptrdiff_t *valid, ptrdiff_t n, ptrdiff_t end) 
     return last < end
 
 
+cdef int _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
+    """Where the steps lie that a mask leaves; nothing a kernel reads may point anywhere else."""
+    cdef ptrdiff_t b, i, last, B = a.B, T = a.T
+    a.row = a.starts = a.steps = a.valid = NULL
+    a.n_valid, a.compact = 0, compact
+    if steps is None:
+        if compact:
+            raise ValueError("compact goes with a mask")
+        return 0
+    row, starts, at, valid = steps
+    if row is None or at is None or starts is None or valid is None:
+        raise ValueError("steps: row, starts, steps and valid must all be arrays")
+    a.n_valid = cnp.PyArray_SIZE(at)
+    a.row = <ptrdiff_t *>_ptr(row, B, cnp.NPY_INTP, "row")
+    a.starts = <ptrdiff_t *>_ptr(starts, B + 1, cnp.NPY_INTP, "starts")
+    a.steps = <ptrdiff_t *>_ptr(at, a.n_valid, cnp.NPY_INTP, "steps")
+    a.valid = <ptrdiff_t *>_ptr(valid, a.n_valid, cnp.NPY_INTP, "valid")
+    if a.starts[0] != 0 or a.starts[B] != a.n_valid or not _ascending(a.valid, a.n_valid, B * T):
+        raise ValueError("steps: starts must run from 0 to the number of steps, and valid must ascend")
+    seen = bytearray(B)
+    last = T
+    for b in range(B):
+        if not 0 <= a.row[b] < B or seen[a.row[b]]:
+            raise ValueError("row must hold each row once")
+        seen[a.row[b]] = 1
+        i = a.starts[b + 1] - a.starts[b]
+        if i < 0 or i > last:
+            raise ValueError("the rows with most steps must come first")
+        last = i
+    for b in range(B):
+        if not _ascending(a.steps + a.starts[b], a.starts[b + 1] - a.starts[b], T):
+            raise ValueError("the steps of a row must ascend")
+    return 0
+
+
+def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
+                ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None, tuple steps, bint compact,
+                cnp.ndarray h0, cnp.ndarray c0, cnp.ndarray rec_drop, cnp.ndarray packed not None,
+                cnp.ndarray tape, cnp.ndarray scratch not None, cnp.ndarray y not None,
+                cnp.ndarray hT, cnp.ndarray cT):
+    """A whole sequence; tape None keeps nothing for rnn_backward. c0 and cT are those of an LSTM.
+
+    steps: (row, starts, steps, valid) of the steps that a mask leaves, as in tdf_rnn; None: all.
+    """
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_rnn a
+    cdef rnn_kernel run = _of(cell, table.rnn_forward, table.gru_forward, table.lstm_forward)
+    _cell(&a, cell, I, H, B, T)
+    a.act, a.rec_act = _check_act(act), _check_act(rec_act)
+    a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
+    a.x = <real *>_ptr(x, B * T * I, kind, "x")
+    _steps(&a, steps, compact)
+    a.h0 = <real *>_ptr(h0, B * H, kind, "h0")
+    a.c0 = <real *>_ptr(c0, B * H, kind, "c0")
+    a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
+    a.packed = <real *>_ptr(packed, tdf_rnn_pack_size(&a), kind, "packed")
+    a.tape = <real *>_out(tape, 0 if tape is None else tdf_rnn_tape_size(&a), kind, "tape")
+    a.scratch = <real *>_out(scratch, tdf_rnn_infer_size(&a) if tape is None else tdf_rnn_scratch_size(&a), kind, "scratch")
+    a.y = <real *>_out(y, (a.n_valid if compact else B * T) * H if sequences else B * H, kind, "y")
+    a.hT = <real *>_out(hT, B * H, kind, "hT")
+    a.cT = <real *>_out(cT, B * H, kind, "cT")
+    if cell != TDF_LSTM and (a.c0 != NULL or a.cT != NULL):
+        raise ValueError("only an LSTM has c0 and cT")
+    with nogil:
+        run(&a)
+
+
 def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
-                 ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray mask, cnp.ndarray valid, cnp.ndarray rec_drop,
+                 ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, tuple steps, bint compact, cnp.ndarray rec_drop,
                  cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
                  cnp.ndarray tape not None, cnp.ndarray scratch not None,
                  cnp.ndarray dy not None, cnp.ndarray dhT, cnp.ndarray dcT, cnp.ndarray dx,
@@ -674,17 +774,13 @@ def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, b
     cdef rnn_kernel run = _of(cell, table.rnn_backward, table.gru_backward, table.lstm_backward)
     a.act, a.rec_act = _check_act(act), _check_act(rec_act)
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
-    a.mask = <uint8_t *>_ptr(mask, B * T, cnp.NPY_BOOL, "mask")
-    a.valid = <ptrdiff_t *>_ptr(valid, 0, cnp.NPY_INTP, "valid")
-    a.n_valid = 0 if valid is None else cnp.PyArray_SIZE(valid)
-    if (mask is None) != (valid is None) or not _ascending(a.valid, a.n_valid, B * T):
-        raise ValueError("valid must list the steps that the mask leaves, ascending")
+    _steps(&a, steps, compact)
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
     a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
     a.recurrent = <real *>_ptr(recurrent, H * width, kind, "recurrent")
     a.tape = <real *>_out(tape, tdf_rnn_tape_size(&a), kind, "tape")
     a.scratch = <real *>_out(scratch, tdf_rnn_scratch_size(&a), kind, "scratch")
-    a.dy = <real *>_ptr(dy, B * T * H if sequences else B * H, kind, "dy")
+    a.dy = <real *>_ptr(dy, (a.n_valid if compact else B * T) * H if sequences else B * H, kind, "dy")
     a.dhT = <real *>_ptr(dhT, B * H, kind, "dhT")
     a.dcT = <real *>_ptr(dcT, B * H, kind, "dcT")
     a.dx = <real *>_out(dx, B * T * I, kind, "dx")
@@ -921,7 +1017,8 @@ cdef class Stream:
         op.run = _of(cell, self.table.rnn_forward, self.table.gru_forward, self.table.lstm_forward)
         a.act, a.rec_act = _check_act(act), _check_act(rec_act)
         a.sequences = a.reverse = a.mask_zero_output = 0
-        a.mask = NULL
+        a.row = NULL
+        a.compact = 0
         a.rec_drop = a.tape = NULL
         if (c is None) != (cell != TDF_LSTM):
             raise ValueError("an LSTM has c, and no other cell")

@@ -13,7 +13,13 @@ def floatx():
 
 
 def set_floatx(value):
-    """Make 'float32' or 'float64' the default dtype of new layers."""
+    """Make 'float32' or 'float64' the default dtype of new layers.
+
+    Raises:
+        ValueError: for another dtype.
+
+    >>> set_floatx("float32")
+    """
     global _floatx
     if value not in ("float32", "float64"):
         raise ValueError(f"set_floatx expects 'float32' or 'float64', got {value!r}.")
@@ -24,7 +30,11 @@ _check_finite = True
 
 
 def check_finite():
-    """Whether fit, evaluate and predict refuse NaN and infinity in their data."""
+    """Whether fit, evaluate and predict refuse NaN and infinity in their data.
+
+    >>> check_finite()
+    True
+    """
     return _check_finite
 
 
@@ -35,3 +45,45 @@ def set_check_finite(value):
     """
     global _check_finite
     _check_finite = bool(value)
+
+
+_interactive = True
+
+
+def enable_interactive_logging():
+    """Print progress, summaries and callbacks' lines on the standard output: the default.
+
+    >>> enable_interactive_logging()
+    """
+    global _interactive
+    _interactive = True
+
+
+def disable_interactive_logging():
+    """Send progress, summaries and callbacks' lines to Python's logging instead, as level INFO of the logger 'tdfast'.
+
+    >>> disable_interactive_logging()
+    >>> is_interactive_logging_enabled()
+    False
+    >>> enable_interactive_logging()
+    """
+    global _interactive
+    _interactive = False
+
+
+def is_interactive_logging_enabled():
+    """Whether lines are printed (True) or logged (False).
+
+    >>> is_interactive_logging_enabled()
+    True
+    """
+    return _interactive
+
+
+def backend():
+    """The name of what computes.
+
+    >>> backend()
+    'tdfast'
+    """
+    return "tdfast"

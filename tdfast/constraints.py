@@ -35,7 +35,11 @@ def serialize(constraint):
 
 
 def deserialize(config, custom_objects=None):
-    """The constraint that `serialize` described."""
+    """The constraint that `serialize` described.
+
+    >>> deserialize(serialize(MaxNorm(2)))
+    MaxNorm(max_value=2, axis=0)
+    """
     return REGISTRY.deserialize(config, custom_objects)
 
 
@@ -47,8 +51,21 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
+def __dir__():
+    return sorted({*globals(), *REGISTRY.spellings()})
+
+
 class Constraint:
-    """The base class: override ``__call__`` and, if there are arguments, `get_config`."""
+    """The base class: override ``__call__`` and, if there are arguments, `get_config`.
+
+    It is called on a weight after each step of the optimizer, and gives what the weight is then.
+
+    >>> class Rounded(Constraint):
+    ...     def __call__(self, value):
+    ...         return np.round(value, 1)
+    >>> Rounded()(np.array([0.11, 0.19])).tolist()
+    [0.1, 0.2]
+    """
 
     def __call__(self, value):
         """The projected weight, an array of the same shape; ``value`` is not written."""
@@ -60,6 +77,7 @@ class Constraint:
 
     @classmethod
     def from_config(cls, config):
+        """A new one with the arguments that `get_config` gave."""
         return cls(**config)
 
     def __repr__(self):

@@ -6,8 +6,15 @@ class FileError(ValueError):
 
     The message names the file and, where there is one, the layer, the class or the option at fault.
     Nothing is left half loaded.
+
+    >>> issubclass(FileError, ValueError)
+    True
     """
 
 
 class LossError(FloatingPointError):
-    """The loss of a batch is NaN or infinite; the message says where it began."""
+    """The loss of a batch is NaN or infinite; the message says where it began.
+
+    >>> issubclass(LossError, FloatingPointError)
+    True
+    """

@@ -39,7 +39,11 @@ def serialize(initializer):
 
 
 def deserialize(config, custom_objects=None):
-    """The initializer that `serialize` described."""
+    """The initializer that `serialize` described.
+
+    >>> deserialize(serialize(Constant(0.5)))
+    Constant(value=0.5)
+    """
     return REGISTRY.deserialize(config, custom_objects)
 
 
@@ -49,6 +53,10 @@ def __getattr__(name):
         return REGISTRY.find(name)
     except ValueError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__():
+    return sorted({*globals(), *REGISTRY.spellings()})
 
 
 def compute_fans(shape, input_axes=None, output_axes=None):
@@ -69,7 +77,14 @@ def compute_fans(shape, input_axes=None, output_axes=None):
 
 
 class Initializer:
-    """The base class: override ``__call__(shape, dtype)``, and `get_config` if there are arguments."""
+    """The base class: override ``__call__(shape, dtype)``, and `get_config` if there are arguments.
+
+    >>> class Halves(Initializer):
+    ...     def __call__(self, shape, dtype=None):
+    ...         return np.full(shape, 0.5, dtype)
+    >>> Halves()((2, 2)).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+    """
 
     def __call__(self, shape, dtype=None):
         raise TypeError(f"{type(self).__name__} must override __call__(shape, dtype).")
@@ -80,6 +95,7 @@ class Initializer:
 
     @classmethod
     def from_config(cls, config):
+        """A new one with the arguments that `get_config` gave."""
         return cls(**config)
 
     def clone(self):
@@ -192,7 +208,15 @@ class Identity(Initializer):
 
 # -------------------------------------------------------------------------------------------- random
 class RandomInitializer(Initializer):
-    """An initializer with a seed: a whole number, a `tdfast.random.SeedGenerator`, or None."""
+    """The base class of those with random numbers.
+
+    Args:
+        seed: a whole number: the same numbers in each call. A `tdfast.random.SeedGenerator`: others in each call. None:
+            a seed drawn from the process's generator, which `utils.set_random_seed` starts again.
+
+    >>> float(RandomUniform(seed=1)((1,))[0]) == float(RandomUniform(seed=1)((1,))[0])
+    True
+    """
 
     def __init__(self, seed=None):
         if isinstance(seed, dict):
@@ -504,11 +528,7 @@ def _normal(generator, shape, mean, stddev, dtype):
 
 
 def _truncated_normal(generator, shape, mean, stddev, dtype):
-    flat = generator.standard_normal(math.prod(shape), dtype=_drawn(dtype))
-    far = np.flatnonzero(np.abs(flat) > 2)
-    while far.size:
-        flat[far] = generator.standard_normal(far.size, dtype=flat.dtype)
-        far = far[np.abs(flat[far]) > 2]
-    flat *= stddev
-    flat += mean
-    return flat.reshape(shape).astype(_dtype(dtype), copy=False)
+    out = random.truncated_draws(generator, shape, _drawn(dtype))
+    out *= stddev
+    out += mean
+    return out.astype(_dtype(dtype), copy=False)

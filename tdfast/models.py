@@ -120,6 +120,7 @@ class Sequential(Trainer, Layer):
 
     @property
     def batch_shape(self):
+        """The input's shape, batch first, when the model was told it; else None."""
         return self._batch_shape if self._input is None else self._input.batch_shape
 
     @batch_shape.setter
@@ -179,11 +180,19 @@ class Sequential(Trainer, Layer):
     def passed_mask(self, x, mask, record):
         return record.mask
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x, tape, training=False, mask=None, compact_from=None):
+        """As `Layer.forward`. If the layer at the place ``compact_from`` leaves masked steps out, so that the outputs are
+        (1, steps, ...), the model's record has its ``valid``; else that is None."""
         rec = tape.push(self)
-        for layer in self._stack:
+        rec.valid = None
+        for i, layer in enumerate(self._stack):
             start = tape.position
-            y = layer.forward(x, tape, training=training, mask=mask)
+            if i == compact_from and mask is not None:
+                y = layer.forward(x, tape, training=training, mask=mask, compact=True)
+                if tape.records[start].compact:
+                    rec.valid, mask = tape.records[start].valid, None
+            else:
+                y = layer.forward(x, tape, training=training, mask=mask)
             rec.note_activity(layer, y)
             mask = layer.passed_mask(x, mask, tape.records[start])
             x = y
@@ -245,13 +254,40 @@ class Sequential(Trainer, Layer):
         print_summary(self, line_length=line_length, positions=positions, print_fn=print_fn,
                       expand_nested=expand_nested, show_trainable=show_trainable, layer_range=layer_range)
 
-    def save(self, filepath, overwrite=True):
+    def save(self, filepath, overwrite=True, zipped=None):
         """Write the model with its weights and the optimizer's state to a .keras file (see
         `tdfast.saving.save_model`)."""
         from tdfast.saving import save_model
 
         with self._traffic.reading():
-            save_model(self, filepath, overwrite=overwrite)
+            save_model(self, filepath, overwrite=overwrite, zipped=zipped)
+
+    def save_weights(self, filepath, overwrite=True):
+        """Write the weights and the optimizer's state to a .weights.h5 or .weights.npz file (see
+        `tdfast.saving.save_weights`)."""
+        from tdfast.saving import save_weights
+
+        with self._traffic.reading():
+            save_weights(self, filepath, overwrite=overwrite)
+
+    def load_weights(self, filepath, skip_mismatch=False, by_name=False):
+        """Overwrite the weights with those of a file (see `tdfast.saving.load_weights`)."""
+        from tdfast.saving import load_weights
+
+        with self._traffic.writing():
+            load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
+
+    def to_json(self, **kwargs):
+        """The layers and how the model was compiled, without weights, as JSON that `model_from_json` and Keras 3 read.
+
+        Args:
+            kwargs: for `json.dumps`, such as ``indent=2``.
+        """
+        import json
+
+        from tdfast.saving.keras_file import description
+
+        return json.dumps(description(self), **kwargs)
 
     def get_config(self):
         from tdfast.serialization import serialize_layer
@@ -273,3 +309,12 @@ class Sequential(Trainer, Layer):
         if config.get("build_input_shape") and not model.built:
             model.build(config["build_input_shape"])
         return model
+
+
+def __getattr__(name):
+    """`tdfast.saving.load_model` and its kin are here too, as in Keras; imported when they are first used."""
+    if name in ("load_model", "model_from_json", "save_model"):
+        from tdfast import saving
+
+        return getattr(saving, name)
+    raise AttributeError(f"module 'tdfast.models' has no attribute '{name}'")

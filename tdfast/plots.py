@@ -41,6 +41,8 @@ def plot_history(history, names=None, to_file=None, log=False, dpi=120):
 
     Raises:
         ImportError: without matplotlib; ValueError: for a history without epochs, or a name that it lacks.
+
+    >>> figure = plot_history({"loss": [1.0, 0.5], "val_loss": [1.1, 0.7]})
     """
     logs = getattr(history, "history", history)
     if not isinstance(logs, dict) or not any(len(values) for values in logs.values()):
@@ -113,6 +115,10 @@ def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, 
         ImportError: without matplotlib; ValueError: for a model that is not built, or another rankdir.
 
     Source: https://keras.io/api/utils/model_plotting_utils/, which draws with Graphviz.
+
+    >>> from tdfast import Sequential, layers
+    >>> model = Sequential([layers.LSTM(8, input_shape=(20, 3)), layers.Dense(1)])
+    >>> figure = plot_model(model, to_file=None)
     """
     if not getattr(model, "built", False):
         raise ValueError(f"plot_model: model '{model.name}' is not built: call build(input_shape), or the model on data.")

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from tdfast.callbacks.base import Callback
+from tdfast.console import is_terminal, say
 
 BAR_WIDTH = 20
 INTERVAL = 0.05
@@ -87,7 +88,7 @@ class ProgbarLogger(Callback):
         self._reset()
         self._epoch = f"Epoch {epoch + 1}/{self.epochs}" if self.epochs > 1 else ""
         if self._epoch and (self.live or self.verbose == 2):
-            print(self._epoch, flush=True)
+            say(self._epoch)
 
     def on_train_batch_end(self, batch, logs=None):
         self._draw(batch + 1, logs)
@@ -154,7 +155,7 @@ class ProgbarLogger(Callback):
         text = f"{count}{seconds:.0f}s -{rate}{numbers(logs, signed=self.verbose == 1)}"
         if self.verbose == 1 and self._epoch:
             text = f"{self._epoch} - {text}"
-        print(text, flush=True)
+        say(text)
 
     def _show(self, text):
         if self._bar is None:
@@ -242,7 +243,7 @@ class Progbar:
         if not live:
             count = f"{current:{len(str(self.target))}d}/{self.target}" if self.target else f"{current}/Unknown"
             text = f"{count} - {seconds:.0f}s -{step_time(each, self.unit_name)}{numbers(means, signed=self.verbose == 1)}"
-            print(text, flush=True)
+            say(text)
             return
         left = duration(each * (self.target - current)) if self.target and not finalize else f"{seconds:.0f}s"
         text = (f"{progress(current, self.target, self.width)} {_bold(left)}{step_time(each, self.unit_name)}"
@@ -261,11 +262,6 @@ def _line():
         monitor_interval = 0
 
     return Line(bar_format="{desc}", file=sys.stdout, mininterval=0, leave=True)
-
-
-def is_terminal():
-    """Whether what is printed can be written over: a terminal or a notebook."""
-    return "ipykernel" in sys.modules or bool(getattr(sys.stdout, "isatty", lambda: False)())
 
 
 def numbers(logs, signed=True):

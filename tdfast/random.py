@@ -1,10 +1,14 @@
-"""Random numbers: one generator for the process, and one counter per random layer.
+"""Random numbers: one generator for the process, one counter per random layer, and the draws of `keras.random`.
 
 The streams come from NumPy's SFC64, whose numbers are the same on every machine and for any number
 of threads.
 """
 
+import math
+
 import numpy as np
+
+from tdfast import config
 
 _generator = None
 
@@ -16,6 +20,9 @@ def generator():
     """The process's `numpy.random.Generator`, which shuffles batches and seeds what has no seed.
 
     `tdfast.utils.set_random_seed` starts it again; until then it is seeded by the operating system.
+
+    >>> generator().random((2, 3)).shape
+    (2, 3)
     """
     global _generator
     if _generator is None:
@@ -24,13 +31,24 @@ def generator():
 
 
 def seed(value):
-    """Start the process's generator again from a whole number."""
+    """Start the process's generator again from a whole number; `tdfast.utils.set_random_seed` does more.
+
+    >>> seed(1)
+    >>> first = generator().random()
+    >>> seed(1)
+    >>> first == generator().random()
+    True
+    """
     global _generator
     _generator = np.random.Generator(np.random.SFC64(value))
 
 
 def make_default_seed():
-    """A seed for something that was given none, drawn from the process's generator."""
+    """A seed for something that was given none, drawn from the process's generator.
+
+    >>> 0 < make_default_seed() < 10**9
+    True
+    """
     return int(generator().integers(1, 10**9))
 
 
@@ -42,13 +60,15 @@ class SeedGenerator:
 
     Args:
         seed: a whole number; None draws one from the process's generator.
+        name: accepted, as in Keras; nothing depends on it.
 
     >>> seeds = SeedGenerator(7)
     >>> seeds.next(), seeds.next()
     ((7, 0), (7, 1))
     """
 
-    def __init__(self, seed=None):
+    def __init__(self, seed=None, name=None):
+        self.name = name or "seed_generator"
         self.seed = check_seed(seed)
         start = make_default_seed() if seed is None else self.seed
         self.state = np.array([start & UINT32, 0], np.uint32)
@@ -60,15 +80,24 @@ class SeedGenerator:
         return start, count
 
     def get_config(self):
+        """The argument ``seed``, without the count."""
         return {"seed": self.seed}
 
     @classmethod
     def from_config(cls, config):
+        """A new one that counts from the beginning."""
         return cls(config.get("seed"))
 
 
 def check_seed(value):
-    """``value`` as an int or None; anything else is a ValueError."""
+    """``value`` as an int or None.
+
+    Raises:
+        ValueError: for anything else.
+
+    >>> check_seed(np.int64(7)), check_seed(None)
+    (7, None)
+    """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
@@ -77,7 +106,11 @@ def check_seed(value):
 
 
 def bits(seed):
-    """The bit generator that a seed stands for: a whole number or a `SeedGenerator` (its next seed)."""
+    """NumPy's bit generator that a seed stands for: a whole number or a `SeedGenerator` (its next seed).
+
+    >>> int(bits(1).random_raw()) == int(bits(1).random_raw())
+    True
+    """
     start, count = seed.next() if isinstance(seed, SeedGenerator) else (seed & UINT32, 0)
     return np.random.SFC64([start, count])
 
@@ -107,3 +140,208 @@ def dropout_factors(out, rate, seed):
         np.greater_equal(words, threshold, out=piece, casting="unsafe")
     out *= 1.0 / (1.0 - rate)
     return out
+
+
+# ---------------------------------------------------------------- arrays of random numbers, as in `keras.random`
+def _source(seed):
+    """The NumPy generator that the argument ``seed`` of the functions below means."""
+    if seed is None:
+        return generator()
+    return np.random.Generator(bits(seed if isinstance(seed, SeedGenerator) else check_seed(seed)))
+
+
+def _float(dtype, who):
+    dtype = np.dtype(config.floatx() if dtype is None else dtype)
+    if dtype.kind != "f":
+        raise ValueError(f"random.{who} gives floating-point numbers, got dtype={dtype.name!r}.")
+    return dtype
+
+
+def normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
+    """Normally distributed numbers.
+
+    Args:
+        shape: of the array.
+        mean: default 0.
+        stddev: the standard deviation, default 1.
+        dtype: a float type; None: `config.floatx()`.
+        seed: a whole number gives the same numbers each time; a `SeedGenerator` others each time; None draws from
+            the process's generator, which `utils.set_random_seed` starts again.
+
+    >>> normal((2, 3), seed=1).shape
+    (2, 3)
+    """
+    return (mean + stddev * _source(seed).standard_normal(shape)).astype(_float(dtype, "normal"))
+
+
+def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
+    """Numbers from ``minval`` up to but without ``maxval``, each as likely as the other.
+
+    Args:
+        shape: of the array.
+        minval, maxval: the bounds, default 0 and 1.
+        dtype: a float type, or an integer one, as for `randint`; None: `config.floatx()`.
+        seed: as in `normal`.
+
+    Raises:
+        ValueError: if minval is above maxval.
+
+    >>> numbers = uniform((1000,), -1, 1, seed=1)
+    >>> bool(numbers.min() >= -1 and numbers.max() < 1)
+    True
+    """
+    if dtype is not None and np.dtype(dtype).kind in "iu":
+        return randint(shape, minval, maxval, dtype, seed)
+    dtype = _float(dtype, "uniform")
+    if minval > maxval:
+        raise ValueError(f"random.uniform: minval must not be above maxval, got {minval} and {maxval}.")
+    draws = (minval + (maxval - minval) * _source(seed).random(shape)).astype(dtype)
+    # Rounding to the dtype may reach the upper bound, which does not belong to them.
+    return np.minimum(draws, np.nextafter(dtype.type(maxval), dtype.type(minval)))
+
+
+def truncated_normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
+    """Normally distributed numbers, drawn again while they are over two standard deviations away.
+
+    Args:
+        shape, mean, stddev, dtype, seed: as in `normal`; ``stddev`` is that before the truncation.
+
+    >>> bool(abs(truncated_normal((1000,), seed=1)).max() <= 2)
+    True
+    """
+    dtype = _float(dtype, "truncated_normal")
+    return (mean + stddev * truncated_draws(_source(seed), shape, np.dtype("float64"))).astype(dtype)
+
+
+def truncated_draws(source, shape, dtype):
+    """Standard normal numbers of a NumPy generator, drawn again while they are beyond 2.
+
+    >>> truncated_draws(generator(), (2, 3), "float32").shape
+    (2, 3)
+    """
+    flat = source.standard_normal(math.prod(np.atleast_1d(shape).tolist()), dtype=dtype)
+    far = np.flatnonzero(np.abs(flat) > 2)
+    while far.size:
+        flat[far] = source.standard_normal(far.size, dtype=flat.dtype)
+        far = far[np.abs(flat[far]) > 2]
+    return flat.reshape(shape)
+
+
+def randint(shape, minval, maxval, dtype="int32", seed=None):
+    """Whole numbers from ``minval`` up to but without ``maxval``.
+
+    Args:
+        shape, seed: as in `normal`.
+        minval, maxval: the bounds.
+        dtype: an integer type.
+
+    Raises:
+        ValueError: for another dtype, or where no number is in the range.
+
+    >>> sorted(set(randint((100,), 0, 3, seed=1).tolist()))
+    [0, 1, 2]
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "iu":
+        raise ValueError(f"random.randint gives whole numbers, got dtype={dtype.name!r}.")
+    return _source(seed).integers(minval, maxval, shape, np.int64).astype(dtype)
+
+
+def shuffle(x, axis=0, seed=None):
+    """A copy of ``x`` with the entries along an axis in random order; rows stay whole.
+
+    Args:
+        x: an array.
+        axis: default 0.
+        seed: as in `normal`.
+
+    >>> sorted(shuffle([1, 2, 3], seed=1).tolist())
+    [1, 2, 3]
+    """
+    return _source(seed).permutation(np.asarray(x), axis=axis)
+
+
+def categorical(logits, num_samples, dtype="int32", seed=None):
+    """Classes drawn with the probabilities softmax(logits): (batch, classes) to (batch, num_samples).
+
+    Args:
+        logits: (batch, classes), logarithms of probabilities up to a number that is the same for a row.
+        num_samples: how many classes are drawn for each row.
+        dtype: of the result.
+        seed: as in `normal`.
+
+    Raises:
+        ValueError: for logits of another rank.
+
+    >>> categorical([[0.0, -np.inf], [-np.inf, 0.0]], 3, seed=1).tolist()
+    [[0, 0, 0], [1, 1, 1]]
+    """
+    logits = np.asarray(logits, "float64")
+    if logits.ndim != 2:
+        raise ValueError(f"random.categorical expects logits of shape (batch, classes), got shape {logits.shape}.")
+    # The largest of logits + Gumbel noise is distributed as softmax(logits).
+    noise = _source(seed).gumbel(size=(len(logits), num_samples, logits.shape[1]))
+    return np.argmax(logits[:, None] + noise, axis=-1).astype(dtype)
+
+
+def binomial(shape, counts, probabilities, dtype=None, seed=None):
+    """How many of ``counts`` trials succeed, each with the probability ``probabilities``.
+
+    Args:
+        shape, dtype, seed: as in `normal`.
+        counts, probabilities: numbers or arrays that fit the shape.
+
+    >>> binomial((3,), 5, [0.0, 1.0, 1.0], seed=1).tolist()
+    [0.0, 5.0, 5.0]
+    """
+    return _source(seed).binomial(np.asarray(counts, np.int64), probabilities, shape).astype(_float(dtype, "binomial"))
+
+
+def beta(shape, alpha, beta, dtype=None, seed=None):
+    """Numbers of the Beta distribution, whose density is proportional to x^(alpha - 1) (1 - x)^(beta - 1).
+
+    Args:
+        shape, dtype, seed: as in `normal`.
+        alpha, beta: positive numbers or arrays that fit the shape.
+
+    >>> numbers = beta((1000,), 2.0, 2.0, seed=1)
+    >>> bool(numbers.min() > 0 and numbers.max() < 1)
+    True
+    """
+    return _source(seed).beta(alpha, beta, shape).astype(_float(dtype, "beta"))
+
+
+def gamma(shape, alpha, dtype=None, seed=None):
+    """Numbers of the Gamma distribution of scale 1, whose density is proportional to x^(alpha - 1) exp(-x).
+
+    Args:
+        shape, dtype, seed: as in `normal`.
+        alpha: positive numbers or arrays that fit the shape.
+
+    >>> bool(gamma((1000,), 3.0, seed=1).min() > 0)
+    True
+    """
+    return _source(seed).standard_gamma(alpha, shape).astype(_float(dtype, "gamma"))
+
+
+def dropout(inputs, rate, noise_shape=None, seed=None):
+    """``inputs`` with a share ``rate`` of the numbers set to 0 and the others divided by 1 - rate.
+
+    Args:
+        inputs: an array of floats.
+        rate: from 0 to below 1.
+        noise_shape: 1 for an axis whose entries are kept or left out together; None: each by itself.
+        seed: as in `normal`.
+
+    Raises:
+        ValueError: for another rate.
+
+    >>> sorted(set(dropout(np.ones(100), 0.5, seed=1).tolist()))
+    [0.0, 2.0]
+    """
+    x = np.asarray(inputs)
+    if not 0 <= rate < 1:
+        raise ValueError(f"random.dropout: rate must be from 0 to below 1, got {rate!r}.")
+    shape = x.shape if noise_shape is None else [n if m is None else m for n, m in zip(x.shape, noise_shape)]
+    factors = np.empty(shape, _float(x.dtype, "dropout"))
+    return x * dropout_factors(factors, rate, make_default_seed() if seed is None else seed)

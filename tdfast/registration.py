@@ -41,7 +41,12 @@ def register_keras_serializable(package="Custom", name=None):
 
 
 def get_custom_objects():
-    """The dict of registered objects by name; what is put into it is known from then on."""
+    """The dict of registered objects by name; what is put into it is known from then on.
+
+    >>> get_custom_objects()["doc>list"] = list
+    >>> get_registered_object("doc>list") is list
+    True
+    """
     return _OBJECTS
 
 
@@ -53,13 +58,13 @@ def registered_name(item):
         return None
 
 
-def get_registered_name(item):
+def get_registered_name(obj):
     """The name under which a class or a function is registered; its own if it is not.
 
     >>> get_registered_name(dict)
     'dict'
     """
-    return registered_name(item) or item.__name__
+    return registered_name(obj) or obj.__name__
 
 
 def find(name, custom_objects=None):
@@ -76,7 +81,15 @@ def find(name, custom_objects=None):
 
 
 def get_registered_object(name, custom_objects=None, module_objects=None):
-    """What was registered under ``name``, with Keras's arguments; None if nothing was."""
+    """What was registered under ``name``; None if nothing was.
+
+    Args:
+        name: such as "my_package>Mine".
+        custom_objects, module_objects: dicts to look in first.
+
+    >>> get_registered_object("mine", {"mine": dict}) is dict
+    True
+    """
     return find(name, {**(module_objects or {}), **(custom_objects or {})})
 
 

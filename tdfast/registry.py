@@ -55,6 +55,18 @@ class Registry:
         """One name for each known object, sorted."""
         return sorted(self._names)
 
+    def spellings(self):
+        """All names under which something is known, aliases too."""
+        return list(self._known)
+
+    def has(self, name):
+        """Whether something is registered under this name."""
+        return isinstance(name, str) and name in self._known
+
+    def knows(self, obj):
+        """Whether this object, or the very class of it, is registered."""
+        return any(item is obj or item is type(obj) for item in self._known.values())
+
     def find(self, name, custom_objects=None):
         """What is registered under this name: a class, a function or an object.
 

@@ -40,7 +40,11 @@ def serialize(regularizer):
 
 
 def deserialize(config, custom_objects=None):
-    """The regularizer that `serialize` described."""
+    """The regularizer that `serialize` described.
+
+    >>> deserialize(serialize(L1(0.5)))
+    L1(l1=0.5)
+    """
     return REGISTRY.deserialize(config, custom_objects)
 
 
@@ -52,8 +56,23 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
+def __dir__():
+    return sorted({*globals(), *REGISTRY.spellings()})
+
+
 class Regularizer:
-    """The base class: override ``__call__``, `gradient` and, if there are arguments, `get_config`."""
+    """The base class: override ``__call__``, `gradient` and, if there are arguments, `get_config`.
+
+    The penalty is added to the loss, and its gradient to the weight's.
+
+    >>> class Cubes(Regularizer):
+    ...     def __call__(self, value):
+    ...         return float(np.sum(np.abs(value) ** 3))
+    ...     def gradient(self, value):
+    ...         return 3 * value * np.abs(value)
+    >>> Cubes()(np.array([1.0, -2.0]))
+    9.0
+    """
 
     def __call__(self, value):
         """The penalty of a weight, a float."""
@@ -69,6 +88,7 @@ class Regularizer:
 
     @classmethod
     def from_config(cls, config):
+        """A new one with the arguments that `get_config` gave."""
         return cls(**config)
 
     def __repr__(self):

@@ -21,8 +21,15 @@ ALIGNMENT = 64
 def aligned(shape, dtype="float32"):
     """An uninitialised C-contiguous array that starts on a 64-byte boundary.
 
+    Args:
+        shape: a tuple, or a whole number.
+        dtype: default float32.
+
     Raises:
         MemoryError: naming the size, if the memory cannot be had.
+
+    >>> aligned((3, 5)).ctypes.data % 64
+    0
     """
     dtype = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -38,17 +45,33 @@ def aligned(shape, dtype="float32"):
 
 
 def available_isas():
-    """The instruction sets that this build has and this processor runs, the fastest last."""
+    """The instruction sets that this build has and this processor runs, the fastest last.
+
+    >>> available_isas()[0]
+    'baseline'
+    """
     return _kernels.isas()
 
 
 def isa():
-    """The instruction set in use: 'baseline', 'avx2', 'avx512' or 'neon'."""
+    """The instruction set in use: 'baseline', 'avx2', 'avx512' or 'neon'.
+
+    >>> isa() in available_isas()
+    True
+    """
     return _kernels.isa()
 
 
 def set_isa(name):
-    """Use another of `available_isas`, for all that follows in this process."""
+    """Use another of `available_isas`, for all that follows in this process.
+
+    The environment variable TDFAST_ISA does so from the start.
+
+    Raises:
+        ValueError: for one that is not available, listing those that are.
+
+    >>> set_isa(isa())
+    """
     if name not in available_isas():
         raise ValueError(
             f"TDFAST_ISA: the instruction set '{name}' is unknown here. Available on this machine: "
@@ -73,12 +96,20 @@ def set_num_threads(n):
 
 
 def get_num_threads():
-    """The largest number of threads a kernel call made here would use."""
+    """The largest number of threads a kernel call made here would use.
+
+    >>> get_num_threads() >= 1
+    True
+    """
     return _kernels.get_threads()
 
 
 def config():
-    """What `show_config` prints, as a dict."""
+    """What `show_config` prints, as a dict.
+
+    >>> config()["isa"] == isa()
+    True
+    """
     import tdfast
 
     version = _kernels.openmp_version()
@@ -96,7 +127,14 @@ def config():
 
 
 def show_config():
-    """Print the versions, the instruction set, the threads and the OpenMP runtime."""
+    """Print the versions, the instruction set, the threads and the OpenMP runtime, for a report of a fault.
+
+    >>> import contextlib, io
+    >>> with contextlib.redirect_stdout(io.StringIO()) as text:
+    ...     show_config()
+    >>> text.getvalue().split()[0]
+    'tdfast'
+    """
     for key, value in config().items():
         print(f"{key:15s} {value}")
 

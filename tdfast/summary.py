@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 
+from tdfast.console import say
 from tdfast.variables import Variable
 
 WIDTH = 88
@@ -29,7 +30,7 @@ def print_summary(model, line_length=None, print_fn=None, expand_nested=False, s
     """
     text = summary_text(model, line_length, expand_nested, show_trainable, positions, layer_range)
     if print_fn is None:
-        print(text, end="")
+        say(text, end="")
     else:
         print_fn(text)
 

@@ -48,17 +48,45 @@ def check_layer(layer, input_shape, mask=False, training=False, inputs=None, see
 
 # ---------------------------------------------------------------- parts, for tests of any kind
 def as_tuple(y):
-    """What a layer returned, as a tuple of arrays."""
+    """What a layer returned, as a tuple of arrays.
+
+    >>> as_tuple([1, 2])
+    (1, 2)
+    """
     return tuple(y) if isinstance(y, (tuple, list)) else (y,)
 
 
 def forward(layer, x, call):
-    """The outputs, copied: the tape lends its memory for the next pass."""
+    """The outputs of a built layer, copied: the tape lends its memory for the next pass.
+
+    Args:
+        layer: the layer.
+        x: its input, batch first.
+        call: a dict of further arguments of ``forward``, such as {"training": True}.
+
+    >>> from tdfast.layers import ReLU
+    >>> forward(ReLU(), [[-1.0, 2.0]], {})[0].tolist()
+    [[0.0, 2.0]]
+    """
     return [y.copy() for y in as_tuple(layer.forward(layer.as_input(x), Tape(), **call))]
 
 
 def forward_backward(layer, x, call, dys):
-    """All that a training step computes: a dict of outputs and gradients by name."""
+    """All that a training step computes: a dict of outputs and gradients by name.
+
+    Args:
+        layer: a built layer.
+        x: its input, batch first.
+        call: a dict of further arguments of ``forward``.
+        dys: the gradient with respect to each output.
+
+    Returns:
+        A dict with y0, dx, and d + name for each weight.
+
+    >>> from tdfast.layers import ReLU
+    >>> forward_backward(ReLU(), [[-1.0, 2.0]], {}, [[[5.0, 5.0]]])["dx"].tolist()
+    [[0.0, 5.0]]
+    """
     tape = Tape()
     y = layer.forward(layer.as_input(x), tape, **call)
     out = {f"y{i}": a.copy() for i, a in enumerate(as_tuple(y))}
@@ -72,7 +100,11 @@ def forward_backward(layer, x, call, dys):
 
 
 def random_like(rng, arrays):
-    """Normal numbers in the shapes of some arrays."""
+    """Normal numbers in the shapes of some arrays.
+
+    >>> [a.shape for a in random_like(np.random.default_rng(0), [[1, 2], 3])]
+    [(2,), ()]
+    """
     return [rng.normal(size=np.shape(a)) for a in arrays]
 
 

@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-from tdfast import data, losses, metrics, optimizers
+from tdfast import compact, data, losses, metrics, optimizers
 from tdfast import lengths as ragged
 from tdfast.callbacks.calls import CallbackList
 from tdfast.errors import LossError
@@ -146,9 +146,9 @@ class Trainer:
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape = self._tape
         tape.rewind()
-        y_pred = self.forward(x, tape, training=True, mask=mask)
+        y_pred = self.forward(x, tape, training=True, mask=mask, compact_from=self._compact_from)
         given = mask
-        mask = tape.records[0].mask
+        y, sample_weight, mask = self._facing(y_pred, y, sample_weight, tape.records[0])
         value, dy = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
         value += self._penalty(tape)
         if self._metric_specs:
@@ -167,14 +167,20 @@ class Trainer:
         """The loss of this batch, and the metrics, without learning."""
         tape.rewind()
         with quiet():
-            y_pred = self.forward(x, tape, mask=mask)
-            mask = tape.records[0].mask
+            y_pred = self.forward(x, tape, mask=mask, compact_from=self._compact_from)
+            y, sample_weight, mask = self._facing(y_pred, y, sample_weight, tape.records[0])
             value, _ = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers, need_grad=False)
             value += self._penalty(tape)
             if self._metric_specs:
                 self._update_metrics(y, y_pred, sample_weight, mask)
         self._loss_tracker.add(value * len(x), len(x))
         return value
+
+    def _facing(self, y_pred, y, sample_weight, record):
+        """(targets, weights, mask) for what `forward` gave: see `tdfast.compact`."""
+        if record.valid is None:
+            return y, sample_weight, record.mask
+        return *compact.facing(y_pred, y, sample_weight, record.valid, self._buffers), None
 
     def _penalty(self, tape):
         """The regularizers' part of the loss."""
@@ -233,13 +239,15 @@ class Trainer:
                 or [id(v) for v in optimizer.trainable_variables] != [id(v) for v in trainable]):
             optimizer.build(self._parameters, trainable)
         self._moves = any(not v.trainable for v in variables)       # moving statistics change in forward
-        self._note_penalties()
+        self._note_parts()
 
-    def _note_penalties(self):
+    def _note_parts(self):
         self._regularized = [v for v in self.trainable_weights if v.regularizer is not None]
         self._active = any(
             layer.activity_regularizer is not None for layer in _all_layers(self)
         )
+        metrics = [spec for spec, _ in self._metric_specs]
+        self._compact_from = None if self._active else compact.starts_at(self.layers, self.loss, metrics)
 
     def _check_inputs(self, x, who, views=False):
         """Inputs as an array that fits the model; builds it if need be. ``views`` as in `data.check_inputs`."""
@@ -509,7 +517,7 @@ class Trainer:
             arrays = self._check(x, y, sample_weight, "evaluate", views=True)
             feed = self._array_feed(arrays, self._check_lengths(lengths, arrays[0], "evaluate"), batch_size, steps,
                                     "evaluate")
-        self._note_penalties()
+        self._note_parts()
         calls = self._calls(callbacks, verbose, 1, feed.steps)
         with _aborting(calls):
             logs = self._evaluate(feed, calls)
@@ -684,7 +692,7 @@ class Trainer:
         """The loss and the metrics of one batch."""
         self._require_compiled("test_on_batch")
         x, y, weight = self._check(x, y, sample_weight, "test_on_batch")
-        self._note_penalties()
+        self._note_parts()
         self.reset_metrics()
         with self._inference_tape() as tape:
             self.test_step(x, y, weight, None, tape)

@@ -6,6 +6,11 @@ import random as python_random
 import numpy as np
 
 from tdfast import names, random
+from tdfast.config import (
+    disable_interactive_logging,
+    enable_interactive_logging,
+    is_interactive_logging_enabled,
+)
 from tdfast.plots import plot_history, plot_model
 from tdfast.progress import Progbar
 from tdfast.registration import (
@@ -16,6 +21,7 @@ from tdfast.registration import (
     get_registered_object,
     register_keras_serializable,
 )
+from tdfast.saving.objects import deserialize_keras_object, serialize_keras_object
 from tdfast.windows import split_dataset, temporal_split, timeseries_dataset_from_array, windows
 
 
@@ -42,8 +48,11 @@ def set_random_seed(seed):
     random.seed(seed)
 
 
-def clear_session():
+def clear_session(free_memory=True):
     """Count the automatic names of layers and models from the beginning again.
+
+    Args:
+        free_memory: accepted; a model's memory goes with the model.
 
     >>> clear_session()
     """
@@ -143,6 +152,32 @@ def normalize(x, axis=-1, order=2):
     return x / np.expand_dims(norm, axis)
 
 
+def pack_x_y_sample_weight(x, y=None, sample_weight=None):
+    """What a generator or a data set gives for one batch: (x, y, sample_weight) without those that are None.
+
+    >>> pack_x_y_sample_weight(1, 2)
+    (1, 2)
+    """
+    if y is None:
+        return (x,) if isinstance(x, (tuple, list)) else x
+    return (x, y) if sample_weight is None else (x, y, sample_weight)
+
+
+def unpack_x_y_sample_weight(data):
+    """(x, y, sample_weight) of a batch x, (x,), (x, y) or (x, y, sample_weight), with None for what is not there.
+
+    Raises:
+        ValueError: for a tuple of more entries.
+
+    >>> unpack_x_y_sample_weight((1, 2))
+    (1, 2, None)
+    """
+    parts = tuple(data) if isinstance(data, (tuple, list)) else (data,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"A batch must be (x,), (x, y) or (x, y, sample_weight), got a tuple of {len(parts)} entries.")
+    return (*parts, None, None)[:3]
+
+
 class PyDataset:
     """Data that come batch by batch, for `fit`, `evaluate` and `predict`: subclass it.
 
@@ -195,7 +230,9 @@ Sequence = PyDataset
 
 __all__ = [
     "CustomObjectScope", "Progbar", "PyDataset", "Sequence", "clear_session", "custom_object_scope",
-    "get_custom_objects", "get_registered_name", "get_registered_object", "normalize", "pad_sequences",
-    "plot_history", "plot_model", "register_keras_serializable", "set_random_seed", "split_dataset",
-    "temporal_split", "timeseries_dataset_from_array", "to_categorical", "windows",
+    "deserialize_keras_object", "disable_interactive_logging", "enable_interactive_logging", "get_custom_objects",
+    "get_registered_name", "get_registered_object", "is_interactive_logging_enabled", "normalize",
+    "pack_x_y_sample_weight", "pad_sequences", "plot_history", "plot_model", "register_keras_serializable",
+    "serialize_keras_object", "set_random_seed", "split_dataset", "temporal_split", "timeseries_dataset_from_array",
+    "to_categorical", "unpack_x_y_sample_weight", "windows",
 ]

@@ -51,6 +51,7 @@ class Variable:
 
     @property
     def trainable(self):
+        """Whether training changes the value."""
         return self._trainable
 
     @trainable.setter
@@ -59,18 +60,22 @@ class Variable:
 
     @property
     def shape(self):
+        """The shape of the value."""
         return self.value.shape
 
     @property
     def ndim(self):
+        """The number of axes."""
         return self.value.ndim
 
     @property
     def size(self):
+        """The number of elements."""
         return self.value.size
 
     @property
     def dtype(self):
+        """The dtype's name."""
         return self.value.dtype.name
 
     def numpy(self):

@@ -321,6 +321,31 @@ def separable_conv(x, depthwise, pointwise, bias=None, act="linear", **options):
     return conv(depthwise_conv(x, depthwise, **options), pointwise, bias, act=act)
 
 
+def conv_transpose(x, kernel, bias=None, strides=None, padding="valid", dilation=None, output_padding=None, act="linear"):
+    """A convolution with the mirrored kernel of x with zeros between its elements and around them; kernel (*size, F, C).
+
+    With "valid", all places that the kernel reaches, and zeros up to the next stride; output_padding says how many.
+    With "same", strides times as many as x has; with output_padding (n - 1) strides + (1 if the window is odd) + it.
+    """
+    n = x.ndim - 2
+    strides, dilation, more = strides or (1,) * n, dilation or (1,) * n, output_padding or (None,) * n
+    spread = np.zeros((len(x), *((size - 1) * s + 1 for size, s in zip(x.shape[1:-1], strides)), x.shape[-1]), x.dtype)
+    spread[(slice(None), *(slice(None, None, s) for s in strides))] = x
+    widths = []
+    for size, k, s, d, p in zip(x.shape[1:-1], kernel.shape, strides, dilation, more):
+        span = (k - 1) * d + 1
+        if padding == "valid":
+            before, total = span - 1, max(span, s) - span if p is None else p
+            total += (size - 1) * s + span
+        else:
+            total = size * s if p is None else (size - 1) * s + span % 2 + p
+            around = total + span - 1 - ((size - 1) * s + 1)
+            before = min(around - around // 2, span - 1)
+        widths.append((before, total + span - 1 - ((size - 1) * s + 1) - before))
+    mirrored = np.swapaxes(np.flip(kernel, tuple(range(n))), -1, -2)
+    return conv(np.pad(spread, [(0, 0), *widths, (0, 0)]), mirrored, bias, dilation=dilation, act=act)
+
+
 def max_pool(x, window, strides=None, padding="valid"):
     strides = strides or window
     x = padded(x, window, strides, padding, -np.inf)
@@ -343,6 +368,31 @@ def masked_mean(x, mask=None, keepdims=False):
     mask = np.ones(x.shape[:2], bool) if mask is None else mask
     total = np.sum(np.where(mask[..., None], x, 0), axis=1, keepdims=keepdims)
     return total / np.maximum(mask.sum(axis=1), 1).reshape(len(x), *(1,) * (total.ndim - 1))
+
+
+def around(x, widths):
+    """x with so many zeros (before, behind) on each axis between batch and channels."""
+    return np.pad(x, [(0, 0), *widths, (0, 0)])
+
+
+def cropped(x, widths):
+    """x without so many elements (before, behind) of each axis between batch and channels."""
+    return x[(slice(None), *(slice(before, size - behind) for (before, behind), size in zip(widths, x.shape[1:])))]
+
+
+def upsampled(x, sizes, interpolation="nearest"):
+    """Element i of an axis is at (i + 1/2) / size - 1/2 of x's: the nearest there, or between the two around it."""
+    for axis, size in enumerate(sizes, 1):
+        n = x.shape[axis]
+        at = (np.arange(n * size) + 0.5) / size - 0.5
+        at = np.floor(at + 0.5) if interpolation == "nearest" else at
+        below = np.floor(at)
+        part = (at - below).reshape(-1, *(1,) * (x.ndim - axis - 1))
+        one, other = (np.take(x, np.clip(below + i, 0, n - 1).astype(int), axis) for i in (0, 1))
+        x = np.where(part == 0, one, one * (1 - part) + other * part)      # no infinity times 0
+    return x
+
+
 # ---------------------------------------------------------------- recurrent wrappers
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import tdfast
 from tdfast import Sequential
-from tdfast.layers import LSTM, Dense, Flatten, Reshape, TimeDistributed
+from tdfast.layers import LSTM, RNN, Dense, Flatten, GRUCell, Reshape, TimeDistributed
 
 rng = np.random.default_rng(0)
 X = rng.random((10, 6, 3)).astype("float32")
@@ -54,6 +54,11 @@ with_targets = pytest.mark.parametrize("way", WAYS[:4], ids=WAY_NAMES[:4])
 @each_way
 def test_wrong_rank(model, way):
     refused(["memory", "(None, 6, 3)", "(10, 3)"], way, model, X[:, 0], Y)
+
+
+@pytest.mark.parametrize("second", [lambda: LSTM(4), lambda: RNN(GRUCell(4)), lambda: TimeDistributed(Dense(2))])
+def test_stacked_without_return_sequences(second):
+    refused(["(None, 5)", "return_sequences=True"], Sequential, [LSTM(5, input_shape=(6, 3)), second()])
 
 
 @each_way

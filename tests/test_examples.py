@@ -91,6 +91,10 @@ def test_c_in_documents_runs(tmp_path, monkeypatch):
     assert len(subprocess.run(["./main"], check=True, capture_output=True).stdout.splitlines()) == 2
 
 
+# What the examples in a module's docstrings need beyond the library's own dependencies.
+NEEDS = {"tdfast.plots": "matplotlib", "tdfast.saving.keras_file": "h5py"}
+
+
 def all_modules():
     yield "tdfast"
     for module in pkgutil.walk_packages(tdfast.__path__, "tdfast."):
@@ -100,6 +104,8 @@ def all_modules():
 
 @pytest.mark.parametrize("name", list(all_modules()))
 def test_doctests(name):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     module = importlib.import_module(name)
     names.reset()
     before = tdfast.get_num_threads()

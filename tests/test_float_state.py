@@ -220,6 +220,7 @@ def kernels(dtype):
     sizes = (1, 2, 1, 20, 4, 8, 1, 3, 1, 1, 1, 1, 0, 1, 1, 22, 1, 20)
     conv_packed, conv_infer, conv_scratch = (a(n) for n in k.conv_sizes(sizes))
     conv_kernel, conv_y, dconv = a(1, 3, 4, 8), a(320), a(1, 3, 4, 8)
+    conv_spread, sums_scratch, row = a(k.conv_transpose_size(sizes)), a(k.sums_scratch_size(32)), a(32)
     ids, table = rng.integers(0, 9, 40).astype("int32"), a(9, 32)
     rows, result = a(40), np.zeros(2)
     slots = (abs(a(40, 32)), abs(a(40, 32)))
@@ -242,6 +243,8 @@ def kernels(dtype):
         "conv pack": lambda: k.conv_pack(sizes, conv_kernel, conv_packed),
         "conv": lambda: k.conv_forward(sizes, 1, rnn_x, conv_packed, None, None, conv_y, conv_infer),
         "conv back": lambda: k.conv_backward(sizes, 1, rnn_x, conv_kernel, None, conv_y, conv_y, drnn_x, dconv, None, conv_scratch),
+        "conv transposed": lambda: k.conv_transpose(sizes, 1, conv_y, conv_kernel, None, None, drnn_x, conv_spread),
+        "sums": lambda: k.column_sums(40, 32, x, sums_scratch, row),
         "pool": lambda: k.pool_forward((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), True, rnn_x, None, conv_y),
         "pool back": lambda: k.pool_backward((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), True, None, None, None, conv_y, drnn_x),
         "embed": lambda: k.embed_forward(ids, table, y),

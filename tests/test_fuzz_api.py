@@ -320,14 +320,19 @@ def test_kernels_refuse_sizes_that_overflow():
         yield k.conv_pack, (tuple(s() for _ in range(18)), x, x)
         yield k.conv_forward, (tuple(s() for _ in range(18)), 0, x, x, None, None, x, x)
         yield k.conv_backward, (tuple(s() for _ in range(18)), 0, x, x, None, x, x, None, x, None, x)
+        yield k.conv_transpose_size, (tuple(s() for _ in range(18)),)
+        yield k.conv_transpose, (tuple(s() for _ in range(18)), 0, x, x, None, None, x, x)
+        yield k.sums_scratch_size, (s(),)
+        yield k.column_sums, (s(), s(), x, x, x)
         yield k.pool_forward, (tuple(s() for _ in range(12)), True, x, None, x)
         yield k.pool_backward, (tuple(s() for _ in range(12)), True, None, None, None, x, x)
         for cell in (k.SIMPLE_RNN, k.GRU, k.GRU_RESET_BEFORE, k.LSTM):
             yield k.rnn_sizes, (cell, s(), s(), s(), s(), 1, 2)
             yield k.rnn_pack_size, (cell, s(), s())
             yield k.rnn_pack, (cell, s(), s(), x, x, None, x)
-            yield k.rnn_forward, (cell, 1, 2, True, False, False, s(), s(), s(), s(), x, None, None, None, None, x, None, x, x, None, None)
-            yield k.rnn_backward, (cell, 1, 2, True, False, False, s(), s(), s(), s(), None, None, None, x, x, x, x, x, None, None,
+            yield k.rnn_forward, (cell, 1, 2, True, False, False, s(), s(), s(), s(), x, None, False, None, None, None, x, None, x, x, None,
+                                  None)
+            yield k.rnn_backward, (cell, 1, 2, True, False, False, s(), s(), s(), s(), None, False, None, x, x, x, x, x, None, None,
                                    None, x, x, None, None, None)
         yield k.masking_forward, (0.0, s(), s(), x, u8, x)
         yield k.masking_backward, (s(), s(), u8, x)
@@ -393,7 +398,8 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
     sizes = (1, 2, 1, 20, 4, 8, 1, 3, 1, 1, 1, 1, 0, 1, 1, 22, 1, 20)
     tape, work, infer = k.rnn_sizes(k.LSTM, 4, 10, 4, 8, 1, 2)
     pack, conv_infer, conv_work = k.conv_sizes(sizes)
-    mask, ids, valid = np.ones(40, bool), np.zeros(40, "int32"), np.arange(40)
+    mask, ids = np.ones(40, bool), np.zeros(40, "int32")
+    steps = np.arange(4), np.arange(0, 41, 10), np.tile(np.arange(10), 4), np.arange(40)
     good = [
         (k.act_forward, (1, 40, 32, a(1280), a(1280))),
         (k.act_backward, (k_of("gelu"), 40, 32, a(1280), a(1280), a(1280), a(1280))),
@@ -404,15 +410,19 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
         (k.conv_pack, (sizes, a(96), a(pack))),
         (k.conv_forward, (sizes, 1, a(160), a(pack), a(8), a(320), a(320), a(conv_infer))),
         (k.conv_backward, (sizes, 1, a(160), a(96), a(320), a(320), a(320), a(160), a(96), a(8), a(conv_work))),
+        (k.conv_transpose, (sizes, 1, a(320), a(96), a(4), a(160), a(160), a(k.conv_transpose_size(sizes)))),
+        (k.column_sums, (40, 32, a(1280), a(k.sums_scratch_size(32)), a(32))),
         (k.pool_forward, ((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), True, a(160), mask, a(80))),
         (k.pool_backward, ((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), False, a(160), mask, a(80), a(80), a(160))),
         (k.rnn_pack, (k.LSTM, 4, 8, a(128), a(256), a(32), a(k.rnn_pack_size(k.LSTM, 4, 8)))),
-        (k.rnn_forward, (k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, a(160), mask, a(32), a(32), a(32),
+        (k.rnn_forward, (k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, a(160), steps, False, a(32), a(32), a(32),
                          a(k.rnn_pack_size(k.LSTM, 4, 8)), a(tape), a(work), a(320), a(32), a(32))),
-        (k.rnn_forward, (k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, a(160), mask, a(32), a(32), a(32),
+        (k.rnn_forward, (k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, a(160), steps, True, a(32), a(32), a(32),
                          a(k.rnn_pack_size(k.LSTM, 4, 8)), None, a(infer), a(320), a(32), a(32))),
-        (k.rnn_backward, (k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, mask, valid, a(32), a(128), a(256), a(tape), a(work),
+        (k.rnn_backward, (k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, steps, False, a(32), a(128), a(256), a(tape), a(work),
                           a(320), a(32), a(32), a(160), a(128), a(256), a(32), a(32), a(32))),
+        (lambda *each: k.rnn_forward(k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, a(160), each, False, None, None, None,
+                                     a(k.rnn_pack_size(k.LSTM, 4, 8)), None, a(infer), a(320), None, None), steps),
         (k.embed_forward, (ids, a(64).reshape(8, 8), a(320))),
         (k.embed_backward, (ids, a(320), a(64).reshape(8, 8))),
         (k.masking_forward, (0.0, 40, 8, a(320), mask, a(320))),
@@ -462,11 +472,17 @@ def test_kernels_refuse_numbers_that_mean_nothing():
         assert k.embed_forward(ids, a.reshape(8, 8), np.ones(64, "float32")) == 0
         with pytest.raises(ValueError, match="no row"):
             k.embed_backward(ids, a, np.ones((8, 8), "float32"))
-    for valid in ([0, 99], [3, 1], [-1, 2], [0, 2**62, 1], [5, 5]):
+    for row, starts, steps, valid in (
+        ([0, 1], [0, 2, 3], [0, 2, 1], [0, 1, 99]), ([0, 1], [0, 2, 3], [0, 2, 1], [0, 2, 1]), ([0, 1], [0, 2, 3], [0, 2, 1], [-1, 0, 1]),
+        ([0, 0], [0, 2, 3], [0, 2, 1], [0, 1, 2]), ([0, 2], [0, 2, 3], [0, 2, 1], [0, 1, 2]), ([-1, 1], [0, 2, 3], [0, 2, 1], [0, 1, 2]),
+        ([0, 1], [0, 1, 3], [0, 0, 2], [0, 1, 2]), ([0, 1], [1, 2, 3], [0, 2, 1], [0, 1, 2]), ([0, 1], [0, 2, 4], [0, 2, 1], [0, 1, 2]),
+        ([0, 1], [0, 2**62, 3], [0, 2, 1], [0, 1, 2]), ([0, 1], [0, -2, 3], [0, 2, 1], [0, 1, 2]), ([0, 1], [0, 2, 3], [2, 0, 1], [0, 1, 2]),
+        ([0, 1], [0, 2, 3], [0, 3, 1], [0, 1, 2]), ([0, 1], [0, 2, 3], [-1, 2, 1], [0, 1, 2]), ([0, 1], [0, 2, 3], [1, 1, 1], [0, 1, 2]),
+    ):
         tape, work, _ = k.rnn_sizes(k.GRU, 2, 3, 4, 4, 1, 2)
-        w = np.ones(48, "float32")
-        with pytest.raises(ValueError, match="valid must list"):
-            k.rnn_backward(k.GRU, 1, 2, True, False, False, 2, 3, 4, 4, np.ones(6, bool), np.array(valid), None, w, w,
+        lists, w = tuple(np.array(part) for part in (row, starts, steps, valid)), np.ones(48, "float32")
+        with pytest.raises(ValueError, match="steps|row"):
+            k.rnn_backward(k.GRU, 1, 2, True, False, False, 2, 3, 4, 4, lists, False, None, w, w,
                            np.ones(tape, "float32"), np.ones(work, "float32"), w, None, None, None, w, w, None, None, None)
     stream = k.Stream()
     with pytest.raises(ValueError):

@@ -64,6 +64,72 @@ CASES = [
 ]
 
 
+def depthwise_case(kind, name, kernel_size, shape, sizes=(1, 4, 17, 33), separable=False, only=None, **options):
+    """DepthwiseConv, its depth_multiplier the size, or SeparableConv, its filters the size."""
+    cls = getattr(layers, f"{kind}{len(shape) - 1}D")
+    meaning, separable = meaning_of(options, len(shape) - 1), kind == "SeparableConv"
+    formula = reference.separable_conv if separable else reference.depthwise_conv
+
+    def make(size, dtype):
+        return cls(size, kernel_size, dtype=dtype, **options) if separable else cls(kernel_size, depth_multiplier=size, dtype=dtype, **options)
+
+    return Case(f"{cls.__name__} {name}", make, shape, lambda x, w, size: formula(x, *w, **meaning), sizes=sizes, bounded=False, laws=only)
+
+
+CASES += [
+    depthwise_case("DepthwiseConv", "valid", 3, (7, 3), sizes=(1, 2, 5)),
+    depthwise_case("DepthwiseConv", "same, strides", 4, ("T", 5), padding="same", strides=2, activation="gelu", sizes=(1, 3)),
+    depthwise_case("DepthwiseConv", "causal, dilation", 3, ("T", 17), padding="causal", dilation_rate=2, use_bias=False, sizes=(1, 2)),
+    depthwise_case("DepthwiseConv", "one channel", 3, ("T", 1), padding="same", activation="tanh"),
+    depthwise_case("DepthwiseConv", "valid", 3, (7, 6, 3), sizes=(1, 2, 6)),
+    depthwise_case("DepthwiseConv", "33 channels", 3, (5, 7, 33), sizes=(1,), activation="relu", padding="same"),
+    depthwise_case("DepthwiseConv", "strides", (3, 2), (7, 9, 4), strides=(2, 3), sizes=(1, 4), activation="softmax"),
+    depthwise_case("DepthwiseConv", "same, strides and dilation", 3, (6, 9, 4), padding="same", strides=(1, 2), dilation_rate=2, sizes=(1, 2)),
+    depthwise_case("DepthwiseConv", "wide image", 3, (3, 130, 3), sizes=(1, 5), only=VALUES[:1] + VALUES[2:]),
+    depthwise_case("SeparableConv", "valid", 2, (6, 3)),
+    depthwise_case("SeparableConv", "same, multiplier", 3, ("T", 5), padding="same", depth_multiplier=2, activation="sigmoid"),
+    depthwise_case("SeparableConv", "causal, dilation", 3, ("T", 2), padding="causal", dilation_rate=3, activation="relu"),
+    depthwise_case("SeparableConv", "strides", 3, ("T", 4), padding="same", strides=2, use_bias=False),
+    depthwise_case("SeparableConv", "valid", 3, (5, 6, 3), activation="silu"),
+    depthwise_case("SeparableConv", "same, strides, multiplier", (2, 3), (6, 7, 3), padding="same", strides=2, depth_multiplier=3),
+    depthwise_case("SeparableConv", "dilation of one channel", 2, (6, 7, 1), dilation_rate=(2, 3)),
+]
+
+
+def transposed_case(name, kernel_size, shape, sizes=(1, 4, 17, 33), only=None, **options):
+    n = len(shape) - 1
+    cls = {1: layers.Conv1DTranspose, 2: layers.Conv2DTranspose}[n]
+    meaning = meaning_of(options, n)
+    if "output_padding" in options:
+        meaning["output_padding"] = pair(options["output_padding"], n)
+    return Case(f"{cls.__name__} {name}", lambda size, dtype: cls(size, kernel_size, dtype=dtype, **options), shape,
+                lambda x, w, size: reference.conv_transpose(x, *w, **meaning), sizes=sizes, bounded=False, laws=only)
+
+
+GAPS = tuple(law for law in laws.LAWS if law is not laws.saturation_and_nan)         # there are outputs that see no input
+
+CASES += [
+    transposed_case("valid", 3, ("T", 3)),
+    transposed_case("valid, strides", 4, ("T", 5), strides=2, activation="tanh"),
+    transposed_case("same", 3, ("T", 17), padding="same", use_bias=False),
+    transposed_case("same, even window", 4, ("T", 3), padding="same", activation="gelu"),
+    transposed_case("same, strides", 5, ("T", 2), padding="same", strides=3, activation="relu"),
+    transposed_case("strides beyond the window", 2, ("T", 3), strides=4, only=GAPS),
+    transposed_case("same, strides beyond the window", 2, ("T", 3), strides=5, padding="same", only=GAPS),
+    transposed_case("same, output_padding", 3, ("T", 4), strides=3, padding="same", output_padding=2, only=GAPS),
+    transposed_case("same, dilation", 3, ("T", 3), padding="same", dilation_rate=2),
+    transposed_case("valid, dilation", 2, ("T", 3), dilation_rate=3, only=GAPS),
+    transposed_case("window of a step", 1, ("T", 3), activation="softmax"),
+    transposed_case("valid", 3, (4, 5, 3)),
+    transposed_case("same, strides", (3, 4), (5, 4, 3), padding="same", strides=2, activation="silu"),
+    transposed_case("valid, output_padding", (3, 2), (3, 4, 4), strides=(2, 3), output_padding=(0, 2), only=GAPS),
+    transposed_case("same, output_padding", (5, 4), (3, 4, 2), strides=(3, 2), padding="same", output_padding=(1, 1), activation="softmax"),
+    transposed_case("same, strides of a wide image", 3, (3, 130, 3), sizes=(4, 65), strides=2, padding="same", only=VALUES[:1] + VALUES[2:]),
+    transposed_case("large kernel", 3, (4, 5, 70), sizes=(64,), padding="same",
+                    only=(laws.float32_gradients, laws.same_bits_on_every_isa, laws.same_bits_on_any_threads)),
+]
+
+
 def pool_case(cls, name, shape, formula, mask=False, **options):
     return Case(f"{cls.__name__} {name}", lambda size, dtype: cls(dtype=dtype, **options), shape,
                 lambda x, w, size, **call: formula(x, **call), mask=mask, sizes=(4,))
@@ -100,9 +166,6 @@ CASES += [
 ]
 
 
-CHECKS = [pytest.param(law, case, id=f"{case.name}-{law.__name__}") for case in CASES for law in case.laws or laws.LAWS]
-
-
-@pytest.mark.parametrize("law,case", CHECKS)
+@pytest.mark.parametrize("law,case", laws.checks(CASES))
 def test_law(law, case):
     law(case)

@@ -18,8 +18,14 @@ from tdfast.layers import (
     BatchNormalization,
     Bidirectional,
     Conv1D,
+    Conv1DTranspose,
     Conv2D,
+    Conv2DTranspose,
+    Cropping1D,
+    Cropping2D,
     Dense,
+    DepthwiseConv1D,
+    DepthwiseConv2D,
     Dropout,
     Embedding,
     Flatten,
@@ -39,12 +45,18 @@ from tdfast.layers import (
     Rescaling,
     Reshape,
     RMSNormalization,
+    SeparableConv1D,
+    SeparableConv2D,
     SimpleRNN,
     Softmax,
     SpatialDropout2D,
     SpatialDropout3D,
     TimeDistributed,
     UnitNormalization,
+    UpSampling1D,
+    UpSampling2D,
+    ZeroPadding1D,
+    ZeroPadding2D,
 )
 from tdfast.saving.onnx.activations import IN_CELLS, NODES
 from tdfast.saving.onnx.converters import CONVERTERS
@@ -117,6 +129,29 @@ MODELS = {
        for padding in ("valid", "same")
        for options in ({"strides": (2, 3), "activation": "softmax"}, {"dilation_rate": (1, 2)}, {"groups": 2})},
     "Conv2D same, open sizes": ([Conv2D(3, 3, strides=2, padding="same")], (None, None, 2)),
+    **{f"DepthwiseConv1D {padding} {options}": ([DepthwiseConv1D(3, padding=padding, **options)], shape)
+       for padding, shape in (("valid", (9, 4)), ("same", SERIES), ("causal", SERIES))
+       for options in ({"strides": 2, "activation": "softmax"}, {"dilation_rate": 2, "depth_multiplier": 3, "use_bias": False})},
+    **{f"DepthwiseConv2D {options}": ([DepthwiseConv2D((3, 2), **options)], IMAGE)
+       for options in ({"depth_multiplier": 2}, {"padding": "same", "strides": (2, 1), "dilation_rate": 2, "activation": "tanh"})},
+    "DepthwiseConv2D of one channel, open sizes": ([DepthwiseConv2D(3, 2, "same")], (None, None, 1)),
+    **{f"SeparableConv1D {padding}": ([SeparableConv1D(5, 3, padding=padding, strides=2, activation="gelu")], (9, 4))
+       for padding in ("valid", "same", "causal")},
+    "SeparableConv2D": ([SeparableConv2D(5, (3, 2), depth_multiplier=2, dilation_rate=2, padding="same", use_bias=False)], IMAGE),
+    **{f"Conv1DTranspose {padding} {options}": ([Conv1DTranspose(3, padding=padding, **options)], SERIES)
+       for padding in ("valid", "same")
+       for options in ({"kernel_size": 3}, {"kernel_size": 5, "strides": 2, "activation": "relu"}, {"kernel_size": 2, "strides": 4},
+                       {"kernel_size": 4, "strides": 3, "output_padding": 2}, {"kernel_size": 3, "dilation_rate": 3, "use_bias": False})},
+    **{f"Conv2DTranspose {padding}": ([Conv2DTranspose(3, (5, 2), (2, 3), padding, output_padding=(0, 1), activation="softmax")], IMAGE)
+       for padding in ("valid", "same")},
+    "ZeroPadding1D": ([ZeroPadding1D((2, 0)), ZeroPadding1D()], SERIES),
+    "ZeroPadding2D": ([ZeroPadding2D(((1, 0), (2, 3)))], IMAGE),
+    "Cropping1D": ([Cropping1D((0, 2)), Cropping1D((1, 0))], (9, 4)),
+    "Cropping1D, open size": ([UpSampling1D(4), Cropping1D((2, 1))], SERIES),
+    "Cropping2D": ([Cropping2D(((1, 0), (2, 3)))], IMAGE),
+    "UpSampling1D": ([UpSampling1D(3)], SERIES),
+    **{f"UpSampling2D {kind}": ([UpSampling2D((3, 2), interpolation=kind)], shape)
+       for kind, shape in (("nearest", IMAGE), ("bilinear", (None, 5, 2)))},
     **{f"{kind.__name__} {padding} {strides}": ([kind(3, strides=strides, padding=padding)], shape)
        for kind, shape in ((MaxPooling1D, (8, 4)), (AveragePooling1D, (8, 4)), (MaxPooling2D, IMAGE), (AveragePooling2D, IMAGE))
        for padding in ("valid", "same") for strides in (None, 1, 2)},
@@ -227,6 +262,7 @@ def test_masking(cell, zeros, backwards, sequences, tmp_path):
     [Masking(), GlobalAveragePooling1D()],
     [Masking(), BatchNormalization(), Masking(2.0), LSTM(3)],
     [tdfast.Sequential([Masking(), LSTM(4, return_sequences=True)]), GRU(3)],
+    [Masking(), ZeroPadding1D((2, 1)), Cropping1D((1, 0)), UpSampling1D(2), GRU(3, return_sequences=True), LSTM(2)],
     [LSTM(4, return_sequences=True), Masking(), GRU(3)],
 ], ids=lambda layers: " ".join(type(layer).__name__ for layer in layers))
 def test_masks_travel(layers, tmp_path):
@@ -258,6 +294,7 @@ def test_a_mask_ends_where_predict_ends_it(tmp_path):
     [GRU(5, go_backwards=True, return_sequences=True, zero_output_for_mask=True), LSTM(3)],
     [Bidirectional(SimpleRNN(4, return_sequences=True), merge_mode="ave"), GlobalAveragePooling1D()],
     [Dense(3), GRU(4), Dense(2)],
+    [UpSampling1D(2), ZeroPadding1D((1, 2)), GRU(4, return_sequences=True)],
 ], ids=lambda layers: " ".join(type(layer).__name__ for layer in layers))
 def test_lengths(layers, tmp_path):
     model = model_of(layers, SERIES)
@@ -356,9 +393,10 @@ def test_a_sequential_of_ones_own_class(tmp_path):
     ([random_models.with_own_tanh("odd")], {}, "'odd'.*activation tanh"),
     ([Activation(tdfast.activations.Function(np.sin, np.cos), name="odd")], {}, "'odd'.*activation sin"),
     ([Masking(), Softmax(name="odd")], {}, "'odd'.*behind a mask"),
+    ([SeparableConv1D(3, 2, 2, "same", dilation_rate=2, name="odd")], {}, "'odd'.*both strides and dilation_rate above 1"),
 ])
 def test_refusals_name_the_layer(layers, options, error, tmp_path):
-    shape = (5, 3, 4) if type(getattr(layers[0], "layer", None)) is Masking else (5, 4)
+    shape = (5, 3, 4) if type(getattr(layers[0], "layer", None)) is Masking else (None if "dilation" in error else 5, 4)
     with pytest.raises(ValueError, match=error):
         session(model_of(layers, shape), tmp_path, **options)
     assert list(tmp_path.iterdir()) == []

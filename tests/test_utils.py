@@ -153,3 +153,85 @@ def test_progbar_refuses():
         utils.Progbar(3, stateful_metrics=[], stateless_metrics=[])
     with pytest.raises(ValueError, match="0, 1 or 2"):
         utils.Progbar(3, verbose="loud")
+
+
+# ---------------------------------------------------------------- tdfast.random
+
+
+DRAWS = [("normal", (), 0, 1), ("normal", (2.0, 3.0), 2, 9), ("uniform", (), 0.5, 1 / 12), ("uniform", (-1.0, 3.0), 1, 16 / 12),
+         ("truncated_normal", (), 0, 0.7737), ("truncated_normal", (1.0, 2.0), 1, 4 * 0.7737), ("randint", (2, 6), 3.5, 1.25),
+         ("binomial", (10, 0.3), 3, 2.1), ("beta", (2.0, 3.0), 0.4, 0.04), ("gamma", (3.0,), 3, 3)]
+
+
+@pytest.mark.parametrize("name, arguments, mean, variance", DRAWS)
+def test_draws_have_the_moments_of_their_distribution(name, arguments, mean, variance):
+    """Means and variances are those of the textbooks, within five standard errors."""
+    draw = getattr(random, name)
+    n = 40000
+    out = draw((n // 4, 4), *arguments, seed=3)
+    assert out.shape == (n // 4, 4) and out.dtype == ("int32" if name == "randint" else "float32")
+    assert abs(out.mean() - mean) < 5 * np.sqrt(variance / n)
+    assert abs(out.var() - variance) < 5 * variance * np.sqrt(8 / n)      # no kurtosis here is above that of gamma
+    np.testing.assert_array_equal(out, draw((n // 4, 4), *arguments, seed=3))
+    seeds = random.SeedGenerator(3)
+    assert not np.array_equal(draw((9,), *arguments, seed=seeds), draw((9,), *arguments, seed=seeds))
+    utils.set_random_seed(5)
+    first = draw((9,), *arguments)
+    assert not np.array_equal(first, draw((9,), *arguments))
+    utils.set_random_seed(5)
+    np.testing.assert_array_equal(first, draw((9,), *arguments))
+
+
+def test_draws_of_other_kinds():
+    assert random.normal(3, dtype="float64").dtype == "float64"
+    assert set(random.uniform((99,), 0, 2, "int64", seed=1).tolist()) == {0, 1}
+    x = np.arange(12).reshape(4, 3)
+    shuffled = random.shuffle(x, axis=1, seed=1)
+    assert sorted(shuffled[0]) == [0, 1, 2] and np.array_equal(shuffled - shuffled[:1], np.repeat(x[:, :1], 3, axis=1))
+    p = np.array([0.7, 0.2, 0.1])
+    drawn = random.categorical(np.log([p, p[::-1]]) + 5, 20000, seed=2)
+    for row, want in zip(drawn, (p, p[::-1])):
+        np.testing.assert_allclose(np.bincount(row, minlength=3) / 20000, want, atol=0.015)
+    dropped = random.dropout(np.ones((50, 4, 3), "float32"), 0.25, noise_shape=(None, 1, 3), seed=1)
+    assert dropped.dtype == "float32" and set(np.unique(dropped)) == {0, np.float32(4 / 3)}
+    np.testing.assert_array_equal(dropped, np.repeat(dropped[:, :1], 4, axis=1))
+    # The largest float32 below 1, never 1 itself.
+    assert random.uniform((300000,), 0.5, 1.0, seed=1).max() < 1
+    for wrong in (lambda: random.normal(3, dtype="int32"), lambda: random.randint(3, 0, 2, "float32"),
+                  lambda: random.categorical([0.0], 1), lambda: random.dropout(np.ones(3), 1.0), lambda: random.uniform(3, 2, 1),
+                  lambda: random.normal(3, seed="a")):
+        with pytest.raises(ValueError):
+            wrong()
+
+
+# ---------------------------------------------------------------- small ones
+
+
+def test_batches_packed_and_unpacked():
+    x, y, w = np.zeros(2), np.ones(2), np.ones(2)
+    for batch in [(x,), (x, y), (x, y, w)]:
+        given = (*batch, None, None)[:3]
+        packed = utils.pack_x_y_sample_weight(*given)
+        assert all(a is b for a, b in zip(utils.unpack_x_y_sample_weight(packed), given))
+    assert utils.pack_x_y_sample_weight([x]) == ([x],)
+    with pytest.raises(ValueError, match="4"):
+        utils.unpack_x_y_sample_weight((x, y, w, w))
+
+
+def test_logging_in_the_place_of_printing(capsys, caplog):
+    import tdfast
+
+    model = tdfast.Sequential([tdfast.layers.Dense(1, input_shape=(2,))])
+    model.compile("sgd", "mse")
+    utils.disable_interactive_logging()
+    try:
+        with caplog.at_level("INFO", "tdfast"):
+            model.fit(np.zeros((4, 2)), np.zeros((4, 1)), epochs=2, verbose=2)
+            model.summary()
+        assert not tdfast.config.is_interactive_logging_enabled()
+    finally:
+        utils.enable_interactive_logging()
+    assert capsys.readouterr().out == ""
+    assert "Epoch 2/2" in caplog.text and "1/1 - 0s" in caplog.text and "Trainable params: 3" in caplog.text
+    model.fit(np.zeros((4, 2)), np.zeros((4, 1)), verbose=2)
+    assert "1/1 - 0s" in capsys.readouterr().out

@@ -41,12 +41,15 @@ class Callback:
 
     @property
     def model(self):
+        """The model that is trained."""
         return self._model
 
     def set_params(self, params):
+        """Called once with a dict: verbose, epochs and steps."""
         self.params = params
 
     def set_model(self, model):
+        """Called once with the model, before the first hook."""
         self._model = model
 
     def on_batch_begin(self, batch, logs=None):

@@ -5,6 +5,7 @@ import warnings
 
 from tdfast.callbacks.frequency import Frequency
 from tdfast.callbacks.monitor import MonitorCallback
+from tdfast.console import say
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -119,4 +120,4 @@ class ModelCheckpoint(MonitorCallback):
 
     def _say(self, epoch, text):
         if self.verbose > 0:
-            print(f"\nEpoch {epoch + 1}: {text}")
+            say(f"\nEpoch {epoch + 1}: {text}")

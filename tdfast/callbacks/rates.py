@@ -6,6 +6,7 @@ import warnings
 
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.monitor import MonitorCallback
+from tdfast.console import say
 
 
 def _rate_into(logs, model):
@@ -51,7 +52,7 @@ class LearningRateScheduler(Callback):
             raise ValueError(f"LearningRateScheduler: the schedule must return a number, got {rate!r} for epoch {epoch}.")
         optimizer.learning_rate = float(rate)
         if self.verbose > 0:
-            print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
+            say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
 
     def on_epoch_end(self, epoch, logs=None):
         _rate_into(logs, self.model)
@@ -129,4 +130,4 @@ class ReduceLROnPlateau(MonitorCallback):
         optimizer.learning_rate = new = max(old * self.factor, self.min_lr)
         self.cooldown_counter, self.wait = self.cooldown, 0
         if self.verbose > 0:
-            print(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {new}.")
+            say(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {new}.")

@@ -6,7 +6,21 @@ from tdfast.layers.bidirectional import Bidirectional
 from tdfast.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from tdfast.layers.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
 from tdfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D
+from tdfast.layers.conv_transpose import (
+    Conv1DTranspose,
+    Conv2DTranspose,
+    Convolution1DTranspose,
+    Convolution2DTranspose,
+)
 from tdfast.layers.core import Dense, Identity, Input, InputLayer
+from tdfast.layers.depthwise import (
+    DepthwiseConv1D,
+    DepthwiseConv2D,
+    SeparableConv1D,
+    SeparableConv2D,
+    SeparableConvolution1D,
+    SeparableConvolution2D,
+)
 from tdfast.layers.embedding import Embedding
 from tdfast.layers.masking import Masking
 from tdfast.layers.normalization import BatchNormalization, LayerNormalization
@@ -39,11 +53,21 @@ from tdfast.layers.regularization import (
     SpatialDropout3D,
 )
 from tdfast.layers.rescaling import Normalization, Rescaling
+from tdfast.layers.resizing import (
+    Cropping1D,
+    Cropping2D,
+    UpSampling1D,
+    UpSampling2D,
+    ZeroPadding1D,
+    ZeroPadding2D,
+)
 from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
 from tdfast.layers.rnn_of_cells import RNN
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
 from tdfast.layers.unit import GroupNormalization, RMSNormalization, UnitNormalization
 from tdfast.layers.wrappers import TimeDistributed
+from tdfast.serialization import deserialize_layer as deserialize
+from tdfast.serialization import serialize_layer as serialize
 
 __all__ = [
     "Activation",
@@ -57,12 +81,20 @@ __all__ = [
     "Bidirectional",
     "Cell",
     "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
+    "Conv2DTranspose",
     "ConvLSTM1D",
     "ConvLSTM2D",
     "Convolution1D",
+    "Convolution1DTranspose",
     "Convolution2D",
+    "Convolution2DTranspose",
+    "Cropping1D",
+    "Cropping2D",
     "Dense",
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
     "Dropout",
     "ELU",
     "Embedding",
@@ -102,6 +134,10 @@ __all__ = [
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "SeparableConv1D",
+    "SeparableConv2D",
+    "SeparableConvolution1D",
+    "SeparableConvolution2D",
     "SimpleRNN",
     "SimpleRNNCell",
     "Softmax",
@@ -111,4 +147,10 @@ __all__ = [
     "StackedRNNCells",
     "TimeDistributed",
     "UnitNormalization",
+    "UpSampling1D",
+    "UpSampling2D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "deserialize",
+    "serialize",
 ]

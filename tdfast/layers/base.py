@@ -241,7 +241,18 @@ class Layer:
         dtype: 'float32' or 'float64'; None is `tdfast.config.floatx()`.
         activity_regularizer: a penalty on the output (mean over the batch), or None.
         input_shape: the shape of one sample, for the first layer of a model.
-        batch_shape: the same with the batch size before it (None: any).
+        batch_shape: the same with the batch size before it (None: any); batch_input_shape is its older name.
+        input_dim: the number of features, for a sample of one axis.
+
+    >>> class Twice(Layer):
+    ...     def forward(self, x, tape, training=False, mask=None):
+    ...         tape.push(self)
+    ...         return 2 * x
+    ...     def backward(self, dy, tape, need_dx=True):
+    ...         tape.pop(self)
+    ...         return 2 * dy
+    >>> Twice()([[1.0, 2.0]])
+    array([[2., 4.]], dtype=float32)
     """
 
     supports_masking = True
@@ -395,6 +406,7 @@ class Layer:
 
     @property
     def trainable(self):
+        """Whether training changes the weights; to set it sets that of the inner layers too."""
         return self._trainable
 
     @trainable.setter
@@ -411,10 +423,12 @@ class Layer:
 
     @property
     def variables(self):
+        """All `weights`."""
         return self.weights
 
     @property
     def trainable_weights(self):
+        """The variables that training changes, in order."""
         if not self.trainable:
             return []
         own = [w for w in self._weights if w.trainable]
@@ -424,6 +438,7 @@ class Layer:
 
     @property
     def non_trainable_weights(self):
+        """The variables that training leaves as they are, or that the layer itself changes, as moving averages."""
         trainable = {id(w) for w in self.trainable_weights}
         return [w for w in self.weights if id(w) not in trainable]
 
@@ -490,6 +505,7 @@ class Layer:
 
     @property
     def output_shape(self):
+        """The shape of the output, batch first, None standing for any size."""
         self._require_built("output_shape")
         return self.compute_output_shape(self.input_shape)
 

@@ -103,6 +103,7 @@ class Cell(Layer):
 
     @property
     def output_width(self):
+        """The number of features that a step gives."""
         return self.state_sizes[0] if self.output_size is None else int(self.output_size)
 
     def step_shapes(self, x_shape):
@@ -152,10 +153,12 @@ class BuiltInCell(Cell):
 
     @property
     def state_size(self):
+        """The width of the state, or a list of those of h and c."""
         return [self.units] * self.n_states if self.n_states > 1 else self.units
 
     @property
     def output_size(self):
+        """The number of features that a step gives: the units."""
         return self.units
 
     def check_input_shape(self, input_shape):
@@ -316,10 +319,12 @@ class StackedRNNCells(Cell):
 
     @property
     def state_size(self):
+        """Each cell's state_size, in a list."""
         return [cell.state_size for cell in self.cells]
 
     @property
     def output_size(self):
+        """The number of features that the last cell gives."""
         return self.cells[-1].output_width
 
     @property

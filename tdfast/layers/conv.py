@@ -24,8 +24,38 @@ def kernel_sizes(shape, window, filters, strides=(1, 1), dilation=(1, 1), paddin
     return (groups, N, H, W, C, filters, kh, kw, sh, sw, dh, dw, top, left, top + H + below, left + W + right, Ho, Wo)
 
 
+def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.linear):
+    """The convolution of x with a kernel's value; leaves on the record what `convolve_back` needs.
+
+    Args:
+        rec: the record of this convolution alone.
+        sizes: what `kernel_sizes` gives.
+        bias: its value, or None.
+    """
+    rec.sizes = sizes
+    pack_size, scratch_size, _ = _kernels.conv_sizes(sizes)
+    packed = rec.buffer("packed", (pack_size,), x.dtype)
+    if not rec.is_packed(tape):
+        _kernels.conv_pack(sizes, kernel, packed)
+    y = rec.buffer("y", (len(x), *sizes[2 - x.ndim :], sizes[5]), x.dtype)
+    z = rec.buffer("z", y.shape, x.dtype) if activation.needs_input and tape.keep else None
+    _kernels.conv_forward(sizes, activation.kind, x, packed, bias, z, y, rec.buffer("scratch", (scratch_size,), x.dtype))
+    if tape.keep:
+        rec.x, rec.z, rec.y = x, z, y
+    return y
+
+
+def convolve_back(rec, dy, kernel, need_dx, bias=None, activation=activations.linear):
+    """dx (or None) of `convolve`; writes the gradients of the variables kernel and bias (or None)."""
+    dx = rec.buffer("dx", rec.x.shape, dy.dtype) if need_dx else None
+    scratch = rec.buffer("scratch", (_kernels.conv_sizes(rec.sizes)[2],), dy.dtype)
+    _kernels.conv_backward(rec.sizes, activation.kind, rec.x, kernel.value, rec.z, rec.y, dy, dx, kernel.grad,
+                           None if bias is None else bias.grad, scratch)
+    return dx
+
+
 class Convolving(Layer):
-    """What all convolutions share: their windows, and the calls of the kernels."""
+    """What all convolutions share: their windows, and the options of their weights."""
 
     rank = None
     supports_masking = False
@@ -37,22 +67,33 @@ class Convolving(Layer):
         self.padding = windows.one_of(padding, paddings, "padding", self)
         self.data_format = windows.channels_last(data_format, self)
 
+    def _refuse_strides_with_dilation(self):
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): strides and dilation_rate cannot both be above 1, got "
+                f"strides={self.strides} and dilation_rate={self.dilation_rate}."
+            )
+
     def _set_weights_options(self, names, options):
         """Initializer, regularizer and constraint of each weight, from keyword arguments."""
         for module, kind in ((initializers, "initializer"), (regularizers, "regularizer"), (constraints, "constraint")):
             for name in names:
                 setattr(self, f"{name}_{kind}", module.get(options[f"{name}_{kind}"]))
 
-    def _add_weight(self, name, shape):
-        """A weight with the initializer, regularizer and constraint called after it."""
+    def _add_weight(self, name, shape, options=None):
+        """A weight with the initializer, regularizer and constraint called after it, or after ``options``."""
+        options = options or name
         return self.add_weight(
-            shape, getattr(self, f"{name}_initializer"), name,
-            regularizer=getattr(self, f"{name}_regularizer"), constraint=getattr(self, f"{name}_constraint"),
+            shape, getattr(self, f"{options}_initializer"), name,
+            regularizer=getattr(self, f"{options}_regularizer"), constraint=getattr(self, f"{options}_constraint"),
         )
 
     def check_input_shape(self, input_shape):
         windows.check_rank(input_shape, self.rank, self)
         windows.output_sizes(input_shape[1:-1], self._window, self.strides, self.padding, self)
+        self._check_channels(input_shape)
+
+    def _check_channels(self, input_shape):
         if self.built and input_shape[-1] != self.input_shape[-1]:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) was built for {self.input_shape[-1]} channels in the "
@@ -71,29 +112,9 @@ class Convolving(Layer):
         spatial = windows.output_sizes(input_shape[1:-1], self._window, self.strides, self.padding, self)
         return (input_shape[0], *spatial, self._output_channels(input_shape[-1]))
 
-    def _convolve(self, rec, tape, x, kernel, filters, groups, bias=None, activation=activations.linear):
-        """The convolution of x with a kernel's value; leaves on the record what `_convolve_back` needs."""
-        rec.sizes = kernel_sizes(x.shape, self.kernel_size, filters, self.strides, self.dilation_rate, self.padding, groups)
-        pack_size, scratch_size, _ = _kernels.conv_sizes(rec.sizes)
-        packed = rec.buffer("packed", (pack_size,), x.dtype)
-        if not rec.is_packed(tape):
-            _kernels.conv_pack(rec.sizes, kernel, packed)
-        spatial = rec.sizes[-self.rank:]
-        y = rec.buffer("y", (len(x), *spatial, filters), x.dtype)
-        z = rec.buffer("z", y.shape, x.dtype) if activation.needs_input and tape.keep else None
-        _kernels.conv_forward(rec.sizes, activation.kind, x, packed, bias, z, y,
-                              rec.buffer("scratch", (scratch_size,), x.dtype))
-        if tape.keep:
-            rec.x, rec.z, rec.y = x, z, y
-        return y
-
-    def _convolve_back(self, rec, dy, kernel, need_dx, bias=None, activation=activations.linear):
-        """dx (or None) of `_convolve`; writes the gradients of kernel and bias."""
-        dx = rec.buffer("dx", rec.x.shape, dy.dtype) if need_dx else None
-        scratch = rec.buffer("scratch", (_kernels.conv_sizes(rec.sizes)[2],), dy.dtype)
-        _kernels.conv_backward(rec.sizes, activation.kind, rec.x, kernel.value, rec.z, rec.y, dy, dx, kernel.grad,
-                               None if bias is None else bias.grad, scratch)
-        return dx
+    def _sizes(self, shape, filters, groups=1):
+        """The kernels' sizes for an input of this shape."""
+        return kernel_sizes(shape, self.kernel_size, filters, self.strides, self.dilation_rate, self.padding, groups)
 
     def _windows_config(self):
         return {
@@ -153,11 +174,7 @@ class _Conv(Convolving):
                 f"Layer '{self.name}' ({type(self).__name__}): groups must divide filters, got filters={self.filters} "
                 f"and groups={self.groups}."
             )
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): strides and dilation_rate cannot both be above 1, got "
-                f"strides={self.strides} and dilation_rate={self.dilation_rate}."
-            )
+        self._refuse_strides_with_dilation()
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -171,13 +188,12 @@ class _Conv(Convolving):
             self.bias = self._add_weight("bias", (self.filters,))
 
     def forward(self, x, tape, training=False, mask=None):
-        return self._convolve(
-            tape.push(self), tape, x, self.kernel.value, self.filters, self.groups,
-            self.bias.value if self.use_bias else None, self.activation,
-        )
+        sizes = self._sizes(x.shape, self.filters, self.groups)
+        bias = self.bias.value if self.use_bias else None
+        return convolve(tape.push(self), tape, x, self.kernel.value, sizes, bias, self.activation)
 
     def backward(self, dy, tape, need_dx=True):
-        return self._convolve_back(tape.pop(self), dy, self.kernel, need_dx, self.bias, self.activation)
+        return convolve_back(tape.pop(self), dy, self.kernel, need_dx, self.bias, self.activation)
 
     def get_config(self):
         return {

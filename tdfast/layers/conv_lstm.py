@@ -6,7 +6,7 @@ from tdfast import _kernels, activations, random
 from tdfast.activations import rows_of
 from tdfast.layers import windows
 from tdfast.layers.cells import Cell
-from tdfast.layers.conv import Convolving, kernel_sizes
+from tdfast.layers.conv import Convolving, convolve, convolve_back, kernel_sizes
 from tdfast.layers.gates import LSTMWeights
 from tdfast.layers.loops import CellLoop, Delegating, valid_only
 
@@ -111,11 +111,7 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
                          bias_initializer, unit_forget_bias, **kwargs)
         self.filters = self.units
         self._set_windows(kernel_size, strides, padding, data_format, dilation_rate, ("valid", "same"))
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): strides and dilation_rate cannot both be above 1, got "
-                f"strides={self.strides} and dilation_rate={self.dilation_rate}."
-            )
+        self._refuse_strides_with_dilation()
 
     def check_input_shape(self, input_shape):
         if len(input_shape) != self.rank + 3 or input_shape[-1] is None:
@@ -155,8 +151,9 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
             rec.drop = rec.buffer("drop", (B, 1, *x.shape[2:]), x.dtype)
             random.dropout_factors(rec.drop, self.dropout, self.seed_generator)
             x = np.multiply(x, rec.drop, out=rec.buffer("dropped", x.shape, x.dtype))
-        z = self._convolve(rec, tape, x.reshape(B * T, *x.shape[2:]), self.kernel.value, 4 * self.filters, 1,
-                           self.bias.value if self.use_bias else None)
+        frames = x.reshape(B * T, *x.shape[2:])
+        z = convolve(rec, tape, frames, self.kernel.value, self._sizes(frames.shape, 4 * self.filters),
+                     self.bias.value if self.use_bias else None)
         return self.run(z.reshape(B, T, *z.shape[1:]), tape, rec, training, mask, initial_state)
 
     def backward(self, dy, tape, need_dx=True):
@@ -165,7 +162,7 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
         rec = tape.peek(self)
         dz, first = self.run_back(dy, tape, rec, True)
         tape.pop(self)
-        dx = self._convolve_back(rec, dz.reshape(rec.y.shape), self.kernel, need_dx, self.bias)
+        dx = convolve_back(rec, dz.reshape(rec.y.shape), self.kernel, need_dx, self.bias)
         if need_dx:
             dx = dx.reshape(*dz.shape[:2], *dx.shape[1:])
             if rec.drop is not None:

@@ -173,6 +173,9 @@ class InputLayer(Layer):
         dtype: of the arrays that come in: also an integer one, for an `Embedding`. Layers take any number,
             whatever stands here.
         batch_shape: both at once.
+
+    >>> InputLayer((64, 15)).batch_shape
+    (None, 64, 15)
     """
 
     def __init__(self, shape=None, batch_size=None, dtype=None, batch_shape=None, name=None, **kwargs):

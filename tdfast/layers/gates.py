@@ -95,6 +95,7 @@ class GateWeights(Layer):
         return (input_shape[-1], width), (self.units, width)
 
     def bias_shape(self, width):
+        """The shape of the bias, for gates of this width together."""
         return (width,)
 
     def first_bias(self, shape, dtype):

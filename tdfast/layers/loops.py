@@ -15,6 +15,12 @@ def flatten(nested):
     return [a for part in nested for a in flatten(part)] if isinstance(nested, (list, tuple)) else [nested]
 
 
+NO_TIME_AXIS = (
+    " Add the time axis: x[:, :, None] for one feature a step. A recurrent layer before this one needs return_sequences=True."
+)
+"""What to do about an input (batch, features) of a layer that runs over time."""
+
+
 class Loop(Layer):
     """A layer that goes through a sequence step by step: what it returns, in which direction, from which states.
 

@@ -1,54 +1,51 @@
-"""The rows of a masked batch in the order in which the recurrent kernels are fastest."""
+"""The steps of a batch that a mask leaves, as the recurrent kernels take them."""
 
 import numpy as np
 
 
-class MaskedRows:
-    """A mask (batch, time) for the kernels: rows of like length side by side, the longest first.
+class ValidSteps:
+    """A mask (batch, time) as lists: a kernel runs through the steps that count, and no other.
 
-    The kernels skip a step of a tile of rows when none of them has it, so their work is that of the
-    steps that count. The order is the rows' alone, so no result depends on the number of threads.
+    The rows with most steps come first, so that at every step those that still have one are the first ones.
+    The lists follow from the mask alone, so no result depends on the number of threads.
 
     Args:
         mask: booleans (batch, time), True at steps that count; None: all of them.
         reverse: the kernels run from the last step to the first.
 
     Attributes:
-        order: the caller's row of each of the kernels' rows; None when they are the same.
-        mask: the mask of the kernels' rows; None when all steps count.
-        valid: t * batch + row of every step that counts, t in running order; None when all do.
+        lists: (row, starts, steps, valid) as in tdf_rnn (src_c/tdfast.h); None when all steps count.
 
-    >>> rows = MaskedRows(np.array([[True, False], [True, True]]), False)
-    >>> rows.order.tolist(), rows.mask.tolist(), rows.valid.tolist()
-    ([1, 0], [[True, True], [True, False]], [0, 1, 2])
+    >>> valid = ValidSteps(np.array([[False, True], [True, True]]), False)
+    >>> [a.tolist() for a in valid.lists]
+    [[1, 0], [0, 2, 3], [0, 1, 1], [0, 1, 2]]
+    >>> valid.pick(np.array([["a", "b"], ["c", "d"]])).tolist()
+    [['c', 'd', 'b']]
     """
 
     def __init__(self, mask, reverse):
-        self.order = self.mask = self.valid = None
+        self.lists = None
         if mask is None or mask.all():
             return
-        order = np.argsort(-mask.sum(axis=1), kind="stable")
-        if (order[1:] < order[:-1]).any():
-            self.order, mask = order, mask[order]
-        self.mask = np.ascontiguousarray(mask)
-        steps = self.mask.T[::-1] if reverse else self.mask.T
-        self.valid = np.flatnonzero(steps)
+        counts = np.count_nonzero(mask, axis=1)
+        row = np.argsort(-counts, kind="stable")
+        counts = counts[row]
+        starts = np.zeros(len(row) + 1, np.intp)
+        np.cumsum(counts, out=starts[1:])
+        steps = np.flatnonzero((mask[:, ::-1] if reverse else mask)[row]) % mask.shape[1]
+        valid = np.flatnonzero(np.arange(counts[0])[:, None] < counts)
+        self.lists = row, starts, steps, valid
 
-    def buffer(self, rec, name, shape, dtype):
-        """Memory of ``rec`` for what the kernels write, before `unsort`."""
-        return rec.buffer(name if self.order is None else f"sorted {name}", shape, dtype)
+    def __len__(self):
+        return len(self.lists[2])
 
-    def sort(self, rec, name, array):
-        """``array`` in the kernels' order of rows; None stays None."""
-        if array is None or self.order is None:
-            return array
-        out = rec.buffer(f"sorted {name}", array.shape, array.dtype)
-        return array.take(self.order, axis=0, out=out, mode="clip")
-
-    def unsort(self, rec, name, array):
-        """What the kernels wrote, in the caller's order of rows; None stays None. Without ``rec`` in new memory."""
-        if array is None or self.order is None:
-            return array
-        out = np.empty_like(array) if rec is None else rec.buffer(name, array.shape, array.dtype)
-        out[self.order] = array
+    def pick(self, array, buffers=None, name=""):
+        """The entries of ``array`` (batch, time, ...) at the steps that count, (1, steps, ...), in the kernels' order."""
+        row, starts, steps, _ = self.lists
+        at = np.repeat(row * array.shape[1], np.diff(starts)) + steps
+        shape, rows = (1, len(steps), *array.shape[2:]), array.reshape(-1, *array.shape[2:])
+        if buffers is None:
+            return rows[at].reshape(shape)
+        out = buffers.buffer(name, shape, array.dtype)
+        rows.take(at, axis=0, out=out[0], mode="clip")
         return out

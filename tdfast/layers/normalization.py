@@ -31,6 +31,7 @@ class Normalizing(Layer):
         self.gamma = self.beta = None
 
     def add_scale_and_center(self, shape):
+        """Make gamma and beta, where there are such."""
         if self.scale:
             self.gamma = self.add_weight(shape, self.gamma_initializer, "gamma",
                                          regularizer=self.gamma_regularizer, constraint=self.gamma_constraint)
@@ -112,6 +113,9 @@ class LayerNormalization(Normalizing):
         center, scale: whether there are beta and gamma.
         beta_initializer, gamma_initializer: of the weights.
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: or None.
+        rms_scaling: True is a ValueError: use `RMSNormalization`.
+
+    Call: ``layer(x, mask=None)`` with x of shape (batch, ..., features); the output has its shape.
 
     >>> import numpy as np
     >>> LayerNormalization()(np.array([[1.0, 3.0]])).round(2).tolist()
@@ -128,6 +132,7 @@ class LayerNormalization(Normalizing):
         self.axis = [int(a) for a in axis] if isinstance(axis, (list, tuple)) else [int(axis)]
 
     def sizes_of(self, input_shape):
+        """The sizes of the axes that are normalized."""
         return [input_shape[a] for a in self.axes_in(self.axis, input_shape)]
 
     def build(self, input_shape):
@@ -190,6 +195,9 @@ class BatchNormalization(Normalizing):
         center, scale: whether there are beta and gamma.
         beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer: of the weights.
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: or None.
+        renorm, renorm_clipping, renorm_momentum, synchronized: accepted as long as both switches are False.
+
+    Call: ``layer(x, training=False, mask=None)`` with x of shape (batch, ..., features); the output has its shape.
 
     >>> import numpy as np
     >>> layer = BatchNormalization()
@@ -217,6 +225,7 @@ class BatchNormalization(Normalizing):
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
 
     def sizes_of(self, input_shape):
+        """The number of features, in a list."""
         return [input_shape[a] for a in self.axes_in([self.axis], input_shape)]
 
     def build(self, input_shape):

@@ -4,8 +4,8 @@ import numpy as np
 
 from tdfast import _kernels, random
 from tdfast.layers.gates import GRUWeights, LSTMWeights, SimpleRNNWeights
-from tdfast.layers.loops import Loop
-from tdfast.layers.masked import MaskedRows
+from tdfast.layers.loops import NO_TIME_AXIS, Loop
+from tdfast.layers.masked import ValidSteps
 
 
 class Recurrent(Loop):
@@ -23,7 +23,7 @@ class Recurrent(Loop):
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) expects input of shape (batch, time, features), "
                 f"got {tuple(input_shape)}."
-                + (" Add the time axis: x[:, :, None] for one feature a step." if len(input_shape) == 2 else "")
+                + (NO_TIME_AXIS if len(input_shape) == 2 else "")
             )
         if self.built and input_shape[-1] != self.kernel.shape[0]:
             raise ValueError(
@@ -55,10 +55,18 @@ class Recurrent(Loop):
         return random.dropout_factors(factors, self.recurrent_dropout, self.seed_generator)
 
     # ---------------------------------------------------------------- passes
+    @property
+    def can_be_compact(self):
+        """Whether the mask that comes in is that of the outputs, which `forward` can then give of valid steps alone."""
+        return self.return_sequences and not self.go_backwards and not self.return_state
+
     def activation_kinds(self):
+        """The numbers of the two activations, as kernels know them."""
         return self.activation.kind, self.recurrent_activation.kind if self.gates > 1 else 0
 
-    def forward(self, x, tape, training=False, mask=None, initial_state=None):
+    def forward(self, x, tape, training=False, mask=None, initial_state=None, compact=False):
+        """As `Layer.forward`. With ``compact`` and a mask that leaves steps out the output is (1, steps, units), of the
+        others alone, in the order of the record's ``valid``, and so is dy in `backward`: see `tdfast.compact`."""
         rec = tape.push(self)
         cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
         H, dtype = self.units, x.dtype
@@ -69,9 +77,8 @@ class Recurrent(Loop):
         if training and self.dropout:
             x = self.drop_inputs(x, rec)
         factors = self.recurrent_factors(rec, B, dtype) if training and self.recurrent_dropout else None
-        rows = MaskedRows(mask, self.go_backwards)
-        x, factors = rows.sort(rec, "x", x), rows.sort(rec, "recurrent_drop", factors)
-        states = [rows.sort(rec, f"state {i}", s) for i, s in enumerate(states)]
+        rec.valid = valid = ValidSteps(mask, self.go_backwards)
+        rec.compact = compact = compact and valid.lists is not None
 
         packed = rec.buffer("packed", (_kernels.rnn_pack_size(cell, I, H),), dtype)
         if not rec.is_packed(tape):
@@ -82,18 +89,17 @@ class Recurrent(Loop):
         if tape.keep:
             memory = rec.buffer("tape", (tape_size,), dtype)
             scratch = rec.buffer("scratch", (scratch_size,), dtype)
-            rec.memory, rec.masked, rec.factors, rec.given, rec.shape = memory, rows, factors, given, x.shape
+            rec.memory, rec.factors, rec.given, rec.shape = memory, factors, given, x.shape
             rec.dropped = training and self.dropout > 0
         else:
             scratch = rec.buffer("scratch", (infer_size,), dtype)
-        y = rows.buffer(rec, "y", (B, T, H) if sequences else (B, H), dtype)
+        y = rec.buffer("y", (1, len(valid), H) if compact else (B, T, H) if sequences else (B, H), dtype)
         keep = self.return_state or self.stateful
         last = [np.empty((B, H), dtype) if keep else None for _ in range(self.n_states)]
         _kernels.rnn_forward(
             cell, act, rec_act, sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
-            x, rows.mask, *self.h_and_c(states), factors, packed, memory, scratch, y, *self.h_and_c(last),
+            x, valid.lists, compact, *self.h_and_c(states), factors, packed, memory, scratch, y, *self.h_and_c(last),
         )
-        y, last = rows.unsort(rec, "y", y), [rows.unsort(None, "", s) for s in last]
         if self.stateful:
             self.states = last
         return [y, *last] if self.return_state else y
@@ -103,22 +109,20 @@ class Recurrent(Loop):
         the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
         rec = tape.pop(self)
         cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
-        (B, T, I), rows = rec.shape, rec.masked
+        B, T, I = rec.shape
         H, dtype = self.units, rec.memory.dtype
         last = [None] * self.n_states
         if self.return_state:
             dy, *last = dy
-        dy, last = rows.sort(rec, "dy", dy), [rows.sort(rec, f"dlast {i}", s) for i, s in enumerate(last)]
-        dx = rows.buffer(rec, "dx", rec.shape, dtype) if need_dx else None
+        dx = rec.buffer("dx", rec.shape, dtype) if need_dx else None
         first = [np.empty((B, H), dtype) if rec.given else None for _ in range(self.n_states)]
         scratch = rec.buffer("scratch", (_kernels.rnn_sizes(cell, B, T, I, H, act, rec_act)[1],), dtype)
         _kernels.rnn_backward(
             cell, act, rec_act, self.return_sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
-            rows.mask, rows.valid, rec.factors, self.kernel.value, self.recurrent_kernel.value, rec.memory, scratch,
+            rec.valid.lists, rec.compact, rec.factors, self.kernel.value, self.recurrent_kernel.value, rec.memory, scratch,
             dy, *self.h_and_c(last), dx, self.kernel.grad, self.recurrent_kernel.grad,
             self.bias.grad if self.use_bias else None, *self.h_and_c(first),
         )
-        dx, first = rows.unsort(rec, "dx", dx), [rows.unsort(None, "", s) for s in first]
         if need_dx and rec.dropped:
             np.multiply(dx, rec.input_drop, out=dx)
         return (dx, *first) if rec.given else dx
@@ -174,6 +178,7 @@ class LSTM(LSTMWeights, Recurrent):
         stateful: begin each batch with the states that the one before left.
         unroll: accepted and without effect.
         zero_output_for_mask: a masked step's output is 0 instead of the output before it.
+        use_cudnn: 'auto' or False; True is a ValueError.
 
     Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
     features), initial_state [h, c] of shape (batch, units) each, and mask (batch, time), False where a
@@ -224,6 +229,7 @@ class GRU(GRUWeights, Recurrent):
         unroll: accepted and without effect.
         zero_output_for_mask: a masked step's output is 0 instead of the output before it.
         reset_after: apply the reset gate after the recurrent product, as cuDNN does, or before it.
+        use_cudnn: 'auto' or False; True is a ValueError.
 
     Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
     features), initial_state h of shape (batch, units), and mask (batch, time), False where a step is to

@@ -2,7 +2,7 @@
 
 from tdfast.layers.base import Layer
 from tdfast.layers.cells import StackedRNNCells, check_cell
-from tdfast.layers.loops import Delegating
+from tdfast.layers.loops import NO_TIME_AXIS, Delegating
 
 
 class RNN(Delegating):
@@ -52,6 +52,7 @@ class RNN(Delegating):
 
     @property
     def state_size(self):
+        """The widths of the cell's states, as a list."""
         size = self.cell.state_size
         return list(size) if isinstance(size, (list, tuple)) else [size]
 
@@ -62,7 +63,7 @@ class RNN(Delegating):
         if len(input_shape) < 3:
             raise ValueError(
                 f"Layer '{self.name}' (RNN) expects input of shape (batch, time, features), got {tuple(input_shape)}."
-                + (" Add the time axis: x[:, :, None] for one feature a step." if len(input_shape) == 2 else "")
+                + (NO_TIME_AXIS if len(input_shape) == 2 else "")
             )
         if input_shape[1] == 0:
             raise ValueError(f"Layer '{self.name}' (RNN) needs at least one time step, got none.")

@@ -183,6 +183,7 @@ class GroupNormalization(Normalizing):
         return self.built and len(self.input_shape) > 2
 
     def sizes_of(self, input_shape):
+        """The number of features, in a list."""
         return [input_shape[a] for a in self.axes_in([self.axis], input_shape)]
 
     def check_input_shape(self, input_shape):

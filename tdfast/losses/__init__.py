@@ -97,13 +97,24 @@ def _class_of(loss):
 
 
 def serialize(loss):
-    """Keras's dict for a loss; a bare name stays one."""
+    """Keras's dict for a loss; a bare name stays one.
+
+    >>> serialize(Huber(0.5))["class_name"]
+    'Huber'
+    """
     return REGISTRY.serialize(_class_of(loss))
 
 
-def deserialize(config, custom_objects=None):
-    """The loss of a serialized dict or name."""
-    return get(REGISTRY.deserialize(config, custom_objects))
+def deserialize(name, custom_objects=None):
+    """The loss of a serialized dict or name.
+
+    Raises:
+        ValueError: for an unknown one.
+
+    >>> deserialize(serialize(Huber(0.5))).delta
+    0.5
+    """
+    return get(REGISTRY.deserialize(name, custom_objects))
 
 
 __all__ = [                             # noqa: F822, PLE0604 -- made from the table above

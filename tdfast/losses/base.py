@@ -299,6 +299,7 @@ class Loss:
         return self.value_and_grad(y_true, y_pred, sample_weight, need_grad=False)[0]
 
     def get_config(self):
+        """The arguments of the constructor."""
         return {"name": self.name, "reduction": self.reduction}
 
     @classmethod

@@ -199,15 +199,45 @@ def _log_sum_exp(x, where):
 
 
 def dice(y_true, y_pred, axis=None):
-    """`Dice` as an array: one number, or what ``axis`` leaves."""
+    """1 - 2 sum(y_true y_pred) / (sum(y_true) + sum(y_pred)): `Dice` as an array.
+
+    Args:
+        y_true, y_pred: arrays of one shape.
+        axis: the axes that the sums go over; None: all, for one number.
+
+    >>> round(float(dice([[0.0, 1.0]], [[0.0, 1.0]])), 4)
+    0.0
+    """
     return Dice(axis=axis).values(y_true, y_pred)
 
 
 def tversky(y_true, y_pred, alpha=0.5, beta=0.5, axis=None):
-    """`Tversky` as an array: one number, or what ``axis`` leaves."""
+    """1 - TP / (TP + alpha FP + beta FN), of sums of products: `Tversky` as an array.
+
+    Args:
+        y_true, y_pred: arrays of one shape.
+        alpha, beta: the weights of false positives and of false negatives.
+        axis: the axes that the sums go over; None: all, for one number.
+
+    >>> round(float(tversky([[0.0, 1.0]], [[1.0, 1.0]])), 4)
+    0.3333
+    """
     return Tversky(alpha, beta, axis=axis).values(y_true, y_pred)
 
 
 def circle(y_true, y_pred, remove_diagonal=True, gamma=80, margin=0.4):
-    """`Circle` of each sample, as an array."""
+    """The circle loss of each sample's embedding among those of its batch: `Circle`.
+
+    Args:
+        y_true: labels, (batch,).
+        y_pred: embeddings of length 1, (batch, features).
+        remove_diagonal: whether a sample is no partner of itself.
+        gamma, margin: the scale, and how far apart similarities of equal and of other labels should be.
+
+    Returns:
+        An array (batch,).
+
+    >>> circle([0, 0, 1], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]).round(2)
+    array([0., 0., 0.])
+    """
     return Circle(gamma, margin, remove_diagonal).values(y_true, y_pred)

@@ -430,53 +430,178 @@ def _softmax(x):
 
 
 def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1):
-    """`CategoricalCrossentropy` of each row, as an array."""
+    """-sum(y_true log p) for one-hot targets: `CategoricalCrossentropy` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+        from_logits: whether y_pred are logits instead of probabilities.
+        label_smoothing: the part of the target spread evenly over all classes.
+        axis: that of the classes.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> categorical_crossentropy([[0.0, 1.0]], [[0.5, 0.5]]).round(4)
+    array([0.6931])
+    """
     return CategoricalCrossentropy(from_logits, label_smoothing, axis).values(y_true, y_pred)
 
 
 def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, ignore_class=None, axis=-1):
-    """`SparseCategoricalCrossentropy` of each row, as an array."""
+    """-log p[label]: `SparseCategoricalCrossentropy` of each row.
+
+    Args:
+        y_true: labels, (...) or (..., 1).
+        y_pred: (..., classes).
+        from_logits: whether y_pred are logits instead of probabilities.
+        ignore_class: a label whose rows give 0, or None.
+        axis: that of the classes, the last.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> sparse_categorical_crossentropy([1, 0], [[0.5, 0.5], [1.0, 0.0]]).round(4)
+    array([0.6931, 0.    ])
+    """
     return SparseCategoricalCrossentropy(from_logits, ignore_class, axis=axis).values(y_true, y_pred)
 
 
 def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1):
-    """`BinaryCrossentropy` of each row, as an array."""
+    """-mean(y_true log p + (1 - y_true) log(1 - p)): `BinaryCrossentropy` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+        from_logits: whether y_pred are logits instead of probabilities.
+        label_smoothing: the part of the target replaced by 0.5.
+        axis: that over which the mean goes.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> binary_crossentropy([[0.0, 1.0]], [[0.5, 0.5]]).round(4)
+    array([0.6931])
+    """
     return BinaryCrossentropy(from_logits, label_smoothing, axis).values(y_true, y_pred)
 
 
 def binary_focal_crossentropy(y_true, y_pred, apply_class_balancing=False, alpha=0.25, gamma=2.0, from_logits=False,
                               label_smoothing=0.0, axis=-1):
-    """`BinaryFocalCrossentropy` of each row, as an array."""
+    """-mean((1 - p_t)^gamma log p_t), p_t the probability of the truth: `BinaryFocalCrossentropy` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+        apply_class_balancing: whether ones are weighed by alpha, and zeros by 1 - alpha.
+        alpha, gamma: the weight and the exponent.
+        from_logits, label_smoothing, axis: as for `binary_crossentropy`.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> binary_focal_crossentropy([[0.0, 1.0]], [[0.5, 0.5]]).round(4)
+    array([0.1733])
+    """
     return BinaryFocalCrossentropy(apply_class_balancing, alpha, gamma, from_logits, label_smoothing,
                                    axis).values(y_true, y_pred)
 
 
 def categorical_focal_crossentropy(y_true, y_pred, alpha=0.25, gamma=2.0, from_logits=False, label_smoothing=0.0,
                                    axis=-1):
-    """`CategoricalFocalCrossentropy` of each row, as an array."""
+    """-sum(alpha (1 - p)^gamma y_true log p): `CategoricalFocalCrossentropy` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+        alpha, gamma: the weight and the exponent.
+        from_logits, label_smoothing, axis: as for `categorical_crossentropy`.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> categorical_focal_crossentropy([[0.0, 1.0]], [[0.5, 0.5]]).round(4)
+    array([0.0433])
+    """
     return CategoricalFocalCrossentropy(alpha, gamma, from_logits, label_smoothing, axis).values(y_true, y_pred)
 
 
 def categorical_generalized_cross_entropy(y_true, y_pred, q):
-    """`CategoricalGeneralizedCrossEntropy` of each row, as an array."""
+    """(1 - p[label]^q) / q, robust against wrong labels: `CategoricalGeneralizedCrossEntropy` of each row.
+
+    Args:
+        y_true: labels, (...) or (..., 1).
+        y_pred: probabilities, (..., classes).
+        q: above 0, where it is the crossentropy, and below 1, where it is 1 - p[label].
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> categorical_generalized_cross_entropy([1], [[0.5, 0.5]], q=0.5).round(4)
+    array([0.5858])
+    """
     return CategoricalGeneralizedCrossEntropy(q).values(y_true, y_pred)
 
 
 def kl_divergence(y_true, y_pred):
-    """`KLDivergence` of each row, as an array."""
+    """sum(y_true log(y_true / y_pred)): `KLDivergence` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> kl_divergence([[0.5, 0.5]], [[0.5, 0.5]])
+    array([0.])
+    """
     return KLDivergence().values(y_true, y_pred)
 
 
 def hinge(y_true, y_pred):
-    """`Hinge` of each row, as an array."""
+    """mean(max(1 - y_true y_pred, 0)) for targets -1 and 1, or 0 and 1: `Hinge` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> hinge([[-1.0, 1.0]], [[-2.0, 0.5]])
+    array([0.25])
+    """
     return Hinge().values(y_true, y_pred)
 
 
 def squared_hinge(y_true, y_pred):
-    """`SquaredHinge` of each row, as an array."""
+    """mean(max(1 - y_true y_pred, 0)^2) for targets -1 and 1, or 0 and 1: `SquaredHinge` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> squared_hinge([[-1.0, 1.0]], [[-2.0, 0.5]])
+    array([0.125])
+    """
     return SquaredHinge().values(y_true, y_pred)
 
 
 def categorical_hinge(y_true, y_pred):
-    """`CategoricalHinge` of each row, as an array."""
+    """max(neg - pos + 1, 0), pos the output of the truth, neg the largest other: `CategoricalHinge` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> categorical_hinge([[0.0, 1.0]], [[0.25, 0.75]])
+    array([0.5])
+    """
     return CategoricalHinge().values(y_true, y_pred)

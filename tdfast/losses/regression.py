@@ -262,45 +262,147 @@ def unit(x):
 
 
 def mean_squared_error(y_true, y_pred):
-    """`MeanSquaredError` of each row, as an array."""
+    """mean((y_pred - y_true)^2) over the last axis: `MeanSquaredError` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> mean_squared_error([[0.0, 1.0], [2.0, 2.0]], [[1.0, 1.0], [2.0, 4.0]])
+    array([0.5, 2. ])
+    """
     return MeanSquaredError().values(y_true, y_pred)
 
 
 def mean_absolute_error(y_true, y_pred):
-    """`MeanAbsoluteError` of each row, as an array."""
+    """mean(|y_pred - y_true|) over the last axis: `MeanAbsoluteError` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> mean_absolute_error([[0.0, 1.0], [2.0, 2.0]], [[1.0, 1.0], [2.0, 4.0]])
+    array([0.5, 1. ])
+    """
     return MeanAbsoluteError().values(y_true, y_pred)
 
 
 def mean_absolute_percentage_error(y_true, y_pred):
-    """`MeanAbsolutePercentageError` of each row, as an array."""
+    """100 mean(|y_true - y_pred| / max(|y_true|, 1e-7)): `MeanAbsolutePercentageError` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> mean_absolute_percentage_error([[2.0, 4.0]], [[1.0, 4.0]])
+    array([25.])
+    """
     return MeanAbsolutePercentageError().values(y_true, y_pred)
 
 
 def mean_squared_logarithmic_error(y_true, y_pred):
-    """`MeanSquaredLogarithmicError` of each row, as an array."""
+    """mean((log(1 + y_pred) - log(1 + y_true))^2): `MeanSquaredLogarithmicError` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> mean_squared_logarithmic_error([[0.0, 3.0]], [[0.0, 3.0]])
+    array([0.])
+    """
     return MeanSquaredLogarithmicError().values(y_true, y_pred)
 
 
 def huber(y_true, y_pred, delta=1.0):
-    """`Huber` of each row, as an array."""
+    """0.5 e^2 for errors |e| up to delta, delta |e| - 0.5 delta^2 beyond, averaged: `Huber` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+        delta: where the parabola goes over into lines.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> huber([[0.0, 0.0]], [[0.5, 2.0]])
+    array([0.8125])
+    """
     return Huber(delta).values(y_true, y_pred)
 
 
 def log_cosh(y_true, y_pred):
-    """`LogCosh` of each row, as an array."""
+    """mean(log(cosh(y_pred - y_true))): `LogCosh` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> log_cosh([[1.0, 2.0]], [[1.0, 2.0]])
+    array([0.])
+    """
     return LogCosh().values(y_true, y_pred)
 
 
 def poisson(y_true, y_pred):
-    """`Poisson` of each row, as an array."""
+    """mean(y_pred - y_true log(y_pred + 1e-7)): `Poisson` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> poisson([[1.0, 2.0]], [[1.0, 1.0]]).round(4)
+    array([1.])
+    """
     return Poisson().values(y_true, y_pred)
 
 
 def pinball(y_true, y_pred, quantiles=0.5):
-    """`Quantile` of each row, as an array."""
+    """mean(max(q e, (q - 1) e)) with e = y_true - y_pred: `Quantile` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape. Of several quantiles one output each.
+        quantiles: a number between 0 and 1, or a list of them.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> pinball([[1.0], [1.0]], [[0.0], [2.0]], quantiles=0.9).round(4)
+    array([0.9, 0.1])
+    """
     return Quantile(quantiles).values(y_true, y_pred)
 
 
 def cosine_similarity(y_true, y_pred, axis=-1):
-    """`CosineSimilarity` of each row, as an array."""
+    """-sum(l2(y_true) l2(y_pred)), l2 being a vector divided by its length: `CosineSimilarity` of each row.
+
+    Args:
+        y_true: targets, (..., features).
+        y_pred: outputs of the same shape.
+        axis: that of the vectors.
+
+    Returns:
+        An array (...), one value for each row.
+
+    >>> cosine_similarity([[1.0, 0.0], [1.0, 0.0]], [[2.0, 0.0], [0.0, 3.0]])
+    array([-1., -0.])
+    """
     return CosineSimilarity(axis).values(y_true, y_pred)

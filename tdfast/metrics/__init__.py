@@ -107,7 +107,7 @@ def get(identifier):
     'lambda'
     """
     found = identifier
-    if isinstance(found, str) and found not in REGISTRY._known:
+    if isinstance(found, str) and not REGISTRY.has(found):
         try:
             return LossMetric(losses.get(found), found)
         except ValueError:
@@ -138,7 +138,14 @@ def follows_the_loss(spec):
 
 
 def for_loss(name, loss, y_true_shape, y_pred_shape):
-    """The metric that 'accuracy' ('acc') or 'crossentropy' ('ce') means for these shapes, as in Keras."""
+    """The metric that 'accuracy' ('acc') or 'crossentropy' ('ce') means for these shapes, as in Keras.
+
+    One output means `BinaryAccuracy`, labels mean `SparseCategoricalAccuracy`, one-hot targets `CategoricalAccuracy`; any
+    other name means the same for all shapes.
+
+    >>> type(for_loss("accuracy", None, (None,), (None, 3))).__name__
+    'SparseCategoricalAccuracy'
+    """
     if follows_the_loss(name):
         if name.lower() in ("accuracy", "acc"):
             cls = crossentropy_of(y_true_shape, y_pred_shape, BinaryAccuracy, SparseCategoricalAccuracy, CategoricalAccuracy)
@@ -155,6 +162,9 @@ def serialize(metric):
     """Keras's dict for a metric; a loss as a metric is a `MeanMetricWrapper` of its function there.
 
     A function that `compile` was given is one there too: by its name, which custom_objects must have on loading.
+
+    >>> serialize(AUC(curve="PR"))["config"]["curve"]
+    'PR'
     """
     if type(metric) is MeanMetricWrapper and metric.is_plain():
         return metric.get_config()["fn"]
@@ -165,7 +175,14 @@ def serialize(metric):
 
 
 def deserialize(config, custom_objects=None):
-    """The metric of a serialized dict or name; ``custom_objects`` has your own classes and functions by name."""
+    """The metric of a serialized dict or name; ``custom_objects`` has your own classes and functions by name.
+
+    Raises:
+        ValueError: for an unknown one.
+
+    >>> deserialize(serialize(AUC(curve="PR"))).get_config()["curve"]
+    'PR'
+    """
     if isinstance(config, dict) and config.get("class_name") == "MeanMetricWrapper" and isinstance(config.get("config"), dict):
         return MeanMetricWrapper.from_config(config["config"], custom_objects)
     if isinstance(config, dict) and config.get("class_name") == "function":

@@ -38,18 +38,51 @@ def binary_accuracy(y_true, y_pred, threshold=0.5):
 
 
 def categorical_accuracy(y_true, y_pred):
-    """1.0 for each row whose largest output is where its one-hot target is, else 0.0."""
+    """1.0 for each row whose largest output is where its one-hot target is, else 0.0.
+
+    Args:
+        y_true, y_pred: (..., classes).
+
+    Returns:
+        An array (...).
+
+    >>> categorical_accuracy([[0, 1], [1, 0]], [[0.2, 0.8], [0.4, 0.6]])
+    array([1., 0.])
+    """
     return (np.argmax(y_true, axis=-1) == np.argmax(y_pred, axis=-1)).astype(np.float64)
 
 
 def sparse_categorical_accuracy(y_true, y_pred):
-    """1.0 for each row whose largest output is at its label, else 0.0."""
+    """1.0 for each row whose largest output is at its label, else 0.0.
+
+    Args:
+        y_true: labels, (...) or (..., 1).
+        y_pred: (..., classes).
+
+    Returns:
+        An array (...).
+
+    >>> sparse_categorical_accuracy([1, 0], [[0.2, 0.8], [0.4, 0.6]])
+    array([1., 0.])
+    """
     p = np.asarray(y_pred)
     return (_labels(y_true, p, "sparse_categorical_accuracy") == np.argmax(p, axis=-1)).astype(np.float64)
 
 
 def top_k_categorical_accuracy(y_true, y_pred, k=5):
-    """1.0 for each row whose target's output is among the k largest, else 0.0; equal outputs count as one."""
+    """1.0 for each row whose target's output is among the k largest, else 0.0; equal outputs count as one.
+
+    Args:
+        y_true: one-hot, (..., classes).
+        y_pred: (..., classes).
+        k: how many.
+
+    Returns:
+        An array (...).
+
+    >>> top_k_categorical_accuracy([[0, 0, 1], [0, 1, 0]], [[0.1, 0.5, 0.4], [0.6, 0.1, 0.3]], k=2)
+    array([1., 0.])
+    """
     return sparse_top_k_categorical_accuracy(np.argmax(y_true, axis=-1), y_pred, k)
 
 

@@ -113,6 +113,7 @@ class Metric:
         return self.result()
 
     def get_config(self):
+        """The arguments of the constructor."""
         return {"name": self.name, "dtype": self.dtype}
 
     @classmethod

@@ -49,7 +49,7 @@ class _Correlation(MeanMetricWrapper):
     """The mean of a correlation; where the axis is the one a mask lies along, it is that of the valid steps."""
 
     direction = "up"
-    of_moments = None
+    _of_moments = None
 
     def __init__(self, fn, name, dtype, axis):
         super().__init__(fn, name, dtype, axis=axis)
@@ -63,7 +63,7 @@ class _Correlation(MeanMetricWrapper):
         keep = spread(np.asarray(mask, bool), p.shape, f"metric '{self.name}': mask")
         some = keep.any(axis=self.axis)             # a sample without a valid step has no correlation
         keep = keep | ~np.expand_dims(some, self.axis)
-        values = type(self).of_moments(*_moments(np.where(keep, np.reshape(y_true, p.shape), 0), np.where(keep, p, 0), self.axis, keep))
+        values = type(self)._of_moments(*_moments(np.where(keep, np.reshape(y_true, p.shape), 0), np.where(keep, p, 0), self.axis, keep))
         self.count_values(np.where(some, values, 0), np.ones(values.shape) if sample_weight is None else sample_weight, some)
 
     def get_config(self):
@@ -87,7 +87,7 @@ class PearsonCorrelation(_Correlation):
     0.9967
     """
 
-    of_moments = staticmethod(_pearson)
+    _of_moments = staticmethod(_pearson)
 
     def __init__(self, name="pearson_correlation", dtype=None, axis=-1):
         super().__init__(pearson_correlation, name, dtype, axis)
@@ -106,7 +106,7 @@ class ConcordanceCorrelation(_Correlation):
     0.6667
     """
 
-    of_moments = staticmethod(_concordance)
+    _of_moments = staticmethod(_concordance)
 
     def __init__(self, name="concordance_correlation", dtype=None, axis=-1):
         super().__init__(concordance_correlation, name, dtype, axis)

@@ -42,10 +42,21 @@ def get(identifier):
 
 
 def serialize(optimizer):
-    """Keras's dict for an optimizer."""
+    """Keras's dict for an optimizer.
+
+    >>> serialize(Adam(0.25))["config"]["learning_rate"]
+    0.25
+    """
     return REGISTRY.serialize(optimizer)
 
 
 def deserialize(config, custom_objects=None):
-    """The optimizer of a serialized dict."""
+    """The optimizer of a serialized dict.
+
+    Raises:
+        ValueError: for an unknown class, or arguments that it does not take.
+
+    >>> deserialize(serialize(Adam(0.25))).get_config()["learning_rate"]
+    0.25
+    """
     return REGISTRY.deserialize(config, custom_objects)

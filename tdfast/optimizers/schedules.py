@@ -298,10 +298,21 @@ def serialize(learning_rate_schedule):
 
 
 def deserialize(config, custom_objects=None):
-    """The schedule, or the function of custom_objects, that `serialize` described."""
+    """The schedule, or the function of custom_objects, that `serialize` described.
+
+    >>> deserialize(serialize(ExponentialDecay(0.1, 10, 0.5))).decay_rate
+    0.5
+    """
     return REGISTRY.deserialize(config, custom_objects)
 
 
 def get(identifier):
-    """The schedule that a name, a class, an object or Keras's dict means."""
+    """The schedule that a name, a class, an object or Keras's dict means.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones.
+
+    >>> get(serialize(ExponentialDecay(0.1, 10, 0.5))).decay_steps
+    10
+    """
     return REGISTRY.get(identifier)

@@ -15,14 +15,17 @@ from tdfast.registration import (
     register_keras_serializable,
 )
 from tdfast.saving.c_file import export_c
-from tdfast.saving.keras_file import load_model, save_model
+from tdfast.saving.keras_file import load_model, model_from_json, save_model
+from tdfast.saving.objects import deserialize_keras_object, serialize_keras_object
 from tdfast.saving.onnx import export_onnx
+from tdfast.saving.weights_file import load_weights, save_weights
 from tdfast.serialization import deserialize_layer, serialize_layer
 
 __all__ = [
     "CustomObjectScope",
     "FileError",
     "custom_object_scope",
+    "deserialize_keras_object",
     "deserialize_layer",
     "export_c",
     "export_onnx",
@@ -30,7 +33,11 @@ __all__ = [
     "get_registered_name",
     "get_registered_object",
     "load_model",
+    "load_weights",
+    "model_from_json",
     "register_keras_serializable",
     "save_model",
+    "save_weights",
+    "serialize_keras_object",
     "serialize_layer",
 ]

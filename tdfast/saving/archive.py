@@ -57,11 +57,6 @@ class Archive:
         self.size = self.file.seek(0, os.SEEK_END)
         self.file.seek(0)
         start = self.file.read(8)
-        if start == b"\x89HDF\r\n\x1a\n":
-            raise FileError(
-                f"'{self.name}' is an HDF5 file, not a .keras archive. Load it with the Keras that wrote it "
-                "and save it as .keras."
-            )
         if not start.startswith(b"PK"):
             raise FileError(f"'{self.name}' is not a .keras archive: it does not begin like a zip file.")
         try:

@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
+from tdfast._version import __version__
 from tdfast.layers.base import Tape
 from tdfast.saving.atomic import replacing
 from tdfast.saving.c_source import Source, add_layer, plain
 from tdfast.saving.exporting import changed, check_model
-from tdfast.version import __version__
 
 SELF_TEST_STEPS = 5
 

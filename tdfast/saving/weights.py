@@ -7,6 +7,7 @@ it stores before any memory is taken.
 import io
 import math
 import re
+import zipfile
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from tdfast.saving.archive import MAX_EXPANSION, SMALL, Archive
 
 # Deflate, shuffle and checksum, which every HDF5 library has. Others could load plug-ins.
 _FILTERS = {1, 2, 3}
+
+# Of the text in one attribute: several pointers to the same long text would make it far longer than the file.
+MAX_TEXT = 2**28
 
 
 def import_h5py(why):
@@ -48,15 +52,21 @@ class H5Weights:
         self.name = name
         self._size = len(data)
         self._datasets = {}
+        self._groups = {}
+        # Where HDF5 keeps text of any length, in collections that begin like this and tell their size.
+        heaps = re.finditer(rb"GCOL\x01\0\0\0(.{8})", data, re.DOTALL)
+        self._longest_text = max((min(int.from_bytes(m[1], "little"), len(data)) for m in heaps), default=0)
 
         def visit(path, item):
             if not isinstance(path, str):
                 raise ValueError(f"the name {path!r} is not UTF-8")
             if isinstance(item, h5py.Dataset):
                 self._datasets[path] = item
+            elif isinstance(item, h5py.Group):
+                self._groups[path] = item
 
         try:
-            self._file = h5py.File(io.BytesIO(data), "r")
+            self._file = self._groups[""] = h5py.File(io.BytesIO(data), "r")
             # Follows neither soft nor external links, and comes to each object once.
             self._file.visititems(visit)
         except Exception as error:
@@ -100,8 +110,31 @@ class H5Weights:
         except Exception as error:
             raise FileError(f"'{path}' in '{self.name}' cannot be read ({error}).") from error
 
+    def text(self, path, name):
+        """An attribute of a group ("" is the root): a string, or a list of strings; None if there is none."""
+        group, what = self._groups.get(path), f"The attribute '{name}' of '{path}' in '{self.name}'"
+        try:
+            if group is None or name not in group.attrs:
+                return None
+            attribute = group.attrs.get_id(name)
+            count = 0 if attribute.shape is None else math.prod(attribute.shape)
+            if not count:
+                return []
+            if attribute.get_storage_size() > self._size or count * self._longest_text > MAX_TEXT:
+                raise FileError(f"{what} says it holds more text than the file has.")
+            value = group.attrs[name]
+            texts = [t.decode("utf-8") if isinstance(t, bytes) else t for t in np.ravel(value).tolist()]
+            if len(attribute.shape) > 1 or not all(isinstance(t, str) for t in texts):
+                raise FileError(f"{what} must be text.")
+        except FileError:
+            raise
+        except Exception as error:
+            raise FileError(f"{what} cannot be read ({error}).") from error
+        return texts if attribute.shape else texts[0]
+
     def close(self):
         self._datasets.clear()
+        self._groups.clear()
         self._file.close()
 
 
@@ -116,7 +149,7 @@ class NpzWeights:
     def __init__(self, data, name):
         self.name = name
         file = io.BytesIO(data)
-        file.name = f"model.weights.npz of {name}"
+        file.name = name
         self._archive = Archive(file)
         self._arrays = {}
         for path in self.paths():
@@ -169,6 +202,29 @@ class NpzWeights:
         self._arrays.clear()
 
 
+def open_weights(archive):
+    """The arrays in a .keras `Archive`, in whichever of the two forms they are there."""
+    if "model.weights.h5" in archive:
+        return H5Weights(archive.read("model.weights.h5"), archive.name)
+    if "model.weights.npz" in archive:
+        return NpzWeights(archive.read("model.weights.npz"), archive.name)
+    if any("weights" in m for m in archive.members):
+        raise FileError(
+            f"'{archive.name}' holds its weights in a form that tdfast does not read: "
+            f"{', '.join(m for m in list(archive.members)[:5] if 'weights' in m)}."
+        )
+    raise FileError(f"'{archive.name}' is not a complete .keras archive: 'model.weights.h5' is missing from it.")
+
+
+def write_npz(groups, file):
+    """Write the same arrays as `write_h5` under the same paths to an .npz file, without pickle."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for path, _, arrays in groups:
+            for i, array in enumerate(arrays):
+                with archive.open(f"{path}/vars/{i}.npy".lstrip("/"), "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
 def write_h5(groups, file):
     """Write arrays in Keras's layout.
 
@@ -176,7 +232,7 @@ def write_h5(groups, file):
         groups: (path, name, arrays) of each layer: the arrays become ``<path>/vars/0``, ``1``, ...
         file: a binary file object.
     """
-    h5py = import_h5py("Saving a .keras file")
+    h5py = import_h5py("Saving weights as HDF5")
     with h5py.File(file, "w") as h5:
         for path, name, arrays in groups:
             group = h5.require_group(f"{path}/vars" if path else "vars")

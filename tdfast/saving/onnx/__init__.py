@@ -4,12 +4,12 @@ import os
 
 import numpy as np
 
+from tdfast._version import __version__
 from tdfast.saving.atomic import replacing
 from tdfast.saving.exporting import check_model
 from tdfast.saving.onnx.converters import convert_model
 from tdfast.saving.onnx.graph import OPSETS, Graph
 from tdfast.saving.onnx.masks import Mask
-from tdfast.version import __version__
 
 
 def export_onnx(model, path, states=False, lengths=False, opset=17):

@@ -8,13 +8,13 @@ on.
 import numpy as np
 
 from tdfast import layers
-from tdfast.layers import windows
 from tdfast.layers.base import Layer
 from tdfast.models import Sequential
 from tdfast.saving.exporting import IDLE, changed, check_dtype, converter_of, refuse
 from tdfast.saving.onnx.activations import activate
 from tdfast.saving.onnx.masks import Mask
 from tdfast.saving.onnx.recurrent import bidirectional, recurrent
+from tdfast.saving.onnx.windows import WINDOWS
 
 
 def convert(g, layer, x, shape, mask):
@@ -137,53 +137,6 @@ def _embedding(g, layer, x, shape, mask):
     return y, Mask(g, g.node("Not", zero), len(shape))
 
 
-# ---------------------------------------------------------------- windows
-def _channels_first(g, rank, x, change):
-    """``change`` of x with its channels in axis 1."""
-    spatial = range(1, rank + 1)
-    y = change(g.node("Transpose", x, perm=(0, rank + 1, *spatial)))
-    return g.node("Transpose", y, perm=(0, *(a + 1 for a in spatial), 1))
-
-
-def _window_attributes(layer, shape, window, span):
-    """kernel_shape, strides and the zeros around the input; ``span`` is the window with its dilation."""
-    attributes = {"kernel_shape": window, "strides": layer.strides}
-    sizes = shape[1:-1]
-    if layer.padding == "same" and None in sizes and max(layer.strides) > 1:
-        return {**attributes, "auto_pad": "SAME_UPPER"}
-    # With strides of 1 the zeros depend on the window alone.
-    places = [windows.placed(size or 1, *rest, layer.padding) for size, *rest in zip(sizes, span, layer.strides)]
-    return {**attributes, "pads": [p[1] for p in places] + [p[2] if layer.padding != "valid" else 0 for p in places]}
-
-
-def _conv(g, layer, x, shape, mask):
-    span = [(k - 1) * rate + 1 for k, rate in zip(layer.kernel_size, layer.dilation_rate)]
-    attributes = _window_attributes(layer, shape, layer.kernel_size, span)
-    kernel = np.moveaxis(layer.kernel.value, (-1, -2), (0, 1))
-    weights = [g.weight("kernel", kernel)] + ([g.weight("bias", layer.bias.value)] if layer.use_bias else [])
-    y = _channels_first(g, layer.rank, x, lambda x: g.node(
-        "Conv", x, *weights, dilations=layer.dilation_rate, group=layer.groups, **attributes))
-    return activate(g, layer, y)
-
-
-def _pool(g, layer, x, shape, mask):
-    attributes = _window_attributes(layer, shape, layer.pool_size, layer.pool_size)
-    if layer.mean:
-        attributes["count_include_pad"] = 0
-    kind = "AveragePool" if layer.mean else "MaxPool"
-    return _channels_first(g, layer.rank, x, lambda x: g.node(kind, x, **attributes))
-
-
-def _global_pool(g, layer, x, shape, mask):
-    axes = range(1, layer.rank + 1)
-    if mask is None:
-        return g.reduce("ReduceMean" if layer.mean else "ReduceMax", x, axes, layer.keepdims)
-    each = mask.each
-    total = g.reduce("ReduceSum", g.node("Where", each, x, g.number(0)), axes, layer.keepdims)
-    count = g.reduce("ReduceSum", g.cast(each, g.dtype), axes, layer.keepdims)
-    return g.node("Div", total, g.node("Max", count, g.number(1))), None
-
-
 # ---------------------------------------------------------------- normalization and masks
 def _scaled(g, layer, x, gamma, beta):
     """x gamma + beta, with those that are not None."""
@@ -273,16 +226,7 @@ CONVERTERS = {
     layers.Dense: _dense,
     layers.Activation: _activation,
     layers.Embedding: _embedding,
-    layers.Conv1D: _conv,
-    layers.Conv2D: _conv,
-    layers.MaxPooling1D: _pool,
-    layers.MaxPooling2D: _pool,
-    layers.AveragePooling1D: _pool,
-    layers.AveragePooling2D: _pool,
-    layers.GlobalMaxPooling1D: _global_pool,
-    layers.GlobalMaxPooling2D: _global_pool,
-    layers.GlobalAveragePooling1D: _global_pool,
-    layers.GlobalAveragePooling2D: _global_pool,
+    **WINDOWS,
     layers.BatchNormalization: _batch_normalization,
     layers.LayerNormalization: _layer_normalization,
     layers.Masking: _masking,

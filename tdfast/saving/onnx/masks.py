@@ -28,6 +28,11 @@ class Mask:
         steps = steps_of(graph, x)
         return cls(graph, graph.node("Less", steps, graph.add_axis(graph.cast(lengths, np.int64), 1)), 2, lengths)
 
+    def changed(self, change):
+        """The mask that ``change(value, number of its axes)`` makes of this one."""
+        self.used = True
+        return Mask(self.graph, change(self.valid, self.rank), self.rank)
+
     def _once(self, what, make):
         self.used = True
         if what not in self._made:

@@ -1,0 +1,136 @@
+"""How a model was compiled, to and from Keras's dicts."""
+
+import warnings
+
+from tdfast.errors import FileError
+from tdfast.saving.places import assign_optimizer, optimizer_paths, read_optimizer
+from tdfast.serialization import revive
+
+# What changes no result here.
+_SPEED_OPTIONS = {"run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"}
+
+
+def compile_as(model, config, custom_objects, name, store=None, old=False):
+    """Compile a model as a file says.
+
+    Args:
+        model: a `tdfast.Sequential`.
+        config: Keras's compile_config.
+        custom_objects: dict of further names.
+        name: of the file, for messages.
+        store: the arrays of a .keras file, from which the optimizer gets its state; None leaves that out.
+        old: whether Keras 2 wrote them, whose optimizers may have another state: then a warning says so.
+
+    Raises:
+        FileError: naming the loss, the metric, the optimizer or the option at fault.
+    """
+    from tdfast import losses, metrics, optimizers
+
+    if not isinstance(config, dict):
+        raise FileError(f"The compile_config in '{name}' must be a dict, got {config!r}.")
+    again = "Load with compile=False and call compile() with something else."
+    config = {k: v for k, v in config.items() if k not in _SPEED_OPTIONS}
+    try:
+        arguments = {}
+        if config.get("optimizer") is not None:
+            arguments["optimizer"] = _optimizer(optimizers, config["optimizer"], custom_objects)
+        if config.get("loss") is not None:
+            loss = _only(config["loss"], "the loss")
+            arguments["loss"] = revive(losses, loss, custom_objects, "the loss of compile")
+        for key in ("metrics", "weighted_metrics"):
+            specs = _metric_list(config.get(key))
+            if specs:
+                arguments[key] = [_metric(metrics, s, custom_objects, key) for s in specs]
+        for key in sorted(set(config) - {"optimizer", "loss", "metrics", "weighted_metrics"}):
+            if config[key] not in (None, [], {}) and not (key == "loss_weights" and config[key] in (1, [1])):
+                raise FileError(f"The option {key}={config[key]!r} of compile does not exist in tdfast.")
+        model.compile(**arguments)
+        if store is not None:
+            _load_optimizer(model, store, old)
+    except Exception as error:
+        raise FileError(f"'{name}' cannot be compiled as it was: {error} {again}") from error
+
+
+def _optimizer(optimizers, spec, custom_objects):
+    if isinstance(spec, dict) and isinstance(spec.get("config"), dict):
+        rate = spec["config"].get("learning_rate")
+        if isinstance(rate, dict):
+            schedules = getattr(optimizers, "schedules", None)
+            if schedules is None:
+                raise FileError(
+                    f"The learning_rate of the optimizer is the schedule {rate.get('class_name')!r}; "
+                    "tdfast has no schedules."
+                )
+            rate = revive(schedules, rate, custom_objects, "the learning_rate of the optimizer")
+            spec = {**spec, "config": {**spec["config"], "learning_rate": rate}}
+        for key, value in spec["config"].items():
+            if isinstance(value, (list, dict)):
+                raise FileError(f"The option {key} of the optimizer must be a number or a name, got {value!r:.80}.")
+    return revive(optimizers, spec, custom_objects, "the optimizer of compile")
+
+
+def _metric(metrics, spec, custom_objects, key):
+    who = f"an entry of the {key} of compile"
+    if isinstance(spec, str):
+        if not metrics.follows_the_loss(spec) and spec not in custom_objects:
+            revive(metrics, spec, custom_objects, who)
+        return custom_objects.get(spec, spec)
+    if isinstance(spec, dict) and spec.get("class_name") == "MeanMetricWrapper":
+        return metrics.deserialize(spec, custom_objects)        # whose config holds its function and that one's arguments
+    return revive(metrics, spec, custom_objects, who)
+
+
+def _only(value, what):
+    """What stands in a list of one, as Keras writes it for models that could have several outputs."""
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise FileError(f"{what[0].upper()}{what[1:]} of compile is a list of {len(value)}; tdfast's models have one output.")
+        return value[0]
+    return value
+
+
+def _metric_list(value):
+    """Keras writes None, a list, or a list of one list."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise FileError(f"The metrics of compile must be a list, got {value!r}.")
+    return _only(value, "the list of metrics") if value and isinstance(value[0], list) else value
+
+
+def _load_optimizer(model, store, old):
+    """The optimizer's state; the file has only its first two numbers if it had not stepped yet."""
+    paths, optimizer = optimizer_paths(store), model.optimizer
+    if not paths or optimizer is None:
+        return
+    if model.built and len(paths) > len(optimizer.variables) - old:
+        model._ready_to_train()
+    if old and "learning_rate" in (name for name, _ in optimizer.variables):
+        paths.insert(1, None)           # which Keras 2 did not store
+    try:
+        assign_optimizer(optimizer, read_optimizer(optimizer, store, paths))
+    except FileError as error:
+        if not old:
+            raise
+        warnings.warn(f"The optimizer starts afresh: {error}", stacklevel=6)
+
+
+def compile_config(model):
+    """Keras's description of how a model was compiled; empty if it was not."""
+    from tdfast import losses, metrics, optimizers
+
+    if not model.compiled:
+        return {}
+    specs = {False: [], True: []}
+    for spec, weighted in model._metric_specs:
+        specs[weighted].append(metrics.serialize(spec))
+    return {
+        "optimizer": optimizers.serialize(model.optimizer),
+        "loss": losses.serialize(model.loss),
+        "loss_weights": None,
+        "metrics": specs[False] or None,
+        "weighted_metrics": specs[True] or None,
+        "run_eagerly": False,
+        "steps_per_execution": 1,
+        "jit_compile": False,
+    }

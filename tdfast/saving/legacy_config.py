@@ -1,0 +1,117 @@
+"""Keras 2's descriptions of models in Keras 3's words."""
+
+from tdfast.errors import FileError
+
+# The keys of a config under which there is another layer, or a list of them.
+_INNER = ("layer", "backward_layer", "cell", "cells", "layers")
+MAX_DEPTH = 64
+
+
+def modern_layer(spec, depth=0):
+    """Keras 3's dict for a layer, or a model, from Keras 2's; what is no dict of a layer stays as it is."""
+    if depth > MAX_DEPTH:
+        raise FileError(f"The layers are nested more than {MAX_DEPTH} deep.")
+    if not isinstance(spec, dict) or not isinstance(spec.get("class_name"), str):
+        return spec
+    name, config = spec["class_name"], spec.get("config")
+    if name == "Sequential" and isinstance(config, list):       # until Keras 2.2.2
+        config = {"name": "sequential", "layers": config}
+    if not isinstance(config, dict):
+        return spec
+    config = dict(config)
+    for key in _INNER:
+        inner = config.get(key)
+        if isinstance(inner, list):
+            config[key] = [modern_layer(item, depth + 1) for item in inner]
+        elif isinstance(inner, dict):
+            config[key] = modern_layer(inner, depth + 1)
+    for key, value in config.items():
+        if key.endswith("_initializer"):
+            config[key] = _modern_initializer(value)
+    _CHANGES.get(name, lambda config: None)(config)
+    out = {"module": "keras.layers", **spec, "config": config}
+    for old in ("keras.engine", "keras.layers.", "tensorflow.python.keras", "keras.src"):
+        if isinstance(out["module"], str) and out["module"].startswith(old):
+            out["module"] = "keras.layers"
+    return out
+
+
+def _input(config):
+    if "batch_input_shape" in config:
+        config["batch_shape"] = config.pop("batch_input_shape")
+
+
+def _leaky(config):
+    if "alpha" in config:
+        config["negative_slope"] = config.pop("alpha")
+
+
+def _embedding(config):
+    config.pop("input_length", None)        # the length of its input, which its weights do not need
+
+
+def _one_axis(config):
+    axis = config.get("axis")
+    if isinstance(axis, list) and len(axis) == 1:
+        config["axis"] = axis[0]
+
+
+def _gru(config):
+    config.setdefault("reset_after", False)         # which Keras before 2.1.3 did not have
+
+
+_CHANGES = {
+    "BatchNormalization": _one_axis, "BatchNormalizationV1": _one_axis, "LayerNormalization": _one_axis,
+    "Embedding": _embedding, "GRU": _gru, "GRUCell": _gru, "InputLayer": _input, "LeakyReLU": _leaky,
+}
+
+
+def _modern_initializer(spec):
+    """Keras 2's normal distribution of VarianceScaling was truncated, as Keras 3's "truncated_normal" is."""
+    if isinstance(spec, dict) and spec.get("class_name") == "VarianceScaling" and isinstance(spec.get("config"), dict):
+        if spec["config"].get("distribution") == "normal":
+            return {**spec, "config": {**spec["config"], "distribution": "truncated_normal"}}
+    return spec
+
+
+def modern_compile(config):
+    """Keras 3's compile_config from the training_config of a legacy file, or from Keras 2's compile_config."""
+    if not isinstance(config, dict):
+        raise FileError(f"How the model was compiled must be described by a dict, got {config!r:.80}.")
+    out = {key: value for key, value in config.items() if key not in ("optimizer_config", "sample_weight_mode")}
+    out["optimizer"] = _modern_optimizer(config.get("optimizer_config", config.get("optimizer")))
+    loss = out.get("loss")
+    if isinstance(loss, dict) and "class_name" not in loss and len(loss) == 1:
+        loss = next(iter(loss.values()))            # by the name of the one output
+    out["loss"] = _modern_loss(loss)
+    return out
+
+
+def _modern_loss(spec):
+    if not isinstance(spec, dict) or not isinstance(spec.get("config"), dict):
+        return spec
+    config = dict(spec["config"])
+    function = config.pop("fn", None)
+    if spec.get("class_name") == "LossFunctionWrapper" and isinstance(function, str):
+        return function
+    if config.get("reduction") == "auto":
+        config["reduction"] = "sum_over_batch_size"
+    return {**spec, "config": config}
+
+
+def _modern_optimizer(spec):
+    if not isinstance(spec, dict) or not isinstance(spec.get("config"), dict) or not isinstance(spec.get("class_name"), str):
+        return spec
+    name, config = spec["class_name"].removeprefix("Custom>"), dict(spec["config"])
+    if "lr" in config:
+        config["learning_rate"] = config.pop("lr")
+    if config.get("epsilon", 0) is None:
+        config["epsilon"] = 1e-7
+    config.pop("schedule_decay", None)
+    decay = config.pop("decay", 0)
+    if decay and name != "Nadam":               # where it is no decay of the learning rate, but a constant of the method
+        if not all(isinstance(n, (int, float)) for n in (decay, config.get("learning_rate"))):
+            raise FileError(f"The decay of the learning rate of optimizer {name} must be a number, got {decay!r:.80}.")
+        config["learning_rate"] = {"module": "keras.optimizers.schedules", "class_name": "InverseTimeDecay", "config": {
+            "initial_learning_rate": config["learning_rate"], "decay_steps": 1, "decay_rate": decay}}
+    return {"class_name": name, "config": config}

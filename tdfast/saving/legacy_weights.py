@@ -1,0 +1,127 @@
+"""The weights in HDF5 files of Keras 2, tf.keras and Keras 3's legacy format: a group for each layer, under its name.
+
+A group's attribute ``weight_names`` lists its arrays, trainable ones first; the attribute ``layer_names`` above lists the
+groups in the order of the layers. In a file of a whole model all that is in the group ``model_weights``, and the arrays of
+the optimizer are in ``optimizer_weights``.
+"""
+
+import itertools
+
+from tdfast.errors import FileError
+
+MAX_NAMES = 100_000
+
+# The names that earlier Keras versions gave to an optimizer's slots.
+_SLOTS = {
+    "m": "momentum", "v": "velocity", "vhat": "velocity_hat", "u": "norm", "rms": "velocity", "mg": "average_gradient",
+    "accum_grad": "accumulated_grad", "accum_var": "accumulated_delta_var",
+}
+
+
+def has_legacy_weights(store):
+    """Whether a file's arrays are in this layout."""
+    return _top(store) is not None
+
+
+def names_of(store, path, name):
+    """The names that an attribute lists; a long list is cut into name0, name1, ..."""
+    whole = store.text(path, name) if hasattr(store, "text") else None
+    if whole is None:
+        parts = (store.text(path, f"{name}{i}") for i in itertools.count()) if hasattr(store, "text") else ()
+        parts = list(itertools.takewhile(lambda part: part is not None, parts))
+        if not parts:
+            return None
+        whole = [text for part in parts for text in part]
+    if not isinstance(whole, list) or len(whole) > MAX_NAMES:
+        raise FileError(f"The attribute '{name}' of '{path}' in '{store.name}' must be a list of names.")
+    return whole
+
+
+def version_of(store):
+    """The version of the Keras that wrote a file, "1" where it does not say."""
+    version = store.text(_top(store) or "", "keras_version") or store.text("", "keras_version") or "1"
+    return version if isinstance(version, str) else "1"
+
+
+def legacy_pairs(model, store, skip_mismatch=False, by_name=False):
+    """Triples (layer, variables, paths of their arrays), by the order of the layers or by their names."""
+    top = _top(store)
+    stored = {}
+    for name in names_of(store, top, "layer_names") or []:
+        group = f"{top}/{name}".lstrip("/")
+        if name in stored:
+            raise FileError(f"'{store.name}' has two layers called '{name}'.")
+        stored[name] = [f"{group}/{weight}" for weight in names_of(store, group, "weight_names") or []]
+    rest = names_of(store, f"{top}/top_level_model_weights".lstrip("/"), "weight_names")
+    if rest and not skip_mismatch:
+        raise FileError(
+            f"'{store.name}' has weights of the model itself, outside its layers ({', '.join(rest[:3])}), which a Sequential "
+            "model has no place for. skip_mismatch=True leaves them out."
+        )
+    if by_name:
+        return [_triple(layer, stored[layer.name]) for layer in model.layers if layer.name in stored]
+    layers = [layer for layer in model.layers if layer.weights]
+    filled = [(name, paths) for name, paths in stored.items() if paths]
+    if len(layers) != len(filled):
+        raise FileError(
+            f"'{store.name}' has weights of {len(filled)} layers ({_some(name for name, _ in filled)}), but model "
+            f"'{model.name}' has {len(layers)} layers with weights ({_some(layer.name for layer in layers)})."
+        )
+    return [_triple(layer, paths) for layer, (_, paths) in zip(layers, filled)]
+
+
+def legacy_state(optimizer, store):
+    """The paths of the arrays of an optimizer's state, in the order of ``optimizer.variables``; None for its learning rate.
+
+    Raises:
+        FileError: if the file's slots are not this optimizer's.
+    """
+    names = names_of(store, "optimizer_weights", "weight_names") or []
+    paths = [f"optimizer_weights/{name}" for name in names]
+    if version_of(store).startswith("3"):
+        return paths            # Keras 3's order
+    found = {}
+    for name, path in zip(names, paths):
+        parts = name.split(":")[0].split("/")
+        # tf.keras until 2.10 has Adam/<weight>/m, later ones have Adam/m/<weight>.
+        slot = "iteration" if parts[-1] in ("iter", "iteration", "iterations") else (
+            parts[-1] if "iteration:0" not in names else parts[1] if len(parts) > 1 else parts[0])
+        found.setdefault(slot if slot in optimizer.slots else _renamed(slot, optimizer), []).append(path)
+    unknown = found.keys() - optimizer.slots.keys() - {"iteration"}
+    if optimizer.slots.keys() - found.keys() or (unknown and (optimizer.slots or unknown != {"momentum"})):
+        raise FileError(
+            f"'{store.name}' has the state {_some(found)} of an optimizer, but '{optimizer.name}' "
+            f"({type(optimizer).__name__}) has {_some(['iteration', *optimizer.slots])}."
+        )
+    out = []
+    for name, _ in optimizer.variables:
+        if name == "learning_rate":
+            out.append(None)
+            continue
+        slot = name if name == "iteration" else max((s for s in optimizer.slots if name.endswith(f"_{s}")), key=len, default="")
+        if not found.get(slot):
+            raise FileError(f"'{store.name}' has no array for {name} of optimizer '{optimizer.name}'.")
+        out.append(found[slot].pop(0))
+    if any(found.pop(slot) for slot in ["iteration", *optimizer.slots]):
+        raise FileError(f"'{store.name}' has the state of an optimizer of another model than '{optimizer.name}' has.")
+    return out          # SGD without momentum had one in Keras 2, which did nothing
+
+
+def _renamed(slot, optimizer):
+    if slot == "v" and "norm" in optimizer.slots:
+        return "norm"
+    return _SLOTS.get(slot, slot)
+
+
+def _top(store):
+    """The path of the group with the layers' groups; None if there is none."""
+    return next((path for path in ("", "model_weights") if names_of(store, path, "layer_names") is not None), None)
+
+
+def _triple(layer, paths):
+    return layer, layer.trainable_weights + layer.non_trainable_weights, paths
+
+
+def _some(names):
+    names = list(names)
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
