@@ -1,8 +1,11 @@
 """Sequential: a stack of layers."""
 
+from tdfast.cloning import clone_model
 from tdfast.layers.base import Layer, Tape
 from tdfast.layers.core import InputLayer
 from tdfast.training import Trainer
+
+__all__ = ["Sequential", "clone_model"]
 
 
 class Sequential(Trainer, Layer):
@@ -218,6 +221,10 @@ class Sequential(Trainer, Layer):
             x = layer.add_to_stream(stream, x)
         return x
 
+    def __reduce__(self):
+        with self._traffic.reading():
+            return super().__reduce__()
+
     def __call__(self, x, training=False, mask=None, **kwargs):
         return self._traffic.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
 
@@ -312,9 +319,16 @@ class Sequential(Trainer, Layer):
         return model
 
 
+_SAVING = ("load_model", "model_from_json", "save_model")
+
+
+def __dir__():
+    return sorted([*globals(), *_SAVING])
+
+
 def __getattr__(name):
     """`tdfast.saving.load_model` and its kin are here too, as in Keras; imported when they are first used."""
-    if name in ("load_model", "model_from_json", "save_model"):
+    if name in _SAVING:
         from tdfast import saving
 
         return getattr(saving, name)

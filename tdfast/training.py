@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import copy
 import functools
 import math
 import signal
@@ -103,6 +104,30 @@ class Trainer:
         self._metric_specs = [(spec, False) for spec in plain] + [(spec, True) for spec in weighted]
         self._metrics = None
         self._loss_tracker = metrics.Mean(name="loss")
+
+    def compiled_state(self):
+        """What `compile` was given and what became of it, for a copy: optimizer, loss, metrics with their sums."""
+        optimizer = copy.deepcopy(self.optimizer)       # of this moment: a thread may be training
+        return {"optimizer": optimizer, "loss": self.loss, "specs": self._metric_specs, "metrics": self._metrics,
+                "loss_tracker": self._loss_tracker}
+
+    def set_compiled_state(self, state):
+        """Compile as the model of a `compiled_state` was, with its objects."""
+        self.compile(state["optimizer"], state["loss"])
+        self._metric_specs, self._metrics = state["specs"], state["metrics"]
+        self._loss_tracker = state["loss_tracker"]
+        if self.built and self.optimizer.has_kept_state:
+            self._ready_to_train()
+
+    def compile_as(self, model):
+        """Compile as another model was, with a new optimizer and copies of its loss and metrics, which start anew."""
+        loss, specs = copy.deepcopy((model.loss, model._metric_specs))
+        optimizer = model.optimizer
+        self.compile(optimizer and type(optimizer).from_config(optimizer.get_config()), loss)
+        self._metric_specs = specs
+        for metric, _ in specs:
+            if not isinstance(metric, str):
+                metric.reset_state()
 
     @property
     def metrics(self):

@@ -426,7 +426,7 @@ class Layer:
     @property
     def weights(self):
         """All variables, in Keras's order: this layer's own, those made trainable first, then each inner layer's."""
-        own = sorted(self._weights, key=lambda w: not w.trainable)
+        own = sorted(self._weights, key=lambda w: not w.made_trainable)
         return own + [w for layer in self.sublayers() for w in layer.weights]
 
     @property
@@ -549,6 +549,11 @@ class Layer:
     def from_config(cls, config):
         """The layer that `get_config` described."""
         return cls(**config)
+
+    def __reduce__(self):
+        from tdfast import pickling
+
+        return pickling.reduced(self)
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
