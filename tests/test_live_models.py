@@ -118,12 +118,17 @@ def convolution(causal):
     return options
 
 
-def depthwise(causal, separable):
+def depthwise(separable):
     def options(pick, shape):
         out = {"depth_multiplier": pick(2, 1), "activation": pick(None, "tanh"), "use_bias": pick(True, False),
-               **window(pick, shape, causal)}
+               **window(pick, shape)}
         return {**out, "filters": pick(2, 1)} if separable else out
     return options
+
+
+def transposed(pick, shape):
+    return {"filters": pick(2, 1), "kernel_size": pick(3, 2, 1), "strides": pick(1, 2, 3), "padding": pick("valid", "same"),
+            "activation": pick(None, "tanh"), "use_bias": pick(True, False)}
 
 
 def conv_lstm(pick, shape):
@@ -172,10 +177,9 @@ ROWS = [
     Row("Activation", ANY, lambda pick, shape: {"activation": pick("softmax", "elu", "swish", "exponential", "leaky_relu")}),
     Row("Conv1D", 2, convolution(causal=True), mask=False),
     Row("Conv2D", 3, convolution(causal=False), mask=False),
-    Row("DepthwiseConv1D", 2, depthwise(True, separable=False), mask=False),
-    Row("DepthwiseConv2D", 3, depthwise(False, separable=False), mask=False),
-    Row("SeparableConv1D", 2, depthwise(True, separable=True), mask=False),
-    Row("SeparableConv2D", 3, depthwise(False, separable=True), mask=False),
+    *(Row(f"DepthwiseConv{n}D", n + 1, depthwise(separable=False), mask=False) for n in (1, 2)),
+    *(Row(f"SeparableConv{n}D", n + 1, depthwise(separable=True), mask=False) for n in (1, 2)),
+    *(Row(f"Conv{n}DTranspose", n + 1, transposed, mask=False) for n in (1, 2)),
     Row("ConvLSTM1D", 3, conv_lstm, mask=False),
     Row("ConvLSTM2D", 4, conv_lstm, mask=False),
     *(Row(f"{kind}Pooling{n}D", n + 1, pooling, mask=False) for kind in ("Max", "Average") for n in (1, 2)),
