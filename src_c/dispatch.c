@@ -65,7 +65,7 @@ static int keeps_pool, serial;
 
 #if defined(_OPENMP) && !defined(_WIN32)
 #if !defined(__clang__) && __GNUC__ >= 9
-#pragma weak omp_pause_resource_all     /* a wheel's OpenMP may be older than the compiler: GCC 8's does not have it */
+#pragma weak omp_pause_resource_all     /* the compiler may be newer than the library, which has it since GCC 9 */
 #endif
 
 static void before_fork(void)
