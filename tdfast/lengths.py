@@ -48,6 +48,11 @@ def plan(layers, shape, who):
 
 
 def _mask_after(layer, shape, mask, who):
+    if layer.replaces_mask:
+        raise ValueError(
+            f"{who}: lengths makes a mask, in the place of which layer '{layer.name}' ({type(layer).__name__}) makes another. "
+            "Take that layer out, or do without lengths."
+        )
     if not layer.supports_masking:
         raise ValueError(
             f"{who}: lengths makes a mask, which layer '{layer.name}' ({type(layer).__name__}) cannot carry. Put it after "

@@ -269,6 +269,9 @@ class Layer:
     makes_mask = False
     """Whether its output has a mask that its input had not."""
 
+    replaces_mask = False
+    """Whether the mask that it makes stands for the one that comes in, which is lost then, as in Keras."""
+
     batch_coupled = False
     """Whether a row's result depends on the rest of its batch; `TimeDistributed` calls such a layer
     once per time step instead of once on all steps."""
