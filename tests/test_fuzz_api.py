@@ -105,6 +105,8 @@ def models():
         ([Masking(), GRU(4, return_sequences=True), SimpleRNN(3)], (6, 3)),
         ([Conv1D(4, 3, padding="same", activation="gelu"), MaxPooling1D(2), Bidirectional(LSTM(3))], (6, 3)),
         ([BatchNormalization(), Dense(4, activation="elu"), LayerNormalization(), GlobalMaxPooling1D(), Dense(2)], (6, 3)),
+        ([layers.DepthwiseConv1D(2), layers.Conv1DTranspose(4, 3, 2, activation="silu"), layers.UpSampling1D(2),
+          layers.SeparableConv1D(3, 2, padding="same"), layers.Cropping1D(1), layers.ZeroPadding1D(1), GRU(2)], (6, 3)),
         ([Dense(7), Dense(1, activation="sigmoid")], (4,)),
         ([TimeDistributed(tdfast.Sequential([layers.Conv2D(2, 2), layers.Flatten()])), GRU(3)], (3, 4, 4, 2)),
     ]

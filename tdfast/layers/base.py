@@ -521,6 +521,8 @@ class Layer:
         x = self.as_input(x)
         mask = as_mask(mask, x, self.name)
         self.ensure_built((None, *x.shape[1:]), x.shape)
+        if not self.supports_masking:
+            self.compute_mask(x, mask)          # refuses a mask, or says that it ends here
         with quiet():
             return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from tdfast import _kernels, constraints, initializers, regularizers
-from tdfast.arrays import as_ids, as_mask
+from tdfast.arrays import as_ids, as_mask, join_masks
 from tdfast.layers.base import Layer
 from tdfast.layers.core import no_quantization, positive_int, weight_config
 
@@ -81,7 +81,7 @@ class Embedding(Layer):
 
     def compute_mask(self, inputs, mask=None):
         if self.mask_zero:
-            return as_mask(np.not_equal(inputs, 0), np.asarray(inputs), self.name)
+            return join_masks(as_mask(np.not_equal(inputs, 0), np.asarray(inputs), self.name), mask)
         return super().compute_mask(inputs, mask)
 
     def passed_mask(self, x, mask, record):
@@ -96,7 +96,7 @@ class Embedding(Layer):
         if bad >= 0:
             self.as_input(ids)      # raises, and says which
         if self.mask_zero:
-            rec.mask = np.not_equal(ids, 0, out=rec.buffer("mask", ids.shape, np.dtype(bool)))
+            rec.mask = join_masks(np.not_equal(ids, 0, out=rec.buffer("mask", ids.shape, np.dtype(bool))), mask)
         if tape.keep:
             rec.ids = ids
         return y

@@ -191,7 +191,11 @@ def _log_sum(a, b, c):
 
 
 def ctc(y_true, y_pred):
-    """`CTC` of each sample, as an array."""
+    """`CTC` of each sample, as an array.
+
+    >>> ctc([[1], [0]], np.zeros((2, 2, 2))).round(4).tolist()
+    [0.2877, 1.3863]
+    """
     loss = CTC()
     y_pred = np.asarray(y_pred)
     return loss.call(loss.prepare(y_true, y_pred, NEW), y_pred)
