@@ -3,7 +3,7 @@
 import warnings
 
 from tdfast.errors import FileError
-from tdfast.saving.places import assign_optimizer, optimizer_paths, read_optimizer
+from tdfast.saving.places import assign_optimizer, optimizer_misfit, optimizer_paths, read_optimizer
 from tdfast.serialization import revive
 
 # What changes no result here.
@@ -107,12 +107,13 @@ def _load_optimizer(model, store, old):
         model._ready_to_train()
     if old and "learning_rate" in (name for name, _ in optimizer.variables):
         paths.insert(1, None)           # which Keras 2 did not store
-    try:
+    text = optimizer_misfit(optimizer, store, paths)
+    if not text:
         assign_optimizer(optimizer, read_optimizer(optimizer, store, paths))
-    except FileError as error:
-        if not old:
-            raise
-        warnings.warn(f"The optimizer starts afresh: {error}", stacklevel=6)
+    elif old:
+        warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=6)
+    else:
+        raise FileError(text)
 
 
 def compile_config(model):
