@@ -149,6 +149,9 @@ def test_legacy_hdf5_of_keras_loads(tmp_path, seed):
     ours.save(tmp_path / "ours.keras")
     theirs = keras.saving.load_model(tmp_path / "ours.keras")
     theirs.save(tmp_path / "theirs.h5")
+    theirs.save(tmp_path / "forgetful.keras")           # Keras has lost the optimizer's config by now
+    with pytest.warns(UserWarning, match="which optimizer"):
+        tdfast.models.load_model(tmp_path / "forgetful.keras")
     loaded = tdfast.models.load_model(tmp_path / "theirs.h5")
     assert loaded.optimizer.iterations == 2
     same_from_here(loaded, theirs, x, y, "we of Keras's legacy file")

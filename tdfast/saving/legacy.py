@@ -148,14 +148,16 @@ def _compile(model, store, custom_objects):
     compile_as(model, modern_compile(config), custom_objects, store.name)
     if model.optimizer is None or not names_of(store, "optimizer_weights", "weight_names"):
         return
-    text = _load_optimizer(model, store)
+    text = _load_optimizer(model, store, config.get("optimizer_config") is not None)
     if text:
         warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=5)
 
 
-def _load_optimizer(model, store):
+def _load_optimizer(model, store, named):
     """Give the optimizer its state; a sentence that says why not, if it does not fit."""
     optimizer = model.optimizer
+    if not named:
+        return f"'{store.name}' does not say which optimizer its state is of."
     if not model.built:
         return f"'{store.name}' has a state of the optimizer, but the model is not built."
     if len(names_of(store, "optimizer_weights", "weight_names")) > 1:
