@@ -234,6 +234,14 @@ def test_optimizer_state_that_does_not_fit_is_named_in_a_warning(path):
     np.testing.assert_array_equal(model.optimizer.variables[-1][1], [7, 7])
 
 
+def test_a_state_of_an_optimizer_that_is_not_named_is_left_out(path):
+    """As in files whose training_config Keras had already taken the optimizer out of."""
+    described = {**training(), "optimizer_config": None}
+    with pytest.warns(UserWarning, match="which optimizer"):
+        model = saving.load_model(write(path, FIRST, training=described, state={"Adam/iter:0": np.int64(3)}))
+    assert model.optimizer.iterations == 0
+
+
 def test_what_tdfast_lacks_is_named(path):
     refused(write(path, [layer("CuDNNLSTM", "fast", units=2, batch_input_shape=[None, 5, 3])]), "CuDNNLSTM", "'fast'")
     code = ["4wEAAAA=", None, None]
