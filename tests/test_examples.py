@@ -65,7 +65,8 @@ def missing(block):
 
 
 @here
-@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/layers.md", "docs/recurrent.md", "docs/export.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/layers.md", "docs/recurrent.md", "docs/export.md",
+                                  "docs/copies.md", "docs/torch.md"])
 def test_code_in_documents_runs(name, tmp_path, monkeypatch):
     """The blocks of a page, in order, as one script; but for those that say they need what is not here."""
     blocks = code_blocks(ROOT / name)
@@ -92,7 +93,8 @@ def test_c_in_documents_runs(tmp_path, monkeypatch):
 
 
 # What the examples in a module's docstrings need beyond the library's own dependencies.
-NEEDS = {"tdfast.plots": "matplotlib", "tdfast.saving.keras_file": "h5py"}
+NEEDS = {"tdfast.plots": "matplotlib", "tdfast.saving.keras_file": "h5py",
+         "tdfast.saving.weights_file": "h5py"}
 
 
 def all_modules():

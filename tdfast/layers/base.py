@@ -64,10 +64,13 @@ class Tape:
 
     def peek(self, layer):
         """The record of a layer whose inner layers' calls, pushed after its own, are not yet undone."""
+        return self.records[self._place_of(layer)]
+
+    def _place_of(self, layer):
         i = self.position - 1
         while self.records[i].layer is not layer:
             i -= 1
-        return self.records[i]
+        return i
 
     def pop(self, layer):
         """The record of the last call not yet undone, which must be ``layer``'s."""
@@ -79,6 +82,11 @@ class Tape:
                 f"'{record.layer.name}' there. Call backward in the reverse order of forward."
             )
         return record
+
+    def pop_with_inner(self, layer):
+        """`pop`, where calls of inner layers may be left that nobody will undo."""
+        self.position = self._place_of(layer)
+        return self.records[self.position]
 
     def lender_of(self, y):
         """The loan by which whoever made ``y`` can write its next result elsewhere; None if nobody can."""
@@ -418,7 +426,7 @@ class Layer:
     @property
     def weights(self):
         """All variables, in Keras's order: this layer's own, those made trainable first, then each inner layer's."""
-        own = sorted(self._weights, key=lambda w: not w.trainable)
+        own = sorted(self._weights, key=lambda w: not w.made_trainable)
         return own + [w for layer in self.sublayers() for w in layer.weights]
 
     @property
@@ -513,6 +521,8 @@ class Layer:
         x = self.as_input(x)
         mask = as_mask(mask, x, self.name)
         self.ensure_built((None, *x.shape[1:]), x.shape)
+        if not self.supports_masking:
+            self.compute_mask(x, mask)          # refuses a mask, or says that it ends here
         with quiet():
             return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
 
@@ -539,6 +549,11 @@ class Layer:
     def from_config(cls, config):
         """The layer that `get_config` described."""
         return cls(**config)
+
+    def __reduce__(self):
+        from tdfast import pickling
+
+        return pickling.reduced(self)
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tdfast import _kernels
+from tdfast.arrays import join_masks
 from tdfast.layers.base import Layer
 
 
@@ -12,7 +13,7 @@ class Masking(Layer):
     """Leaves out the time steps all of whose features equal ``mask_value``, and sets them to 0.
 
     The mask goes on through the layers behind to the loss and the metrics, which count the other steps
-    only. Padding may stand left, right or in between, and a row may be all padding.
+    only. Steps that a mask leaves out which comes in stay left out. Padding may stand left, right or in between, and a row may be all padding.
     Source: https://keras.io/api/layers/core_layers/masking/.
 
     Args:
@@ -36,7 +37,7 @@ class Masking(Layer):
 
     def compute_mask(self, inputs, mask=None):
         inputs = self.as_input(inputs)
-        return np.any(inputs != inputs.dtype.type(self.mask_value), axis=-1)
+        return join_masks(np.any(inputs != inputs.dtype.type(self.mask_value), axis=-1), mask)
 
     def passed_mask(self, x, mask, record):
         return record.mask
@@ -50,16 +51,17 @@ class Masking(Layer):
 
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
-        rec.mask = rec.buffer("mask", x.shape[:-1], np.dtype(bool))
+        rec.differs = rec.buffer("differs", x.shape[:-1], np.dtype(bool))
         y = rec.buffer("y", x.shape, x.dtype)
-        _kernels.masking_forward(self.mask_value, math.prod(x.shape[:-1]), x.shape[-1], x, rec.mask, y)
+        _kernels.masking_forward(self.mask_value, math.prod(x.shape[:-1]), x.shape[-1], x, rec.differs, y)
+        rec.mask = join_masks(rec.differs, mask)
         return y
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
         if not need_dx:
             return None
-        _kernels.masking_backward(rec.mask.size, dy.shape[-1], rec.mask, dy)
+        _kernels.masking_backward(rec.differs.size, dy.shape[-1], rec.differs, dy)
         return dy
 
     def get_config(self):

@@ -25,7 +25,7 @@ def places(model):
         if id(layer) in seen:
             return
         seen.add(id(layer))
-        variables = [w for kind in (True, False) for w in layer._weights if w.trainable is kind]
+        variables = [w for kind in (True, False) for w in layer._weights if w.made_trainable is kind]
         if has_cell(layer):
             yield path, layer, layer.name, []
             yield f"{path}/cell", layer, layer.cell_name, variables

@@ -81,6 +81,15 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False):
         ImportError: for HDF5 without h5py, naming the extra to install.
 
     Source: https://keras.io/api/models/model_saving_apis/weights_saving_and_loading/
+
+    >>> import tempfile
+    >>> from tdfast import Sequential, layers
+    >>> a, b = (Sequential([layers.Dense(1, input_shape=(3,))]) for _ in range(2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     a.save_weights(f"{folder}/my.weights.h5")
+    ...     load_weights(b, f"{folder}/my.weights.h5")
+    >>> (a.get_weights()[0] == b.get_weights()[0]).all().item()
+    True
     """
     filepath = os.fspath(filepath)
     if not filepath.endswith((".h5", ".hdf5", ".weights.npz", ".keras")):
