@@ -257,7 +257,7 @@ LOSSES = [
     ("SparseCategoricalCrossentropy", {"from_logits": True}, "linear", "labels"),
     ("KLDivergence", {}, "softmax", "onehot"),
 ]
-METRICS = {"numbers": ["mae", "mse", "RootMeanSquaredError", "LogCoshError"], "positive": ["mse"], "signs": ["mae"], "bits": ["accuracy", "mse"],
+METRICS = {"numbers": ["mae", "mse", "LogCoshError"], "positive": ["mse"], "signs": ["mae"], "bits": ["accuracy", "mse"],
            "onehot": ["accuracy"], "labels": ["accuracy"]}
 
 OPTIMIZERS = [
