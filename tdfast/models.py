@@ -33,6 +33,8 @@ class Sequential(Trainer, Layer):
         Trainer.__init__(self)
         self._stack = []
         self._input = None
+        if isinstance(layers, Layer):
+            raise ValueError(f"Sequential expects a list of layers, such as [LSTM(8), Dense(1)], got {layers!r}: put it into [ ].")
         for layer in layers or []:
             self.add(layer, rebuild=False)
         self._build_if_known()

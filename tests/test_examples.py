@@ -39,7 +39,9 @@ def test_sunspots_beats_persistence(tmp_path, capsys):
     png = tmp_path / "sunspots.png"
     ours, naive = space["main"](["--png", str(png)])
     out = capsys.readouterr().out
-    assert ours < 0.8 * naive, out          # 0.63 with the script's seed; other seeds give up to 0.77
+    # 0.63 with the script's seed. Weights that differ by 1e-6 to begin with, as another LAPACK makes them, or another
+    # instruction set give 0.60 to 0.64.
+    assert ours < 0.7 * naive, out
     assert "persistence" in out
     if importlib.util.find_spec("matplotlib"):
         assert png.read_bytes().startswith(b"\x89PNG")

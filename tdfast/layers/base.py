@@ -10,7 +10,7 @@ import numpy as np
 
 from tdfast import runtime
 from tdfast.arrays import as_array, as_mask
-from tdfast.names import unique_name
+from tdfast.names import unique_name, unknown_arguments
 from tdfast.variables import Variable
 
 _building = threading.RLock()
@@ -293,9 +293,7 @@ class Layer:
         **unknown,
     ):
         if unknown:
-            raise ValueError(
-                f"{type(self).__name__} does not know the argument(s) {', '.join(map(repr, sorted(unknown)))}."
-            )
+            raise ValueError(unknown_arguments(type(self), unknown))
         from tdfast import regularizers
         from tdfast.names import snake_case
 

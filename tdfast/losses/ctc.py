@@ -26,7 +26,7 @@ class CTC(Loss):
     Source: Graves et al., Connectionist Temporal Classification (2006); https://keras.io/api/losses/probabilistic_losses/
 
     >>> logits = np.log([[[0.5, 0.5], [0.5, 0.5]]])         # 1 1, 0 1 and 1 0 of four ways spell 1
-    >>> round(CTC()([[1]], logits), 4), round(-np.log(3 / 4), 4)
+    >>> round(CTC()([[1]], logits), 4), round(float(-np.log(3 / 4)), 4)
     (0.2877, 0.2877)
     """
 
