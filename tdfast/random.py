@@ -38,7 +38,16 @@ def generator():
 
 @contextlib.contextmanager
 def aside():
-    """For the block, this thread draws from a generator of its own, so that the process's goes on as if nothing was drawn."""
+    """For the block, this thread draws from a generator of its own, so that the process's goes on as if nothing was drawn.
+
+    >>> seed(1)
+    >>> first = generator().random()
+    >>> seed(1)
+    >>> with aside():
+    ...     other = generator().random()
+    >>> first == generator().random()
+    True
+    """
     before = getattr(_own, "generator", None)
     _own.generator = np.random.Generator(np.random.SFC64(0))
     try:

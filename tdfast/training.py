@@ -303,7 +303,7 @@ class Trainer:
         if batch_size is None and steps:
             batch_size = -(-len(x) // steps)
         size = data.check_batch_size(batch_size, who)
-        padding = None if lengths is None else ragged.Padding(lengths, self._time_plan(x, who), not self._is_stateful())
+        padding = None if lengths is None else ragged.Padding(lengths, self._time_plan(x, who))
         return Feed(ArrayBatches((x, y, weight), size, self._buffers, shuffle, padding), steps, who)
 
     def _stream_feed(self, x, steps, who, shuffle=False, class_weight=None, **others):
@@ -576,7 +576,7 @@ class Trainer:
         whole_batches = calls.has_predict_batch_hooks or self._is_stateful()
         if padding is not None and whole_batches:
             # What callbacks see, and what a state is of, are the caller's batches.
-            padding.plan.cut = padding.sort = False
+            padding.plan.cut = False
         wanted = len(x) if feed.wanted is None else min(feed.wanted * batches.batch_size, len(x))
         with _aborting(calls):
             calls.on_predict_begin()
@@ -657,7 +657,7 @@ class Trainer:
         """The outputs for sequences padded on the right: the longest first, each batch cut to its longest."""
         plan, T, out = padding.plan, x.shape[1], None
         plan.cut = plan.cut and (plan.held or not plan.follows)
-        order, rows = padding.order(np.arange(len(x))), self._rows_per_pass(x, batch_size)
+        order, rows = padding.by_length(len(x)), self._rows_per_pass(x, batch_size)
         buffers = Record(self)
         with self._inference_tape() as tape:
             for start in range(0, len(x), rows):

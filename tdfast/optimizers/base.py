@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from tdfast import _kernels, runtime
-from tdfast.names import snake_case, unique_name
+from tdfast.names import snake_case, unique_name, unknown_arguments
 from tdfast.optimizers import schedules
 
 
@@ -87,7 +87,7 @@ class Optimizer:
                  use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None,
                  gradient_accumulation_steps=None, name=None, **unknown):
         if unknown:
-            raise ValueError(f"{type(self).__name__} does not know the argument(s) {', '.join(sorted(unknown))}.")
+            raise ValueError(unknown_arguments(type(self), unknown))
         self._learning_rate = 0.0
         self.learning_rate = learning_rate
         if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
