@@ -3,6 +3,8 @@
 Environment:
     TDFAST_WERROR=1     make warnings errors (-Wall -Wextra -Werror), as CI does
     TDFAST_NO_OPENMP=1  build without OpenMP, to run serially
+    TDFAST_SANITIZE=address,undefined    build with these sanitizers of the compiler, which end the process at the first
+                        report; `.ci/native` says how such a build is run
     CC                  the C compiler
 """
 
@@ -31,12 +33,21 @@ AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mpre
 
 def instruction_sets():
     """The flags of each build of the kernels on this processor family, the slowest first."""
+    if sys.maxsize < 2**32:
+        raise SystemExit("tdfast needs a 64-bit Python: its kernels are not made for machines of 32 bits.")
+    if sys.byteorder != "little":
+        raise SystemExit("tdfast needs a little-endian machine: its kernels and files are not made for big-endian ones.")
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
         return {"baseline": [], "avx2": ["-mavx2", "-mfma"], "avx512": AVX512}
     if machine in ("aarch64", "arm64"):
         return {"neon": []}
     return {"baseline": []}
+
+
+def sanitizer_flags(names):
+    """Compile and link flags for a list like "address,undefined"; none for an empty one."""
+    return [f"-fsanitize={names}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"] if names else []
 
 
 def compiles(cc, flags, source):
@@ -93,10 +104,11 @@ class BuildKernels(build_ext):
         if not omp_link:
             self.warn("no OpenMP: tdfast will run serially (tdfast.show_config() says so)")
         strict = ["-Werror"] if os.environ.get("TDFAST_WERROR") else []
+        sanitize = sanitizer_flags(os.environ.get("TDFAST_SANITIZE"))
         isas = instruction_sets()
         have = [f"-DTDF_HAVE_{name.upper()}" for name in isas]
         builds = {**isas, "float64": ["-DTDF_F64"]}
-        folder = Path(self.build_temp) / "kernels"
+        folder = Path(self.build_temp) / f"kernels{os.environ.get('TDFAST_SANITIZE', '')}"
         folder.mkdir(parents=True, exist_ok=True)
 
         jobs = []
@@ -110,12 +122,13 @@ class BuildKernels(build_ext):
             source, target, flags = job
             newest = max(os.path.getmtime(path) for path in [source, __file__, *HEADERS])
             if not target.exists() or target.stat().st_mtime < newest:
-                self.spawn([*cc, *COMMON, *strict, *omp_compile, *flags, "-Isrc_c", "-c", source, "-o", str(target)])
+                self.spawn([*cc, *COMMON, *strict, *sanitize, *omp_compile, *flags, "-Isrc_c", "-c", source, "-o", str(target)])
             return str(target)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             ext.extra_objects = list(pool.map(compile_one, jobs))
-        ext.extra_link_args = omp_link
+        ext.extra_compile_args += sanitize
+        ext.extra_link_args = [*omp_link, *sanitize]
         super().build_extension(ext)
 
 

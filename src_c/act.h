@@ -21,10 +21,8 @@
 #define ACT_SHRINK ((real)0.5)
 #ifdef TDF_F64
 #define ACT_FAR 800                 /* beyond it e^-x is 0 for every purpose here */
-#define ACT_ERFC erfc
 #else
 #define ACT_FAR 100
-#define ACT_ERFC erfcf
 #endif
 
 #define ACT_ROW_FN static __attribute__((unused))
@@ -42,25 +40,10 @@ INLINE vf act_clamp(vf x, real lo, real hi) { return v_min(v_set1(hi), v_max(v_s
 
 INLINE vf act_if(vm m, real a) { return v_select(m, v_set1(a), v_zero()); }
 
-/* The complementary error function, by the C library, lane by lane. */
-INLINE vf act_erfc(vf x)
-{
-    real lane[VL];
-    v_store(lane, x);
-    for (int j = 0; j < VL; j++) lane[j] = ACT_ERFC(lane[j]);
-    return v_load(lane);
-}
-
 /* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|) */
 INLINE vf act_softplus(vf x)
 {
     return v_add(v_max(v_zero(), x), v_log1p(v_exp(v_neg(v_abs(x)))));
-}
-
-/* The standard normal distribution function; the product with x below it needs its left tail. */
-INLINE vf act_normal_cdf(vf x)
-{
-    return v_mul(v_set1((real)0.5), act_erfc(v_mul(x, v_set1((real)-0.7071067811865476))));
 }
 
 /* sqrt(2/pi) (x + 0.044715 x^3) doubled, so that (1 + tanh u) / 2 is sigmoid of it. */
@@ -109,8 +92,10 @@ INLINE vf act_value(int kind, vf x)
     case TDF_SOFTPLUS: return act_softplus(x);
     case TDF_LOG_SIGMOID: return v_neg(act_softplus(v_neg(x)));
     case TDF_SOFTSIGN: {
-        vf y = v_div(x, v_add(v_abs(x), v_set1(1)));
-        return v_select(v_eq(v_abs(x), v_set1(INFINITY)), v_copysign(v_set1(1), x), y);
+        vf a = v_abs(x), one = v_set1(1);           /* from 1 on as 1 - 1 / (1 + |x|), which never falls */
+        vm small = v_lt(a, one);
+        vf q = v_div(v_select(small, a, one), v_add(a, one));
+        return v_copysign(v_select(small, q, v_sub(one, q)), x);
     }
     case TDF_EXPONENTIAL: return v_exp(x);
     case TDF_HARD_SIGMOID: return act_hard_sigmoid(x);
@@ -123,7 +108,7 @@ INLINE vf act_value(int kind, vf x)
     }
     case TDF_TANH_SHRINK: return v_sub(x, v_tanh(x));
     case TDF_SILU: return v_mul(v_max(v_set1(-ACT_FAR), x), v_sigmoid(x));
-    case TDF_GELU: return v_mul(v_max(v_set1(-40), x), act_normal_cdf(x));
+    case TDF_GELU: return v_mul(v_max(v_set1(-40), x), v_normal_cdf(x));
     case TDF_GELU_TANH: return v_mul(v_max(v_set1(-40), x), v_sigmoid(act_gelu_inner(x)));
     case TDF_MISH: {
         vf n = act_mish_n(x);
@@ -185,7 +170,7 @@ INLINE vf act_slope(int kind, vf x, vf y)
     case TDF_GELU: {        /* P(x) + x p(x) */
         vf c = act_clamp(x, -40, 40);
         vf p = v_mul(v_set1((real)0.3989422804014327), v_exp(v_mul(v_mul(c, c), v_set1((real)-0.5))));
-        return v_fma(c, p, act_normal_cdf(c));
+        return v_fma(c, p, v_normal_cdf(c));
     }
     case TDF_GELU_TANH: {   /* s + x s (1 - s) u' */
         vf c = act_clamp(x, -40, 40);

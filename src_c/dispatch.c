@@ -61,9 +61,11 @@ const tdf_table *tdf_isa(int i)
 /* A forked child has the thread that called fork alone. GNU's OpenMP does not know: it would wait for ever for the
  * pool that this thread had. So the pool is given back before each fork, and parent and child each start one when
  * they next need it. (LLVM's OpenMP does this itself.) Where that cannot be, the child works in one thread. */
-static int keeps_pool, serial;
+static int keeps_pool;
 
 #if defined(_OPENMP) && !defined(_WIN32)
+static int serial;
+
 #if !defined(__clang__) && __GNUC__ >= 9
 #pragma weak omp_pause_resource_all     /* the compiler may be newer than the library, which has it since GCC 9 */
 #endif

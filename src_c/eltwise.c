@@ -60,7 +60,9 @@ static void sums_part(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 void TDF_NAME(column_sums)(const tdf_sums *a)
 {
     span_run(sums_part, a, SUMS_PARTS, 1, span_threads((double)a->M * (double)a->N, a->threads));
+    unsigned long mode = v_enter_mode();
     memcpy(a->sums, a->scratch, (size_t)a->N * sizeof(real));
     for (ptrdiff_t q = 1; q < SUMS_PARTS; q++)
         for (ptrdiff_t j = 0; j < a->N; j++) a->sums[j] += a->scratch[q * a->N + j];
+    v_leave_mode(mode);
 }

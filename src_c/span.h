@@ -13,7 +13,9 @@
 #include "vec.h"
 
 /* Operations worth the waking of one more thread (some 10 microseconds of work). */
+#ifndef SPAN_GRAIN
 #define SPAN_GRAIN 600000.0
+#endif
 
 /* How many threads this much arithmetic deserves, at most max. Memory-bound work counts 16 a value. */
 static inline __attribute__((unused)) int span_threads(double operations, int max)

@@ -14,6 +14,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if PTRDIFF_MAX < INT64_MAX
+#error "tdfast needs a 64-bit machine"
+#endif
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "tdfast needs a little-endian machine"
+#endif
+
 #undef I                        /* of complex.h, which NumPy includes: it is a size here */
 
 #ifdef TDF_F64
@@ -64,7 +71,7 @@ typedef struct {
     const real *x;              /* (M, K) */
     const real *kernel;         /* (K, N) */
     const real *bias;           /* (N) [opt] */
-    real *z;                    /* (M, N) before the activation [opt: inference, or act linear] */
+    real *z;                    /* (M, N) before the activation [opt: inference; NULL where act is linear] */
     real *y;                    /* (M, N) */
     real *packed;               /* dense_pack_size: written by dense_pack, read by forward */
     real *scratch;              /* dense_scratch_size: backward only */
@@ -92,7 +99,7 @@ typedef struct {
     const real *x;              /* (N, H, W, C) */
     const real *kernel;         /* (kh, kw, C / groups, F) */
     const real *bias;           /* (F) [opt] */
-    real *z;                    /* (N, Ho, Wo, F) before the activation [opt: one that backward knows by y] */
+    real *z;                    /* (N, Ho, Wo, F) before the activation [opt: one that backward knows by y; NULL: linear] */
     real *y;                    /* (N, Ho, Wo, F) */
     real *packed;               /* tdf_conv_pack_size: written by conv_pack, read by forward */
     real *scratch;              /* tdf_conv_infer_size of forward, tdf_conv_scratch_size of backward */

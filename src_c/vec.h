@@ -172,8 +172,14 @@ INLINE vf v_mul(vf a, vf b) { return vmulq_f32(a, b); }
 INLINE vf v_div(vf a, vf b) { return vdivq_f32(a, b); }
 INLINE vf v_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
 INLINE vf v_fnma(vf a, vf b, vf c) { return vfmsq_f32(c, a, b); }
-INLINE vf v_min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
-INLINE vf v_max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+/* A selection keeps a denormal, but v_min and v_max of x86 flush it as all arithmetic does. */
+INLINE vf v_flush(vf a)
+{
+    uint32x4_t zero = vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x80000000u));
+    return vbslq_f32(vcaltq_f32(a, vdupq_n_f32(1.17549435e-38f)), vreinterpretq_f32_u32(zero), a);
+}
+INLINE vf v_min(vf a, vf b) { return v_flush(vbslq_f32(vcltq_f32(a, b), a, b)); }
+INLINE vf v_max(vf a, vf b) { return v_flush(vbslq_f32(vcgtq_f32(a, b), a, b)); }
 INLINE vf v_sqrt(vf a) { return vsqrtq_f32(a); }
 INLINE vf v_abs(vf a) { return vabsq_f32(a); }
 INLINE vf v_neg(vf a) { return vnegq_f32(a); }

@@ -1,0 +1,85 @@
+"""The functions of vmath.h over a sample of all float32 inputs, and the machines that a build refuses.
+
+`.ci/native` has the rest of what is known about the compiled code: every input, sanitizers, races, other processors.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tdfast import runtime
+
+ROOT = Path(__file__).resolve().parent.parent
+DRIVERS = ROOT / "tests" / "native"
+FLAGS = {
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+    "neon": [],
+}
+COMPILER = next((name for name in ("gcc", "clang") if shutil.which(name)), None)
+
+pytestmark = [
+    pytest.mark.skipif(not COMPILER, reason="no C compiler"),
+    pytest.mark.skipif(not (ROOT / "src_c").exists(), reason="the source tree is not here"),
+]
+
+
+def compiled(folder, source, *flags):
+    target = folder / f"{Path(source).stem}.o"
+    common = [COMPILER, "-std=gnu11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    subprocess.run([*common, f"-I{ROOT / 'src_c'}", *flags, "-c", DRIVERS / source, "-o", target], check=True)
+    return target
+
+
+def vmath(folder, isa, *reference_flags, stride=30011):
+    objects = [compiled(folder, "vmath.c", *FLAGS[isa]), compiled(folder, "vmath_reference.c", "-DPRECISE", *reference_flags)]
+    subprocess.run([COMPILER, *objects, "-lm", "-o", folder / "vmath"], check=True)
+    return subprocess.run([folder / "vmath", str(stride)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("isa", runtime.available_isas())
+def test_vmath_is_within_its_bounds(isa, tmp_path):
+    """Errors, values at 0 and the infinities, NaN, monotonicity, as tests/native/vmath.h states them."""
+    done = vmath(tmp_path, isa)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) > 15
+
+
+def test_vmath_would_tell_a_wrong_function(tmp_path):
+    done = vmath(tmp_path, "baseline" if "baseline" in runtime.available_isas() else "neon", "-Dtanhl=sinhl")
+    failed = [line for line in done.stdout.splitlines() if line.endswith("FAILED")]
+    assert done.returncode == 1 and len(failed) == 1 and failed[0].startswith("tanh ")
+
+
+@pytest.mark.parametrize(
+    "flags, refusal",
+    [(["-m32", "-ffreestanding"], "64-bit"), (["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"], "little-endian")],
+    ids=["32 bits", "big-endian"],
+)
+def test_the_compiler_refuses_other_machines(flags, refusal, tmp_path):
+    source = tmp_path / "probe.c"
+    source.write_text('#include "tdfast.h"\n')
+    check = [COMPILER, f"-I{ROOT / 'src_c'}", "-fsyntax-only", source]
+    assert subprocess.run(check).returncode == 0
+    if "-m32" in flags and runtime.available_isas() == ["neon"]:
+        pytest.skip("this compiler has no -m32")
+    done = subprocess.run([*check, *flags], capture_output=True, text=True)
+    assert done.returncode != 0 and f"tdfast needs a {refusal} machine" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "fake, refusal",
+    [("sys.maxsize = 2**31 - 1", "64-bit Python"), ("sys.byteorder = 'big'", "little-endian machine")],
+    ids=["32 bits", "big-endian"],
+)
+def test_setup_refuses_other_machines(fake, refusal):
+    """setup.py says so before it compiles anything."""
+    pytest.importorskip("setuptools")
+    code = (f"import runpy, setuptools; setuptools.setup = lambda **how: None\n"
+            f"setup = runpy.run_path('setup.py')\nimport sys; {fake}\nsetup['instruction_sets']()")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and f"tdfast needs a {refusal}" in done.stderr, done.stderr
