@@ -116,8 +116,12 @@ def seeds_of(layers):
 
 
 def stateful_of(layers):
-    """Those of the layers that keep states from batch to batch."""
-    return [layer for layer in layers if getattr(layer, "stateful", False) and "states" in vars(layer)]
+    """Those of the layers that keep states from batch to batch, by themselves: not what only shows its inner layers' states."""
+    def shows_alone(layer):
+        states = getattr(type(layer), "states", None)
+        return isinstance(states, property) and states.fset is None
+
+    return [layer for layer in layers if getattr(layer, "stateful", False) and hasattr(layer, "states") and not shows_alone(layer)]
 
 
 def _numbers(metric):

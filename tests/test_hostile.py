@@ -94,3 +94,17 @@ def test_any_flipped_bit_is_found_or_means_nothing():
             continue
         assert [w.tolist() for w in model.get_weights()] == want
     assert refused > len(data) // 2
+
+
+@pytest.mark.parametrize("number, size", [(0, 0), (0, 8), (1, 2**64 - 16), (1, 2**64 - 1), (3, 2**40), (0, 10**6)])
+def test_text_in_hdf5_that_takes_no_room_is_found(number, size, tmp_path):
+    """HDF5 itself would read the first for ever."""
+    pytest.importorskip("h5py")
+    data = bytearray((hostile.GOLDEN.parent / "files" / "keras2" / "layers-legacy-adam-decay.h5").read_bytes())
+    start = data.rindex(b"GCOL")
+    data[start + 16 : start + 18] = number.to_bytes(2, "little")
+    data[start + 24 : start + 32] = size.to_bytes(8, "little")
+    path = tmp_path / "m.h5"
+    path.write_bytes(data)
+    with pytest.raises(FileError, match="text at byte"):
+        saving.load_model(path)

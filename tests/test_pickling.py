@@ -268,7 +268,8 @@ def test_unbuilt_uncompiled_and_frozen():
 
 def test_stateful_layers_keep_their_states():
     model = tdfast.Sequential([tdfast.Input(batch_shape=(4, 5, 3)), layers.Bidirectional(layers.GRU(2, stateful=True)),
-                               layers.RepeatVector(3), layers.LSTM(3, stateful=True)])
+                               layers.RepeatVector(3), layers.LSTM(3, stateful=True, return_sequences=True),
+                               layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)], stateful=True)])
     fresh = copy.deepcopy(model)
     x = X[:4, :5]
     first = model.predict(x, verbose=0)

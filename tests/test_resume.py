@@ -92,6 +92,28 @@ def stateful(**options):
     return model
 
 
+def stateful_both(**options):
+    model = tdfast.Sequential([
+        tdfast.Input(batch_shape=(4, T, F)), layers.Bidirectional(layers.LSTM(3, stateful=True, return_sequences=True)),
+        layers.RNN(layers.GRUCell(2), stateful=True), layers.Dense(1),
+    ])
+    model.compile(**{"optimizer": "adam", "loss": "mse", **options})
+    return model
+
+
+def measured(**options):
+    """Random layers of all kinds, and metrics with arrays for sums."""
+    set_random_seed(3)
+    model = tdfast.Sequential([
+        tdfast.Input((T, F)), layers.GaussianNoise(0.1), layers.SpatialDropout1D(0.2),
+        layers.RNN([layers.LSTMCell(3, dropout=0.2, recurrent_dropout=0.1), layers.GRUCell(3, dropout=0.1)], return_sequences=True),
+        layers.TimeDistributed(tdfast.Sequential([layers.Dense(3), layers.AlphaDropout(0.1)])), layers.GRU(3), layers.Dense(1, "sigmoid"),
+    ])
+    own = [tdfast.metrics.AUC(num_thresholds=20, name="auc"), tdfast.metrics.Precision(name="p"), tdfast.metrics.R2Score(name="r2"), "accuracy"]
+    model.compile(**{"optimizer": "adamax", "loss": "binary_crossentropy", "metrics": own, "weighted_metrics": ["mae"], **options})
+    return model
+
+
 def schedule(epoch, rate):
     return rate * 0.9                   # called twice for one epoch, it would tell
 
@@ -102,6 +124,9 @@ CASES = {
     "steps": (plain, lambda: {"x": X, "y": Y, "batch_size": 4, "steps_per_epoch": 3}),
     "lengths": (masked, lambda: {"x": X, "y": Y, "batch_size": 4, "lengths": LENGTHS}),
     "stateful": (stateful, lambda: {"x": X[:20], "y": Y[:20], "batch_size": 4, "shuffle": False}),
+    "stateful both ways": (stateful_both, lambda: {"x": X[:20], "y": Y[:20], "batch_size": 4, "shuffle": False}),
+    "metrics, cells": (measured, lambda: {"x": X, "y": Y > 0, "batch_size": 4, "class_weight": {0: 1.0, 1: 2.0},
+                                          "validation_data": (X[:9], Y[:9] > 0, np.arange(9.0))}),
     "dataset": (plain, lambda: {"x": Data()}),
     "list-like": (plain, lambda: {"x": Batches()}),
     "generator": (plain, lambda: {"x": endless(), "steps_per_epoch": 5, "validation_data": endless(),

@@ -17,6 +17,9 @@ from tdfast.saving.archive import MAX_EXPANSION, SMALL, Archive
 # Deflate, shuffle and checksum, which every HDF5 library has. Others could load plug-ins.
 _FILTERS = {1, 2, 3}
 
+# The head of a collection of text; eight bytes with its length follow.
+_HEAP = re.compile(rb"GCOL\x01\0\0\0")
+
 # Of the text in one attribute: several pointers to the same long text would make it far longer than the file.
 MAX_TEXT = 2**28
 
@@ -39,6 +42,25 @@ def _check_dtype(dtype, what):
         raise FileError(f"{what} has dtype {dtype}; weights must be plain numbers.")
 
 
+def _length_of_heap(data, start, name):
+    """The bytes of a collection in which HDF5 keeps text of any length.
+
+    It is walked here as HDF5 does it, which goes round for ever where an object says that it takes no room.
+
+    Raises:
+        FileError: if its objects do not fill it.
+    """
+    length = min(int.from_bytes(data[start + 8 : start + 16], "little"), len(data) - start)
+    at, end = start + 16, start + length
+    while at + 16 <= end:
+        number, size = int.from_bytes(data[at : at + 2], "little"), int.from_bytes(data[at + 8 : at + 16], "little")
+        room = 16 + -(-size // 8) * 8 if number else size           # number 0 is the free rest, with its own head
+        if room < 16 or room > end - at:
+            raise FileError(f"The weights in '{name}' are not a readable HDF5 file (text at byte {at} is damaged).")
+        at += room
+    return length
+
+
 class H5Weights:
     """The datasets of an HDF5 file that is in memory.
 
@@ -53,9 +75,7 @@ class H5Weights:
         self._size = len(data)
         self._datasets = {}
         self._groups = {}
-        # Where HDF5 keeps text of any length, in collections that begin like this and tell their size.
-        heaps = re.finditer(rb"GCOL\x01\0\0\0(.{8})", data, re.DOTALL)
-        self._longest_text = max((min(int.from_bytes(m[1], "little"), len(data)) for m in heaps), default=0)
+        self._longest_text = max((_length_of_heap(data, m.start(), name) for m in _HEAP.finditer(data)), default=0)
 
         def visit(path, item):
             if not isinstance(path, str):
