@@ -92,6 +92,14 @@ class BuildKernels(build_ext):
                 "  macOS:           xcode-select --install\n"
                 "Set CC to use another compiler, then run pip again."
             )
+        if not compiles([*cc, *(f"-I{path}" for path in self.include_dirs)], [], "#include <Python.h>\nint main(void) { return 0; }\n"):
+            raise SystemExit(
+                "tdfast needs Python's C headers, and Python.h is not in "
+                f"{', '.join(self.include_dirs)}.\n"
+                "  Debian, Ubuntu:  apt-get install python3-dev\n"
+                "  Fedora:          dnf install python3-devel\n"
+                "Then run pip again."
+            )
         omp_compile, omp_link = openmp_flags(cc)
         if not omp_link:
             self.warn("no OpenMP: tdfast will run serially (tdfast.show_config() says so)")

@@ -64,12 +64,16 @@ const tdf_table *tdf_isa(int i)
 static int keeps_pool, serial;
 
 #if defined(_OPENMP) && !defined(_WIN32)
+#if !defined(__clang__) && __GNUC__ >= 9
+#pragma weak omp_pause_resource_all     /* the compiler may be newer than the library, which has it since GCC 9 */
+#endif
+
 static void before_fork(void)
 {
 #if defined(__clang__)
     keeps_pool = 0;
 #elif __GNUC__ >= 9
-    keeps_pool = omp_pause_resource_all(omp_pause_soft) != 0;
+    keeps_pool = !omp_pause_resource_all || omp_pause_resource_all(omp_pause_soft) != 0;
 #else
     keeps_pool = 1;
 #endif

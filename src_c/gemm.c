@@ -140,27 +140,22 @@ TN_STRIP(2)
 TN_STRIP(4)
 #endif
 
-/* Row k of the chunk that begins with row k0 of the sum. */
-static ptrdiff_t tn_row(const gemm_tn_args *g, ptrdiff_t k0, ptrdiff_t k) { return g->rows ? g->rows[k0 + k] : k0 + k; }
-
-static void tn_pack_a(const gemm_tn_args *g, ptrdiff_t K, ptrdiff_t k0, real *packed)
+static void tn_pack_a(const gemm_tn_args *g, ptrdiff_t K, const real *rows, real *packed)
 {
     for (ptrdiff_t m = g->m0; m < g->m1; m += 6) {
         ptrdiff_t n = min_size(6, g->m1 - m);
         for (ptrdiff_t k = 0; k < K; k++, packed += 6) {
-            const real *a = g->a + tn_row(g, k0, k) * g->ak + m;
+            const real *a = rows + k * g->ak + m;
             for (ptrdiff_t r = 0; r < 6; r++) packed[r] = r < n ? a[r] : 0;
         }
     }
 }
 
-/* `width` columns from n on, rounded up to 16 with zeros. */
-static void tn_pack_b(const gemm_tn_args *g, ptrdiff_t K, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, real *packed)
+/* `width` columns, rounded up to 16 with zeros. */
+static void tn_pack_b(ptrdiff_t K, const real *b, ptrdiff_t bk, ptrdiff_t width, real *packed)
 {
-    for (ptrdiff_t k = 0; k < K; k++, packed += ROUND_UP(width, PANEL)) {
-        const real *b = g->b + tn_row(g, k0, k) * g->bk + n;
+    for (ptrdiff_t k = 0; k < K; k++, b += bk, packed += ROUND_UP(width, PANEL))
         for (ptrdiff_t j = 0; j < ROUND_UP(width, PANEL); j += VL) v_store(packed + j, v_get(b + j, width - j));
-    }
 }
 
 void TDF_NAME(gemm_tn)(const gemm_tn_args *g)
@@ -168,16 +163,15 @@ void TDF_NAME(gemm_tn)(const gemm_tn_args *g)
     real *packed_b = g->scratch;
     ptrdiff_t k0 = 0;
     do {                                                     /* once even for K = 0: C = 0 */
-        ptrdiff_t K = min_size(GEMM_CHUNK, g->K - k0), first = K > 0 ? tn_row(g, k0, 0) : 0;
-        int apart = K > 0 && tn_row(g, k0, K - 1) - first != K - 1;
-        const real *a = g->a + first * g->ak;
-        real *packed_a = apart || g->ak > TN_PACK_A ? g->scratch + GEMM_CHUNK * GEMM_PANEL : NULL;
-        if (packed_a) tn_pack_a(g, K, k0, packed_a);
+        ptrdiff_t K = min_size(GEMM_CHUNK, g->K - k0);
+        const real *a = g->a + k0 * g->ak;
+        real *packed_a = g->ak > TN_PACK_A ? g->scratch + GEMM_CHUNK * GEMM_PANEL : NULL;
+        if (packed_a) tn_pack_a(g, K, a, packed_a);
         for (ptrdiff_t n0 = g->n0; n0 < g->n1; n0 += GEMM_PANEL) {
             ptrdiff_t width = min_size(GEMM_PANEL, g->n1 - n0), bk = g->bk, whole = width / VL * VL;
-            const real *b = g->b + first * bk + n0;
-            if (apart || whole < width || bk > TN_PACK_B) {  /* packed rows are padded to whole vectors */
-                tn_pack_b(g, K, k0, n0, width, packed_b);
+            const real *b = g->b + k0 * bk + n0;
+            if (whole < width || bk > TN_PACK_B) {  /* packed rows are padded to whole vectors */
+                tn_pack_b(K, b, bk, width, packed_b);
                 b = packed_b;
                 bk = ROUND_UP(width, PANEL);
             }

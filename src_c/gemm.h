@@ -41,7 +41,6 @@ void TDF_NAME(gemm_nn)(const gemm_nn_args *g);
 
 typedef struct {
     ptrdiff_t K;                /* rows of A and of B: the long sum */
-    const ptrdiff_t *rows;      /* (K) which rows, ascending, or NULL: the first K */
     ptrdiff_t m0, m1;           /* the part of C to make: rows m0..m1, */
     ptrdiff_t n0, n1;           /* columns n0..n1 */
     const real *a;              /* element (k, m) at a[k * ak + m] */

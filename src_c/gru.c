@@ -90,7 +90,7 @@ INLINE void fused_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u
         vf z = v_sigmoid(acc[i * 3]), r = v_sigmoid(acc[i * 3 + 1]), q = acc[i * 3 + 2];
         vf c = v_tanh(v_fma(r, q, xc[i]));
         if (a->tape) {
-            real *gates = m->gates + (s->t * a->B + row) * 4 * m->Hp + u;
+            real *gates = m->gates + (s->at + row) * 4 * m->Hp + u;
             v_store(gates + SLOT_C * m->Hp, c);
             v_store(gates + SLOT_Z * m->Hp, z);
             v_store(gates + SLOT_R * m->Hp, r);
@@ -183,7 +183,7 @@ static void general_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
 {
     const tdf_rnn *a = s->a;
     const rnn_memory *m = s->m;
-    ptrdiff_t width = 4 * m->Hp, at = a->tape ? s->t * a->B * width : 0, high = TILE_ROWS(4);
+    ptrdiff_t width = 4 * m->Hp, at = s->at * width, high = TILE_ROWS(4);
     real *z = m->z + at, *gates = m->gates + at;
     for (ptrdiff_t u = 0; u < m->Hp; u += VL)
         for (ptrdiff_t b = lo; b < hi; b += high) {
@@ -312,7 +312,7 @@ static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *
 /* Without reset_after: c = a(xc + (r h d) Uc) undone, after the lines above. */
 static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t lo, ptrdiff_t hi)
 {
-    ptrdiff_t H = a->H, Hp = m->Hp, width = 4 * Hp, at = t * a->B;
+    ptrdiff_t H = a->H, Hp = m->Hp, width = 4 * Hp, at = rows_before(a, t);
     gemm_nn_args g = {.M = hi - lo, .K = Hp, .N = H, .a = m->gates + (at + lo) * width + SLOT_C * Hp, .ar = width,
                       .b = candidate_transpose(a, w), .c = w->products + lo * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
     TDF_NAME(gemm_nn)(&g);                                                         /* of r h d */
@@ -340,12 +340,12 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     (void)part;
     start_backward(a, &w, lo, hi);
     for (ptrdiff_t t = steps_of(a, lo) - 1; t >= 0; t--) {
-        ptrdiff_t end = live_end(a, lo, hi, t);
+        ptrdiff_t end = live_end(a, lo, hi, t), first = rows_before(a, t), before = state_before(a, t);
         for (ptrdiff_t b = lo; b < end; b++) {
             back_output(a, &w, t, b);
-            ptrdiff_t at = t * a->B + b;
+            ptrdiff_t at = first + b;
             real *gates = m.gates + at * 4 * Hp, *dh = w.dh + b * Hp;
-            const real *h0 = m.state + at * Hp;
+            const real *h0 = m.state + (before + b) * Hp;
             if (m.fused) fused_dz(Hp, gates, h0, dh);
             else general_dz(a, Hp, gates, m.z + at * 4 * Hp, h0, dh, w.products + b * RNN_WORK * Hp);
         }

@@ -64,12 +64,12 @@ INLINE void fused_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u
         vf ac = v_tanh(c);
         v_store(s->after + row * m->Hp + u, c);
         if (a->tape) {
-            real *gates = m->gates + (s->t * a->B + row) * 4 * m->Hp + u;
+            real *gates = m->gates + (s->at + row) * 4 * m->Hp + u;
             v_store(gates, i);
             v_store(gates + m->Hp, f);
             v_store(gates + 2 * m->Hp, g);
             v_store(gates + 3 * m->Hp, o);
-            v_store(m->ac + (s->t * a->B + row) * m->Hp + u, ac);
+            v_store(m->ac + (s->at + row) * m->Hp + u, ac);
         }
         put_h(s, row, u, a->H - u, v_mul(o, ac));
     }
@@ -128,7 +128,7 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
     const tdf_rnn *a = s->a;
     const rnn_memory *m = s->m;
     ptrdiff_t panel_size = (a->I + a->H + 1) * 4 * PANEL;
-    real *z = m->z + (a->tape && !m->fused ? s->t * a->B * 4 * m->Hp : 0);
+    real *z = m->z + (m->fused ? 0 : s->at * 4 * m->Hp);
     for (ptrdiff_t p = s->u0 / PANEL; p < s->u1 / PANEL; p++)
         for (ptrdiff_t b = lo; b < hi; b += TILE_ROWS(4)) {
             ptrdiff_t rows = hi - b < TILE_ROWS(4) ? hi - b : TILE_ROWS(4), u = p * PANEL;
@@ -140,7 +140,7 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
         }
     if (m->fused) return;
     for (ptrdiff_t b = lo; b < hi; b++) {
-        ptrdiff_t at = a->tape ? s->t * a->B + b : b;
+        ptrdiff_t at = s->at + b;
         general_row(s, b, z + b * 4 * m->Hp, m->gates + at * 4 * m->Hp, m->ac + at * m->Hp);
     }
 }
@@ -225,12 +225,12 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     (void)part;
     start_backward(a, &w, lo, hi);
     for (ptrdiff_t t = steps_of(a, lo) - 1; t >= 0; t--) {
-        ptrdiff_t end = live_end(a, lo, hi, t);
+        ptrdiff_t end = live_end(a, lo, hi, t), first = rows_before(a, t), before = state_before(a, t);
         for (ptrdiff_t b = lo; b < end; b++) {
             back_output(a, &w, t, b);
-            ptrdiff_t at = t * B + b;
+            ptrdiff_t at = first + b;
             real *gates = m.gates + at * 4 * Hp, *dh = w.dh + b * Hp, *dc = w.dc + b * Hp;
-            const real *c0 = m.state + at * Hp, *c1 = m.state + (at + B) * Hp, *ac = m.ac + at * Hp;
+            const real *c0 = m.state + (before + b) * Hp, *c1 = m.state + (B + at) * Hp, *ac = m.ac + at * Hp;
             if (m.fused) fused_dz(Hp, gates, c0, ac, dh, dc);
             else general_dz(a, Hp, gates, m.z + at * 4 * Hp, c0, c1, ac, dh, dc, w.products + b * RNN_WORK * Hp);
             memset(dh, 0, (size_t)Hp * sizeof(real));

@@ -39,7 +39,7 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
 {
     const tdf_rnn *a = s->a;
     const rnn_memory *m = s->m;
-    ptrdiff_t H = a->H, Hp = m->Hp, at = a->tape ? s->t * a->B * Hp : 0;
+    ptrdiff_t H = a->H, Hp = m->Hp, at = s->at * Hp;
     real *h = m->gates + at, *z = m->fused ? h : m->z + at;
     gemm_nn_args g = {.M = hi - lo, .K = a->I + H, .N = H, .a = s->in + lo * m->K, .ar = m->K, .b = a->packed,
                       .bias = a->packed + gemm_pack_size(a->I + H, H), .c = z + lo * Hp, .cr = Hp};
@@ -76,10 +76,10 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     (void)part;
     start_backward(a, &w, lo, hi);
     for (ptrdiff_t t = steps_of(a, lo) - 1; t >= 0; t--) {
-        ptrdiff_t end = live_end(a, lo, hi, t);
+        ptrdiff_t end = live_end(a, lo, hi, t), first = rows_before(a, t);
         for (ptrdiff_t b = lo; b < end; b++) {
             back_output(a, &w, t, b);
-            ptrdiff_t at = (t * a->B + b) * Hp;
+            ptrdiff_t at = (first + b) * Hp;
             real *h = m.gates + at, *dh = w.dh + b * Hp;
             act_backward(a->act, H, m.fused ? NULL : m.z + at, h, dh, dh);         /* h = a(z) */
             memcpy(h, dh, (size_t)Hp * sizeof(real));

@@ -26,8 +26,10 @@ typedef struct {
     const tdf_rnn *a;
     const rnn_memory *m;
     ptrdiff_t t;                /* the step */
+    ptrdiff_t at;               /* where its rows begin on the tape; 0 without one */
     const real *in;             /* (B, K) of this step */
-    real *next;                 /* (B, K) of the next: h goes there */
+    real *next;                 /* (B, K) of the next: h goes there, of rows */
+    ptrdiff_t going_on;         /* before this one */
     const real *before;         /* (B, Hp) rnn_memory's `state` before and */
     real *after;                /* after the step */
     real *h;                    /* (B, Hp) the state h */
@@ -63,6 +65,18 @@ INLINE ptrdiff_t live_end(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_
     return hi;
 }
 
+/* How many rows all steps before t have: where those of step t begin on the tape. */
+RNN_FN ptrdiff_t rows_before(const tdf_rnn *a, ptrdiff_t t)
+{
+    if (!a->row) return t * a->B;
+    ptrdiff_t sum = 0;
+    for (ptrdiff_t b = 0; b < a->B; b++) sum += steps_of(a, b) < t ? steps_of(a, b) : t;
+    return sum;
+}
+
+/* Where the rows' states before step t begin in rnn_memory's `state`. */
+INLINE ptrdiff_t state_before(const tdf_rnn *a, ptrdiff_t t) { return t ? a->B + rows_before(a, t - 1) : 0; }
+
 /* The rows of a batch over threads. With a mask they differ in their steps: see span_deal. */
 INLINE void run_rows(span_body body, const tdf_rnn *a, int threads)
 {
@@ -86,6 +100,7 @@ INLINE void put_h(const rnn_step *s, ptrdiff_t b, ptrdiff_t u, ptrdiff_t units, 
     real *y = output(s, b, u);
     v_store(s->h + b * s->m->Hp + u, h);
     if (y) v_put(y, h, units);
+    if (b >= s->going_on) return;
     if (a->rec_drop) h = v_mul(h, units > 0 ? v_get(a->rec_drop + row_of(a, b) * a->H + u, units) : v_zero());
     v_store(s->next + b * s->m->K + a->I + u, h);
 }
@@ -136,7 +151,7 @@ INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t 
 {
     rnn_memory m = rnn_layout(a);
     ptrdiff_t B = a->B, T = steps_of(a, lo), I = a->I, H = a->H, Hp = m.Hp, live = hi;
-    ptrdiff_t stride = a->tape && a->cell != TDF_SIMPLE_RNN ? B * Hp : 0;       /* from state to state */
+    int keeps = a->tape && a->cell != TDF_SIMPLE_RNN;                           /* the state of every step */
     int in_state = a->cell == TDF_GRU;                                          /* where h is kept */
     int copies = u0 == 0, waits = u1 - u0 < Hp;
     real *first = in_state ? m.state : m.h;
@@ -144,25 +159,29 @@ INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t 
         real *in = m.in + b * m.K + I;
         ptrdiff_t row = row_of(a, b) * H;
         copy_padded(first + b * Hp, a->h0 ? a->h0 + row : NULL, H, Hp);
+        if (a->cell == TDF_LSTM) copy_padded(m.state + b * Hp, a->c0 ? a->c0 + row : NULL, H, Hp);
+        if (steps_of(a, b) == 0) continue;          /* it has no row on the tape */
         copy_padded(in, first + b * Hp, Hp, Hp);
         if (a->rec_drop)
             for (ptrdiff_t u = 0; u < H; u++) in[u] *= a->rec_drop[row + u];
-        if (a->cell == TDF_LSTM) copy_padded(m.state + b * Hp, a->c0 ? a->c0 + row : NULL, H, Hp);
     }
     if (copies) take_inputs(a, &m, 0, m.in, lo, live_end(a, lo, hi, 0));
     if (waits) span_wait();
     for (ptrdiff_t t = 0; t < T; t++) {
-        rnn_step s = {.a = a, .m = &m, .t = t, .in = m.in + (a->tape ? t : t & 1) * B * m.K,
-                      .next = m.in + (a->tape ? t + 1 : (t + 1) & 1) * B * m.K, .before = m.state + t * stride,
-                      .after = m.state + (t + (stride > 0)) * stride, .u0 = u0, .u1 = u1};
+        ptrdiff_t at = a->tape ? rows_before(a, t) : 0;
+        rnn_step s = {.a = a, .m = &m, .t = t, .at = at, .in = m.in + (a->tape ? at : (t & 1) * B) * m.K,
+                      .next = m.in + (a->tape ? rows_before(a, t + 1) : ((t + 1) & 1) * B) * m.K,
+                      .before = m.state + (keeps ? state_before(a, t) : 0) * Hp,
+                      .after = m.state + (keeps ? state_before(a, t + 1) : 0) * Hp, .u0 = u0, .u1 = u1};
         s.h = in_state ? s.after : m.h;
         live = live_end(a, lo, live, t);
-        if (copies && t + 1 < T) take_inputs(a, &m, t + 1, s.next, lo, live_end(a, lo, live, t + 1));
+        s.going_on = live_end(a, lo, live, t + 1);
+        if (copies && t + 1 < T) take_inputs(a, &m, t + 1, s.next, lo, s.going_on);
         body(&s, lo, live);
         if (waits) span_wait();
     }
-    for (ptrdiff_t b = lo; copies && b < hi; b++) {
-        ptrdiff_t row = row_of(a, b) * H, end = steps_of(a, b) * stride + b * Hp;
+    for (ptrdiff_t b = lo; copies && (a->hT || a->cT) && b < hi; b++) {
+        ptrdiff_t row = row_of(a, b) * H, end = ((keeps ? state_before(a, steps_of(a, b)) : 0) + b) * Hp;
         if (a->hT) memcpy(a->hT + row, in_state ? m.state + end : m.h + b * Hp, (size_t)H * sizeof(real));
         if (a->cT) memcpy(a->cT + row, m.state + end, (size_t)H * sizeof(real));
     }
@@ -258,7 +277,7 @@ RNN_FN void back_to_state(const tdf_rnn *a, const rnn_memory *m, const rnn_scrat
 {
     ptrdiff_t H = a->H, Hp = m->Hp, width = m->slots * Hp;
     if (t == 0 && !a->dh0) return;
-    gemm_nn_args g = {.M = hi - lo, .K = count * Hp, .N = H, .a = m->gates + (t * a->B + lo) * width + slot * Hp,
+    gemm_nn_args g = {.M = hi - lo, .K = count * Hp, .N = H, .a = m->gates + (rows_before(a, t) + lo) * width + slot * Hp,
                       .ar = width, .b = w->recurrent, .add = !a->rec_drop, .cr = Hp};
     g.c = (g.add ? w->dh : w->product) + lo * Hp;
     TDF_NAME(gemm_nn)(&g);
@@ -276,7 +295,7 @@ RNN_FN void back_to_input(const tdf_rnn *a, const rnn_memory *m, const rnn_scrat
 {
     ptrdiff_t width = m->slots * m->Hp, I = a->I;
     if (!a->dx || lo == hi) return;
-    gemm_nn_args g = {.M = hi - lo, .K = rnn_gates(a) * m->Hp, .N = I, .a = m->gates + (t * a->B + lo) * width,
+    gemm_nn_args g = {.M = hi - lo, .K = rnn_gates(a) * m->Hp, .N = I, .a = m->gates + (rows_before(a, t) + lo) * width,
                       .ar = width, .b = w->kernel, .c = w->dx + lo * I, .cr = I};
     if (!a->row) {
         g.c = a->dx + input_of(a, lo, t) * I;
@@ -316,8 +335,7 @@ RNN_FN void back_to_weight(const tdf_rnn *a, const rnn_memory *m, real *scratch,
         ptrdiff_t start = (c.gate + i) * H, end = start + together * H;
         ptrdiff_t n0 = (lo > start ? lo : start) - start, n1 = (hi < end ? hi : end) - start;
         if (n0 >= n1) continue;
-        gemm_tn_args g = {.K = a->row ? a->n_valid : a->T * a->B, .rows = a->row ? a->valid : NULL,
-                          .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left, .ak = c.step,
+        gemm_tn_args g = {.K = rows_before(a, a->T), .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left, .ak = c.step,
                           .b = m->gates + (c.slot + i) * Hp, .bk = m->slots * Hp, .c = c.grad + start, .cr = width,
                           .sum = c.sum ? c.sum + start : NULL, .scratch = scratch};
         TDF_NAME(gemm_tn)(&g);

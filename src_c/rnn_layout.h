@@ -6,7 +6,7 @@
  *   state  (T+1, B, Hp)       LSTM: c_{-1} ... c_{T-1}; GRU: h_{-1} ... h_{T-1}
  *   ac     (T, B, Hp)         LSTM: a(c_t)
  *   z      (T, B, slots, Hp)  pre-activations, only where backward or another pass needs them
- * Hp is H rounded up to 16; the padding holds zeros where it is read. Without a tape all but `in`,
+ * With a mask a step holds the rows alone that have one, so that all that is filled lies together. Hp is H rounded up to 16; the padding holds zeros where it is read. Without a tape all but `in`,
  * which has two steps, has one.
  */
 #ifndef TDF_RNN_LAYOUT_H

@@ -149,10 +149,8 @@ typedef struct {
     ptrdiff_t B, T, I, H;
     const real *x;              /* (B, T, I) */
     const ptrdiff_t *row;       /* (B) with a mask: the caller's row of each row b, those with most steps first [opt: no mask] */
-    const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; the last is n_valid */
+    const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; the last is n_valid, their number */
     const ptrdiff_t *steps;     /* (n_valid) the steps of each row that count, ascending, as they run */
-    const ptrdiff_t *valid;     /* (n_valid) j B + b of every row's j-th step, ascending; backward */
-    ptrdiff_t n_valid;
     int compact;                /* with a mask: y and dy are (n_valid, H), of the steps that count, in the order of `steps` */
     const real *kernel;         /* (I, G H) */
     const real *recurrent;      /* (H, G H) */

@@ -84,8 +84,6 @@ cdef extern from "tdfast.h" nogil:
         const ptrdiff_t *row
         const ptrdiff_t *starts
         const ptrdiff_t *steps
-        const ptrdiff_t *valid
-        ptrdiff_t n_valid
         int compact
         const real *kernel
         const real *recurrent
@@ -682,48 +680,47 @@ def rnn_pack(int cell, ptrdiff_t I, ptrdiff_t H, cnp.ndarray kernel not None, cn
         run(&a)
 
 
-cdef inline bint _ascending(const ptrdiff_t *valid, ptrdiff_t n, ptrdiff_t end) noexcept nogil:
+cdef inline bint _ascending(const ptrdiff_t *steps, ptrdiff_t n, ptrdiff_t end) noexcept nogil:
     cdef ptrdiff_t i, last = -1
     for i in range(n):
-        if valid[i] <= last:
+        if steps[i] <= last:
             return False
-        last = valid[i]
+        last = steps[i]
     return last < end
 
 
-cdef int _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
-    """Where the steps lie that a mask leaves; nothing a kernel reads may point anywhere else."""
-    cdef ptrdiff_t b, i, last, B = a.B, T = a.T
-    a.row = a.starts = a.steps = a.valid = NULL
-    a.n_valid, a.compact = 0, compact
+cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
+    """Where the steps lie that a mask leaves, nothing of which may point elsewhere; gives their number."""
+    cdef ptrdiff_t b, n, count, last, B = a.B, T = a.T
+    a.row = a.starts = a.steps = NULL
+    a.compact = compact
     if steps is None:
         if compact:
             raise ValueError("compact goes with a mask")
-        return 0
-    row, starts, at, valid = steps
-    if row is None or at is None or starts is None or valid is None:
-        raise ValueError("steps: row, starts, steps and valid must all be arrays")
-    a.n_valid = cnp.PyArray_SIZE(at)
+        return B * T
+    row, starts, at = steps
+    if row is None or starts is None or not isinstance(at, cnp.ndarray):
+        raise ValueError("steps: row, starts and steps must all be arrays")
+    n = cnp.PyArray_SIZE(at)
     a.row = <ptrdiff_t *>_ptr(row, B, cnp.NPY_INTP, "row")
     a.starts = <ptrdiff_t *>_ptr(starts, B + 1, cnp.NPY_INTP, "starts")
-    a.steps = <ptrdiff_t *>_ptr(at, a.n_valid, cnp.NPY_INTP, "steps")
-    a.valid = <ptrdiff_t *>_ptr(valid, a.n_valid, cnp.NPY_INTP, "valid")
-    if a.starts[0] != 0 or a.starts[B] != a.n_valid or not _ascending(a.valid, a.n_valid, B * T):
-        raise ValueError("steps: starts must run from 0 to the number of steps, and valid must ascend")
+    a.steps = <ptrdiff_t *>_ptr(at, n, cnp.NPY_INTP, "steps")
+    if a.starts[0] != 0 or a.starts[B] != n:
+        raise ValueError("starts must run from 0 to the number of steps")
     seen = bytearray(B)
     last = T
     for b in range(B):
         if not 0 <= a.row[b] < B or seen[a.row[b]]:
             raise ValueError("row must hold each row once")
         seen[a.row[b]] = 1
-        i = a.starts[b + 1] - a.starts[b]
-        if i < 0 or i > last:
+        count = a.starts[b + 1] - a.starts[b]
+        if count < 0 or count > last:
             raise ValueError("the rows with most steps must come first")
-        last = i
+        last = count
     for b in range(B):
         if not _ascending(a.steps + a.starts[b], a.starts[b + 1] - a.starts[b], T):
             raise ValueError("the steps of a row must ascend")
-    return 0
+    return n
 
 
 def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
@@ -733,7 +730,7 @@ def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bi
                 cnp.ndarray hT, cnp.ndarray cT):
     """A whole sequence; tape None keeps nothing for rnn_backward. c0 and cT are those of an LSTM.
 
-    steps: (row, starts, steps, valid) of the steps that a mask leaves, as in tdf_rnn; None: all.
+    steps: (row, starts, steps) of the steps that a mask leaves, as in tdf_rnn; None: all.
     """
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
@@ -743,14 +740,14 @@ def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bi
     a.act, a.rec_act = _check_act(act), _check_act(rec_act)
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
     a.x = <real *>_ptr(x, B * T * I, kind, "x")
-    _steps(&a, steps, compact)
+    cdef ptrdiff_t n = _steps(&a, steps, compact)
     a.h0 = <real *>_ptr(h0, B * H, kind, "h0")
     a.c0 = <real *>_ptr(c0, B * H, kind, "c0")
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
     a.packed = <real *>_ptr(packed, tdf_rnn_pack_size(&a), kind, "packed")
     a.tape = <real *>_out(tape, 0 if tape is None else tdf_rnn_tape_size(&a), kind, "tape")
     a.scratch = <real *>_out(scratch, tdf_rnn_infer_size(&a) if tape is None else tdf_rnn_scratch_size(&a), kind, "scratch")
-    a.y = <real *>_out(y, (a.n_valid if compact else B * T) * H if sequences else B * H, kind, "y")
+    a.y = <real *>_out(y, (n if compact else B * T) * H if sequences else B * H, kind, "y")
     a.hT = <real *>_out(hT, B * H, kind, "hT")
     a.cT = <real *>_out(cT, B * H, kind, "cT")
     if cell != TDF_LSTM and (a.c0 != NULL or a.cT != NULL):
@@ -774,13 +771,13 @@ def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, b
     cdef rnn_kernel run = _of(cell, table.rnn_backward, table.gru_backward, table.lstm_backward)
     a.act, a.rec_act = _check_act(act), _check_act(rec_act)
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
-    _steps(&a, steps, compact)
+    cdef ptrdiff_t n = _steps(&a, steps, compact)
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
     a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
     a.recurrent = <real *>_ptr(recurrent, H * width, kind, "recurrent")
     a.tape = <real *>_out(tape, tdf_rnn_tape_size(&a), kind, "tape")
     a.scratch = <real *>_out(scratch, tdf_rnn_scratch_size(&a), kind, "scratch")
-    a.dy = <real *>_ptr(dy, (a.n_valid if compact else B * T) * H if sequences else B * H, kind, "dy")
+    a.dy = <real *>_ptr(dy, (n if compact else B * T) * H if sequences else B * H, kind, "dy")
     a.dhT = <real *>_ptr(dhT, B * H, kind, "dhT")
     a.dcT = <real *>_ptr(dcT, B * H, kind, "dcT")
     a.dx = <real *>_out(dx, B * T * I, kind, "dx")

@@ -9,7 +9,7 @@ import numpy as np
 from tdfast import _kernels
 from tdfast.arrays import as_contiguous
 from tdfast.elementwise import Function, Parametric, defaults
-from tdfast.registration import registered_name
+from tdfast.registration import noted, registered_name
 from tdfast.registry import Registry
 
 REGISTRY = Registry("activation", "activations", "keras.activations")
@@ -266,15 +266,16 @@ def serialize(activation):
     'relu'
     """
     activation = get(activation, own=True)
-    if isinstance(activation, Parametric):
+    if not isinstance(activation, Function):
+        return activation.name
+    name = noted(activation, registered_name(activation))
+    if name is None and isinstance(activation, Parametric):
         raise ValueError(
             f"{activation!r} with {activation.parameters} has no name that a file could hold. Use the layer ReLU, LeakyReLU or "
             "ELU instead, or register a Function of your own."
         )
-    if isinstance(activation, Function):
-        name = registered_name(activation) or activation.name
-        return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
-    return activation.name
+    name = name or activation.name
+    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
 
 
 def deserialize(config, custom_objects=None):

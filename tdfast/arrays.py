@@ -135,3 +135,12 @@ def as_mask(mask, x, who):
             f"Layer '{who}': a mask must have the input's first dimensions, {x.shape[:2]}, got shape {mask.shape}."
         )
     return mask
+
+
+def join_masks(made, mask):
+    """The steps that count in both of two masks, the second of which may be None or have fewer axes.
+
+    >>> join_masks(np.array([[[True, False]]]), np.array([[True]])).tolist()
+    [[[True, False]]]
+    """
+    return made if mask is None else made & mask.reshape(*mask.shape, *(1,) * (made.ndim - mask.ndim))

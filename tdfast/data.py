@@ -34,6 +34,10 @@ def unpack(batch, who):
     return (*batch, None, None)[:3]
 
 
+def _is_array(x):
+    return hasattr(x, "__array__") and np.ndim(x) > 0
+
+
 def check_inputs(x, as_input, who, input_shape=None, views=False):
     """The inputs as the array that ``as_input(x, who)`` gives, refused if empty or not finite.
 
@@ -41,7 +45,12 @@ def check_inputs(x, as_input, who, input_shape=None, views=False):
         input_shape: the model's, or None; as in Keras a last axis of 1 may be missing, or one too many.
         views: whether overlapping windows of a series may stay a view of it, which is not contiguous.
     """
-    if isinstance(x, (list, tuple)) and x and all(np.ndim(a) > 1 and hasattr(a, "__array__") for a in x):
+    if isinstance(x, (list, tuple)) and x and all(isinstance(a, (list, tuple)) and any(map(_is_array, a)) for a in x):
+        raise ValueError(
+            f"{who}: x is a {type(x).__name__} of {type(x[0]).__name__}s of arrays. If each is a batch (x, y), pass "
+            "iter(x), which yields them."
+        )
+    if isinstance(x, (list, tuple)) and x and all(_is_array(a) and np.ndim(a) > 1 for a in x):
         if len(x) > 1:
             raise ValueError(
                 f"{who}: got a {type(x).__name__} of {len(x)} arrays, but a Sequential model has one input: pass one array."
@@ -132,6 +141,9 @@ def class_weight_to_sample_weight(class_weight, y, dtype, rank):
         y: labels (N,) or (N, T), with or without a last axis of 1, or one-hot targets (N, C) or (N, T, C).
         rank: the number of the outputs' axes, which tells labels (N, T) from one-hot targets.
 
+    Raises:
+        ValueError: for anything but a dict with class numbers as keys, and for targets that are no class numbers.
+
     >>> class_weight_to_sample_weight({1: 2.0}, np.array([0, 1, 1]), "float32", rank=2).tolist()
     [1.0, 2.0, 2.0]
     >>> class_weight_to_sample_weight({1: 2.0}, np.array([[0, 1, 1]]), "float32", rank=3).tolist()
@@ -139,14 +151,20 @@ def class_weight_to_sample_weight(class_weight, y, dtype, rank):
     """
     if not isinstance(class_weight, dict):
         raise ValueError(f"class_weight must be a dict such as {{0: 1.0, 1: 5.0}}, got {class_weight!r}.")
-    if y.ndim < rank:
-        labels = np.rint(y)
-    elif y.shape[-1] == 1:
-        labels = np.rint(y[..., 0])
-    else:
+    if y.ndim >= rank and y.shape[-1] > 1:
         labels = np.argmax(y, axis=-1)
+    else:
+        labels = y if y.ndim < rank else y[..., 0]
+        fine = labels == np.rint(labels)
+        if not fine.all():
+            raise ValueError(
+                f"class_weight needs targets that are class numbers, but y holds {labels[~fine].flat[0]}. Weigh such targets "
+                "with sample_weight."
+            )
     out = np.ones(labels.shape, dtype)
     for label, weight in class_weight.items():
+        if isinstance(label, str) or label != int(label):
+            raise ValueError(f"class_weight has the key {label!r}, but its keys must be class numbers, such as {{0: 1.0, 1: 5.0}}.")
         out[labels == int(label)] = weight
     return out
 

@@ -79,6 +79,9 @@ class Parametric(Function):
         value, slope = FORMULAS[name]
         super().__init__(lambda x: value(x, **self.parameters), lambda x: slope(x, **self.parameters), name)
 
+    def __reduce__(self):
+        return _parametric, (self.name, self.parameters)
+
     def forward(self, x, y):
         for xs, ys in zip(_pieces(x), _pieces(y)):
             ys[...] = self.value(xs)
@@ -86,6 +89,10 @@ class Parametric(Function):
     def backward(self, x, y, dy, dx):
         for xs, dys, dxs in zip(_pieces(x), _pieces(dy), _pieces(dx)):
             np.multiply(dys, self.slope(xs), out=dxs)
+
+
+def _parametric(name, parameters):
+    return Parametric(name, **parameters)
 
 
 def _floats(x):

@@ -48,6 +48,11 @@ def plan(layers, shape, who):
 
 
 def _mask_after(layer, shape, mask, who):
+    if layer.replaces_mask:
+        raise ValueError(
+            f"{who}: lengths makes a mask, in the place of which layer '{layer.name}' ({type(layer).__name__}) makes another. "
+            "Take that layer out, or do without lengths."
+        )
     if not layer.supports_masking:
         raise ValueError(
             f"{who}: lengths makes a mask, which layer '{layer.name}' ({type(layer).__name__}) cannot carry. Put it after "
@@ -81,20 +86,17 @@ class Padding:
     Args:
         lengths: (N,) valid steps of each sample.
         plan: the model's `Plan`.
-        sort: whether a batch's rows may come in another order; the longest comes first then, so that
-            kernels can leave rows that have ended to the last.
     """
 
-    def __init__(self, lengths, plan, sort=True):
-        self.lengths, self.plan, self.sort = lengths, plan, sort
+    def __init__(self, lengths, plan):
+        self.lengths, self.plan = lengths, plan
 
-    def order(self, index):
-        """``index`` with the longest row first."""
-        return index[np.argsort(-self.lengths[index], kind="stable")] if self.sort else index
+    def by_length(self, n):
+        """The first ``n`` samples, the longest before the others."""
+        return np.argsort(-self.lengths[:n], kind="stable")
 
     def gather(self, arrays, index, buffers, spare=0):
         """(x, y, sample_weight, mask) of some rows, cut to the longest of them and ``spare`` steps more."""
-        index = self.order(index)
         x, *others = arrays
         lengths, T = self.lengths[index], x.shape[1]
         steps = min(max(int(lengths.max()), 1) + spare, T) if self.plan.cut else T

@@ -1,8 +1,11 @@
 """Sequential: a stack of layers."""
 
+from tdfast.cloning import clone_model
 from tdfast.layers.base import Layer, Tape
 from tdfast.layers.core import InputLayer
 from tdfast.training import Trainer
+
+__all__ = ["Sequential", "clone_model"]
 
 
 class Sequential(Trainer, Layer):
@@ -30,6 +33,8 @@ class Sequential(Trainer, Layer):
         Trainer.__init__(self)
         self._stack = []
         self._input = None
+        if isinstance(layers, Layer):
+            raise ValueError(f"Sequential expects a list of layers, such as [LSTM(8), Dense(1)], got {layers!r}: put it into [ ].")
         for layer in layers or []:
             self.add(layer, rebuild=False)
         self._build_if_known()
@@ -201,11 +206,12 @@ class Sequential(Trainer, Layer):
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.peek(self)
-        first = self._stack[0]
-        for layer in reversed(self._stack):
-            dy = rec.add_activity_gradient(layer, dy)
-            dy = layer.backward(dy, tape, need_dx or layer is not first)
-        tape.pop(self)
+        # Nobody reads what would come out below the lowest weights that learn.
+        lowest = 0 if need_dx else next((i for i, layer in enumerate(self._stack) if layer.trainable_weights), len(self._stack))
+        for i in range(len(self._stack) - 1, lowest - 1, -1):
+            layer = self._stack[i]
+            dy = layer.backward(rec.add_activity_gradient(layer, dy), tape, need_dx or i > lowest)
+        tape.pop_with_inner(self)
         return dy if need_dx else None
 
     def activity_penalty(self, tape):
@@ -216,6 +222,10 @@ class Sequential(Trainer, Layer):
         for layer in self._stack:
             x = layer.add_to_stream(stream, x)
         return x
+
+    def __reduce__(self):
+        with self._traffic.reading():
+            return super().__reduce__()
 
     def __call__(self, x, training=False, mask=None, **kwargs):
         return self._traffic.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
@@ -311,9 +321,16 @@ class Sequential(Trainer, Layer):
         return model
 
 
+_SAVING = ("load_model", "model_from_json", "save_model")
+
+
+def __dir__():
+    return sorted([*globals(), *_SAVING])
+
+
 def __getattr__(name):
     """`tdfast.saving.load_model` and its kin are here too, as in Keras; imported when they are first used."""
-    if name in ("load_model", "model_from_json", "save_model"):
+    if name in _SAVING:
         from tdfast import saving
 
         return getattr(saving, name)

@@ -1,5 +1,7 @@
 """Names in Keras's way: LSTM -> 'lstm', then 'lstm_1'; TimeDistributed -> 'time_distributed'."""
 
+import difflib
+import inspect
 import re
 
 _counts = {}
@@ -21,6 +23,25 @@ def unique_name(prefix):
     n = _counts.get(prefix, 0)
     _counts[prefix] = n + 1
     return prefix if n == 0 else f"{prefix}_{n}"
+
+
+def unknown_arguments(cls, unknown):
+    """The text of the error for arguments that a class does not take, with what they may mean.
+
+    >>> class Layer:
+    ...     def __init__(self, return_sequences=False): ...
+    >>> unknown_arguments(Layer, ["return_sequence"])
+    "Layer does not know the argument(s) 'return_sequence'. Did you mean 'return_sequences'?"
+    """
+    known = {}
+    for base in cls.__mro__[:-1]:
+        parameters = inspect.signature(base.__init__).parameters.values()
+        known |= {p.name: p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"}
+    if "learning_rate" in known:
+        known["lr"] = "learning_rate"       # its name in older versions of Keras
+    close = [known[c] for name in sorted(unknown) for c in difflib.get_close_matches(name, known, n=1)]
+    hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
+    return f"{cls.__name__} does not know the argument(s) {', '.join(map(repr, sorted(unknown)))}.{hint}"
 
 
 def reset():

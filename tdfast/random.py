@@ -4,13 +4,16 @@ The streams come from NumPy's SFC64, whose numbers are the same on every machine
 of threads.
 """
 
+import contextlib
 import math
+import threading
 
 import numpy as np
 
 from tdfast import config
 
 _generator = None
+_own = threading.local()
 
 UINT32 = 0xFFFFFFFF
 DROPOUT_PIECE = 4096
@@ -25,9 +28,32 @@ def generator():
     (2, 3)
     """
     global _generator
+    own = getattr(_own, "generator", None)
+    if own is not None:
+        return own
     if _generator is None:
         _generator = np.random.Generator(np.random.SFC64())
     return _generator
+
+
+@contextlib.contextmanager
+def aside():
+    """For the block, this thread draws from a generator of its own, so that the process's goes on as if nothing was drawn.
+
+    >>> seed(1)
+    >>> first = generator().random()
+    >>> seed(1)
+    >>> with aside():
+    ...     other = generator().random()
+    >>> first == generator().random()
+    True
+    """
+    before = getattr(_own, "generator", None)
+    _own.generator = np.random.Generator(np.random.SFC64(0))
+    try:
+        yield
+    finally:
+        _own.generator = before
 
 
 def seed(value):

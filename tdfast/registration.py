@@ -64,7 +64,37 @@ def get_registered_name(obj):
     >>> get_registered_name(dict)
     'dict'
     """
-    return registered_name(obj) or obj.__name__
+    return noted(obj, registered_name(obj) or obj.__name__)
+
+
+@contextlib.contextmanager
+def noting():
+    """For a block in which things are described: a dict of the users' classes and functions among them, each by
+    the name that its description has there.
+
+    >>> with noting() as objects:
+    ...     name = get_registered_name(contextlib.suppress)
+    >>> name, objects[name] is contextlib.suppress
+    ('contextlib>suppress', True)
+    """
+    before, _scope.notes = getattr(_scope, "notes", None), {}
+    try:
+        yield _scope.notes
+    finally:
+        _scope.notes = before
+
+
+def noted(item, name):
+    """``name``; within `noting` one that no other item has, under which ``item`` is noted."""
+    notes = getattr(_scope, "notes", None)
+    if notes is None:
+        return name
+    full = registered_name(item) or f"{getattr(item, '__module__', '')}>{getattr(item, '__qualname__', item.__name__)}"
+    name, n = full, 0
+    while notes.setdefault(name, item) is not item:
+        n += 1
+        name = f"{full}#{n}"
+    return name
 
 
 def find(name, custom_objects=None):

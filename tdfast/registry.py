@@ -160,7 +160,7 @@ class Registry:
                 "config": obj.get_config(),
                 "registered_name": None if own else registration.get_registered_name(cls),
             }
-        name = getattr(obj, "__name__", None)
+        name = registration.noted(obj, getattr(obj, "__name__", None))
         if name is None or name == "<lambda>":
             raise ValueError(
                 f"{obj!r} cannot be serialized: give {_article(self.kind)} by name, or as an object with "

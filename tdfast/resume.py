@@ -27,9 +27,7 @@ class Run:
     def __init__(self, model, layers, calls, train, test, epoch):
         self.model, self.calls, self.train, self.test = model, calls, train, test
         self.epoch, self.batch, self.logs, self.over = epoch, 0, {}, False
-        self._seeds = [value for layer in layers for value in vars(layer).values()
-                       if isinstance(value, random.SeedGenerator)]
-        self._stateful = [layer for layer in layers if getattr(layer, "stateful", False) and hasattr(layer, "states")]
+        self._seeds, self._stateful = seeds_of(layers), stateful_of(layers)
 
     # ---------------------------------------------------------------- out
     def state(self):
@@ -110,6 +108,16 @@ class Run:
             model._make_metrics(y, np.broadcast_to(np.zeros((), model.dtype), model.compute_output_shape(x.shape)))
         for metric, numbers in zip(model.metrics, saved):
             _set_numbers(metric, numbers)
+
+
+def seeds_of(layers):
+    """The `SeedGenerator`s of layers, in order."""
+    return [value for layer in layers for value in vars(layer).values() if isinstance(value, random.SeedGenerator)]
+
+
+def stateful_of(layers):
+    """Those of the layers that keep states from batch to batch."""
+    return [layer for layer in layers if getattr(layer, "stateful", False) and "states" in vars(layer)]
 
 
 def _numbers(metric):

@@ -2,10 +2,18 @@
 
 import os
 import platform
+import sys
 
 import numpy as np
 
 from tdfast import _kernels
+
+# A free-threaded Python turns its GIL on for _kernels, and warns, unless it was told not to.
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError(
+        "tdfast needs Python's global interpreter lock (GIL), which PYTHON_GIL=0 or -X gil=0 keeps off here. Start Python "
+        "without them: a free-threaded Python then turns the lock on when tdfast is imported, and kernels run in threads all the same."
+    )
 
 ALIGNMENT = 64
 

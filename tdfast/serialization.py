@@ -6,7 +6,7 @@ Nothing is imported because a file says so.
 
 import inspect
 
-from tdfast import registration
+from tdfast import functional, registration
 from tdfast.errors import FileError
 from tdfast.names import snake_case
 
@@ -108,6 +108,9 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
     if name is not None and not isinstance(name, str):
         raise FileError(f"The name of a layer must be a string, got {name!r}.")
     who = f"layer '{name or '(unnamed)'}'"
+    if class_name in functional.CLASSES and _custom(config, custom_objects or {}) is None:
+        _refuse_foreign(config, f"{who} ({class_name})")
+        return _chain(arguments, custom_objects, path, made)
     cls = _layer_class(config, class_name, who, custom_objects)
     if _is_sequential_class(cls):
         return _sequential(cls, arguments, custom_objects, path, made)
@@ -138,7 +141,16 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
     return layer
 
 
-def _sequential(cls, config, custom_objects, path, made):
+def _chain(config, custom_objects, path, made):
+    """The Sequential model of a functional one, whose weights are at the places of its layers in the file's list."""
+    from tdfast.models import Sequential
+
+    chain, class_names, places = functional.chain_of(config)
+    keys = child_keys(class_names)
+    return _sequential(Sequential, chain, custom_objects, path, made, [keys[i] for i in places])
+
+
+def _sequential(cls, config, custom_objects, path, made, keys=None):
     layers = config.get("layers")
     name = config.get("name")
     if not isinstance(layers, list):
@@ -146,8 +158,9 @@ def _sequential(cls, config, custom_objects, path, made):
     class_names = [_parts(item, "a layer")[0] for item in layers]
     for item, class_name in zip(layers, class_names):
         # A class that is missing is said first: it explains an option of its neighbours'.
-        _layer_class(item, class_name, f"layer '{item['config'].get('name')}'", custom_objects)
-    keys = child_keys(class_names)
+        if class_name not in functional.CLASSES:
+            _layer_class(item, class_name, f"layer '{item['config'].get('name')}'", custom_objects)
+    keys = keys or child_keys(class_names)
     children = [
         deserialize_layer(item, custom_objects, f"{path}/layers/{key}", made) for key, item in zip(keys, layers)
     ]
@@ -279,10 +292,8 @@ def _layer_class(spec, class_name, who, custom_objects):
             "runs from a file. Replace it by a layer class and pass that in custom_objects."
         )
     _refuse_foreign(spec, f"{who} ({class_name})")
-    if class_name in ("Sequential", "Model"):
-        from tdfast import models
-
-        found = getattr(models, class_name, None)
+    if class_name == "Sequential":
+        from tdfast.models import Sequential as found
     else:
         from tdfast import layers
 
@@ -355,7 +366,7 @@ def _describes_layer(value, custom_objects=None):
 
     if not isinstance(value, dict) or not isinstance(value.get("config"), dict) or "class_name" not in value:
         return False
-    if value["class_name"] in ("Sequential", "Functional", "Model"):
+    if value["class_name"] in ("Sequential", *functional.CLASSES):
         return True
     custom = _custom(value, custom_objects or {})
     if inspect.isclass(custom) and issubclass(custom, Layer):

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import copy
 import functools
 import math
 import signal
@@ -103,6 +104,30 @@ class Trainer:
         self._metric_specs = [(spec, False) for spec in plain] + [(spec, True) for spec in weighted]
         self._metrics = None
         self._loss_tracker = metrics.Mean(name="loss")
+
+    def compiled_state(self):
+        """What `compile` was given and what became of it, for a copy: optimizer, loss, metrics with their sums."""
+        optimizer = copy.deepcopy(self.optimizer)       # of this moment: a thread may be training
+        return {"optimizer": optimizer, "loss": self.loss, "specs": self._metric_specs, "metrics": self._metrics,
+                "loss_tracker": self._loss_tracker}
+
+    def set_compiled_state(self, state):
+        """Compile as the model of a `compiled_state` was, with its objects."""
+        self.compile(state["optimizer"], state["loss"])
+        self._metric_specs, self._metrics = state["specs"], state["metrics"]
+        self._loss_tracker = state["loss_tracker"]
+        if self.built and self.optimizer.has_kept_state:
+            self._ready_to_train()
+
+    def compile_as(self, model):
+        """Compile as another model was, with a new optimizer and copies of its loss and metrics, which start anew."""
+        loss, specs = copy.deepcopy((model.loss, model._metric_specs))
+        optimizer = model.optimizer
+        self.compile(optimizer and type(optimizer).from_config(optimizer.get_config()), loss)
+        self._metric_specs = specs
+        for metric, _ in specs:
+            if not isinstance(metric, str):
+                metric.reset_state()
 
     @property
     def metrics(self):
@@ -278,7 +303,7 @@ class Trainer:
         if batch_size is None and steps:
             batch_size = -(-len(x) // steps)
         size = data.check_batch_size(batch_size, who)
-        padding = None if lengths is None else ragged.Padding(lengths, self._time_plan(x, who), not self._is_stateful())
+        padding = None if lengths is None else ragged.Padding(lengths, self._time_plan(x, who))
         return Feed(ArrayBatches((x, y, weight), size, self._buffers, shuffle, padding), steps, who)
 
     def _stream_feed(self, x, steps, who, shuffle=False, class_weight=None, **others):
@@ -551,7 +576,7 @@ class Trainer:
         whole_batches = calls.has_predict_batch_hooks or self._is_stateful()
         if padding is not None and whole_batches:
             # What callbacks see, and what a state is of, are the caller's batches.
-            padding.plan.cut = padding.sort = False
+            padding.plan.cut = False
         wanted = len(x) if feed.wanted is None else min(feed.wanted * batches.batch_size, len(x))
         with _aborting(calls):
             calls.on_predict_begin()
@@ -632,7 +657,7 @@ class Trainer:
         """The outputs for sequences padded on the right: the longest first, each batch cut to its longest."""
         plan, T, out = padding.plan, x.shape[1], None
         plan.cut = plan.cut and (plan.held or not plan.follows)
-        order, rows = padding.order(np.arange(len(x))), self._rows_per_pass(x, batch_size)
+        order, rows = padding.by_length(len(x)), self._rows_per_pass(x, batch_size)
         buffers = Record(self)
         with self._inference_tape() as tape:
             for start in range(0, len(x), rows):

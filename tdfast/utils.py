@@ -82,15 +82,16 @@ def to_categorical(x, num_classes=None):
     labels = labels.astype(np.int64)
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
+    if num_classes is not None and not isinstance(num_classes, (int, np.integer)):
+        raise ValueError(f"to_categorical: num_classes must be a whole number or None, got {num_classes!r}.")
+    if labels.size and labels.min() < 0:
+        raise ValueError(f"to_categorical: labels must be 0 or more, got {labels.min()}.")
     if not num_classes:
         if not labels.size:
             raise ValueError("to_categorical: give num_classes, it cannot be told from an empty array.")
         num_classes = int(labels.max()) + 1
-    if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
-        raise ValueError(
-            f"to_categorical: labels must be from 0 to {num_classes - 1}, got labels from {labels.min()} "
-            f"to {labels.max()}."
-        )
+    if labels.size and labels.max() >= num_classes:
+        raise ValueError(f"to_categorical: labels must be from 0 to {num_classes - 1}, got {labels.max()}.")
     out = np.zeros((*labels.shape, num_classes))
     np.put_along_axis(out, labels[..., None], 1.0, axis=-1)
     return out
@@ -126,6 +127,8 @@ def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncati
     steps = {part.shape[1:] for part in parts if len(part)}
     if len(steps) > 1:
         raise ValueError(f"pad_sequences: the steps of all sequences must have one shape, got {sorted(steps)}.")
+    if maxlen is not None and (not isinstance(maxlen, (int, np.integer)) or maxlen < 0):
+        raise ValueError(f"pad_sequences: maxlen must be a whole number of at least 0 or None, got {maxlen!r}.")
     maxlen = max(map(len, parts), default=0) if maxlen is None else int(maxlen)
     out = np.full((len(parts), maxlen, *(steps.pop() if steps else ())), value, dtype=dtype)
     for row, part in zip(out, parts):

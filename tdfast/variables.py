@@ -26,7 +26,8 @@ class Variable:
     (6.0, (2, 3), 'float32')
     """
 
-    __slots__ = ("value", "_grad", "name", "path", "_trainable", "regularizer", "constraint", "owner")
+    __slots__ = ("value", "_grad", "name", "path", "_trainable", "made_trainable", "regularizer", "constraint",
+                 "owner")
     __array_priority__ = 100
 
     def __init__(self, value, name="variable", path=None, trainable=True, regularizer=None, constraint=None):
@@ -36,7 +37,7 @@ class Variable:
         self._grad = None
         self.name = name
         self.path = path or name
-        self._trainable = bool(trainable)
+        self._trainable = self.made_trainable = bool(trainable)     # the latter decides its place among the weights
         self.regularizer = regularizer
         self.constraint = constraint
         self.owner = None
@@ -101,6 +102,10 @@ class Variable:
     def __array__(self, dtype=None, copy=None):
         out = self.value if dtype is None else self.value.astype(dtype, copy=False)
         return out.copy() if copy or (copy is None and out is self.value) else out
+
+    def __reduce__(self):
+        # A copy owns its memory, and has no gradient yet.
+        return Variable, (self.value.copy(), self.name, self.path, self.trainable, self.regularizer, self.constraint)
 
     def __len__(self):
         return len(self.value)

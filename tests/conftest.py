@@ -1,6 +1,12 @@
-"""Says plainly what is wrong when the tests meet the source folder instead of the built package."""
+"""Says plainly what is wrong when the tests meet the source folder instead of the built package; Ctrl-C as usual."""
+
+import signal
 
 import pytest
+
+# A shell starts its jobs in the background with Ctrl-C ignored, where the tests of interrupts would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
     import tdfast._kernels  # noqa: F401

@@ -5,7 +5,9 @@ A law takes a case, and asserts. A new layer is one row in test_layers.py.
 """
 
 import contextlib
+import copy
 import json
+import pickle
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -305,6 +307,36 @@ def round_trips(case):
             assert w.path.endswith(v.path) or v.path.endswith(w.path)
 
 
+def copies(case):
+    """6. A pickled layer and a deep copy are the layer: the same bits, also of the next random numbers, and its own weights."""
+    layer = case.layer("float32")
+    x, call = case.inputs(dtype="float32")
+    forward(layer, x, call)
+    twins = [pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)]
+    for twin in twins:
+        assert type(twin) is type(layer) and twin.get_config() == layer.get_config()
+        for v, w in zip(twin.weights, layer.weights, strict=True):
+            assert v.path.endswith(w.path) or w.path.endswith(v.path)       # as above
+            assert np.array_equal(v, w) and not np.shares_memory(v.value, w.value)
+    before = layer.get_weights()
+    results = []
+    for one in (layer, *twins):
+        tape = Tape()
+        y = one.forward(one.as_input(x), tape, **{"training": True, **call})
+        dys = [np.ones_like(a) for a in as_tuple(y)]
+        one.backward(dys if isinstance(y, (tuple, list)) else dys[0], tape)
+        results.append([*as_tuple(y), *(w.grad for w in one.weights)])
+    for result in results[1:]:
+        for got, want in zip(result, results[0], strict=True):
+            assert got.tobytes() == want.tobytes()
+    for twin in twins:
+        for w in twin.weights:
+            w.value[...] = 7
+    moving = {id(w) for w in layer.weights if not w.trainable}      # statistics, which training moves
+    for w, old in zip(layer.weights, before):
+        assert id(w) in moving or np.array_equal(w, old)
+
+
 def saturation_and_nan(case):
     """7. Huge inputs give finite results where the formula's are; NaN stays NaN, in its own row."""
     layer = case.layer("float32", size=17)
@@ -371,6 +403,7 @@ LAWS = (
     batch_is_its_rows,
     inputs_are_only_read,
     round_trips,
+    copies,
     saturation_and_nan,
     any_size,
     borrows_memory,

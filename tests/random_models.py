@@ -10,15 +10,20 @@ from tdfast.layers import (
     BatchNormalization,
     Bidirectional,
     Conv1D,
+    Conv1DTranspose,
     Dense,
+    DepthwiseConv1D,
     Dropout,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     Input,
     LayerNormalization,
     MaxPooling1D,
+    SeparableConv1D,
     SimpleRNN,
     TimeDistributed,
+    UpSampling1D,
+    ZeroPadding1D,
 )
 
 ELEMENTWISE = [name for name, _ in tdfast.activations._TABLE if not tdfast.activations.get(name).is_row]
@@ -133,6 +138,11 @@ def any_stack(pick):
             lambda: Conv1D(pick([2, 4]), pick([1, 2, 3]), padding=pick(["same", "causal"]), dilation_rate=pick([1, 2]),
                            activation=pick(CALM)),
             lambda: MaxPooling1D(2, padding="same"),
+            lambda: SeparableConv1D(pick([1, 4]), pick([2, 3]), padding=pick(["same", "causal"]), depth_multiplier=pick([1, 2])),
+            lambda: DepthwiseConv1D(pick([1, 3]), padding="same", activation=pick(CALM)),
+            lambda: Conv1DTranspose(pick([1, 4]), pick([2, 3]), strides=pick([1, 2]), padding=pick(["same", "valid"])),
+            lambda: ZeroPadding1D(pick([(2, 0), (1, 1)])),
+            lambda: UpSampling1D(2),
             lambda: Bidirectional(recurrent(pick, True), merge_mode=pick(["concat", "sum", "ave", "mul"])),
         ])()
 

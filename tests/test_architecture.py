@@ -38,6 +38,7 @@ MAY_NOT_IMPORT = {
     "data": {"_kernels", "models", "layers", "training"},
     "feeds": {"_kernels", "models", "layers", "training"},
     "lengths": {"_kernels", "models", "layers", "training"},
+    "compact": {"_kernels", "models", "training"},
     "saving": {"_kernels"},
 }
 # Installed with the extras only: a module must do without them until somebody calls what needs them.

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tdfast.bench import cases, cli, race
+from tdfast.bench import cases, cli, masked, race
 
 
 def test_quick_run_of_the_smallest_cases(tmp_path, capsys):
@@ -15,6 +15,12 @@ def test_quick_run_of_the_smallest_cases(tmp_path, capsys):
     assert "predict-blog" in printed and "stream-32" in printed and "fp32 peak" in printed
     text = file.read_text()
     assert json.loads(text) and "predict-blog" in text and "stream-32" in text
+
+
+def test_quick_run_of_the_masked_epochs(capsys):
+    assert cli.main(["masked", "--peers", "", "--quick", "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{cell} {kind} " in printed for cell in masked.CELLS for kind in masked.KINDS)
 
 
 @pytest.mark.parametrize("arguments, word", [(["fit-nothing"], "fit-nothing"), (["--peers", "abacus"], "abacus"),

@@ -5,10 +5,10 @@ import math
 import os
 import signal
 import struct
-import threading
 
 import numpy as np
 import pytest
+from test_faults import CtrlC
 
 import tdfast
 from tdfast import callbacks, layers, optimizers
@@ -510,14 +510,8 @@ def test_ctrl_c_at_random_moments():
     fit(made, note, epochs=30, shuffle=False, validation_data=(X, Y))
     for moment in np.random.default_rng(5).uniform(0, 0.03, 25):
         made = make()
-        timer = threading.Timer(moment, os.kill, (os.getpid(), signal.SIGINT))
         before = signal.getsignal(signal.SIGINT)
-        try:
-            timer.start()
-            fit(made, epochs=10**9, shuffle=False, validation_data=(X, Y))
-        except KeyboardInterrupt:
-            pass
-        timer.join()
+        CtrlC(moment).run(lambda made=made: fit(made, epochs=10**9, shuffle=False, validation_data=(X, Y)))
         assert signal.getsignal(signal.SIGINT) is before
         done = made.optimizer.iterations
         if done in steps:                           # slower than the record: only the rest can be told
@@ -532,10 +526,5 @@ def test_ctrl_c_at_random_moments_of_predict():
     x = np.tile(X, (500, 1, 1))
     want = made.predict(x, verbose=0)
     for moment in np.random.default_rng(6).uniform(0, 0.02, 15):
-        timer = threading.Timer(moment, os.kill, (os.getpid(), signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            timer.start()
-            while True:
-                made.predict(x, verbose=0)
-        timer.join()
+        CtrlC(moment).run(lambda: made.predict(x, verbose=0))
         assert np.array_equal(made.predict(x, verbose=0), want)

@@ -178,6 +178,7 @@ def test_a_missing_last_axis_of_one():
 @pytest.mark.parametrize("x,words", [
     ([X, X], "one input"),
     ((X, X, X), "one input"),
+    ([(X, X), (X, X)], "pass iter(x)"),
     ({"a": X, "b": X}, "'a', 'b'"),
     (None, "NoneType"),
     ("data.csv", "str"),
@@ -440,13 +441,17 @@ def test_class_weights_of_labels_and_one_hot_targets():
     want = [[1.0, 5.0, 0.0], [0.0, 1.0, 1.0]]
     labels = np.array([[0, 1, 2], [2, 0, 0]])
     weights = {1: 5.0, 2: 0.0}
-    for y, rank in [(labels, 3), (labels[..., None], 3), (np.eye(3)[labels], 3), (labels.astype("float32"), 3),
-                    (labels + 0.2, 3)]:
+    for y, rank in [(labels, 3), (labels[..., None], 3), (np.eye(3)[labels], 3), (labels.astype("float32"), 3)]:
         assert data.class_weight_to_sample_weight(weights, y, "float32", rank).tolist() == want
     assert data.class_weight_to_sample_weight(weights, labels[0], "float32", 2).tolist() == want[0]
     assert data.class_weight_to_sample_weight(weights, np.eye(3)[labels[0]], "float32", 2).tolist() == want[0]
     with pytest.raises(ValueError, match="dict"):
         data.class_weight_to_sample_weight([1, 2], labels, "float32", 3)
+    with pytest.raises(ValueError, match="class numbers, but y holds 0.5"):
+        data.class_weight_to_sample_weight({0: 2}, np.array([1.0, 0.5, 0.25]), "float32", 2)
+    for key in ("a", 0.5):
+        with pytest.raises(ValueError, match=f"the key {key!r}"):
+            data.class_weight_to_sample_weight({key: 2}, labels, "float32", 3)
 
 
 @pytest.mark.parametrize("shape", ["(N,T)", "(N,T,1)"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tdfast
-from tdfast import Sequential
+from tdfast import Sequential, layers, losses, optimizers, utils
 from tdfast.layers import LSTM, RNN, Dense, Flatten, GRUCell, Reshape, TimeDistributed
 
 rng = np.random.default_rng(0)
@@ -220,3 +220,20 @@ def test_nan_in_targets_is_named(model):
     with pytest.raises((ValueError, FloatingPointError, RuntimeError)) as caught:
         model.fit(X, y, epochs=1, verbose=0, batch_size=10)
     assert "nan" in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: layers.LSTM(8, return_sequence=True), "'return_sequence'. Did you mean 'return_sequences'"),
+    (lambda: layers.Dense(8, kernel_regulariser="l2"), "Did you mean 'kernel_regularizer'"),
+    (lambda: optimizers.Adam(lr=0.1), "'lr'. Did you mean 'learning_rate'"),
+    (lambda: optimizers.SGD(decay=0.1), "'decay'"),
+    (lambda: Sequential(layers.Dense(1)), "list of layers"),
+    (lambda: utils.pad_sequences([[1]], maxlen=-1), "maxlen"),
+    (lambda: utils.pad_sequences([[1]], maxlen="3"), "maxlen"),
+    (lambda: utils.to_categorical([-1]), "0 or more"),
+    (lambda: utils.to_categorical([1], num_classes="3"), "num_classes"),
+    (lambda: losses.Quantile([0.1, 0.9])(np.zeros((6, 4, 1)), np.zeros((6, 4, 3))), r"shape \(6, 4, F\)"),
+])
+def test_small_mistakes(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

@@ -39,7 +39,9 @@ def test_sunspots_beats_persistence(tmp_path, capsys):
     png = tmp_path / "sunspots.png"
     ours, naive = space["main"](["--png", str(png)])
     out = capsys.readouterr().out
-    assert ours < 0.8 * naive, out          # 0.63 with the script's seed; other seeds give up to 0.77
+    # 0.63 with the script's seed. Weights that differ by 1e-6 to begin with, as another LAPACK makes them, or another
+    # instruction set give 0.60 to 0.64.
+    assert ours < 0.7 * naive, out
     assert "persistence" in out
     if importlib.util.find_spec("matplotlib"):
         assert png.read_bytes().startswith(b"\x89PNG")
@@ -65,7 +67,8 @@ def missing(block):
 
 
 @here
-@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/layers.md", "docs/recurrent.md", "docs/export.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/layers.md", "docs/recurrent.md", "docs/export.md",
+                                  "docs/copies.md", "docs/torch.md", "docs/files.md"])
 def test_code_in_documents_runs(name, tmp_path, monkeypatch):
     """The blocks of a page, in order, as one script; but for those that say they need what is not here."""
     blocks = code_blocks(ROOT / name)
@@ -92,7 +95,8 @@ def test_c_in_documents_runs(tmp_path, monkeypatch):
 
 
 # What the examples in a module's docstrings need beyond the library's own dependencies.
-NEEDS = {"tdfast.plots": "matplotlib", "tdfast.saving.keras_file": "h5py"}
+NEEDS = {"tdfast.plots": "matplotlib", "tdfast.saving.keras_file": "h5py",
+         "tdfast.saving.weights_file": "h5py"}
 
 
 def all_modules():

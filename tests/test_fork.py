@@ -1,5 +1,7 @@
 """Forks and threads: children work after the parent has trained, and threads share a model without harm."""
 
+import http.client
+import http.server
 import multiprocessing
 import os
 import signal
@@ -194,7 +196,7 @@ def test_a_child_of_a_forking_call():
 
 
 @forks
-def test_pools_as_joblib_and_web_servers_make_them():
+def test_pools_of_forked_processes():
     weights = trained().get_weights()
     want = work(weights)
     before = threading.active_count()
@@ -204,13 +206,65 @@ def test_pools_as_joblib_and_web_servers_make_them():
     assert work(weights) == want
 
 
-def test_a_spawned_child():
+@forks
+def test_a_web_server_that_forks_its_workers():
+    """The parent trains and opens the door, as gunicorn does with preload; each worker then serves in many threads."""
+    m = trained()
+    x, _ = data(16)
+    want = {n: m.predict(x[:n], verbose=0).tobytes() for n in (1, 3, 16)}
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            rows = np.frombuffer(self.rfile.read(int(self.headers["Content-Length"])), "float32").reshape(-1, 20, 24)
+            body = m.predict(rows, verbose=0).tobytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Worker", str(os.getpid()))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    workers = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        try:
+            for _ in range(2):
+                pid = os.fork()
+                if pid == 0:
+                    try:
+                        signal.alarm(SECONDS)
+                        server.serve_forever(0.05)
+                    finally:
+                        os._exit(1)
+                workers.append(pid)
+
+            def ask(n):
+                connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=SECONDS)
+                connection.request("POST", "/", x[:n].tobytes())
+                answer = connection.getresponse()
+                assert answer.read() == want[n]
+                return int(answer.headers["Worker"])
+
+            with ThreadPoolExecutor(6) as pool:
+                served = set(pool.map(ask, [1, 3, 16] * 20))
+            assert served and served <= set(workers)
+            m.fit(*data(), verbose=0)                               # the parent trains on meanwhile
+            ask(3)                                                  # and the workers have the weights they had
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "fork"])
+def test_a_spawned_child(method):
     code = f"""
 import multiprocessing, numpy as np, test_fork, tdfast
 if __name__ == "__main__":
     tdfast.set_num_threads(2)
     weights = test_fork.trained().get_weights()
-    with multiprocessing.get_context("spawn").Pool(1, tdfast.set_num_threads, (2,)) as pool:
+    with multiprocessing.get_context("{method}").Pool(1, tdfast.set_num_threads, (2,)) as pool:
         print(pool.apply_async(test_fork.work, (weights,)).get({SECONDS}) == test_fork.work(weights))
 """
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,7 @@
 """Convolutions and pooling with their options, held to every law of laws.py; and their errors."""
 
 import laws
+import numpy as np
 import pytest
 import reference
 from laws import Case
@@ -169,3 +170,47 @@ CASES += [
 @pytest.mark.parametrize("law,case", laws.checks(CASES))
 def test_law(law, case):
     law(case)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: layers.Conv1D(0, 3), "filters must be a whole number of at least 1, got 0"),
+    (lambda: layers.Conv1D(2, 3, data_format="channels_first"), "np.moveaxis(x, 1, -1)"),
+    (lambda: layers.Conv2D(2, (3, 3, 3)), "kernel_size must be a whole number of at least 1 or 2 of them, got (3, 3, 3)"),
+    (lambda: layers.Conv2D(2, 3, strides=2, dilation_rate=2), "strides and dilation_rate cannot both be above 1"),
+    (lambda: layers.Conv2D(2, 3, padding="causal"), "padding must be one of 'valid', 'same', got 'causal'"),
+    (lambda: layers.Conv2D(3, 3, groups=2), "groups must divide filters"),
+    (lambda: layers.Conv1D(2, 3, groups=2)(np.ones((1, 4, 3))), "groups must divide the input's channels"),
+    (lambda: layers.Conv1D(2, 6, name="odd")(np.ones((1, 5, 2))), "Layer 'odd' (Conv1D): a window of 6"),
+    (lambda: layers.DepthwiseConv1D(3, depth_multiplier=0), "depth_multiplier must be a whole number of at least 1, got 0"),
+    (lambda: layers.DepthwiseConv2D(3, padding="causal"), "padding must be one of 'valid', 'same'"),
+    (lambda: layers.DepthwiseConv2D(0), "kernel_size must be"),
+    (lambda: layers.DepthwiseConv2D(3, data_format="channels_first"), "channels_first"),
+    (lambda: layers.DepthwiseConv1D(3, dilation_rate=3)(np.ones((1, 6, 2))), "a window of 7 (kernel_size, with dilation_rate) does not fit"),
+    (lambda: layers.DepthwiseConv1D(3)(np.ones((1, 6))), "(batch, steps, channels), got (1, 6). If the axis of channels is missing"),
+    (lambda: layers.SeparableConv1D(0, 3), "filters must be"),
+    (lambda: layers.SeparableConv2D(2, 3)(np.ones((1, 6, 5))), "(batch, height, width, channels)"),
+    (lambda: layers.SeparableConv1D(2, 3, kernel_initializer="zeros"), "'kernel_initializer'"),
+    (lambda: layers.Conv1DTranspose(2, 3, padding="causal"), "padding must be one of 'valid', 'same'"),
+    (lambda: layers.Conv1DTranspose(2, 3, 2, output_padding=2), "output_padding must be below strides on each axis, got output_padding=(2,)"),
+    (lambda: layers.Conv2DTranspose(2, 3, 3, output_padding=(1, -1)), "output_padding must be a whole number of at least 0"),
+    (lambda: layers.Conv2DTranspose(2, 3, strides=2, dilation_rate=2), "cannot both be above 1"),
+    (lambda: layers.Conv1DTranspose(2, 4, 2, "same", output_padding=0)(np.ones((1, 1, 3))), "would give an output of shape (1, 0, 2)"),
+    (lambda: layers.Conv1DTranspose(2, 3)(np.ones((1, 0, 3))), "an input of shape (1, 0, 3)"),
+    (lambda: layers.MaxPooling1D(4)(np.ones((1, 3, 2))), "(pool_size) does not fit"),
+    (lambda: layers.AveragePooling2D(2, padding="causal"), "padding must be one of"),
+    (lambda: layers.GlobalMaxPooling1D()(np.ones((1, 0, 2))), "nothing to pool"),
+])
+def test_refuses(make, words):
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("layer", [layers.DepthwiseConv1D(2), layers.SeparableConv1D(3, 2), layers.Conv1DTranspose(3, 2)],
+                         ids=lambda layer: type(layer).__name__)
+def test_other_channels_and_masks_are_refused(layer):
+    layer(np.ones((2, 5, 4)))
+    with pytest.raises(ValueError, match="was built for 4 channels"):
+        layer(np.ones((2, 5, 3)))
+    with pytest.raises(TypeError, match=f"{layer.name}.*cannot carry a mask"):
+        layer.compute_mask(np.ones((2, 5, 4)), np.ones((2, 5), bool))

@@ -36,7 +36,15 @@ from tdfast.layers import (
 from tdfast.layers.base import Tape
 
 NOT_NAN = tuple(law for law in LAWS if law is not saturation_and_nan)
-CUBE = Function(lambda x: x**3, lambda x: 3 * x**2, "cube")
+def cube(x):
+    return x**3
+
+
+def slope_of_cube(x):
+    return 3 * x**2
+
+
+CUBE = Function(cube, slope_of_cube)
 
 
 def plain(name, layer, shape, formula, **options):

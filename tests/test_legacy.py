@@ -13,6 +13,7 @@ import tdfast
 from tdfast import layers, saving
 from tdfast.saving import FileError
 from tdfast.saving.legacy_config import modern_compile, modern_layer
+from tdfast.serialization import deserialize_layer
 
 h5py = pytest.importorskip("h5py")
 
@@ -233,6 +234,14 @@ def test_optimizer_state_that_does_not_fit_is_named_in_a_warning(path):
     np.testing.assert_array_equal(model.optimizer.variables[-1][1], [7, 7])
 
 
+def test_a_state_of_an_optimizer_that_is_not_named_is_left_out(path):
+    """As in files whose training_config Keras had already taken the optimizer out of."""
+    described = {**training(), "optimizer_config": None}
+    with pytest.warns(UserWarning, match="which optimizer"):
+        model = saving.load_model(write(path, FIRST, training=described, state={"Adam/iter:0": np.int64(3)}))
+    assert model.optimizer.iterations == 0
+
+
 def test_what_tdfast_lacks_is_named(path):
     refused(write(path, [layer("CuDNNLSTM", "fast", units=2, batch_input_shape=[None, 5, 3])]), "CuDNNLSTM", "'fast'")
     code = ["4wEAAAA=", None, None]
@@ -402,6 +411,23 @@ def test_a_file_cut_short_or_with_flipped_bits_loads_or_is_refused(path):
                 saving.load_model(path)
         except FileError:
             pass
+
+
+@pytest.mark.parametrize("layer, kernel", [
+    (layers.DepthwiseConv1D(3, name="c"), True), (layers.DepthwiseConv2D(3, depth_multiplier=2, name="c"), True),
+    (layers.SeparableConv1D(4, 3, padding="causal", name="c"), True), (layers.SeparableConv2D(4, 3, name="c"), True),
+    (layers.Conv1DTranspose(4, 3, name="c"), False), (layers.Conv2DTranspose(4, 3, 2, output_padding=1, name="c"), False),
+], ids=lambda value: type(value).__name__)
+def test_convolutions_that_inherited_options(layer, kernel):
+    """In Keras 2 they had the config of Conv1D and Conv2D too: groups, and a kernel's options where there is none."""
+    config = layer.get_config()
+    inherited = {"kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": None}}, "kernel_regularizer": None,
+                 "kernel_constraint": None}
+    old = {"class_name": type(layer).__name__, "config": {**config, "groups": 1, **(inherited if kernel else {})}}
+    assert deserialize_layer(modern_layer(old)).get_config() == config
+    old["config"]["groups"] = 2
+    with pytest.raises(ValueError, match="groups=2 of layer 'c'"):
+        deserialize_layer(modern_layer(old))
 
 
 def test_translation_keeps_what_it_does_not_know():

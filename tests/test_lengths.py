@@ -5,7 +5,7 @@ import pytest
 
 from tdfast import Sequential
 from tdfast.callbacks import Callback
-from tdfast.layers import GRU, LSTM, Dense, Flatten, SimpleRNN, TimeDistributed
+from tdfast.layers import GRU, LSTM, Dense, Flatten, Masking, SimpleRNN, TimeDistributed
 
 N, T, F = 23, 9, 3
 rng = np.random.default_rng(0)
@@ -92,6 +92,13 @@ def test_validation():
 def test_wrong_lengths(lengths, words):
     with pytest.raises(ValueError, match=words):
         built(STACKS["many to one"]).predict(X, lengths=lengths, verbose=0)
+
+
+def test_masking_in_the_place_of_lengths_is_refused():
+    model = Sequential([Masking(name="own"), LSTM(4)])
+    model.build((None, T, F))
+    with pytest.raises(ValueError, match="layer 'own' .Masking. makes another"):
+        model.predict(X, lengths=LENGTHS, verbose=0)
 
 
 def test_a_layer_that_cannot_carry_the_mask_is_named():

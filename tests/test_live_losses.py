@@ -138,7 +138,7 @@ def test_functions(family):
         np.testing.assert_allclose(got, want, rtol=NEAR, atol=NEAR)
 
 
-@pytest.mark.parametrize("name", sorted({f[0] for f in FAMILIES} | {"Circle"}))
+@pytest.mark.parametrize("name", sorted({f[0] for f in FAMILIES} | {"Circle", "CTC"}))
 def test_config_and_signature(name):
     import inspect
 
@@ -152,11 +152,8 @@ def test_names():
     for name in ("bce", "BCE", "kld", "KLD", "mae", "MAE", "mse", "MSE", "mape", "MAPE", "msle", "MSLE"):
         assert losses.get(name).name == keras.losses.get(name).__name__
     for name in dir(keras.losses):
-        if not name.startswith("_") and name not in LEFT_OUT:
+        if not name.startswith("_"):
             assert hasattr(losses, name), name
-
-
-LEFT_OUT = ("CTC", "ctc")
 
 
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
@@ -194,6 +191,24 @@ def test_ranks():
                 value, dy = getattr(losses, name)(reduction=reduction).value_and_grad(y, p)
                 assert abs(value - float(want)) < NEAR * max(1, abs(float(want))), (name, true_shape, pred_shape)
                 assert np.abs(dy - np.asarray(slope)).max() < NEAR * max(1, np.abs(slope).max())
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
+@pytest.mark.parametrize("batch, steps, classes, most", [(7, 12, 5, 4), (3, 1, 2, 1), (2, 9, 3, 4), (1, 30, 40, 11)])
+def test_ctc(reduction, batch, steps, classes, most):
+    """Keras computes it in float32, whatever its dtype: the bounds are those of float32."""
+    rng = np.random.default_rng(steps)
+    p = 2 * rng.normal(size=(batch, steps, classes))
+    labels = np.where(np.arange(most) < rng.integers(0, most + 1, batch)[:, None], rng.integers(1, classes, (batch, most)), 0)
+    for weight in (None, rng.uniform(0.5, 2, batch)):
+        with x64():
+            theirs = keras.losses.CTC(reduction=reduction, dtype="float64")
+            want, slope = jax.value_and_grad(lambda q: theirs(labels, q, weight))(jax.numpy.array(p))
+            values = np.asarray(keras.losses.ctc(jax.numpy.array(labels), jax.numpy.array(p)))
+        value, dy = losses.CTC(reduction=reduction).value_and_grad(labels, p, weight)
+        assert abs(value - float(want)) < 1e-5 * max(1, float(want))
+        assert np.abs(dy - np.asarray(slope)).max() < 5e-5 * max(1, np.abs(slope).max())
+        np.testing.assert_allclose(losses.ctc(labels, p), values, rtol=1e-5)
 
 
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])

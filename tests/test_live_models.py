@@ -118,12 +118,17 @@ def convolution(causal):
     return options
 
 
-def depthwise(causal, separable):
+def depthwise(separable):
     def options(pick, shape):
         out = {"depth_multiplier": pick(2, 1), "activation": pick(None, "tanh"), "use_bias": pick(True, False),
-               **window(pick, shape, causal)}
+               **window(pick, shape)}
         return {**out, "filters": pick(2, 1)} if separable else out
     return options
+
+
+def transposed(pick, shape):
+    return {"filters": pick(2, 1), "kernel_size": pick(3, 2, 1), "strides": pick(1, 2, 3), "padding": pick("valid", "same"),
+            "activation": pick(None, "tanh"), "use_bias": pick(True, False)}
 
 
 def conv_lstm(pick, shape):
@@ -172,10 +177,9 @@ ROWS = [
     Row("Activation", ANY, lambda pick, shape: {"activation": pick("softmax", "elu", "swish", "exponential", "leaky_relu")}),
     Row("Conv1D", 2, convolution(causal=True), mask=False),
     Row("Conv2D", 3, convolution(causal=False), mask=False),
-    Row("DepthwiseConv1D", 2, depthwise(True, separable=False), mask=False),
-    Row("DepthwiseConv2D", 3, depthwise(False, separable=False), mask=False),
-    Row("SeparableConv1D", 2, depthwise(True, separable=True), mask=False),
-    Row("SeparableConv2D", 3, depthwise(False, separable=True), mask=False),
+    *(Row(f"DepthwiseConv{n}D", n + 1, depthwise(separable=False), mask=False) for n in (1, 2)),
+    *(Row(f"SeparableConv{n}D", n + 1, depthwise(separable=True), mask=False) for n in (1, 2)),
+    *(Row(f"Conv{n}DTranspose", n + 1, transposed, mask=False) for n in (1, 2)),
     Row("ConvLSTM1D", 3, conv_lstm, mask=False),
     Row("ConvLSTM2D", 4, conv_lstm, mask=False),
     *(Row(f"{kind}Pooling{n}D", n + 1, pooling, mask=False) for kind in ("Max", "Average") for n in (1, 2)),
@@ -240,6 +244,9 @@ LOSSES = [
     ("Poisson", {}, "softplus", "positive"),
     ("MeanAbsolutePercentageError", {}, None, "positive"),
     ("SquaredHinge", {}, "tanh", "signs"),
+    ("Hinge", {}, "tanh", "signs"),
+    ("CategoricalHinge", {}, "softmax", "onehot"),
+    ("CategoricalGeneralizedCrossEntropy", {"q": 0.7}, "softmax", "labels"),
     ("BinaryCrossentropy", {"label_smoothing": 0.1}, "sigmoid", "bits"),
     ("BinaryCrossentropy", {"from_logits": True}, "linear", "bits"),
     ("BinaryFocalCrossentropy", {"gamma": 1.5}, "sigmoid", "bits"),
@@ -250,7 +257,7 @@ LOSSES = [
     ("SparseCategoricalCrossentropy", {"from_logits": True}, "linear", "labels"),
     ("KLDivergence", {}, "softmax", "onehot"),
 ]
-METRICS = {"numbers": ["mae", "mse"], "positive": ["mse"], "signs": ["mae"], "bits": ["accuracy", "mse"],
+METRICS = {"numbers": ["mae", "mse", "LogCoshError"], "positive": ["mse"], "signs": ["mae"], "bits": ["accuracy", "mse"],
            "onehot": ["accuracy"], "labels": ["accuracy"]}
 
 OPTIMIZERS = [
@@ -265,8 +272,9 @@ OPTIMIZERS = [
     ("Ftrl", {"learning_rate_power": [-0.5], "l1_regularization_strength": [0.0], "initial_accumulator_value": [0.1]}),
     ("Lamb", {"epsilon": [0.01]}),
 ]                                   # Lion goes by the sign of gradients alone, which rounding decides where they are 0
-COMMON = {"learning_rate": [0.01, 0.1], "clipnorm": [None, None, 0.3], "global_clipnorm": [None], "clipvalue": [None],
-          "use_ema": [False, False, True]}
+RATES = [0.01, 0.1, ("ExponentialDecay", {"initial_learning_rate": 0.1, "decay_steps": 1, "decay_rate": 0.5})]
+COMMON = [{}, {"clipnorm": 0.3}, {"clipvalue": 0.05}, {"global_clipnorm": 0.3}, {"use_ema": True, "ema_momentum": 0.7},
+          {"gradient_accumulation_steps": 2}, {"weight_decay": 0.05}]
 
 
 # ---------------------------------------------------------------- cases
@@ -293,7 +301,7 @@ def cases(draw, row=None, rows=3):
         options = chosen.options(pick, shape) if options is None else options
         if options is None or (masked and not chosen.mask):
             return False
-        if masked and chosen.name == "BatchNormalization" and len(shape) != 2:
+        if masked and chosen.name == "BatchNormalization" and (len(shape) != 2 or shape == (1, 1)):
             return False                                    # Keras itself fails there
         spec = (chosen.name, options)
         shape = tuple(int(n) for n in make(tdfast.layers, spec).compute_output_shape((BATCH, *shape))[1:])
@@ -332,7 +340,8 @@ def cases(draw, row=None, rows=3):
     optimizer, choices = pick(*OPTIMIZERS)
     return {
         "input": first, "ids": ids, "layers": layers, "output": shape, "loss": (loss, options), "targets": targets,
-        "optimizer": (optimizer, {name: pick(*values) for name, values in {**COMMON, **choices}.items()}),
+        "optimizer": (optimizer, {**pick(*COMMON), "learning_rate": pick(*RATES),
+                                  **{name: pick(*values) for name, values in choices.items()}}),
         "weights": pick("samples", "steps", None), "batch_size": pick(3, BATCH), "padding": pick("right", "left", "any"),
         "seed": pick(*range(50)),
     }
@@ -392,7 +401,10 @@ def compile_both(case, ours, theirs, optimizer, **options):
     name, arguments = optimizer
     for k, model in ((tdfast, ours), (keras, theirs)):
         loss, loss_options = case["loss"]
-        model.compile(getattr(k.optimizers, name)(**arguments), getattr(k.losses, loss)(**loss_options), **options)
+        rate = arguments["learning_rate"]
+        if isinstance(rate, tuple):
+            rate = getattr(k.optimizers.schedules, rate[0])(**rate[1])
+        model.compile(getattr(k.optimizers, name)(**{**arguments, "learning_rate": rate}), getattr(k.losses, loss)(**loss_options), **options)
 
 
 def check(case):

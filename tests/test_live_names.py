@@ -18,15 +18,15 @@ THEIRS = {module: keras if module == "keras" else importlib.import_module(f"kera
 
 # Arguments of Keras's that nobody can give here.
 NOT_HERE = {
-    "Dense": {"lora_rank", "lora_alpha", "quantization_config"},
-    "Embedding": {"lora_rank", "lora_alpha", "quantization_config"},
+    "Dense": {"lora_rank", "lora_alpha"},
+    "Embedding": {"lora_rank", "lora_alpha"},
     "Input": {"sparse", "ragged", "tensor", "optional"},
     "InputLayer": {"sparse", "ragged", "input_tensor", "optional"},
     "circle": {"ref_labels", "ref_embeddings"},
     "plot_model": {"splines"},
     "split_dataset": {"preferred_backend"},
     "timeseries_dataset_from_array": {"format"},
-    "save_model": {"zipped"},
+    "save_weights": {"max_shard_size"},
     "Layer": {"autocast"},
 }
 # Arguments that no signature shows.

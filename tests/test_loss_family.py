@@ -1,5 +1,7 @@
 """Every loss against its formula in float64, and its gradient against numeric derivatives."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,19 @@ def overlap(y, p, alpha, beta):
     return 1 - both / (both + alpha * missed + beta * extra + 1e-7)      # Keras's alpha is that of what was missed
 
 
+def spelled(way):
+    return [k for k, _ in itertools.groupby(way) if k]
+
+
+def ctc(y, p):
+    """From the definition: the sum over all ways that spell the labels."""
+    def chance(labels, q):
+        ways = itertools.product(range(q.shape[1]), repeat=len(q))
+        return sum(np.prod(q[np.arange(len(q)), way]) for way in ways if spelled(way) == [k for k in labels if k])
+
+    return np.array([-np.log(chance(labels, q)) for labels, q in zip(y, shares(p))])
+
+
 # name: (loss, kind of targets, formula of the loss of each row)
 FORMULAS = {
     "mape": (losses.MeanAbsolutePercentageError(), "real", lambda y, p: 100 * mean(np.abs((y - p) / y))),
@@ -64,6 +79,7 @@ FORMULAS = {
     "dice": (losses.Dice(), "share bit", lambda y, p: 1 - (2 * (y * p).sum() + 1e-7) / (y.sum() + p.sum() + 1e-7)),
     "quantile": (losses.Quantile(0.2), "real", lambda y, p: pinball(y, p, [0.2])),
     "quantiles": (losses.Quantile([0.1, 0.5, 0.9]), "narrow", lambda y, p: pinball(y, p, [0.1, 0.5, 0.9])),
+    "ctc": (losses.CTC(), "spelling", ctc),
     "custom": (losses.custom(lambda y, p: mean((p - y) ** 4), lambda y, p: 4 * (p - y) ** 3 / p.shape[-1]), "real",
                lambda y, p: mean((p - y) ** 4)),
 }
@@ -79,6 +95,7 @@ def arrays(kind, lead=(N, T), dtype="float64"):
         "real": rng.normal(size=(*lead, C)) + 3, "narrow": rng.normal(size=(*lead, C)), "share": shares(rng.normal(size=(*lead, C))),
         "sign": rng.choice([-1.0, 1.0], size=(*lead, C)), "bit": rng.integers(2, size=(*lead, C)) * 1.0,
         "class": one_hot, "label": one_hot.argmax(-1), "share bit": rng.integers(2, size=(*lead, C)) * 1.0,
+        "spelling": np.array([[1, 2], [3, 0], [0, 0], [2, 2]]),
     }[kind]
     return targets.astype(dtype), (shares(outputs) if "share" in kind or kind == "label" else outputs).astype(dtype)
 
@@ -96,8 +113,8 @@ def test_value(name):
 def test_weights(name):
     loss, kind, formula = FORMULAS[name]
     y, p = arrays(kind)
-    weight = np.random.default_rng(1).random((N, T))
     rows = formula(y, p)
+    weight = np.random.default_rng(1).random(np.shape(rows))
     if np.ndim(rows):       # Dice and Tversky give one number for the batch
         assert loss(y, p, sample_weight=weight) == pytest.approx(np.mean(rows * weight), rel=2e-6)
 
@@ -106,7 +123,7 @@ def test_weights(name):
 def test_gradient(name):
     loss, kind, _ = FORMULAS[name]
     y, p = arrays(kind)
-    weight = np.random.default_rng(1).random((N, T)) if name not in ("dice", "tversky") else None
+    weight = np.random.default_rng(1).random(np.shape(loss.values(y, p))) if name not in ("dice", "tversky") else None
     _, got = loss.value_and_grad(y, p, weight)
     want, step = np.empty_like(p), 1e-6
     for index in np.ndindex(p.shape):

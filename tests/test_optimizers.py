@@ -380,7 +380,7 @@ def test_config_round_trip():
     (lambda: optimizers.Ftrl(learning_rate_power=0.5), "learning_rate_power must be 0 or less, got 0.5"),
     (lambda: optimizers.Ftrl(beta=1, l1_regularization_strength=-1), "l1_regularization_strength must be 0 or more"),
     (lambda: optimizers.Lion(beta_1=0.0), "beta_1 must be over 0"),
-    (lambda: optimizers.Adam(beta1=0.9), r"Adam does not know the argument\(s\) beta1"),
+    (lambda: optimizers.Adam(beta1=0.9), r"Adam does not know the argument\(s\) 'beta1'. Did you mean 'beta_1'"),
     (lambda: optimizers.Adam(gradient_accumulation_steps=1), "at least 2, got 1"),
     (lambda: optimizers.Adam(use_ema=True, ema_momentum=2), "ema_momentum must be between 0 and 1, got 2"),
     (lambda: optimizers.AdamW(weight_decay=None), "AdamW needs a weight_decay"),

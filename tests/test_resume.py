@@ -195,6 +195,31 @@ def test_a_real_kill_at_a_random_step(save_freq, at, tmp_path):
     same(train("arrays", tmp_path / "b", save_freq), train("arrays", tmp_path / "a", None))
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_kills_at_random_moments(tmp_path):
+    """By the clock, wherever the training is: in a kernel, in a callback or in the middle of a file."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    code = ("import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_resume as t\n"
+            "print('ready', flush=True)\n"
+            "t.train('arrays', pathlib.Path(sys.argv[2]), 1)")
+    moments, killed = random.Random(5), 0
+    for _ in range(6 * int(os.environ.get("TDFAST_FUZZ", "1"))):
+        with subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__), tmp_path / "b"], cwd=tmp_path,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert child.stdout.readline() == b"ready\n", child.stderr.read().decode()
+            try:
+                child.wait(moments.uniform(0.0, 0.06))
+            except subprocess.TimeoutExpired:
+                child.kill()
+            error = child.communicate()[1]
+        assert child.returncode in (0, -signal.SIGKILL), error.decode()
+        killed += child.returncode != 0
+    assert killed
+    same(train("arrays", tmp_path / "b", 1), train("arrays", tmp_path / "a", None))
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_kill_while_the_backup_is_written(call, tmp_path):
     for name in "ab":

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from pathlib import Path
@@ -43,6 +44,13 @@ def test_unknown_isa_lists_those_available(name):
     done = python("import tdfast; tdfast.layers.Dense(1)([[1.0]])", TDFAST_ISA=name)
     assert done.returncode != 0
     assert "ValueError" in done.stderr and f"'{name}'" in done.stderr and "baseline" in done.stderr
+
+
+def test_python_without_its_lock_is_refused():
+    """A free-threaded Python started with PYTHON_GIL=0; others are told that they are one."""
+    done = python("import sys\nif not hasattr(sys, '_is_gil_enabled') or sys._is_gil_enabled(): sys._is_gil_enabled = lambda: False\n"
+                  "import tdfast; tdfast.Sequential", **({"PYTHON_GIL": "0"} if sysconfig.get_config_var("Py_GIL_DISABLED") else {}))
+    assert done.returncode != 0 and "ImportError" in done.stderr and "PYTHON_GIL=0" in done.stderr
 
 
 def test_set_isa_refuses_and_keeps():

@@ -671,7 +671,7 @@ def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    for name in ("fsync", "replace", "chmod"):
+    for name in ("fsync", "replace", "fchmod"):
         with monkeypatch.context() as patch:
             patch.setattr(os, name, full)
             with pytest.raises(OSError, match="No space"):

@@ -324,3 +324,22 @@ def test_save_says_what_it_does_not_write(tmp_path):
     assert os.listdir(tmp_path) == []
     model.save(tmp_path / "m.keras", zipped=True)
     assert saving.load_model(tmp_path / "m.keras").get_config() == model.get_config()
+
+
+@pytest.mark.parametrize("place", ["layers/dense/vars/0", "optimizer/vars/3"])
+def test_damage_is_no_mismatch_to_be_skipped(tmp_path, place):
+    path = tmp_path / "m.weights.npz"
+    model = small(units=2)
+    model.compile("adam", "mse")
+    model.train_on_batch(*data_for(model))
+    model.save_weights(path)
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    contents[f"{place}.npy"] = contents[f"{place}.npy"][:-4]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in contents.items():
+            archive.writestr(name, data)
+    before = model.get_weights()
+    with pytest.raises(FileError, match=place):
+        model.load_weights(path, skip_mismatch=True)
+    same(before, model.get_weights())

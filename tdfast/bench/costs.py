@@ -12,13 +12,15 @@ COSTS = {
     "memory": "peak memory of a process that does fit-blog",
     "size": "installed, with what it requires, NumPy aside",
     "steady-step": "allocated by a steady step of fit-blog's model",
+    "masked": "an epoch with a quarter of valid steps, as a share of the one with all (masked.py)",
 }
 
 
 def run(names, contestants, threads, quick=False, say=print):
     """{cost: {implementation: number}}: seconds or bytes.
 
-    'numpy' has an import time too, and 'steady-step' holds one number for each batch size, of tdfast alone.
+    'numpy' has an import time too; 'steady-step' holds one number for each batch size and 'masked' one for each cell and
+    padding, of tdfast alone.
     """
     costs = {name: {} for name in names}
     if "import" in names:
@@ -46,6 +48,9 @@ def run(names, contestants, threads, quick=False, say=print):
         with Process(implementations.TDFAST, threads) as process:
             process.ask("load", module=implementations.TDFAST.module, case="fit-blog", threads=threads)
             costs["steady-step"] = {f"batch {b}": process.ask("allocations", batch=b)["bytes"] for b in (32, 128)}
+    if "masked" in names:
+        with Process(implementations.TDFAST, threads) as process:
+            costs["masked"] = process.ask("masked", threads=threads, quick=quick)
     return costs
 
 

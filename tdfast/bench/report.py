@@ -82,7 +82,7 @@ def tables(result):
     table("First call in a new process", "first")
     rows = []
     for name, values in result["costs"].items():
-        if name != "steady-step":
+        if name not in ("steady-step", "masked"):
             show = duration if name in ("import", "first-call") else size
             cells = [show(values[one]) if one in values else "-" for one in ("tdfast", *peers)]
             rows.append([name, *cells])
@@ -96,12 +96,15 @@ def notes(result):
     lines = [f"{name}: {one['status']}: {one['why']}"
              for name, one in result["cases"].items() if one["status"] != "timed"]
     found = result["costs"]
-    lines += [f"{name}: {costs.COSTS[name]}" for name in found if name != "steady-step"]
+    lines += [f"{name}: {costs.COSTS[name]}" for name in found if name not in ("steady-step", "masked")]
     if "numpy" in found.get("import", {}):
         lines.append(f"import numpy alone: {duration(found['import']['numpy']).strip()}")
     if "steady-step" in found:
         each = ", ".join(f"{batch}: {size(count)}" for batch, count in found["steady-step"].items())
         lines.append(f"steady-step: {costs.COSTS['steady-step']}: {each}")
+    if "masked" in found:
+        each = ", ".join(f"{what} {share:.0%}" for what, share in found["masked"].items())
+        lines.append(f"masked: {costs.COSTS['masked']}: {each}")
     return lines
 
 

@@ -96,6 +96,13 @@ class Worker:
                 best = max(best, 2 * size**3 / (time.perf_counter() - start))
         return {"operations": best}
 
+    def masked(self, threads, quick):
+        """See `tdfast.bench.masked`."""
+        from tdfast.bench import masked
+
+        stay_on(threads)
+        return masked.shares(threads, quick)
+
     def allocations(self, batch):
         """Bytes that one steady training step holds on to at its height, beyond what lived before it."""
         import tracemalloc

@@ -10,7 +10,7 @@ import numpy as np
 
 from tdfast import runtime
 from tdfast.arrays import as_array, as_mask
-from tdfast.names import unique_name
+from tdfast.names import unique_name, unknown_arguments
 from tdfast.variables import Variable
 
 _building = threading.RLock()
@@ -64,10 +64,13 @@ class Tape:
 
     def peek(self, layer):
         """The record of a layer whose inner layers' calls, pushed after its own, are not yet undone."""
+        return self.records[self._place_of(layer)]
+
+    def _place_of(self, layer):
         i = self.position - 1
         while self.records[i].layer is not layer:
             i -= 1
-        return self.records[i]
+        return i
 
     def pop(self, layer):
         """The record of the last call not yet undone, which must be ``layer``'s."""
@@ -79,6 +82,11 @@ class Tape:
                 f"'{record.layer.name}' there. Call backward in the reverse order of forward."
             )
         return record
+
+    def pop_with_inner(self, layer):
+        """`pop`, where calls of inner layers may be left that nobody will undo."""
+        self.position = self._place_of(layer)
+        return self.records[self.position]
 
     def lender_of(self, y):
         """The loan by which whoever made ``y`` can write its next result elsewhere; None if nobody can."""
@@ -261,6 +269,9 @@ class Layer:
     makes_mask = False
     """Whether its output has a mask that its input had not."""
 
+    replaces_mask = False
+    """Whether the mask that it makes stands for the one that comes in, which is lost then, as in Keras."""
+
     batch_coupled = False
     """Whether a row's result depends on the rest of its batch; `TimeDistributed` calls such a layer
     once per time step instead of once on all steps."""
@@ -282,9 +293,7 @@ class Layer:
         **unknown,
     ):
         if unknown:
-            raise ValueError(
-                f"{type(self).__name__} does not know the argument(s) {', '.join(map(repr, sorted(unknown)))}."
-            )
+            raise ValueError(unknown_arguments(type(self), unknown))
         from tdfast import regularizers
         from tdfast.names import snake_case
 
@@ -418,7 +427,7 @@ class Layer:
     @property
     def weights(self):
         """All variables, in Keras's order: this layer's own, those made trainable first, then each inner layer's."""
-        own = sorted(self._weights, key=lambda w: not w.trainable)
+        own = sorted(self._weights, key=lambda w: not w.made_trainable)
         return own + [w for layer in self.sublayers() for w in layer.weights]
 
     @property
@@ -513,6 +522,8 @@ class Layer:
         x = self.as_input(x)
         mask = as_mask(mask, x, self.name)
         self.ensure_built((None, *x.shape[1:]), x.shape)
+        if not self.supports_masking:
+            self.compute_mask(x, mask)          # refuses a mask, or says that it ends here
         with quiet():
             return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
 
@@ -539,6 +550,11 @@ class Layer:
     def from_config(cls, config):
         """The layer that `get_config` described."""
         return cls(**config)
+
+    def __reduce__(self):
+        from tdfast import pickling
+
+        return pickling.reduced(self)
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

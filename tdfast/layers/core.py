@@ -42,6 +42,7 @@ class Dense(Layer):
         kernel_initializer, bias_initializer: of the weights, (features, units) and (units,).
         kernel_regularizer, bias_regularizer, activity_regularizer: penalties, or None.
         kernel_constraint, bias_constraint: projections after each update, or None.
+        quantization_config: None, as in Keras's configs; tdfast has no quantized weights.
 
     Input (batch, ..., features), output (batch, ..., units).
 
@@ -62,9 +63,11 @@ class Dense(Layer):
         activity_regularizer=None,
         kernel_constraint=None,
         bias_constraint=None,
+        quantization_config=None,
         **kwargs,
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        no_quantization(quantization_config, self)
         self.units = positive_int(units, "units", self)
         self.activation = activations.get(activation, own=True)
         self.use_bias = bool(use_bias)
@@ -160,7 +163,7 @@ class Dense(Layer):
             "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
             **weight_config(self, ("kernel", "bias")),
-            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            "quantization_config": None,
         }
 
 
@@ -224,6 +227,15 @@ def Input(shape=None, batch_size=None, dtype=None, batch_shape=None, name=None, 
     (None, 64, 15)
     """
     return InputLayer(shape=shape, batch_size=batch_size, dtype=dtype, batch_shape=batch_shape, name=name, **kwargs)
+
+
+def no_quantization(config, layer):
+    """Refuse a quantization_config that is not None."""
+    if config is not None:
+        raise ValueError(
+            f"Layer '{layer.name}' ({type(layer).__name__}): quantization_config={config!r:.80} is not supported: tdfast has "
+            "weights in float32 and float64 only. Leave it out."
+        )
 
 
 def positive_int(value, what, layer):

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 
 from tdfast import _kernels, constraints, initializers, regularizers
-from tdfast.arrays import as_ids, as_mask
+from tdfast.arrays import as_ids, as_mask, join_masks
 from tdfast.layers.base import Layer
-from tdfast.layers.core import positive_int, weight_config
+from tdfast.layers.core import no_quantization, positive_int, weight_config
 
 
 class Embedding(Layer):
@@ -23,6 +23,7 @@ class Embedding(Layer):
         embeddings_constraint: a projection after each update, or None.
         mask_zero: id 0 is padding: the layers behind leave out its steps. Words are then numbered from 1.
         weights: the first values, an array of shape (input_dim, output_dim), or a list of it.
+        quantization_config: None, as in Keras's configs; tdfast has no quantized weights.
 
     Input (batch, ...) of whole numbers, in integers of any dtype or floats; output (batch, ..., output_dim).
 
@@ -43,11 +44,13 @@ class Embedding(Layer):
         mask_zero=False,
         weights=None,
         activity_regularizer=None,
+        quantization_config=None,
         **kwargs,
     ):
         if kwargs.pop("input_length", None) is not None:
             warnings.warn("Embedding: input_length does nothing, any length will do; leave it out.", stacklevel=2)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        no_quantization(quantization_config, self)
         self.input_dim = positive_int(input_dim, "input_dim", self)
         self.output_dim = positive_int(output_dim, "output_dim", self)
         if self.input_dim >= 2**31:
@@ -78,7 +81,7 @@ class Embedding(Layer):
 
     def compute_mask(self, inputs, mask=None):
         if self.mask_zero:
-            return as_mask(np.not_equal(inputs, 0), np.asarray(inputs), self.name)
+            return join_masks(as_mask(np.not_equal(inputs, 0), np.asarray(inputs), self.name), mask)
         return super().compute_mask(inputs, mask)
 
     def passed_mask(self, x, mask, record):
@@ -93,7 +96,7 @@ class Embedding(Layer):
         if bad >= 0:
             self.as_input(ids)      # raises, and says which
         if self.mask_zero:
-            rec.mask = np.not_equal(ids, 0, out=rec.buffer("mask", ids.shape, np.dtype(bool)))
+            rec.mask = join_masks(np.not_equal(ids, 0, out=rec.buffer("mask", ids.shape, np.dtype(bool))), mask)
         if tape.keep:
             rec.ids = ids
         return y
@@ -116,4 +119,5 @@ class Embedding(Layer):
             "activity_regularizer": regularizers.serialize(self.activity_regularizer),
             **weight_config(self, ("embeddings",), ("constraint",)),
             "mask_zero": self.mask_zero,
+            "quantization_config": None,
         }

@@ -14,11 +14,11 @@ class ValidSteps:
         reverse: the kernels run from the last step to the first.
 
     Attributes:
-        lists: (row, starts, steps, valid) as in tdf_rnn (src_c/tdfast.h); None when all steps count.
+        lists: (row, starts, steps) as in tdf_rnn (src_c/tdfast.h); None when all steps count.
 
     >>> valid = ValidSteps(np.array([[False, True], [True, True]]), False)
     >>> [a.tolist() for a in valid.lists]
-    [[1, 0], [0, 2, 3], [0, 1, 1], [0, 1, 2]]
+    [[1, 0], [0, 2, 3], [0, 1, 1]]
     >>> valid.pick(np.array([["a", "b"], ["c", "d"]])).tolist()
     [['c', 'd', 'b']]
     """
@@ -27,21 +27,21 @@ class ValidSteps:
         self.lists = None
         if mask is None or mask.all():
             return
-        counts = np.count_nonzero(mask, axis=1)
+        B, T = mask.shape
+        counts = np.einsum("bt->b", mask.view(np.uint8), dtype=np.intp)
         row = np.argsort(-counts, kind="stable")
         counts = counts[row]
-        starts = np.zeros(len(row) + 1, np.intp)
+        starts = np.zeros(B + 1, np.intp)
         np.cumsum(counts, out=starts[1:])
-        steps = np.flatnonzero((mask[:, ::-1] if reverse else mask)[row]) % mask.shape[1]
-        valid = np.flatnonzero(np.arange(counts[0])[:, None] < counts)
-        self.lists = row, starts, steps, valid
+        places = np.flatnonzero((mask[:, ::-1] if reverse else mask)[row])
+        self.lists = row, starts, places - np.repeat(np.arange(0, B * T, T), counts)
 
     def __len__(self):
         return len(self.lists[2])
 
     def pick(self, array, buffers=None, name=""):
         """The entries of ``array`` (batch, time, ...) at the steps that count, (1, steps, ...), in the kernels' order."""
-        row, starts, steps, _ = self.lists
+        row, starts, steps = self.lists
         at = np.repeat(row * array.shape[1], np.diff(starts)) + steps
         shape, rows = (1, len(steps), *array.shape[2:]), array.reshape(-1, *array.shape[2:])
         if buffers is None:

@@ -12,7 +12,7 @@ class Masking(Layer):
     """Leaves out the time steps all of whose features equal ``mask_value``, and sets them to 0.
 
     The mask goes on through the layers behind to the loss and the metrics, which count the other steps
-    only. Padding may stand left, right or in between, and a row may be all padding.
+    only. It takes the place of a mask that comes in. Padding may stand left, right or in between, and a row may be all padding.
     Source: https://keras.io/api/layers/core_layers/masking/.
 
     Args:
@@ -26,7 +26,7 @@ class Masking(Layer):
     ([[[1.0, -1.0], [0.0, 0.0]]], [[True, False]])
     """
 
-    makes_mask = True
+    makes_mask = replaces_mask = True
 
     def __init__(self, mask_value=0.0, **kwargs):
         super().__init__(**kwargs)

@@ -197,6 +197,7 @@ class _Global(_Pooling):
     def forward(self, x, tape, training=False, mask=None):
         whole = x.shape[1:-1]
         sizes = kernel_sizes(x.shape, whole, whole, "valid")
+        mask = mask if self.supports_masking else None          # `compute_mask` refuses it
         return self._pool(tape.push(self), tape, x, self.compute_output_shape(x.shape), sizes, mask)
 
     def get_config(self):

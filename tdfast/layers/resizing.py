@@ -1,10 +1,15 @@
 """Layers that change how many steps or pixels there are: ZeroPadding, Cropping, UpSampling."""
 
+import math
+
 import numpy as np
 
 from tdfast.layers import windows
 from tdfast.layers.base import Layer
 from tdfast.layers.core import positive_int
+
+CACHED = 2**15
+"""How many numbers of its input UpSampling works on at a time."""
 
 
 class _Resizing(Layer):
@@ -265,11 +270,11 @@ def phases(size, dtype):
         yield p, dtype.type(1 - abs(distance)), dtype.type(abs(distance)), -1 if distance < 0 else 1
 
 
-def between(x, y, size, axis):
+def between(x, y, size, axis, work):
     """Fill y with ``size`` elements along an axis for each of x, on straight lines between x's neighbours.
 
     An element beyond the outermost of x is equal to it. What has no weight is not touched: an infinity spreads no
-    farther than its lines go.
+    farther than its lines go. ``work``: two arrays like x.
     """
     first, n = (slice(None),) * axis, x.shape[axis]
     y = y.reshape(*x.shape[: axis + 1], size, *x.shape[axis + 1 :])
@@ -278,12 +283,13 @@ def between(x, y, size, axis):
         if not other:
             to[...] = x
             continue
-        edge, inner, near = _neighbours(n, side)
-        to[(*first, edge)] = x[(*first, edge)]
-        to[(*first, inner)] = x[(*first, inner)] * own + x[(*first, near)] * other
+        edge, inner, near = ((*first, part) for part in _neighbours(n, side))
+        to[edge] = x[edge]
+        one, two = np.multiply(x[inner], own, out=work[0][inner]), np.multiply(x[near], other, out=work[1][inner])
+        np.add(one, two, out=to[inner])
 
 
-def between_back(dy, dx, size, axis):
+def between_back(dy, dx, size, axis, work):
     """Undoes `between`."""
     first, n = (slice(None),) * axis, dx.shape[axis]
     dy = dy.reshape(*dx.shape[: axis + 1], size, *dx.shape[axis + 1 :])
@@ -293,10 +299,10 @@ def between_back(dy, dx, size, axis):
         if not other:
             dx += d
             continue
-        edge, inner, near = _neighbours(n, side)
-        dx[(*first, edge)] += d[(*first, edge)]
-        dx[(*first, inner)] += d[(*first, inner)] * own
-        dx[(*first, near)] += d[(*first, inner)] * other
+        edge, inner, near = ((*first, part) for part in _neighbours(n, side))
+        dx[edge] += d[edge]
+        dx[inner] += np.multiply(d[inner], own, out=work[0][inner])
+        dx[near] += np.multiply(d[inner], other, out=work[0][inner])
 
 
 def _neighbours(n, side):
@@ -318,12 +324,13 @@ class _UpSampling(_Resizing):
         rec = tape.push(self)
         rec.shape = x.shape
         y = rec.buffer("y", self.compute_output_shape(x.shape), x.dtype)
-        if self.interpolation == "nearest":
-            repeated(x, y, self._sizes)
-        else:
-            rows = rec.buffer("rows", (*y.shape[:2], *x.shape[2:]), x.dtype)
-            between(x, rows, self._sizes[0], 1)
-            between(rows, y, self._sizes[1], 2)
+        for part in self._parts(x.shape):
+            if self.interpolation == "nearest":
+                repeated(x[part], y[part], self._sizes)
+            else:
+                wide, work, more = self._wide(rec, x[part])
+                between(x[part], wide, self._sizes[1], 2, work)
+                between(wide, y[part], self._sizes[0], 1, more)
         return y
 
     def backward(self, dy, tape, need_dx=True):
@@ -331,13 +338,25 @@ class _UpSampling(_Resizing):
         if not need_dx:
             return None
         dx = rec.buffer("dx", rec.shape, dy.dtype)
-        if self.interpolation == "nearest":
-            repeated_back(dy, dx, self._sizes)
-        else:
-            rows = rec.buffer("rows", (*dy.shape[:2], *rec.shape[2:]), dy.dtype)
-            between_back(dy, rows, self._sizes[1], 2)
-            between_back(rows, dx, self._sizes[0], 1)
+        for part in self._parts(rec.shape):
+            if self.interpolation == "nearest":
+                repeated_back(dy[part], dx[part], self._sizes)
+            else:
+                wide, work, more = self._wide(rec, dx[part])
+                between_back(dy[part], wide, self._sizes[0], 1, more)
+                between_back(wide, dx[part], self._sizes[1], 2, work)
         return dx
+
+    def _parts(self, shape):
+        """Slices of the batch whose numbers stay in the cache from one step of the work to the next."""
+        step = max(1, CACHED // max(1, math.prod(shape[1:])))
+        return [slice(i, i + step) for i in range(0, shape[0], step)]
+
+    def _wide(self, rec, x):
+        """(images like x with all their columns but not yet their rows, two work arrays like x, two like those images)."""
+        shape = (*x.shape[:2], x.shape[2] * self._sizes[1], x.shape[3])
+        wide, *more = (rec.buffer(f"wide {i}", shape, x.dtype) for i in range(3))
+        return wide, [rec.buffer(f"work {i}", x.shape, x.dtype) for i in range(2)], more
 
 
 class UpSampling1D(_UpSampling):

@@ -1,6 +1,6 @@
 """Losses, as in `keras.losses`: a number to make small, and its gradient.
 
-``regression``, ``classification`` and ``batch`` hold the losses, ``base`` what they share. A hot loss is a case in
+``regression``, ``classification``, ``batch`` and ``ctc`` hold the losses, ``base`` what they share. A hot loss is a case in
 src_c/loss.c and a small class; the others are two methods in NumPy, as a user's own are (`Loss`, `custom`).
 """
 
@@ -29,6 +29,7 @@ from tdfast.losses.classification import (
     sparse_categorical_crossentropy,
     squared_hinge,
 )
+from tdfast.losses.ctc import CTC, ctc
 from tdfast.losses.regression import (
     CosineSimilarity,
     Huber,
@@ -64,7 +65,7 @@ _CLASS_OF = {
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy, kl_divergence: KLDivergence,
     binary_focal_crossentropy: BinaryFocalCrossentropy, categorical_focal_crossentropy: CategoricalFocalCrossentropy,
     categorical_generalized_cross_entropy: CategoricalGeneralizedCrossEntropy, hinge: Hinge,
-    squared_hinge: SquaredHinge, categorical_hinge: CategoricalHinge, dice: Dice, tversky: Tversky, circle: Circle,
+    squared_hinge: SquaredHinge, categorical_hinge: CategoricalHinge, dice: Dice, tversky: Tversky, circle: Circle, ctc: CTC,
 }
 
 

@@ -196,7 +196,7 @@ class Quantile(KernelLoss):
             return last
         raise ValueError(
             f"{self.name}: the outputs have shape {pred_shape}, their last axis F * {many} (F features, {many} quantiles), "
-            f"so the targets must have shape {(*pred_shape[:-1], 'F')}, but got {true_shape}."
+            f"so the targets must have shape ({', '.join(map(str, pred_shape[:-1]))}, F), but got {true_shape}."
         )
 
     def match_rank(self, y_true, y_pred, dy, steps):

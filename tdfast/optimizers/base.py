@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from tdfast import _kernels, runtime
-from tdfast.names import snake_case, unique_name
+from tdfast.names import snake_case, unique_name, unknown_arguments
 from tdfast.optimizers import schedules
 
 
@@ -34,6 +34,9 @@ class LearningRate(float):
 
     def __reduce__(self):
         return float, (float(self),)
+
+
+_OF_THE_BUILD = {"parameters", "trainable_variables", "_places", "_constrained", "_variable_grads", "_partial", "_pieces"}
 
 
 class Optimizer:
@@ -84,7 +87,7 @@ class Optimizer:
                  use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None,
                  gradient_accumulation_steps=None, name=None, **unknown):
         if unknown:
-            raise ValueError(f"{type(self).__name__} does not know the argument(s) {', '.join(sorted(unknown))}.")
+            raise ValueError(unknown_arguments(type(self), unknown))
         self._learning_rate = 0.0
         self.learning_rate = learning_rate
         if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
@@ -114,7 +117,9 @@ class Optimizer:
         self.built = False
         self.averages_in_place = False
         self.slots = {}
-        self._not_decayed = lambda variable: False
+        self._excluded = ()         # variables without weight decay, and the pattern of their names
+        self._excluded_names = None
+        self._kept = None           # a copy's state, until it is built
 
     # ---------------------------------------------------------------- state
     @property
@@ -179,6 +184,8 @@ class Optimizer:
         self._constrained = [v for v in self.trainable_variables if v.constraint is not None]
         self._variable_grads = [parameters.grads[where] for where in self._places]
         self._partial = np.empty(parameters.values.size // 4096 + 1, np.float64)
+        if self._kept is not None:
+            self._take_kept()
         self._cut()
         self.built = True
 
@@ -202,11 +209,14 @@ class Optimizer:
             var_list: variables, such as ``[layer.bias]``.
             var_names: regular expressions; a variable whose name (``"bias"``) one of them matches is left out.
         """
-        ids = {id(v) for v in var_list or ()}
-        pattern = re.compile("|".join(set(var_names))) if var_names else None
-        self._not_decayed = lambda v: id(v) in ids or (pattern is not None and pattern.search(v.name) is not None)
+        self._excluded = tuple(var_list or ())
+        self._excluded_names = "|".join(sorted(set(var_names))) if var_names else None
         if self.built:
             self._cut()
+
+    def _not_decayed(self, variable):
+        names = self._excluded_names
+        return any(v is variable for v in self._excluded) or (names is not None and re.search(names, variable.name) is not None)
 
     def slot_groups(self):
         """The slots in use in the order in which Keras saves them: those of one group alternate for each variable."""
@@ -337,6 +347,46 @@ class Optimizer:
         # Before the first step there are no averages yet.
         if self.use_ema and self.built and self.steps:
             self._put_averages()
+
+    # ---------------------------------------------------------------- copies
+    def __getstate__(self):
+        # The slots lie beside the variables that they belong to; a copy gets its own when it is built.
+        state = {name: value for name, value in vars(self).items() if name not in _OF_THE_BUILD}
+        if self.built:
+            variables = self.trainable_variables
+            state["_kept"] = {
+                "shapes": [v.shape for v in variables],
+                "slots": {name: [slot[where].copy() for where in self._places] for name, slot in self.slots.items()},
+                "excluded": [i for i, v in enumerate(variables) if any(v is w for w in self._excluded)],
+            }
+        elif self._excluded and self._kept is None:
+            raise ValueError(
+                f"Optimizer '{self.name}' cannot be copied before it is built: exclude_from_weight_decay(var_list=...) gave it "
+                "variables, which the copy would not have. Train a step first, or give var_names."
+            )
+        return {**state, "built": False, "slots": {}, "_excluded": ()}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+
+    @property
+    def has_kept_state(self):
+        """Whether this is a copy whose state waits for its variables."""
+        return self._kept is not None
+
+    def _take_kept(self):
+        """Fill the new slots with the state of the optimizer that this is a copy of."""
+        kept, shapes = self._kept, [v.shape for v in self.trainable_variables]
+        if shapes != kept["shapes"]:
+            raise ValueError(
+                f"Optimizer '{self.name}' is a copy of one that has trained variables of the shapes {kept['shapes']}, but is "
+                f"to train {shapes}. Make a new one: {type(self).__name__}.from_config(optimizer.get_config())."
+            )
+        for name, arrays in kept["slots"].items():
+            for where, array in zip(self._places, arrays):
+                self.slots[name][where] = array
+        self._excluded = tuple(self.trainable_variables[i] for i in kept["excluded"])
+        self._kept = None
 
     # ---------------------------------------------------------------- config
     def get_config(self):

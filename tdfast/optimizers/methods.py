@@ -275,7 +275,7 @@ class Nadam(_TwoMoments):
     slot_names = ("momentum", "velocity")
 
     def build(self, parameters, trainable_variables):
-        if not self.built:
+        if not self.built and not self.has_kept_state:
             self.u_product = np.ones((), parameters.values.dtype)
         super().build(parameters, trainable_variables)
 

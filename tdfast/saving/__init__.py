@@ -18,6 +18,7 @@ from tdfast.saving.c_file import export_c
 from tdfast.saving.keras_file import load_model, model_from_json, save_model
 from tdfast.saving.objects import deserialize_keras_object, serialize_keras_object
 from tdfast.saving.onnx import export_onnx
+from tdfast.saving.torch_state import load_torch_state_dict, torch_state_dict
 from tdfast.saving.weights_file import load_weights, save_weights
 from tdfast.serialization import deserialize_layer, serialize_layer
 
@@ -33,6 +34,7 @@ __all__ = [
     "get_registered_name",
     "get_registered_object",
     "load_model",
+    "load_torch_state_dict",
     "load_weights",
     "model_from_json",
     "register_keras_serializable",
@@ -40,4 +42,5 @@ __all__ = [
     "save_weights",
     "serialize_keras_object",
     "serialize_layer",
+    "torch_state_dict",
 ]

@@ -3,7 +3,7 @@
 import warnings
 
 from tdfast.errors import FileError
-from tdfast.saving.places import assign_optimizer, optimizer_paths, read_optimizer
+from tdfast.saving.places import assign_optimizer, optimizer_misfit, optimizer_paths, read_optimizer
 from tdfast.serialization import revive
 
 # What changes no result here.
@@ -46,7 +46,7 @@ def compile_as(model, config, custom_objects, name, store=None, old=False):
                 raise FileError(f"The option {key}={config[key]!r} of compile does not exist in tdfast.")
         model.compile(**arguments)
         if store is not None:
-            _load_optimizer(model, store, old)
+            _load_optimizer(model, store, old, config.get("optimizer") is not None)
     except Exception as error:
         raise FileError(f"'{name}' cannot be compiled as it was: {error} {again}") from error
 
@@ -98,21 +98,25 @@ def _metric_list(value):
     return _only(value, "the list of metrics") if value and isinstance(value[0], list) else value
 
 
-def _load_optimizer(model, store, old):
+def _load_optimizer(model, store, old, named):
     """The optimizer's state; the file has only its first two numbers if it had not stepped yet."""
     paths, optimizer = optimizer_paths(store), model.optimizer
     if not paths or optimizer is None:
+        return
+    if not named:           # as in a .keras file of a model that Keras has saved as .h5 before
+        warnings.warn(f"'{store.name}' does not say which optimizer its state is of: '{optimizer.name}' starts afresh.", stacklevel=6)
         return
     if model.built and len(paths) > len(optimizer.variables) - old:
         model._ready_to_train()
     if old and "learning_rate" in (name for name, _ in optimizer.variables):
         paths.insert(1, None)           # which Keras 2 did not store
-    try:
+    text = optimizer_misfit(optimizer, store, paths)
+    if not text:
         assign_optimizer(optimizer, read_optimizer(optimizer, store, paths))
-    except FileError as error:
-        if not old:
-            raise
-        warnings.warn(f"The optimizer starts afresh: {error}", stacklevel=6)
+    elif old:
+        warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=6)
+    else:
+        raise FileError(text)
 
 
 def compile_config(model):

@@ -42,7 +42,7 @@ class Filler:
             self.attach(inner, f"{path}/{key}")
 
     def _reader(self, layer, base, index, name):
-        path = f"{base}/vars/{index}"
+        path = f"{base}/vars/{index}".lstrip("/")
 
         def read(shape, dtype=None):
             self._check(layer, path, name, tuple(shape))

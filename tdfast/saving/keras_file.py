@@ -82,7 +82,7 @@ def _load(config, store, custom_objects, compile, old):
     try:
         model = deserialize_layer(config, custom_objects, made=filler.attach)
         _require_model(model, store.name)
-        shape = _build_shape(config)
+        shape = build_shape(config)
         if shape is not None and not model.built:
             _build(model, shape, store.name)
         filler.finish()
@@ -98,7 +98,7 @@ def _load(config, store, custom_objects, compile, old):
     return model
 
 
-def _build_shape(config):
+def build_shape(config):
     """The input's shape with which the model was built, or None."""
     build = config.get("build_config")
     for found in (build.get("input_shape") if isinstance(build, dict) else None,
@@ -133,7 +133,7 @@ def model_from_json(json_string, custom_objects=None):
     try:
         model = deserialize_layer(config, custom_objects or {})
         _require_model(model, name)
-        shape = _build_shape(config)
+        shape = build_shape(config)
         if shape is not None and not model.built:
             _build(model, shape, name)
         if config.get("compile_config"):

@@ -14,7 +14,7 @@ from tdfast.saving.filling import Filler
 from tdfast.saving.hard_sigmoid import keep_hard_sigmoid
 from tdfast.saving.legacy_config import modern_compile, modern_layer
 from tdfast.saving.legacy_weights import has_legacy_weights, legacy_pairs, legacy_state, names_of, version_of
-from tdfast.saving.places import assign_optimizer, check_fit, read_optimizer
+from tdfast.saving.places import assign_optimizer, misfit, optimizer_misfit, read_optimizer
 from tdfast.saving.weights import H5Weights
 from tdfast.serialization import deserialize_layer
 
@@ -99,7 +99,9 @@ def _model(config, store, custom_objects):
         filler.detach()
     values = []
     for layer, variables, paths in pairs:
-        check_fit(layer, variables, paths, store)
+        text = misfit(layer, variables, paths, store)
+        if text:
+            raise FileError(text)
         values += [(variable, store.read(path)) for variable, path in zip(variables, paths)]
     for variable, value in values:
         variable.assign(value)
@@ -146,16 +148,22 @@ def _compile(model, store, custom_objects):
     compile_as(model, modern_compile(config), custom_objects, store.name)
     if model.optimizer is None or not names_of(store, "optimizer_weights", "weight_names"):
         return
-    try:
-        _load_optimizer(model, store)
-    except FileError as error:
-        warnings.warn(f"The optimizer starts afresh: {error}", stacklevel=5)
+    text = _load_optimizer(model, store, config.get("optimizer_config") is not None)
+    if text:
+        warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=5)
 
 
-def _load_optimizer(model, store):
+def _load_optimizer(model, store, named):
+    """Give the optimizer its state; a sentence that says why not, if it does not fit."""
     optimizer = model.optimizer
+    if not named:
+        return f"'{store.name}' does not say which optimizer its state is of."
     if not model.built:
-        raise FileError(f"'{store.name}' has a state of the optimizer, but the model is not built.")
+        return f"'{store.name}' has a state of the optimizer, but the model is not built."
     if len(names_of(store, "optimizer_weights", "weight_names")) > 1:
         model._ready_to_train()
-    assign_optimizer(optimizer, read_optimizer(optimizer, store, legacy_state(optimizer, store)))
+    paths, text = legacy_state(optimizer, store)
+    text = text or optimizer_misfit(optimizer, store, paths)
+    if not text:
+        assign_optimizer(optimizer, read_optimizer(optimizer, store, paths))
+    return text

@@ -60,7 +60,21 @@ def _gru(config):
     config.setdefault("reset_after", False)         # which Keras before 2.1.3 did not have
 
 
+def _one_group(config):
+    if config.get("groups") == 1:
+        config.pop("groups")
+
+
+def _without_kernel(config):
+    """Keras 2 wrote the options of a convolution's kernel for layers that have none of that name."""
+    _one_group(config)
+    for option in ("initializer", "regularizer", "constraint"):
+        config.pop(f"kernel_{option}", None)
+
+
 _CHANGES = {
+    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose"), _one_group),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"), _without_kernel),
     "BatchNormalization": _one_axis, "BatchNormalizationV1": _one_axis, "LayerNormalization": _one_axis,
     "Embedding": _embedding, "GRU": _gru, "GRUCell": _gru, "InputLayer": _input, "LeakyReLU": _leaky,
 }

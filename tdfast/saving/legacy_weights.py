@@ -73,13 +73,13 @@ def legacy_pairs(model, store, skip_mismatch=False, by_name=False):
 def legacy_state(optimizer, store):
     """The paths of the arrays of an optimizer's state, in the order of ``optimizer.variables``; None for its learning rate.
 
-    Raises:
-        FileError: if the file's slots are not this optimizer's.
+    Returns:
+        The paths, and a sentence that says why there are none, else "".
     """
     names = names_of(store, "optimizer_weights", "weight_names") or []
     paths = [f"optimizer_weights/{name}" for name in names]
     if version_of(store).startswith("3"):
-        return paths            # Keras 3's order
+        return paths, ""        # Keras 3's order
     found = {}
     for name, path in zip(names, paths):
         parts = name.split(":")[0].split("/")
@@ -89,7 +89,7 @@ def legacy_state(optimizer, store):
         found.setdefault(slot if slot in optimizer.slots else _renamed(slot, optimizer), []).append(path)
     unknown = found.keys() - optimizer.slots.keys() - {"iteration"}
     if optimizer.slots.keys() - found.keys() or (unknown and (optimizer.slots or unknown != {"momentum"})):
-        raise FileError(
+        return [], (
             f"'{store.name}' has the state {_some(found)} of an optimizer, but '{optimizer.name}' "
             f"({type(optimizer).__name__}) has {_some(['iteration', *optimizer.slots])}."
         )
@@ -100,11 +100,11 @@ def legacy_state(optimizer, store):
             continue
         slot = name if name == "iteration" else max((s for s in optimizer.slots if name.endswith(f"_{s}")), key=len, default="")
         if not found.get(slot):
-            raise FileError(f"'{store.name}' has no array for {name} of optimizer '{optimizer.name}'.")
+            return [], f"'{store.name}' has no array for {name} of optimizer '{optimizer.name}'."
         out.append(found[slot].pop(0))
     if any(found.pop(slot) for slot in ["iteration", *optimizer.slots]):
-        raise FileError(f"'{store.name}' has the state of an optimizer of another model than '{optimizer.name}' has.")
-    return out          # SGD without momentum had one in Keras 2, which did nothing
+        return [], f"'{store.name}' has the state of an optimizer of another model than '{optimizer.name}' has."
+    return out, ""      # SGD without momentum had one in Keras 2, which did nothing
 
 
 def _renamed(slot, optimizer):

@@ -8,7 +8,6 @@ import re
 
 import numpy as np
 
-from tdfast.errors import FileError
 from tdfast.serialization import child_keys
 
 
@@ -25,7 +24,7 @@ def places(model):
         if id(layer) in seen:
             return
         seen.add(id(layer))
-        variables = [w for kind in (True, False) for w in layer._weights if w.trainable is kind]
+        variables = [w for kind in (True, False) for w in layer._weights if w.made_trainable is kind]
         if has_cell(layer):
             yield path, layer, layer.name, []
             yield f"{path}/cell", layer, layer.cell_name, variables
@@ -50,20 +49,19 @@ def groups(model):
         yield "optimizer", optimizer.name, [_as_keras(name, array) for name, array in optimizer.variables]
 
 
-def check_fit(layer, variables, paths, store):
-    """Refuse arrays that do not fit one layer's weights."""
+def misfit(layer, variables, paths, store):
+    """What of a file's arrays does not fit one layer's weights, as a sentence; "" if all do."""
     who = f"Layer '{layer.name}' ({type(layer).__name__})"
+    stored = [store.shape(path) for path in paths]
     if len(variables) != len(paths):
-        raise FileError(
+        return (
             f"{who} has {len(variables)} weights{_listed(v.shape for v in variables)}, but '{store.name}' has {len(paths)} "
-            f"arrays for it{_listed(map(store.shape, paths))}."
+            f"arrays for it{_listed(stored)}."
         )
-    for variable, path in zip(variables, paths):
-        stored = store.shape(path)
-        if stored != variable.shape:
-            raise FileError(
-                f"{who}: its {variable.name} has shape {variable.shape}, but '{path}' in '{store.name}' has shape {stored}."
-            )
+    for variable, path, shape in zip(variables, paths, stored):
+        if shape != variable.shape:
+            return f"{who}: its {variable.name} has shape {variable.shape}, but '{path}' in '{store.name}' has shape {shape}."
+    return ""
 
 
 def _listed(shapes):
@@ -100,24 +98,26 @@ def optimizer_paths(store):
     return [f"optimizer/vars/{n}" for n in numbers]
 
 
-def read_optimizer(optimizer, store, paths):
-    """The arrays for ``optimizer.variables`` at these paths; None stands for the learning rate that it has.
+def optimizer_misfit(optimizer, store, paths):
+    """What of the arrays at these paths does not fit ``optimizer.variables``, as a sentence; "" if all do.
 
-    Raises:
-        FileError: if they are not as many, or have other shapes.
+    A path None stands for the learning rate that the optimizer has.
     """
     who = f"The state of optimizer '{optimizer.name}' ({type(optimizer).__name__})"
     if len(paths) != len(optimizer.variables):
-        raise FileError(
-            f"{who} in '{store.name}' has {len(paths)} arrays, but {len(optimizer.variables)} are expected."
-        )
+        return f"{who} in '{store.name}' has {len(paths)} arrays, but {len(optimizer.variables)} are expected."
     for path, (name, array) in zip(paths, optimizer.variables):
         stored = np.shape(array) if path is None else store.shape(path)
         if stored != np.shape(array):
-            raise FileError(
+            return (
                 f"{who} does not fit the model: {name} should have shape {np.shape(array)}, but in '{store.name}' it has "
                 f"shape {stored}."
             )
+    return ""
+
+
+def read_optimizer(optimizer, store, paths):
+    """The arrays at paths that have no `optimizer_misfit`."""
     return [np.float32(optimizer.learning_rate) if path is None else store.read(path) for path in paths]
 
 

@@ -27,18 +27,8 @@ def write_state(path, state):
     >>> read_state(path)
     {'best': 0.1, 'weights': [array([0, 1])], 'none': None}
     """
-    arrays = []
-    text = json.dumps(_pack(state, arrays, "state"))
-    if len(arrays) >= MAX_MEMBERS or len(text) > MAX_JSON:
-        raise ValueError(
-            f"The state has {len(arrays)} arrays and {len(text):,} bytes of numbers and text, more than the {MAX_MEMBERS - 1} "
-            f"and {MAX_JSON:,} that can be read again. Join lists of numbers and of small arrays into one array."
-        )
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("state.json", text)
-        for i, array in enumerate(arrays):
-            with archive.open(f"vars/{i}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+    with replacing(path) as file:
+        _write(file, state)
 
 
 def read_state(path):
@@ -49,16 +39,46 @@ def read_state(path):
         OSError: if it cannot be opened.
     """
     with open(path, "rb") as file:
-        data = file.read()
+        return state_from_bytes(file.read(), str(path))
+
+
+def state_to_bytes(state):
+    """What `write_state` would write.
+
+    >>> state_from_bytes(state_to_bytes({"a": np.arange(2)}), "it")
+    {'a': array([0, 1])}
+    """
+    file = io.BytesIO()
+    _write(file, state)
+    return file.getvalue()
+
+
+def state_from_bytes(data, name):
+    """What `write_state` wrote, from its bytes; ``name`` is for messages."""
     file = io.BytesIO(data)
-    file.name = path
+    file.name = name
     with Archive(file) as archive:
         packed = archive.read_json("state.json")
-    store = NpzWeights(data, str(path))
+    store = NpzWeights(data, name)
     try:
         return _unpack(packed, store)
     finally:
         store.close()
+
+
+def _write(file, state):
+    arrays = []
+    text = json.dumps(_pack(state, arrays, "state"))
+    if len(arrays) >= MAX_MEMBERS or len(text) > MAX_JSON:
+        raise ValueError(
+            f"The state has {len(arrays)} arrays and {len(text):,} bytes of numbers and text, more than the {MAX_MEMBERS - 1} "
+            f"and {MAX_JSON:,} that can be read again. Join lists of numbers and of small arrays into one array."
+        )
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("state.json", text)
+        for i, array in enumerate(arrays):
+            with archive.open(f"vars/{i}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _pack(value, arrays, where):

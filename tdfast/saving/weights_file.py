@@ -10,8 +10,9 @@ from tdfast.saving.atomic import replacing
 from tdfast.saving.legacy_weights import has_legacy_weights, legacy_pairs
 from tdfast.saving.places import (
     assign_optimizer,
-    check_fit,
     groups,
+    misfit,
+    optimizer_misfit,
     optimizer_paths,
     places,
     read_optimizer,
@@ -81,6 +82,15 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False):
         ImportError: for HDF5 without h5py, naming the extra to install.
 
     Source: https://keras.io/api/models/model_saving_apis/weights_saving_and_loading/
+
+    >>> import tempfile
+    >>> from tdfast import Sequential, layers
+    >>> a, b = (Sequential([layers.Dense(1, input_shape=(3,))]) for _ in range(2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     a.save_weights(f"{folder}/my.weights.h5")
+    ...     load_weights(b, f"{folder}/my.weights.h5")
+    >>> (a.get_weights()[0] == b.get_weights()[0]).all().item()
+    True
     """
     filepath = os.fspath(filepath)
     if not filepath.endswith((".h5", ".hdf5", ".weights.npz", ".keras")):
@@ -125,14 +135,13 @@ def _load(model, store, skip_mismatch, by_name):
     pairs = legacy_pairs(model, store, skip_mismatch, by_name) if legacy else _pairs(model, store, skip_mismatch)
     chosen, skipped = [], []
     for layer, variables, paths in pairs:
-        try:
-            check_fit(layer, variables, paths, store)
-        except FileError as error:
-            if not skip_mismatch:
-                raise FileError(f"{error} No weight was changed.") from error
-            skipped.append(f"{error} It keeps the weights that it has.")
-        else:
+        text = misfit(layer, variables, paths, store)
+        if not text:
             chosen += zip(variables, paths)
+        elif skip_mismatch:
+            skipped.append(f"{text} It keeps the weights that it has.")
+        else:
+            raise FileError(f"{text} No weight was changed.")
     values = [store.read(path) for _, path in chosen]
     state = [] if legacy else _state(model, store, skipped)
     for (variable, _), value in zip(chosen, values):
@@ -167,8 +176,8 @@ def _state(model, store, skipped):
     paths, optimizer = optimizer_paths(store), getattr(model, "optimizer", None)
     if not paths or optimizer is None:
         return []
-    try:
-        return read_optimizer(optimizer, store, paths)
-    except FileError as error:
-        skipped.append(f"{error} The optimizer keeps the state that it has.")
+    text = optimizer_misfit(optimizer, store, paths)
+    if text:
+        skipped.append(f"{text} The optimizer keeps the state that it has.")
         return []
+    return read_optimizer(optimizer, store, paths)

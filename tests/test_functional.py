@@ -1,0 +1,138 @@
+"""Functional models: plain chains load as Sequential models (two of Keras's are in test_golden.py), others say why not."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tdfast
+from tdfast import saving
+from tdfast.saving import FileError
+from tdfast.serialization import deserialize_layer
+
+GOLDEN = Path(__file__).parent / "golden"
+REFUSED = json.loads((GOLDEN / "functional-refused.json").read_text())      # configs that Keras 3.15 wrote
+
+WHY = {
+    "add": "layer 'add' (Add) has 2 inputs",
+    "shared": "layer 'twice' (Dense) is called several times",
+    "outputs": "it has 2 outputs",
+    "inputs": "it has 2 inputs",
+    "op": "layer 'multiply' (Multiply) is an operation",
+    "training": "layer 'drop' (Dropout) is called with training=True",
+    "state": "layer 'dec' (LSTM) is called with initial_state",
+    "second": "layer 'enc' (LSTM) gives more than one output",
+    "mask": "it has 2 inputs",
+    "own_mask": "layer 'rnn' (LSTM) has a mask that is none of an Embedding or Masking layer",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_chain_says_why(name):
+    with pytest.raises(FileError) as caught:
+        deserialize_layer(REFUSED[name])
+    assert "Functional" in str(caught.value) and WHY[name] in str(caught.value), str(caught.value)
+
+
+def tensor(name, call=0, output=0):
+    return {"class_name": "__keras_tensor__", "config": {"shape": [None, 5, 3], "dtype": "float32", "keras_history": [name, call, output]}}
+
+
+def item(class_name, name, source=None, module="keras.layers", **config):
+    nodes = [] if source is None else [{"args": [tensor(source)], "kwargs": {}}]
+    return {"module": module, "class_name": class_name, "config": {"name": name, **config}, "registered_name": None, "name": name,
+            "inbound_nodes": nodes}
+
+
+def chain():
+    return {"module": "keras.src.models.functional", "class_name": "Functional", "registered_name": "Functional", "config": {
+        "name": "m", "trainable": True, "layers": [
+            item("InputLayer", "in", batch_shape=[None, 5, 3]), item("Dense", "first", "in", units=4),
+            item("Dense", "last", "second", units=2), item("Dense", "second", "first", units=3)],
+        "input_layers": [["in", 0, 0]], "output_layers": [["last", 0, 0]]}}
+
+
+def test_the_order_is_that_of_the_calls_and_the_weights_places_those_of_the_list(tmp_path):
+    """The file lists 'last' before 'second', and so numbers their weights."""
+    h5py = pytest.importorskip("h5py")
+    import io
+    import zipfile
+
+    arrays = {"dense": (3, 4), "dense_1": (3, 2), "dense_2": (4, 3)}
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        for i, (name, shape) in enumerate(arrays.items()):
+            file[f"layers/{name}/vars/0"], file[f"layers/{name}/vars/1"] = np.full(shape, i, "f"), np.full(shape[1], 10 + i, "f")
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("config.json", json.dumps(chain()))
+        z.writestr("model.weights.h5", out.getvalue())
+    model = saving.load_model(path)
+    assert [layer.name for layer in model.layers] == ["first", "second", "last"] and model.name == "m"
+    assert [float(layer.kernel[0, 0]) for layer in model.layers] == [0, 2, 1]
+    model.save(path)
+    assert [float(layer.bias[0]) for layer in saving.load_model(path).layers] == [10, 12, 11]
+
+
+def test_keras_2_writes_its_nodes_as_lists():
+    config = chain()
+    for described in config["config"]["layers"]:
+        described["inbound_nodes"] = [[[node["args"][0]["config"]["keras_history"][0], 0, 0, {"training": False}]]
+                                      for node in described["inbound_nodes"]]
+        del described["module"], described["registered_name"]
+    config["class_name"] = "Model"
+    assert [layer.name for layer in deserialize_layer(config).layers] == ["first", "second", "last"]
+    config["config"]["layers"][1]["inbound_nodes"][0][0][3] = {"training": True}
+    with pytest.raises(FileError, match="'first'.*training=True"):
+        deserialize_layer(config)
+
+
+def test_inside_other_layers():
+    inner = {key: value for key, value in chain().items() if key != "inbound_nodes"}
+    outer = {"class_name": "Sequential", "config": {"name": "s", "layers": [
+        {"class_name": "InputLayer", "module": "keras.layers", "config": {"batch_shape": [None, 7, 5, 3], "name": "i"}},
+        {"class_name": "TimeDistributed", "module": "keras.layers", "config": {"name": "td", "layer": inner}}]}}
+    model = deserialize_layer(outer)
+    assert model.output_shape == (None, 7, 5, 2) and type(model.layers[0].layer) is tdfast.Sequential
+
+
+JUNK = [None, 0, -1, True, "", "in", "last", [], [[]], {}, ["in", 0, 0], ["last", 0, 0], [["in", 0, 0]], ["in", 1, 0], {"a": ["in", 0, 0]},
+        tensor("in"), tensor("last"), tensor("nowhere"), [tensor("in"), tensor("first")]]
+
+
+def places(value, path=()):
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inner:
+        yield (*path, key)
+        yield from places(below, (*path, key))
+
+
+@pytest.mark.parametrize("make", [chain, lambda: copy.deepcopy(REFUSED["own_mask"])])
+def test_spoilt_graphs_are_refused_or_load(make):
+    """Junk in any place of the graph gives a model or a FileError."""
+    refused = 0
+    for path in list(places(make())):
+        for junk in JUNK:
+            config = make()
+            *before, last = path
+            spot = config
+            for key in before:
+                spot = spot[key]
+            spot[last] = copy.deepcopy(junk)
+            try:
+                deserialize_layer(config)
+            except FileError:
+                refused += 1
+    assert refused > 300
+
+
+def test_loops_and_long_lists_end():
+    config = chain()
+    config["config"]["layers"][1] = item("Dense", "first", "last", units=4)
+    with pytest.raises(FileError, match="'last' .* comes after itself"):
+        deserialize_layer(config)
+    config["config"]["layers"] = [item("Dense", f"d{i}", "in", units=4) for i in range(5000)]
+    with pytest.raises(FileError, match="5000 layers"):
+        deserialize_layer(config)
