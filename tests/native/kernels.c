@@ -353,7 +353,7 @@ typedef struct {
 static void list_steps(tdf_rnn *a)
 {
     ptrdiff_t B = a->B, T = a->T, n = 0, size = (ptrdiff_t)sizeof(ptrdiff_t);
-    ptrdiff_t *row = take(B * size), *starts = take((B + 1) * size), *steps = take(B * T * size), *valid = take(B * T * size);
+    ptrdiff_t *row = take(B * size), *starts = take((B + 1) * size), *steps = take(B * T * size);
     ptrdiff_t *count = take(B * size);
     uint8_t *mask = bits_of(B * T);
     for (ptrdiff_t b = 0; b < B; b++) {
@@ -369,14 +369,9 @@ static void list_steps(tdf_rnn *a)
             if (mask[row[b] * T + (a->reverse ? T - 1 - t : t)]) steps[n++] = t;
     }
     starts[B] = n;
-    for (ptrdiff_t j = 0, at = 0; j < T; j++)
-        for (ptrdiff_t b = 0; b < B; b++)
-            if (starts[b + 1] - starts[b] > j) valid[at++] = j * B + b;
     a->row = row;
     a->starts = starts;
     a->steps = steps;
-    a->valid = valid;
-    a->n_valid = n;
 }
 
 static void rnn_case(const rnn_sizes *s, int profile)
@@ -403,7 +398,7 @@ static void rnn_case(const rnn_sizes *s, int profile)
     if (s->masked) {
         list_steps(&a);
         a.compact = s->compact && s->sequences;
-        if (a.compact) out = a.n_valid * H;
+        if (a.compact) out = a.starts[B] * H;
     }
     a.h0 = s->states ? filled(B * H, USUAL) : NULL;
     a.c0 = s->states && lstm ? filled(B * H, USUAL) : NULL;

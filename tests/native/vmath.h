@@ -29,15 +29,15 @@
     F(expm1, v_expm1(x), 2, TINY, NEVER, 0, -1, INFINITY)                                      \
     F(log1p, v_log1p(x), 2.5, TINY, 2, 0, NAN, INFINITY)                                       \
     F(normal_cdf, v_normal_cdf(x), 4, TINY, 1, 0.5, 0, 1)                                      \
-    F(softplus, act_value(TDF_SOFTPLUS, x), 4, TINY, 2, 0.6931472f, 0, INFINITY)               \
-    F(log_sigmoid, act_value(TDF_LOG_SIGMOID, x), 4, TINY, 2, -0.6931472f, -INFINITY, 0)       \
+    F(softplus, act_value(TDF_SOFTPLUS, x), 3, TINY, 2, 0.6931472f, 0, INFINITY)               \
+    F(log_sigmoid, act_value(TDF_LOG_SIGMOID, x), 3, TINY, 2, -0.6931472f, -INFINITY, 0)       \
     F(softsign, act_value(TDF_SOFTSIGN, x), 2, TINY, 1, 0, -1, 1)                              \
     F(silu, act_value(TDF_SILU, x), 4, FAINT, ANY, 0, 0, INFINITY)                             \
     F(gelu, act_value(TDF_GELU, x), 4.5, FAINT, ANY, 0, 0, INFINITY)                           \
-    F(gelu_tanh, act_value(TDF_GELU_TANH, x), 300, FAINT, ANY, 0, 0, INFINITY)                 \
-    F(mish, act_value(TDF_MISH, x), 4.5, FAINT, ANY, 0, 0, INFINITY)                           \
-    F(squareplus, act_value(TDF_SQUAREPLUS, x), 4, TINY, 1, 1, 0, INFINITY)                    \
-    F(selu, act_value(TDF_SELU, x), 4, TINY, 1, 0, -1.7580993f, INFINITY)
+    F(gelu_tanh, act_value(TDF_GELU_TANH, x), 200, FAINT, ANY, 0, 0, INFINITY)                 \
+    F(mish, act_value(TDF_MISH, x), 5, FAINT, ANY, 0, 0, INFINITY)                             \
+    F(squareplus, act_value(TDF_SQUAREPLUS, x), 3, TINY, NEVER, 1, 0, INFINITY)                \
+    F(selu, act_value(TDF_SELU, x), 2.5, TINY, NEVER, 0, -1.7580993f, INFINITY)
 
 #define PROTOTYPE(name, kernel, bound, least, fall, zero, minus, plus) \
     void reference_##name(ptrdiff_t n, const float *x, double *y);
