@@ -49,7 +49,8 @@ def started(code, *arguments, **options):
     """A child process that runs this code, once it has said that it is ready."""
     head = f"import sys; sys.path.insert(0, {HERE!r}); import test_kills as t\n"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen([sys.executable, "-c", head + code, *map(str, arguments)], stdout=subprocess.PIPE, env=env, **options)
+    child = subprocess.Popen([sys.executable, "-c", head + code, *map(str, arguments)], stdout=subprocess.PIPE,
+                             env=env, cwd=HERE, **options)     # not in a folder whose tdfast is not the one under test
     assert child.stdout.readline() == b"ready\n"
     return child
 
@@ -82,11 +83,14 @@ def test_a_process_killed_while_it_saves_again_and_again(name, tmp_path):
         assert not said or found in (said[-1], said[-1] + 1)        # the last that was finished, or the one under way
 
 
+EPOCHS = 60                     # longer than the longest wait for a kill
+
+
 def trains(folder):
     import pathlib
 
     print("ready", flush=True)
-    test_resume.train("arrays", pathlib.Path(folder), 1, epochs=8)
+    test_resume.train("arrays", pathlib.Path(folder), 1, epochs=EPOCHS)
     print("done", flush=True)
 
 
@@ -95,7 +99,7 @@ def test_a_training_killed_at_any_moment(tmp_path):
     pytest.importorskip("h5py")
     for name in "ab":
         (tmp_path / name).mkdir()
-    want = test_resume.train("arrays", tmp_path / "a", None, epochs=8)
+    want = test_resume.train("arrays", tmp_path / "a", None, epochs=EPOCHS)
     rng, kills = random.Random(5), 0
     for _ in range(12):
         child = started("t.trains(sys.argv[1])", tmp_path / "b")
@@ -107,7 +111,7 @@ def test_a_training_killed_at_any_moment(tmp_path):
         if (tmp_path / "b" / "best.keras").exists():
             tdfast.saving.load_model(tmp_path / "b" / "best.keras")
     assert kills >= 1
-    test_resume.same(test_resume.train("arrays", tmp_path / "b", 1, epochs=8), want)
+    test_resume.same(test_resume.train("arrays", tmp_path / "b", 1, epochs=EPOCHS), want)
     assert not (tmp_path / "b" / "backup").exists()
 
 
