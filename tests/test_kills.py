@@ -49,7 +49,8 @@ def started(code, *arguments, **options):
     """A child process that runs this code, once it has said that it is ready."""
     head = f"import sys; sys.path.insert(0, {HERE!r}); import test_kills as t\n"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen([sys.executable, "-c", head + code, *map(str, arguments)], stdout=subprocess.PIPE, env=env, **options)
+    child = subprocess.Popen([sys.executable, "-c", head + code, *map(str, arguments)], stdout=subprocess.PIPE,
+                             env=env, cwd=HERE, **options)     # not in a folder whose tdfast is not the one under test
     assert child.stdout.readline() == b"ready\n"
     return child
 
@@ -95,11 +96,13 @@ def test_a_training_killed_at_any_moment(tmp_path):
     pytest.importorskip("h5py")
     for name in "ab":
         (tmp_path / name).mkdir()
+    start = time.perf_counter()
     want = test_resume.train("arrays", tmp_path / "a", None, epochs=8)
+    whole = time.perf_counter() - start         # the child takes longer, with its backups
     rng, kills = random.Random(5), 0
     for _ in range(12):
         child = started("t.trains(sys.argv[1])", tmp_path / "b")
-        time.sleep(rng.random() * 0.15)
+        time.sleep(rng.random() * 0.7 * whole)
         child.kill()
         if b"done" in child.stdout.read():
             break
