@@ -9,6 +9,9 @@
  *                         in ulp, NEVER where there is none; ANY where the function falls itself
  *   zero, minus, plus     its values at 0 (of either sign, but for the sign of a zero), -infinity and infinity, exactly
  *
+ * gelu_tanh is x e^a in its left tail, with |a| up to 87: six roundings and constants in a, of half an ulp each, weigh up to
+ * 87 times as much in e^a, which is 260 ulp.
+ *
  * A bound is an assertion: the table in docs/trust.md says what was measured.
  */
 #ifndef VMATH_TEST_H
@@ -34,7 +37,7 @@
     F(softsign, act_value(TDF_SOFTSIGN, x), 2, TINY, 1, 0, -1, 1)                              \
     F(silu, act_value(TDF_SILU, x), 4, FAINT, ANY, 0, 0, INFINITY)                             \
     F(gelu, act_value(TDF_GELU, x), 4.5, FAINT, ANY, 0, 0, INFINITY)                           \
-    F(gelu_tanh, act_value(TDF_GELU_TANH, x), 200, FAINT, ANY, 0, 0, INFINITY)                 \
+    F(gelu_tanh, act_value(TDF_GELU_TANH, x), 260, FAINT, ANY, 0, 0, INFINITY)                 \
     F(mish, act_value(TDF_MISH, x), 5, FAINT, ANY, 0, 0, INFINITY)                             \
     F(squareplus, act_value(TDF_SQUAREPLUS, x), 3, TINY, NEVER, 1, 0, INFINITY)                \
     F(selu, act_value(TDF_SELU, x), 2.5, TINY, NEVER, 0, -1.7580993f, INFINITY)
