@@ -484,6 +484,8 @@ class Orthogonal(RandomInitializer):
             raise ValueError(f"Orthogonal needs a shape of at least 2 axes, got {tuple(shape)}.")
         rows, columns = math.prod(shape[:-1]), shape[-1]
         normal = self.generator().standard_normal((max(rows, columns), min(rows, columns)))
+        # NumPy's QR crashes where memory ends within it: if there is not enough, that is said here.
+        np.empty(4 * normal.size + 128 * sum(normal.shape) + 2**15)
         q, r = np.linalg.qr(normal)
         # QR leaves the signs of the columns open; these make q uniform over all such matrices.
         q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
