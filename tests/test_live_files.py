@@ -62,7 +62,7 @@ def case(seed):
         return values[rng.integers(len(values))]
 
     tdfast.utils.clear_session()
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     shape = (pick([5, 4]), pick([3, 1]))
     layers = any_stack(pick)
     while any(type(layer).__name__ in OWN_CAUSAL and layer.padding == "causal" for layer in layers):

@@ -205,7 +205,7 @@ def near(got, want, what):
 def test_options(name, number):
     shape, sets = HERE[name]
     for k in (tdfast, keras):
-        k.utils.clear_session()
+        k.utils.clear_session(free_memory=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         (ours, options), (theirs, _) = (build(k, name, shape, sets[number]) for k in (tdfast, keras))
@@ -221,8 +221,7 @@ def test_options(name, number):
             model.set_weights(start)
             for layer in model.layers:
                 getattr(layer, "finalize_state", lambda: None)()
-            # Eagerly: to compile takes longer than these few steps.
-            model.compile(k.optimizers.SGD(0.25), "mse", run_eagerly=True)
+            model.compile(k.optimizers.SGD(0.25), "mse")
         want = theirs.predict(x, verbose=0)
         near(ours.predict(x, verbose=0), want, "predictions")
         y = rng.normal(size=want.shape).astype("float32")

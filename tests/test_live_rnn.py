@@ -81,7 +81,7 @@ def compare(make, shape, rng, mask=None, initial_state=None, bound=1e-6):
     tape = Tape()
     more = {} if initial_state is None else {"initial_state": initial_state}
     got = ours.forward(x, tape, **call, **more)
-    want = run([v.value for v in theirs.trainable_variables], x, states)
+    want = jax.jit(run)([v.value for v in theirs.trainable_variables], x, states)
     dys = [rng.normal(size=a.shape) for a in flat(want)]
     assert [a.shape for a in flat(got)] == [a.shape for a in dys]
     for i, (a, b) in enumerate(zip(flat(got), flat(want))):
@@ -90,7 +90,7 @@ def compare(make, shape, rng, mask=None, initial_state=None, bound=1e-6):
     def loss(*arguments):
         return sum((jax.numpy.asarray(a) * d).sum() for a, d in zip(jax.tree_util.tree_leaves(run(*arguments)), dys))
 
-    gradients = jax.grad(loss, argnums=(0, 1, 2))([v.value for v in theirs.trainable_variables], x, states)
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))([v.value for v in theirs.trainable_variables], x, states)
     dy = [d.copy() for d in dys]
     back = ours.backward(like(got, dy) if isinstance(got, (list, tuple)) else dy[0], tape)
     back = flat(back)
