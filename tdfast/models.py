@@ -161,9 +161,10 @@ class Sequential(Trainer, Layer):
             return
         want, got = self.input_shape, tuple(input_shape)
         if len(want) != len(got) or any(a is not None and b is not None and a != b for a, b in zip(want[1:], got[1:])):
+            hint = " For one sample give x[None]." if got == want[1:] else ""
             raise ValueError(
                 f"Model '{self.name}' expects input of shape {want}, got {got}. The first axis is the batch; "
-                f"layer '{self._stack[0].name}' ({type(self._stack[0]).__name__}) comes first."
+                f"layer '{self._stack[0].name}' ({type(self._stack[0]).__name__}) comes first.{hint}"
             )
         self._stack[0].check_input_shape(got)
 

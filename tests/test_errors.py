@@ -56,6 +56,11 @@ def test_wrong_rank(model, way):
     refused(["memory", "(None, 6, 3)", "(10, 3)"], way, model, X[:, 0], Y)
 
 
+@each_way
+def test_one_sample_without_its_batch(model, way):
+    refused(["(None, 6, 3)", "(6, 3)", "x[None]"], way, model, X[0], Y[:6])
+
+
 @pytest.mark.parametrize("second", [lambda: LSTM(4), lambda: RNN(GRUCell(4)), lambda: TimeDistributed(Dense(2))])
 def test_stacked_without_return_sequences(second):
     refused(["(None, 5)", "return_sequences=True"], Sequential, [LSTM(5, input_shape=(6, 3)), second()])
