@@ -160,8 +160,8 @@ class Sequential(Trainer, Layer):
         if not self.built:
             return
         want, got = self.input_shape, tuple(input_shape)
-        if len(want) != len(got) or any(a is not None and b is not None and a != b for a, b in zip(want[1:], got[1:])):
-            hint = " For one sample give x[None]." if got == want[1:] else ""
+        if not _fits(got[1:], want[1:]):
+            hint = " For one sample give x[None]." if _fits(got, want[1:]) else ""
             raise ValueError(
                 f"Model '{self.name}' expects input of shape {want}, got {got}. The first axis is the batch; "
                 f"layer '{self._stack[0].name}' ({type(self._stack[0]).__name__}) comes first.{hint}"
@@ -320,6 +320,11 @@ class Sequential(Trainer, Layer):
         if config.get("build_input_shape") and not model.built:
             model.build(config["build_input_shape"])
         return model
+
+
+def _fits(got, want):
+    """Whether a shape is another one, in which None is any size."""
+    return len(got) == len(want) and all(a is None or b is None or a == b for a, b in zip(got, want))
 
 
 _SAVING = ("load_model", "model_from_json", "save_model")

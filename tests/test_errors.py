@@ -61,6 +61,10 @@ def test_one_sample_without_its_batch(model, way):
     refused(["(None, 6, 3)", "(6, 3)", "x[None]"], way, model, X[0], Y[:6])
 
 
+def test_one_sample_of_any_length_without_its_batch():
+    refused(["(None, None, 3)", "(6, 3)", "x[None]"], Sequential([LSTM(4, input_shape=(None, 3))]).predict, X[0], verbose=0)
+
+
 @pytest.mark.parametrize("second", [lambda: LSTM(4), lambda: RNN(GRUCell(4)), lambda: TimeDistributed(Dense(2))])
 def test_stacked_without_return_sequences(second):
     refused(["(None, 5)", "return_sequences=True"], Sequential, [LSTM(5, input_shape=(6, 3)), second()])

@@ -117,7 +117,7 @@ def test_results(name, kwargs, kind):
     rng = np.random.default_rng(len(ids) + len(str(kwargs)))
     for k in range(3):
         theirs, ours = getattr(keras.metrics, name)(**kwargs), getattr(metrics, name)(**kwargs)
-        for n in (9, 9, 5):
+        for n in (9, 9, 5):                 # few sizes: JAX compiles for each
             y, p = draw(kind, rng, n)
             options = weights_for(name, kwargs, kind, rng, n)
             weight = options[k % len(options)]
