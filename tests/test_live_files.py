@@ -115,6 +115,38 @@ def test_models_and_training_go_both_ways(tmp_path, seed):
     assert list(again.train_on_batch(x, y, return_dict=True)) == list(theirs.train_on_batch(x, y, return_dict=True))
 
 
+def test_frozen_layers_and_a_model_within_a_model_go_both_ways(tmp_path):
+    tdfast.utils.clear_session()
+    tdfast.utils.set_random_seed(5)
+    layers = tdfast.layers
+    ours = tdfast.Sequential([
+        layers.LSTM(4, return_sequences=True, name="lstm_1", input_shape=(6, 3)),
+        layers.LSTM(4, return_sequences=True, name="lstm", go_backwards=True, trainable=False),
+        layers.TimeDistributed(tdfast.Sequential([layers.Dense(4, "relu"), layers.Dropout(0.0), layers.Dense(3)], name="inner")),
+        layers.Flatten(),
+        layers.Reshape((3, 6)),
+        layers.Permute((2, 1)),
+        layers.LSTM(3, use_bias=False, name="last"),
+        layers.RepeatVector(2),
+        layers.TimeDistributed(layers.Dense(2)),
+    ])
+    ours.compile(tdfast.optimizers.Adam(0.01, epsilon=0.01), "mse", metrics=["mae"])
+    x, y = inputs((6, 3), batch=4, seed=0), inputs((2, 2), batch=4, seed=1)
+    frozen = ours.layers[1].get_weights()
+    for _ in range(2):
+        ours.train_on_batch(x, y)
+    ours.save(tmp_path / "ours.keras")
+    theirs = keras.saving.load_model(tmp_path / "ours.keras")
+    same_from_here(ours, theirs, x, y, "Keras of our file")
+    theirs.save(tmp_path / "theirs.keras")
+    again = tdfast.models.load_model(tmp_path / "theirs.keras")
+    same_from_here(again, theirs, x, y, "we of Keras's file")
+    for model in (ours, theirs, again):
+        assert [layer.trainable for layer in model.layers] == [layer.trainable for layer in ours.layers]
+        for before, after in zip(frozen, model.layers[1].get_weights(), strict=True):
+            near(after, before, "a frozen weight", 0)
+
+
 @pytest.mark.parametrize("seed", range(20, 24))
 def test_weights_files_go_both_ways(tmp_path, seed):
     ours, x, _ = case(seed)

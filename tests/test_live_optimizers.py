@@ -1,4 +1,4 @@
-"""Optimizers against Keras itself: the same gradients, random options, and files in both directions."""
+"""Optimizers and schedules against Keras itself: the same gradients, random options, and files in both directions."""
 
 import os
 import random
@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 from test_optimizers import FORMULAS, setup, step
+from test_schedules import CASES
 
 import tdfast
 from tdfast import layers, optimizers
@@ -110,3 +111,11 @@ def test_files_go_both_ways(tmp_path, name, options):
         want = model.train_on_batch(x, y)
         np.testing.assert_allclose(twin.train_on_batch(x, y), want, rtol=1e-5)
         np.testing.assert_allclose(again.train_on_batch(x, y), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cls, arguments, want", CASES)
+def test_schedules(cls, arguments, want):
+    theirs, ours = getattr(keras.optimizers.schedules, cls.__name__)(**arguments), cls(**arguments)
+    assert list(ours.get_config().items()) == list(theirs.get_config().items())
+    for t in (0, 1, 3, 4, 7, 9, 10, 13, 16, 31):
+        assert ours(t) == pytest.approx(float(theirs(t)), rel=1e-5, abs=1e-8), t

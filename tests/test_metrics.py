@@ -142,18 +142,3 @@ def test_get_and_config():
         metrics.get("binary_acuracy")
     with pytest.raises(ValueError, match="out of range"):
         metrics.LossMetric(losses.SparseCategoricalCrossentropy())([7], np.ones((1, 3), "float32"))
-
-
-@pytest.mark.parametrize("name", ["BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy",
-                                  "MeanSquaredError", "MeanAbsoluteError", "RootMeanSquaredError"])
-def test_live_keras(name):
-    pytest.importorskip("jax")
-    keras = pytest.importorskip("keras")
-    p, weight = numbers((20, 4)), numbers(20)
-    y = np.random.default_rng(2).integers(0, 4, 20) if name.startswith("Sparse") else numbers((20, 4), 3).round()
-    theirs, ours = getattr(keras.metrics, name)(), getattr(metrics, name)()
-    for _ in range(2):
-        theirs.update_state(y, p, sample_weight=weight)
-        ours.update_state(y, p, sample_weight=weight)
-    assert abs(ours.result() - float(theirs.result())) < 1e-6
-    assert ours.name == theirs.name
