@@ -43,7 +43,7 @@ def __getattr__(name):
         value = getattr(importlib.import_module(f"tdfast.{_NAMES[name]}"), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module 'tdfast' has no attribute '{name}'")
+    raise AttributeError(f"module 'tdfast' has no attribute '{name}'. What of Keras is not there, and what to use: docs/keras.md")
 
 
 def __dir__():

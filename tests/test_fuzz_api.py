@@ -584,8 +584,9 @@ print(np.isfinite(m.fit(x, y, verbose=0).history["loss"]).all())
 def test_memory_that_ends_at_any_moment():
     """The limit comes nearer from call to call: whatever array cannot be had, the model stays whole.
 
-    NumPy does not check the smallest of its own allocations (the iterator of a ufunc that broadcasts, under a kilobyte):
-    where one fails, the process ends. The holes between the blocks serve these and nothing larger.
+    Where a ufunc that casts cannot have its buffer of 64 KB, NumPy raises MemoryError without the interpreter's lock, and the
+    process ends; nor does it check the smallest of its allocations. The holes between the blocks serve these, and no array
+    that is large.
     """
     code = NO_MEMORY + """
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -595,7 +596,7 @@ x, y = big_x[:64], big_y[:64]
 for spare in range(0, 48 * 2**20, 2**20):
     n = tdfast.Sequential([layers.LSTM(32, return_sequences=True), layers.BatchNormalization(), layers.GRU(16, return_sequences=True), layers.Dense(3)])
     n.compile("adam", "mse")
-    holes = [bytes(2000) for _ in range(4000)]
+    holes = [bytes(size) for size, count in ((2000, 4000), (100_000, 200)) for _ in range(count)]
     del holes[::2]
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + spare, resource.RLIM_INFINITY))

@@ -198,8 +198,8 @@ def test_ranks():
                 assert np.abs(dy - slope).max() < NEAR * max(1, np.abs(slope).max())
 
 
-@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
-@pytest.mark.parametrize("batch, steps, classes, most", [(7, 12, 5, 4), (3, 1, 2, 1), (2, 9, 3, 4), (1, 30, 40, 11)])
+@pytest.mark.parametrize("reduction, batch, steps, classes, most", [
+    ("sum_over_batch_size", 7, 12, 5, 4), ("sum", 3, 1, 2, 1), ("mean_with_sample_weight", 2, 9, 3, 4), ("sum", 1, 30, 40, 11)])
 def test_ctc(reduction, batch, steps, classes, most):
     """Keras computes it in float32, whatever its dtype: the bounds are those of float32."""
     rng = np.random.default_rng(steps)
@@ -216,9 +216,9 @@ def test_ctc(reduction, batch, steps, classes, most):
         np.testing.assert_allclose(losses.ctc(labels, p), values, rtol=1e-5)
 
 
-@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
-@pytest.mark.parametrize("diagonal", [True, False])
-@pytest.mark.parametrize("gamma", [80.0, 2.0])
+@pytest.mark.parametrize("reduction, diagonal, gamma", [
+    ("sum_over_batch_size", True, 80.0), ("sum", False, 2.0), ("mean_with_sample_weight", True, 2.0),
+    ("sum_over_batch_size", False, 80.0), ("mean_with_sample_weight", False, 2.0)])
 def test_circle(reduction, diagonal, gamma):
     rng = np.random.default_rng(3)
     p = rng.normal(size=(9, 4))

@@ -276,7 +276,7 @@ class BatchNormalization(Normalizing):
             return None
         if rec.batch:
             # normal = (x - mean) inverse, with mean and variance = sums of x and (x - mean)^2, where they count, / total
-            total = np.reshape(rec.total, shape if np.ndim(rec.total) else ())
+            total = rec.total.reshape(shape) if np.ndim(rec.total) else rec.total
             slope = np.sum(np.multiply(dnormal, rec.normal, out=work), axis=others, keepdims=True) / total
             mean = np.sum(dnormal, axis=others, keepdims=True) / total
             through = np.multiply(rec.normal, slope, out=work)
