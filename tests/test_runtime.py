@@ -1,6 +1,7 @@
 """The process around the kernels: ISA, threads, imports, forks."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -105,6 +106,14 @@ def test_import_needs_numpy_alone():
     assert done.returncode == 0, done.stderr
     heavy = set(eval(done.stdout)) - OWN
     assert not {n for n in heavy if not n.startswith(("_", "cython"))}, heavy
+
+
+def test_the_source_folder_says_that_it_is_not_built(tmp_path):
+    shutil.copytree(Path(tdfast.__file__).parent, tmp_path / "tdfast", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    done = python(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import tdfast; tdfast.layers")
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith(f"ImportError: The tdfast in {tmp_path / 'tdfast'} is source that is not built."), done.stderr
+    assert "setup.py build_ext --inplace" in message
 
 
 def test_a_script_runs_with_numpy_alone():
