@@ -49,8 +49,9 @@ def started(code, *arguments, **options):
     """A child process that runs this code, once it has said that it is ready."""
     head = f"import sys; sys.path.insert(0, {HERE!r}); import test_kills as t\n"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen([sys.executable, "-c", head + code, *map(str, arguments)], stdout=subprocess.PIPE,
-                             env=env, cwd=HERE, **options)     # not in a folder whose tdfast is not the one under test
+    # Not in a folder whose tdfast is not the one under test. Without a buffer, of which communicate() would not know.
+    child = subprocess.Popen([sys.executable, "-c", head + code, *map(str, arguments)], stdout=subprocess.PIPE, bufsize=0,
+                             env=env, cwd=HERE, **options)
     assert child.stdout.readline() == b"ready\n"
     return child
 
