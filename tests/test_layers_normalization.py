@@ -113,3 +113,19 @@ def test_configs_have_keras_s_order():
     assert config[3:9] == ["axis", "momentum", "epsilon", "center", "scale", "beta_initializer"]
     assert config[-4:] == ["synchronized", "renorm", "renorm_clipping", "renorm_momentum"]
     assert list(LayerNormalization().get_config())[3:8] == ["axis", "epsilon", "center", "scale", "rms_scaling"]
+
+
+def test_batch_normalization_computes_in_float32(monkeypatch):
+    """Its means too: one array of float64 among them sends every product through NumPy's casting buffers."""
+    seen, multiply = set(), np.multiply
+
+    def noted(*arrays, **options):
+        seen.update(a.dtype for a in arrays if isinstance(a, np.ndarray))
+        return multiply(*arrays, **options)
+
+    model = Sequential([BatchNormalization(input_shape=(3, 2)), BatchNormalization()])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")
+    monkeypatch.setattr(np, "multiply", noted)
+    model.train_on_batch(x, x)
+    assert seen == {np.dtype("float32")}
