@@ -5,6 +5,7 @@ They follow https://keras.io/api/layers/constraints/.
 
 import numpy as np
 
+from tdfast import norms
 from tdfast.registry import Registry
 
 REGISTRY = Registry("constraint", "constraints", "keras.constraints")
@@ -102,9 +103,8 @@ class MaxNorm(Constraint):
         self.max_value, self.axis = max_value, axis
 
     def __call__(self, value):
-        value = np.asarray(value)
-        norm = _norm(value, self.axis)
-        return value * (np.clip(norm, 0, self.max_value) / (norm + value.dtype.type(EPSILON)))
+        value, norm = _with_norm(value, self.axis)
+        return _scaled(value, np.clip(norm, 0, self.max_value) / (norm + EPSILON))
 
     def get_config(self):
         return {"max_value": self.max_value, "axis": self.axis}
@@ -137,8 +137,8 @@ class UnitNorm(Constraint):
         self.axis = axis
 
     def __call__(self, value):
-        value = np.asarray(value)
-        return value / (_norm(value, self.axis) + value.dtype.type(EPSILON))
+        value, norm = _with_norm(value, self.axis)
+        return _scaled(value, 1 / (norm + EPSILON))
 
     def get_config(self):
         return {"axis": self.axis}
@@ -161,10 +161,9 @@ class MinMaxNorm(Constraint):
         self.min_value, self.max_value, self.rate, self.axis = min_value, max_value, rate, axis
 
     def __call__(self, value):
-        value = np.asarray(value)
-        norm = _norm(value, self.axis)
+        value, norm = _with_norm(value, self.axis)
         wanted = self.rate * np.clip(norm, self.min_value, self.max_value) + (1 - self.rate) * norm
-        return value * (wanted / (norm + value.dtype.type(EPSILON)))
+        return _scaled(value, wanted / (norm + EPSILON))
 
     def get_config(self):
         return {
@@ -175,6 +174,13 @@ class MinMaxNorm(Constraint):
         }
 
 
-def _norm(value, axis):
-    axis = tuple(axis) if isinstance(axis, (list, tuple)) else axis
-    return np.sqrt(np.sum(np.square(value), axis=axis, keepdims=True))
+def _with_norm(value, axis):
+    """(the weight as an array, its norms in float64, where the squares of float32 do not overflow)."""
+    value = np.asarray(value)
+    value = value if value.dtype.kind == "f" else value.astype(np.float64)
+    return value, np.sqrt(norms.squares(value, tuple(axis) if isinstance(axis, (list, tuple)) else axis))
+
+
+def _scaled(value, factor):
+    """The weight times factors in float64, in its own dtype."""
+    return (value * factor).astype(value.dtype)

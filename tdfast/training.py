@@ -171,6 +171,7 @@ class Trainer:
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape = self._tape
         tape.rewind()
+        before = [v.value.copy() for v in self._moving]
         y_pred = self.forward(x, tape, training=True, mask=mask, compact_from=self._compact_from)
         given = mask
         y, sample_weight, mask = self._facing(y_pred, y, sample_weight, tape.records[0])
@@ -179,11 +180,13 @@ class Trainer:
         if self._metric_specs:
             self._update_metrics(y, y_pred, sample_weight, mask)
         if not math.isfinite(value):
-            self._loss_tracker.add(value * len(x), len(x))
-            raise LossError(self._explain(x, y_pred, value, where, given))
+            self._refuse_step(value, len(x), before, lambda: self._explain(x, value, where, given))
         self.backward(dy, tape, need_dx=False)
         for v in self._regularized:
             v.grad[...] += v.regularizer.gradient(v.value)
+        bad = self.optimizer.bad_gradient()
+        if bad is not None:
+            self._refuse_step(math.nan, len(x), before, lambda: self._explain_gradient(bad, where))
         self._traffic.changed_by(self.optimizer.apply)
         self._loss_tracker.add(value * len(x), len(x))
         return value
@@ -226,32 +229,53 @@ class Trainer:
         # A float for one number; metrics with several, such as F1Score of each class, give arrays.
         return {name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in logs.items()}
 
-    def _explain(self, x, y_pred, value, where, mask):
+    def _refuse_step(self, value, rows, before, explain):
+        """Raise a `LossError`: no weight is then what it was not before the step."""
+        for v, held in zip(self._moving, before):
+            v.value[...] = held
+        self._loss_tracker.add(value * rows, rows)
+        raise LossError(explain())
+
+    def _explain_gradient(self, variable, where):
+        """Which gradient left the range of its dtype, though the loss did not."""
+        layer = next(layer for layer in _all_layers(self) if any(v is variable for v in layer.weights))
+        return (
+            f"The gradient of weight '{variable.name}' of layer '{layer.name}' ({type(layer).__name__}) is not finite{where}, "
+            "though the loss is. Try smaller inputs, targets or weights. The weights are those of the step before."
+        )
+
+    def _explain(self, x, value, where, mask):
         """Why the loss is not a number: the first layer whose weights or outputs are not finite."""
         tape, start = Tape(keep=False), f"The loss became {value}{where}"
+        cure = "a smaller learning_rate" + ("" if self.optimizer.clips else " or clipnorm=1")
         h = x
         if not np.isfinite(x).all():
             return f"{start}: the inputs hold NaN or infinity. The weights are those of the step before."
         for layer in self.layers:
             bad = [w.name for w in layer.weights if not np.isfinite(w.value).all()]
             y = layer.forward(h, tape, training=False, mask=mask)
-            what = f"its weight '{bad[0]}' is" if bad else None if np.isfinite(y).all() else "its output is"
-            if what:
+            if bad:
                 return (
-                    f"{start}. It began in layer '{layer.name}' ({type(layer).__name__}): {what} not finite. Try a "
-                    "smaller learning_rate or clipnorm=1. The weights are those of the step before."
+                    f"{start}. It began before that step: weight '{bad[0]}' of layer '{layer.name}' ({type(layer).__name__}) "
+                    f"was not finite any more. Where no file and no callback set it so, an update did: try {cure}."
+                )
+            if not np.isfinite(y).all():
+                return (
+                    f"{start}. It began in layer '{layer.name}' ({type(layer).__name__}): its output is not finite. Try "
+                    f"{cure}. The weights are those of the step before."
                 )
             mask = layer.compute_mask(h, mask)
             h = y
         return (
             f"{start}. Every layer's output is finite, so it began in the loss '{self.loss.name}': check that the "
-            "targets are finite and fit it. The weights are those of the step before."
+            f"targets are finite and fit it. The largest output is {np.max(np.abs(h), initial=0):.3g}: where training has "
+            f"made it that large, try {cure}. The weights are those of the step before."
         )
 
     def _whole_step(self):
         """The context of a step that no prediction may see half done: where forward, too, changes weights
         (moving statistics), all of it, else its update alone, which `train_step` sees to."""
-        return self._traffic.writing() if self._moves else _NOTHING
+        return self._traffic.writing() if self._moving else _NOTHING
 
     # ---------------------------------------------------------------- preparation
     def _ready_to_train(self):
@@ -263,7 +287,7 @@ class Trainer:
         if (not optimizer.built or optimizer.parameters is not self._parameters
                 or [id(v) for v in optimizer.trainable_variables] != [id(v) for v in trainable]):
             optimizer.build(self._parameters, trainable)
-        self._moves = any(not v.trainable for v in variables)       # moving statistics change in forward
+        self._moving = [v for v in variables if not v.trainable]    # moving statistics change in forward
         self._note_parts()
 
     def _note_parts(self):

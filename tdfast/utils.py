@@ -150,9 +150,11 @@ def normalize(x, axis=-1, order=2):
     [[0.6, 0.8], [0.0, 0.0]]
     """
     x = np.asarray(x)
-    norm = np.atleast_1d(np.linalg.norm(x, order, axis))
+    wide = np.asarray(x, np.float64)            # where the squares of float32 do not overflow
+    norm = np.atleast_1d(np.linalg.norm(wide, order, axis))
     norm[norm == 0] = 1
-    return x / np.expand_dims(norm, axis)
+    out = wide / np.expand_dims(norm, axis)
+    return out.astype(x.dtype) if x.dtype.kind == "f" else out
 
 
 def pack_x_y_sample_weight(x, y=None, sample_weight=None):

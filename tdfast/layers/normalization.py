@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tdfast import constraints, initializers, regularizers
+from tdfast import constraints, initializers, norms, regularizers
 from tdfast.layers.base import Layer
 from tdfast.layers.core import weight_config
 
@@ -152,9 +152,10 @@ class LayerNormalization(Normalizing):
         mean, inverse = rec.buffer("mean", few, x.dtype), rec.buffer("inverse", few, x.dtype)
         np.mean(x, axis=axes, keepdims=True, out=mean)
         np.subtract(x, mean, out=normal)
-        np.mean(np.multiply(normal, normal, out=y), axis=axes, keepdims=True, out=inverse)
-        inverse += self.epsilon
-        np.divide(1, np.sqrt(inverse, out=inverse), out=inverse)
+        np.sum(np.multiply(normal, normal, out=y), axis=axes, keepdims=True, out=inverse)
+        count = max(x.size // max(inverse.size, 1), 1)
+        inverse /= count
+        norms.inverse_roots(inverse, lambda: norms.squares(normal, axes) / count, self.epsilon)
         np.multiply(normal, inverse, out=normal)
         rec.normal, rec.inverse = normal, inverse
         return self.scaled(normal, shape, y)

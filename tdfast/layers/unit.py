@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tdfast import norms
 from tdfast.layers.base import Layer
 from tdfast.layers.normalization import Normalizing
 
@@ -42,7 +43,7 @@ class _Length(Layer):
         few = tuple(1 if a in rec.axes else n for a, n in enumerate(x.shape))
         inverse = rec.buffer("inverse", few, x.dtype)
         np.sum(np.multiply(x, x, out=rec.normal), axis=rec.axes, keepdims=True, out=inverse)
-        rec.weight = self.inverse_length(inverse, x.size // max(inverse.size, 1))
+        rec.weight = self.inverse_length(inverse, x, rec.axes, max(x.size // max(inverse.size, 1), 1))
         rec.inverse = inverse
         return np.multiply(x, inverse, out=rec.normal)
 
@@ -72,10 +73,9 @@ class UnitNormalization(_Length):
     def __init__(self, axis=-1, **kwargs):
         super().__init__(axis, **kwargs)
 
-    def inverse_length(self, squares, n):
+    def inverse_length(self, squares, x, axes, n):
         """1 / length in the place of the sum of squares; returns the weight of `back`, 0 where the length was not x's."""
-        with np.errstate(divide="ignore"):
-            np.divide(1, np.sqrt(squares, out=squares), out=squares)
+        norms.inverse_roots(squares, lambda: norms.squares(x, axes))
         np.minimum(squares, squares.dtype.type(1 / self.LEAST), out=squares)
         return (squares < squares.dtype.type(1 / self.LEAST)).astype(squares.dtype)
 
@@ -121,12 +121,11 @@ class RMSNormalization(_Length):
         self.scale = self.add_weight(tuple(input_shape[a] for a in self.axes(input_shape)), "ones", "scale")
         self.axis = sorted(self.axis) if isinstance(self.axis, list) else [self.axis]       # as in Keras, once it is built
 
-    def inverse_length(self, squares, n):
+    def inverse_length(self, squares, x, axes, n):
         """1 / length in the place of the sum of squares; returns the weight of `back`."""
-        squares /= max(n, 1)
-        squares += self.epsilon
-        np.divide(1, np.sqrt(squares, out=squares), out=squares)
-        return 1 / max(n, 1)
+        squares /= n
+        norms.inverse_roots(squares, lambda: norms.squares(x, axes) / n, self.epsilon)
+        return 1 / n
 
     def _scale(self, axes, shape):
         return self.scale.value.reshape([n if a in axes else 1 for a, n in enumerate(shape)])
@@ -217,8 +216,9 @@ class GroupNormalization(Normalizing):
         rec.normal, y = rec.buffer("normal", x.shape, x.dtype), rec.buffer("y", x.shape, x.dtype)
         np.subtract(x, self._mean(rec, "mean", x), out=rec.normal)
         inverse = self._mean(rec, "inverse", np.multiply(rec.normal, rec.normal, out=y))
-        inverse += self.epsilon
-        rec.inverse = np.divide(1, np.sqrt(inverse, out=inverse), out=inverse)
+        rec.inverse = norms.inverse_roots(
+            inverse, lambda: self._mean(rec, "wide", np.square(rec.normal, dtype=np.float64)), self.epsilon
+        )
         np.multiply(rec.normal, inverse, out=rec.normal)
         return self.scaled(rec.normal, self._beside(x), y)
 

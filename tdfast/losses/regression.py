@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tdfast import norms
 from tdfast.losses.base import (
     EPSILON,
     HUBER_ROWS,
@@ -252,9 +253,8 @@ class CosineSimilarity(AlongAxis):
 
 def unit(x):
     """(vectors of the last axis divided by their length, the factor that did it: at most 1e7)."""
-    with np.errstate(divide="ignore"):
-        factor = 1 / np.sqrt(np.einsum("...i,...i->...", x, x))
-    factor = np.minimum(factor, np.asarray(1 / EPSILON, x.dtype))[..., None]
+    factor = norms.inverse_roots(np.einsum("...i,...i->...", x, x)[..., None], lambda: norms.squares(x, -1))
+    np.minimum(factor, np.asarray(1 / EPSILON, x.dtype), out=factor)
     return x * factor, factor
 
 

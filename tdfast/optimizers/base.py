@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from tdfast import _kernels, runtime
+from tdfast import _kernels, norms, runtime
 from tdfast.names import snake_case, unique_name, unknown_arguments
 from tdfast.optimizers import schedules
 
@@ -36,6 +36,7 @@ class LearningRate(float):
         return float, (float(self),)
 
 
+SMALL = 2.0**-100
 _OF_THE_BUILD = {"parameters", "trainable_variables", "_places", "_constrained", "_variable_grads", "_partial", "_pieces"}
 
 
@@ -269,14 +270,15 @@ class Optimizer:
         factor, clip = 1.0, 0.0
         if self.clipnorm and self.clipnorm > 0:
             for grad in self._variable_grads:
-                norm = math.sqrt(self.sum_squares(grad))
+                norm = self.norm(grad)
                 if not norm <= self.clipnorm:
-                    _kernels.scale(grad, self.clipnorm / norm)
+                    _kernels.scale(grad, _near_one([grad], self.clipnorm / norm))
         elif self.global_clipnorm and self.global_clipnorm > 0:
-            norm = math.sqrt(sum(self.sum_squares(grad) for grad in self._variable_grads))
+            norm = math.hypot(*map(self.norm, self._variable_grads))
             if not norm <= self.global_clipnorm:
                 # an infinite or undefined norm makes the step undefined, as in Keras
                 factor = self.global_clipnorm / norm if norm < math.inf else math.nan
+                factor = _near_one(self._variable_grads, factor)
         elif self.clipvalue and self.clipvalue > 0:
             clip = self.clipvalue
         rate = self._rate()
@@ -314,6 +316,28 @@ class Optimizer:
     def sum_squares(self, array):
         """The sum of an array's squares, in one fixed order."""
         return _kernels.sum_squares(array, self._partial)
+
+    def norm(self, array):
+        """The root of that sum, also where the sum itself is too large or too small for the array's dtype."""
+        return norms.length(array, self.sum_squares(array))
+
+    @property
+    def clips(self):
+        """Whether gradients are clipped in any way."""
+        return any(limit and limit > 0 for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm))
+
+    def bad_gradient(self):
+        """The first trainable variable with a gradient from which no step can be made, or None.
+
+        NaN is such a gradient; so is infinity, unless clipvalue cuts it off.
+        """
+        if all(math.isfinite(self.sum_squares(grad)) for _, grad, _, _ in self._pieces):
+            return None
+        clips = self.clipvalue and self.clipvalue > 0
+        for v, grad in zip(self.trainable_variables, self._variable_grads):
+            if np.isnan(grad).any() or not (clips or np.isfinite(grad).all()):
+                return v
+        return None
 
     def rounded(self, number):
         """The number in the weights' precision: Keras computes powers of beta in it, which shows in the first steps."""
@@ -409,6 +433,15 @@ class Optimizer:
         rate = self._learning_rate
         text = _kind(rate) if callable(rate) else f"{rate:g}"
         return f"<{type(self).__name__} name={self.name}, learning_rate={text}>"
+
+
+def _near_one(grads, factor):
+    """What is left of a factor after as much of it was multiplied in that the rest is a normal float32."""
+    if 0 < factor < SMALL:
+        for grad in grads:
+            _kernels.scale(grad, SMALL)
+        factor /= SMALL
+    return factor
 
 
 def _kind(rate):

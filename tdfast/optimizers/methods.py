@@ -419,6 +419,6 @@ class Lamb(_TwoMoments):
     def _update_piece(self, w, grad, slots, numbers, *options):
         """The rule writes the step over the gradient; its length decides how far to go along it."""
         super()._update_piece(w, grad, {**slots, "step": grad}, numbers, *options)
-        size, length = math.sqrt(self.sum_squares(w)), math.sqrt(self.sum_squares(grad))
+        size, length = self.norm(w), self.norm(grad)
         ratio = size / length if size > 0 and length > 0 else 1.0
         _kernels.optim_step(_kernels.RULES["sgd"], w, grad, (), (numbers[-1] * ratio,))
