@@ -1,6 +1,8 @@
 """Where lines for people go: to the standard output, or to Python's logging."""
 
 import logging
+import os
+import shutil
 import sys
 
 from tdfast import config
@@ -27,3 +29,18 @@ def is_terminal():
     if not config.is_interactive_logging_enabled():
         return False
     return "ipykernel" in sys.modules or bool(getattr(sys.stdout, "isatty", lambda: False)())
+
+
+def columns():
+    """How many characters fit into a line that is written over; None in a notebook, where any number does.
+
+    >>> columns() is None or columns() > 0
+    True
+    """
+    if "ipykernel" in sys.modules:
+        return None
+    try:
+        width = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (AttributeError, OSError, ValueError):       # no file, or no terminal
+        width = 0
+    return (width or shutil.get_terminal_size().columns) - 1        # the last one makes some terminals wrap

@@ -1,13 +1,14 @@
 """The progress bar of fit, evaluate and predict, with Keras's text."""
 
 import math
+import re
 import sys
 import time
 
 import numpy as np
 
 from tdfast.callbacks.base import Callback
-from tdfast.console import is_terminal, say
+from tdfast.console import columns, is_terminal, say
 
 BAR_WIDTH = 20
 INTERVAL = 0.05
@@ -132,11 +133,10 @@ class ProgbarLogger(Callback):
             return
         self._drawn = now
         per_step = (now - self._start) / max(done, 1)
-        if self.steps:
-            left = _bold(duration(per_step * max(self.steps - done, 0)))
-        else:
-            left = _bold(f"{now - self._start:.0f}s")
-        self._show(f"{progress(done, self.steps)} {left}{step_time(per_step)}{numbers(logs)}")
+        left = duration(per_step * max(self.steps - done, 0)) if self.steps else f"{now - self._start:.0f}s"
+        if self._bar is None:
+            self._bar = _line()
+        self._bar.set_description_str(running(done, self.steps, left, step_time(per_step), logs, columns()))
 
     def _finish(self, logs):
         """The last state of an epoch, which stays."""
@@ -148,8 +148,8 @@ class ProgbarLogger(Callback):
         seconds = time.perf_counter() - self._start
         rate = step_time(seconds / max(done, 1))
         if self.live:
-            self._show(f"{progress(done, self.steps)} {_bold(f'{seconds:.0f}s')}{rate}{numbers(logs)}")
-            self.close()
+            self.close(leave=False)
+            say(f"{progress(done, self.steps)} {_bold(f'{seconds:.0f}s')}{rate}{numbers(logs)}")
             return
         count = f"{done}/{done} - " if done else ""
         text = f"{count}{seconds:.0f}s -{rate}{numbers(logs, signed=self.verbose == 1)}"
@@ -157,14 +157,10 @@ class ProgbarLogger(Callback):
             text = f"{self._epoch} - {text}"
         say(text)
 
-    def _show(self, text):
-        if self._bar is None:
-            self._bar = _line()
-        self._bar.set_description_str(text)
-
-    def close(self):
-        """Leave the bar as it stands and go to the next line."""
+    def close(self, leave=True):
+        """Leave the bar as it stands and go to the next line; or take it away."""
         if self._bar is not None:
+            self._bar.leave = leave
             self._bar.close()
             self._bar = None
 
@@ -173,9 +169,53 @@ def progress(done, steps, width=BAR_WIDTH):
     """``12/50 ━━━━━━━━━━━━━━━━━━━━``, in the terminal's bold, green and white."""
     if not steps:
         return f"{done:7d}/Unknown"
+    count = _bold(f"{done:{len(str(steps))}d}/{steps}")
+    if width < 1:
+        return count
     full = int(width * min(done / steps, 1))
     green = f"\33[32m{'━' * full}\33[0m" if full else ""
-    return f"{_bold(f'{done:{len(str(steps))}d}/{steps}')} {green}\33[37m{'━' * (width - full)}\33[0m"
+    return f"{count} {green}\33[37m{'━' * (width - full)}\33[0m"
+
+
+def running(done, steps, left, rate, logs, room=None, width=BAR_WIDTH):
+    """The line while batches come, within ``room`` characters, so that the next one can be written over it.
+
+    Where it is too long, the bar shrinks first. Then metrics go, the last one first, then the times, and the losses
+    at the end.
+
+    Args:
+        done, steps: batches, and how many there will be (None: not known).
+        left, rate: the times to show, as text.
+        logs: dict from names to numbers, or None.
+        room: None: as long as it gets.
+        width: of the bar at most.
+
+    >>> for room in (55, 40, 26):
+    ...     print(plain(running(2, 5, "3s", " 1s/step", {"loss": 0.5, "mae": 0.25}, room)))
+    2/5 ━━━━━━━━━━━ 3s 1s/step - loss: 0.5000 - mae: 0.2500
+    2/5 ━━━━━━━━━━ 3s 1s/step - loss: 0.5000
+    2/5 ━━━━ 3s - loss: 0.5000
+    """
+    parts = {"left": f" {_bold(left)}", "rate": rate}
+    parts.update((("log", name), numbers({name: value})) for name, value in (logs or {}).items())
+    if room is None:
+        return progress(done, steps, width) + "".join(parts.values())
+    losses = [("log", name) for name in ("val_loss", "loss")]
+    for key in [*(k for k in [*parts][:1:-1] if k not in losses), "rate", "left", *losses, None]:
+        free = room - len(plain(progress(done, steps, 0))) - sum(len(plain(text)) for text in parts.values())
+        if free >= 0:
+            break
+        parts.pop(key, None)
+    return progress(done, steps, min(width, free - 1)) + "".join(parts.values())
+
+
+def plain(text):
+    """``text`` without the codes for colours.
+
+    >>> plain(progress(1, 2, 4))
+    '1/2 ━━━━'
+    """
+    return re.sub(r"\x1b\[\d*m", "", text)
 
 
 class Progbar:
@@ -246,11 +286,12 @@ class Progbar:
             say(text)
             return
         left = duration(each * (self.target - current)) if self.target and not finalize else f"{seconds:.0f}s"
-        text = (f"{progress(current, self.target, self.width)} {_bold(left)}{step_time(each, self.unit_name)}"
-                f"{numbers(means)}")
-        sys.stdout.write("\r" + text.ljust(self._length) + "\n" * finalize)
+        room = None if finalize else columns()
+        text = running(current, self.target, left, step_time(each, self.unit_name), means, room, self.width)
+        length = len(plain(text))
+        sys.stdout.write("\r" + text + " " * (self._length - length) + "\n" * finalize)
         sys.stdout.flush()
-        self._length = len(text)
+        self._length = length
 
 
 def _line():
@@ -261,7 +302,8 @@ def _line():
         # No watching thread: the loop draws often enough, and threads do not survive a fork.
         monitor_interval = 0
 
-    return Line(bar_format="{desc}", file=sys.stdout, mininterval=0, leave=True)
+    # Its width is seen to above: tqdm would cut the line to that of the terminal as it was at first.
+    return Line(bar_format="{desc}", file=sys.stdout, mininterval=0, leave=True, ncols=sys.maxsize)
 
 
 def numbers(logs, signed=True):
