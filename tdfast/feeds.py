@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import math
 import sys
 import warnings
 
@@ -29,6 +30,7 @@ class Feed:
         self._pass = None
         self._taken = 0             # from this pass
         self._done = 0              # of the epoch to come
+        self._epoch_open = False    # whether the source knows that the epoch has begun
 
     @property
     def size(self):
@@ -49,7 +51,8 @@ class Feed:
         if self.source.again:
             self._pass = self.source.one_pass(state["order"], taken) if taken else None
         else:
-            self._begin()
+            self._begin_epoch()
+            self._begin(done - taken)
             for _ in range(taken - self._taken):
                 next(self._pass, None)
         self._taken, self._done = taken, done
@@ -61,7 +64,8 @@ class Feed:
 
     def peek(self):
         """The first batch to come, which comes all the same; None if there is none."""
-        self._begin()
+        self._begin_epoch()
+        self._begin(self._done)
         first = next(self._pass, None)
         self._pass = iter(()) if first is None else itertools.chain([first], self._pass)
         return first
@@ -73,10 +77,11 @@ class Feed:
 
     def __iter__(self):
         """The batches of one epoch."""
-        self.source.on_epoch_begin()
+        self._begin_epoch()
         count, self._done = self._done, 0
+        self._epoch_open = False                # the next call is of the next epoch
         while self.wanted is None or count < self.wanted:
-            self._begin()
+            self._begin(count)
             batch = next(self._pass, None)
             if batch is None:
                 if count == 0 and self._taken and self.source.again:    # the epoch before took the last one
@@ -92,10 +97,19 @@ class Feed:
             yield batch
         self.source.on_epoch_end()
 
-    def _begin(self):
+    def _begin_epoch(self):
+        """Tell the source, before it is asked for the first batch of an epoch."""
+        if not self._epoch_open:
+            self._epoch_open = True
+            self.source.on_epoch_begin()
+
+    def _begin(self, count):
+        """Have a pass, with ``count`` batches of the epoch behind."""
         if self._pass is None:
             self._pass = self.source.one_pass()
             self._taken = 0
+        # Batches of the next epoch are not to be fetched before the source knows of it.
+        self.source.limit = math.inf if self.wanted is None else self._taken + self.wanted - count
 
     def warn(self, count):
         """Say that only ``count`` batches came."""
@@ -189,7 +203,12 @@ class StreamBatches:
             with ``__getitem__`` and a number of batches, batch i is ``data[i]``.
         prepare: what makes of each batch (x, y, sample_weight, mask).
         shuffle: whether to take the batches of a PyDataset in a random order.
+
+    Attributes:
+        limit: how many batches of a pass may be fetched by now.
     """
+
+    limit = math.inf
 
     def __init__(self, data, prepare, shuffle=False):
         self.data, self.prepare, self.shuffle = data, prepare, shuffle
@@ -213,8 +232,9 @@ class StreamBatches:
             return None
 
     def on_epoch_begin(self):
-        """Tell a PyDataset that an epoch begins."""
+        """Tell a PyDataset that an epoch begins, for which it may have another number of batches."""
         getattr(self.data, "on_epoch_begin", _nothing)()
+        self.batches = self._count()
 
     def on_epoch_end(self):
         """Tell a PyDataset that an epoch has ended, after which it may have another number of batches."""
@@ -236,7 +256,8 @@ class StreamBatches:
             order = order[start:].tolist()
         workers = getattr(self.data, "workers", 1)
         if workers > 1 or (workers > 0 and getattr(self.data, "use_multiprocessing", False)):
-            return _ahead(self.data.__getitem__, order, workers, getattr(self.data, "max_queue_size", 10))
+            size = max(getattr(self.data, "max_queue_size", 10), 1)
+            return _ahead(self.data.__getitem__, order, workers, size, lambda: self.limit - start)
         return map(self.data.__getitem__, order)
 
 
@@ -244,18 +265,29 @@ def _nothing():
     pass
 
 
-def _ahead(get, order, workers, size):
-    """``get(i)`` for each i in order, made by threads while earlier ones are in use."""
+def _ahead(get, order, workers, size, limit):
+    """``get(i)`` for each i in order, made by threads while earlier ones are in use.
+
+    Args:
+        get, order: as said.
+        workers: how many threads.
+        size: how many results may wait.
+        limit: a function that tells how many may be asked for by now.
+    """
     import concurrent.futures  # here alone: it would be a sixth of what importing tdfast costs
 
-    queue = collections.deque()
+    queue, asked, order = collections.deque(), 0, iter(order)
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
-        for i in order:
-            queue.append(pool.submit(get, i))
-            if len(queue) > max(size, 1):
-                yield queue.popleft().result()
-        while queue:
+        while True:
+            while len(queue) <= size and (asked < limit() or not queue):
+                i = next(order, None)
+                if i is None:
+                    break
+                queue.append(pool.submit(get, i))
+                asked += 1
+            if not queue:
+                return
             yield queue.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -3,6 +3,7 @@
 from tdfast.cloning import clone_model
 from tdfast.layers.base import Layer, Tape
 from tdfast.layers.core import InputLayer
+from tdfast.layers.shaping import Flatten, Permute, Reshape
 from tdfast.training import Trainer
 
 __all__ = ["Sequential", "clone_model"]
@@ -32,6 +33,7 @@ class Sequential(Trainer, Layer):
         Layer.__init__(self, name=name, trainable=trainable, dtype=dtype, **kwargs)
         Trainer.__init__(self)
         self._stack = []
+        self._fitting = set()       # the shapes of samples that all layers were seen to take
         self._input = None
         if isinstance(layers, Layer):
             raise ValueError(f"Sequential expects a list of layers, such as [LSTM(8), Dense(1)], got {layers!r}: put it into [ ].")
@@ -77,6 +79,7 @@ class Sequential(Trainer, Layer):
         if not self._stack and self._input is None and layer.batch_shape is not None:
             self._input = InputLayer(batch_shape=layer.batch_shape, dtype=layer.dtype)
         self._stack.append(layer)
+        self._fitting.clear()
         if self.built:
             try:
                 self.build_inner(layer, self._shape_before(len(self._stack) - 1))
@@ -91,6 +94,7 @@ class Sequential(Trainer, Layer):
         if not self._stack:
             raise ValueError(f"Model '{self.name}' has no layers to pop.")
         layer = self._stack.pop()
+        self._fitting.clear()
         if not self._stack:
             self.built = False
         return layer
@@ -157,16 +161,46 @@ class Sequential(Trainer, Layer):
         self.built = True
 
     def check_input_shape(self, input_shape):
+        """Raise a ValueError that names the layer which cannot take this shape.
+
+        Any axis may differ from what the model was built for, the number of time steps above all, unless a layer minds.
+        """
         if not self.built:
             return
-        want, got = self.input_shape, tuple(input_shape)
-        if not _fits(got[1:], want[1:]):
+        got, want = tuple(input_shape), self.input_shape
+        if got[1:] in self._fitting:
+            self._stack[0].check_input_shape(got)       # it may mind the size of the batch
+            return
+        if len(got) != len(want):
             hint = " For one sample give x[None]." if _fits(got, want[1:]) else ""
             raise ValueError(
                 f"Model '{self.name}' expects input of shape {want}, got {got}. The first axis is the batch; "
                 f"layer '{self._stack[0].name}' ({type(self._stack[0]).__name__}) comes first.{hint}"
             )
-        self._stack[0].check_input_shape(got)
+        shape = got
+        for layer in self._stack:
+            try:
+                layer.check_input_shape(shape)
+                shape = layer.compute_output_shape(shape)
+            except ValueError as error:
+                raise ValueError(
+                    f"Model '{self.name}' was built for input of shape {want}, and cannot take {got}. {error}"
+                    + (self._fixes_steps(layer) if len(want) > 2 and got[1] != want[1] else "")
+                ) from None
+        if len(self._fitting) > 1000:
+            self._fitting.clear()
+        self._fitting.add(got[1:])
+
+    def _fixes_steps(self, layer):
+        """Advice where a layer before this one makes features of the time steps."""
+        before = self._stack[: self._stack.index(layer)]
+        fixing = next((f for f in before if isinstance(f, (Flatten, Permute, Reshape))), None)
+        if fixing is None:
+            return ""
+        return (
+            f" Layer '{fixing.name}' ({type(fixing).__name__}) makes features of the time steps, so their number is fixed. To "
+            "take any number use a layer such as GlobalAveragePooling1D in its place."
+        )
 
     def compute_output_shape(self, input_shape):
         for layer in self._stack:

@@ -29,6 +29,9 @@ PREDICT_ROWS = 252
 
 _NOTHING = contextlib.nullcontext()
 
+_counting = set()
+"""The ids of the metrics that are in the middle of an epoch or an evaluation, of any model."""
+
 
 def _inference_tape():
     return Tape(keep=False)
@@ -95,6 +98,7 @@ class Trainer:
         if loss is not None and loss.reduction in (None, "none"):
             raise ValueError(f"Loss '{loss.name}' has reduction=None, but training needs one number: use 'sum_over_batch_size'.")
         plain, weighted = _metric_specs(metrics, "metrics"), _metric_specs(weighted_metrics, "weighted_metrics")
+        self._refuse_optimizer_of_another(optimizer, "compile")
         self.optimizer, self.loss = optimizer, loss
         self._reset_compiled_metrics(plain, weighted)
         self.compiled = True
@@ -148,9 +152,36 @@ class Trainer:
         return names
 
     def reset_metrics(self):
-        """Start all running means again."""
-        for metric in self.metrics:
+        """Start all running means again, also those of metrics that another model or loop has used."""
+        for metric in self._counters():
             metric.reset_state()
+
+    def _counters(self):
+        """The objects that count over batches; metrics given by name are among them once the shapes are known."""
+        counting = self._metric_specs if self._metrics is None else self._metrics
+        return [self._loss_tracker, *(metric for metric, _ in counting if not isinstance(metric, str))]
+
+    def _is_counting(self):
+        return id(self._loss_tracker) in _counting
+
+    @contextlib.contextmanager
+    def _counting_alone(self):
+        """For the block, metrics that count for this call alone.
+
+        A callback may evaluate in the middle of an epoch, with this model or with another one that shares a metric. The
+        numbers of that epoch must not change by it, so such a call counts in copies.
+        """
+        held, copies = (self._metric_specs, self._metrics, self._loss_tracker), None
+        if not _counting.isdisjoint(map(id, self._counters())):
+            self._metric_specs, self._metrics, self._loss_tracker = copies = copy.deepcopy(held)
+        ids = {id(counter) for counter in self._counters()}
+        _counting.update(ids)
+        try:
+            yield
+        finally:
+            _counting.difference_update(ids)
+            if copies and self._metric_specs is copies[0]:
+                self._metric_specs, self._metrics, self._loss_tracker = held
 
     def _make_metrics(self, y, y_pred):
         """Names into objects, now that the shapes are known."""
@@ -281,14 +312,27 @@ class Trainer:
     def _ready_to_train(self):
         """Put the weights into flat vectors, and the optimizer on top of them."""
         variables, trainable = self.weights, self.trainable_weights
+        optimizer = self.optimizer
+        self._refuse_optimizer_of_another(optimizer, "fit")
         if self._parameters is None or not self._parameters.is_current(variables):
             self._parameters = Parameters(variables)
-        optimizer = self.optimizer
         if (not optimizer.built or optimizer.parameters is not self._parameters
                 or [id(v) for v in optimizer.trainable_variables] != [id(v) for v in trainable]):
             optimizer.build(self._parameters, trainable)
         self._moving = [v for v in variables if not v.trainable]    # moving statistics change in forward
         self._note_parts()
+
+    def _refuse_optimizer_of_another(self, optimizer, who):
+        """An optimizer that has trained other variables would carry its step count and schedule over to this model."""
+        if not optimizer.built or optimizer.parameters is self._parameters:
+            return
+        known = {id(v) for v in optimizer.parameters.variables}
+        if not self.built or any(id(v) not in known for v in self.trainable_weights):
+            raise ValueError(
+                f"{who}: optimizer '{optimizer.name}' ({type(optimizer).__name__}) has trained another model, whose moments "
+                f"and step count it keeps. Make a new one for model '{self.name}': "
+                f"{type(optimizer).__name__}.from_config(optimizer.get_config())."
+            )
 
     def _note_parts(self):
         self._regularized = [v for v in self.trainable_weights if v.regularizer is not None]
@@ -328,7 +372,9 @@ class Trainer:
             batch_size = -(-len(x) // steps)
         size = data.check_batch_size(batch_size, who)
         padding = None if lengths is None else ragged.Padding(lengths, self._time_plan(x, who))
-        return Feed(ArrayBatches((x, y, weight), size, self._buffers, shuffle, padding), steps, who)
+        # In the middle of an epoch, which a callback is in, the model's own buffers may hold the batch to come.
+        buffers = Record(self) if self._is_counting() else self._buffers
+        return Feed(ArrayBatches((x, y, weight), size, buffers, shuffle, padding), steps, who)
 
     def _stream_feed(self, x, steps, who, shuffle=False, class_weight=None, **others):
         """A `Feed` of what yields batches; ``others`` belong into the batches and must be None."""
@@ -434,7 +480,8 @@ class Trainer:
             with _Interrupts() as interrupts:
                 while run.epoch < epochs and not run.over:
                     calls.on_epoch_begin(run.epoch)
-                    logs = self._train_epoch(run, interrupts)
+                    with self._counting_alone():
+                        logs = self._train_epoch(run, interrupts)
                     if logs is None:
                         break               # out of data
                     if test and is_due(run.epoch + 1):
@@ -527,11 +574,11 @@ class Trainer:
 
     def _evaluate(self, batches, calls):
         """The logs over some batches, or None if there was no batch."""
-        self.reset_metrics()
         self.stop_evaluating = False
         calls.on_test_begin()
         i = -1
-        with self._inference_tape() as tape:
+        with self._counting_alone(), self._inference_tape() as tape:
+            self.reset_metrics()
             for i, (x, y, weight, mask) in enumerate(batches):
                 if calls.has_test_batch_hooks:
                     calls.on_test_batch_begin(i)
@@ -540,7 +587,7 @@ class Trainer:
                     calls.on_test_batch_end(i, self._logs)
                     if self.stop_evaluating:
                         break
-        logs = None if i < 0 else self._logs()
+            logs = None if i < 0 else self._logs()
         calls.on_test_end(logs)
         return logs
 
@@ -730,10 +777,11 @@ class Trainer:
         x, y, weight = self._check(x, y, sample_weight, "train_on_batch")
         weight = self._weigh_classes(class_weight, x, y, weight, "train_on_batch")
         self._ready_to_train()
-        self.reset_metrics()
-        with _Interrupts() as interrupts, interrupts.held(), quiet(), self._whole_step():
-            self.train_step(x, y, weight)
-        logs = self._logs()
+        with self._counting_alone():
+            self.reset_metrics()
+            with _Interrupts() as interrupts, interrupts.held(), quiet(), self._whole_step():
+                self.train_step(x, y, weight)
+            logs = self._logs()
         return logs if return_dict else self._in_order(logs)
 
     @_alone
@@ -742,10 +790,10 @@ class Trainer:
         self._require_compiled("test_on_batch")
         x, y, weight = self._check(x, y, sample_weight, "test_on_batch")
         self._note_parts()
-        self.reset_metrics()
-        with self._inference_tape() as tape:
+        with self._counting_alone(), self._inference_tape() as tape:
+            self.reset_metrics()
             self.test_step(x, y, weight, None, tape)
-        logs = self._logs()
+            logs = self._logs()
         return logs if return_dict else self._in_order(logs)
 
     def predict_on_batch(self, x):
