@@ -86,7 +86,7 @@ class Constraint:
         return f"{type(self).__name__}({arguments})"
 
 
-@REGISTRY.register
+@REGISTRY.register("maxnorm")
 class MaxNorm(Constraint):
     """w min(norm, max_value) / norm: norms along ``axis`` of at most max_value.
 
@@ -110,7 +110,7 @@ class MaxNorm(Constraint):
         return {"max_value": self.max_value, "axis": self.axis}
 
 
-@REGISTRY.register
+@REGISTRY.register("nonneg")
 class NonNeg(Constraint):
     """max(w, 0).
 
@@ -122,7 +122,7 @@ class NonNeg(Constraint):
         return np.maximum(np.asarray(value), 0)
 
 
-@REGISTRY.register
+@REGISTRY.register("unitnorm")
 class UnitNorm(Constraint):
     """w / norm: norms along ``axis`` of 1.
 

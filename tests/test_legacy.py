@@ -1,9 +1,11 @@
 """Keras 2's files: recordings of real ones (tests/files/keras2/index.json says which), and variants made by hand."""
 
+import io
 import json
 import re
 import tracemalloc
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import tdfast
 from tdfast import layers, saving
 from tdfast.saving import FileError
+from tdfast.saving.compiling import compile_as
 from tdfast.saving.legacy_config import modern_compile, modern_layer
 from tdfast.serialization import deserialize_layer
 
@@ -435,3 +438,116 @@ def test_translation_keeps_what_it_does_not_know():
         assert modern_layer(value) == value
     with pytest.raises(FileError):
         modern_compile([1])
+
+
+# ------------------------------------------------------------------------------------------ what Keras 2 wrote and Keras 3 lacks
+@pytest.mark.parametrize("cls", [layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D])
+def test_spatial_dropout_has_the_options_of_dropout(path, cls):
+    """In Keras 2 they had Dropout's config, and as first layers the shape of the input."""
+    shape = [None, *[2] * (cls.ndim - 1)]
+    spec = layer(cls.__name__, "drop", dtype="float32", rate=0.5, noise_shape=None, seed=None, batch_input_shape=shape)
+    model = saving.load_model(write(path, [spec, layer("Flatten", "flat", data_format="channels_last")], {}))
+    assert model.layers[0].rate == 0.5 and model.input_shape == tuple(shape)
+    assert "trainable" not in model.layers[0].get_config()          # which Keras 3's constructor refuses
+    spec["config"]["noise_shape"] = shape
+    refused(write(path, [spec], {}), "'drop'", "noise_shape")
+
+
+@pytest.mark.parametrize("kind", ["sequential", "functional"])
+def test_json_of_keras_2(kind):
+    described = json.loads((FOLDER / "spatial-models.json").read_text())[kind]
+    model = saving.model_from_json(json.dumps(described))
+    assert [type(part).__name__ for part in model.layers] == [
+        "SpatialDropout1D", "Conv1D", "Reshape", "SpatialDropout2D", "Reshape", "SpatialDropout3D", "Flatten", "Dense"]
+    data = recorded("spatial-sgd")
+    model.load_weights(FOLDER / "spatial-sgd.h5")
+    near(model.predict(data["x"], verbose=0), data["pred0"], "predictions")
+
+
+def test_json_of_keras_2_in_its_oldest_form():
+    text = json.dumps({"class_name": "Sequential", "config": [dense(batch_input_shape=[None, 3]), layer(
+        "LeakyReLU", "leaky", alpha=0.25)], "keras_version": "2.1.6", "backend": "tensorflow"})
+    model = saving.model_from_json(text)
+    assert model.input_shape == (None, 3) and model.layers[1].negative_slope == 0.25
+
+
+def test_json_of_keras_2_says_that_its_hard_sigmoid_is_another():
+    cell = layer("LSTM", "cell", units=2, recurrent_activation="hard_sigmoid", batch_input_shape=[None, 4, 3])
+    text = json.dumps({"class_name": "Sequential", "config": [cell], "keras_version": "2.2.4"})
+    with pytest.warns(UserWarning, match="hard_sigmoid.*'cell'"):
+        saving.model_from_json(text)
+
+
+def test_json_of_today_is_not_translated():
+    """A GRU that does not say reset_after means another thing in Keras 2."""
+    described = json.loads(tdfast.Sequential([layers.GRU(2, input_shape=(None, 3))]).to_json())
+    described["config"]["layers"][-1]["config"].pop("reset_after")
+    assert saving.model_from_json(json.dumps(described)).layers[0].reset_after is True
+    described["keras_version"] = "2.1.2"
+    assert saving.model_from_json(json.dumps(described)).layers[0].reset_after is False
+
+
+@pytest.mark.parametrize("alias, name", [
+    ("logcosh", "log_cosh"), ("kullback_leibler_divergence", "kl_divergence"), ("cosine_proximity", "cosine_similarity")])
+def test_names_of_keras_2(alias, name):
+    y, p = np.array([[0.2, 0.8], [0.5, 0.5]]), np.array([[0.3, 0.7], [0.9, 0.1]])
+    for module in (tdfast.losses, tdfast.metrics):
+        both = [module.get(text) for text in (alias, name)]
+        values = [both[0](y, p), both[1](y, p)]
+        assert float(values[0]) == float(values[1])
+    formula = {"logcosh": np.log(np.cosh(p - y)).mean(), "kullback_leibler_divergence": (y * np.log(y / p)).sum(1).mean(),
+               "cosine_proximity": ((y * p).sum(1) / np.linalg.norm(y, axis=1) / np.linalg.norm(p, axis=1)).mean()}[alias]
+    assert float(tdfast.metrics.get(alias)(y, p)) == pytest.approx(formula, rel=1e-5)
+    assert float(tdfast.losses.get(alias)(y, p)) == pytest.approx(-formula if "cosine" in alias else formula, rel=1e-5)
+
+
+def test_names_of_keras_2s_constraints_and_initializers():
+    for alias, name in (("maxnorm", "MaxNorm"), ("nonneg", "NonNeg"), ("unitnorm", "UnitNorm")):
+        assert type(tdfast.constraints.get(alias)).__name__ == name
+    spec = dense(kernel_initializer={"class_name": "GlorotNormalV2", "config": {"seed": None}}, bias_initializer="zerosV2")
+    made = deserialize_layer(modern_layer(spec))
+    assert [type(i).__name__ for i in (made.kernel_initializer, made.bias_initializer)] == ["GlorotNormal", "Zeros"]
+
+
+def test_a_dict_of_metrics_by_the_outputs_name():
+    """Also as Keras 3 writes it, and with objects."""
+    model = saving.load_model(FOLDER / "spatial-sgd.keras")
+    data = recorded("spatial-sgd")
+    found = model.evaluate(data["x"], data["y"], verbose=0, return_dict=True)
+    assert list(found) == ["loss", "mae", "kullback_leibler_divergence"]
+    metric = {"class_name": "MeanAbsoluteError", "config": {"name": "q"}}
+    for described in ({"d": ["mae", metric]}, [["mae", metric]]):
+        made = tdfast.Sequential([layers.Dense(1, input_shape=(2,), name="d")])
+        compile_as(made, {"optimizer": "sgd", "loss": {"d": "mse"}, "metrics": described, "loss_weights": {"d": 1.0}}, {}, "f")
+        assert list(made.evaluate(np.ones((2, 2)), np.ones((2, 1)), verbose=0, return_dict=True)) == ["loss", "mae", "q"]
+    with pytest.raises(FileError, match="loss_weights"):
+        compile_as(made, {"optimizer": "sgd", "loss": "mse", "loss_weights": {"d": 2.0}}, {}, "f")
+    with pytest.raises(FileError, match="metrics"):
+        compile_as(made, {"optimizer": "sgd", "loss": "mse", "metrics": {"d": ["mae"], "e": ["mae"]}}, {}, "f")
+
+
+def test_the_functions_of_cosine_similarity_had_the_other_sign():
+    """As a metric, Keras 2's function was 1 for one direction."""
+    metric = {"class_name": "MeanMetricWrapper", "config": {"name": "c", "dtype": "float32", "fn": "cosine_similarity"}}
+    found = modern_compile(training(metrics=[[metric]], learning_rate=0.1))["metrics"][0][0]
+    assert float(tdfast.metrics.deserialize(found)([[1.0, 2.0]], [[1.0, 2.0]])) == pytest.approx(1.0)
+
+
+def test_optimizers_whose_state_tf_keras_did_not_store_start_afresh_with_a_warning(tmp_path):
+    """Legacy optimizers in .keras files."""
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(FOLDER / "spatial-sgd.keras") as old, zipfile.ZipFile(path, "w") as new:
+        config = json.loads(old.read("config.json"))
+        config["compile_config"]["optimizer"] = {"module": "keras.optimizers.legacy", "class_name": "SGD", "config": {
+            "name": "SGD", "learning_rate": 0.1, "decay": 0.0, "momentum": 0.9, "nesterov": False}, "registered_name": None}
+        new.writestr("config.json", json.dumps(config))
+        new.writestr("metadata.json", old.read("metadata.json"))
+        weights = h5py.File(io.BytesIO(old.read("model.weights.h5")), "r+")
+        del weights["optimizer/vars"]
+        file = io.BytesIO()
+        with h5py.File(file, "w") as copy:
+            for key in weights:
+                weights.copy(key, copy)
+        new.writestr("model.weights.h5", file.getvalue())
+    with pytest.warns(UserWarning, match="legacy.*"):
+        assert saving.load_model(path).optimizer.momentum == 0.9

@@ -139,7 +139,7 @@ class SpatialDropout1D(Dropout):
     Args:
         rate: from 0 to 1.
         seed: a whole number, or None.
-        name, dtype: of the layer.
+        name, dtype: of the layer; other arguments are those of every layer.
 
     Input (batch, time, features).
 
@@ -152,8 +152,13 @@ class SpatialDropout1D(Dropout):
     axes = "(batch, time, features)"
     ndim = 3
 
-    def __init__(self, rate, seed=None, name=None, dtype=None):
-        super().__init__(rate, seed=seed, name=name, dtype=dtype)
+    def __init__(self, rate, seed=None, name=None, dtype=None, **kwargs):
+        if kwargs.get("noise_shape") is not None:
+            raise ValueError(
+                f"{type(self).__name__}: noise_shape={kwargs['noise_shape']!r} is not supported: the layer's own is that whole "
+                "features are dropped. Use Dropout for another one."
+            )
+        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
 
     def pattern_shape(self, shape):
         return (shape[0], *(1,) * (self.ndim - 2), shape[-1])
@@ -165,7 +170,9 @@ class SpatialDropout1D(Dropout):
             )
 
     def get_config(self):
-        return {"rate": self.rate, "seed": self.seed, "name": self.name, "dtype": self.dtype}
+        # Keras's has no `trainable`, which its constructor would refuse.
+        config = super().get_config()
+        return {key: value for key, value in config.items() if key not in ("trainable", "noise_shape")}
 
 
 class SpatialDropout2D(SpatialDropout1D):
@@ -189,8 +196,8 @@ class SpatialDropout2D(SpatialDropout1D):
 
     ndim = 4
 
-    def __init__(self, rate, data_format=None, seed=None, name=None, dtype=None):
-        super().__init__(rate, seed=seed, name=name, dtype=dtype)
+    def __init__(self, rate, data_format=None, seed=None, name=None, dtype=None, **kwargs):
+        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
         self.data_format = one_of(data_format or "channels_last", ("channels_last", "channels_first"), "data_format", self)
         first = self.data_format == "channels_first"
         places = ("depth", "rows", "columns")[-self.ndim + 2:]

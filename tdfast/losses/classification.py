@@ -311,7 +311,7 @@ class CategoricalGeneralizedCrossEntropy(BuiltIn):
         return {**super().get_config(), "q": self.q}
 
 
-@REGISTRY.register("kld", "KLD")
+@REGISTRY.register("kld", "KLD", "kullback_leibler_divergence")
 class KLDivergence(KernelLoss):
     """sum(y_true log(y_true / y_pred)) over the last axis, both clipped to 1e-7 .. 1.
 

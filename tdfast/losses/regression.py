@@ -108,7 +108,7 @@ class Huber(KernelLoss):
         return {**super().get_config(), **more}
 
 
-@REGISTRY.register
+@REGISTRY.register("logcosh")
 class LogCosh(KernelLoss):
     """mean(log(cosh(y_pred - y_true))) over the last axis: a square near 0, an absolute value far from it.
 
@@ -217,7 +217,7 @@ class Quantile(KernelLoss):
         return {**super().get_config(), "quantiles": self.quantiles}
 
 
-@REGISTRY.register
+@REGISTRY.register("cosine_proximity")
 class CosineSimilarity(AlongAxis):
     """-sum(a b) over ``axis``, a and b being y_true and y_pred divided by their lengths: -1 for one direction.
 

@@ -84,7 +84,7 @@ class SparseCategoricalCrossentropy(LossMean):
                 "axis": self.axis}
 
 
-@REGISTRY.register("kld", "KLD")
+@REGISTRY.register("kld", "KLD", "kullback_leibler_divergence")
 class KLDivergence(LossMean):
     """The mean of sum(y_true log(y_true / y_pred)), both clipped to 1e-7 .. 1.
 

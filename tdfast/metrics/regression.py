@@ -93,7 +93,7 @@ class MeanSquaredLogarithmicError(LossMean):
         super().__init__(name, dtype)
 
 
-@REGISTRY.register
+@REGISTRY.register("logcosh", "log_cosh")
 class LogCoshError(LossMean):
     """The mean of log(cosh(y_pred - y_true)).
 
@@ -114,7 +114,7 @@ class _Cosine(losses.CosineSimilarity):
         return -super().values(y_true, y_pred)
 
 
-@REGISTRY.register
+@REGISTRY.register("cosine_proximity")
 class CosineSimilarity(LossMean):
     """The mean of sum(a b) over ``axis``, a and b being y_true and y_pred divided by their lengths: 1 for one direction.
 

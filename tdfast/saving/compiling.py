@@ -3,6 +3,7 @@
 import warnings
 
 from tdfast.errors import FileError
+from tdfast.saving.legacy_weights import has_idle_momentum
 from tdfast.saving.places import assign_optimizer, optimizer_misfit, optimizer_paths, read_optimizer
 from tdfast.serialization import revive
 
@@ -30,6 +31,7 @@ def compile_as(model, config, custom_objects, name, store=None, old=False):
         raise FileError(f"The compile_config in '{name}' must be a dict, got {config!r}.")
     again = "Load with compile=False and call compile() with something else."
     config = {k: v for k, v in config.items() if k not in _SPEED_OPTIONS}
+    legacy = store is not None and old and "legacy" in str(_module_of(config.get("optimizer")))
     try:
         arguments = {}
         if config.get("optimizer") is not None:
@@ -42,13 +44,21 @@ def compile_as(model, config, custom_objects, name, store=None, old=False):
             if specs:
                 arguments[key] = [_metric(metrics, s, custom_objects, key) for s in specs]
         for key in sorted(set(config) - {"optimizer", "loss", "metrics", "weighted_metrics"}):
-            if config[key] not in (None, [], {}) and not (key == "loss_weights" and config[key] in (1, [1])):
+            value = _of_the_output(config[key])
+            if value not in (None, [], {}) and not (key == "loss_weights" and value in (1, [1])):
                 raise FileError(f"The option {key}={config[key]!r} of compile does not exist in tdfast.")
         model.compile(**arguments)
+        if legacy:
+            warnings.warn(f"'{name}' has no state of its optimizer, which starts afresh: tf.keras stored none of its legacy "
+                          "optimizers in .keras files.", stacklevel=5)
         if store is not None:
             _load_optimizer(model, store, old, config.get("optimizer") is not None)
     except Exception as error:
         raise FileError(f"'{name}' cannot be compiled as it was: {error} {again}") from error
+
+
+def _module_of(spec):
+    return spec.get("module") if isinstance(spec, dict) else None
 
 
 def _optimizer(optimizers, spec, custom_objects):
@@ -80,8 +90,14 @@ def _metric(metrics, spec, custom_objects, key):
     return revive(metrics, spec, custom_objects, who)
 
 
+def _of_the_output(value):
+    """What stands in a dict by the name of the one output."""
+    return next(iter(value.values())) if isinstance(value, dict) and "class_name" not in value and len(value) == 1 else value
+
+
 def _only(value, what):
-    """What stands in a list of one, as Keras writes it for models that could have several outputs."""
+    """What stands in a list of one, or in a dict of one, as Keras writes it for models that could have several outputs."""
+    value = _of_the_output(value)
     if isinstance(value, list):
         if len(value) != 1:
             raise FileError(f"{what[0].upper()}{what[1:]} of compile is a list of {len(value)}; tdfast's models have one output.")
@@ -90,9 +106,13 @@ def _only(value, what):
 
 
 def _metric_list(value):
-    """Keras writes None, a list, or a list of one list."""
-    if value is None:
+    """Keras writes None, a list, a list of one list, or a dict from the name of the one output to one or a list of them."""
+    found = _of_the_output(value)
+    if found is None:
         return []
+    if found is not value and not isinstance(found, list):
+        return [found]
+    value = found
     if not isinstance(value, list):
         raise FileError(f"The metrics of compile must be a list, got {value!r}.")
     return _only(value, "the list of metrics") if value and isinstance(value[0], list) else value
@@ -110,6 +130,8 @@ def _load_optimizer(model, store, old, named):
         model._ready_to_train()
     if old and "learning_rate" in (name for name, _ in optimizer.variables):
         paths.insert(1, None)           # which Keras 2 did not store
+    if old and has_idle_momentum(optimizer) and len(paths) == len(optimizer.variables) + len(optimizer.trainable_variables):
+        del paths[len(optimizer.variables):]
     text = optimizer_misfit(optimizer, store, paths)
     if not text:
         assign_optimizer(optimizer, read_optimizer(optimizer, store, paths))

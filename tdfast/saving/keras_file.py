@@ -12,9 +12,9 @@ from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
 from tdfast.saving.compiling import compile_as, compile_config
 from tdfast.saving.filling import Filler
-from tdfast.saving.hard_sigmoid import keep_hard_sigmoid
+from tdfast.saving.hard_sigmoid import keep_hard_sigmoid, warn_of_hard_sigmoid
 from tdfast.saving.legacy import is_hdf5, load_legacy
-from tdfast.saving.legacy_config import modern_compile, modern_layer
+from tdfast.saving.legacy_config import is_old, modern_compile, modern_layer
 from tdfast.saving.places import groups
 from tdfast.saving.weights import open_weights, write_h5
 from tdfast.serialization import as_shape, deserialize_layer, serialize_layer
@@ -109,7 +109,7 @@ def build_shape(config):
 
 
 def model_from_json(json_string, custom_objects=None):
-    """The model that ``to_json`` of tdfast or of Keras 3 described, compiled as it was, with new weights.
+    """The model that ``to_json`` of tdfast or of Keras 3 or 2 described, compiled as it was, with new weights.
 
     Args:
         json_string: the text.
@@ -130,7 +130,10 @@ def model_from_json(json_string, custom_objects=None):
     except (TypeError, ValueError, RecursionError) as error:
         raise FileError(f"model_from_json: the text is not readable JSON ({error or type(error).__name__}).") from error
     name = "the JSON text"
+    old = is_old(config)
     try:
+        if old:
+            config = modern_layer(config)
         model = deserialize_layer(config, custom_objects or {})
         _require_model(model, name)
         shape = build_shape(config)
@@ -140,6 +143,8 @@ def model_from_json(json_string, custom_objects=None):
             compile_as(model, config["compile_config"], custom_objects or {}, name)
     except (RecursionError, MemoryError) as error:
         raise FileError(f"{name} asks for more than this machine has: {error or type(error).__name__}.") from error
+    if old:
+        warn_of_hard_sigmoid(model, name)
     return model
 
 

@@ -3,8 +3,17 @@
 from tdfast.errors import FileError
 
 # The keys of a config under which there is another layer, or a list of them.
-_INNER = ("layer", "backward_layer", "cell", "cells", "layers")
+_INNER = ("layer", "backward_layer", "cell", "cells", "layers", "activation", "recurrent_activation")
 MAX_DEPTH = 64
+_COSINES = ("cosine_similarity", "cosine_proximity")
+
+
+def is_old(spec):
+    """Whether a model's dict is Keras 2's: it says so, or is a list of layers, or names no module as Keras 3 does."""
+    if not isinstance(spec, dict):
+        return False
+    version = spec.get("keras_version")
+    return str(version)[:1] in "12" if version is not None else "module" not in spec
 
 
 def modern_layer(spec, depth=0):
@@ -81,7 +90,14 @@ _CHANGES = {
 
 
 def _modern_initializer(spec):
-    """Keras 2's normal distribution of VarianceScaling was truncated, as Keras 3's "truncated_normal" is."""
+    """Keras 2's normal distribution of VarianceScaling was truncated, as Keras 3's "truncated_normal" is.
+
+    Its second versions of initializers were known as GlorotUniformV2 and the like too.
+    """
+    if isinstance(spec, str):
+        return spec.removesuffix("V2")
+    if isinstance(spec, dict) and isinstance(spec.get("class_name"), str):
+        spec = {**spec, "class_name": spec["class_name"].removesuffix("V2")}
     if isinstance(spec, dict) and spec.get("class_name") == "VarianceScaling" and isinstance(spec.get("config"), dict):
         if spec["config"].get("distribution") == "normal":
             return {**spec, "config": {**spec["config"], "distribution": "truncated_normal"}}
@@ -98,7 +114,23 @@ def modern_compile(config):
     if isinstance(loss, dict) and "class_name" not in loss and len(loss) == 1:
         loss = next(iter(loss.values()))            # by the name of the one output
     out["loss"] = _modern_loss(loss)
+    for key in ("metrics", "weighted_metrics"):
+        out[key] = _modern_metric(out.get(key))
     return out
+
+
+def _modern_metric(spec):
+    """A metric, or a list or dict of them: the function of Keras 2's cosine similarity was 1 for one direction, Keras 3's is -1."""
+    if isinstance(spec, list):
+        return [_modern_metric(item) for item in spec]
+    if not isinstance(spec, dict):
+        return spec
+    if "class_name" not in spec:
+        return {key: _modern_metric(item) for key, item in spec.items()}
+    config = spec.get("config")
+    if spec["class_name"] == "MeanMetricWrapper" and isinstance(config, dict) and config.get("fn") in _COSINES:
+        return {"class_name": "CosineSimilarity", "config": {key: value for key, value in config.items() if key != "fn"}}
+    return spec
 
 
 def _modern_loss(spec):
@@ -128,4 +160,7 @@ def _modern_optimizer(spec):
             raise FileError(f"The decay of the learning rate of optimizer {name} must be a number, got {decay!r:.80}.")
         config["learning_rate"] = {"module": "keras.optimizers.schedules", "class_name": "InverseTimeDecay", "config": {
             "initial_learning_rate": config["learning_rate"], "decay_steps": 1, "decay_rate": decay}}
-    return {"class_name": name, "config": config}
+    out = {"class_name": name, "config": config}
+    if spec.get("module") == "keras.optimizers.legacy":
+        out["module"] = spec["module"]
+    return out

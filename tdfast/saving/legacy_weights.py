@@ -87,8 +87,9 @@ def legacy_state(optimizer, store):
         slot = "iteration" if parts[-1] in ("iter", "iteration", "iterations") else (
             parts[-1] if "iteration:0" not in names else parts[1] if len(parts) > 1 else parts[0])
         found.setdefault(slot if slot in optimizer.slots else _renamed(slot, optimizer), []).append(path)
-    unknown = found.keys() - optimizer.slots.keys() - {"iteration"}
-    if optimizer.slots.keys() - found.keys() or (unknown and (optimizer.slots or unknown != {"momentum"})):
+    idle = {"momentum"} if has_idle_momentum(optimizer) else set()
+    unknown = found.keys() - optimizer.slots.keys() - {"iteration"} - idle
+    if optimizer.slots.keys() - found.keys() or unknown:
         return [], (
             f"'{store.name}' has the state {_some(found)} of an optimizer, but '{optimizer.name}' "
             f"({type(optimizer).__name__}) has {_some(['iteration', *optimizer.slots])}."
@@ -104,7 +105,12 @@ def legacy_state(optimizer, store):
         out.append(found[slot].pop(0))
     if any(found.pop(slot) for slot in ["iteration", *optimizer.slots]):
         return [], f"'{store.name}' has the state of an optimizer of another model than '{optimizer.name}' has."
-    return out, ""      # SGD without momentum had one in Keras 2, which did nothing
+    return out, ""
+
+
+def has_idle_momentum(optimizer):
+    """Whether Keras 2 kept a momentum for such an optimizer that did nothing: SGD without momentum had one."""
+    return getattr(optimizer, "momentum", None) == 0
 
 
 def _renamed(slot, optimizer):
