@@ -15,13 +15,19 @@ REGISTRY = Registry("regularizer", "regularizers", "keras.regularizers")
 def get(identifier):
     """The regularizer that a name, a class or a dict means; None for None.
 
+    "l1_l2" by its name alone is ``L1L2(l1=0.01, l2=0.01)``, as in Keras 2: with the defaults of the class it would do nothing.
+
     Raises:
         ValueError: for an unknown name, listing the known ones, or an object without a gradient.
 
     >>> get("l2").get_config()
     {'l2': 0.01}
+    >>> get("l1_l2")
+    L1L2(l1=0.01, l2=0.01)
     """
     found = REGISTRY.get(identifier)
+    if type(found) is L1L2 and found is not identifier and not isinstance(identifier, dict):
+        found = L1L2(l1=0.01, l2=0.01)
     if found is not None and not (callable(found) and hasattr(found, "gradient")):
         raise ValueError(
             f"{found!r} cannot be a regularizer: it needs __call__(value), the penalty, and gradient(value), "
@@ -101,7 +107,7 @@ class L1L2(Regularizer):
     """penalty = l1 sum(|w|) + l2 sum(w^2).
 
     Args:
-        l1, l2: not negative, default 0.
+        l1, l2: not negative, default 0; both are 0.01 where a layer is given the name "l1_l2" alone.
 
     >>> L1L2(l1=0.5, l2=0.25)(np.array([1.0, -2.0]))
     2.75

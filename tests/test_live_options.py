@@ -27,9 +27,12 @@ BATCH = 4
 NEAR = 2e-5
 
 
+L1L2 = {"module": "keras.regularizers", "class_name": "L1L2", "config": {"l1": 0.01, "l2": 0.02}, "registered_name": None}
+
+
 def weights(*names):
     """Another initializer, a regularizer and a constraint for each of these weights."""
-    kinds = [("ones", "l2", "non_neg"), ("zeros", "l1", "max_norm"), ("ones", "L1L2", "unit_norm")]
+    kinds = [("ones", "l2", "non_neg"), ("zeros", "l1", "max_norm"), ("ones", L1L2, "unit_norm")]
     out = {}
     for i, name in enumerate(names):
         initializer, regularizer, constraint = kinds[i % 3]

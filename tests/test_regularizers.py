@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import tdfast
 from tdfast import regularizers
 
 CASES = [
@@ -70,6 +71,20 @@ def test_get():
         assert type(regularizers.get(name)).__name__ == cls
     assert regularizers.get("l1").l1 == regularizers.get("l2").l2 == 0.01
     assert regularizers.l2 is regularizers.L2
+
+
+@pytest.mark.parametrize("name", ["l1_l2", "L1L2", "l1l2", regularizers.L1L2])
+def test_no_name_does_nothing(name):
+    """"l1_l2" is l1 = l2 = 0.01, as in Keras 2; an object or a dict says its numbers itself."""
+    model = tdfast.Sequential([tdfast.layers.Dense(1, kernel_initializer="ones", kernel_regularizer=name, input_shape=(3,))])
+    assert model.losses == [pytest.approx(0.01 * 3 + 0.01 * 3)]
+    assert regularizers.get(regularizers.L1L2()).get_config() == {"l1": 0.0, "l2": 0.0}
+    assert regularizers.get(regularizers.serialize(regularizers.L1L2(l1=0.1))).get_config() == {"l1": 0.1, "l2": 0.0}
+
+
+def test_every_name_penalises():
+    for name in regularizers.REGISTRY.spellings():
+        assert regularizers.get(name)(np.array([[1.0, -2.0], [3.0, 4.0]])) > 0
 
 
 def test_errors():
