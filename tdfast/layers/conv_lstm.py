@@ -102,6 +102,7 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
     """ConvLSTM1D and ConvLSTM2D."""
 
     cell_name = "conv_lstm_cell"
+    units_name = "filters"
     supports_masking = True
 
     def __init__(self, filters, kernel_size, strides=1, padding="valid", data_format=None, dilation_rate=1,

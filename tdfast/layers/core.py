@@ -1,6 +1,7 @@
 """Dense and Input."""
 
 import math
+import sys
 
 import numpy as np
 
@@ -239,10 +240,13 @@ def no_quantization(config, layer):
 
 
 def positive_int(value, what, layer):
-    """``value`` as an int of at least 1, or a ValueError that names the layer."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+    """``value`` as an int from 1 to the largest size of an array, or a ValueError that names the layer."""
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not whole or not 1 <= int(value) <= sys.maxsize:
+        large = whole and int(value) > 0
         raise ValueError(
-            f"Layer '{layer.name}' ({type(layer).__name__}): {what} must be a whole number of at least 1, got {value!r}."
+            f"Layer '{layer.name}' ({type(layer).__name__}): {what} must be a whole number "
+            f"{f'from 1 to {sys.maxsize}' if large else 'of at least 1'}, got {value!r}."
         )
     return int(value)
 

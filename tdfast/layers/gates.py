@@ -20,6 +20,8 @@ class GateWeights(Layer):
     cell_kind = _kernels.SIMPLE_RNN
     cell_name = None
     """In a layer over a sequence, what stands for its cell in the weights' paths; None in a cell itself."""
+    units_name = "units"
+    """What the constructor calls its units."""
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class GateWeights(Layer):
         super().__init__(**kwargs)
         if implementation not in (0, 1, 2):     # Keras's ways to the same numbers; here there is one
             raise ValueError(f"Layer '{self.name}': implementation must be 1 or 2, got {implementation!r}.")
-        self.units = positive_int(units, "units", self)
+        self.units = positive_int(units, self.units_name, self)
         self.activation = activations.get(activation)
         if self.gates > 1:
             self.recurrent_activation = activations.get(recurrent_activation)

@@ -1,6 +1,7 @@
 """Layers against overfitting: random ones that act in training alone, and a penalty on numbers that pass."""
 
 import math
+import sys
 
 import numpy as np
 
@@ -104,7 +105,7 @@ class Dropout(Randomized):
         if shape is None:
             return None
         if isinstance(shape, (tuple, list, np.ndarray)):
-            if all(n is None or (isinstance(n, (int, np.integer)) and n > 0) for n in shape):
+            if all(n is None or (isinstance(n, (int, np.integer)) and 0 < n <= sys.maxsize) for n in shape):
                 return tuple(None if n is None else int(n) for n in shape)
         raise ValueError(
             f"{type(self).__name__}: noise_shape must be a tuple of positive numbers or None, got {shape!r}."

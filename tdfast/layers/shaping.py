@@ -1,6 +1,7 @@
 """Layers that only move numbers: Flatten, Reshape, Permute, RepeatVector."""
 
 import math
+import sys
 import warnings
 
 import numpy as np
@@ -94,9 +95,9 @@ class Reshape(_Shaping):
     def __init__(self, target_shape, **kwargs):
         super().__init__(**kwargs)
         target = tuple(target_shape) if isinstance(target_shape, (tuple, list)) else (target_shape,)
-        if not all(_is_whole(n) and n >= -1 for n in target) or target.count(-1) > 1:
+        if not all(_is_whole(n) and -1 <= n <= sys.maxsize for n in target) or target.count(-1) > 1:
             raise ValueError(
-                "Reshape: target_shape must hold whole numbers of at least 0, of which one may be -1, got "
+                f"Reshape: target_shape must hold whole numbers from 0 to {sys.maxsize}, of which one may be -1, got "
                 f"{target_shape!r}."
             )
         self.target_shape = tuple(int(n) for n in target)
@@ -210,8 +211,8 @@ class RepeatVector(_Shaping):
         super().__init__(**kwargs)
         if not _is_whole(n):
             raise TypeError(f"RepeatVector: n must be a whole number, got {n!r}.")
-        if n < 1:
-            raise ValueError(f"RepeatVector: n must be at least 1, got {n!r}.")
+        if not 1 <= n <= sys.maxsize:
+            raise ValueError(f"RepeatVector: n must be at least 1 and at most {sys.maxsize}, got {n!r}.")
         self.n = int(n)
 
     def forward(self, x, tape, training=False, mask=None):

@@ -3,13 +3,17 @@
 import numpy as np
 
 AXES = {1: ("steps",), 2: ("height", "width")}
+LARGEST = 2**31 - 1
+"""The largest size of a window: the product of two is still one of C's whole numbers."""
 
 
 def sizes_of(value, n, name, layer, least=1):
-    """``value`` as n whole numbers of at least ``least``; a single number stands for n equal ones."""
+    """``value`` as n whole numbers from ``least`` to `LARGEST`; a single number stands for n equal ones."""
     values = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * n
-    if len(values) != n or not all(_is_whole(v) and v >= least for v in values):
-        what = f"a whole number of at least {least}" + (f" or {n} of them" if n > 1 else "")
+    if len(values) != n or not all(_is_whole(v) and least <= v <= LARGEST for v in values):
+        large = any(_is_whole(v) and v > LARGEST for v in values)
+        what = f"a whole number {f'from {least} to {LARGEST}' if large else f'of at least {least}'}"
+        what += f" or {n} of them" if n > 1 else ""
         raise ValueError(f"Layer '{layer.name}' ({type(layer).__name__}): {name} must be {what}, got {value!r}.")
     return tuple(int(v) for v in values)
 
