@@ -112,7 +112,7 @@ def test_the_bar_of_a_loop_fits_too(monkeypatch, width):
     screen = Screen(width)
     monkeypatch.setattr("sys.stdout", screen.file)
     bar = Progbar(12, interval=-1)
-    for i in range(12):
+    for _ in range(12):
         bar.add(1, [(name, 12.25) for name in ["loss", *METRICS]])
     monkeypatch.undo()
     text = "".join(screen.rows())
