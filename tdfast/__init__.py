@@ -53,7 +53,7 @@ def __getattr__(name):
         value = getattr(importlib.import_module(f"tdfast.{_NAMES[name]}"), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module 'tdfast' has no attribute '{name}'. What of Keras is not there, and what to use: docs/keras.md")
+    return importlib.import_module("tdfast.absent").lookup("tdfast")(name)
 
 
 def __dir__():

@@ -1,6 +1,10 @@
 """Settings of the whole process, as in `keras.config`."""
 
+from tdfast import absent
+
 _floatx = "float32"
+
+__getattr__ = absent.lookup(__name__)
 
 
 def floatx():

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from tdfast import random
+from tdfast import absent, random
 from tdfast.registry import Registry
 
 REGISTRY = Registry("initializer", "initializers", "keras.initializers")
@@ -47,12 +47,15 @@ def deserialize(config, custom_objects=None):
     return REGISTRY.deserialize(config, custom_objects)
 
 
+_absent = absent.lookup(__name__)
+
+
 def __getattr__(name):
     # initializers.glorot_uniform is initializers.GlorotUniform, as in Keras.
     try:
         return REGISTRY.find(name)
     except ValueError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        return _absent(name)
 
 
 def __dir__():

@@ -1,5 +1,6 @@
 """Sequential: a stack of layers."""
 
+from tdfast import absent
 from tdfast.cloning import clone_model
 from tdfast.layers.base import Layer, Tape
 from tdfast.layers.core import InputLayer
@@ -9,6 +10,7 @@ from tdfast.training import Trainer
 __all__ = ["Sequential", "clone_model"]
 
 
+@absent.members("models")
 class Sequential(Trainer, Layer):
     """A stack of layers, each with one input and one output.
 
@@ -374,4 +376,4 @@ def __getattr__(name):
         from tdfast import saving
 
         return getattr(saving, name)
-    raise AttributeError(f"module 'tdfast.models' has no attribute '{name}'")
+    return absent.lookup(__name__)(name)

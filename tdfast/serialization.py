@@ -297,7 +297,7 @@ def _layer_class(spec, class_name, who, custom_objects):
     else:
         from tdfast import layers
 
-        found = getattr(layers, class_name, None) if class_name.isidentifier() and class_name[0] != "_" else None
+        found = vars(layers).get(class_name) if class_name[:1] != "_" else None
     from tdfast.layers.base import Layer
 
     if not inspect.isclass(found) or not issubclass(found, Layer) or found is Layer:

@@ -5,7 +5,7 @@ import random as python_random
 
 import numpy as np
 
-from tdfast import names, random
+from tdfast import absent, names, random
 from tdfast.config import (
     disable_interactive_logging,
     enable_interactive_logging,
@@ -232,6 +232,8 @@ class PyDataset:
 
 
 Sequence = PyDataset
+
+__getattr__ = absent.lookup(__name__)
 
 __all__ = [
     "CustomObjectScope", "Progbar", "PyDataset", "Sequence", "clear_session", "custom_object_scope",

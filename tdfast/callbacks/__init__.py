@@ -5,6 +5,8 @@ Each is imported when it is first used. The protocol is that of https://keras.io
 
 import importlib
 
+from tdfast import absent
+
 _PLACES = {
     "base": ["Callback"],
     "calls": ["CallbackList"],
@@ -26,7 +28,7 @@ __all__ = sorted(_MODULES)
 
 def __getattr__(name):
     if name not in _MODULES:
-        raise AttributeError(f"module 'tdfast.callbacks' has no attribute '{name}'")
+        return absent.lookup(__name__)(name)
     value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
     return value
 

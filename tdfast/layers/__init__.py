@@ -1,5 +1,6 @@
 """All layers by name."""
 
+from tdfast import absent
 from tdfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from tdfast.layers.base import Layer
 from tdfast.layers.bidirectional import Bidirectional
@@ -68,6 +69,8 @@ from tdfast.layers.unit import GroupNormalization, RMSNormalization, UnitNormali
 from tdfast.layers.wrappers import TimeDistributed
 from tdfast.serialization import deserialize_layer as deserialize
 from tdfast.serialization import serialize_layer as serialize
+
+__getattr__ = absent.lookup(__name__)
 
 __all__ = [
     "Activation",

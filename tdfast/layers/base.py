@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 
-from tdfast import runtime
+from tdfast import absent, runtime
 from tdfast.arrays import as_array, as_mask
 from tdfast.names import unique_name, unknown_arguments
 from tdfast.variables import Variable
@@ -236,6 +236,7 @@ def _marks_built(build):
     return wrapped
 
 
+@absent.members("layers")
 class Layer:
     """One step of a model: weights, a forward and a backward pass.
 

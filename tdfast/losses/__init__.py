@@ -4,6 +4,7 @@
 src_c/loss.c and a small class; the others are two methods in NumPy, as a user's own are (`Loss`, `custom`).
 """
 
+from tdfast import absent
 from tdfast.losses.base import REGISTRY, Loss, custom
 from tdfast.losses.batch import Circle, Dice, Tversky, circle, dice, tversky
 from tdfast.losses.classification import (
@@ -117,6 +118,8 @@ def deserialize(name, custom_objects=None):
     """
     return get(REGISTRY.deserialize(name, custom_objects))
 
+
+__getattr__ = absent.lookup(__name__)
 
 __all__ = [                             # noqa: F822, PLE0604 -- made from the table above
     "BCE", "KLD", "MAE", "MAPE", "MSE", "MSLE", "bce", "kld", "mae", "mape", "mse", "msle",

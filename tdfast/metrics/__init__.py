@@ -5,7 +5,7 @@ values; ``confusion``, ``auc``, ``fscore`` and ``iou`` count decisions; ``base``
 and does not grow with the samples; masked steps never count.
 """
 
-from tdfast import losses
+from tdfast import absent, losses
 from tdfast.losses import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -191,6 +191,8 @@ def deserialize(config, custom_objects=None):
         return get((custom_objects or {}).get(config, config))
     return get(REGISTRY.deserialize(config, custom_objects))
 
+
+__getattr__ = absent.lookup(__name__)
 
 __all__ = [  # noqa: PLE0604 -- functions are listed above
     "AUC", "Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "BinaryIoU", "CategoricalAccuracy",

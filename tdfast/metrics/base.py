@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tdfast import config
+from tdfast import absent, config
 from tdfast.losses.base import NEW, as_outputs, fit_target, row_weights, spread
 from tdfast.names import snake_case, unique_name
 from tdfast.registry import Registry
@@ -31,6 +31,7 @@ class State(np.ndarray):
         np.subtract(self, value, out=self)
 
 
+@absent.members("metrics")
 class Metric:
     """A number over many batches: `update_state`, `result` and `reset_state`.
 

@@ -3,6 +3,7 @@
 An optimizer of your own derives from `Optimizer`; learning rates that change are in `schedules`.
 """
 
+from tdfast import absent
 from tdfast.optimizers import schedules
 from tdfast.optimizers.base import Optimizer
 from tdfast.optimizers.methods import REGISTRY as REGISTRY
@@ -19,6 +20,8 @@ from tdfast.optimizers.methods import (
     Nadam,
     RMSprop,
 )
+
+__getattr__ = absent.lookup(__name__)
 
 __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam", "Optimizer",
            "RMSprop", "deserialize", "get", "schedules", "serialize"]

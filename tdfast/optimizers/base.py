@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from tdfast import _kernels, norms, runtime
+from tdfast import _kernels, absent, norms, runtime
 from tdfast.names import snake_case, unique_name, unknown_arguments
 from tdfast.optimizers import schedules
 
@@ -40,6 +40,7 @@ SMALL = 2.0**-100
 _OF_THE_BUILD = {"parameters", "trainable_variables", "_places", "_constrained", "_variable_grads", "_partial", "_pieces"}
 
 
+@absent.members("optimizers")
 class Optimizer:
     """The base class: learning rate, clipping, weight decay, averages and slots.
 

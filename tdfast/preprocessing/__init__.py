@@ -1,6 +1,9 @@
 """Where scripts look for it, as in `keras.preprocessing`: windows of time series, and `sequence`."""
 
+from tdfast import absent
 from tdfast.preprocessing import sequence
 from tdfast.windows import timeseries_dataset_from_array
+
+__getattr__ = absent.lookup(__name__)
 
 __all__ = ["sequence", "timeseries_dataset_from_array"]

@@ -5,6 +5,7 @@
 True
 """
 
+from tdfast import absent
 from tdfast.errors import FileError
 from tdfast.registration import (
     CustomObjectScope,
@@ -21,6 +22,8 @@ from tdfast.saving.onnx import export_onnx
 from tdfast.saving.torch_state import load_torch_state_dict, torch_state_dict
 from tdfast.saving.weights_file import load_weights, save_weights
 from tdfast.serialization import deserialize_layer, serialize_layer
+
+__getattr__ = absent.lookup(__name__)
 
 __all__ = [
     "CustomObjectScope",
