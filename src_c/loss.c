@@ -28,7 +28,18 @@ INLINE vf above(vf p, vf lo)
 /* The derivative of clip(p, lo, hi). */
 INLINE vf clip_slope(vf p, vf lo, vf hi) { return v_mul(above(p, lo), above(hi, p)); }
 
-/* One element's loss; its derivative goes to *slope. */
+/* log(a / b) for a, b > 0, to full relative accuracy also where they are nearly equal. */
+INLINE vf log_ratio(vf a, vf b)
+{
+    vf gap = v_sub(a, b);
+    return v_copysign(v_log1p(v_div(v_abs(gap), v_min(a, b))), gap);
+}
+
+/* weight x, and 0 for the weight 0 of an infinite x. */
+INLINE vf share_of(vf weight, vf x) { return v_mul(weight, v_select(v_eq(weight, v_zero()), v_zero(), x)); }
+
+/* One element's loss; its derivative goes to *slope. Near its minimum a loss keeps its digits: differences of
+ * exact numbers come first, and log1p of them after that. */
 INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
 {
     vf one = v_set1(1), e = v_sub(p, t);
@@ -66,26 +77,29 @@ INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
         *slope = v_select(v_eq(e, v_zero()), v_zero(), cost);
         return v_mul(cost, e);
     }
-    case TDF_LOSS_LOG_COSH: {       /* |e| + log(1 + exp(-2 |e|)) - log 2 */
-        vf size = v_abs(e), tail = v_log1p(v_exp(v_mul(v_set1(-2), size)));
-        *slope = v_tanh(e);
-        return v_add(size, v_sub(tail, v_set1((real)0.69314718055994530942)));
+    case TDF_LOSS_LOG_COSH: {       /* -log(1 - tanh(e)^2) / 2, or |e| + log(1 + exp(-2 |e|)) - log 2 */
+        vf size = v_abs(e), th = v_tanh(e);
+        vm near = v_le(size, one);
+        vf log = v_log1p(v_select(near, v_neg(v_mul(th, th)), v_exp(v_mul(v_set1(-2), size))));
+        vf far = v_add(size, v_sub(log, v_set1((real)0.69314718055994530942)));
+        *slope = th;
+        return v_select(near, v_mul(v_set1((real)-0.5), log), far);
     }
     case TDF_LOSS_MSLE: {
-        vf lo = v_set1((real)a->epsilon), c = v_max(lo, p);
-        vf d = v_sub(v_log1p(c), v_log1p(v_max(lo, t)));
+        vf lo = v_set1((real)a->epsilon), c = v_max(lo, p), u = v_max(lo, t), gap = v_sub(c, u);
+        vf d = v_copysign(v_log1p(v_div(v_abs(gap), v_add(one, v_min(c, u)))), gap);
         *slope = v_mul(v_div(v_add(d, d), v_add(one, c)), above(p, lo));
         return v_mul(d, d);
     }
     case TDF_LOSS_POISSON: {
         vf c = v_add(p, v_set1((real)a->epsilon));
-        *slope = v_sub(one, v_div(t, c));
+        *slope = v_div(v_sub(c, t), c);
         return v_fnma(t, v_log(c), p);
     }
     case TDF_LOSS_KL: {
         vf lo = v_set1((real)a->epsilon), u = v_min(one, v_max(lo, t)), c = v_min(one, v_max(lo, p));
         *slope = v_mul(v_neg(v_div(u, c)), clip_slope(p, lo, one));
-        return v_mul(u, v_log(v_div(u, c)));
+        return v_mul(u, log_ratio(u, c));
     }
     case TDF_LOSS_BINARY: {
         vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
@@ -93,10 +107,13 @@ INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
         *slope = v_mul(v_sub(v_div(u, d), v_div(t, c)), clip_slope(p, lo, hi));
         return v_neg(v_fma(t, v_log(c), v_mul(u, v_log(d))));
     }
-    case TDF_LOSS_BINARY_LOGITS: {  /* t softplus(-p) + (1 - t) softplus(p) */
-        vf tail = v_log1p(v_exp(v_neg(v_abs(p))));
-        *slope = v_sub(v_sigmoid(p), t);
-        return v_fma(t, v_max(v_zero(), v_neg(p)), v_fma(v_sub(one, t), v_max(v_zero(), p), tail));
+    case TDF_LOSS_BINARY_LOGITS: {  /* t softplus(-p) + u softplus(p), whose slope is u sigmoid(p) - t sigmoid(-p) */
+        vf u = v_sub(one, t), tail = v_exp(v_neg(v_abs(p)));
+        vf big = v_div(one, v_add(one, tail)), small = v_mul(tail, big);
+        vm up = v_lt(v_zero(), p);
+        *slope = v_fnma(t, v_select(up, small, big), v_mul(u, v_select(up, big, small)));
+        vf below = share_of(t, v_max(v_zero(), v_neg(p))), over = share_of(u, v_max(v_zero(), p));
+        return v_add(v_add(below, over), v_log1p(tail));
     }
     default: {                      /* TDF_MATCH_BINARY: 1 where p > delta agrees with t */
         vf side = v_select(v_lt(v_set1((real)a->delta), p), one, v_zero());
@@ -193,8 +210,6 @@ INLINE real row_sum(ptrdiff_t N, const real *x)
  * clipped, and no gradient comes back through them, as for any row whose sum is close to zero. */
 INLINE vf divisor(vf sum) { return v_select(v_eq(sum, v_zero()), v_set1((real)1e-30), sum); }
 
-INLINE real log_of(real x) { return act_first_lane(v_log(v_set1(x))); }
-
 /* -sum(t log c), c = clip(q), q = p / sum(p); with g = dL/dq: dp = (g - sum(g q)) / sum(p). Where g is
  * not 0, q is c: the sum uses c, which stays finite when q does not. */
 static void categorical_row(const tdf_loss *a, ptrdiff_t r)
@@ -224,14 +239,38 @@ static void categorical_row(const tdf_loss *a, ptrdiff_t r)
         v_put(dp + i, v_mul(v_sub(mean, v_get(dp + i, N - i)), factor), N - i);
 }
 
-/* -sum(t log softmax(p)); dp = softmax(p) sum(t) - t */
+/* The sum of e^(x - m) but for one element that is the largest, m: near 0 where that one has all the
+ * probability. The powers are also written to y unless that is NULL. */
+INLINE real exp_rest(ptrdiff_t N, const real *x, real m, real *y)
+{
+    v16 sum = v16_set1(0);
+    vf top = v_set1(m), one = v_set1(1), ties = v_zero();
+    for (ptrdiff_t i = 0; i < N; i += PANEL)
+        for (int s = 0; s < PANEL / VL; s++) {
+            ptrdiff_t at = i + s * VL, n = N - at;
+            if (n <= 0) break;
+            vf v = act_get_or(x + at, n, -INFINITY), e = v_exp(v_sub(v, top));
+            vm tie = v_eq(v, top);
+            sum.v[s] = v_add(sum.v[s], v_select(tie, v_zero(), e));
+            ties = v_add(ties, v_select(tie, one, v_zero()));
+            if (y) v_put(y + at, e, n);
+        }
+    real count[VL], others = -1;
+    v_store(count, ties);
+    for (int i = 0; i < VL; i++) others += count[i];
+    return v16_sum(sum) + others;
+}
+
+INLINE real log1p_of(real x) { return act_first_lane(v_log1p(v_set1(x))); }
+
+/* -sum(t log softmax(p)); dp = softmax(p) sum(t) - t = (e sum(t) - t - t rest) / (1 + rest) */
 static void categorical_logits_row(const tdf_loss *a, ptrdiff_t r)
 {
     ptrdiff_t N = a->N;
     const real *t = a->target + r * N, *p = a->p + r * N;
     real *dp = a->dp ? a->dp + r * N : NULL, share = (real)1 / (real)N;
-    real m = act_row_max(N, p), total = act_exp_sum(N, p, m, dp);
-    vf shift = v_set1(m), log_sum = v_set1(log_of(total));
+    real m = act_row_max(N, p), rest = exp_rest(N, p, m, dp);
+    vf shift = v_set1(m), log_sum = v_set1(log1p_of(rest));
     v16 loss = v16_set1(0), mass = v16_set1(0);
     for (ptrdiff_t i = 0; i < N; i += PANEL)
         for (int s = 0; s < PANEL / VL; s++) {
@@ -239,15 +278,15 @@ static void categorical_logits_row(const tdf_loss *a, ptrdiff_t r)
             if (n <= 0) break;
             vf tt = act_first(smooth(a, v_get(t + at, n), share), n, 0);
             vf z = act_first(v_sub(v_sub(v_get(p + at, n), shift), log_sum), n, 0);
-            loss.v[s] = v_fma(tt, z, loss.v[s]);
+            loss.v[s] = v_add(share_of(tt, z), loss.v[s]);
             mass.v[s] = v_add(tt, mass.v[s]);
         }
     a->rows[r] = -v16_sum(loss);
     if (!dp) return;
-    vf k = v_set1(v16_sum(mass) / total), factor = v_set1(row_factor(a, r));
+    vf k = v_set1(v16_sum(mass)), by = v_set1(row_factor(a, r) / (1 + rest)), others = v_set1(rest);
     for (ptrdiff_t i = 0; i < N; i += VL) {
-        vf g = v_fma(v_get(dp + i, N - i), k, v_neg(smooth(a, v_get(t + i, N - i), share)));
-        v_put(dp + i, v_mul(g, factor), N - i);
+        vf tt = smooth(a, v_get(t + i, N - i), share), g = v_fma(v_get(dp + i, N - i), k, v_neg(tt));
+        v_put(dp + i, v_mul(v_fnma(tt, others, g), by), N - i);
     }
 }
 
@@ -273,7 +312,7 @@ static void sparse_row(const tdf_loss *a, ptrdiff_t r)
     dp[k] -= g;
 }
 
-/* -log softmax(p)[label]; dp = softmax(p) - onehot(label) */
+/* -log softmax(p)[label]; dp = softmax(p) - onehot(label): for the label (e - 1 - rest) / (1 + rest) */
 static void sparse_logits_row(const tdf_loss *a, ptrdiff_t r)
 {
     ptrdiff_t N = a->N, k = a->labels[r];
@@ -284,12 +323,13 @@ static void sparse_logits_row(const tdf_loss *a, ptrdiff_t r)
         if (dp) memset(dp, 0, (size_t)N * sizeof *dp);
         return;
     }
-    real m = act_row_max(N, p), total = act_exp_sum(N, p, m, dp), factor = row_factor(a, r);
-    a->rows[r] = -((p[k] - m) - log_of(total));
+    real m = act_row_max(N, p), rest = exp_rest(N, p, m, dp), factor = row_factor(a, r) / (1 + rest);
+    a->rows[r] = log1p_of(rest) - (p[k] - m);
     if (!dp) return;
-    vf by = v_set1(factor / total);
+    real mine = (dp[k] - 1 - rest) * factor;
+    vf by = v_set1(factor);
     for (ptrdiff_t i = 0; i < N; i += VL) v_put(dp + i, v_mul(v_get(dp + i, N - i), by), N - i);
-    dp[k] -= factor;
+    dp[k] = mine;
 }
 
 /* The first place of the largest element, or of the first NaN. */
@@ -354,18 +394,20 @@ INLINE vf column_sum(ptrdiff_t N, const real *column)
     return sum;
 }
 
-/* Columns become e^(x - max), their sum is returned, and the largest element goes to *top. */
-INLINE vf column_exp_sum(ptrdiff_t N, real *column, vf *top)
+/* `exp_rest`: columns become e^(x - max), and the largest element goes to *top. */
+INLINE vf column_exp_rest(ptrdiff_t N, real *column, vf *top)
 {
-    vf m = v_set1(-INFINITY), sum = v_zero();
+    vf m = v_set1(-INFINITY), sum = v_zero(), others = v_set1(-1), one = v_set1(1);
     for (ptrdiff_t j = 0; j < N; j++) m = v_max(v_load(column + j * VL), m);
     for (ptrdiff_t j = 0; j < N; j++) {
-        vf e = v_exp(v_sub(v_load(column + j * VL), m));
-        sum = v_add(sum, e);
+        vf x = v_load(column + j * VL), e = v_exp(v_sub(x, m));
+        vm tie = v_eq(x, m);
+        sum = v_add(sum, v_select(tie, v_zero(), e));
+        others = v_add(others, v_select(tie, one, v_zero()));
         v_store(column + j * VL, e);
     }
     *top = m;
-    return sum;
+    return v_add(sum, others);
 }
 
 /* The place of the largest element or of the first NaN. */
@@ -419,20 +461,20 @@ static void categorical_logits_short(const tdf_loss *a, lanes at)
     get_columns(at, N, a->target, t);
     get_columns(at, N, a->p, p);
     memcpy(e, p, (size_t)(N * VL) * sizeof *e);
-    vf top, total = column_exp_sum(N, e, &top), log_sum = v_log(total);
+    vf top, rest = column_exp_rest(N, e, &top), log_sum = v_log1p(rest);
     vf loss = v_zero(), mass = v_zero();
     for (ptrdiff_t j = 0; j < N; j++) {
         vf tt = smooth(a, v_load(t + j * VL), (real)1 / (real)N);
-        loss = v_fma(tt, v_sub(v_sub(v_load(p + j * VL), top), log_sum), loss);
+        loss = v_add(share_of(tt, v_sub(v_sub(v_load(p + j * VL), top), log_sum)), loss);
         mass = v_add(tt, mass);
         v_store(t + j * VL, tt);
     }
     v_put(a->rows + at.first, v_neg(loss), at.count);
     if (!a->dp) return;
-    vf k = v_div(mass, total), factor = lane_factors(a, at);
+    vf by = v_div(lane_factors(a, at), v_add(v_set1(1), rest));
     for (ptrdiff_t j = 0; j < N; j++) {
-        vf g = v_fma(v_load(e + j * VL), k, v_neg(v_load(t + j * VL)));
-        v_store(e + j * VL, v_mul(g, factor));
+        vf tt = v_load(t + j * VL), g = v_fma(v_load(e + j * VL), mass, v_neg(tt));
+        v_store(e + j * VL, v_mul(v_fnma(tt, rest, g), by));
     }
     put_columns(at, N, a->dp, e);
 }
@@ -480,16 +522,17 @@ static void sparse_logits_short(const tdf_loss *a, lanes at)
     vf good = lane_labels(a, at, label);
     get_columns(at, N, a->p, p);
     for (int i = 0; i < VL; i++) mine[i] = p[label[i] * VL + i];
-    vf top, total = column_exp_sum(N, p, &top);
-    vm counts = v_eq(good, v_set1(1));
-    vf loss = v_sub(v_log(total), v_sub(v_load(mine), top));
+    vf one = v_set1(1), top, rest = column_exp_rest(N, p, &top);
+    vm counts = v_eq(good, one);
+    vf loss = v_sub(v_log1p(rest), v_sub(v_load(mine), top));
     v_put(a->rows + at.first, v_select(counts, loss, v_zero()), at.count);
     if (!a->dp) return;
-    vf factor = lane_factors(a, at), by = v_div(factor, total);
+    vf by = v_div(lane_factors(a, at), v_add(one, rest));
+    for (int i = 0; i < VL; i++) mine[i] = p[label[i] * VL + i];
+    v_store(mine, v_select(counts, v_mul(v_sub(v_sub(v_load(mine), one), rest), by), v_zero()));
     for (ptrdiff_t j = 0; j < N; j++)
         v_store(p + j * VL, v_select(counts, v_mul(v_load(p + j * VL), by), v_zero()));
-    v_store(mine, v_select(counts, factor, v_zero()));
-    for (int i = 0; i < VL; i++) p[label[i] * VL + i] -= mine[i];
+    for (int i = 0; i < VL; i++) p[label[i] * VL + i] = mine[i];
     put_columns(at, N, a->dp, p);
 }
 

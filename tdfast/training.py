@@ -27,6 +27,7 @@ PREDICT_ROWS = 252
 """What predict works on at once: see `Trainer._rows_per_pass`. Rows in multiples of the kernels' tile."""
 
 
+KEPT = "The weights are those of the step before."
 _NOTHING = contextlib.nullcontext()
 
 _counting = set()
@@ -271,8 +272,8 @@ class Trainer:
         """Which gradient left the range of its dtype, though the loss did not."""
         layer = next(layer for layer in _all_layers(self) if any(v is variable for v in layer.weights))
         return (
-            f"The gradient of weight '{variable.name}' of layer '{layer.name}' ({type(layer).__name__}) is not finite{where}, "
-            "though the loss is. Try smaller inputs, targets or weights. The weights are those of the step before."
+            f"The gradient of weight '{variable.name}' of layer '{layer.name}' ({type(layer).__name__}) is "
+            f"not finite{where}, though the loss is. Try smaller inputs, targets or weights. {KEPT}"
         )
 
     def _explain(self, x, value, where, mask):
@@ -281,26 +282,24 @@ class Trainer:
         cure = "a smaller learning_rate" + ("" if self.optimizer.clips else " or clipnorm=1")
         h = x
         if not np.isfinite(x).all():
-            return f"{start}: the inputs hold NaN or infinity. The weights are those of the step before."
+            return f"{start}: the inputs hold NaN or infinity. {KEPT}"
         for layer in self.layers:
             bad = [w.name for w in layer.weights if not np.isfinite(w.value).all()]
             y = layer.forward(h, tape, training=False, mask=mask)
+            name = f"layer '{layer.name}' ({type(layer).__name__})"
             if bad:
                 return (
-                    f"{start}. It began before that step: weight '{bad[0]}' of layer '{layer.name}' ({type(layer).__name__}) "
-                    f"was not finite any more. Where no file and no callback set it so, an update did: try {cure}."
+                    f"{start}. It began before that step: weight '{bad[0]}' of {name} was not finite any more. Where "
+                    f"no file and no callback set it so, an update did: try {cure}."
                 )
             if not np.isfinite(y).all():
-                return (
-                    f"{start}. It began in layer '{layer.name}' ({type(layer).__name__}): its output is not finite. Try "
-                    f"{cure}. The weights are those of the step before."
-                )
+                return f"{start}. It began in {name}: its output is not finite. Try {cure}. {KEPT}"
             mask = layer.compute_mask(h, mask)
             h = y
         return (
             f"{start}. Every layer's output is finite, so it began in the loss '{self.loss.name}': check that the "
-            f"targets are finite and fit it. The largest output is {np.max(np.abs(h), initial=0):.3g}: where training has "
-            f"made it that large, try {cure}. The weights are those of the step before."
+            f"targets are finite and fit it. The largest output is {np.max(np.abs(h), initial=0):.3g}: where "
+            f"training has made it that large, try {cure}. {KEPT}"
         )
 
     def _whole_step(self):

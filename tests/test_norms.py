@@ -27,7 +27,8 @@ def test_clipping_by_norm_at_any_size(options, size):
     grad = np.array([3, -4, 0.5, 0, 1], np.float32) * np.float32(size / 4)
     length = np.sqrt(np.sum(grad.astype(np.float64) ** 2))
     want = -grad / max(length, 1.0)
-    assert np.allclose(one_step(optimizers.SGD(1.0, **options), np.zeros(5), grad), want, rtol=1e-5, atol=1e-30)
+    moved = one_step(optimizers.SGD(1.0, **options), np.zeros(5), grad)
+    assert np.allclose(moved, want, rtol=1e-5, atol=1e-30)
 
 
 @pytest.mark.parametrize("options", CLIPPING)
@@ -62,7 +63,8 @@ def test_constraints_at_any_size(make, size):
 
 @pytest.mark.parametrize("size", [1e20, 1e38])
 @pytest.mark.parametrize("make", [
-    layers.UnitNormalization, layers.RMSNormalization, lambda **kw: layers.UnitNormalization(axis=[1, 2], **kw),
+    layers.UnitNormalization, layers.RMSNormalization,
+    lambda **kw: layers.UnitNormalization(axis=[1, 2], **kw),
     layers.LayerNormalization, lambda **kw: layers.GroupNormalization(2, **kw),
 ])
 def test_normalizing_layers_at_any_size(make, size):
@@ -91,7 +93,8 @@ def test_cosines_at_any_size():
         assert np.isclose(value, want, rtol=1e-6)
         exact = losses.CosineSimilarity().value_and_grad(a * 1.0, b * 1.0)[1]
         assert np.allclose(slope * size, exact, rtol=1e-5, atol=1e-6)
-        assert np.allclose(tdfast.utils.normalize((b * size).astype(np.float32)), tdfast.utils.normalize(b), rtol=1e-6)
+        unit = tdfast.utils.normalize((b * size).astype(np.float32))
+        assert np.allclose(unit, tdfast.utils.normalize(b), rtol=1e-6)
 
 
 def test_orthogonal_regularizer_of_large_weights():
@@ -125,8 +128,9 @@ class Kink(layers.Layer):
 
 
 OPTIMIZERS = [
-    lambda: optimizers.SGD(0.1), lambda: optimizers.SGD(0.1, global_clipnorm=1.0), lambda: optimizers.Adam(clipnorm=1.0),
-    lambda: optimizers.Lion(), lambda: optimizers.SGD(0.1, gradient_accumulation_steps=2),
+    lambda: optimizers.SGD(0.1), lambda: optimizers.SGD(0.1, global_clipnorm=1.0),
+    lambda: optimizers.Adam(clipnorm=1.0), lambda: optimizers.Lion(),
+    lambda: optimizers.SGD(0.1, gradient_accumulation_steps=2),
 ]
 
 
@@ -140,10 +144,12 @@ def test_a_gradient_that_is_no_number_leaves_everything_as_it_was(make, slope):
     model.train_on_batch(x, y)
     before, steps = model.get_weights(), model.optimizer.iterations
     kink.slope = slope
-    with pytest.raises(FloatingPointError, match="gradient of weight 'gamma' of layer .*those of the step before"):
+    with pytest.raises(FloatingPointError, match="gradient of weight 'gamma' of .*those of the step before"):
         model.train_on_batch(x, y)
-    assert all((a == b).all() for a, b in zip(before, model.get_weights())) and model.optimizer.iterations == steps
-    history = model.fit(x, y, epochs=3, verbose=0, callbacks=[tdfast.callbacks.TerminateOnNaN()]).history["loss"]
+    assert all((a == b).all() for a, b in zip(before, model.get_weights()))
+    assert model.optimizer.iterations == steps
+    ending = tdfast.callbacks.TerminateOnNaN()
+    history = model.fit(x, y, epochs=3, verbose=0, callbacks=[ending]).history["loss"]
     assert len(history) == 1 and np.isnan(history[0])
     assert all((a == b).all() for a, b in zip(before, model.get_weights()))
     kink.slope = 1.0
@@ -194,5 +200,6 @@ def test_the_advice_of_the_error_works():
 def test_weights_that_were_no_numbers_before_are_named_as_such():
     model = tdfast.Sequential([layers.Input((1,)), Dense(1, name="last", kernel_initializer="ones")])
     model.compile(optimizers.SGD(1e30), "mae")
-    with pytest.raises(FloatingPointError, match="(?s)in epoch 2, batch 1. It began before that step: weight 'kernel' of layer 'last'"):
+    began = "in epoch 2, batch 1. It began before that step: weight 'kernel' of layer 'last'"
+    with pytest.raises(FloatingPointError, match=began):
         model.fit(np.full((1, 1), 1e20), np.zeros((1, 1)), epochs=2, verbose=0)
