@@ -107,7 +107,7 @@ INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
         *slope = v_mul(v_sub(v_div(u, d), v_div(t, c)), clip_slope(p, lo, hi));
         return v_neg(v_fma(t, v_log(c), v_mul(u, v_log(d))));
     }
-    case TDF_LOSS_BINARY_LOGITS: {  /* t softplus(-p) + u softplus(p), whose slope is u sigmoid(p) - t sigmoid(-p) */
+    case TDF_LOSS_BINARY_LOGITS: {  /* t softplus(-p) + u softplus(p), slope u sigmoid(p) - t sigmoid(-p) */
         vf u = v_sub(one, t), tail = v_exp(v_neg(v_abs(p)));
         vf big = v_div(one, v_add(one, tail)), small = v_mul(tail, big);
         vm up = v_lt(v_zero(), p);

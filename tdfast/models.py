@@ -255,6 +255,10 @@ class Sequential(Trainer, Layer):
         """The sum of the activity regularizers' penalties of the last forward pass."""
         return sum(rec.activity_penalty() for rec in tape.records[: tape.position])
 
+    def output_layer(self):
+        plain = type(self).forward is Sequential.forward and self.activity_regularizer is None
+        return self._stack[-1].output_layer() if plain and self._stack else self
+
     def add_to_stream(self, stream, x):
         for layer in self._stack:
             x = layer.add_to_stream(stream, x)

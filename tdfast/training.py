@@ -12,7 +12,7 @@ import threading
 
 import numpy as np
 
-from tdfast import compact, data, losses, metrics, optimizers
+from tdfast import compact, data, losses, metrics, objective, optimizers
 from tdfast import lengths as ragged
 from tdfast.callbacks.calls import CallbackList
 from tdfast.errors import LossError
@@ -41,7 +41,7 @@ def _inference_tape():
 def _begun(tape):
     """The tape for weights as they are now."""
     tape.rewind()
-    tape.version = object()
+    tape.version, tape.bare = object(), None
     return tape
 
 
@@ -201,16 +201,17 @@ class Trainer:
     # ---------------------------------------------------------------- one step
     def train_step(self, x, y, sample_weight=None, mask=None, where=""):
         """Forward, loss, backward, update: the loss of this batch before the update."""
-        tape = self._tape
+        tape, aim = self._tape, self._objective
         tape.rewind()
+        tape.bare = aim.layer
         before = [v.value.copy() for v in self._moving]
         y_pred = self.forward(x, tape, training=True, mask=mask, compact_from=self._compact_from)
         given = mask
         y, sample_weight, mask = self._facing(y_pred, y, sample_weight, tape.records[0])
-        value, dy = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
+        value, dy = aim.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
         value += self._penalty(tape)
         if self._metric_specs:
-            self._update_metrics(y, y_pred, sample_weight, mask)
+            self._update_metrics(y, aim.outputs(y_pred, self._buffers), sample_weight, mask)
         if not math.isfinite(value):
             self._refuse_step(value, len(x), before, lambda: self._explain(x, value, where, given))
         self.backward(dy, tape, need_dx=False)
@@ -226,13 +227,16 @@ class Trainer:
     def test_step(self, x, y, sample_weight, mask, tape):
         """The loss of this batch, and the metrics, without learning."""
         tape.rewind()
+        aim = self._objective
+        tape.bare = aim.layer
         with quiet():
             y_pred = self.forward(x, tape, mask=mask, compact_from=self._compact_from)
             y, sample_weight, mask = self._facing(y_pred, y, sample_weight, tape.records[0])
-            value, _ = self.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers, need_grad=False)
+            value, _ = aim.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers,
+                                               need_grad=False)
             value += self._penalty(tape)
             if self._metric_specs:
-                self._update_metrics(y, y_pred, sample_weight, mask)
+                self._update_metrics(y, aim.outputs(y_pred, self._buffers), sample_weight, mask)
         self._loss_tracker.add(value * len(x), len(x))
         return value
 
@@ -289,7 +293,7 @@ class Trainer:
             name = f"layer '{layer.name}' ({type(layer).__name__})"
             if bad:
                 return (
-                    f"{start}. It began before that step: weight '{bad[0]}' of {name} was not finite any more. Where "
+                    f"{start}. It began before that step: weight '{bad[0]}' of {name} was not finite. Where "
                     f"no file and no callback set it so, an update did: try {cure}."
                 )
             if not np.isfinite(y).all():
@@ -335,9 +339,9 @@ class Trainer:
 
     def _note_parts(self):
         self._regularized = [v for v in self.trainable_weights if v.regularizer is not None]
-        self._active = any(
-            layer.activity_regularizer is not None for layer in _all_layers(self)
-        )
+        layers = list(_all_layers(self))
+        self._active = any(layer.activity_regularizer is not None for layer in layers)
+        self._objective = objective.of(self, layers, self.loss)
         metrics = [spec for spec, _ in self._metric_specs]
         self._compact_from = None if self._active else compact.starts_at(self.layers, self.loss, metrics)
 

@@ -5,7 +5,7 @@ import pytest
 import reference
 from laws import FMA_ISAS
 
-from tdfast import losses, runtime
+from tdfast import losses, metrics, runtime
 
 SIZES = (1, 2, 3, 8, 10, 16, 17, 64, 65, 130)      # short rows, long rows, and remainders of both
 
@@ -266,3 +266,106 @@ def test_categorical_crossentropy_of_rows_that_sum_to_zero(classes):
     assert np.allclose(rows[:2], [-np.log(1e-7) * (classes - 1) / classes, -np.log(1e-7)], rtol=1e-5)
     p[1, 0] = np.nan
     assert np.isnan(losses.CategoricalCrossentropy().call(t, p)[1]), "NaN stays NaN"
+
+
+# ---------------------------------------------------------------- near the minimum, against float64
+
+T = np.array([[0.25, 3.0, 1000.0]])
+NEAR = [1e-5, 1e-4, 1e-3, 1e-2, 0.3]
+ONE = np.array([[0.0, 1.0, 0.0]])
+SHARES, SHIFT = np.array([[0.25, 0.25, 0.5]]), np.array([[1.25, 0, -1.25]])
+
+
+def log_softmax(z):
+    """Of one row, to full accuracy also where one element has nearly all."""
+    z = z - z.max()
+    others = np.exp(np.delete(z, z.argmax())).sum()
+    return z - np.log1p(others)
+
+
+def focal(z):
+    """(1 - p)^2 times the crossentropy of p = sigmoid(z) and the target 1."""
+    return (1 / (1 + np.exp(z))) ** 2 * np.log1p(np.exp(-z))
+
+
+def overlap(p, alpha, beta, common):
+    """The share of what is apart of the target ONE and p; alpha is for false positives."""
+    apart = alpha * np.sum((1 - ONE) * p) + beta * np.sum(ONE * (1 - p)) + 1e-7
+    return apart / (common * np.sum(ONE * p) + apart)
+
+
+# name: (loss, targets, outputs at the distance d from the minimum, the formula in float64)
+MINIMA = {
+    "mse": (losses.MeanSquaredError(), T, lambda d: T * (1 + d), lambda p: np.mean((p - T) ** 2)),
+    "huber": (losses.Huber(), T, lambda d: T + d, lambda p: np.mean((p - T) ** 2) / 2),
+    "log_cosh": (losses.LogCosh(), T * 0, lambda d: T * 0 + d,
+                 lambda p: np.mean(np.log1p(2 * np.sinh(p / 2) ** 2))),
+    "msle": (losses.MeanSquaredLogarithmicError(), T, lambda d: T * (1 + d),
+             lambda p: np.mean(np.log1p((p - T) / (1 + T)) ** 2)),
+    "msle from below": (losses.MeanSquaredLogarithmicError(), T, lambda d: T * (1 - d),
+                        lambda p: np.mean(np.log1p((T - p) / (1 + p)) ** 2)),
+    "kl": (losses.KLDivergence(), SHARES, lambda d: SHARES + min(d, 0.03) * SHIFT,
+           lambda p: -np.sum(SHARES * np.log1p((p - SHARES) / SHARES))),
+    "bce": (losses.BinaryCrossentropy(from_logits=True), [[1.0]],
+            lambda d: np.array([[-np.log(np.expm1(d))]]),
+            lambda z: np.log1p(np.exp(-z)).item()),
+    "sparse": (losses.SparseCategoricalCrossentropy(from_logits=True), [1],
+               lambda d: np.array([[np.log(d), 0, np.log(d)]]), lambda z: -log_softmax(z[0])[1]),
+    "cce": (losses.CategoricalCrossentropy(from_logits=True), ONE,
+            lambda d: np.array([[np.log(d), 0, np.log(d)]]),
+            lambda z: -log_softmax(z[0])[1]),
+    "focal": (losses.BinaryFocalCrossentropy(from_logits=True), [[1.0]], lambda d: np.array([[-np.log(d)]]),
+              lambda z: focal(z).item()),
+    "categorical focal": (losses.CategoricalFocalCrossentropy(1.0, from_logits=True), ONE,
+                          lambda d: np.array([[np.log(d), 0, np.log(d)]]),
+                          lambda z: -np.expm1(log_softmax(z[0])[1]) ** 2 * log_softmax(z[0])[1]),
+    "generalized": (losses.CategoricalGeneralizedCrossEntropy(0.7), [1],
+                    lambda d: np.array([[d / 2, 1 - d, d / 2]]),
+                    lambda p: -np.expm1(0.7 * np.log1p(p[0, 1] - 1)) / 0.7),
+    "dice": (losses.Dice(), ONE, lambda d: np.array([[d, 1 - d, 0]]), lambda p: overlap(p, 1, 1, 2)),
+    "tversky": (losses.Tversky(0.3, 0.7), ONE, lambda d: np.array([[d / 2, 1 - d, 0]]),
+                lambda p: overlap(p, 0.3, 0.7, 1)),
+}
+
+
+@pytest.mark.parametrize("name", MINIMA)
+def test_near_the_minimum(name):
+    """Values and gradients keep their digits where they are small."""
+    loss, t, outputs, formula = MINIMA[name]
+    for d in NEAR:
+        p = outputs(d).astype(np.float32)
+        value, slope = loss.value_and_grad(np.asarray(t, np.int32 if loss.sparse else np.float32), p.copy())
+        exact = p.astype(np.float64)
+        assert np.isclose(value, formula(exact), rtol=2e-3 if name == "kl" else 2e-5, atol=0), d
+        for i in np.ndindex(p.shape):
+            h = 1e-6 * max(d, abs(exact[i] * 1e-3))
+            up, down = exact.copy(), exact.copy()
+            up[i] += h
+            down[i] -= h
+            want = (formula(up) - formula(down)) / (2 * h)
+            scale = 1e-4 * np.abs(slope).max() if name != "huber" else 1e-6
+            assert np.isclose(slope[i], want, rtol=2e-3, atol=scale), (d, i)
+
+
+def test_log_cosh_of_small_errors():
+    for e, want in ((1e-4, 5e-9), (1e-3, 5e-7), (0.1, 0.0049916888), (20.0, 19.306852819), (1e30, 1e30)):
+        assert np.isclose(losses.LogCosh()([[0.0]], [[e]]), want, rtol=3e-7), e
+    assert np.isclose(metrics.get("log_cosh")([[0.0]], [[1e-4]]), 5e-9)
+
+
+def test_logits_of_losses_as_their_gradients_saturate():
+    """Far off the mark: the loss is the logit, the gradient 1."""
+    binary = losses.BinaryFocalCrossentropy(from_logits=True)
+    value, slope = binary.value_and_grad([[1.0]], np.float32([[-20]]))
+    assert value == 20 and np.isclose(slope, -1)
+    value, slope = binary.value_and_grad([[0.0]], np.float32([[2000]]))
+    assert value == 2000 and slope == 1
+    focal = losses.CategoricalFocalCrossentropy(alpha=1.0, from_logits=True)
+    value, slope = focal.value_and_grad([[0.0, 1, 0]], np.float32([[0, -17, 0]]))
+    assert np.isclose(value, 17 + np.log(2), rtol=1e-6) and np.allclose(slope, [[0.5, -1, 0.5]], rtol=1e-5)
+    for gamma in (0.0, 0.5, 1.0, 2.0):
+        options = {"gamma": gamma, "from_logits": True}
+        for loss, t, z in ((losses.BinaryFocalCrossentropy(**options), [[1.0]], [[200.0]]),
+                           (losses.CategoricalFocalCrossentropy(**options), ONE, [[-200.0, 0, -200]])):
+            value, slope = loss.value_and_grad(t, np.float32(z))
+            assert value == 0 and (slope == 0).all(), gamma

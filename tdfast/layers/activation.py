@@ -14,6 +14,9 @@ class Activating(Layer):
 
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
+        rec.bare = tape.bare is self
+        if rec.bare:
+            return x
         y = rec.buffer("y", x.shape, x.dtype)
         self.activation.forward(x, y)
         if tape.keep:
@@ -23,8 +26,8 @@ class Activating(Layer):
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
-        if not need_dx:
-            return None
+        if rec.bare or not need_dx:
+            return dy if need_dx else None
         dx = rec.buffer("dx", dy.shape, dy.dtype)
         self.activation.backward(rec.x, rec.y, dy, dx)
         return dx
@@ -269,6 +272,9 @@ class Softmax(Layer):
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
         self._check_mask(mask, x)
+        rec.bare = tape.bare is self
+        if rec.bare:
+            return x
         rows, rec.moved = self._rows(rec, "x", x)
         if mask is not None:
             kept = self._rows(rec, "mask", mask)[0]
@@ -285,8 +291,8 @@ class Softmax(Layer):
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
-        if not need_dx:
-            return None
+        if rec.bare or not need_dx:
+            return dy if need_dx else None
         rows, _ = self._rows(rec, "dy", dy)
         dx = rec.buffer("rows of dx", rows.shape, dy.dtype)
         activations.softmax.backward(None, rec.y, rows, dx)

@@ -36,13 +36,17 @@ class Tape:
             tape and only borrow their buffers from it.
         version: stands for the weights' values. While a tape's version is the same object, layers may
             reuse what they packed from their weights; None: pack them in every pass.
+
+    Attributes:
+        bare: the layer that leaves its activation out, see `tdfast.objective`; None: none does.
     """
 
-    __slots__ = ("keep", "version", "records", "position")
+    __slots__ = ("keep", "version", "bare", "records", "position")
 
     def __init__(self, keep=True, version=None):
         self.keep = keep
         self.version = version
+        self.bare = None
         self.records = []
         self.position = 0
 
@@ -362,6 +366,10 @@ class Layer:
     def passed_mask(self, x, mask, record):
         """The mask after `forward`, which left ``record`` on the tape: for layers that found it there."""
         return self.compute_mask(x, mask)
+
+    def output_layer(self):
+        """The layer whose output, as it is, is this one's: an inner one, or itself."""
+        return self
 
     def add_to_stream(self, stream, x):
         """Add this layer to a `tdfast.streaming.Streamer`; returns the array that will hold its output.

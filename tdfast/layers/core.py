@@ -109,7 +109,8 @@ class Dense(Layer):
         rec = tape.push(self)
         kernel = self.kernel.value
         K, N = kernel.shape
-        dtype, act = x.dtype, self._kernel_activation
+        rec.bare = tape.bare is self
+        dtype, act = x.dtype, activations.linear if rec.bare else self._kernel_activation
         M = math.prod(x.shape[:-1])
         packed = rec.buffer("packed", (_kernels.dense_pack_size(K, N),), dtype)
         if not rec.is_packed(tape):
@@ -119,7 +120,7 @@ class Dense(Layer):
         _kernels.dense_forward(act.kind, M, K, N, x, packed, self.bias.value if self.use_bias else None, z, y)
         if tape.keep:
             rec.x, rec.z, rec.y = x, z, y
-        if act is not self.activation:
+        if act is not self.activation and not rec.bare:
             rec.f = rec.buffer("f", y.shape, dtype)
             self.activation.forward(y, rec.f)
             return rec.f
@@ -133,8 +134,8 @@ class Dense(Layer):
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
         x, dtype, kernel = rec.x, dy.dtype, self.kernel
-        act = self._kernel_activation
-        if act is not self.activation:
+        act = activations.linear if rec.bare else self._kernel_activation
+        if act is not self.activation and not rec.bare:
             self.activation.backward(rec.y, rec.f, dy, dy)
         K, N = kernel.value.shape
         dx = rec.buffer("dx", x.shape, dtype) if need_dx else None

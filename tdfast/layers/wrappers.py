@@ -123,6 +123,10 @@ class TimeDistributed(Layer):
         tape.pop(self)
         return np.stack(dx, axis=1) if need_dx else None
 
+    def output_layer(self):
+        plain = type(self) is TimeDistributed and self.activity_regularizer is None
+        return self.layer.output_layer() if plain else self
+
     def add_to_stream(self, stream, x):
         if isinstance(self.layer, TimeDistributed) or hasattr(self.layer, "states"):
             return super().add_to_stream(stream, x)

@@ -200,6 +200,16 @@ class Loss:
             "gradient(y_true, y_pred), the derivative of call's values by y_pred, of y_pred's shape."
         )
 
+    def on_logits(self, activation, axis, shape):
+        """The same loss for what an activation makes y_pred of, or None.
+
+        Args:
+            activation: 'sigmoid' or 'softmax'.
+            axis: along which, from the front.
+            shape: of y_pred.
+        """
+        return None
+
     def check(self, y_true_shape, y_pred_shape):
         """Raise a ValueError naming both shapes if targets of this shape do not fit the outputs."""
 

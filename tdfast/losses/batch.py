@@ -72,20 +72,21 @@ class Dice(_Overlap):
 
     def overlap(self, t, p, axes, need_slope):
         """(the values, their derivatives by p)."""
-        both = np.sum(t * p, axis=axes, keepdims=True)
-        size = np.sum(t, axis=axes, keepdims=True) + np.sum(p, axis=axes, keepdims=True) + np.asarray(EPSILON, p.dtype)
-        value = np.squeeze(1 - 2 * both / size, axes)
+        both, epsilon = np.sum(t * p, axis=axes, keepdims=True), np.asarray(EPSILON, p.dtype)
+        size = np.sum(t, axis=axes, keepdims=True) + np.sum(p, axis=axes, keepdims=True) + epsilon
+        apart = np.sum(t * (1 - p) + (1 - t) * p, axis=axes, keepdims=True) + epsilon       # size - 2 both
+        value = np.squeeze(apart / size, axes)
         return value, 2 * (both / size - t) / size if need_slope else None
 
 
 @REGISTRY.register
 class Tversky(_Overlap):
-    """1 - TP / (TP + alpha FP + beta FN + 1e-7), with TP = sum(t p), FP = sum(t (1 - p)), FN = sum((1 - t) p).
+    """1 - TP / (TP + alpha FP + beta FN + 1e-7): TP = sum(t p), FP = sum((1 - t) p), FN = sum(t (1 - p)).
 
-    FP and FN stand for each other's usual names here, as they do in Keras. alpha = beta = 0.5 is `Dice`.
+    alpha = beta = 0.5 is `Dice`.
 
     Args:
-        alpha, beta: what FP and FN cost.
+        alpha, beta: what false positives and false negatives cost.
         axis: what a sum goes over, as for `Dice`.
 
     Source: Salehi et al., Tversky loss function (2017), https://arxiv.org/abs/1706.05721
@@ -101,12 +102,13 @@ class Tversky(_Overlap):
     def overlap(self, t, p, axes, need_slope):
         """(the values, their derivatives by p)."""
         both = np.sum(t * p, axis=axes, keepdims=True)
-        size = both + self.alpha * np.sum(t * (1 - p), axis=axes, keepdims=True)
-        size += self.beta * np.sum((1 - t) * p, axis=axes, keepdims=True) + np.asarray(EPSILON, p.dtype)
-        value = np.squeeze(1 - both / size, axes)
+        apart = self.alpha * np.sum((1 - t) * p, axis=axes, keepdims=True)
+        apart += self.beta * np.sum(t * (1 - p), axis=axes, keepdims=True) + np.asarray(EPSILON, p.dtype)
+        size = both + apart
+        value = np.squeeze(apart / size, axes)
         if not need_slope:
             return value, None
-        return value, (both / size * ((1 - self.alpha) * t + self.beta * (1 - t)) - t) / size
+        return value, (both / size * ((1 - self.beta) * t + self.alpha * (1 - t)) - t) / size
 
     def get_config(self):
         config = super().get_config()

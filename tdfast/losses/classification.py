@@ -22,7 +22,22 @@ from tdfast.losses.base import (
 )
 
 
-class _Crossentropy(AlongAxis, KernelLoss):
+class _FromProbabilities:
+    """What can be taken from logits as well: from_logits=True says so."""
+
+    activation = ""                     # that which makes the probabilities
+
+    def on_logits(self, activation, axis, shape):
+        cls = type(self)
+        fits = activation == self.activation
+        if activation == "softmax":         # a row of one could be joined to others by `match_rank`
+            fits = fits and axis == self.axis % len(shape) and shape[axis] != 1
+        if not fits or self.from_logits or cls.__module__ != __name__:
+            return None
+        return cls.from_config({**self.get_config(), "from_logits": True})
+
+
+class _Crossentropy(_FromProbabilities, AlongAxis, KernelLoss):
     kinds = ()                          # from probabilities, from logits
 
     def __init__(self, from_logits, label_smoothing, axis, reduction, name, dtype):
@@ -59,7 +74,7 @@ class CategoricalCrossentropy(_Crossentropy):
     0.2877
     """
 
-    kinds = (CATEGORICAL_ROWS, CATEGORICAL_LOGITS_ROWS)
+    activation, kinds = "softmax", (CATEGORICAL_ROWS, CATEGORICAL_LOGITS_ROWS)
 
     def __init__(self, from_logits=False, label_smoothing=0.0, axis=-1, reduction="sum_over_batch_size",
                  name="categorical_crossentropy", dtype=None):
@@ -81,7 +96,7 @@ class BinaryCrossentropy(_Crossentropy):
     0.6931
     """
 
-    kinds = (BINARY_ROWS, BINARY_LOGITS_ROWS)
+    activation, kinds = "sigmoid", (BINARY_ROWS, BINARY_LOGITS_ROWS)
 
     def __init__(self, from_logits=False, label_smoothing=0.0, axis=-1, reduction="sum_over_batch_size",
                  name="binary_crossentropy", dtype=None):
@@ -89,7 +104,7 @@ class BinaryCrossentropy(_Crossentropy):
 
 
 @REGISTRY.register
-class SparseCategoricalCrossentropy(KernelLoss):
+class SparseCategoricalCrossentropy(_FromProbabilities, KernelLoss):
     """`CategoricalCrossentropy` for integer labels from 0 to the number of classes - 1.
 
     Args:
@@ -103,7 +118,7 @@ class SparseCategoricalCrossentropy(KernelLoss):
     0.2877
     """
 
-    sparse = True
+    sparse, activation = True, "softmax"
 
     def __init__(self, from_logits=False, ignore_class=None, reduction="sum_over_batch_size", axis=-1,
                  name="sparse_categorical_crossentropy", dtype=None):
@@ -142,6 +157,8 @@ class Crossentropy(BuiltIn):
     (0.2877, 0.2877)
     """
 
+    from_logits = False                 # what `fitting` gives takes
+
     def __init__(self, reduction="sum_over_batch_size", name="crossentropy", dtype=None):
         super().__init__(name, reduction, dtype)
 
@@ -149,7 +166,15 @@ class Crossentropy(BuiltIn):
         """The loss for these shapes."""
         cls = crossentropy_of(true_shape, pred_shape, BinaryCrossentropy, SparseCategoricalCrossentropy,
                               CategoricalCrossentropy)
-        return cls(reduction=self.reduction, name=self.name)
+        return cls(self.from_logits, reduction=self.reduction, name=self.name)
+
+    def on_logits(self, activation, axis, shape):
+        fits = (activation == "sigmoid") == (shape[-1] == 1) and axis == len(shape) - 1
+        if not fits or type(self) is not Crossentropy:
+            return None
+        loss = Crossentropy(self.reduction, self.name)
+        loss.from_logits = True
+        return loss
 
     def check(self, y_true_shape, y_pred_shape):
         self.fitting(y_true_shape, y_pred_shape).check(y_true_shape, y_pred_shape)
@@ -172,7 +197,7 @@ def crossentropy_of(true_shape, pred_shape, binary, sparse, categorical):
 
 
 @REGISTRY.register
-class BinaryFocalCrossentropy(AlongAxis):
+class BinaryFocalCrossentropy(_FromProbabilities, AlongAxis):
     """`BinaryCrossentropy` with each value times (1 - p_t)^gamma, so that what is learnt already counts little.
 
     p_t = t p + (1 - t) (1 - p) is the probability given to the truth.
@@ -197,25 +222,32 @@ class BinaryFocalCrossentropy(AlongAxis):
         self.from_logits, self.apply_class_balancing = bool(from_logits), bool(apply_class_balancing)
         self.alpha, self.gamma = alpha, gamma
 
+    activation = "sigmoid"
+
     def _parts(self, y_true, y_pred):
-        """(targets, probabilities, clipped ones, crossentropies, weights, 1 - p_t) of each output."""
+        """(targets, p, 1 - p, crossentropies, their slopes, weights, 1 - p_t) of each output."""
         t = y_true * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else y_true
-        p = _sigmoid(y_pred) if self.from_logits else y_pred
-        c = _clip(p)
-        entropy = -(t * np.log(c) + (1 - t) * np.log(1 - c))
+        if self.from_logits:
+            p, q = _sigmoid(y_pred), _sigmoid(-y_pred)
+            entropy = t * np.maximum(-y_pred, 0) + (1 - t) * np.maximum(y_pred, 0)
+            entropy += np.log1p(np.exp(-np.abs(y_pred)))
+            slope = (1 - t) * p - t * q
+        else:
+            p, q, c = y_pred, 1 - y_pred, _clip(y_pred)
+            entropy = -(t * np.log(c) + (1 - t) * np.log(1 - c))
+            slope = ((1 - t) / (1 - c) - t / c) * _clip_slope(p)
         weight = t * self.alpha + (1 - t) * (1 - self.alpha) if self.apply_class_balancing else 1
-        return t, p, c, entropy, weight, 1 - (t * p + (1 - t) * (1 - p))
+        return t, p, q, entropy, slope, weight, t * q + (1 - t) * p
 
     def call(self, y_true, y_pred):
-        _, _, _, entropy, weight, wrong = self._parts(y_true, y_pred)
+        _, _, _, entropy, _, weight, wrong = self._parts(y_true, y_pred)
         return np.mean(weight * wrong**self.gamma * entropy, axis=-1)
 
     def gradient(self, y_true, y_pred):
-        t, p, c, entropy, weight, wrong = self._parts(y_true, y_pred)
-        slope = wrong**self.gamma * ((1 - t) / (1 - c) - t / c) * _clip_slope(p)
-        slope -= _power_slope(wrong, self.gamma) * (2 * t - 1) * entropy
-        slope *= weight / y_pred.shape[-1]
-        return slope * p * (1 - p) if self.from_logits else slope
+        t, p, q, entropy, slope, weight, wrong = self._parts(y_true, y_pred)
+        through = (1 - 2 * t) * p * q if self.from_logits else 1 - 2 * t        # the derivative of ``wrong``
+        slope = wrong**self.gamma * slope + _power_slope(wrong, self.gamma) * through * entropy
+        return slope * (weight / y_pred.shape[-1])
 
     def get_config(self):
         return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
@@ -224,7 +256,7 @@ class BinaryFocalCrossentropy(AlongAxis):
 
 
 @REGISTRY.register
-class CategoricalFocalCrossentropy(AlongAxis):
+class CategoricalFocalCrossentropy(_FromProbabilities, AlongAxis):
     """-sum(alpha (1 - p)^gamma y_true log p) for one-hot targets, p as for `CategoricalCrossentropy`.
 
     Args:
@@ -245,27 +277,42 @@ class CategoricalFocalCrossentropy(AlongAxis):
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
         self.from_logits, self.alpha, self.gamma = bool(from_logits), alpha, gamma
 
-    def _parts(self, y_true, y_pred):
-        """(targets, what sums to q's divisor, that divisor, q = probabilities that sum to 1, clipped q)."""
+    activation = "softmax"
+
+    def _targets(self, y_true, y_pred):
+        """The targets after smoothing, times alpha."""
         share = self.label_smoothing / y_pred.shape[-1]
         t = y_true * (1 - self.label_smoothing) + share if self.label_smoothing else y_true
-        p = _softmax(y_pred) if self.from_logits else y_pred
-        whole = p.sum(axis=-1, keepdims=True)
-        whole = np.where(whole == 0, np.asarray(1e-30, p.dtype), whole)     # as in src_c/loss.c
-        q = p / whole
-        return t, p, whole, q, _clip(q)
+        return np.asarray(self.alpha, y_pred.dtype) * t
+
+    def _shares(self, y_pred):
+        """(the sum of the outputs, the outputs divided by it, these clipped)."""
+        whole = y_pred.sum(axis=-1, keepdims=True)
+        whole = np.where(whole == 0, np.asarray(1e-30, y_pred.dtype), whole)     # as in src_c/loss.c
+        q = y_pred / whole
+        return whole, q, _clip(q)
 
     def call(self, y_true, y_pred):
-        t, _, _, _, c = self._parts(y_true, y_pred)
-        return -np.sum(np.asarray(self.alpha, c.dtype) * (1 - c) ** self.gamma * t * np.log(c), axis=-1)
+        if self.from_logits:
+            log, wrong = _log_softmax(y_pred)
+        else:
+            c = self._shares(y_pred)[2]
+            log, wrong = np.log(c), 1 - c
+        t = self._targets(y_true, y_pred)
+        return -np.sum(t * wrong**self.gamma * np.where(t == 0, 0, log), axis=-1)
 
     def gradient(self, y_true, y_pred):
-        t, p, whole, q, c = self._parts(y_true, y_pred)
+        t = self._targets(y_true, y_pred)
+        if self.from_logits:
+            log, wrong = _log_softmax(y_pred)
+            p, log = np.exp(log), np.where(t == 0, 0, log)
+            slope = t * (_power_slope(wrong, self.gamma) * p * log - wrong**self.gamma)     # by log p
+            return slope * wrong - p * (np.sum(slope, axis=-1, keepdims=True) - slope)
+        whole, q, c = self._shares(y_pred)
         slope = _power_slope(1 - c, self.gamma) * np.log(c) - (1 - c) ** self.gamma / c
-        slope *= np.asarray(self.alpha, c.dtype) * t * _clip_slope(q)
+        slope *= t * _clip_slope(q)
         slope -= np.sum(slope * c, axis=-1, keepdims=True)
-        slope /= whole
-        return slope * p if self.from_logits else slope
+        return slope / whole
 
     def get_config(self):
         return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
@@ -298,7 +345,8 @@ class CategoricalGeneralizedCrossEntropy(BuiltIn):
     def call(self, y_true, y_pred):
         check_labels(y_true, y_pred.shape[-1], self.name)
         p = np.take_along_axis(y_pred, y_true[..., None], axis=-1)[..., 0]
-        return (1 - p**self.q) / self.q
+        with np.errstate(divide="ignore"):
+            return -np.expm1(self.q * np.log(p)) / self.q       # (1 - p^q) / q, also for p near 1
 
     def gradient(self, y_true, y_pred):
         p = np.take_along_axis(y_pred, y_true[..., None], axis=-1)
@@ -413,7 +461,10 @@ def _clip_slope(p):
 
 def _power_slope(x, exponent):
     """The derivative of x^exponent for x >= 0."""
-    return exponent * x ** (exponent - 1) if exponent else np.zeros_like(x)
+    # A 0 is taken as tiny: with an exponent below 1 the slope is large there but no infinity.
+    if not exponent:
+        return np.zeros_like(x)
+    return exponent * np.where(x == 0, x.dtype.type(1e-30), x) ** (exponent - 1)
 
 
 def _sigmoid(x):
@@ -421,9 +472,13 @@ def _sigmoid(x):
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
-def _softmax(x):
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+def _log_softmax(x):
+    """(the logarithm of softmax, 1 - softmax), both to full accuracy also where softmax is nearly 1."""
+    x = x - x.max(axis=-1, keepdims=True)
+    e = np.exp(x)
+    largest = np.arange(x.shape[-1]) == x.argmax(axis=-1)[..., None]
+    rest = np.sum(np.where(largest, 0, e), axis=-1, keepdims=True)
+    return x - np.log1p(rest), np.where(largest, rest, 1 + rest - e) / (1 + rest)
 
 
 # ---------------------------------------------------------------- the same as functions, one value for each row
