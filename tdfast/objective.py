@@ -3,8 +3,8 @@
 The sigmoid of 20 is 1 in float32, and so are those of all larger numbers. A loss that is given outputs alone
 cannot tell how wrong a confident model is, and its gradient is 0 there. So where a model ends in the
 activation that belongs to its crossentropy, training and evaluation leave that activation out and take the
-crossentropy from the logits. The gradient is then outputs - targets, at any size. Metrics, `predict` and calls
-of the model see probabilities as ever.
+crossentropy from the logits. The gradient is then outputs - targets, at any size. Metrics, `predict` and
+calls of the model see probabilities as ever.
 """
 
 from tdfast import activations

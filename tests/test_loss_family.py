@@ -40,7 +40,7 @@ def unit(x):
 
 def overlap(y, p, alpha, beta):
     both, missed, extra = (y * p).sum(), (y * (1 - p)).sum(), ((1 - y) * p).sum()
-    return 1 - both / (both + alpha * missed + beta * extra + 1e-7)      # Keras's alpha is that of what was missed
+    return 1 - both / (both + alpha * extra + beta * missed + 1e-7)
 
 
 def spelled(way):

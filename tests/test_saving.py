@@ -698,3 +698,51 @@ def test_save_keeps_rights_and_links(path, tmp_path):
     link.symlink_to(path)
     saving.save_model(model, link)
     assert link.is_symlink() and path.stat().st_mode & 0o777 == 0o640
+
+
+# ---------------------------------------------------------------------------------- Tversky's alpha and beta
+
+
+def tversky_of_paper(t, p, alpha, beta):
+    """Salehi et al. 2017: alpha is the price of false positives, beta that of false negatives."""
+    both, extra, missed = np.sum(t * p), np.sum((1 - t) * p), np.sum(t * (1 - p))
+    return 1 - both / (both + alpha * extra + beta * missed + 1e-7)
+
+
+@pytest.mark.parametrize("version, exchanged", [
+    ("3.15.1", True), ("3.9.2", True), ("3.16.0", False), ("3.16.0.dev2026080100", False), ("4.0", False),
+    (None, True),
+])
+def test_tversky_means_what_it_meant_in_the_keras_that_wrote_it(path, version, exchanged):
+    """Before 3.16, Keras's alpha was the price of false negatives."""
+    options = {"name": "tversky", "reduction": "sum_over_batch_size", "alpha": 0.9, "beta": 0.2, "axis": None}
+    loss = {"module": "keras.losses", "class_name": "Tversky", "registered_name": None, "config": options}
+    compiled = {"optimizer": "sgd", "loss": loss}
+    arrays = {"layers/dense/vars/0": np.ones((3, 2), "f"), "layers/dense/vars/1": np.zeros(2, "f")}
+    config = sequential(layer("Dense", "head", units=2), compile_config=compiled)
+    metadata = {"keras_version": version} if version else {}
+    members(path, {"metadata.json": metadata, "config.json": config, "model.weights.h5": weights(arrays)})
+    model = saving.load_model(path)
+    rng = np.random.default_rng(0)
+    t, p = rng.integers(0, 2, (4, 5, 2)), rng.random((4, 5, 2))
+    want = tversky_of_paper(t, p, *((0.2, 0.9) if exchanged else (0.9, 0.2)))
+    assert np.isclose(model.loss(t, p), want)
+    if version is None:                         # JSON does not tell a version
+        assert np.isclose(saving.model_from_json(json.dumps(config)).loss(t, p), want)
+
+
+def test_tversky_there_and_back(path):
+    """A file is one of Keras 3.15, where alpha and beta stand for each other."""
+    rng = np.random.default_rng(0)
+    t, p = rng.integers(0, 2, (4, 2)), rng.random((4, 2))
+    for loss in (tdfast.losses.Tversky(0.9, 0.2), tdfast.losses.Tversky(0.9), "tversky"):
+        model = tdfast.Sequential([layers.Input((3,)), layers.Dense(2)])
+        model.compile("sgd", loss, metrics=[loss])
+        model.save(path)
+        with zipfile.ZipFile(path) as file:
+            stored = json.loads(file.read("config.json"))["compile_config"]["loss"]["config"]
+        assert (stored["alpha"], stored["beta"]) == (model.loss.beta, model.loss.alpha)
+        for other in (saving.load_model(path), saving.model_from_json(model.to_json())):
+            assert (other.loss.alpha, other.loss.beta) == (model.loss.alpha, model.loss.beta)
+            want = tversky_of_paper(t, p, model.loss.alpha, model.loss.beta)
+            assert np.isclose(other.loss(t, p), want)

@@ -1,5 +1,6 @@
 """How a model was compiled, to and from Keras's dicts."""
 
+import re
 import warnings
 
 from tdfast.errors import FileError
@@ -8,10 +9,11 @@ from tdfast.saving.places import assign_optimizer, optimizer_misfit, optimizer_p
 from tdfast.serialization import revive
 
 # What changes no result here.
+TVERSKY_MENDED = (3, 16)
 _SPEED_OPTIONS = {"run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"}
 
 
-def compile_as(model, config, custom_objects, name, store=None, old=False):
+def compile_as(model, config, custom_objects, name, store=None, old=False, version=None):
     """Compile a model as a file says.
 
     Args:
@@ -21,6 +23,7 @@ def compile_as(model, config, custom_objects, name, store=None, old=False):
         name: of the file, for messages.
         store: the arrays of a .keras file, from which the optimizer gets its state; None leaves that out.
         old: whether Keras 2 wrote them, whose optimizers may have another state: then a warning says so.
+        version: of the Keras that wrote the config; None: that of the format which tdfast writes.
 
     Raises:
         FileError: naming the loss, the metric, the optimizer or the option at fault.
@@ -31,6 +34,8 @@ def compile_as(model, config, custom_objects, name, store=None, old=False):
         raise FileError(f"The compile_config in '{name}' must be a dict, got {config!r}.")
     again = "Load with compile=False and call compile() with something else."
     config = {k: v for k, v in config.items() if k not in _SPEED_OPTIONS}
+    if tuple(map(int, re.findall(r"[0-9]{1,4}", str(version))[:2])) < TVERSKY_MENDED:
+        config = exchange_tversky(config)
     legacy = store is not None and old and "legacy" in str(_module_of(config.get("optimizer")))
     try:
         arguments = {}
@@ -141,8 +146,26 @@ def _load_optimizer(model, store, old, named):
         raise FileError(text)
 
 
+def exchange_tversky(config):
+    """A config in which alpha and beta of every Tversky loss have changed places.
+
+    Keras before 3.16 has alpha cost false negatives and beta false positives. In the paper, in Keras 3.16 and in
+    `tdfast.losses.Tversky` it is the other way round. A file means what the Keras of its version means.
+    """
+    if isinstance(config, list):
+        return [exchange_tversky(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    inner = config.get("config")
+    if (config.get("class_name") == "Tversky" and config.get("registered_name") in (None, "Tversky")
+            and isinstance(inner, dict)):
+        exchanged = {"alpha": inner.get("beta", 0.5), "beta": inner.get("alpha", 0.5)}
+        return {**config, "config": {**inner, **exchanged}}
+    return {key: exchange_tversky(value) for key, value in config.items()}
+
+
 def compile_config(model):
-    """Keras's description of how a model was compiled; empty if it was not."""
+    """Keras 3.15's description of how a model was compiled; empty if it was not."""
     from tdfast import losses, metrics, optimizers
 
     if not model.compiled:
@@ -152,10 +175,10 @@ def compile_config(model):
         specs[weighted].append(metrics.serialize(spec))
     return {
         "optimizer": optimizers.serialize(model.optimizer),
-        "loss": losses.serialize(model.loss),
+        "loss": exchange_tversky(losses.serialize(model.loss)),
         "loss_weights": None,
-        "metrics": specs[False] or None,
-        "weighted_metrics": specs[True] or None,
+        "metrics": exchange_tversky(specs[False]) or None,
+        "weighted_metrics": exchange_tversky(specs[True]) or None,
         "run_eagerly": False,
         "steps_per_execution": 1,
         "jit_compile": False,

@@ -65,17 +65,18 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
         with Archive(filepath) as archive:
             config = archive.read_json("config.json")
             metadata = archive.read_json("metadata.json") if "metadata.json" in archive else {}
-            old = str(metadata.get("keras_version")).startswith("2")
+            version = str(metadata.get("keras_version"))
             store = open_weights(archive)
             try:
-                return _load(config, store, custom_objects or {}, compile, old)
+                return _load(config, store, custom_objects or {}, compile, version)
             finally:
                 store.close()
     except (RecursionError, MemoryError) as error:
         raise FileError(f"'{filepath}' asks for more than this machine has: {error or type(error).__name__}.") from error
 
 
-def _load(config, store, custom_objects, compile, old):
+def _load(config, store, custom_objects, compile, version):
+    old = version.startswith("2")
     if old:
         config = modern_layer(config)
     filler = Filler(store)
@@ -94,7 +95,7 @@ def _load(config, store, custom_objects, compile, old):
     if compile and compiled:
         if old:
             compiled = modern_compile(compiled)
-        compile_as(model, compiled, custom_objects, store.name, store, old)
+        compile_as(model, compiled, custom_objects, store.name, store, old, version)
     return model
 
 

@@ -145,7 +145,7 @@ def _compile(model, store, custom_objects):
     config = _json(store, "training_config")
     if config is None:
         return
-    compile_as(model, modern_compile(config), custom_objects, store.name)
+    compile_as(model, modern_compile(config), custom_objects, store.name, version=version_of(store))
     if model.optimizer is None or not names_of(store, "optimizer_weights", "weight_names"):
         return
     text = _load_optimizer(model, store, config.get("optimizer_config") is not None)
