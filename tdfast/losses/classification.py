@@ -28,6 +28,7 @@ class _FromProbabilities:
     activation = ""                     # that which makes the probabilities
 
     def on_logits(self, activation, axis, shape):
+        """This loss with from_logits=True, where the activation is that of its probabilities; else None."""
         cls = type(self)
         fits = activation == self.activation
         if activation == "softmax":         # a row of one could be joined to others by `match_rank`

@@ -149,8 +149,8 @@ def _load_optimizer(model, store, old, named):
 def exchange_tversky(config):
     """A config in which alpha and beta of every Tversky loss have changed places.
 
-    Keras before 3.16 has alpha cost false negatives and beta false positives. In the paper, in Keras 3.16 and in
-    `tdfast.losses.Tversky` it is the other way round. A file means what the Keras of its version means.
+    Before 3.16, Keras has alpha cost false negatives and beta false positives. In the paper, in Keras 3.16
+    and in `tdfast.losses.Tversky` it is the other way round. A file means what the Keras of its version means.
     """
     if isinstance(config, list):
         return [exchange_tversky(value) for value in config]
