@@ -116,13 +116,14 @@ FRONTS = {
 }
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("front", FRONTS)
-@pytest.mark.parametrize("case", CASES)
+# A loss along the time axis has no weights for single steps.
+EACH = [(case, front, weighted) for case in CASES for front in FRONTS for weighted in (False, True)
+        if case != "bce axis" or (not weighted and front not in ("masked", "packed"))]
+
+
+@pytest.mark.parametrize("case, front, weighted", EACH)
 def test_same_as_from_logits(case, front, weighted):
     activation, loss, options, y = CASES[case]
-    if options.get("axis") == 1 and (weighted or front in ("masked", "packed")):
-        pytest.skip("a loss along the time axis has no weights for single steps")
     weights = RNG.uniform(0, 2, (12, 5)) if weighted else None
     results = []
     for ending, more in ((activation, {}), (None, {"from_logits": True})):

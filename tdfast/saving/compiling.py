@@ -150,7 +150,7 @@ def exchange_tversky(config):
     """A config in which alpha and beta of every Tversky loss have changed places.
 
     Before 3.16, Keras has alpha cost false negatives and beta false positives. In the paper, in Keras 3.16
-    and in `tdfast.losses.Tversky` it is the other way round. A file means what the Keras of its version means.
+    and in `tdfast.losses.Tversky` it is the other way round. A file means what its version of Keras means.
     """
     if isinstance(config, list):
         return [exchange_tversky(value) for value in config]
