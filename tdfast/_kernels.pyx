@@ -969,6 +969,21 @@ cdef enum:
     STREAM_OPS = 64
 
 
+cdef bint _all_finite(cnp.ndarray x) noexcept:
+    """Whether a contiguous array of floats holds no NaN and no infinity: 0 times one of these is NaN."""
+    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(x)
+    cdef double bad = 0
+    cdef const float *singles = <const float *>cnp.PyArray_DATA(x)
+    cdef const double *doubles = <const double *>cnp.PyArray_DATA(x)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        for i in range(n):
+            bad += singles[i] * 0
+    else:
+        for i in range(n):
+            bad += doubles[i] * 0
+    return bad == 0
+
+
 cdef class Stream:
     """A stack of kernels that one call runs for one time step of a batch.
 
@@ -1052,8 +1067,15 @@ cdef class Stream:
         a.y = <real *>_out(y, M * N, kind, "y")
         self._added(y, (x, y))
 
-    def step(self, cnp.ndarray x not None, cnp.ndarray y not None):
-        """Run all kernels once, from x to y."""
+    def step(self, cnp.ndarray x not None, cnp.ndarray y not None, bint finite=False):
+        """Run all kernels once, from x to y.
+
+        Args:
+            finite: True refuses NaN and infinity in x.
+
+        Returns:
+            Whether they ran; False if x was refused.
+        """
         cdef int i, threads = _threads()
         cdef stream_op *op
         cdef real *first = <real *>_ptr(x, self.size_in, self.dtype, "x")
@@ -1065,6 +1087,8 @@ cdef class Stream:
             raise ValueError("y must not overlap x")
         if self.running:
             raise RuntimeError("this stream is at work in another thread: give each thread a stream of its own")
+        if finite and not _all_finite(x):
+            return False
         op = &self.ops[0]
         if op.kind == STREAM_RNN:
             op.args.rnn.x = first
@@ -1093,3 +1117,4 @@ cdef class Stream:
                     op.args.act.threads = threads
                     self.table.act_forward(&op.args.act)
         self.running = False
+        return True

@@ -122,6 +122,10 @@ class Sequential(Trainer, Layer):
         self._dtype = value
 
     @property
+    def rowwise(self):
+        return all(layer.rowwise for layer in self._stack)
+
+    @property
     def batch_coupled(self):
         return any(layer.batch_coupled for layer in self._stack)
 
@@ -281,11 +285,11 @@ class Sequential(Trainer, Layer):
         with self._traffic.writing():
             super().set_weights(weights)
 
-    def streamer(self, batch_size=1):
+    def streamer(self, batch_size=1, allow_nan=False):
         """A `tdfast.streaming.Streamer`, which takes one time step at a time and keeps the state."""
         from tdfast.streaming import Streamer
 
-        return Streamer(self, batch_size)
+        return Streamer(self, batch_size, allow_nan)
 
     # ---------------------------------------------------------------- access
     def get_layer(self, name=None, index=None):

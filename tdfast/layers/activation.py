@@ -12,6 +12,8 @@ from tdfast.layers.core import weight_config
 class Activating(Layer):
     """What the layers below share: ``y = f(x)``, with f their attribute ``activation``."""
 
+    rowwise = True
+
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
         rec.bare = tape.bare is self
@@ -34,9 +36,9 @@ class Activating(Layer):
 
     def add_to_stream(self, stream, x):
         if self.activation.kind is None:
-            super().add_to_stream(stream, x)        # raises
+            return stream.apply(self.activation, x)
         y = stream.array(x.shape)
-        stream.kernels.act(self.activation.kind, *x.shape, x, y)
+        stream.kernels.act(self.activation.kind, x.size // x.shape[-1], x.shape[-1], x, y)
         return y
 
     def at_least_0(self, value, name):
@@ -186,6 +188,9 @@ class PReLU(Layer):
                 "the axes of any size in shared_axes."
             )
 
+    def treats_steps_alone(self, shape):
+        return self.alpha.shape[0] == 1
+
     def build(self, input_shape):
         shape = tuple(1 if i in (self.shared_axes or ()) else n for i, n in enumerate(input_shape[1:], 1))
         self.alpha = self.add_weight(shape, self.alpha_initializer, "alpha", regularizer=self.alpha_regularizer,
@@ -255,6 +260,9 @@ class Softmax(Layer):
     @property
     def reads_masked_steps(self):
         return self.built and len(self.input_shape) > 2 and 1 in self._axes(len(self.input_shape))
+
+    def treats_steps_alone(self, shape):
+        return 1 not in self._axes(len(shape))
 
     def check_input_shape(self, input_shape):
         self._axes(len(input_shape), tuple(input_shape))

@@ -281,6 +281,9 @@ class Layer:
     """Whether a row's result depends on the rest of its batch; `TimeDistributed` calls such a layer
     once per time step instead of once on all steps."""
 
+    rowwise = False
+    """Whether it treats each row of the last axis by itself, whatever axes there are before."""
+
     reads_masked_steps = False
     """Whether a time step's result depends on other steps, also on those that the mask leaves out."""
 
@@ -377,12 +380,30 @@ class Layer:
         Args:
             stream: the streamer: ``stream.kernels`` takes the kernels, ``stream.array`` gives memory and
                 ``stream.add_states`` remembers a state.
-            x: the array that holds the layer's input at each step, (batch, features).
+            x: the array that holds the layer's input at each step, (batch, features) or (batch, ...).
+
+        Raises:
+            ValueError: for a layer that does not treat each time step by itself.
         """
-        raise ValueError(
-            f"Layer '{self.name}' ({type(self).__name__}) cannot work one time step at a time, so the model cannot "
-            "be streamed. Recurrent, Dense, TimeDistributed, Activation and Dropout layers with tdfast's own activations can."
-        )
+        if self.makes_mask:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) makes a mask, but a streamer leaves out no steps, so the model "
+                "cannot be streamed. Give the streamer the steps that count alone, of a model without masks."
+            )
+        if not self.treats_steps_alone((len(x), 1, *x.shape[1:])):
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) does not treat each time step by itself and in the same way, so "
+                "the model cannot be streamed. Recurrent layers, and those that look along the last axis alone, can."
+            )
+        return stream.run(self, x)
+
+    def treats_steps_alone(self, shape):
+        """Whether a time step's result depends on that step alone, in the same way at all steps: then it can be streamed.
+
+        Args:
+            shape: of an input of one step, (batch, 1, ...).
+        """
+        return self.rowwise
 
     # ---------------------------------------------------------------- weights
     def add_weight(self, shape, initializer="glorot_uniform", name="variable", trainable=True,

@@ -100,6 +100,9 @@ class Convolving(Layer):
                 f"last axis, but got input of shape {tuple(input_shape)}."
             )
 
+    def treats_steps_alone(self, shape):
+        return len(shape) == 3 and self._window == self.strides == (1,)
+
     @property
     def _window(self):
         """What a window spans of each axis."""

@@ -18,6 +18,8 @@ class Identity(Layer):
     [[1.0, 2.0]]
     """
 
+    rowwise = True
+
     def forward(self, x, tape, training=False, mask=None):
         tape.push(self)
         return x
@@ -51,6 +53,8 @@ class Dense(Layer):
     >>> Dense(8)(np.zeros((50, 64, 32))).shape
     (50, 64, 8)
     """
+
+    rowwise = True
 
     def __init__(
         self,
@@ -147,16 +151,15 @@ class Dense(Layer):
         return dx
 
     def add_to_stream(self, stream, x):
-        if self.activation.kind is None:
-            super().add_to_stream(stream, x)        # raises
-        (M, K), N, act = x.shape, self.units, self.activation
+        K, N, act = x.shape[-1], self.units, self._kernel_activation
+        M = x.size // K
         packed = stream.array((_kernels.dense_pack_size(K, N),))
         _kernels.dense_pack(K, N, self.kernel.value, packed)
         bias = self.bias.numpy() if self.use_bias else None
-        y = stream.array((M, N))
+        y = stream.array((*x.shape[:-1], N))
         z = stream.array((M, N)) if act.needs_input else None
         stream.kernels.dense(act.kind, M, K, N, x, packed, bias, z, y)
-        return y
+        return y if act is self.activation else stream.apply(self.activation, y)
 
     def get_config(self):
         return {

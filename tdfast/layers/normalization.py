@@ -62,6 +62,10 @@ class Normalizing(Layer):
                 f"{tuple(input_shape)}."
             )
 
+    def treats_steps_alone(self, shape):
+        axes = self.axis if isinstance(self.axis, list) else [self.axis]
+        return 1 not in self.axes_in(axes, shape)
+
     def scaled(self, normal, shape, y):
         """normal gamma + beta into ``y``, gamma and beta having ``shape``."""
         if self.scale:

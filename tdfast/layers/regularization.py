@@ -21,6 +21,7 @@ class Randomized(Layer):
     """
 
     amount_name = "rate"
+    rowwise = True
 
     def __init__(self, amount, seed=None, **kwargs):
         super().__init__(**kwargs)

@@ -39,6 +39,10 @@ class Rescaling(Layer):
                     f"shape {tuple(input_shape[1:])}."
                 )
 
+    def treats_steps_alone(self, shape):
+        n = len(shape) - 1
+        return all(a.ndim < n or a.shape[-n] == 1 for a in (self._scale, self._offset))
+
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
         y = np.multiply(x, self._scale, out=rec.buffer("y", x.shape, x.dtype))
@@ -143,6 +147,9 @@ class Normalization(Layer):
         self.adapt_mean = self.add_weight(sizes, "zeros", "mean", trainable=False)
         self.adapt_variance = self.add_weight(sizes, "ones", "variance", trainable=False)
         self.count = self.add_weight((), "zeros", "count", trainable=False)      # Keras's files have it; nothing reads it
+
+    def treats_steps_alone(self, shape):
+        return 1 not in self._kept(len(shape))
 
     def _given(self, value, shape):
         """A mean or a variance that was given, its axes being the last of the kept ones."""

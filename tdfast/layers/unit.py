@@ -36,6 +36,9 @@ class _Length(Layer):
     def reads_masked_steps(self):
         return self.built and 1 in self.axes(self.input_shape) and len(self.input_shape) > 2
 
+    def treats_steps_alone(self, shape):
+        return 1 not in self.axes(shape)
+
     def normalize(self, rec, x):
         """n, and on the record what `back` needs."""
         rec.axes = self.axes(x.shape)
@@ -197,6 +200,9 @@ class GroupNormalization(Normalizing):
         features, = self.sizes_of(input_shape)
         self.groups = features if self.groups == -1 else self.groups       # as in Keras, once it is built
         self.add_scale_and_center((features,))
+
+    def treats_steps_alone(self, shape):
+        return False                # a mean over the whole sample
 
     def _mean(self, rec, name, x):
         """Each group's mean over the sample, for each of its features: (batch, 1, ..., features)."""

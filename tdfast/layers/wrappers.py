@@ -128,9 +128,15 @@ class TimeDistributed(Layer):
         return self.layer.output_layer() if plain else self
 
     def add_to_stream(self, stream, x):
-        if isinstance(self.layer, TimeDistributed) or hasattr(self.layer, "states"):
-            return super().add_to_stream(stream, x)
-        return self.layer.add_to_stream(stream, x)
+        if self.layer.rowwise:
+            return self.layer.add_to_stream(stream, x)
+        inner = _stateful_in(self.layer)
+        if inner is not None:
+            raise ValueError(
+                f"Layer '{self.name}' (TimeDistributed) holds '{inner.name}' ({type(inner).__name__}), whose states go from one "
+                "step to the next (stateful=True), so the model cannot be streamed."
+            )
+        return stream.run(self.layer, x, timed=False)
 
     def get_config(self):
         from tdfast.serialization import serialize_layer
@@ -144,3 +150,10 @@ class TimeDistributed(Layer):
         config = dict(config)
         layer = config.pop("layer")
         return cls(layer if isinstance(layer, Layer) else deserialize_layer(layer), **config)
+
+
+def _stateful_in(layer):
+    """The first layer inside, or this one, that keeps its states from batch to batch; None if there is none."""
+    if getattr(layer, "stateful", False):
+        return layer
+    return next(filter(None, map(_stateful_in, layer.sublayers())), None)
