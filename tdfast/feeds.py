@@ -3,13 +3,13 @@
 import collections
 import itertools
 import math
-import sys
 import warnings
 
 import numpy as np
 
 from tdfast import random
 from tdfast.arrays import gather
+from tdfast.calling import level_of_the_caller
 
 
 class Feed:
@@ -119,16 +119,8 @@ class Feed:
             + ("Ask for fewer steps, or give more data." if self.source.again else
                "A generator can be read only once: make it endless and pass the number of steps, or pass an object "
                "that can be read again, such as arrays, a PyDataset or a DataLoader."),
-            stacklevel=_level_of_the_caller(),
+            stacklevel=level_of_the_caller(),
         )
-
-
-def _level_of_the_caller():
-    """The stacklevel of a warning for whoever called tdfast."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 class ArrayBatches:

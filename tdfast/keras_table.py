@@ -301,3 +301,45 @@ MEMBERS = (
      "`AUC(curve=\"PR\")` does so in `result`"),
 )
 """Members of Keras's layers, models (which have those of layers too), optimizers and metrics."""
+
+ARGUMENTS = (
+    ("fit, evaluate, predict",
+     "workers, use_multiprocessing, max_queue_size",
+     "they are arguments of a `PyDataset`"),
+    ("Dense, Embedding, Conv1D, Conv2D",
+     "lora_rank, lora_alpha, quantization_config",
+     "weights are float32 or float64, and all of them learn"),
+    ("Layer",
+     "autocast",
+     "a layer converts its inputs to its `dtype`"),
+    ("Layer",
+     "weights",
+     "`layer.set_weights(...)` once it is built, or an initializer: an array is one"),
+    ("save_weights",
+     "max_shard_size",
+     "a file holds all weights"),
+    ("circle",
+     "ref_labels, ref_embeddings",
+     "each sample is compared with the others of its batch"),
+    ("plot_model",
+     "splines",
+     "matplotlib draws it"),
+    ("timeseries_dataset_from_array",
+     "format",
+     "the batches are NumPy arrays"),
+    ("split_dataset",
+     "preferred_backend",
+     "the parts are NumPy arrays"),
+)
+"""Arguments of Keras's functions and classes, these with their subclasses."""
+
+
+def of_argument(owners, names):
+    """What the end of an error says of arguments in the table; nothing if none is there.
+
+    >>> of_argument(["fit"], ["workers"])
+    " Of 'workers': they are arguments of a `PyDataset`. See docs/keras.md."
+    """
+    told = [f" Of '{name}': {why}." for name in names for where, known, why in ARGUMENTS
+            if name in known.split(", ") and not set(owners).isdisjoint(where.split(", "))]
+    return "".join(told) + " See docs/keras.md." * bool(told)

@@ -1,6 +1,7 @@
 """Sequential: a stack of layers."""
 
 from tdfast import absent
+from tdfast.calling import spell
 from tdfast.cloning import clone_model
 from tdfast.layers.base import Layer, Tape
 from tdfast.layers.core import InputLayer
@@ -364,6 +365,10 @@ class Sequential(Trainer, Layer):
         if config.get("build_input_shape") and not model.built:
             model.build(config["build_input_shape"])
         return model
+
+
+spell(Sequential, "add", "build", "compile", "evaluate", "fit", "get_layer", "load_weights", "pop", "predict",
+      "predict_on_batch", "save", "save_weights", "set_weights", "streamer", "summary", "test_on_batch", "to_json", "train_on_batch")
 
 
 def _fits(got, want):

@@ -4,6 +4,8 @@ import difflib
 import inspect
 import re
 
+from tdfast import keras_table
+
 _counts = {}
 
 
@@ -37,11 +39,28 @@ def unknown_arguments(cls, unknown):
     for base in cls.__mro__[:-1]:
         parameters = inspect.signature(base.__init__).parameters.values()
         known |= {p.name: p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
     if "learning_rate" in known:
         known["lr"] = "learning_rate"       # its name in older versions of Keras
-    close = [known[c] for name in sorted(unknown) for c in difflib.get_close_matches(name, known, n=1)]
-    hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
-    return f"{cls.__name__} does not know the argument(s) {', '.join(map(repr, sorted(unknown)))}.{hint}"
+    names = sorted(unknown)
+    hint = keras_table.of_argument([base.__name__ for base in cls.__mro__], names) or (
+        did_you_mean(names, known) or f" It takes {', '.join(known)}.")
+    return f"{cls.__name__} does not know the argument(s) {', '.join(map(repr, names))}.{hint}"
+
+
+def did_you_mean(unknown, known):
+    """What the end of an error says of names that may be misspelled; nothing if none is near.
+
+    Args:
+        unknown: the names.
+        known: dict from names to those to show.
+
+    >>> did_you_mean(["epoch"], {"epochs": "epochs"})
+    " Did you mean 'epochs'?"
+    """
+    close = dict.fromkeys(known[c] for name in unknown for c in difflib.get_close_matches(name, known, n=1))
+    return f" Did you mean {', '.join(map(repr, close))}?" if close else ""
 
 
 def reset():

@@ -1,6 +1,7 @@
 """Registry: finds initializers, losses, optimizers ... by name, class, object or Keras's dict."""
 
 from tdfast import registration
+from tdfast.calling import spell_constructor
 from tdfast.names import snake_case
 
 
@@ -46,6 +47,7 @@ class Registry:
         names = [name, *aliases]
         if isinstance(item, type):
             names.insert(1, snake_case(name))
+            spell_constructor(item)
         for n in names:
             self._known[n] = item
         self._names.append(names[1] if isinstance(item, type) else name)

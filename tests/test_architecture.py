@@ -17,12 +17,13 @@ MAY_IMPORT = {
     "keras_table": set(),
     "absent": {"keras_table"},
     "config": {"absent"},
-    "names": set(),
+    "names": {"keras_table"},
+    "calling": {"keras_table", "names"},
     "_version": set(),
     "runtime": {"_kernels"},
     "variables": {"runtime"},
     "registration": set(),
-    "registry": {"names", "config", "registration"},
+    "registry": {"names", "calling", "config", "registration"},
 }
 MAY_NOT_IMPORT = {
     "layers": {"models", "training", "losses", "metrics", "optimizers", "saving", "callbacks", "data"},

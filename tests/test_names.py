@@ -50,7 +50,7 @@ def test_the_page_shows_the_tables():
     section = PAGE.read_text(encoding="utf8").split("## Not there")[1]
     rows = re.findall(r"(?m)^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", section)
     page = [row for row in rows if row[0] not in ("of keras", "of", "---")]
-    assert page == [*keras_table.NAMES, *keras_table.OLDER, *keras_table.MEMBERS]
+    assert page == [*keras_table.NAMES, *keras_table.OLDER, *keras_table.MEMBERS, *keras_table.ARGUMENTS]
 
 
 @pytest.mark.parametrize("module", NAMES)

@@ -1,5 +1,7 @@
 """Callback: the hooks that run between the batches and epochs of fit, evaluate and predict."""
 
+from tdfast.calling import spell_constructor
+
 HOOKS = (
     "on_epoch_begin", "on_epoch_end",
     "on_train_begin", "on_train_end", "on_train_batch_begin", "on_train_batch_end",
@@ -34,6 +36,11 @@ class Callback:
 
     handles_nan = False
     """Whether it deals with a loss that is not finite, which ends `fit` with an error otherwise."""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("tdfast."):
+            spell_constructor(cls)
 
     def __init__(self):
         self.params = None
