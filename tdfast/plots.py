@@ -2,6 +2,7 @@
 
 import math
 
+from tdfast.calling import spelled
 from tdfast.summary import shape_text
 
 TRAINING, VALIDATION = "#1f5fa8", "#d9730d"
@@ -23,6 +24,7 @@ def _figure(width, height, who):
 # ---------------------------------------------------------------- history
 
 
+@spelled
 def plot_history(history, names=None, to_file=None, log=False, dpi=120):
     """How the loss and each metric went, epoch by epoch: a panel for each, with the validation beside the training.
 
@@ -92,6 +94,7 @@ def _panel(axes, name, logs, epochs, log):
 # ---------------------------------------------------------------- model
 
 
+@spelled
 def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, show_layer_names=False, rankdir="TB",
                expand_nested=False, dpi=200, show_layer_activations=False, show_trainable=False):
     """A model's layers as boxes, from its input to its output.

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 
+from tdfast.calling import spelled
 from tdfast.layers.base import Tape
 from tdfast.random import SeedGenerator
 from tdfast.serialization import deserialize_layer, serialize_layer
@@ -15,6 +16,7 @@ ANY_SIZE = (1, 2, 5)
 """What None in an input_shape stands for, one after the other."""
 
 
+@spelled
 def check_layer(layer, input_shape, mask=False, training=False, inputs=None, seed=0, bound=1e-6):
     """Check that a layer does what tdfast asks of one; see docs/layers.md.
 

@@ -6,6 +6,7 @@ import random as python_random
 import numpy as np
 
 from tdfast import absent, names, random
+from tdfast.calling import spelled
 from tdfast.config import (
     disable_interactive_logging,
     enable_interactive_logging,
@@ -25,6 +26,7 @@ from tdfast.saving.objects import deserialize_keras_object, serialize_keras_obje
 from tdfast.windows import split_dataset, temporal_split, timeseries_dataset_from_array, windows
 
 
+@spelled
 def set_random_seed(seed):
     """Seed Python's `random`, NumPy and tdfast, so that a run repeats to the bit.
 
@@ -48,6 +50,7 @@ def set_random_seed(seed):
     random.seed(seed)
 
 
+@spelled
 def clear_session(free_memory=True):
     """Count the automatic names of layers and models from the beginning again.
 
@@ -59,6 +62,7 @@ def clear_session(free_memory=True):
     names.reset()
 
 
+@spelled
 def to_categorical(x, num_classes=None):
     """Labels as rows of one 1 among zeros: (...) or (..., 1) whole numbers to (..., num_classes).
 
@@ -97,6 +101,7 @@ def to_categorical(x, num_classes=None):
     return out
 
 
+@spelled
 def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncating="pre", value=0.0):
     """Sequences of different lengths as one array, (N, maxlen, ...), filled up with ``value``.
 
@@ -138,6 +143,7 @@ def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncati
     return out
 
 
+@spelled
 def normalize(x, axis=-1, order=2):
     """``x`` divided by its norm along an axis; zeros stay zeros.
 
@@ -157,6 +163,7 @@ def normalize(x, axis=-1, order=2):
     return out.astype(x.dtype) if x.dtype.kind == "f" else out
 
 
+@spelled
 def pack_x_y_sample_weight(x, y=None, sample_weight=None):
     """What a generator or a data set gives for one batch: (x, y, sample_weight) without those that are None.
 
@@ -168,6 +175,7 @@ def pack_x_y_sample_weight(x, y=None, sample_weight=None):
     return (x, y) if sample_weight is None else (x, y, sample_weight)
 
 
+@spelled
 def unpack_x_y_sample_weight(data):
     """(x, y, sample_weight) of a batch x, (x,), (x, y) or (x, y, sample_weight), with None for what is not there.
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from tdfast import random
 from tdfast.arrays import as_numbers
+from tdfast.calling import spelled
 
 
 def sliding(series, length, stride=1, rate=1):
@@ -28,6 +29,7 @@ def sliding(series, length, stride=1, rate=1):
     return np.moveaxis(every[::stride, ..., ::rate], -1, 1)
 
 
+@spelled
 def windows(x, lookback, horizon=1, many_to_many=False, stride=1, targets=None):
     """Windows of a series and what follows each, (X, Y), to train a forecast with.
 
@@ -90,6 +92,7 @@ def windows(x, lookback, horizon=1, many_to_many=False, stride=1, targets=None):
     return X, Y
 
 
+@spelled
 def temporal_split(x, y, validation=0.2, gap=0):
     """((x_train, y_train), (x_val, y_val)): the last samples validate, and a gap before them is used by neither.
 
@@ -128,6 +131,7 @@ def temporal_split(x, y, validation=0.2, gap=0):
     return (x[:end], y[:end]), (x[n - held :], y[n - held :])
 
 
+@spelled
 def split_dataset(dataset, left_size=None, right_size=None, shuffle=False, seed=None):
     """Two parts of some arrays, as `keras.utils.split_dataset`, but as NumPy arrays.
 
@@ -190,6 +194,7 @@ def _sizes(left, right, n):
     return left, right
 
 
+@spelled
 def timeseries_dataset_from_array(data, targets, sequence_length, sequence_stride=1, sampling_rate=1, batch_size=128,
                                   shuffle=False, seed=None, start_index=None, end_index=None):
     """Windows of a series by the batch, for `fit`, `evaluate` and `predict`.

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tdfast.calling import spelled
 from tdfast.losses.base import EPSILON, REGISTRY, BuiltIn, spread, weights_and_scale
 
 
@@ -227,6 +228,7 @@ def tversky(y_true, y_pred, alpha=0.5, beta=0.5, axis=None):
     return Tversky(alpha, beta, axis=axis).values(y_true, y_pred)
 
 
+@spelled
 def circle(y_true, y_pred, remove_diagonal=True, gamma=80, margin=0.4):
     """The circle loss of each sample's embedding among those of its batch: `Circle`.
 

@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from tdfast._version import __version__
+from tdfast.calling import spelled
 from tdfast.layers.base import Tape
 from tdfast.saving.atomic import replacing
 from tdfast.saving.c_source import Source, add_layer, plain
@@ -141,6 +142,7 @@ RUN_AND_END = """\
 """
 
 
+@spelled
 def export_c(model, path, name="model"):
     """Write a model to one C99 file that computes what `predict` does, for one sequence.
 

@@ -3,6 +3,7 @@
 import re
 import warnings
 
+from tdfast.calling import level_of_the_caller
 from tdfast.errors import FileError
 from tdfast.saving.legacy_weights import has_idle_momentum
 from tdfast.saving.places import assign_optimizer, optimizer_misfit, optimizer_paths, read_optimizer
@@ -55,7 +56,7 @@ def compile_as(model, config, custom_objects, name, store=None, old=False, versi
         model.compile(**arguments)
         if legacy:
             warnings.warn(f"'{name}' has no state of its optimizer, which starts afresh: tf.keras stored none of its legacy "
-                          "optimizers in .keras files.", stacklevel=5)
+                          "optimizers in .keras files.", stacklevel=level_of_the_caller())
         if store is not None:
             _load_optimizer(model, store, old, config.get("optimizer") is not None)
     except Exception as error:
@@ -129,7 +130,8 @@ def _load_optimizer(model, store, old, named):
     if not paths or optimizer is None:
         return
     if not named:           # as in a .keras file of a model that Keras has saved as .h5 before
-        warnings.warn(f"'{store.name}' does not say which optimizer its state is of: '{optimizer.name}' starts afresh.", stacklevel=6)
+        warnings.warn(f"'{store.name}' does not say which optimizer its state is of: '{optimizer.name}' starts afresh.",
+                      stacklevel=level_of_the_caller())
         return
     if model.built and len(paths) > len(optimizer.variables) - old:
         model._ready_to_train()
@@ -141,7 +143,7 @@ def _load_optimizer(model, store, old, named):
     if not text:
         assign_optimizer(optimizer, read_optimizer(optimizer, store, paths))
     elif old:
-        warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=6)
+        warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=level_of_the_caller())
     else:
         raise FileError(text)
 

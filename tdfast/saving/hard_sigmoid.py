@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from tdfast.calling import level_of_the_caller
 from tdfast.errors import FileError
 
 FACTOR = 1.2
@@ -25,7 +26,7 @@ def keep_hard_sigmoid(model, file):
         warnings.warn(
             f"'{file}' is of Keras 2, whose hard_sigmoid is steeper than Keras 3's. The weights in front of it in layer "
             f"{', '.join(map(repr, names))} were multiplied by {FACTOR}: predictions are the same, steps of training are not.",
-            stacklevel=6,
+            stacklevel=level_of_the_caller(),
         )
 
 
@@ -38,7 +39,7 @@ def warn_of_hard_sigmoid(model, file):
             f"{file[:1].upper()}{file[1:]} is of Keras 2, whose hard_sigmoid, clip(0.2 x + 0.5), is steeper than Keras 3's, "
             f"clip(x / 6 + 0.5), which layer {', '.join(map(repr, names))} will compute: weights of Keras 2 give other "
             "predictions there. Load a file of the whole model, whose weights are made to fit.",
-            stacklevel=3,
+            stacklevel=level_of_the_caller(),
         )
 
 

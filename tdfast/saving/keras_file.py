@@ -7,6 +7,7 @@ import time
 import zipfile
 
 from tdfast._version import __version__
+from tdfast.calling import spelled
 from tdfast.errors import FileError
 from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
@@ -23,6 +24,7 @@ from tdfast.serialization import as_shape, deserialize_layer, serialize_layer
 KERAS_VERSION = "3.15.1"
 
 
+@spelled
 def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     """Read a model from a .keras file of Keras 3 or of tdfast, or from a whole-model .h5 file of Keras 2 or 3.
 
@@ -109,6 +111,7 @@ def build_shape(config):
     return None
 
 
+@spelled
 def model_from_json(json_string, custom_objects=None):
     """The model that ``to_json`` of tdfast or of Keras 3 or 2 described, compiled as it was, with new weights.
 
@@ -171,6 +174,7 @@ def description(model):
     return {**serialize_layer(model), "compile_config": compile_config(model)}
 
 
+@spelled
 def save_model(model, filepath, overwrite=True, zipped=None):
     """Write a model to a .keras file that Keras 3 and tdfast read.
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 
+from tdfast.calling import level_of_the_caller
 from tdfast.errors import FileError
 from tdfast.saving.archive import MAX_JSON
 from tdfast.saving.compiling import compile_as
@@ -150,7 +151,7 @@ def _compile(model, store, custom_objects):
         return
     text = _load_optimizer(model, store, config.get("optimizer_config") is not None)
     if text:
-        warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=5)
+        warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=level_of_the_caller())
 
 
 def _load_optimizer(model, store, named):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tdfast import layers
 from tdfast.arrays import as_numbers
+from tdfast.calling import spelled
 
 # The names that a module has for the variables of a layer; matrices are transposed.
 _PLAIN = {
@@ -28,6 +29,7 @@ _GATES = {layers.LSTM: (0, 1, 2, 3), layers.GRU: (1, 0, 2), layers.SimpleRNN: (0
 _COUNTER = "num_batches_tracked"
 
 
+@spelled
 def load_torch_state_dict(target, state, modules=None):
     """Overwrite weights with those of a PyTorch module, such as ``torch.load(path, weights_only=True)``.
 
@@ -80,6 +82,7 @@ def load_torch_state_dict(target, state, modules=None):
             variable.assign(array)
 
 
+@spelled
 def torch_state_dict(target, modules=None):
     """The weights under the names, and in the form, in which a PyTorch module takes them.
 

@@ -4,6 +4,7 @@ import io
 import os
 import warnings
 
+from tdfast.calling import level_of_the_caller, spelled
 from tdfast.errors import FileError
 from tdfast.saving.archive import Archive
 from tdfast.saving.atomic import replacing
@@ -20,6 +21,7 @@ from tdfast.saving.places import (
 from tdfast.saving.weights import H5Weights, NpzWeights, open_weights, write_h5, write_npz
 
 
+@spelled
 def save_weights(model, filepath, overwrite=True):
     """Write a model's weights, and the state of its optimizer, without the layers.
 
@@ -60,6 +62,7 @@ def save_weights(model, filepath, overwrite=True):
         file.write(data.getbuffer())
 
 
+@spelled
 def load_weights(model, filepath, skip_mismatch=False, by_name=False):
     """Overwrite a model's weights with those of a file.
 
@@ -149,7 +152,7 @@ def _load(model, store, skip_mismatch, by_name):
     if state:
         assign_optimizer(model.optimizer, state)
     for text in skipped:
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=level_of_the_caller())
 
 
 def _pairs(model, store, skip_mismatch):

@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from tdfast._version import __version__
+from tdfast.calling import spelled
 from tdfast.saving.atomic import replacing
 from tdfast.saving.exporting import check_model
 from tdfast.saving.onnx.converters import convert_model
@@ -12,6 +13,7 @@ from tdfast.saving.onnx.graph import OPSETS, Graph
 from tdfast.saving.onnx.masks import Mask
 
 
+@spelled
 def export_onnx(model, path, states=False, lengths=False, opset=17):
     """Write a model to an ONNX file that computes what `predict` does.
 
