@@ -15,7 +15,8 @@ REGISTRY = Registry("regularizer", "regularizers", "keras.regularizers")
 def get(identifier):
     """The regularizer that a name, a class or a dict means; None for None.
 
-    "l1_l2" by its name alone is ``L1L2(l1=0.01, l2=0.01)``, as in Keras 2: with the defaults of the class it would do nothing.
+    "l1_l2" by its name alone is ``L1L2(l1=0.01, l2=0.01)``, as in Keras 2: with the defaults of the class it
+    would do nothing.
 
     Raises:
         ValueError: for an unknown name, listing the known ones, or an object without a gradient.

@@ -15,13 +15,14 @@ class Streamer:
     """A model with its state, for serving: ``y = s.step(x)`` is one time step of each sequence.
 
     The outputs have the same bits as those of `predict` over the whole sequence. A step of recurrent, Dense,
-    Activation and Dropout layers, also inside TimeDistributed, is one call into compiled code and allocates nothing
-    but its result. The other layers that treat each step by itself run in NumPy between such calls. Each streamer has
-    its own state and memory, so several may run at once, in several threads; one streamer belongs to one thread at a time.
+    Activation and Dropout layers, also inside TimeDistributed, is one call into compiled code and allocates
+    nothing but its result. The other layers that treat each step by itself run in NumPy between such calls.
+    Each streamer has its own state and memory, so several may run at once, in several threads; one streamer
+    belongs to one thread at a time.
 
     Args:
-        model: a built `Sequential` of such layers, on inputs (batch, time, ...), or (batch, time) of ids where it
-            begins with an Embedding. Its weights are copied: call `refresh` after more training.
+        model: a built `Sequential` of such layers, on inputs (batch, time, ...), or (batch, time) of ids
+            where it begins with an Embedding. Its weights are copied: call `refresh` after more training.
         batch_size: how many sequences run side by side.
         allow_nan: True lets NaN and infinity in; else `step` refuses them as `predict` does
             (see `tdfast.config.set_check_finite`).
@@ -54,8 +55,9 @@ class Streamer:
         step_shape = tuple(model.input_shape[2:])
         if None in step_shape or (len(model.input_shape) != 2 if self._ids else len(model.input_shape) < 3):
             raise ValueError(
-                f"Model '{model.name}' takes inputs of shape {model.input_shape}, but to be streamed a model must take (batch, "
-                "time, features), with the number of features known, or ids of shape (batch, time) into an Embedding."
+                f"Model '{model.name}' takes inputs of shape {model.input_shape}, but to be streamed a model "
+                "must take (batch, time, features), with the number of features known, or ids of shape "
+                "(batch, time) into an Embedding."
             )
         self.model = model
         self.batch_size = int(batch_size)
@@ -100,7 +102,7 @@ class Streamer:
         return self._parts[-1].kernels
 
     def run(self, layer, x, timed=True):
-        """Add a layer by a copy of it, whose ``forward`` runs at each step; returns the array that will hold its output.
+        """Add a layer by a copy of it, whose ``forward`` runs at each step; returns the array for its output.
 
         Args:
             x: the array that holds its input, (batch, ...).
@@ -135,12 +137,13 @@ class Streamer:
         """The outputs (batch, units) for one time step of inputs (batch, features).
 
         Args:
-            x: an array of the streamer's batch size: (batch, features), as one step of the model's input; ids (batch,)
+            x: one step of the model's input, of the streamer's batch size: (batch, features), or ids (batch,)
                 where the model begins with an Embedding.
             out: where the result goes; made when None.
 
         Raises:
-            ValueError: for another shape, an id out of range, or, without allow_nan, NaN and infinity. The state is then as before.
+            ValueError: for another shape, an id out of range, or, without allow_nan, NaN and infinity. The
+                state is then as before.
         """
         if self._ids:
             x = self._ids.as_input(x, "streamer.step")
@@ -167,7 +170,9 @@ class Streamer:
         if finite:
             data.check_finite(x, "streamer.step: x")
         if self._busy:
-            raise RuntimeError("this stream is at work in another thread: give each thread a stream of its own")
+            raise RuntimeError(
+                "this stream is at work in another thread: give each thread a stream of its own"
+            )
         self._busy = True
         try:
             with quiet():
@@ -201,9 +206,11 @@ class Streamer:
 
     def _checked_rows(self, rows):
         found = np.atleast_1d(np.asarray(rows))
-        if found.dtype.kind not in "iu" or found.ndim != 1 or not ((found >= 0) & (found < self.batch_size)).all():
+        whole = found.dtype.kind in "iu" and found.ndim == 1
+        if not whole or not ((found >= 0) & (found < self.batch_size)).all():
             raise ValueError(
-                f"streamer.reset: rows must be whole numbers from 0 to {self.batch_size - 1}, the rows of the batch, got {rows!r}."
+                f"streamer.reset: rows must be whole numbers from 0 to {self.batch_size - 1}, the rows of "
+                f"the batch, got {rows!r}."
             )
         return found
 
@@ -226,8 +233,9 @@ class Streamer:
         with self.model._traffic.reading():
             if _checksum(self.model) != self._weights:
                 raise ValueError(
-                    f"A streamer of model '{self.model.name}' cannot be pickled or copied: the model's weights are not those that "
-                    "it streams any more. Take them over first: state = s.state; s.refresh(); s.state = state."
+                    f"A streamer of model '{self.model.name}' cannot be pickled or copied: the model's "
+                    "weights are not those that it streams any more. Take them over first: state = s.state; "
+                    "s.refresh(); s.state = state."
                 )
             return _restored, (self.model, self.batch_size, self.allow_nan, self.state)
 

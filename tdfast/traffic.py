@@ -62,6 +62,11 @@ class Traffic:
             "be. Wait for it, or give each thread a model of its own. predict may run beside it at any time."
         )
 
+    def at_work(self):
+        """What the call is that has a token now, or None."""
+        there = self._holder and self._holder()
+        return there and there.what
+
     def free(self, token):
         """The call with this token has ended."""
         if token is not None:

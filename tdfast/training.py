@@ -92,6 +92,13 @@ class Trainer:
         Raises:
             ValueError: for a name that is not known; the text lists the known ones.
         """
+        at_work = self._traffic.at_work()
+        if at_work != "compile":
+            raise RuntimeError(
+                f"compile: {at_work} of model '{self.name}' is under way, whose optimizer, loss and metrics must "
+                "stay. Compile after it (set model.stop_training = True to end it); model.optimizer.learning_rate "
+                "can be changed at any time."
+            )
         if loss_weights is not None:
             raise ValueError("loss_weights is for models of several outputs; a Sequential model has one loss.")
         optimizer = optimizers.get(optimizer)

@@ -2,11 +2,12 @@
 
 import itertools
 import random as python_random
+import warnings
 
 import numpy as np
 
 from tdfast import absent, names, random
-from tdfast.calling import spelled
+from tdfast.calling import level_of_the_caller, spelled
 from tdfast.config import (
     disable_interactive_logging,
     enable_interactive_logging,
@@ -116,7 +117,10 @@ def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncati
         value: what to fill up with.
 
     Raises:
-        ValueError: for anything that is no sequence, steps of different shapes, or an unknown option.
+        ValueError: for anything that is no sequence, steps of different shapes, an unknown option, or what
+            the dtype cannot hold: words, NaN or too large a number as whole numbers.
+
+    Warns where whole numbers cut off what lies behind the point of the sequences' numbers, or of ``value``.
 
     >>> pad_sequences([[1], [2, 3], [4, 5, 6]], maxlen=2).tolist()
     [[0, 1], [2, 3], [5, 6]]
@@ -135,12 +139,44 @@ def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncati
     if maxlen is not None and (not isinstance(maxlen, (int, np.integer)) or maxlen < 0):
         raise ValueError(f"pad_sequences: maxlen must be a whole number of at least 0 or None, got {maxlen!r}.")
     maxlen = max(map(len, parts), default=0) if maxlen is None else int(maxlen)
+    _check_fits([np.asarray(value)], dtype, f"value={value!r}")
+    _check_fits(parts, dtype, "the sequences")
     out = np.full((len(parts), maxlen, *(steps.pop() if steps else ())), value, dtype=dtype)
     for row, part in zip(out, parts):
         kept = part[max(len(part) - maxlen, 0) :] if truncating == "pre" else part[:maxlen]
         if len(kept):
             row[(slice(-len(kept), None) if padding == "pre" else slice(len(kept)))] = kept
     return out
+
+
+def _check_fits(parts, dtype, what):
+    """Refuse, or warn of, what numbers of this dtype would not be."""
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "iuf":
+        return
+    cut = False
+    for part in parts:
+        if part.dtype.kind not in "iufb":
+            raise ValueError(
+                f"pad_sequences: {what} cannot become {dtype.name}: {part.dtype} holds no numbers. Give "
+                "numbers, or dtype=object for words."
+            )
+        if dtype.kind == "f" or part.dtype.kind == "b" or not part.size:
+            continue
+        low, high = part.min(), part.max()
+        if not (low >= np.iinfo(dtype).min and high <= np.iinfo(dtype).max):        # NaN too
+            raise ValueError(
+                f"pad_sequences: {what} cannot become {dtype.name}, which holds whole numbers from "
+                f"{np.iinfo(dtype).min} to {np.iinfo(dtype).max}: there is "
+                f"{high if low >= np.iinfo(dtype).min else low}. Give another dtype, such as 'float32'."
+            )
+        cut = cut or (part.dtype.kind == "f" and bool((part != np.rint(part)).any()))
+    if cut:
+        warnings.warn(
+            f"pad_sequences: {what} will be cut to whole numbers, since dtype={dtype.name!r}. Give "
+            "dtype='float32' to keep them.",
+            stacklevel=level_of_the_caller(),
+        )
 
 
 @spelled

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tdfast import runtime
+from tdfast.arguments import flag
 
 
 class Variable:
@@ -37,7 +38,8 @@ class Variable:
         self._grad = None
         self.name = name
         self.path = path or name
-        self._trainable = self.made_trainable = bool(trainable)     # the latter decides its place among the weights
+        # The latter decides its place among the weights.
+        self._trainable = self.made_trainable = flag(trainable, "trainable", f"Variable '{path or name}'")
         self.regularizer = regularizer
         self.constraint = constraint
         self.owner = None
@@ -57,7 +59,7 @@ class Variable:
 
     @trainable.setter
     def trainable(self, value):
-        self._trainable = bool(value)
+        self._trainable = flag(value, "trainable", f"Variable '{self.path}'")
 
     @property
     def shape(self):

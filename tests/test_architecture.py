@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "calling": {"keras_table", "names"},
     "_version": set(),
     "runtime": {"_kernels"},
-    "variables": {"runtime"},
+    "arguments": set(),
+    "variables": {"runtime", "arguments"},
     "registration": set(),
     "registry": {"names", "calling", "config", "registration"},
 }

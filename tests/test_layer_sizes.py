@@ -8,9 +8,25 @@ from tdfast import layers
 from tdfast.serialization import deserialize_layer
 
 BEYOND = 2**63
-SIZES = {"units": 2, "input_dim": 3, "output_dim": 2, "n": 2, "target_shape": (2, 2), "filters": 2, "kernel_size": 2, "strides": 2,
-         "dilation_rate": 1, "groups": 1, "pool_size": 2, "size": 2, "padding": 1, "cropping": 1, "depth_multiplier": 1,
-         "output_padding": 0, "noise_shape": (None, 1)}
+SIZES = {
+    "units": 2,
+    "input_dim": 3,
+    "output_dim": 2,
+    "n": 2,
+    "target_shape": (2, 2),
+    "filters": 2,
+    "kernel_size": 2,
+    "strides": 2,
+    "dilation_rate": 1,
+    "groups": 1,
+    "pool_size": 2,
+    "size": 2,
+    "padding": 1,
+    "cropping": 1,
+    "depth_multiplier": 1,
+    "output_padding": 0,
+    "noise_shape": (None, 1),
+}
 
 
 def arguments_of(cls):
@@ -31,7 +47,12 @@ def arguments_of(cls):
 def cases():
     for name in layers.__all__:
         cls = getattr(layers, name)
-        if inspect.isclass(cls) and issubclass(cls, layers.Layer) and cls is not layers.Layer and name != "GroupNormalization":
+        if (
+            inspect.isclass(cls)
+            and issubclass(cls, layers.Layer)
+            and cls is not layers.Layer
+            and name != "GroupNormalization"
+        ):
             for size in arguments_of(cls).keys() & SIZES.keys():
                 yield pytest.param(cls, size, id=f"{name}-{size}")
 

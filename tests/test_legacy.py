@@ -440,12 +440,14 @@ def test_translation_keeps_what_it_does_not_know():
         modern_compile([1])
 
 
-# ------------------------------------------------------------------------------------------ what Keras 2 wrote and Keras 3 lacks
+# ------------------------------------------------------------------- what Keras 2 wrote and Keras 3 lacks
 @pytest.mark.parametrize("cls", [layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D])
 def test_spatial_dropout_has_the_options_of_dropout(path, cls):
     """In Keras 2 they had Dropout's config, and as first layers the shape of the input."""
     shape = [None, *[2] * (cls.ndim - 1)]
-    spec = layer(cls.__name__, "drop", dtype="float32", rate=0.5, noise_shape=None, seed=None, batch_input_shape=shape)
+    spec = layer(
+        cls.__name__, "drop", dtype="float32", rate=0.5, noise_shape=None, seed=None, batch_input_shape=shape
+    )
     model = saving.load_model(write(path, [spec, layer("Flatten", "flat", data_format="channels_last")], {}))
     assert model.layers[0].rate == 0.5 and model.input_shape == tuple(shape)
     assert "trainable" not in model.layers[0].get_config()          # which Keras 3's constructor refuses
@@ -458,7 +460,15 @@ def test_json_of_keras_2(kind):
     described = json.loads((FOLDER / "spatial-models.json").read_text())[kind]
     model = saving.model_from_json(json.dumps(described))
     assert [type(part).__name__ for part in model.layers] == [
-        "SpatialDropout1D", "Conv1D", "Reshape", "SpatialDropout2D", "Reshape", "SpatialDropout3D", "Flatten", "Dense"]
+        "SpatialDropout1D",
+        "Conv1D",
+        "Reshape",
+        "SpatialDropout2D",
+        "Reshape",
+        "SpatialDropout3D",
+        "Flatten",
+        "Dense",
+    ]
     data = recorded("spatial-sgd")
     model.load_weights(FOLDER / "spatial-sgd.h5")
     near(model.predict(data["x"], verbose=0), data["pred0"], "predictions")
@@ -487,26 +497,43 @@ def test_json_of_today_is_not_translated():
     assert saving.model_from_json(json.dumps(described)).layers[0].reset_after is False
 
 
-@pytest.mark.parametrize("alias, name", [
-    ("logcosh", "log_cosh"), ("kullback_leibler_divergence", "kl_divergence"), ("cosine_proximity", "cosine_similarity")])
+@pytest.mark.parametrize(
+    "alias, name",
+    [
+        ("logcosh", "log_cosh"),
+        ("kullback_leibler_divergence", "kl_divergence"),
+        ("cosine_proximity", "cosine_similarity"),
+    ],
+)
 def test_names_of_keras_2(alias, name):
     y, p = np.array([[0.2, 0.8], [0.5, 0.5]]), np.array([[0.3, 0.7], [0.9, 0.1]])
     for module in (tdfast.losses, tdfast.metrics):
         both = [module.get(text) for text in (alias, name)]
         values = [both[0](y, p), both[1](y, p)]
         assert float(values[0]) == float(values[1])
-    formula = {"logcosh": np.log(np.cosh(p - y)).mean(), "kullback_leibler_divergence": (y * np.log(y / p)).sum(1).mean(),
-               "cosine_proximity": ((y * p).sum(1) / np.linalg.norm(y, axis=1) / np.linalg.norm(p, axis=1)).mean()}[alias]
+    formula = {
+        "logcosh": np.log(np.cosh(p - y)).mean(),
+        "kullback_leibler_divergence": (y * np.log(y / p)).sum(1).mean(),
+        "cosine_proximity": ((y * p).sum(1) / np.linalg.norm(y, axis=1) / np.linalg.norm(p, axis=1)).mean(),
+    }[alias]
     assert float(tdfast.metrics.get(alias)(y, p)) == pytest.approx(formula, rel=1e-5)
-    assert float(tdfast.losses.get(alias)(y, p)) == pytest.approx(-formula if "cosine" in alias else formula, rel=1e-5)
+    assert float(tdfast.losses.get(alias)(y, p)) == pytest.approx(
+        -formula if "cosine" in alias else formula, rel=1e-5
+    )
 
 
 def test_names_of_keras_2s_constraints_and_initializers():
     for alias, name in (("maxnorm", "MaxNorm"), ("nonneg", "NonNeg"), ("unitnorm", "UnitNorm")):
         assert type(tdfast.constraints.get(alias)).__name__ == name
-    spec = dense(kernel_initializer={"class_name": "GlorotNormalV2", "config": {"seed": None}}, bias_initializer="zerosV2")
+    spec = dense(
+        kernel_initializer={"class_name": "GlorotNormalV2", "config": {"seed": None}},
+        bias_initializer="zerosV2",
+    )
     made = deserialize_layer(modern_layer(spec))
-    assert [type(i).__name__ for i in (made.kernel_initializer, made.bias_initializer)] == ["GlorotNormal", "Zeros"]
+    assert [type(i).__name__ for i in (made.kernel_initializer, made.bias_initializer)] == [
+        "GlorotNormal",
+        "Zeros",
+    ]
 
 
 def test_a_dict_of_metrics_by_the_outputs_name():
@@ -518,17 +545,31 @@ def test_a_dict_of_metrics_by_the_outputs_name():
     metric = {"class_name": "MeanAbsoluteError", "config": {"name": "q"}}
     for described in ({"d": ["mae", metric]}, [["mae", metric]]):
         made = tdfast.Sequential([layers.Dense(1, input_shape=(2,), name="d")])
-        compile_as(made, {"optimizer": "sgd", "loss": {"d": "mse"}, "metrics": described, "loss_weights": {"d": 1.0}}, {}, "f")
-        assert list(made.evaluate(np.ones((2, 2)), np.ones((2, 1)), verbose=0, return_dict=True)) == ["loss", "mae", "q"]
+        compile_as(
+            made,
+            {"optimizer": "sgd", "loss": {"d": "mse"}, "metrics": described, "loss_weights": {"d": 1.0}},
+            {},
+            "f",
+        )
+        assert list(made.evaluate(np.ones((2, 2)), np.ones((2, 1)), verbose=0, return_dict=True)) == [
+            "loss",
+            "mae",
+            "q",
+        ]
     with pytest.raises(FileError, match="loss_weights"):
         compile_as(made, {"optimizer": "sgd", "loss": "mse", "loss_weights": {"d": 2.0}}, {}, "f")
     with pytest.raises(FileError, match="metrics"):
-        compile_as(made, {"optimizer": "sgd", "loss": "mse", "metrics": {"d": ["mae"], "e": ["mae"]}}, {}, "f")
+        compile_as(
+            made, {"optimizer": "sgd", "loss": "mse", "metrics": {"d": ["mae"], "e": ["mae"]}}, {}, "f"
+        )
 
 
 def test_the_functions_of_cosine_similarity_had_the_other_sign():
     """As a metric, Keras 2's function was 1 for one direction."""
-    metric = {"class_name": "MeanMetricWrapper", "config": {"name": "c", "dtype": "float32", "fn": "cosine_similarity"}}
+    metric = {
+        "class_name": "MeanMetricWrapper",
+        "config": {"name": "c", "dtype": "float32", "fn": "cosine_similarity"},
+    }
     found = modern_compile(training(metrics=[[metric]], learning_rate=0.1))["metrics"][0][0]
     assert float(tdfast.metrics.deserialize(found)([[1.0, 2.0]], [[1.0, 2.0]])) == pytest.approx(1.0)
 
@@ -538,8 +579,12 @@ def test_optimizers_whose_state_tf_keras_did_not_store_start_afresh_with_a_warni
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(FOLDER / "spatial-sgd.keras") as old, zipfile.ZipFile(path, "w") as new:
         config = json.loads(old.read("config.json"))
-        config["compile_config"]["optimizer"] = {"module": "keras.optimizers.legacy", "class_name": "SGD", "config": {
-            "name": "SGD", "learning_rate": 0.1, "decay": 0.0, "momentum": 0.9, "nesterov": False}, "registered_name": None}
+        config["compile_config"]["optimizer"] = {
+            "module": "keras.optimizers.legacy",
+            "class_name": "SGD",
+            "config": {"name": "SGD", "learning_rate": 0.1, "decay": 0.0, "momentum": 0.9, "nesterov": False},
+            "registered_name": None,
+        }
         new.writestr("config.json", json.dumps(config))
         new.writestr("metadata.json", old.read("metadata.json"))
         weights = h5py.File(io.BytesIO(old.read("model.weights.h5")), "r+")

@@ -27,7 +27,12 @@ BATCH = 4
 NEAR = 2e-5
 
 
-L1L2 = {"module": "keras.regularizers", "class_name": "L1L2", "config": {"l1": 0.01, "l2": 0.02}, "registered_name": None}
+L1L2 = {
+    "module": "keras.regularizers",
+    "class_name": "L1L2",
+    "config": {"l1": 0.01, "l2": 0.02},
+    "registered_name": None,
+}
 
 
 def weights(*names):

@@ -76,10 +76,15 @@ def test_get():
 @pytest.mark.parametrize("name", ["l1_l2", "L1L2", "l1l2", regularizers.L1L2])
 def test_no_name_does_nothing(name):
     """"l1_l2" is l1 = l2 = 0.01, as in Keras 2; an object or a dict says its numbers itself."""
-    model = tdfast.Sequential([tdfast.layers.Dense(1, kernel_initializer="ones", kernel_regularizer=name, input_shape=(3,))])
+    model = tdfast.Sequential(
+        [tdfast.layers.Dense(1, kernel_initializer="ones", kernel_regularizer=name, input_shape=(3,))]
+    )
     assert model.losses == [pytest.approx(0.01 * 3 + 0.01 * 3)]
     assert regularizers.get(regularizers.L1L2()).get_config() == {"l1": 0.0, "l2": 0.0}
-    assert regularizers.get(regularizers.serialize(regularizers.L1L2(l1=0.1))).get_config() == {"l1": 0.1, "l2": 0.0}
+    assert regularizers.get(regularizers.serialize(regularizers.L1L2(l1=0.1))).get_config() == {
+        "l1": 0.1,
+        "l2": 0.0,
+    }
 
 
 def test_every_name_penalises():

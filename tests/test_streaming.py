@@ -106,7 +106,7 @@ def test_what_cannot_be_streamed():
     assert s.step(np.zeros((1, 5))).shape == (1, 3)
 
 
-# ------------------------------------------------------------------------------------------ layers that run in NumPy
+# ---------------------------------------------------------------------------------- layers that run in NumPy
 def adapted(**options):
     layer = layers.Normalization(**options)
     layer.adapt(np.random.default_rng(3).normal(2, 3, size=(30, 4, 5)))
@@ -118,26 +118,43 @@ def cube():
 
 
 ALONE = {
-    "Normalization": lambda: adapted(), "Normalization of all": lambda: adapted(axis=None),
+    "Normalization": lambda: adapted(),
+    "Normalization of all": lambda: adapted(axis=None),
     "Normalization given": lambda: layers.Normalization(mean=[1.0] * 5, variance=[4.0] * 5),
     "Normalization back": lambda: layers.Normalization(mean=1.0, variance=4.0, invert=True),
-    "Rescaling": lambda: layers.Rescaling(0.5, -1.0), "Rescaling each": lambda: layers.Rescaling(np.arange(5.0), np.ones((1, 5))),
-    "BatchNormalization": lambda: layers.BatchNormalization(), "LayerNormalization": lambda: layers.LayerNormalization(),
-    "UnitNormalization": lambda: layers.UnitNormalization(), "RMSNormalization": lambda: layers.RMSNormalization(),
-    "LeakyReLU": lambda: layers.LeakyReLU(0.1), "ReLU": lambda: layers.ReLU(6.0, 0.1, 0.2), "ELU": lambda: layers.ELU(0.5),
-    "PReLU": lambda: layers.PReLU("uniform", shared_axes=[1]), "Softmax": lambda: layers.Softmax(),
-    "own Activation": lambda: Activation(cube()), "own Dense": lambda: Dense(3, activation=cube()),
+    "Rescaling": lambda: layers.Rescaling(0.5, -1.0),
+    "Rescaling each": lambda: layers.Rescaling(np.arange(5.0), np.ones((1, 5))),
+    "BatchNormalization": lambda: layers.BatchNormalization(),
+    "LayerNormalization": lambda: layers.LayerNormalization(),
+    "UnitNormalization": lambda: layers.UnitNormalization(),
+    "RMSNormalization": lambda: layers.RMSNormalization(),
+    "LeakyReLU": lambda: layers.LeakyReLU(0.1),
+    "ReLU": lambda: layers.ReLU(6.0, 0.1, 0.2),
+    "ELU": lambda: layers.ELU(0.5),
+    "PReLU": lambda: layers.PReLU("uniform", shared_axes=[1]),
+    "Softmax": lambda: layers.Softmax(),
+    "own Activation": lambda: Activation(cube()),
+    "own Dense": lambda: Dense(3, activation=cube()),
     "Dense that keeps its input": lambda: Dense(3, "softsign"),
-    "SpatialDropout1D": lambda: layers.SpatialDropout1D(0.3), "ActivityRegularization": lambda: layers.ActivityRegularization(0.1),
-    "Conv1D": lambda: layers.Conv1D(3, 1, activation="relu"), "SeparableConv1D": lambda: layers.SeparableConv1D(3, 1),
-    "Conv1DTranspose": lambda: layers.Conv1DTranspose(3, 1), "DepthwiseConv1D": lambda: layers.DepthwiseConv1D(1, padding="causal"),
+    "SpatialDropout1D": lambda: layers.SpatialDropout1D(0.3),
+    "ActivityRegularization": lambda: layers.ActivityRegularization(0.1),
+    "Conv1D": lambda: layers.Conv1D(3, 1, activation="relu"),
+    "SeparableConv1D": lambda: layers.SeparableConv1D(3, 1),
+    "Conv1DTranspose": lambda: layers.Conv1DTranspose(3, 1),
+    "DepthwiseConv1D": lambda: layers.DepthwiseConv1D(1, padding="causal"),
     "each LayerNormalization": lambda: TimeDistributed(layers.LayerNormalization()),
     "each GroupNormalization": lambda: TimeDistributed(layers.GroupNormalization(5)),
     "each PReLU": lambda: TimeDistributed(layers.PReLU("uniform")),
-    "each of a model": lambda: TimeDistributed(tdfast.Sequential([Dense(4), layers.BatchNormalization(), Dense(3)])),
-    "each of a convolution": lambda: TimeDistributed(tdfast.Sequential([layers.Reshape((5, 1)), layers.Conv1D(2, 2), layers.Flatten()])),
+    "each of a model": lambda: TimeDistributed(
+        tdfast.Sequential([Dense(4), layers.BatchNormalization(), Dense(3)])
+    ),
+    "each of a convolution": lambda: TimeDistributed(
+        tdfast.Sequential([layers.Reshape((5, 1)), layers.Conv1D(2, 2), layers.Flatten()])
+    ),
     "each of an LSTM": lambda: TimeDistributed(tdfast.Sequential([layers.Reshape((5, 1)), LSTM(3)])),
-    "each of each": lambda: tdfast.Sequential([TimeDistributed(layers.Reshape((5, 1))), TimeDistributed(TimeDistributed(Dense(2)))]),
+    "each of each": lambda: tdfast.Sequential(
+        [TimeDistributed(layers.Reshape((5, 1))), TimeDistributed(TimeDistributed(Dense(2)))]
+    ),
 }
 
 
@@ -158,7 +175,11 @@ def test_layers_that_treat_each_step_alone(name, batch, place):
     before, after = place in ("between", "last"), place in ("between", "first")
     last = [TimeDistributed(layers.Flatten()), GRU(3, return_sequences=True)] if name == "each of each" else [
         GRU(3, return_sequences=True)]
-    m = shaken(tdfast.Sequential([tdfast.Input((None, 5))] + [LSTM(5, return_sequences=True)] * before + [layer] + last * after))
+    m = shaken(
+        tdfast.Sequential(
+            [tdfast.Input((None, 5))] + [LSTM(5, return_sequences=True)] * before + [layer] + last * after
+        )
+    )
     x = inputs(batch, 9)
     if name in ("SpatialDropout1D", "ActivityRegularization") and place == "alone":
         with pytest.raises(ValueError, match="computes anything"):
@@ -171,7 +192,9 @@ def test_layers_that_treat_each_step_alone(name, batch, place):
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "float32"])
 def test_ids_into_an_embedding(dtype):
-    m = tdfast.Sequential([tdfast.Input((None,)), layers.Embedding(9, 5), LSTM(4, return_sequences=True), Dense(2)])
+    m = tdfast.Sequential(
+        [tdfast.Input((None,)), layers.Embedding(9, 5), LSTM(4, return_sequences=True), Dense(2)]
+    )
     ids = np.random.default_rng(0).integers(0, 9, size=(3, 8)).astype(dtype)
     s = m.streamer(3)
     got = np.stack([s.step(ids[:, t]) for t in range(8)], axis=1)
@@ -185,20 +208,42 @@ def test_ids_into_an_embedding(dtype):
 
 
 def test_steps_of_pictures():
-    m = tdfast.Sequential([tdfast.Input((None, 6, 6, 2)), layers.BatchNormalization(), Dense(3, "relu"), TimeDistributed(
-        layers.Conv2D(2, 3)), TimeDistributed(layers.Flatten()), GRU(4, return_sequences=True)])
+    m = tdfast.Sequential(
+        [
+            tdfast.Input((None, 6, 6, 2)),
+            layers.BatchNormalization(),
+            Dense(3, "relu"),
+            TimeDistributed(layers.Conv2D(2, 3)),
+            TimeDistributed(layers.Flatten()),
+            GRU(4, return_sequences=True),
+        ]
+    )
     x = np.random.default_rng(0).normal(size=(2, 5, 6, 6, 2)).astype("float32")
     s = shaken(m).streamer(2)
     got = np.stack([s.step(x[:, t]) for t in range(5)], axis=1)
     np.testing.assert_array_equal(got, m.predict(x, verbose=0))
 
 
-@pytest.mark.parametrize("layer", [
-    layers.Softmax(axis=1), layers.BatchNormalization(axis=1), layers.LayerNormalization(axis=[1, 2]), layers.UnitNormalization(axis=1),
-    layers.RMSNormalization(axis=1), layers.GroupNormalization(2), layers.PReLU(), layers.Rescaling(np.ones((6, 1))),
-    layers.Normalization(axis=[1, 2]), layers.Conv1D(2, 2), layers.Permute((2, 1)), layers.Masking(), layers.Reshape((6, 4)),
-    TimeDistributed(tdfast.Sequential([layers.Reshape((4, 1)), LSTM(2, stateful=True)])),
-], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Softmax(axis=1),
+        layers.BatchNormalization(axis=1),
+        layers.LayerNormalization(axis=[1, 2]),
+        layers.UnitNormalization(axis=1),
+        layers.RMSNormalization(axis=1),
+        layers.GroupNormalization(2),
+        layers.PReLU(),
+        layers.Rescaling(np.ones((6, 1))),
+        layers.Normalization(axis=[1, 2]),
+        layers.Conv1D(2, 2),
+        layers.Permute((2, 1)),
+        layers.Masking(),
+        layers.Reshape((6, 4)),
+        TimeDistributed(tdfast.Sequential([layers.Reshape((4, 1)), LSTM(2, stateful=True)])),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
 def test_layers_that_look_at_other_steps_are_refused_by_name(layer):
     m = tdfast.Sequential([tdfast.Input((6, 4), batch_size=1), layer])
     with pytest.raises(ValueError, match=f"'{layer.name}' .*streamed"):
@@ -206,7 +251,9 @@ def test_layers_that_look_at_other_steps_are_refused_by_name(layer):
 
 
 def test_steps_that_a_mask_leaves_out_are_not_streamed():
-    m = tdfast.Sequential([tdfast.Input((None,)), layers.Embedding(9, 5, mask_zero=True, name="words"), LSTM(4)])
+    m = tdfast.Sequential(
+        [tdfast.Input((None,)), layers.Embedding(9, 5, mask_zero=True, name="words"), LSTM(4)]
+    )
     with pytest.raises(ValueError, match="'words' .*mask"):
         m.streamer()
     with pytest.raises(ValueError, match=r"ids of shape \(batch, time\)"):
@@ -260,7 +307,9 @@ def test_rows_of_the_batch_begin_anew():
             s.reset(rows)
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))], ids=["deepcopy", "pickle"]
+)
 def test_copies_go_on_from_the_same_state(again):
     m = tdfast.Sequential([model(), layers.LayerNormalization()])
     x = inputs(2, 8)

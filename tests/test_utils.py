@@ -107,7 +107,8 @@ def test_pad_sequences_of_vectors_keeps_each_where_it_belongs():
             assert (out[0, :2] == 9).all() if padding == "pre" else (out[0, 2:] == 9).all()
             assert np.array_equal(out[2], parts[2][1:] if truncating == "pre" else parts[2][:4])
     assert utils.pad_sequences([]).shape == (0, 0)
-    assert utils.pad_sequences([[1.9]]).dtype == "int32"
+    with pytest.warns(UserWarning, match="cut to whole numbers"):
+        assert utils.pad_sequences([[1.9]]).dtype == "int32"
 
 
 def test_pad_sequences_names_what_is_wrong():

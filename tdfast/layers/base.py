@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 
-from tdfast import absent, runtime
+from tdfast import absent, arguments, runtime
 from tdfast.arrays import as_array, as_mask
 from tdfast.names import unique_name, unknown_arguments
 from tdfast.variables import Variable
@@ -309,7 +309,7 @@ class Layer:
             raise ValueError(f"The name of a layer must be a string, got {name!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.dtype = standardize_dtype(dtype)
-        self._trainable = bool(trainable)
+        self._trainable = self.flag(trainable, "trainable")
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.built = False
         self._weights = []
@@ -387,23 +387,29 @@ class Layer:
         """
         if self.makes_mask:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) makes a mask, but a streamer leaves out no steps, so the model "
-                "cannot be streamed. Give the streamer the steps that count alone, of a model without masks."
+                f"Layer '{self.name}' ({type(self).__name__}) makes a mask, but a streamer leaves out no "
+                "steps, so the model cannot be streamed. Give the streamer the steps that count alone, of a "
+                "model without masks."
             )
         if not self.treats_steps_alone((len(x), 1, *x.shape[1:])):
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) does not treat each time step by itself and in the same way, so "
-                "the model cannot be streamed. Recurrent layers, and those that look along the last axis alone, can."
+                f"Layer '{self.name}' ({type(self).__name__}) cannot work one time step at a time, so the "
+                "model cannot be streamed. Recurrent layers can, and those that treat each step by itself and "
+                "in the same way."
             )
         return stream.run(self, x)
 
     def treats_steps_alone(self, shape):
-        """Whether a time step's result depends on that step alone, in the same way at all steps: then it can be streamed.
+        """Whether a time step's result depends on that step alone, in the same way at all steps.
 
         Args:
             shape: of an input of one step, (batch, 1, ...).
         """
         return self.rowwise
+
+    def flag(self, value, name):
+        """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
+        return arguments.flag(value, name, f"Layer '{self.name}' ({type(self).__name__})")
 
     # ---------------------------------------------------------------- weights
     def add_weight(self, shape, initializer="glorot_uniform", name="variable", trainable=True,
@@ -450,7 +456,7 @@ class Layer:
 
     @trainable.setter
     def trainable(self, value):
-        self._trainable = bool(value)
+        self._trainable = value = self.flag(value, "trainable")
         for layer in self.sublayers():
             layer.trainable = value
 

@@ -144,7 +144,25 @@ class Bidirectional(Layer):
         for inner in self.sublayers():
             inner.reset_state()
 
-    reset_states = reset_state
+    def reset_states(self, states=None):
+        """With stateful: the next call starts from these states, as in `states`; None: from zeros."""
+        if states is None:
+            self.reset_state()
+            return
+        if not isinstance(states, (list, tuple)) or len(states) % 2 or not states:
+            raise ValueError(
+                f"reset_states of layer '{self.name}' (Bidirectional) expects a list, the states of "
+                f"'{self.forward_layer.name}' and then as many of '{self.backward_layer.name}'."
+            )
+        n = len(states) // 2
+        before = [inner.states for inner in self.sublayers()]
+        try:
+            self.forward_layer.reset_states(list(states[:n]))
+            self.backward_layer.reset_states(list(states[n:]))
+        except Exception:
+            for inner, old in zip(self.sublayers(), before):
+                inner.states = old
+            raise
 
     def __call__(self, x, initial_state=None, training=False, mask=None):
         return super().__call__(x, training=training, mask=mask, initial_state=initial_state)

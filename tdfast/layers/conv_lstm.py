@@ -140,6 +140,9 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
         y = (state[0], input_shape[1], *state[1:]) if self.return_sequences else state
         return [y, state, state] if self.return_state else y
 
+    def state_shapes(self, input_shape):
+        return [self._frame(input_shape)] * 2
+
     def compute_mask(self, inputs, mask=None):
         return Delegating.compute_mask(self, inputs, mask)
 

@@ -32,12 +32,12 @@ class Loop(Layer):
     def __init__(self, return_sequences=False, return_state=False, go_backwards=False, stateful=False, unroll=False,
                  zero_output_for_mask=False, **kwargs):
         super().__init__(**kwargs)
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.go_backwards = bool(go_backwards)
-        self.stateful = bool(stateful)
-        self.unroll = bool(unroll)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.return_sequences = self.flag(return_sequences, "return_sequences")
+        self.return_state = self.flag(return_state, "return_state")
+        self.go_backwards = self.flag(go_backwards, "go_backwards")
+        self.stateful = self.flag(stateful, "stateful")
+        self.unroll = self.flag(unroll, "unroll")
+        self.zero_output_for_mask = self.flag(zero_output_for_mask, "zero_output_for_mask")
         self.states = None
         """With stateful: what the last call left, one array a state."""
 
@@ -53,14 +53,46 @@ class Loop(Layer):
         """With stateful: the next call starts from zeros."""
         self.states = None
 
-    reset_states = reset_state
+    def reset_states(self, states=None):
+        """With stateful: the next call starts from these states, as `states` has them; None: zeros."""
+        if states is None:
+            self.reset_state()
+            return
+        if not self.stateful:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) keeps no states: make it with stateful=True, "
+                "or call it with initial_state=states."
+            )
+        self._require_built("reset_states")
+        flat = [as_array(s, self.dtype, f"reset_states of layer '{self.name}'") for s in flatten(states)]
+        batch = len(flat[0]) if flat and flat[0].ndim else 0
+        want = self.state_shapes((batch, *self.input_shape[1:]))
+        if not batch or len(flat) != len(want) or not all(map(_is_of, flat, want)):
+            raise ValueError(
+                f"reset_states of layer '{self.name}' ({type(self).__name__}) expects {len(want)} array(s) "
+                f"of shape(s) {', '.join(_of_any_batch(shape) for shape in want)}, got "
+                f"{[s.shape for s in flat]}."
+            )
+        self.states = [s.copy() for s in flat]
 
     def __call__(self, x, initial_state=None, training=False, mask=None):
         return super().__call__(x, training=training, mask=mask, initial_state=initial_state)
 
+    def check_batch(self, rows):
+        """Refuse a batch of another size than a stateful layer was told, and so keeps its states for."""
+        fixed = self.input_shape and self.input_shape[0]
+        if fixed is not None and rows != fixed:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) is stateful and was made for batches of "
+                f"{fixed} rows (batch_shape), but this batch has {rows}. Give fit, evaluate or predict "
+                f"batch_size={fixed} and a multiple of that many samples."
+            )
+
     def first_states(self, initial_state, input_shape, dtype):
         """The states to begin with, or as many None (zeros)."""
         if initial_state is None:
+            if self.stateful:
+                self.check_batch(input_shape[0])
             if not self.stateful or self.states is None:
                 return [None] * self.n_states
             if self.states[0].shape[0] != input_shape[0]:
@@ -90,6 +122,20 @@ class Loop(Layer):
             "unroll": self.unroll,
             "zero_output_for_mask": self.zero_output_for_mask,
         }
+
+
+def _is_of(array, shape):
+    """Whether an array has this shape, None in which stands for any size."""
+    return array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape))
+
+
+def _of_any_batch(shape):
+    """A shape as text, with a word for the batch.
+
+    >>> _of_any_batch((3, 2))
+    '(batch, 2)'
+    """
+    return f"(batch, {', '.join(map(str, shape[1:]))})"
 
 
 def valid_only(x, mask, rec):
@@ -251,6 +297,14 @@ class Delegating(Loop):
         for runner, part in zip(self._runners, parts):
             runner.states = part
 
+    def state_shapes(self, input_shape):
+        out, shape = [], input_shape
+        for runner in self.runners():
+            out += runner.state_shapes(shape)
+            made = runner.compute_output_shape(shape)
+            shape = made[0] if isinstance(made, list) else made
+        return out
+
     def nested(self, states):
         """A flat list of states in the form in which the layer gives them."""
         return states
@@ -271,6 +325,8 @@ class Delegating(Loop):
 
     def run(self, x, tape, rec, training, mask, initial_state):
         """Forward through the runners."""
+        if self.stateful and initial_state is None:
+            self.check_batch(len(x))
         runners = self.runners()
         rec.given, first = initial_state is not None, [None] * len(runners)
         if rec.given:

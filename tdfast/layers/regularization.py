@@ -157,8 +157,8 @@ class SpatialDropout1D(Dropout):
     def __init__(self, rate, seed=None, name=None, dtype=None, **kwargs):
         if kwargs.get("noise_shape") is not None:
             raise ValueError(
-                f"{type(self).__name__}: noise_shape={kwargs['noise_shape']!r} is not supported: the layer's own is that whole "
-                "features are dropped. Use Dropout for another one."
+                f"{type(self).__name__}: noise_shape={kwargs['noise_shape']!r} is not supported: the layer's "
+                "own is that whole features are dropped. Use Dropout for another one."
             )
         super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
 

@@ -97,8 +97,8 @@ class Reshape(_Shaping):
         target = tuple(target_shape) if isinstance(target_shape, (tuple, list)) else (target_shape,)
         if not all(_is_whole(n) and -1 <= n <= sys.maxsize for n in target) or target.count(-1) > 1:
             raise ValueError(
-                f"Reshape: target_shape must hold whole numbers from 0 to {sys.maxsize}, of which one may be -1, got "
-                f"{target_shape!r}."
+                f"Reshape: target_shape must hold whole numbers from 0 to {sys.maxsize}, of which one may be "
+                f"-1, got {target_shape!r}."
             )
         self.target_shape = tuple(int(n) for n in target)
 

@@ -67,6 +67,14 @@ class TimeDistributed(Layer):
     def as_input(self, x, who=None):
         return self.layer.as_input(x, who or f"Layer '{self.name}'")
 
+    def __call__(self, x, training=False, mask=None, **kwargs):
+        if mask is not None and np.ndim(mask) < 2:
+            raise ValueError(
+                f"Layer '{self.name}' (TimeDistributed): a mask must say of each time step whether it "
+                f"counts, (batch, time), got shape {np.shape(mask)}."
+            )
+        return super().__call__(x, training=training, mask=mask, **kwargs)
+
     def compute_mask(self, inputs, mask=None):
         if self.layer.makes_mask:
             raise TypeError(
@@ -133,8 +141,8 @@ class TimeDistributed(Layer):
         inner = _stateful_in(self.layer)
         if inner is not None:
             raise ValueError(
-                f"Layer '{self.name}' (TimeDistributed) holds '{inner.name}' ({type(inner).__name__}), whose states go from one "
-                "step to the next (stateful=True), so the model cannot be streamed."
+                f"Layer '{self.name}' (TimeDistributed) holds '{inner.name}' ({type(inner).__name__}), whose "
+                "states go from one step to the next (stateful=True), so the model cannot be streamed."
             )
         return stream.run(self.layer, x, timed=False)
 
@@ -153,7 +161,7 @@ class TimeDistributed(Layer):
 
 
 def _stateful_in(layer):
-    """The first layer inside, or this one, that keeps its states from batch to batch; None if there is none."""
+    """The first layer, this one or inside it, that keeps its states from batch to batch, or None."""
     if getattr(layer, "stateful", False):
         return layer
     return next(filter(None, map(_stateful_in, layer.sublayers())), None)

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from tdfast import _kernels, absent, norms, runtime
+from tdfast import _kernels, absent, arguments, norms, runtime
 from tdfast.names import snake_case, unique_name, unknown_arguments
 from tdfast.optimizers import schedules
 
@@ -92,6 +92,14 @@ class Optimizer:
             raise ValueError(unknown_arguments(type(self), unknown))
         self._learning_rate = 0.0
         self.learning_rate = learning_rate
+        self.name = name or unique_name(snake_case(type(self).__name__))
+        self.take_numbers(
+            optional=True, weight_decay=weight_decay, clipnorm=clipnorm, clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm, ema_overwrite_frequency=ema_overwrite_frequency,
+            loss_scale_factor=loss_scale_factor, gradient_accumulation_steps=gradient_accumulation_steps,
+        )
+        self.take_numbers(ema_momentum=ema_momentum)
+        self.use_ema = use_ema = self.flag(use_ema, "use_ema")
         if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
             raise ValueError(
                 "Only one of clipnorm, clipvalue and global_clipnorm can be set, got "
@@ -108,13 +116,6 @@ class Optimizer:
             raise ValueError(
                 f"ema_overwrite_frequency must be a whole number of at least 1, or None, got {ema_overwrite_frequency}."
             )
-        self.name = name or unique_name(snake_case(type(self).__name__))
-        self.weight_decay = weight_decay
-        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
-        self.use_ema, self.ema_momentum = use_ema, ema_momentum
-        self.ema_overwrite_frequency = ema_overwrite_frequency
-        self.loss_scale_factor = loss_scale_factor
-        self.gradient_accumulation_steps = gradient_accumulation_steps
         self.steps = 0
         self.built = False
         self.averages_in_place = False
@@ -122,6 +123,16 @@ class Optimizer:
         self._excluded = ()         # variables without weight decay, and the pattern of their names
         self._excluded_names = None
         self._kept = None           # a copy's state, until it is built
+
+    # ---------------------------------------------------------------- arguments
+    def take_numbers(self, optional=False, **given):
+        """Keep arguments that must be numbers, or None where they are optional, as attributes."""
+        for name, value in given.items():
+            setattr(self, name, arguments.number(value, name, type(self).__name__, optional))
+
+    def flag(self, value, name):
+        """``value``, of the argument ``name``, as a bool."""
+        return arguments.flag(value, name, type(self).__name__)
 
     # ---------------------------------------------------------------- state
     @property
@@ -142,7 +153,8 @@ class Optimizer:
         if callable(value):
             self._learning_rate = value
             return
-        if isinstance(value, (str, bytes, bool)) or np.ndim(value) or not np.isreal(value):
+        real = hasattr(value, "__float__") and not np.ndim(value) and np.isreal(value)
+        if not real or isinstance(value, bool):
             raise ValueError(f"learning_rate must be a number, a LearningRateSchedule or a function, got {value!r}.")
         if callable(self._learning_rate):
             raise TypeError(

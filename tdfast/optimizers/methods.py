@@ -35,9 +35,10 @@ class SGD(Optimizer):
 
     def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, **kwargs):
         super().__init__(learning_rate, **kwargs)
+        self.take_numbers(momentum=momentum)
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be a number from 0 to 1, got {momentum!r}.")
-        self.momentum, self.nesterov = float(momentum), bool(nesterov)
+        self.momentum, self.nesterov = float(momentum), self.flag(nesterov, "nesterov")
 
     def slot_groups(self):
         return [("momentum",)] if self.momentum else []
@@ -54,7 +55,7 @@ class _TwoMoments(Optimizer):
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **kwargs):
         super().__init__(learning_rate, **kwargs)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.take_numbers(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
     def corrections(self):
         """``1 - beta_1^t`` and ``1 - beta_2^t``."""
@@ -90,7 +91,7 @@ class Adam(_TwoMoments):
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False, **kwargs):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
-        self.amsgrad = bool(amsgrad)
+        self.amsgrad = self.flag(amsgrad, "amsgrad")
 
     def slot_groups(self):
         return [("momentum", "velocity")] + [("velocity_hat",)] * self.amsgrad
@@ -147,7 +148,8 @@ class RMSprop(Optimizer):
 
     def __init__(self, learning_rate=0.001, rho=0.9, momentum=0.0, epsilon=1e-7, centered=False, **kwargs):
         super().__init__(learning_rate, **kwargs)
-        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, bool(centered)
+        self.take_numbers(rho=rho, momentum=momentum, epsilon=epsilon)
+        self.centered = self.flag(centered, "centered")
 
     def slot_groups(self):
         return [("velocity",)] + [("momentum",)] * (self.momentum > 0) + [("average_gradient",)] * self.centered
@@ -181,7 +183,7 @@ class Adagrad(Optimizer):
 
     def __init__(self, learning_rate=0.001, initial_accumulator_value=0.1, epsilon=1e-7, **kwargs):
         super().__init__(learning_rate, **kwargs)
-        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
+        self.take_numbers(initial_accumulator_value=initial_accumulator_value, epsilon=epsilon)
 
     def initial_value(self, slot_name):
         return self.initial_accumulator_value if slot_name == "accumulator" else 0.0
@@ -218,7 +220,7 @@ class Adadelta(Optimizer):
 
     def __init__(self, learning_rate=0.001, rho=0.95, epsilon=1e-7, **kwargs):
         super().__init__(learning_rate, **kwargs)
-        self.rho, self.epsilon = rho, epsilon
+        self.take_numbers(rho=rho, epsilon=epsilon)
 
     def numbers(self, rate):
         return rate, self.rho, 1 - self.rho, self.epsilon
@@ -325,14 +327,14 @@ class Ftrl(Optimizer):
                  l1_regularization_strength=0.0, l2_regularization_strength=0.0,
                  l2_shrinkage_regularization_strength=0.0, beta=0.0, **kwargs):
         super().__init__(learning_rate, **kwargs)
+        self.take_numbers(
+            learning_rate_power=learning_rate_power, initial_accumulator_value=initial_accumulator_value,
+            l1_regularization_strength=l1_regularization_strength,
+            l2_regularization_strength=l2_regularization_strength,
+            l2_shrinkage_regularization_strength=l2_shrinkage_regularization_strength, beta=beta,
+        )
         if learning_rate_power > 0:
             raise ValueError(f"learning_rate_power must be 0 or less, got {learning_rate_power}.")
-        self.learning_rate_power = learning_rate_power
-        self.initial_accumulator_value = initial_accumulator_value
-        self.l1_regularization_strength = l1_regularization_strength
-        self.l2_regularization_strength = l2_regularization_strength
-        self.l2_shrinkage_regularization_strength = l2_shrinkage_regularization_strength
-        self.beta = beta
         for key in ("initial_accumulator_value", "l1_regularization_strength", "l2_regularization_strength",
                     "l2_shrinkage_regularization_strength"):
             if getattr(self, key) < 0:
@@ -375,9 +377,9 @@ class Lion(Optimizer):
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.99, **kwargs):
         super().__init__(learning_rate, **kwargs)
+        self.take_numbers(beta_1=beta_1, beta_2=beta_2)
         if not 0 < beta_1 <= 1:
             raise ValueError(f"beta_1 must be over 0 and at most 1, got {beta_1}.")
-        self.beta_1, self.beta_2 = beta_1, beta_2
 
     def numbers(self, rate):
         beta_1, beta_2 = self.rounded(self.beta_1), self.rounded(self.beta_2)

@@ -55,8 +55,11 @@ def compile_as(model, config, custom_objects, name, store=None, old=False, versi
                 raise FileError(f"The option {key}={config[key]!r} of compile does not exist in tdfast.")
         model.compile(**arguments)
         if legacy:
-            warnings.warn(f"'{name}' has no state of its optimizer, which starts afresh: tf.keras stored none of its legacy "
-                          "optimizers in .keras files.", stacklevel=level_of_the_caller())
+            warnings.warn(
+                f"'{name}' has no state of its optimizer, which starts afresh: tf.keras stored none of its "
+                "legacy optimizers in .keras files.",
+                stacklevel=level_of_the_caller(),
+            )
         if store is not None:
             _load_optimizer(model, store, old, config.get("optimizer") is not None)
     except Exception as error:
@@ -98,11 +101,13 @@ def _metric(metrics, spec, custom_objects, key):
 
 def _of_the_output(value):
     """What stands in a dict by the name of the one output."""
-    return next(iter(value.values())) if isinstance(value, dict) and "class_name" not in value and len(value) == 1 else value
+    if isinstance(value, dict) and "class_name" not in value and len(value) == 1:
+        return next(iter(value.values()))
+    return value
 
 
 def _only(value, what):
-    """What stands in a list of one, or in a dict of one, as Keras writes it for models that could have several outputs."""
+    """What stands in a list or a dict of one, as Keras writes it where there could be several outputs."""
     value = _of_the_output(value)
     if isinstance(value, list):
         if len(value) != 1:
@@ -112,7 +117,7 @@ def _only(value, what):
 
 
 def _metric_list(value):
-    """Keras writes None, a list, a list of one list, or a dict from the name of the one output to one or a list of them."""
+    """Keras writes None, a list, a list of one list, or a dict of one, or a list, by the output's name."""
     found = _of_the_output(value)
     if found is None:
         return []
@@ -137,8 +142,9 @@ def _load_optimizer(model, store, old, named):
         model._ready_to_train()
     if old and "learning_rate" in (name for name, _ in optimizer.variables):
         paths.insert(1, None)           # which Keras 2 did not store
-    if old and has_idle_momentum(optimizer) and len(paths) == len(optimizer.variables) + len(optimizer.trainable_variables):
-        del paths[len(optimizer.variables):]
+    expected = len(optimizer.variables)
+    if old and has_idle_momentum(optimizer) and len(paths) == expected + len(optimizer.trainable_variables):
+        del paths[expected:]
     text = optimizer_misfit(optimizer, store, paths)
     if not text:
         assign_optimizer(optimizer, read_optimizer(optimizer, store, paths))

@@ -36,9 +36,10 @@ def warn_of_hard_sigmoid(model, file):
                     if _is_hard(layer, "recurrent_activation") or _is_hard(layer, "activation")})
     if names:
         warnings.warn(
-            f"{file[:1].upper()}{file[1:]} is of Keras 2, whose hard_sigmoid, clip(0.2 x + 0.5), is steeper than Keras 3's, "
-            f"clip(x / 6 + 0.5), which layer {', '.join(map(repr, names))} will compute: weights of Keras 2 give other "
-            "predictions there. Load a file of the whole model, whose weights are made to fit.",
+            f"{file[:1].upper()}{file[1:]} is of Keras 2, whose hard_sigmoid, clip(0.2 x + 0.5), is steeper "
+            f"than Keras 3's, clip(x / 6 + 0.5), which layer {', '.join(map(repr, names))} will compute: "
+            "weights of Keras 2 give other predictions there. Load a file of the whole model, whose weights "
+            "are made to fit.",
             stacklevel=level_of_the_caller(),
         )
 

@@ -113,7 +113,7 @@ def build_shape(config):
 
 @spelled
 def model_from_json(json_string, custom_objects=None):
-    """The model that ``to_json`` of tdfast or of Keras 3 or 2 described, compiled as it was, with new weights.
+    """The model that ``to_json`` of tdfast or Keras (3 or 2) described, compiled as it was, with new weights.
 
     Args:
         json_string: the text.

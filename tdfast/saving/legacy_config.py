@@ -9,7 +9,7 @@ _COSINES = ("cosine_similarity", "cosine_proximity")
 
 
 def is_old(spec):
-    """Whether a model's dict is Keras 2's: it says so, or is a list of layers, or names no module as Keras 3 does."""
+    """Whether a model's dict is Keras 2's: it says so, or names no module as Keras 3 does."""
     if not isinstance(spec, dict):
         return False
     version = spec.get("keras_version")
@@ -120,7 +120,10 @@ def modern_compile(config):
 
 
 def _modern_metric(spec):
-    """A metric, or a list or dict of them: the function of Keras 2's cosine similarity was 1 for one direction, Keras 3's is -1."""
+    """A metric, or a list or dict of them, in Keras 3's words.
+
+    The function "cosine_similarity" of Keras 2's metrics was 1 for one direction; Keras 3's is the loss, -1.
+    """
     if isinstance(spec, list):
         return [_modern_metric(item) for item in spec]
     if not isinstance(spec, dict):
@@ -128,8 +131,10 @@ def _modern_metric(spec):
     if "class_name" not in spec:
         return {key: _modern_metric(item) for key, item in spec.items()}
     config = spec.get("config")
-    if spec["class_name"] == "MeanMetricWrapper" and isinstance(config, dict) and config.get("fn") in _COSINES:
-        return {"class_name": "CosineSimilarity", "config": {key: value for key, value in config.items() if key != "fn"}}
+    wraps = spec["class_name"] == "MeanMetricWrapper" and isinstance(config, dict)
+    if wraps and config.get("fn") in _COSINES:
+        config = {key: value for key, value in config.items() if key != "fn"}
+        return {"class_name": "CosineSimilarity", "config": config}
     return spec
 
 

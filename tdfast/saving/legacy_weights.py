@@ -109,7 +109,7 @@ def legacy_state(optimizer, store):
 
 
 def has_idle_momentum(optimizer):
-    """Whether Keras 2 kept a momentum for such an optimizer that did nothing: SGD without momentum had one."""
+    """Whether Keras 2 kept a momentum that did nothing, as for SGD without momentum."""
     return getattr(optimizer, "momentum", None) == 0
 
 

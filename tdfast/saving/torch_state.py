@@ -5,6 +5,7 @@ PyTorch keeps matrices transposed, a recurrent layer's gates in an order of its 
 
 import contextlib
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -57,6 +58,7 @@ def load_torch_state_dict(target, state, modules=None):
     [[33.0]]
     """
     who = "load_torch_state_dict"
+    _refuse_checkpoint(state, who)
     places, chosen = _places(target, modules, state, who)
     wanted, problems, pairs = {}, [], []
     for prefix, suffix, layer in places:
@@ -112,6 +114,24 @@ def torch_state_dict(target, modules=None):
         if isinstance(layer, layers.BatchNormalization):
             out[f"{prefix}{_COUNTER}"] = np.array(0)
     return out
+
+
+def _refuse_checkpoint(state, who):
+    """Say where the state dict is in what programs save around it, and what else is none."""
+    if not isinstance(state, Mapping):
+        hint = " For a module, pass its module.state_dict()." if hasattr(state, "state_dict") else ""
+        raise ValueError(
+            f"{who} expects a state dict, from names to tensors or arrays, got {type(state).__name__}.{hint}"
+        )
+    inner = [key for key, value in state.items() if isinstance(value, Mapping) and value]
+    if inner:
+        weights = [key for key in inner if all(hasattr(a, "shape") for a in state[key].values())]
+        which = repr(weights[0]) if len(weights) == 1 else f"one of {', '.join(map(repr, weights or inner))}"
+        raise ValueError(
+            f"{who} expects a state dict, from names to tensors or arrays, but '{inner[0]}' is a dict "
+            "itself: this looks like a checkpoint that holds the state dict. Pass its entry, "
+            f"checkpoint[{which}]."
+        )
 
 
 # ---------------------------------------------------------------- which module is which layer
