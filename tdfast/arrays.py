@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tdfast import foreign
+
 
 def as_array(x, dtype, who):
     """Any array-like as a C-contiguous NumPy array of ``dtype``, refused clearly if it holds no numbers.
@@ -56,6 +58,11 @@ def as_numbers(x, who):
     """Any array-like as a NumPy array of numbers or booleans, of whatever dtype it has."""
     if hasattr(x, "detach") and hasattr(x, "numpy"):
         x = x.detach()                      # torch refuses to hand over a tensor that wants a gradient
+    if foreign.is_symbolic(x):
+        raise ValueError(
+            f"{who} expects an array of numbers, got a {type(x).__name__}, which stands for the input of a graph model. Those "
+            "are not there yet: write Sequential([Input((64, 15)), LSTM(8), Dense(1)]), or give an array."
+        )
     try:
         array = np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -1,6 +1,6 @@
 """Sequential: a stack of layers."""
 
-from tdfast import absent
+from tdfast import absent, foreign
 from tdfast.calling import spell
 from tdfast.cloning import clone_model
 from tdfast.layers.base import Layer, Tape
@@ -58,6 +58,7 @@ class Sequential(Trainer, Layer):
         if not isinstance(layer, Layer):
             raise ValueError(
                 f"Sequential.add expects a layer, such as Dense(8), got {layer!r} ({type(layer).__name__})."
+                + foreign.layer_hint(layer)
             )
         if isinstance(layer, InputLayer):
             if self._stack or self._input is not None:

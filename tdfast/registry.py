@@ -1,6 +1,6 @@
 """Registry: finds initializers, losses, optimizers ... by name, class, object or Keras's dict."""
 
-from tdfast import registration
+from tdfast import foreign, registration
 from tdfast.calling import spell_constructor
 from tdfast.names import snake_case
 
@@ -93,9 +93,13 @@ class Registry:
 
         Raises:
             ValueError: for a name not known or something that is no such object.
+
+        Objects of Keras's are taken by their class and config (see `tdfast.foreign`).
         """
         if spec is None:
             return None
+        if not isinstance(spec, (str, dict)):
+            spec = foreign.taken(spec, self)
         if isinstance(spec, str):
             spec = self.find(spec, custom_objects)
         elif isinstance(spec, dict):

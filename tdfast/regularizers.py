@@ -27,7 +27,7 @@ def get(identifier):
     L1L2(l1=0.01, l2=0.01)
     """
     found = REGISTRY.get(identifier)
-    if type(found) is L1L2 and found is not identifier and not isinstance(identifier, dict):
+    if type(found) is L1L2 and isinstance(identifier, (str, type)):
         found = L1L2(l1=0.01, l2=0.01)
     if found is not None and not (callable(found) and hasattr(found, "gradient")):
         raise ValueError(

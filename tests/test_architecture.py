@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "arguments": set(),
     "variables": {"runtime", "arguments"},
     "registration": set(),
-    "registry": {"names", "calling", "config", "registration"},
+    "foreign": {"layers", "names"},
+    "registry": {"names", "calling", "foreign", "config", "registration"},
 }
 MAY_NOT_IMPORT = {
     "layers": {"models", "training", "losses", "metrics", "optimizers", "saving", "callbacks", "data"},

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tdfast import foreign
 from tdfast.layers.base import Layer
 
 MERGE_MODES = ("sum", "mul", "ave", "concat", None)
@@ -49,7 +50,7 @@ class Bidirectional(Layer):
             if not isinstance(given, Layer) or not hasattr(given, "return_sequences"):
                 raise ValueError(
                     f"Bidirectional: {what} must be a recurrent layer, such as Bidirectional(LSTM(8)), got {given!r} "
-                    f"({type(given).__name__})."
+                    f"({type(given).__name__})." + foreign.layer_hint(given)
                 )
         if merge_mode not in MERGE_MODES:
             raise ValueError(f"Bidirectional: merge_mode must be one of {MERGE_MODES}, got {merge_mode!r}.")

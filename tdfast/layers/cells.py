@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tdfast import foreign
 from tdfast.arrays import as_array
 from tdfast.layers.base import Layer, Tape
 from tdfast.layers.gates import GRUWeights, LSTMWeights, SimpleRNNWeights
@@ -273,7 +274,7 @@ def check_cell(cell, who):
         hint = " LSTM is a whole layer; its cell is LSTMCell." if isinstance(cell, (LSTM, GRU, SimpleRNN)) else ""
         raise ValueError(
             f"{who} needs cells such as LSTMCell(8), or of a class of your own that derives from tdfast.layers.Cell, "
-            f"got {cell!r} ({type(cell).__name__}).{hint}"
+            f"got {cell!r} ({type(cell).__name__}).{hint or foreign.layer_hint(cell)}"
         )
     if cell.activity_regularizer is not None:
         raise ValueError(

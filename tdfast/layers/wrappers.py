@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tdfast import foreign
 from tdfast.layers.base import Layer
 
 
@@ -28,7 +29,7 @@ class TimeDistributed(Layer):
         if not isinstance(layer, Layer):
             raise ValueError(
                 f"TimeDistributed needs a layer to wrap, such as TimeDistributed(Dense(8)), got {layer!r} "
-                f"({type(layer).__name__})."
+                f"({type(layer).__name__})." + foreign.layer_hint(layer)
             )
         if getattr(layer, "return_state", False):
             raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': with return_state it has several outputs.")

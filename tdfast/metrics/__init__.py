@@ -5,7 +5,7 @@ values; ``confusion``, ``auc``, ``fscore`` and ``iou`` count decisions; ``base``
 and does not grow with the samples; masked steps never count.
 """
 
-from tdfast import absent, losses
+from tdfast import absent, foreign, losses
 from tdfast.losses import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -106,7 +106,7 @@ def get(identifier):
     >>> get(lambda y_true, y_pred: y_pred.max(axis=-1)).name
     'lambda'
     """
-    found = identifier
+    found = identifier if isinstance(identifier, (str, dict)) else foreign.taken(identifier, REGISTRY)
     if isinstance(found, str) and not REGISTRY.has(found):
         try:
             return LossMetric(losses.get(found), found)
