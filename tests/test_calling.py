@@ -125,3 +125,20 @@ def test_warnings_name_the_line_of_the_caller(tmp_path):
         warnings.simplefilter("always")
         other.load_weights(path, skip_mismatch=True)
     assert caught and caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("make", [
+    lambda monitor: callbacks.EarlyStopping(monitor), lambda monitor: callbacks.ReduceLROnPlateau(monitor),
+    lambda monitor: callbacks.ModelCheckpoint("unused.keras", monitor, save_best_only=True),
+])
+@pytest.mark.parametrize("monitor", ["val_los", "val_mae", "validation"])
+def test_a_wrong_monitor_lists_the_logs(make, monitor, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model().fit(X, Y, verbose=0, validation_data=(X, Y), callbacks=[make(monitor)])
+            text = str(caught[0].message)
+        except ValueError as error:
+            text = str(error)
+    assert f"'{monitor}'" in text and "loss, val_loss" in text

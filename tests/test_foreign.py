@@ -89,3 +89,69 @@ def test_calls_on_an_input_are_graph_models(layer):
 def test_what_is_ones_own_is_no_others():
     assert foreign.package_of(np.float32(1)) is foreign.package_of(len) is foreign.package_of(Dense) is foreign.package_of(None) is None
     assert metrics.get(lambda y_true, y_pred: y_pred.max(axis=-1)).name == "lambda"
+
+
+# ---------------------------------------------------------------- layers written for Keras
+
+
+class Twice(layers.Layer):
+    """As a layer of one's own looks in Keras."""
+
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight((input_shape[-1], self.units))
+
+    def call(self, inputs, training=False):
+        return np.asarray(inputs) @ self.kernel.value
+
+
+class Louder(Dense):
+    def call(self, x):
+        return 2 * x
+
+
+class Stack(Sequential):
+    def call(self, x):
+        return x
+
+
+class Step(layers.Cell):
+    state_size = 2
+
+    def call(self, inputs, states, training=False):
+        return inputs, states
+
+
+@pytest.mark.parametrize("meet", [
+    lambda: Sequential([Twice()]), lambda: Sequential([Dense(2, input_shape=(3,)), Twice()]), lambda: Sequential([Louder(2)]),
+    lambda: layers.TimeDistributed(Twice()), lambda: Twice().build_inner(Twice(), (None, 3)), lambda: Twice()(np.ones((2, 3))),
+    lambda: Sequential([Stack([Dense(2)])]), lambda: Stack([Dense(2)])(np.ones((2, 3))), lambda: layers.RNN(Step()),
+    lambda: layers.StackedRNNCells([layers.GRUCell(2), Step()]),
+])
+def test_a_layer_with_call_is_refused_where_it_meets_a_model(meet):
+    with pytest.raises(TypeError, match=r"class (Twice|Louder|Stack|Step) computes in call\(\).*forward\(x, tape.*docs/layers\.md"):
+        meet()
+
+
+def test_a_layer_with_call_and_forward_is_one_of_ours():
+    class Both(Twice):
+        def forward(self, x, tape, training=False, mask=None):
+            tape.push(self)
+            return x @ self.kernel.value
+
+        def backward(self, dy, tape, need_dx=True):
+            tape.pop(self)
+            return dy @ self.kernel.value.T
+
+        def compute_output_shape(self, input_shape):
+            return (*input_shape[:-1], self.units)
+
+    class Mine(Dense):
+        call = None
+
+    x = np.ones((2, 3), "float32")
+    model = Sequential([Both(5), Mine(2)])
+    assert model(x).shape == (2, 2) and np.array_equal(model.layers[0](x), model.layers[0].call(x))

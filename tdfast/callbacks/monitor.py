@@ -38,7 +38,7 @@ class MonitorCallback(Callback):
             return value + self.min_delta < reference
         return value - self.min_delta > reference
 
-    def _direction(self):
+    def _direction(self, logs=None):
         if self.mode != "auto":
             return self.mode
         name = self.monitor.removeprefix("val_")
@@ -54,6 +54,7 @@ class MonitorCallback(Callback):
             raise ValueError(
                 f"{type(self).__name__}: whether '{self.monitor}' should become small or large is not "
                 "known. Pass mode='min' or mode='max'."
+                + (f" It is not among the metrics of this epoch: {', '.join(logs)}." if logs and self.monitor not in logs else "")
             )
         return direction
 

@@ -102,7 +102,7 @@ class ReduceLROnPlateau(MonitorCallback):
         return self.cooldown_counter > 0
 
     def on_epoch_end(self, epoch, logs=None):
-        self._direction()                       # an unknown one is an error in the first epoch, not the second
+        self._direction(logs)                   # an unknown one is an error in the first epoch, not the second
         _rate_into(logs, self.model)
         current = (logs or {}).get(self.monitor)
         if current is None:

@@ -52,7 +52,7 @@ class EarlyStopping(MonitorCallback):
         self.best_epoch = 0
 
     def on_epoch_end(self, epoch, logs=None):
-        self._direction()  # an unknown one is an error in the first epoch, not the second
+        self._direction(logs)  # an unknown one is an error in the first epoch, not the second
         current = self.monitored(logs)
         if current is None or epoch < self.start_from_epoch:
             return

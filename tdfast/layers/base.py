@@ -539,11 +539,24 @@ class Layer:
         """
         self.check_input_shape(tuple(input_shape if seen is None else seen))
         if not self.built:
+            self.refuse_keras_call()
             with _building:                 # two threads may meet a new model at once
                 if not self.built:
                     self.build(tuple(input_shape))
         elif self.input_shape is None:      # built without a shape, which its weights did not need
             self.input_shape = tuple(input_shape)
+
+    def refuse_keras_call(self):
+        """Raise a TypeError if its class computes in Keras's ``call``, which nobody would run, and not in `forward`."""
+        for cls in type(self).__mro__:
+            if "forward" in vars(cls):
+                return
+            if callable(vars(cls).get("call")):
+                raise TypeError(
+                    f"Layer '{self.name}': the class {cls.__name__} computes in call(), as a layer of Keras does, but tdfast "
+                    "runs forward(x, tape, training, mask) and, to train, backward(dy, tape, need_dx), in NumPy. Write these "
+                    "two instead: docs/layers.md shows how."
+                )
 
     def check_input_shape(self, input_shape):
         """Raise a ValueError that names the layer if it cannot take this shape."""

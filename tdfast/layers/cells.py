@@ -276,6 +276,7 @@ def check_cell(cell, who):
             f"{who} needs cells such as LSTMCell(8), or of a class of your own that derives from tdfast.layers.Cell, "
             f"got {cell!r} ({type(cell).__name__}).{hint or foreign.layer_hint(cell)}"
         )
+    cell.refuse_keras_call()
     if cell.activity_regularizer is not None:
         raise ValueError(
             f"Layer '{cell.name}' ({type(cell).__name__}): a cell has no activity_regularizer. Give it to the RNN."

@@ -31,6 +31,7 @@ class TimeDistributed(Layer):
                 f"TimeDistributed needs a layer to wrap, such as TimeDistributed(Dense(8)), got {layer!r} "
                 f"({type(layer).__name__})." + foreign.layer_hint(layer)
             )
+        layer.refuse_keras_call()
         if getattr(layer, "return_state", False):
             raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': with return_state it has several outputs.")
         if getattr(layer, "stateful", False):
