@@ -137,7 +137,8 @@ def as_mask(mask, x, who):
     if mask is None:
         return None
     mask = np.ascontiguousarray(mask, dtype=bool)
-    if mask.ndim < 1 or mask.shape != x.shape[: mask.ndim]:
+    least = 2 if x.ndim > 2 else 1                  # an input (batch, features) has no time steps
+    if mask.ndim < least or mask.shape != x.shape[: mask.ndim]:
         raise ValueError(
             f"Layer '{who}': a mask must have the input's first dimensions, {x.shape[:2]}, got shape {mask.shape}."
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from tdfast import compact, data, losses, metrics, objective, optimizers
 from tdfast import lengths as ragged
+from tdfast.arguments import flag
 from tdfast.callbacks.calls import CallbackList
 from tdfast.errors import LossError
 from tdfast.feeds import ArrayBatches, Feed, StreamBatches
@@ -476,6 +477,7 @@ class Trainer:
         self._require_compiled("fit")
         epochs, initial_epoch = data.check_count(epochs, "fit: epochs"), data.check_count(initial_epoch, "fit: initial_epoch")
         is_due = _due(validation_freq)
+        shuffle = shuffle if isinstance(shuffle, str) and shuffle == "batch" else flag(shuffle, "shuffle", "fit")
         train, test = self._training_feeds(
             x, y, sample_weight, lengths, class_weight, batch_size, steps_per_epoch, shuffle, validation_split,
             validation_data, validation_lengths, validation_batch_size, validation_steps,
@@ -614,6 +616,7 @@ class Trainer:
             The loss, or a list with the metrics behind it; a dict by name with return_dict.
         """
         self._require_compiled("evaluate")
+        return_dict = flag(return_dict, "return_dict", "evaluate")
         if data.is_stream(x):
             feed = self._stream_feed(x, steps, "evaluate", y=y, sample_weight=sample_weight, batch_size=batch_size,
                                      lengths=lengths)
@@ -784,6 +787,7 @@ class Trainer:
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One update on one batch: its loss, or a list with the metrics behind it."""
         self._require_compiled("train_on_batch")
+        return_dict = flag(return_dict, "return_dict", "train_on_batch")
         x, y, weight = self._check(x, y, sample_weight, "train_on_batch")
         weight = self._weigh_classes(class_weight, x, y, weight, "train_on_batch")
         self._ready_to_train()
@@ -798,6 +802,7 @@ class Trainer:
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """The loss and the metrics of one batch."""
         self._require_compiled("test_on_batch")
+        return_dict = flag(return_dict, "return_dict", "test_on_batch")
         x, y, weight = self._check(x, y, sample_weight, "test_on_batch")
         self._note_parts()
         with self._counting_alone(), self._inference_tape() as tape:

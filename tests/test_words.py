@@ -177,13 +177,59 @@ def test_the_first_batch_of_a_stateful_layer_is_of_the_size_that_it_was_told(nam
     model.predict(x, verbose=0)
 
 
+NEEDED = {"num_classes": 3, "target_class_ids": [0], "fn": tdfast.losses.mean_squared_error}
+
+
+def test_words_are_no_booleans_of_losses_and_metrics():
+    made = 0
+    for module in (tdfast.losses, tdfast.metrics):
+        for name in module.__all__:
+            cls = getattr(module, name)
+            for option in flags_of(cls) if inspect.isclass(cls) else ():
+                made += 1
+                needs = [n for n in NEEDED if n in inspect.signature(cls).parameters]
+                with pytest.raises(ValueError, match=f"{option} must be True or False, got 'False'"):
+                    cls(**{n: NEEDED[n] for n in needs}, **{option: "False"})
+    assert made >= 10
+
+
+def test_words_are_no_booleans_of_calls(tmp_path):
+    model = tdfast.Sequential([layers.Dense(1, input_shape=(3, 2))])
+    model.compile("sgd", "mse")
+    weights = model.get_weights()
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    calls = {
+        "shuffle": lambda v: model.fit(X, Y, shuffle=v, verbose=0),
+        "overwrite": lambda v: model.save(tmp_path / "m.keras", overwrite=v),
+        "compile": lambda v: saving.load_model(tmp_path / "m.keras", compile=v),
+        "skip_mismatch": lambda v: model.load_weights(tmp_path / "m.weights.h5", skip_mismatch=v),
+        "by_name": lambda v: model.load_weights(tmp_path / "m.weights.h5", by_name=v),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=f"{name} must be True or False, got 'False'"):
+            call("False")
+    for call in (model.evaluate, model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match="return_dict must be True or False"):
+            call(X, Y, return_dict="False")
+    with pytest.raises(ValueError, match="overwrite"):
+        model.save_weights(tmp_path / "m.weights.h5", overwrite="False")
+    np.testing.assert_array_equal(model.get_weights()[0], weights[0])
+    model.fit(X, Y, shuffle="batch", verbose=0)
+
+
 # --------------------------------------------------------------------------- masks, callbacks, state dicts
-def test_a_mask_of_samples_is_no_mask_of_steps():
-    for inner in (layers.Dense(1), layers.BatchNormalization()):
-        with pytest.raises(ValueError, match=r"mask.*\(batch, time\), got shape \(4,\)"):
-            layers.TimeDistributed(inner)(X, mask=np.ones(4, bool), training=True)
-    y = layers.TimeDistributed(layers.BatchNormalization())(X, mask=np.ones((4, 3), bool), training=True)
-    assert y.shape == X.shape
+WITH_MASKS = [
+    layers.TimeDistributed(layers.Dense(1)), layers.TimeDistributed(layers.BatchNormalization()),
+    layers.LSTM(2), layers.BatchNormalization(), tdfast.Sequential([layers.TimeDistributed(layers.Dense(1))]),
+]
+
+
+@pytest.mark.parametrize("layer", WITH_MASKS, ids=lambda layer: type(layer).__name__)
+def test_a_mask_of_samples_is_no_mask_of_steps(layer):
+    with pytest.raises(ValueError, match=r"mask.*\(4, 3\), got shape \(4,\)"):
+        layer(X, mask=np.ones(4, bool), training=True)
+    layer(X, mask=np.ones((4, 3), bool), training=True)
 
 
 HOOKS = ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_batch_end", "on_test_end"]

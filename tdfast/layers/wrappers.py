@@ -69,14 +69,6 @@ class TimeDistributed(Layer):
     def as_input(self, x, who=None):
         return self.layer.as_input(x, who or f"Layer '{self.name}'")
 
-    def __call__(self, x, training=False, mask=None, **kwargs):
-        if mask is not None and np.ndim(mask) < 2:
-            raise ValueError(
-                f"Layer '{self.name}' (TimeDistributed): a mask must say of each time step whether it "
-                f"counts, (batch, time), got shape {np.shape(mask)}."
-            )
-        return super().__call__(x, training=training, mask=mask, **kwargs)
-
     def compute_mask(self, inputs, mask=None):
         if self.layer.makes_mask:
             raise TypeError(

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from tdfast import _kernels
+from tdfast import _kernels, arguments
 from tdfast.arrays import as_contiguous
 from tdfast.names import snake_case, unique_name
 from tdfast.registry import Registry
@@ -187,6 +187,10 @@ class Loss:
             raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.reduction, self.dtype = reduction, dtype
+
+    def flag(self, value, name):
+        """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
+        return arguments.flag(value, name, type(self).__name__)
 
     # -------------------------------------------------- what a loss of one's own overrides
     def call(self, y_true, y_pred):

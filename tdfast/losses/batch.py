@@ -144,7 +144,8 @@ class Circle(BuiltIn):
     def __init__(self, gamma=80.0, margin=0.4, remove_diagonal=True, reduction="sum_over_batch_size", name="circle",
                  dtype=None):
         super().__init__(name, reduction, dtype)
-        self.gamma, self.margin, self.remove_diagonal = gamma, margin, bool(remove_diagonal)
+        self.gamma, self.margin = gamma, margin
+        self.remove_diagonal = self.flag(remove_diagonal, "remove_diagonal")
 
     def check(self, y_true_shape, y_pred_shape):
         super().check(y_true_shape, y_pred_shape)

@@ -45,8 +45,8 @@ class _Crossentropy(_FromProbabilities, AlongAxis, KernelLoss):
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
-        self.from_logits = bool(from_logits)
-        self.smoothing, self.kind = float(label_smoothing), self.kinds[bool(from_logits)]
+        self.from_logits = self.flag(from_logits, "from_logits")
+        self.smoothing, self.kind = float(label_smoothing), self.kinds[self.from_logits]
 
     def get_config(self):
         return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
@@ -126,7 +126,8 @@ class SparseCategoricalCrossentropy(_FromProbabilities, KernelLoss):
         super().__init__(name, reduction, dtype)
         if axis != -1:
             raise ValueError(f"{self.name}: the classes must be on the last axis (axis=-1), got axis={axis}.")
-        self.from_logits, self.ignore_class, self.axis = bool(from_logits), ignore_class, axis
+        self.from_logits = self.flag(from_logits, "from_logits")
+        self.ignore_class, self.axis = ignore_class, axis
         self.kind = SPARSE_LOGITS_ROWS if from_logits else SPARSE_ROWS
 
     def prepare(self, y_true, y_pred, buffers):
@@ -220,7 +221,8 @@ class BinaryFocalCrossentropy(_FromProbabilities, AlongAxis):
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
-        self.from_logits, self.apply_class_balancing = bool(from_logits), bool(apply_class_balancing)
+        self.from_logits = self.flag(from_logits, "from_logits")
+        self.apply_class_balancing = self.flag(apply_class_balancing, "apply_class_balancing")
         self.alpha, self.gamma = alpha, gamma
 
     activation = "sigmoid"
@@ -276,7 +278,8 @@ class CategoricalFocalCrossentropy(_FromProbabilities, AlongAxis):
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
-        self.from_logits, self.alpha, self.gamma = bool(from_logits), alpha, gamma
+        self.from_logits = self.flag(from_logits, "from_logits")
+        self.alpha, self.gamma = alpha, gamma
 
     activation = "softmax"
 

@@ -235,4 +235,5 @@ class SparseTopKCategoricalAccuracy(_Wrapped):
     def __init__(self, k=5, name="sparse_top_k_categorical_accuracy", dtype=None, from_sorted_ids=False):
         options = {"from_sorted_ids": True} if from_sorted_ids else {}
         super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=k, **options)
-        self.k, self.from_sorted_ids = k, bool(from_sorted_ids)
+        self.k = k
+        self.from_sorted_ids = self.flag(from_sorted_ids, "from_sorted_ids")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tdfast import absent, config
+from tdfast import absent, arguments, config
 from tdfast.losses.base import NEW, as_outputs, fit_target, row_weights, spread
 from tdfast.names import snake_case, unique_name
 from tdfast.registry import Registry
@@ -64,6 +64,10 @@ class Metric:
     def __init__(self, dtype=None, name=None):
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.dtype = _dtype_name(dtype or self.default_dtype or config.floatx(), self.name)
+
+    def flag(self, value, name):
+        """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
+        return arguments.flag(value, name, type(self).__name__)
 
     @property
     def variables(self):

@@ -7,6 +7,7 @@ import time
 import zipfile
 
 from tdfast._version import __version__
+from tdfast.arguments import flag
 from tdfast.calling import spelled
 from tdfast.errors import FileError
 from tdfast.saving.archive import Archive
@@ -61,6 +62,7 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
         raise ValueError(
             f"load_model: safe_mode={safe_mode!r} is not supported: tdfast never runs code from a file. Leave it out."
         )
+    compile = flag(compile, "compile", "load_model")
     try:
         if is_hdf5(filepath):
             return load_legacy(filepath, custom_objects or {}, compile)
@@ -211,7 +213,7 @@ def save_model(model, filepath, overwrite=True, zipped=None):
         )
     if not filepath.endswith(".keras"):
         raise ValueError(f"save_model: the path must end in '.keras', got {filepath!r}.")
-    if not overwrite and os.path.exists(filepath):
+    if not flag(overwrite, "overwrite", "save_model") and os.path.exists(filepath):
         raise FileExistsError(f"save_model: '{filepath}' exists, and overwrite=False.")
     weights = io.BytesIO()
     write_h5(groups(model), weights)

@@ -4,6 +4,7 @@ import io
 import os
 import warnings
 
+from tdfast.arguments import flag
 from tdfast.calling import level_of_the_caller, spelled
 from tdfast.errors import FileError
 from tdfast.saving.archive import Archive
@@ -53,7 +54,7 @@ def save_weights(model, filepath, overwrite=True):
     if not filepath.endswith((".weights.h5", ".weights.npz")):
         raise ValueError(f"save_weights: the path must end in '.weights.h5' or '.weights.npz', got {filepath!r}.")
     _require_built(model, "save_weights")
-    if not overwrite and os.path.exists(filepath):
+    if not flag(overwrite, "overwrite", "save_weights") and os.path.exists(filepath):
         raise FileExistsError(f"save_weights: '{filepath}' exists, and overwrite=False.")
     data = io.BytesIO()
     write = write_h5 if filepath.endswith(".h5") else write_npz
@@ -102,6 +103,8 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False):
             f"got {filepath!r}."
         )
     _require_built(model, "load_weights")
+    skip_mismatch = flag(skip_mismatch, "skip_mismatch", "load_weights")
+    by_name = flag(by_name, "by_name", "load_weights")
     try:
         store = _open(filepath)
         try:
