@@ -115,10 +115,10 @@ INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
         vf below = share_of(t, v_max(v_zero(), v_neg(p))), over = share_of(u, v_max(v_zero(), p));
         return v_add(v_add(below, over), v_log1p(tail));
     }
-    default: {                      /* TDF_MATCH_BINARY: 1 where p > delta agrees with t */
+    default: {                      /* TDF_MATCH_BINARY: 1 where p > delta agrees with t; 0 for NaN */
         vf side = v_select(v_lt(v_set1((real)a->delta), p), one, v_zero());
         *slope = v_zero();
-        return v_select(v_eq(side, t), one, v_zero());
+        return v_select(v_eq(p, p), v_select(v_eq(side, t), one, v_zero()), v_zero());
     }
     }
 }
@@ -354,10 +354,12 @@ static ptrdiff_t argmax(ptrdiff_t N, const real *x)
     return best;
 }
 
+/* 1 where the largest output is at the label; a row with NaN has none. */
 static void match_row(const tdf_loss *a, ptrdiff_t r)
 {
     ptrdiff_t N = a->N, k = a->labels ? a->labels[r] : argmax(N, a->target + r * N);
-    a->rows[r] = k == argmax(N, a->p + r * N);
+    const real *p = a->p + r * N;
+    a->rows[r] = k == argmax(N, p) && p[k] == p[k];
 }
 
 /* ------------------------------------------------------------------ functions of short rows */
@@ -410,8 +412,8 @@ INLINE vf column_exp_rest(ptrdiff_t N, real *column, vf *top)
     return v_add(sum, others);
 }
 
-/* The place of the largest element or of the first NaN. */
-INLINE vf column_argmax(ptrdiff_t N, const real *column)
+/* The place of the largest element or of the first NaN, which goes to *top. */
+INLINE vf column_argmax(ptrdiff_t N, const real *column, vf *top)
 {
     vf best = v_load(column), place = v_zero();
     for (ptrdiff_t j = 1; j < N; j++) {
@@ -420,6 +422,7 @@ INLINE vf column_argmax(ptrdiff_t N, const real *column)
         place = v_select(number, v_select(keep, place, here), place);
         best = v_select(number, v_select(keep, best, x), best);
     }
+    *top = best;
     return place;
 }
 
@@ -539,17 +542,17 @@ static void sparse_logits_short(const tdf_loss *a, lanes at)
 static void match_short(const tdf_loss *a, lanes at)
 {
     real column[SHORT * VL], label[VL];
-    vf truth, one = v_set1(1);
+    vf truth, top, one = v_set1(1);
     if (a->labels) {
         for (int i = 0; i < VL; i++) label[i] = (real)a->labels[lane_row(at, i)];
         truth = v_load(label);
     } else {
         get_columns(at, a->N, a->target, column);
-        truth = column_argmax(a->N, column);
+        truth = column_argmax(a->N, column, &top);
     }
     get_columns(at, a->N, a->p, column);
-    vm same = v_eq(truth, column_argmax(a->N, column));
-    v_put(a->rows + at.first, v_select(same, one, v_zero()), at.count);
+    vm same = v_eq(truth, column_argmax(a->N, column, &top)), number = v_eq(top, top);
+    v_put(a->rows + at.first, v_select(number, v_select(same, one, v_zero()), v_zero()), at.count);
 }
 
 /* ------------------------------------------------------------------ entry point */

@@ -107,6 +107,7 @@ class Trainer:
         if loss is not None and loss.reduction in (None, "none"):
             raise ValueError(f"Loss '{loss.name}' has reduction=None, but training needs one number: use 'sum_over_batch_size'.")
         plain, weighted = _metric_specs(metrics, "metrics"), _metric_specs(weighted_metrics, "weighted_metrics")
+        plain, weighted = _each_its_own(plain, weighted)
         self._refuse_optimizer_of_another(optimizer, "compile")
         self.optimizer, self.loss = optimizer, loss
         self._reset_compiled_metrics(plain, weighted)
@@ -141,6 +142,11 @@ class Trainer:
         for metric, _ in specs:
             if not isinstance(metric, str):
                 metric.reset_state()
+
+    @property
+    def validates(self):
+        """Whether the `fit` that is under way measures validation data."""
+        return self._run is not None and self._run.test is not None
 
     @property
     def metrics(self):
@@ -934,6 +940,18 @@ def _metric_specs(given, what):
         if isinstance(spec, str) and not isinstance(metric, str):
             metric.name = spec
         out.append(metric)
+    return out
+
+
+def _each_its_own(*lists):
+    """Lists of metrics in which an object that comes again is a copy, since each counts for itself."""
+    seen, out = set(), []
+    for specs in lists:
+        out.append([])
+        for spec in specs:
+            again = id(spec) in seen and not isinstance(spec, str)
+            out[-1].append(copy.deepcopy(spec) if again else spec)
+            seen.add(id(spec))
     return out
 
 

@@ -47,7 +47,11 @@ def run(callback, values, name="loss"):
     ({"baseline": 1.0, "patience": 2}, [3, 2, 1.5, 0, 0], 5),
     ({"baseline": 1.0, "patience": 2}, [3, 3, 3, 3, 3], 2),
     ({"start_from_epoch": 3}, [1, 2, 3, 4, 5], 5),
-    ({}, [float("nan"), 1, 0], 2),
+    ({}, [float("nan"), 1, 0, 0], 4),
+    ({}, [1, float("nan"), 0, 0], 2),
+    ({"patience": 2}, [float("nan"), float("nan"), 3, 2, float("nan"), 1, 1, 1], 8),
+    ({"patience": 2}, [float("nan")] * 5, 3),
+    ({"mode": "max"}, [float("nan"), 1, 2, float("nan"), 3], 4),
 ])
 def test_early_stopping(arguments, values, epochs):
     assert run(EarlyStopping(monitor="loss", **arguments), values)[0] == epochs
@@ -60,6 +64,8 @@ def test_early_stopping_restores(capsys):
     assert "Epoch 4: early stopping\n" in out
     assert "Restoring model weights from the end of the best epoch: 2." in out
     assert run(stop, [3, 2, 1]) == (3, 2)  # the same object again
+    assert run(stop, [float("nan"), 3, 4, float("nan"), 5]) == (4, 1)
+    assert run(stop, [float("nan")] * 4) == (3, 0)
 
 
 @pytest.mark.parametrize("name, better", [

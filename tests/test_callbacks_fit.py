@@ -89,7 +89,9 @@ def test_learning_rate_scheduler_errors():
     ({"patience": 1, "min_lr": 0.4}, [2, 2, 2, 2, 2, 2], [1, 1, 0.5, 0.4, 0.4, 0.4]),
     ({"patience": 1, "min_delta": 1}, [5, 4.5, 3, 2.5], [1, 1, 0.5, 0.5]),
     ({"patience": 1, "mode": "max"}, [1, 2, 2, 3], [1, 1, 1, 0.5]),
-    ({"patience": 1}, [math.nan, 1, 2, 1], [1, 1, 0.5, 0.25]),
+    ({"patience": 1}, [math.nan, 1, 2, 1], [1, 1, 1, 0.5]),
+    ({"patience": 1}, [math.nan, math.nan, 3, 2], [1, 1, 0.5, 0.5]),
+    ({"patience": 1, "mode": "max"}, [math.nan, 1, math.nan, 2], [1, 1, 1, 0.5]),
 ])
 def test_reduce_on_plateau(arguments, values, rates, capsys):
     plateau = callbacks.ReduceLROnPlateau(factor=0.5, verbose=1, **arguments)
@@ -314,6 +316,50 @@ def test_csv_logger(tmp_path):
     assert [r["epoch"] for r in rows(path, ";")] == list("01234")
     fit(made, callbacks.CSVLogger(path), epochs=1)
     assert len(rows(path)) == 1
+    assert path.read_text().splitlines()[0] == "epoch,loss,mae"         # nothing validates
+
+
+def test_csv_logger_appends_in_the_columns_of_the_file(tmp_path):
+    path, made = tmp_path / "log.csv", model()
+    fit(made, callbacks.CSVLogger(path), epochs=2, validation_data=(X, Y))
+    history = fit(made, callbacks.CSVLogger(path, append=True), epochs=3, initial_epoch=2)
+    got = rows(path)
+    assert [r["epoch"] for r in got] == list("012") and got[-1]["val_loss"] == "NA"
+    assert float(got[-1]["mae"]) == history.history["mae"][0]
+    text = "mae,epoch,loss\n" * 2
+    for there, more in ((path.read_text(), {"metrics": ["mse"]}), ("loss;mae;epoch\n1;2;3\n", {}), (text, {}),
+                        ("0,1,2\n", {}), ("\n", {})):
+        path.write_text(there)
+        made.compile("sgd", "mse", metrics=more.get("metrics", ["mae"]))
+        log = callbacks.CSVLogger(path, append=True)
+        with pytest.raises(ValueError, match="log.csv' has the columns .*cannot be appended"):
+            fit(made, log, epochs=3)
+        assert path.read_text() == there and log.csv_file is None
+    fit(made, callbacks.CSVLogger(path), epochs=1)
+    with pytest.raises(ValueError, match="val_loss"):
+        fit(made, callbacks.CSVLogger(path, append=True), epochs=1, validation_data=(X, Y))
+
+
+def test_a_checkpoint_of_another_model_starts_anew(tmp_path):
+    best = callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="loss", save_best_only=True)
+    first, second = model(), model()
+    fit(first, Logs([0.25], "loss"), best, epochs=1)
+    fit(second, Logs([3.0, 2.0, 2.5], "loss"), best, epochs=3)
+    assert best.best == 2.0
+    saved = tdfast.saving.load_model(tmp_path / "best.keras").get_weights()
+    assert not np.array_equal(saved[0], first.get_weights()[0])
+    fit(second, Logs([2.25], "loss"), best, epochs=1)           # the same model goes on
+    assert best.best == 2.0
+    count = callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}.keras", save_freq=3)
+    for made in (model(), model()):
+        fit(made, count, epochs=1)
+    limited = callbacks.ModelCheckpoint(tmp_path / "limited.keras", "loss", save_best_only=True,
+                                        initial_value_threshold=1.0)
+    for made in (first, second):
+        fit(made, Logs([2.0], "loss"), limited, epochs=1)
+        assert limited.best == 1.0
+        fit(made, Logs([0.5], "loss"), limited, epochs=1)
+        assert limited.best == 0.5
 
 
 def test_csv_logger_survives_interruption(tmp_path):

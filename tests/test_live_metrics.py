@@ -48,8 +48,9 @@ CASES = [
     ("LogCoshError", {}, "any"),
     ("PearsonCorrelation", {}, "any"),
     ("ConcordanceCorrelation", {}, "any"),
-    *[("R2Score", {"class_aggregation": a, "num_regressors": n}, "any each")
-      for a in (None, "uniform_average", "variance_weighted_average") for n in (0, 3)],
+    # not adjusted: Keras counts values there, not samples
+    *[("R2Score", {"class_aggregation": a}, "any each")
+      for a in (None, "uniform_average", "variance_weighted_average")],
     *[(name, {"thresholds": t}, "bits each") for name in ("TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives")
       for t in (None, 0.3, [0.8, 0.2, 0.5], [0.0, 0.5, 1.0])],
     *[(name, kwargs, "bits each") for name in ("Precision", "Recall")

@@ -46,14 +46,38 @@ def test_accuracies(n, dtype):
 
 
 def test_ties_and_nan():
+    """The first of equal outputs is the largest; a row with NaN has no largest, and is no hit."""
     p = np.array([[1, 3, 3], [3, 3, 3], [np.nan, 3, 3], [1, np.nan, 5], [-np.inf, -np.inf, -np.inf]], "float32")
     for pad in (0, 100):                                # short rows and long ones
         wide = np.concatenate([p, np.full((5, pad), -np.inf, "float32")], axis=1)
         values = metrics.SparseCategoricalAccuracy.function.call(np.array([1, 0, 0, 1, 0]), wide)
-        assert values.tolist() == [1, 1, 1, 1, 1]
+        assert values.tolist() == [1, 1, 0, 0, 1]
+        onehot = np.eye(3 + pad)[[1, 0, 0, 1, 0]]
+        assert metrics.CategoricalAccuracy.function.call(onehot, wide).tolist() == [1, 1, 0, 0, 1]
+        assert metrics.sparse_categorical_accuracy([1, 0, 0, 1, 0], wide).tolist() == [1, 1, 0, 0, 1]
+        assert metrics.categorical_accuracy(onehot, wide).tolist() == [1, 1, 0, 0, 1]
     inf = np.full((1, 100), -1, "float32")
     inf[0, [40, 60]] = np.inf
     assert metrics.SparseCategoricalAccuracy()([40], inf) == 1
+
+
+@pytest.mark.parametrize("n", [3, 100])
+def test_nan_is_never_a_hit(n):
+    p = np.full((4, n), np.nan, "float32")
+    p[2:, 1:] = -1
+    assert np.isclose(metrics.BinaryAccuracy()(np.zeros((4, n)), p), (n - 1) / n / 2)
+    assert np.isclose(metrics.binary_accuracy(np.zeros((4, n)), p).mean(), (n - 1) / n / 2)
+    assert metrics.Accuracy()(np.zeros((4, n)), p) == 0
+    for labels in ([0] * 4, [1, 2, 0, 0], [n - 1, 0, 0, 0]):
+        assert metrics.SparseCategoricalAccuracy()(labels, p) == 0
+        assert metrics.CategoricalAccuracy()(np.eye(n)[labels], p) == 0
+        for k in (1, 3, n, n + 5):
+            assert metrics.SparseTopKCategoricalAccuracy(k=k)(labels, p) == 0
+            assert metrics.TopKCategoricalAccuracy(k=k)(np.eye(n)[labels], p) == 0
+    # a NaN beside the label's number may be larger, or not: it counts as larger
+    row = np.array([[np.nan, 5.0, 4.0, 1.0]])
+    assert [metrics.SparseTopKCategoricalAccuracy(k=k)([1], row) for k in (1, 2, 3)] == [0, 1, 1]
+    assert [metrics.SparseTopKCategoricalAccuracy(k=k)([2], row) for k in (1, 2, 3)] == [0, 0, 1]
 
 
 def test_threshold_is_not_reached_by_equality():

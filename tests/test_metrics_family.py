@@ -119,6 +119,45 @@ def test_r2():
         assert metrics.R2Score(num_regressors=5)([[1.0], [2.0], [3.0]], [[1.0], [2.0], [2.0]]) == 0.5
 
 
+@pytest.mark.parametrize("name", ["MeanAbsoluteError", "Sum of them"])
+def test_an_object_among_both_kinds_of_metrics_counts_for_each(name):
+    class SumOfThem(metrics.Sum):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            super().update_state(np.abs(y_pred - y_true)[:, 0], sample_weight)
+
+    m = metrics.MeanAbsoluteError(name="m") if name == "MeanAbsoluteError" else SumOfThem(name="m")
+    made = tdfast.Sequential([layers.Input((1,)), layers.Dense(1, kernel_initializer="ones")])
+    made.compile("sgd", "mse", metrics=[m, m], weighted_metrics=[m])
+    x, weights = np.array([[1.0], [2], [3], [10]]), np.array([1.0, 0, 0, 0])
+    for _ in range(2):
+        logs = made.evaluate(x, np.zeros((4, 1)), sample_weight=weights, verbose=0, return_dict=True)
+        want = {"m": 4.0, "m_1": 4.0, "weighted_m": 1.0} if name == "MeanAbsoluteError" else \
+            {"m": 16.0, "m_1": 16.0, "weighted_m": 1.0}
+        assert {k: v for k, v in logs.items() if k != "loss"} == want
+    assert m.result() == want["m"]
+
+
+def test_adjusted_r2_counts_samples():
+    """By scikit-learn's r2_score of these 12 samples with 3 outputs."""
+    rng = np.random.default_rng(5)
+    y = rng.normal(size=(12, 3))
+    p = y + rng.normal(size=(12, 3)) * 0.3
+    r2 = 1 - ((y - p) ** 2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+    assert np.isclose(metrics.R2Score(num_regressors=2)(y, p), 1 - (1 - r2.mean()) * 11 / 9)
+    each = metrics.R2Score(class_aggregation=None, num_regressors=2)
+    for part in (slice(0, 5), slice(5, 12)):
+        each.update_state(y[part], p[part])
+    assert np.allclose(each.result(), 1 - (1 - r2) * 11 / 9)
+    # samples of weight 0 are not there
+    wild = np.concatenate([p, np.full((4, 3), 99.0)]), np.concatenate([y, np.zeros((4, 3))])
+    weight = np.repeat([1.0, 0.0], [12, 4])
+    got = metrics.R2Score(num_regressors=2)(wild[1], wild[0], weight)
+    assert np.isclose(got, 1 - (1 - r2.mean()) * 11 / 9)
+    for n in (11, 12, 40):
+        with pytest.warns(UserWarning, match=f"num_regressors={n} is too many for 12 samples"):
+            assert np.isclose(metrics.R2Score(num_regressors=n)(y, p), r2.mean())
+
+
 def test_correlations():
     y, p = RNG.normal(size=(6, 9)), RNG.normal(size=(6, 9))
     r = [np.corrcoef(a, b)[0, 1] for a, b in zip(y, p)]

@@ -19,7 +19,7 @@ class ModelCheckpoint(MonitorCallback):
             with save_weights_only, in '.weights.h5' or '.weights.npz'.
         monitor: the number that save_best_only goes by.
         verbose: 1 says when it acts.
-        save_best_only: True saves only when that number is better than it ever was.
+        save_best_only: True saves only when that number is better than it ever was, for this model.
         save_weights_only: True writes by ``model.save_weights``, False by ``model.save``.
         mode: 'min', 'max', or 'auto', which goes by the metric.
         save_freq: 'epoch', or save every so many batches, counted over all epochs.
@@ -39,6 +39,7 @@ class ModelCheckpoint(MonitorCallback):
     def __init__(self, filepath, monitor="val_loss", verbose=0, save_best_only=False, save_weights_only=False,
                  mode="auto", save_freq="epoch", initial_value_threshold=None):
         super().__init__(monitor, mode, initial_value_threshold)
+        self._threshold = initial_value_threshold
         self.filepath, self.verbose = os.fspath(filepath), verbose
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
         self.save_freq = save_freq
@@ -50,6 +51,11 @@ class ModelCheckpoint(MonitorCallback):
                 f"ModelCheckpoint: with save_weights_only={bool(save_weights_only)} the filepath must end in "
                 f"{' or '.join(map(repr, endings))}, got {self.filepath!r}."
             )
+
+    def set_model(self, model):
+        if self.model is not None and model is not self.model:      # another model's best is nothing to beat
+            self.best, self._epoch, self._frequency.seen = self._threshold, 0, 0
+        super().set_model(model)
 
     def needs_batches(self, kind):
         return kind == "train" and self.save_freq != "epoch"

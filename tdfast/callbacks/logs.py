@@ -10,15 +10,18 @@ class CSVLogger(Callback):
     """Writes the logs of each epoch as a line of a CSV file, which is on its way to the disk at once.
 
     The columns are 'epoch' and the names of the first epoch's logs in alphabetic order, with a 'val_' column for
-    each if the first epoch has no validation. What an epoch lacks is 'NA'. A training that is resumed exactly
-    (`BackupAndRestore`) leaves the file that it would have written without interruption.
+    each if `fit` validates, but not in the first epoch. What an epoch lacks is 'NA'. A training that is
+    resumed exactly (`BackupAndRestore`) leaves the file that it would have written without interruption.
 
     Source: https://keras.io/api/callbacks/csv_logger/.
 
     Args:
         filename: the file's path.
         separator: between the columns.
-        append: True writes behind what the file holds already; False begins it anew.
+        append: True writes behind what the file holds already, in its columns; False begins it anew.
+
+    Raises:
+        ValueError: with append, at the end of the first epoch, if the file lacks a column for its numbers.
 
     >>> CSVLogger("training.log").sep
     ','
@@ -40,14 +43,30 @@ class CSVLogger(Callback):
         logs = logs or {}
         fresh = self.keys is None
         if fresh:
-            self.keys = sorted(logs)
-            if not any(key.startswith("val_") for key in self.keys):
-                self.keys += [f"val_{key}" for key in self.keys]
+            self.keys = self._columns(sorted(logs))
         self._open_writer()
         if fresh and self._start == 0:
             self.writer.writeheader()
         self.writer.writerow({"epoch": epoch, **{key: _cell(logs.get(key, "NA")) for key in self.keys}})
         self.csv_file.flush()
+
+    def _columns(self, names):
+        """The columns behind 'epoch': those of the file, if it has any, else these names."""
+        if getattr(self.model, "validates", True) and not any(name.startswith("val_") for name in names):
+            names += [f"val_{name}" for name in names]
+        if self._start == 0:
+            return names
+        self.csv_file.seek(0)
+        there = next(csv.reader(self.csv_file, dialect="excel", delimiter=self.sep), [])
+        self.csv_file.seek(0, os.SEEK_END)
+        missing = [name for name in ["epoch", *names] if name not in there]
+        if missing or there[0] != "epoch":
+            raise ValueError(
+                f"CSVLogger: '{self.filename}' has the columns {', '.join(map(repr, there))}, so this training, which "
+                f"logs {', '.join(map(repr, ['epoch', *names]))}, cannot be appended to it. Give another filename, the "
+                "separator of the file, or append=False."
+            )
+        return there[1:]
 
     def _open_writer(self):
         if self.writer is None:

@@ -1,5 +1,6 @@
 """What the callbacks that watch one number share."""
 
+import math
 import warnings
 
 from tdfast.callbacks.base import Callback
@@ -31,9 +32,9 @@ class MonitorCallback(Callback):
         self.best = baseline
 
     def is_improvement(self, value, reference):
-        """Whether ``value`` beats ``reference`` by more than `min_delta`; anything beats None."""
-        if reference is None:
-            return True
+        """Whether ``value`` beats ``reference`` by more than `min_delta`. All beat None, and all numbers NaN."""
+        if reference is None or math.isnan(reference):
+            return reference is None or not math.isnan(value)
         if self._direction() == "min":
             return value + self.min_delta < reference
         return value - self.min_delta > reference

@@ -28,17 +28,17 @@ def accuracy(y_true, y_pred):
 
 
 def binary_accuracy(y_true, y_pred, threshold=0.5):
-    """1.0 where ``y_pred > threshold`` equals y_true, else 0.0; one number for each output.
+    """1.0 where ``y_pred > threshold`` equals y_true, else 0.0, as for NaN; one number for each output.
 
     >>> binary_accuracy([[1, 0]], [[0.9, 0.8]])
     array([[1., 0.]])
     """
     t, p = _pair(y_true, y_pred)
-    return (t == (p > np.asarray(threshold, p.dtype))).astype(np.float64)
+    return ((t == (p > np.asarray(threshold, p.dtype))) & (p == p)).astype(np.float64)
 
 
 def categorical_accuracy(y_true, y_pred):
-    """1.0 for each row whose largest output is where its one-hot target is, else 0.0.
+    """1.0 for each row whose largest output is where its one-hot target is, else 0.0, as for a row with NaN.
 
     Args:
         y_true, y_pred: (..., classes).
@@ -49,11 +49,11 @@ def categorical_accuracy(y_true, y_pred):
     >>> categorical_accuracy([[0, 1], [1, 0]], [[0.2, 0.8], [0.4, 0.6]])
     array([1., 0.])
     """
-    return (np.argmax(y_true, axis=-1) == np.argmax(y_pred, axis=-1)).astype(np.float64)
+    return _hits(np.argmax(y_true, axis=-1), np.asarray(y_pred))
 
 
 def sparse_categorical_accuracy(y_true, y_pred):
-    """1.0 for each row whose largest output is at its label, else 0.0.
+    """1.0 for each row whose largest output is at its label, else 0.0, as for a row with NaN.
 
     Args:
         y_true: labels, (...) or (..., 1).
@@ -66,11 +66,18 @@ def sparse_categorical_accuracy(y_true, y_pred):
     array([1., 0.])
     """
     p = np.asarray(y_pred)
-    return (_labels(y_true, p, "sparse_categorical_accuracy") == np.argmax(p, axis=-1)).astype(np.float64)
+    return _hits(_labels(y_true, p, "sparse_categorical_accuracy"), p)
+
+
+def _hits(labels, p):
+    """Whether the largest output is at the label; a row with NaN has no largest."""
+    return ((labels == np.argmax(p, axis=-1)) & ~np.isnan(p).any(axis=-1)).astype(np.float64)
 
 
 def top_k_categorical_accuracy(y_true, y_pred, k=5):
     """1.0 for each row whose target's output is among the k largest, else 0.0; equal outputs count as one.
+
+    The output NaN is never among them, and counts as larger than any other.
 
     Args:
         y_true: one-hot, (..., classes).
@@ -99,8 +106,8 @@ def sparse_top_k_categorical_accuracy(y_true, y_pred, k=5, from_sorted_ids=False
     t = t.astype(np.int64)
     base.check_labels(t, p.shape[-1], "sparse_top_k_categorical_accuracy")
     at = np.take_along_axis(p, t[..., None], axis=-1)
-    at = np.where(np.isnan(at), -np.inf, at)
-    return ((p > at).sum(axis=-1) < k).astype(np.float64)
+    larger = ~(p <= at)             # NaN, too
+    return ((larger.sum(axis=-1) < k) & (at == at)[..., 0]).astype(np.float64)
 
 
 def _labels(y_true, p, who):

@@ -149,7 +149,8 @@ class R2Score(Metric):
         class_aggregation: 'uniform_average' (the mean over the outputs), 'variance_weighted_average', or None: an
             array with one score for each output.
         num_regressors: of the adjusted score ``1 - (1 - R2) (n - 1) / (n - num_regressors - 1)``, n being the number
-            of values with a weight; 0: not adjusted.
+            of samples with a weight, however many outputs they have; 0: not adjusted. Too few samples warn,
+            and the score is not adjusted.
 
     Raises:
         ValueError: for another class_aggregation or num_regressors < 0.
@@ -188,7 +189,7 @@ class R2Score(Metric):
         self.residual = self.residual + (w * (t - p) ** 2).sum(axis=0)
         self.spread = self.spread + (w * (t - mean) ** 2).sum(axis=0) + gap**2 * ratio(self.count * new, both)
         self.mean = self.mean + gap * ratio(new, both)
-        self.count, self.num_samples = both, self.num_samples + t.size
+        self.count, self.num_samples = both, self.num_samples + len(t)
 
     def result(self):
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -202,8 +203,8 @@ class R2Score(Metric):
         if self.num_regressors:
             if free <= 0:
                 warnings.warn(
-                    f"{self.name}: num_regressors={self.num_regressors} is too many for {self.num_samples} values; the score "
-                    "is not adjusted.", stacklevel=2,
+                    f"{self.name}: num_regressors={self.num_regressors} is too many for {self.num_samples} samples; "
+                    "the score is not adjusted.", stacklevel=2,
                 )
             else:
                 score = 1 - (1 - score) * (self.num_samples - 1) / free
