@@ -2,11 +2,13 @@
 
 import collections.abc
 import math
+import numbers
 
 import numpy as np
 
 from tdfast import config
 from tdfast.arrays import as_array, as_contiguous, as_numbers, as_view, numbers_behind
+from tdfast.losses.base import bad_number
 
 
 def is_stream(x):
@@ -118,6 +120,10 @@ def check_targets(y, n, dtype, sparse, who, views=False):
     if not sparse:
         y = as_view(y, lambda a: as_contiguous(a, dtype)) if views else as_contiguous(y, dtype)
     check_finite(y, f"{who}: y")
+    if sparse and y.dtype.kind == "f":
+        bad = y != np.rint(y)
+        if bad.any():
+            raise bad_number(y, bad, f"{who}: y")
     return y
 
 
@@ -130,6 +136,7 @@ def check_sample_weight(weight, n, dtype, who):
         raise ValueError(
             f"{who}: sample_weight must have one entry for each of the {n} samples, got shape {weight.shape}."
         )
+    check_finite(weight, f"{who}: sample_weight")
     return weight
 
 
@@ -142,7 +149,8 @@ def class_weight_to_sample_weight(class_weight, y, dtype, rank):
         rank: the number of the outputs' axes, which tells labels (N, T) from one-hot targets.
 
     Raises:
-        ValueError: for anything but a dict with class numbers as keys, and for targets that are no class numbers.
+        ValueError: for anything but a dict with class numbers as keys and finite numbers as values, and for
+            targets that are no class numbers.
 
     >>> class_weight_to_sample_weight({1: 2.0}, np.array([0, 1, 1]), "float32", rank=2).tolist()
     [1.0, 2.0, 2.0]
@@ -165,6 +173,8 @@ def class_weight_to_sample_weight(class_weight, y, dtype, rank):
     for label, weight in class_weight.items():
         if isinstance(label, str) or label != int(label):
             raise ValueError(f"class_weight has the key {label!r}, but its keys must be class numbers, such as {{0: 1.0, 1: 5.0}}.")
+        if not isinstance(weight, numbers.Real) or not math.isfinite(weight):
+            raise ValueError(f"class_weight[{label!r}] must be a finite number, got {weight!r}.")
         out[labels == int(label)] = weight
     return out
 

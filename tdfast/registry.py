@@ -1,5 +1,7 @@
 """Registry: finds initializers, losses, optimizers ... by name, class, object or Keras's dict."""
 
+import re
+
 from tdfast import foreign, registration
 from tdfast.calling import spell_constructor
 from tdfast.names import snake_case
@@ -38,6 +40,7 @@ class Registry:
         self.module = module
         self._known = {}
         self._names = []
+        self._shown = {}            # spellings that are known but told to nobody: what is told instead
 
     def register(self, item, *aliases):
         """Make a class, a function or a named object known; also a decorator, with or without aliases."""
@@ -50,16 +53,19 @@ class Registry:
             spell_constructor(item)
         for n in names:
             self._known[n] = item
-        self._names.append(names[1] if isinstance(item, type) else name)
+        shown = _shown_name(name, names) if isinstance(item, type) else name
+        self._names.append(shown)
+        if shown not in names[1:2] and isinstance(item, type):
+            self._shown[names[1]] = shown
         return item
 
     def names(self):
         """One name for each known object, sorted."""
-        return sorted(self._names)
+        return sorted(self._names, key=str.lower)
 
     def spellings(self):
-        """All names under which something is known, aliases too."""
-        return list(self._known)
+        """All names to tell under which something is known, aliases too."""
+        return [name for name in self._known if name not in self._shown]
 
     def has(self, name):
         """Whether something is registered under this name."""
@@ -178,12 +184,26 @@ class Registry:
         import difflib
 
         close = difflib.get_close_matches(str(name).lower(), self._known, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
+        hint = f" Did you mean '{self._shown.get(close[0], close[0])}'?" if close else ""
         return f"Unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}."
 
 
 def _name_of(item):
     return getattr(item, "__name__", None) or item.name
+
+
+def _shown_name(name, spellings):
+    """The spelling of a class's name that lists show: in snake_case, unless that takes an abbreviation apart.
+
+    >>> _shown_name("AdamW", ["AdamW", "adam_w", "adamw"]), _shown_name("MeanIoU", ["MeanIoU", "mean_io_u"])
+    ('adamw', 'MeanIoU')
+    """
+    snake = spellings[1]
+    if "_" not in snake or re.fullmatch("([A-Z][a-z0-9]+)+", name):
+        return snake
+    if name.lower() in spellings:
+        return name.lower()
+    return name if re.search("[a-z][A-Z]$", name) else snake
 
 
 def _article(kind):

@@ -269,12 +269,14 @@ class Trainer:
         if self._metrics is None:
             self._make_metrics(y, y_pred)
         for metric, weighted in self._metrics:
-            metric.update_batch(y, y_pred, sample_weight if weighted else None, mask, self._buffers)
+            with _told(metric):
+                metric.update_batch(y, y_pred, sample_weight if weighted else None, mask, self._buffers)
 
     def _logs(self):
         logs = {}
         for name, metric in zip(self.metrics_names, self.metrics):
-            result = metric.result()
+            with _told(metric):
+                result = metric.result()
             logs.update(result if isinstance(result, dict) else {name: result})
         # A float for one number; metrics with several, such as F1Score of each class, give arrays.
         return {name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in logs.items()}
@@ -369,7 +371,9 @@ class Trainer:
         """Inputs, targets and weights as arrays that fit the model."""
         x = self._check_inputs(x, who, views)
         y = data.check_targets(y, len(x), self.dtype, self.loss.sparse, who, views)
-        self.loss.check(y.shape, self.compute_output_shape(x.shape))
+        outputs = self.compute_output_shape(x.shape)
+        self.loss.check(y.shape, outputs)
+        self.loss.look_at(y, outputs, who)
         return x, y, data.check_sample_weight(sample_weight, len(x), self.dtype, who)
 
     def _weigh_classes(self, class_weight, x, y, sample_weight, who):
@@ -868,6 +872,29 @@ class _Interrupts:
         if self.pending:
             self.pending = False
             raise KeyboardInterrupt
+
+
+class _told:
+    """For the block: an error in it says which metric it is of."""
+
+    __slots__ = ("metric",)
+
+    def __init__(self, metric):
+        self.metric = metric
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        name = self.metric.name
+        if error is None or not isinstance(error, Exception) or name in str(error):
+            return
+        text = f"Metric '{name}' ({type(self.metric).__name__}): {error}"
+        try:
+            told = kind(text)
+        except Exception:               # a class of errors that takes more than a text
+            told = RuntimeError(text)
+        raise told from error
 
 
 @contextlib.contextmanager

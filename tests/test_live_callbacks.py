@@ -155,7 +155,7 @@ SEQUENCES = {
     "valley": [5, 3, 2, 2.5, 2.25, 1.5, 3, 4],
     "flat": [2.0] * 8,
     "slow": [2, 1.95, 1.9, 1.85, 1.8, 1.75, 1.7, 1.65],
-    "nan": [4, 2, np.nan, 1, 3, 3, 3, 3],           # a first NaN cannot be beaten in Keras
+    "nan": [4, 2, 3, 3.5, np.nan, 1, 3, 3],         # a first NaN cannot be beaten in Keras
 }
 
 

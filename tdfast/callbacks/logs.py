@@ -62,9 +62,9 @@ class CSVLogger(Callback):
         missing = [name for name in ["epoch", *names] if name not in there]
         if missing or there[0] != "epoch":
             raise ValueError(
-                f"CSVLogger: '{self.filename}' has the columns {', '.join(map(repr, there))}, so this training, which "
-                f"logs {', '.join(map(repr, ['epoch', *names]))}, cannot be appended to it. Give another filename, the "
-                "separator of the file, or append=False."
+                f"CSVLogger: '{self.filename}' has the columns {there}, so this training, which logs "
+                f"{['epoch', *names]}, cannot be appended to it. Give another filename, its separator, or "
+                "append=False."
             )
         return there[1:]
 

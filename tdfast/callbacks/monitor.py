@@ -32,7 +32,7 @@ class MonitorCallback(Callback):
         self.best = baseline
 
     def is_improvement(self, value, reference):
-        """Whether ``value`` beats ``reference`` by more than `min_delta`. All beat None, and all numbers NaN."""
+        """Whether ``value`` beats ``reference`` by more than `min_delta`; all beat None, and numbers NaN."""
         if reference is None or math.isnan(reference):
             return reference is None or not math.isnan(value)
         if self._direction() == "min":

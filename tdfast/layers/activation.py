@@ -6,7 +6,7 @@ import numpy as np
 
 from tdfast import activations, constraints, initializers, regularizers
 from tdfast.layers.base import Layer
-from tdfast.layers.core import weight_config
+from tdfast.layers.core import warn_of_constant, weight_config
 
 
 class Activating(Layer):
@@ -65,6 +65,9 @@ class Activation(Activating):
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)
         self.activation = activations.get(activation, own=True)
+
+    def build(self, input_shape):
+        warn_of_constant(self, self.activation, input_shape[-1])
 
     def get_config(self):
         return {**super().get_config(), "activation": activations.serialize(self.activation)}
@@ -256,6 +259,10 @@ class Softmax(Layer):
                 f"Layer '{self.name}' (Softmax): a mask must fit the input of shape {x.shape}, got shape {mask.shape}. To "
                 'hand a mask of time steps on, use Activation("softmax").'
             )
+
+    def build(self, input_shape):
+        sizes = [input_shape[a] for a in self._axes(len(input_shape))]
+        warn_of_constant(self, activations.softmax, None if None in sizes else math.prod(sizes))
 
     @property
     def reads_masked_steps(self):

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 
 import numpy as np
 
@@ -96,6 +97,7 @@ class Dense(Layer):
             )
 
     def build(self, input_shape):
+        warn_of_constant(self, self.activation, self.units)
         self.kernel = self.add_weight(
             (input_shape[-1], self.units), self.kernel_initializer, "kernel",
             regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
@@ -240,6 +242,16 @@ def no_quantization(config, layer):
         raise ValueError(
             f"Layer '{layer.name}' ({type(layer).__name__}): quantization_config={config!r:.80} is not supported: tdfast has "
             "weights in float32 and float64 only. Leave it out."
+        )
+
+
+def warn_of_constant(layer, activation, size):
+    """Warn where an activation shares 1 out among a single number, whose share is always the same."""
+    if activation.is_row and size == 1:
+        warnings.warn(
+            f"Layer '{layer.name}' ({type(layer).__name__}): {activation.name} over a single number is "
+            "always the same, so nothing is learnt. For two classes take 'sigmoid', or two units.",
+            stacklevel=4,
         )
 
 

@@ -59,7 +59,18 @@ def cast_target(t, dtype, buffers, who):
         raise ValueError(f"{who} expects targets that are numbers, got dtype {t.dtype}.")
     out = buffers.buffer("target", t.shape, dtype)
     np.copyto(out, t, casting="unsafe")
+    if out.dtype.kind == "i" and not np.array_equal(out, t):
+        raise bad_number(t, out != t, who)
     return out
+
+
+def bad_number(labels, bad, who):
+    """The error for labels that are no whole numbers, or too large ones."""
+    where = tuple(int(i) for i in np.argwhere(bad)[0])
+    return ValueError(
+        f"{who}: labels must be whole numbers, the numbers of classes, but at index {where} there is "
+        f"{labels[where]}. For targets that are probabilities there is categorical_crossentropy."
+    )
 
 
 def check_shapes(true_shape, pred_shape, sparse, who):
@@ -213,6 +224,9 @@ class Loss:
             shape: of y_pred.
         """
         return None
+
+    def look_at(self, y_true, y_pred_shape, who):
+        """Warn of targets that are likely a mistake; called for all of them, before training."""
 
     def check(self, y_true_shape, y_pred_shape):
         """Raise a ValueError naming both shapes if targets of this shape do not fit the outputs."""

@@ -1,5 +1,7 @@
 """Losses between probabilities or scores and classes: crossentropies, divergences, hinges."""
 
+import warnings
+
 import numpy as np
 
 from tdfast.losses.base import (
@@ -36,6 +38,21 @@ class _FromProbabilities:
         if not fits or self.from_logits or cls.__module__ != __name__:
             return None
         return cls.from_config({**self.get_config(), "from_logits": True})
+
+
+class _OfBits:
+    """Losses whose targets are from 0 to 1."""
+
+    def look_at(self, y_true, y_pred_shape, who):
+        """Warn of targets beyond 0 and 1."""
+        low, high = (float(f(y_true)) for f in (np.min, np.max)) if y_true.size else (0.0, 1.0)
+        if low < 0 or high > 1:
+            warnings.warn(
+                f"{who}: y holds numbers from {low:g} to {high:g}, but {self.name} is for targets from 0 to "
+                "1, and has no minimum for others. Bring labels to 0 and 1. Numbers to be met are a case for "
+                "'mse', labels of several classes for 'sparse_categorical_crossentropy'.",
+                stacklevel=5,
+            )
 
 
 class _Crossentropy(_FromProbabilities, AlongAxis, KernelLoss):
@@ -83,7 +100,7 @@ class CategoricalCrossentropy(_Crossentropy):
 
 
 @REGISTRY.register("bce", "BCE")
-class BinaryCrossentropy(_Crossentropy):
+class BinaryCrossentropy(_OfBits, _Crossentropy):
     """-mean(t log p + (1 - t) log(1 - p)) over ``axis``, p clipped, or the sigmoid of logits.
 
     Args:
@@ -181,6 +198,9 @@ class Crossentropy(BuiltIn):
     def check(self, y_true_shape, y_pred_shape):
         self.fitting(y_true_shape, y_pred_shape).check(y_true_shape, y_pred_shape)
 
+    def look_at(self, y_true, y_pred_shape, who):
+        self.fitting(y_true.shape, y_pred_shape).look_at(y_true, y_pred_shape, who)
+
     def value_and_grad(self, y_true, y_pred, *args, **kwargs):
         return self.fitting(np.shape(y_true), y_pred.shape).value_and_grad(y_true, y_pred, *args, **kwargs)
 
@@ -199,7 +219,7 @@ def crossentropy_of(true_shape, pred_shape, binary, sparse, categorical):
 
 
 @REGISTRY.register
-class BinaryFocalCrossentropy(_FromProbabilities, AlongAxis):
+class BinaryFocalCrossentropy(_OfBits, _FromProbabilities, AlongAxis):
     """`BinaryCrossentropy` with each value times (1 - p_t)^gamma, so that what is learnt already counts little.
 
     p_t = t p + (1 - t) (1 - p) is the probability given to the truth.

@@ -203,8 +203,8 @@ class R2Score(Metric):
         if self.num_regressors:
             if free <= 0:
                 warnings.warn(
-                    f"{self.name}: num_regressors={self.num_regressors} is too many for {self.num_samples} samples; "
-                    "the score is not adjusted.", stacklevel=2,
+                    f"{self.name}: num_regressors={self.num_regressors} is too many for {self.num_samples} "
+                    "samples, so the score is not adjusted.", stacklevel=2,
                 )
             else:
                 score = 1 - (1 - score) * (self.num_samples - 1) / free

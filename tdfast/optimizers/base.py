@@ -37,6 +37,7 @@ class LearningRate(float):
 
 
 SMALL = 2.0**-100
+OLD_NAMES = {"lr": "learning_rate", "decay": "learning_rate to a schedules.InverseTimeDecay, or weight_decay"}
 _OF_THE_BUILD = {"parameters", "trainable_variables", "_places", "_constrained", "_variable_grads", "_partial", "_pieces"}
 
 
@@ -144,9 +145,12 @@ class Optimizer:
 
     def _rate(self):
         rate = self._learning_rate
-        if isinstance(rate, schedules.LearningRateSchedule):
-            return float(rate(self.steps))
-        return float(rate()) if callable(rate) else rate
+        if not callable(rate):
+            return rate
+        value = float(rate(self.steps) if isinstance(rate, schedules.LearningRateSchedule) else rate())
+        if value < 0:
+            raise ValueError(f"learning_rate must be 0 or more, but {_kind(rate)} gives {value}.")
+        return value
 
     @learning_rate.setter
     def learning_rate(self, value):
@@ -156,12 +160,22 @@ class Optimizer:
         real = hasattr(value, "__float__") and not np.ndim(value) and np.isreal(value)
         if not real or isinstance(value, bool):
             raise ValueError(f"learning_rate must be a number, a LearningRateSchedule or a function, got {value!r}.")
+        if not value >= 0:
+            raise ValueError(
+                f"learning_rate must be 0 or more, got {value!r}: a step goes against the gradient by itself."
+            )
         if callable(self._learning_rate):
             raise TypeError(
                 f"The learning rate of optimizer '{self.name}' follows {_kind(self._learning_rate)}, so a number cannot "
                 "be assigned. Make the optimizer with a number for that."
             )
         self._learning_rate = float(value)
+
+    def __setattr__(self, name, value):
+        # Keras 2's names: to set one would change nothing. A class of one's own may have such an attribute.
+        if name in OLD_NAMES and type(self).__module__ == "tdfast.optimizers.methods":
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}': set {OLD_NAMES[name]}.")
+        super().__setattr__(name, value)
 
     @property
     def iterations(self):
