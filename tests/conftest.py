@@ -17,3 +17,8 @@ except ImportError as error:
         "'pytest' from the same environment, or build in place: python setup.py build_ext --inplace",
         returncode=3,
     )
+
+
+def pytest_configure(config):
+    """Laws of odd sizes make softmaxes of one number, of which layers warn: see tests/test_mistakes.py."""
+    config.addinivalue_line("filterwarnings", "ignore:Layer .* over a single number is always the same")
