@@ -207,6 +207,33 @@ def test_ids_into_an_embedding(dtype):
     np.testing.assert_array_equal(state[0][0], s.state[0][0])
 
 
+class Scaled(layers.Layer):
+    """A layer of a user's, with a weight."""
+
+    rowwise = True
+
+    def build(self, input_shape):
+        self.factor = self.add_weight((input_shape[-1],), "uniform", "factor")
+
+    def forward(self, x, tape, training=False, mask=None):
+        tape.push(self)
+        return x * self.factor.value
+
+
+def test_a_layer_of_ones_own_says_that_it_can_be_streamed():
+    m = shaken(tdfast.Sequential([tdfast.Input((None, 5)), GRU(4, return_sequences=True), Scaled(), Dense(2)]))
+    x = inputs(3, 6)
+    s = m.streamer(3)
+    got = np.stack([s.step(x[:, t]) for t in range(6)], axis=1)
+    np.testing.assert_array_equal(got, m.predict(x, verbose=0))
+    Scaled.rowwise = False
+    try:
+        with pytest.raises(ValueError, match="'scaled.*cannot work one time step at a time"):
+            m.streamer()
+    finally:
+        Scaled.rowwise = True
+
+
 def test_steps_of_pictures():
     m = tdfast.Sequential(
         [

@@ -309,7 +309,7 @@ class Layer:
             raise ValueError(f"The name of a layer must be a string, got {name!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.dtype = standardize_dtype(dtype)
-        self._trainable = self.flag(trainable, "trainable")
+        self._trainable = self._flag(trainable, "trainable")
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.built = False
         self._weights = []
@@ -407,7 +407,7 @@ class Layer:
         """
         return self.rowwise
 
-    def flag(self, value, name):
+    def _flag(self, value, name):
         """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
         return arguments.flag(value, name, f"Layer '{self.name}' ({type(self).__name__})")
 
@@ -456,7 +456,7 @@ class Layer:
 
     @trainable.setter
     def trainable(self, value):
-        self._trainable = value = self.flag(value, "trainable")
+        self._trainable = value = self._flag(value, "trainable")
         for layer in self.sublayers():
             layer.trainable = value
 

@@ -169,7 +169,7 @@ class _Conv(Convolving):
         self.groups = positive_int(groups, "groups", self)
         self._set_windows(kernel_size, strides, padding, data_format, dilation_rate, self.paddings)
         self.activation = activations.get(activation)
-        self.use_bias = self.flag(use_bias, "use_bias")
+        self.use_bias = self._flag(use_bias, "use_bias")
         self._set_weights_options(("kernel", "bias"), options)
         self.kernel = self.bias = None
         if self.filters % self.groups:

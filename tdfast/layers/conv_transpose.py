@@ -65,7 +65,7 @@ class _ConvTranspose(Convolving):
                 )
         self._refuse_strides_with_dilation()
         self.activation = activations.get(activation)
-        self.use_bias = self.flag(use_bias, "use_bias")
+        self.use_bias = self._flag(use_bias, "use_bias")
         self._set_weights_options(("kernel", "bias"), options)
         self.kernel = self.bias = None
 

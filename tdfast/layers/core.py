@@ -76,7 +76,7 @@ class Dense(Layer):
         no_quantization(quantization_config, self)
         self.units = positive_int(units, "units", self)
         self.activation = activations.get(activation, own=True)
-        self.use_bias = self.flag(use_bias, "use_bias")
+        self.use_bias = self._flag(use_bias, "use_bias")
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)

@@ -58,7 +58,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
-        self.mask_zero = self.supports_masking = self.makes_mask = self.flag(mask_zero, "mask_zero")
+        self.mask_zero = self.supports_masking = self.makes_mask = self._flag(mask_zero, "mask_zero")
         self.embeddings = None
         if weights is not None:
             self.build()

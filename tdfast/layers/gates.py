@@ -51,7 +51,7 @@ class GateWeights(Layer):
         self.activation = activations.get(activation)
         if self.gates > 1:
             self.recurrent_activation = activations.get(recurrent_activation)
-        self.use_bias = self.flag(use_bias, "use_bias")
+        self.use_bias = self._flag(use_bias, "use_bias")
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -149,7 +149,7 @@ class LSTMWeights(GateWeights):
                  unit_forget_bias=True, **kwargs):
         super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
                          recurrent_initializer, bias_initializer, **kwargs)
-        self.unit_forget_bias = self.flag(unit_forget_bias, "unit_forget_bias")
+        self.unit_forget_bias = self._flag(unit_forget_bias, "unit_forget_bias")
 
     def first_bias(self, shape, dtype):
         if not self.unit_forget_bias:
@@ -173,7 +173,7 @@ class GRUWeights(GateWeights):
                  *, reset_after=True, **kwargs):
         super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
                          recurrent_initializer, bias_initializer, **kwargs)
-        self.reset_after = self.flag(reset_after, "reset_after")
+        self.reset_after = self._flag(reset_after, "reset_after")
 
     @property
     def cell_kind(self):

@@ -32,12 +32,12 @@ class Loop(Layer):
     def __init__(self, return_sequences=False, return_state=False, go_backwards=False, stateful=False, unroll=False,
                  zero_output_for_mask=False, **kwargs):
         super().__init__(**kwargs)
-        self.return_sequences = self.flag(return_sequences, "return_sequences")
-        self.return_state = self.flag(return_state, "return_state")
-        self.go_backwards = self.flag(go_backwards, "go_backwards")
-        self.stateful = self.flag(stateful, "stateful")
-        self.unroll = self.flag(unroll, "unroll")
-        self.zero_output_for_mask = self.flag(zero_output_for_mask, "zero_output_for_mask")
+        self.return_sequences = self._flag(return_sequences, "return_sequences")
+        self.return_state = self._flag(return_state, "return_state")
+        self.go_backwards = self._flag(go_backwards, "go_backwards")
+        self.stateful = self._flag(stateful, "stateful")
+        self.unroll = self._flag(unroll, "unroll")
+        self.zero_output_for_mask = self._flag(zero_output_for_mask, "zero_output_for_mask")
         self.states = None
         """With stateful: what the last call left, one array a state."""
 

@@ -21,7 +21,7 @@ class Normalizing(Layer):
         if isinstance(epsilon, bool) or not epsilon >= 0:
             raise ValueError(f"Layer '{self.name}': epsilon must be a number of at least 0, got {epsilon!r}.")
         self.epsilon = epsilon
-        self.center, self.scale = self.flag(center, "center"), self.flag(scale, "scale")
+        self.center, self.scale = self._flag(center, "center"), self._flag(scale, "scale")
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.beta_regularizer = regularizers.get(beta_regularizer)
@@ -131,7 +131,7 @@ class LayerNormalization(Normalizing):
                  rms_scaling=False, **kwargs):
         super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
                          beta_constraint, gamma_constraint, **kwargs)
-        if self.flag(rms_scaling, "rms_scaling"):
+        if self._flag(rms_scaling, "rms_scaling"):
             raise ValueError(f"Layer '{self.name}': rms_scaling=True is not supported; Keras has deprecated it.")
         self.axis = [int(a) for a in axis] if isinstance(axis, (list, tuple)) else [int(axis)]
 
@@ -220,7 +220,7 @@ class BatchNormalization(Normalizing):
                  renorm=False, renorm_clipping=None, renorm_momentum=0.99, synchronized=False, **kwargs):
         super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
                          beta_constraint, gamma_constraint, **kwargs)
-        synchronized, renorm = self.flag(synchronized, "synchronized"), self.flag(renorm, "renorm")
+        synchronized, renorm = self._flag(synchronized, "synchronized"), self._flag(renorm, "renorm")
         if synchronized or renorm:
             option = "synchronized" if synchronized else "renorm"
             raise ValueError(f"Layer '{self.name}': {option}=True is not supported; leave it out.")

@@ -182,7 +182,7 @@ class _Global(_Pooling):
     def __init__(self, data_format=None, keepdims=False, **kwargs):
         super().__init__(**kwargs)
         self.data_format = windows.channels_last(data_format, self)
-        self.keepdims = self.flag(keepdims, "keepdims")
+        self.keepdims = self._flag(keepdims, "keepdims")
 
     def check_input_shape(self, input_shape):
         super().check_input_shape(input_shape)

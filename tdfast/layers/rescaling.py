@@ -103,7 +103,7 @@ class Normalization(Layer):
         if not all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in axes):
             raise ValueError(f"Layer '{self.name}' (Normalization): axis must be a whole number, several or None, got {axis!r}.")
         self.axis = tuple(int(a) for a in axes)
-        self.input_mean, self.input_variance, self.invert = mean, variance, self.flag(invert, "invert")
+        self.input_mean, self.input_variance, self.invert = mean, variance, self._flag(invert, "invert")
         if (mean is None) != (variance is None):
             raise ValueError(
                 f"Layer '{self.name}' (Normalization): mean and variance must both be given, or neither, got mean={mean} and "

@@ -199,7 +199,7 @@ class Loss:
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.reduction, self.dtype = reduction, dtype
 
-    def flag(self, value, name):
+    def _flag(self, value, name):
         """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
         return arguments.flag(value, name, type(self).__name__)
 

@@ -145,7 +145,7 @@ class Circle(BuiltIn):
                  dtype=None):
         super().__init__(name, reduction, dtype)
         self.gamma, self.margin = gamma, margin
-        self.remove_diagonal = self.flag(remove_diagonal, "remove_diagonal")
+        self.remove_diagonal = self._flag(remove_diagonal, "remove_diagonal")
 
     def check(self, y_true_shape, y_pred_shape):
         super().check(y_true_shape, y_pred_shape)

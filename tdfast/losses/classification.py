@@ -62,7 +62,7 @@ class _Crossentropy(_FromProbabilities, AlongAxis, KernelLoss):
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
-        self.from_logits = self.flag(from_logits, "from_logits")
+        self.from_logits = self._flag(from_logits, "from_logits")
         self.smoothing, self.kind = float(label_smoothing), self.kinds[self.from_logits]
 
     def get_config(self):
@@ -143,7 +143,7 @@ class SparseCategoricalCrossentropy(_FromProbabilities, KernelLoss):
         super().__init__(name, reduction, dtype)
         if axis != -1:
             raise ValueError(f"{self.name}: the classes must be on the last axis (axis=-1), got axis={axis}.")
-        self.from_logits = self.flag(from_logits, "from_logits")
+        self.from_logits = self._flag(from_logits, "from_logits")
         self.ignore_class, self.axis = ignore_class, axis
         self.kind = SPARSE_LOGITS_ROWS if from_logits else SPARSE_ROWS
 
@@ -241,8 +241,8 @@ class BinaryFocalCrossentropy(_OfBits, _FromProbabilities, AlongAxis):
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
-        self.from_logits = self.flag(from_logits, "from_logits")
-        self.apply_class_balancing = self.flag(apply_class_balancing, "apply_class_balancing")
+        self.from_logits = self._flag(from_logits, "from_logits")
+        self.apply_class_balancing = self._flag(apply_class_balancing, "apply_class_balancing")
         self.alpha, self.gamma = alpha, gamma
 
     activation = "sigmoid"
@@ -298,7 +298,7 @@ class CategoricalFocalCrossentropy(_FromProbabilities, AlongAxis):
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
-        self.from_logits = self.flag(from_logits, "from_logits")
+        self.from_logits = self._flag(from_logits, "from_logits")
         self.alpha, self.gamma = alpha, gamma
 
     activation = "softmax"

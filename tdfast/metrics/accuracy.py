@@ -243,4 +243,4 @@ class SparseTopKCategoricalAccuracy(_Wrapped):
         options = {"from_sorted_ids": True} if from_sorted_ids else {}
         super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=k, **options)
         self.k = k
-        self.from_sorted_ids = self.flag(from_sorted_ids, "from_sorted_ids")
+        self.from_sorted_ids = self._flag(from_sorted_ids, "from_sorted_ids")

@@ -56,8 +56,8 @@ class AUC(ThresholdMetric):
         self.num_thresholds = len(inner) + 2
         self.thresholds = [-EPSILON, *(float(t) for t in inner), 1 + EPSILON]
         self.even = not self._given or are_even([0.0, *inner, 1.0])
-        self.multi_label, self.num_labels = self.flag(multi_label, "multi_label"), num_labels
-        self.from_logits = self.flag(from_logits, "from_logits")
+        self.multi_label, self.num_labels = self._flag(multi_label, "multi_label"), num_labels
+        self.from_logits = self._flag(from_logits, "from_logits")
         self.label_weights = None if label_weights is None else np.asarray(label_weights, np.float64)
         self.reset_state()
 

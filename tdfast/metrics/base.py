@@ -65,7 +65,7 @@ class Metric:
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.dtype = _dtype_name(dtype or self.default_dtype or config.floatx(), self.name)
 
-    def flag(self, value, name):
+    def _flag(self, value, name):
         """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
         return arguments.flag(value, name, type(self).__name__)
 

@@ -42,8 +42,8 @@ class IoU(Metric):
                 f"{self.target_class_ids}."
             )
         self.ignore_class, self.axis = ignore_class, axis
-        self.sparse_y_true = self.flag(sparse_y_true, "sparse_y_true")
-        self.sparse_y_pred = self.flag(sparse_y_pred, "sparse_y_pred")
+        self.sparse_y_true = self._flag(sparse_y_true, "sparse_y_true")
+        self.sparse_y_pred = self._flag(sparse_y_pred, "sparse_y_pred")
         self.reset_state()
 
     def reset_state(self):

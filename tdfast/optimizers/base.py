@@ -100,7 +100,7 @@ class Optimizer:
             loss_scale_factor=loss_scale_factor, gradient_accumulation_steps=gradient_accumulation_steps,
         )
         self.take_numbers(ema_momentum=ema_momentum)
-        self.use_ema = use_ema = self.flag(use_ema, "use_ema")
+        self.use_ema = use_ema = self._flag(use_ema, "use_ema")
         if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
             raise ValueError(
                 "Only one of clipnorm, clipvalue and global_clipnorm can be set, got "
@@ -131,7 +131,7 @@ class Optimizer:
         for name, value in given.items():
             setattr(self, name, arguments.number(value, name, type(self).__name__, optional))
 
-    def flag(self, value, name):
+    def _flag(self, value, name):
         """``value``, of the argument ``name``, as a bool."""
         return arguments.flag(value, name, type(self).__name__)
 

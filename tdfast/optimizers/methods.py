@@ -38,7 +38,7 @@ class SGD(Optimizer):
         self.take_numbers(momentum=momentum)
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be a number from 0 to 1, got {momentum!r}.")
-        self.momentum, self.nesterov = float(momentum), self.flag(nesterov, "nesterov")
+        self.momentum, self.nesterov = float(momentum), self._flag(nesterov, "nesterov")
 
     def slot_groups(self):
         return [("momentum",)] if self.momentum else []
@@ -91,7 +91,7 @@ class Adam(_TwoMoments):
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False, **kwargs):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
-        self.amsgrad = self.flag(amsgrad, "amsgrad")
+        self.amsgrad = self._flag(amsgrad, "amsgrad")
 
     def slot_groups(self):
         return [("momentum", "velocity")] + [("velocity_hat",)] * self.amsgrad
@@ -149,7 +149,7 @@ class RMSprop(Optimizer):
     def __init__(self, learning_rate=0.001, rho=0.9, momentum=0.0, epsilon=1e-7, centered=False, **kwargs):
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(rho=rho, momentum=momentum, epsilon=epsilon)
-        self.centered = self.flag(centered, "centered")
+        self.centered = self._flag(centered, "centered")
 
     def slot_groups(self):
         return [("velocity",)] + [("momentum",)] * (self.momentum > 0) + [("average_gradient",)] * self.centered
