@@ -67,6 +67,31 @@ def test_an_optimizers_numbers_are_numbers(cls):
     assert made.learning_rate == 0.5 and made.use_ema is True and made.ema_momentum == 0.5
 
 
+SCHEDULES = "ExponentialDecay InverseTimeDecay PolynomialDecay CosineDecay CosineDecayRestarts".split()
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedules_numbers_are_numbers(name):
+    cls = getattr(optimizers.schedules, name)
+    parameters = inspect.signature(cls).parameters
+    given = {key: 0.5 for key, p in parameters.items() if p.default is p.empty}
+    for key, p in parameters.items():
+        empty = [] if p.default is None or isinstance(p.default, bool) else [None]
+        for bad in ("0.1", "False", [0.1], *empty) if key != "name" else ():
+            with pytest.raises(ValueError, match=f"{key} must be"):
+                cls(**{**given, key: bad})
+    assert isinstance(cls(**given)(3), float)
+
+
+PIECES = [(None, [1]), ([1], None), ("a", "ab"), ([None], [1, 2]), ([1], [1, "2"])]
+
+
+@pytest.mark.parametrize("boundaries, values", PIECES)
+def test_a_piecewise_schedules_numbers_are_numbers(boundaries, values):
+    with pytest.raises(ValueError, match="boundaries|values"):
+        optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
+
+
 # --------------------------------------------------------------------------------- True and False as words
 def flags_of(cls):
     return [name for name, p in inspect.signature(cls).parameters.items() if isinstance(p.default, bool)]

@@ -6,6 +6,7 @@ only accumulate gradients included.
 
 import math
 
+from tdfast import arguments
 from tdfast.registry import Registry
 
 REGISTRY = Registry("schedule", "schedules", "keras.optimizers.schedules")
@@ -43,9 +44,22 @@ class _Named(LearningRateSchedule):
     def get_config(self):
         return {key: getattr(self, key) for key in self.keys}
 
-    def _positive(self, key):
-        if not getattr(self, key) > 0:
-            raise ValueError(f"{type(self).__name__}: {key} must be over 0, got {getattr(self, key)}.")
+    def _check(self, positive, flag=None, optional=None):
+        """Refuse arguments that are no numbers.
+
+        Args:
+            positive: the one that must be over 0.
+            flag: the one that is True or False.
+            optional: the one that may be None.
+        """
+        who = type(self).__name__
+        for key, value in list(vars(self).items()):
+            if key == flag:
+                setattr(self, key, arguments.flag(value, key, who))
+            elif key != "name":
+                setattr(self, key, arguments.number(value, key, who, optional=key == optional))
+        if not getattr(self, positive) > 0:
+            raise ValueError(f"{who}: {positive} must be over 0, got {getattr(self, positive)}.")
 
 
 @REGISTRY.register
@@ -73,7 +87,7 @@ class ExponentialDecay(_Named):
     def __init__(self, initial_learning_rate, decay_steps, decay_rate, staircase=False, name="ExponentialDecay"):
         self.initial_learning_rate, self.decay_steps, self.decay_rate = initial_learning_rate, decay_steps, decay_rate
         self.staircase, self.name = staircase, name
-        self._positive("decay_steps")
+        self._check("decay_steps", flag="staircase")
 
     def _passed(self, step):
         passed = int(step) / self.decay_steps
@@ -132,6 +146,11 @@ class PiecewiseConstantDecay(_Named):
     keys = ("boundaries", "values", "name")
 
     def __init__(self, boundaries, values, name="PiecewiseConstant"):
+        for key, given in (("boundaries", boundaries), ("values", values)):
+            if isinstance(given, (str, dict)) or not hasattr(given, "__len__"):
+                raise ValueError(f"PiecewiseConstantDecay: {key} must be a list of numbers, got {given!r:.80}.")
+            for value in given:
+                arguments.number(value, f"each of the {key}", "PiecewiseConstantDecay")
         if len(boundaries) != len(values) - 1:
             raise ValueError(
                 f"PiecewiseConstantDecay: there must be one value more than boundaries, got {len(boundaries)} "
@@ -173,7 +192,7 @@ class PolynomialDecay(_Named):
                  name="PolynomialDecay"):
         self.initial_learning_rate, self.decay_steps = initial_learning_rate, decay_steps
         self.end_learning_rate, self.power, self.cycle, self.name = end_learning_rate, power, cycle, name
-        self._positive("decay_steps")
+        self._check("decay_steps", flag="cycle")
 
     def __call__(self, step):
         steps = self.decay_steps
@@ -222,7 +241,7 @@ class CosineDecay(_Named):
         self.initial_learning_rate, self.decay_steps = initial_learning_rate, decay_steps
         self.alpha, self.name = alpha, name
         self.warmup_target, self.warmup_steps = warmup_target, warmup_steps
-        self._positive("decay_steps")
+        self._check("decay_steps", optional="warmup_target")
 
     def __call__(self, step):
         step, start = int(step), self.initial_learning_rate
@@ -264,7 +283,7 @@ class CosineDecayRestarts(_Named):
                  name="SGDRDecay"):
         self.initial_learning_rate, self.first_decay_steps = initial_learning_rate, first_decay_steps
         self.t_mul, self.m_mul, self.alpha, self.name = t_mul, m_mul, alpha, name
-        self._positive("first_decay_steps")
+        self._check("first_decay_steps")
 
     def __call__(self, step):
         fraction, wave, length = int(step) / self.first_decay_steps, 0, 1.0
