@@ -25,9 +25,10 @@ KERNELS = [
     f"src_c/{name}.c"
     for name in ("gemm", "dense", "conv", "depthwise", "pool", "embed", "mask", "lstm", "gru", "rnn", "eltwise", "loss", "optim")
 ]
-ONCE = ["src_c/dispatch.c", "src_c/sizes.c"]
+ONCE = ["src_c/dispatch.c", "src_c/sizes.c", "src_c/team.c"]
 HEADERS = sorted(str(path) for path in Path("src_c").glob("*.h"))
-COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC", "-Wall", "-Wextra"]
+COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC", "-pthread", "-Wall",
+          "-Wextra"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
 
 
@@ -128,7 +129,7 @@ class BuildKernels(build_ext):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             ext.extra_objects = list(pool.map(compile_one, jobs))
         ext.extra_compile_args += sanitize
-        ext.extra_link_args = [*omp_link, *sanitize]
+        ext.extra_link_args = ["-pthread", *omp_link, *sanitize]
         super().build_extension(ext)
 
 

@@ -6,10 +6,7 @@
 #include "tdfast.h"
 
 #ifdef _OPENMP
-#include <omp.h>
-#ifndef _WIN32
-#include <pthread.h>
-#endif
+#include <omp.h>                        /* for the number of threads alone, which its variables and tools set */
 #endif
 
 #define PROTOTYPE(kernel, args, isa) void tdf_##kernel##_##isa(const args *);
@@ -58,48 +55,10 @@ const tdf_table *tdf_isa(int i)
     return i >= 0 && i < n ? found[i] : (const tdf_table *)0;
 }
 
-/* A forked child has the thread that called fork alone. GNU's OpenMP does not know: it would wait for ever for the
- * pool that this thread had. So the pool is given back before each fork, and parent and child each start one when
- * they next need it. (LLVM's OpenMP does this itself.) Where that cannot be, the child works in one thread. */
-static int keeps_pool;
-
-#if defined(_OPENMP) && !defined(_WIN32)
-static int serial;
-
-#if !defined(__clang__) && __GNUC__ >= 9
-#pragma weak omp_pause_resource_all     /* the compiler may be newer than the library, which has it since GCC 9 */
-#endif
-
-static void before_fork(void)
-{
-#if defined(__clang__)
-    keeps_pool = 0;
-#elif __GNUC__ >= 9
-    keeps_pool = !omp_pause_resource_all || omp_pause_resource_all(omp_pause_soft) != 0;
-#else
-    keeps_pool = 1;
-#endif
-}
-
-static void in_child(void)
-{
-    if (keeps_pool) serial = 1;
-}
-#endif
-
-int tdf_watch_forks(void)
-{
-#if defined(_OPENMP) && !defined(_WIN32)
-    return pthread_atfork(before_fork, NULL, in_child);
-#else
-    return keeps_pool;
-#endif
-}
-
 int tdf_max_threads(void)
 {
 #ifdef _OPENMP
-    return serial ? 1 : omp_get_max_threads();
+    return omp_get_max_threads();
 #else
     return 1;
 #endif

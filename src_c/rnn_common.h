@@ -199,7 +199,7 @@ INLINE void run_rows_or_units(span_body rows, span_body units, const tdf_rnn *a,
     ptrdiff_t Hp = ROUND_UP(a->H, PANEL), panels = Hp / PANEL;
     if (threads > 1 && rnn_fused(a) && a->B < threads * TILE_MAX_ROWS && panels >= 2 * threads &&
         work / (double)a->T >= threads * SPLIT_UNITS)
-        span_run(units, a, Hp, PANEL, threads);
+        span_run_together(units, a, Hp, PANEL, threads);
     else
         run_rows(rows, a, threads);
 }

@@ -1,4 +1,4 @@
-/* span.h - a static split of independent work over threads: OpenMP, or serial without it.
+/* span.h - a static split of independent work over the threads of team.h.
  *
  * Every part writes its own outputs, and no sum crosses a part, so results do not depend on the
  * number of parts.
@@ -6,10 +6,9 @@
 #ifndef TDF_SPAN_H
 #define TDF_SPAN_H
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include <stdatomic.h>
 
+#include "team.h"
 #include "vec.h"
 
 /* Operations worth the waking of one more thread (some 10 microseconds of work). */
@@ -34,59 +33,62 @@ static inline __attribute__((unused)) void span_part(
     *hi = last * block < n ? last * block : n;
 }
 
-/* Where every part of a span_run waits for the others. Each must call it equally often. */
-static inline __attribute__((unused)) void span_wait(void)
+typedef void (*span_body)(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part);
+
+typedef struct {
+    span_body body;
+    const void *args;
+    ptrdiff_t n, block;
+    atomic_ptrdiff_t next;              /* of span_deal: the first item that nobody has taken */
+} span_job;
+
+static __attribute__((unused)) void span_one(void *job, int part, int parts)
 {
-#ifdef _OPENMP
-#pragma omp barrier
-#endif
+    const span_job *j = job;
+    ptrdiff_t lo, hi;
+    unsigned long mode = v_enter_mode();
+    span_part(j->n, j->block, parts, part, &lo, &hi);
+    if (lo < hi) j->body(j->args, lo, hi, part);
+    v_leave_mode(mode);
 }
 
-typedef void (*span_body)(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part);
+static __attribute__((unused)) void span_blocks(void *job, int part, int parts)
+{
+    span_job *j = job;
+    ptrdiff_t lo;
+    (void)parts;
+    unsigned long mode = v_enter_mode();
+    while ((lo = atomic_fetch_add(&j->next, j->block)) < j->n)
+        j->body(j->args, lo, lo + j->block < j->n ? lo + j->block : j->n, part);
+    v_leave_mode(mode);
+}
 
 /* body(args, lo, hi, part) for disjoint ranges that make up 0..n, cut at multiples of block. */
 static inline __attribute__((unused)) void span_run(
     span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
 {
-#ifdef _OPENMP
-    if (threads > 1) {
-#pragma omp parallel num_threads(threads)
-        {
-            ptrdiff_t lo, hi;
-            int part = omp_get_thread_num();
-            unsigned long mode = v_enter_mode();
-            span_part(n, block, omp_get_num_threads(), part, &lo, &hi);
-            if (lo < hi) body(args, lo, hi, part);
-            v_leave_mode(mode);
-        }
-        return;
-    }
-#endif
-    (void)threads;
-    (void)block;
-    unsigned long mode = v_enter_mode();
-    if (n > 0) body(args, 0, n, 0);
-    v_leave_mode(mode);
+    span_job job = {.body = body, .args = args, .n = n, .block = block};
+    if (threads > 1) tdf_team_run(span_one, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
+    else span_one(&job, 0, 1);
 }
+
+/* The same for parts that wait for one another in span_wait, and of which none is empty. */
+static inline __attribute__((unused)) void span_run_together(
+    span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
+{
+    span_job job = {.body = body, .args = args, .n = n, .block = block};
+    tdf_team_run_together(span_one, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
+}
+
+static inline __attribute__((unused)) void span_wait(void) { tdf_team_wait(); }
 
 /* The same for items of unlike work, the largest first: each thread takes the next block when it is free. */
 static inline __attribute__((unused)) void span_deal(
     span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
 {
-#ifdef _OPENMP
-    if (threads > 1) {
-#pragma omp parallel num_threads(threads)
-        {
-            unsigned long mode = v_enter_mode();
-#pragma omp for schedule(dynamic, 1)
-            for (ptrdiff_t lo = 0; lo < n; lo += block)
-                body(args, lo, lo + block < n ? lo + block : n, omp_get_thread_num());
-            v_leave_mode(mode);
-        }
-        return;
-    }
-#endif
-    span_run(body, args, n, block, threads);
+    span_job job = {.body = body, .args = args, .n = n, .block = block};
+    if (threads > 1) tdf_team_run(span_blocks, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
+    else span_one(&job, 0, 1);
 }
 
 #endif

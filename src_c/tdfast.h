@@ -308,7 +308,6 @@ typedef struct {
 /* dispatch.c: the i-th table of this build that this processor can run, the best last; NULL past it. */
 const tdf_table *tdf_isa(int i);
 const tdf_table *tdf_float64(void);
-int tdf_watch_forks(void);      /* once: let children that this process forks have OpenMP's threads; 0 if that went well */
 int tdf_max_threads(void);      /* what OpenMP would use here; 1 without OpenMP */
 void tdf_omp_set_threads(int n);
 long tdf_openmp_version(void);  /* _OPENMP, or 0 */

@@ -189,7 +189,6 @@ cdef extern from "tdfast.h" nogil:
 
     const tdf_table *tdf_isa(int i)
     const tdf_table *tdf_float64()
-    int tdf_watch_forks()
     int tdf_max_threads()
     bint tdf_act_needs_input(int act)
     void tdf_omp_set_threads(int n)
@@ -208,6 +207,11 @@ cdef extern from "tdfast.h" nogil:
     int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_LINEAR, TDF_ACTIVATIONS, TDF_LOSSES, TDF_LOSS_QUANTILE, TDF_SLOTS, TDF_NUMBERS
     int TDF_SGD, TDF_ADAM, TDF_RMSPROP, TDF_ADAGRAD, TDF_ADADELTA, TDF_ADAMAX, TDF_NADAM, TDF_FTRL, TDF_LION
     int TDF_LAMB, TDF_AVERAGE, TDF_RULES
+
+
+cdef extern from "team.h" nogil:
+    int tdf_team_watch_forks()
+    void tdf_team_set_patience(long nanoseconds)
 
 
 # ---------------------------------------------------------------------- instruction sets and threads
@@ -247,7 +251,7 @@ def isa():
 use_isa(isas().pop())
 
 
-tdf_watch_forks()
+tdf_team_watch_forks()
 
 
 def set_threads(int n):
@@ -262,6 +266,11 @@ def set_threads(int n):
 cdef inline int _threads() noexcept nogil:
     cdef int n = tdf_max_threads()
     return n if n < _limit else _limit
+
+
+def set_patience(long nanoseconds):
+    """How long a thread that waits for work, or for others, looks for it before it sleeps."""
+    tdf_team_set_patience(nanoseconds)
 
 
 def get_threads():

@@ -160,5 +160,10 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
+_PATIENCE = {"passive": 0, "active": 10**9}        # nanoseconds
+
+if os.environ.get("OMP_WAIT_POLICY", "").lower() in _PATIENCE:
+    _kernels.set_patience(_PATIENCE[os.environ["OMP_WAIT_POLICY"].lower()])
+
 if os.environ.get("TDFAST_ISA"):
     set_isa(os.environ["TDFAST_ISA"])

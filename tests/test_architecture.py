@@ -106,13 +106,13 @@ def test_intrinsics_live_in_vec_h(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
-def test_openmp_only_through_span_h(path):
-    if path.name in ("span.h", "dispatch.c"):
+def test_openmp_only_gives_the_number_of_threads(path):
+    if path.name == "dispatch.c":
         return
     assert not re.search(r"\bomp_|pragma\s+omp|omp\.h", without_comments(path.read_text(encoding="utf8")))
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.suffix == ".c" and p.name != "dispatch.c"],
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.suffix == ".c" and p.name not in ("dispatch.c", "team.c")],
                          ids=lambda p: p.name)
 def test_kernel_files_export_suffixed_names_alone(path):
     """Every function is static (by INLINE and its like too) or goes through TDF_NAME or is a size."""
@@ -127,7 +127,7 @@ def test_kernel_files_export_suffixed_names_alone(path):
 
 def test_c_has_no_mutable_globals():
     for path in SOURCES:
-        if path.name == "dispatch.c":
+        if path.name in ("dispatch.c", "team.c"):
             continue
         text = without_comments(path.read_text(encoding="utf8"))
         for line in re.findall(r"(?m)^(?:static\s+)?(?!static|typedef|return|extern|struct|enum)[\w ]+\s\**\w+(?:\[\w*\])*\s*=[^=].*$", text):

@@ -55,6 +55,15 @@ def test_vmath_would_tell_a_wrong_function(tmp_path):
     assert done.returncode == 1 and len(failed) == 1 and failed[0].startswith("tanh ")
 
 
+def test_the_team_of_threads(tmp_path):
+    """Every part of a job runs once, with several callers, forks, and threads that sleep or do not."""
+    command = [COMPILER, "-std=gnu11", "-O2", "-pthread", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'src_c'}", DRIVERS / "team.c",
+               ROOT / "src_c" / "team.c", "-o", tmp_path / "team"]
+    subprocess.run(command, check=True)
+    done = subprocess.run([tmp_path / "team", "2000"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout == "the team: 11250 jobs\n", done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "flags, refusal",
     [(["-m32", "-ffreestanding"], "64-bit"), (["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"], "little-endian")],

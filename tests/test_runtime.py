@@ -68,6 +68,18 @@ def test_omp_num_threads_is_honoured():
         assert done.stdout.strip() == (n if runtime.config()["openmp"][0].isdigit() else "1")
 
 
+@pytest.mark.parametrize("policy", ["passive", "active", "ACTIVE", "nonsense", ""])
+def test_omp_wait_policy_changes_no_bit(policy):
+    code = (
+        "import numpy as np, tdfast; tdfast.set_num_threads(2); tdfast.utils.set_random_seed(1);"
+        "m = tdfast.Sequential([tdfast.layers.LSTM(64, input_shape=(9, 32))]);"
+        "print(m.predict(np.ones((64, 9, 32)), verbose=0).tobytes().hex())"
+    )
+    done, plain = python(code, OMP_WAIT_POLICY=policy), python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == plain.stdout and len(done.stdout) > 1000
+
+
 def test_set_num_threads():
     before = tdfast.get_num_threads()
     try:
@@ -134,7 +146,7 @@ def test_a_script_runs_with_numpy_alone():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_predicts():
-    """libgomp's threads do not survive a fork; the child must not wait for them."""
+    """Threads do not survive a fork; the child must not wait for them."""
     code = """
 import os, signal, numpy as np, tdfast
 tdfast.set_num_threads(2)

@@ -10,6 +10,7 @@
  * kernels should be compiled with a small SPAN_GRAIN, so that small sizes are worth several threads.
  */
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -742,6 +743,12 @@ static int list(const char *isa)
     return 1;
 }
 
+static void *call_act(void *a)
+{
+    table_at(0)->act_forward(a);
+    return NULL;
+}
+
 /* Each of these must end in a checker's report; without the checker it does no harm that shows. */
 static int fault(const char *kind)
 {
@@ -754,12 +761,10 @@ static int fault(const char *kind)
     tdf_act a = {.threads = 1, .act = TDF_RELU, .M = 1, .N = n, .x = x, .y = y};
     if (strcmp(kind, "heap") == 0) a.N = n + 1;
     if (strcmp(kind, "undefined") == 0) printf("%td\n", tdf_dense_pack_size(PTRDIFF_MAX / 2, PTRDIFF_MAX / 2));
-    if (strcmp(kind, "race") == 0) {
-#pragma omp parallel num_threads(2)
-        table->act_forward(&a);
-    } else {
-        table->act_forward(&a);
-    }
+    pthread_t other;
+    int two = strcmp(kind, "race") == 0 && pthread_create(&other, NULL, call_act, &a) == 0;
+    table->act_forward(&a);
+    if (two) pthread_join(other, NULL);
     if (y[n / 2] > 0) printf("done\n");
     free(x);
     free(y);
