@@ -3,11 +3,13 @@
 import collections.abc
 import math
 import numbers
+import warnings
 
 import numpy as np
 
 from tdfast import config
 from tdfast.arrays import as_array, as_contiguous, as_numbers, as_view, numbers_behind
+from tdfast.calling import level_of_the_caller
 from tdfast.losses.base import bad_number
 
 
@@ -201,6 +203,15 @@ def check_batch_size(batch_size, who):
     if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or int(batch_size) < 1:
         raise ValueError(f"{who}: batch_size must be a whole number of at least 1, got {batch_size!r}.")
     return int(batch_size)
+
+
+def note_batch_size(batch_size, x, who):
+    """Warn that a batch_size does nothing for what yields batches, where Keras says nothing."""
+    if batch_size is not None and check_batch_size(batch_size, who) != getattr(x, "batch_size", None):
+        warnings.warn(
+            f"{who}: x is a {type(x).__name__}, which yields batches; they stay as they are, whatever batch_size={batch_size} says.",
+            stacklevel=level_of_the_caller(),
+        )
 
 
 def check_count(value, what):

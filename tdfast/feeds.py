@@ -9,6 +9,7 @@ import numpy as np
 
 from tdfast import random
 from tdfast.arrays import gather
+from tdfast.batches import ENDLESS, Batches
 from tdfast.calling import level_of_the_caller
 
 
@@ -26,6 +27,8 @@ class Feed:
     """
 
     def __init__(self, source, steps=None, who="fit"):
+        if steps is None and getattr(source, "endless", False):
+            raise ValueError(f"{who}: the batches never end, as repeat() says: give the number of steps, or repeat(count).")
         self.source, self.wanted, self.who = source, steps, who
         self._pass = None
         self._taken = 0             # from this pass
@@ -212,6 +215,7 @@ class StreamBatches:
                 "torch.utils.data.DataLoader, which makes batches of them."
             )
         self.batches = self._count()
+        self.endless = isinstance(data, Batches) and data.cardinality() == ENDLESS
         self.order = None
 
     def _count(self):

@@ -293,6 +293,14 @@ MEMBERS = (
     ("metrics",
      "stateless_reset_state, stateless_result, stateless_update_state",
      "`reset_state`, `result` and `update_state`"),
+    ("datasets",
+     "window, flat_map, interleave, padded_batch, ragged_batch, dense_to_ragged_batch, rebatch, group_by_window, "
+     "bucket_by_sequence_length, scan, reduce, unique, shard, rejection_resample, random, choose_from_datasets, "
+     "sample_from_datasets",
+     "write a generator over the batches, or index the arrays of `tdfast.utils.windows`"),
+    ("datasets",
+     "save, load, snapshot, options, with_options, from_generator, from_tensor_slices, from_tensors, ignore_errors",
+     "batches are views of arrays in memory: `fit` takes arrays, generators and a `PyDataset` as well"),
     ("metrics",
      "reset_states",
      "`reset_state`"),

@@ -84,6 +84,7 @@ class Trainer:
         Args:
             optimizer: a name or object of `tdfast.optimizers`.
             loss: a name or object of `tdfast.losses`.
+            loss_weights: 1 or [1]: a model has one output.
             metrics, weighted_metrics: lists of names, classes or objects of `tdfast.metrics`, or of functions
                 f(y_true, y_pred) of NumPy arrays that give a value for each sample, each step, or one number. Only
                 the weighted ones use sample_weight. 'accuracy' is the one that fits the loss and the shapes.
@@ -100,8 +101,11 @@ class Trainer:
                 "stay. Compile after it (set model.stop_training = True to end it); model.optimizer.learning_rate "
                 "can be changed at any time."
             )
-        if loss_weights is not None:
-            raise ValueError("loss_weights is for models of several outputs; a Sequential model has one loss.")
+        if loss_weights is not None and _only(loss_weights, "loss_weights") != 1:
+            raise ValueError(
+                f"loss_weights={loss_weights!r} weighs the losses of several outputs, but a Sequential model has one, of weight 1. "
+                "Weigh samples with sample_weight, or write the factor into a loss of your own."
+            )
         optimizer = optimizers.get(optimizer)
         loss = None if loss is None else losses.get(_only(loss, "loss"))
         if loss is not None and loss.reduction in (None, "none"):
@@ -397,8 +401,9 @@ class Trainer:
         buffers = Record(self) if self._is_counting() else self._buffers
         return Feed(ArrayBatches((x, y, weight), size, buffers, shuffle, padding), steps, who)
 
-    def _stream_feed(self, x, steps, who, shuffle=False, class_weight=None, **others):
+    def _stream_feed(self, x, steps, who, shuffle=False, class_weight=None, batch_size=None, **others):
         """A `Feed` of what yields batches; ``others`` belong into the batches and must be None."""
+        data.note_batch_size(batch_size, x, who)
         for name, value in others.items():
             if value is not None:
                 raise ValueError(
@@ -437,8 +442,9 @@ class Trainer:
                 JAX or TensorFlow. Or what yields batches (x, y) or (x, y, sample_weight): a generator, any
                 iterable such as a torch DataLoader, a `tdfast.utils.PyDataset`. Batches may differ in their
                 number of rows and of time steps.
-            y: targets, as many samples. None where x yields batches, and so are sample_weight and batch_size.
-            batch_size: samples of one update; None is 32, or what steps_per_epoch makes of all samples.
+            y: targets, as many samples. None where x yields batches, and so is sample_weight.
+            batch_size: samples of one update; None is 32, or what steps_per_epoch makes of all samples. Where x yields
+                batches, they stay as they are, with a warning; arrays as validation_data are cut by it.
             epochs: the number of the last epoch; each sees every sample once.
             verbose: 0 is silent, 1 or 'auto' shows a bar (one line an epoch where the output is not a
                 terminal), 2 a line an epoch.
@@ -688,9 +694,9 @@ class Trainer:
         return out if len(out) > 1 else out[0]
 
     def _predict_stream(self, x, batch_size, verbose, steps, callbacks, lengths):
-        for name, value in (("batch_size", batch_size), ("lengths", lengths)):
-            if value is not None:
-                raise ValueError(f"predict: x is a {type(x).__name__}, which yields batches, so {name} cannot be given.")
+        data.note_batch_size(batch_size, x, "predict")
+        if lengths is not None:
+            raise ValueError(f"predict: x is a {type(x).__name__}, which yields batches, so lengths cannot be given.")
 
         def prepare(batch):
             return self._check_inputs(data.unpack(batch, "predict")[0], "predict"), None, None, None

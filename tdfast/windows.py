@@ -7,6 +7,7 @@ import numpy as np
 
 from tdfast import random
 from tdfast.arrays import as_numbers
+from tdfast.batches import Batches, whole
 from tdfast.calling import spelled
 
 
@@ -71,7 +72,7 @@ def windows(x, lookback, horizon=1, many_to_many=False, stride=1, targets=None):
     x = as_numbers(x, "windows: x")
     targets = x if targets is None else as_numbers(targets, "windows: targets")
     for name, value in (("lookback", lookback), ("horizon", horizon), ("stride", stride)):
-        _check_whole(value, f"windows: {name}", 1)
+        whole(value, f"windows: {name}", 1)
     for name, array in (("x", x), ("targets", targets)):
         if array.ndim not in (1, 2):
             raise ValueError(f"windows: {name} must have the shape (steps,) or (steps, features), got {array.shape}.")
@@ -118,11 +119,11 @@ def temporal_split(x, y, validation=0.2, gap=0):
     n = len(x)
     if len(y) != n:
         raise ValueError(f"temporal_split: x and y must have the same number of samples, got {n} and {len(y)}.")
-    _check_whole(gap, "temporal_split: gap", 0)
+    whole(gap, "temporal_split: gap", 0)
     if isinstance(validation, (float, np.floating)) and 0 < validation < 1:
         held = n - int(np.floor(n * (1 - validation)))
     else:
-        held = _check_whole(validation, "temporal_split: validation, if it is not a part between 0 and 1,", 1)
+        held = whole(validation, "temporal_split: validation, if it is not a part between 0 and 1,", 1)
     end = n - held - gap
     if end < 1:
         raise ValueError(
@@ -217,7 +218,7 @@ def timeseries_dataset_from_array(data, targets, sequence_length, sequence_strid
         start_index, end_index: only the steps from start_index up to end_index (exclusive) are used.
 
     Returns:
-        A `WindowBatches`.
+        A `WindowBatches`, with tf.data's methods: take, skip, map, filter, shuffle, repeat, batch, unbatch, cache, prefetch, ...
 
     Raises:
         ValueError: for numbers that do not fit the data, or too few targets.
@@ -230,14 +231,14 @@ def timeseries_dataset_from_array(data, targets, sequence_length, sequence_strid
     data = as_numbers(data, f"{who}: data")
     targets = None if targets is None else as_numbers(targets, f"{who}: targets")
     n = len(data)
-    _check_whole(sequence_length, f"{who}: sequence_length", 1)
+    whole(sequence_length, f"{who}: sequence_length", 1)
     for name, value in (("sampling_rate", sampling_rate), ("sequence_stride", sequence_stride)):
-        if _check_whole(value, f"{who}: {name}", 1) >= n:
+        if whole(value, f"{who}: {name}", 1) >= n:
             raise ValueError(f"{who}: {name} must be below the {n} steps of data, got {value}.")
     if batch_size is not None:
-        _check_whole(batch_size, f"{who}: batch_size", 1)
-    start = 0 if start_index is None else _check_whole(start_index, f"{who}: start_index", 0)
-    end = n if end_index is None else _check_whole(end_index, f"{who}: end_index", 1)
+        whole(batch_size, f"{who}: batch_size", 1)
+    start = 0 if start_index is None else whole(start_index, f"{who}: start_index", 0)
+    end = n if end_index is None else whole(end_index, f"{who}: end_index", 1)
     if start >= n or (end_index is not None and not start < end < n):
         raise ValueError(
             f"{who}: start_index and end_index must be below the {n} steps of data, the first below the second, got "
@@ -260,28 +261,11 @@ def timeseries_dataset_from_array(data, targets, sequence_length, sequence_strid
     return WindowBatches(X, Y, batch_size, shuffle, seed)
 
 
-class Batches:
-    """What can be made of batches that are made anew in each pass: `take` and `map`."""
-
-    def take(self, count):
-        """The first ``count`` batches of a pass, to look at: ``for x, y in batches.take(1): ...``."""
-        return Derived(self, count=count)
-
-    def map(self, function):
-        """The batches that ``function(x, y)`` (or ``function(x)``) makes of these, such as another split of a window.
-
-        >>> batches = timeseries_dataset_from_array(np.arange(6), None, 3).map(lambda x: (x[:, :-1], x[:, -1:]))
-        >>> [(x.shape, y.shape) for x, y in batches]
-        [((4, 2), (4, 1))]
-        """
-        return Derived(self, function)
-
-
 class WindowBatches(Batches):
     """Batches (x, y) of windows, or x alone, made as they are asked for: a view of the series, or a shuffled copy.
 
     It can be read again and again, ``len`` is the number of batches, and `fit` (also as validation_data),
-    `evaluate` and `predict` take it. `timeseries_dataset_from_array` makes it.
+    `evaluate` and `predict` take it. `timeseries_dataset_from_array` makes it. It has the methods of `tdfast.batches.Batches`.
 
     >>> batches = timeseries_dataset_from_array(np.arange(9), None, 3, batch_size=4)
     >>> len(batches), [x.shape for x in batches]
@@ -289,40 +273,25 @@ class WindowBatches(Batches):
     """
 
     def __init__(self, x, y=None, batch_size=128, shuffle=False, seed=None):
-        self.x, self.y, self.batch_size, self.shuffle = x, y, batch_size, shuffle
+        self.x, self.y, self.batch_size, self.shuffled = x, y, batch_size, shuffle
         self._draw = None if seed is None else np.random.Generator(np.random.SFC64(random.check_seed(seed)))
 
-    def __len__(self):
+    @property
+    def batched(self):
+        """Whether an element is a batch of windows."""
+        return self.batch_size is not None
+
+    def _count(self):
         return len(self.x) if self.batch_size is None else -(-len(self.x) // self.batch_size)
 
+    def example(self):
+        """The first element in the order of time, for `element_spec`."""
+        rows = 0 if self.batch_size is None else slice(0, self.batch_size)
+        return self.x[rows] if self.y is None else (self.x[rows], self.y[rows])
+
     def __iter__(self):
-        order = (self._draw or random.generator()).permutation(len(self.x)) if self.shuffle else None
+        order = (self._draw or random.generator()).permutation(len(self.x)) if self.shuffled else None
         for i in range(len(self)):
             rows = i if self.batch_size is None else slice(i * self.batch_size, (i + 1) * self.batch_size)
             rows = rows if order is None else order[rows]
             yield self.x[rows] if self.y is None else (self.x[rows], self.y[rows])
-
-
-class Derived(Batches):
-    """What `WindowBatches.take` and `WindowBatches.map` give: batches of batches, which can be read again."""
-
-    def __init__(self, source, function=None, count=None):
-        self.source, self.function = source, function
-        self.count = len(source) if count is None else min(_check_whole(count, "take: count", 0), len(source))
-
-    def __len__(self):
-        return self.count
-
-    def __iter__(self):
-        for _, batch in zip(range(self.count), self.source):
-            if self.function is None:
-                yield batch
-            else:
-                yield self.function(*batch) if isinstance(batch, tuple) else self.function(batch)
-
-
-def _check_whole(value, what, least):
-    """``value`` as an int of at least ``least``."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least:
-        raise ValueError(f"{what} must be a whole number of at least {least}, got {value!r}.")
-    return int(value)

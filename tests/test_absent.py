@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tdfast
-from tdfast import Sequential, keras_table, layers, metrics, optimizers
+from tdfast import Sequential, keras_table, layers, metrics, optimizers, utils
 from tdfast.layers import Dense
 
 
@@ -35,7 +35,7 @@ def test_names_of_modules(where, name, why):
 def objects():
     return {
         "layers": Dense(2), "models": Sequential([Dense(2, input_shape=(3,))]), "optimizers": optimizers.Adam(),
-        "metrics": metrics.AUC(),
+        "metrics": metrics.AUC(), "datasets": utils.timeseries_dataset_from_array(np.arange(9), None, 3),
     }
 
 

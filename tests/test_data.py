@@ -371,13 +371,13 @@ def test_batches_of_different_lengths_in_time():
 
 
 def test_what_belongs_into_the_batches_is_refused_beside_them():
-    for name, value in {"y": Y, "sample_weight": np.ones(N), "batch_size": 4, "lengths": np.ones(N, int)}.items():
+    for name, value in {"y": Y, "sample_weight": np.ones(N), "lengths": np.ones(N, int)}.items():
         with pytest.raises(ValueError, match=f"{name} cannot"):
             model().fit(batches(), **{name: value}, verbose=0)
         with pytest.raises(ValueError, match=f"{name} cannot"):
             model().evaluate(batches(), **{name: value}, verbose=0)
-    with pytest.raises(ValueError, match="batch_size cannot"):
-        model().predict(batches(), batch_size=3, verbose=0)
+    with pytest.raises(ValueError, match="lengths cannot"):
+        model().predict(batches(), lengths=np.ones(N, int), verbose=0)
     with pytest.raises(ValueError, match="validation_split"):
         model().fit(batches(), validation_split=0.5, verbose=0)
 

@@ -235,7 +235,7 @@ def test_nan_in_targets_is_named(model):
     (lambda: layers.LSTM(8, return_sequence=True), "'return_sequence'. Did you mean 'return_sequences'"),
     (lambda: layers.Dense(8, kernel_regulariser="l2"), "Did you mean 'kernel_regularizer'"),
     (lambda: optimizers.Adam(lr=0.1), "'lr'. Did you mean 'learning_rate'"),
-    (lambda: optimizers.SGD(decay=0.1), "'decay'"),
+    (lambda: optimizers.SGD(decays=0.1), "'decays'"),
     (lambda: Sequential(layers.Dense(1)), "list of layers"),
     (lambda: utils.pad_sequences([[1]], maxlen=-1), "maxlen"),
     (lambda: utils.pad_sequences([[1]], maxlen="3"), "maxlen"),

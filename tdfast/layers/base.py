@@ -256,6 +256,7 @@ class Layer:
         input_shape: the shape of one sample, for the first layer of a model.
         batch_shape: the same with the batch size before it (None: any); batch_input_shape is its older name.
         input_dim: the number of features, for a sample of one axis.
+        batch_size: beside input_shape, as in older versions of Keras: that of all batches.
 
     >>> class Twice(Layer):
     ...     def forward(self, x, tape, training=False, mask=None):
@@ -298,6 +299,7 @@ class Layer:
         batch_shape=None,
         batch_input_shape=None,
         input_dim=None,
+        batch_size=None,
         **unknown,
     ):
         if unknown:
@@ -318,6 +320,13 @@ class Layer:
             batch_shape = (None, *((input_shape,) if isinstance(input_shape, int) else input_shape))
         if batch_shape is None and input_dim is not None:
             batch_shape = (None, input_dim)
+        if batch_size is not None:
+            if batch_shape is None or batch_shape[0] not in (None, batch_size):
+                raise ValueError(
+                    f"Layer '{self.name}': batch_size={batch_size} is the first number of its batch_shape, so it belongs beside an "
+                    f"input_shape, got {'none' if batch_shape is None else f'batch_shape={batch_shape}'}."
+                )
+            batch_shape = (batch_size, *batch_shape[1:])
         self.batch_shape = None if batch_shape is None else tuple(batch_shape)
         """The input's shape when the layer was told it, else None."""
         self.input_shape = None

@@ -2,10 +2,12 @@
 
 import math
 import re
+import warnings
 
 import numpy as np
 
 from tdfast import _kernels, absent, arguments, norms, runtime
+from tdfast.calling import level_of_the_caller
 from tdfast.names import snake_case, unique_name, unknown_arguments
 from tdfast.optimizers import schedules
 
@@ -89,6 +91,12 @@ class Optimizer:
     def __init__(self, learning_rate, weight_decay=None, clipnorm=None, clipvalue=None, global_clipnorm=None,
                  use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None,
                  gradient_accumulation_steps=None, name=None, **unknown):
+        if unknown.pop("decay", None):
+            warnings.warn(
+                f"{type(self).__name__}: decay does nothing, as in Keras 3. A rate that falls is a schedule: "
+                "learning_rate=tdfast.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay).",
+                stacklevel=level_of_the_caller(),
+            )
         if unknown:
             raise ValueError(unknown_arguments(type(self), unknown))
         self._learning_rate = 0.0
