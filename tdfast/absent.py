@@ -40,6 +40,9 @@ class Missing:
     def __init__(self, name, why):
         self.name, self.why = name, why
 
+    def __repr__(self):
+        return f"<not in tdfast: {self.why}>"
+
     def __get__(self, obj, cls=None):
         if obj is None:
             return self

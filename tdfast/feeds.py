@@ -9,7 +9,6 @@ import numpy as np
 
 from tdfast import random
 from tdfast.arrays import gather
-from tdfast.batches import ENDLESS, Batches
 from tdfast.calling import level_of_the_caller
 
 
@@ -215,7 +214,8 @@ class StreamBatches:
                 "torch.utils.data.DataLoader, which makes batches of them."
             )
         self.batches = self._count()
-        self.endless = isinstance(data, Batches) and data.cardinality() == ENDLESS
+        cardinality = getattr(data, "cardinality", None)        # of a data set of TensorFlow's, too
+        self.endless = callable(cardinality) and int(cardinality()) == -1
         self.order = None
 
     def _count(self):
