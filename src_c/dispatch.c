@@ -1,7 +1,7 @@
 /* dispatch.c - the kernel tables of this build, and which of them this processor can run.
  *
  * Built with baseline flags. setup.py defines TDF_HAVE_<ISA> for each it compiles. A new ISA is one
- * block here, one branch of vec.h and one line in setup.py.
+ * line in each of the two lists here, one branch of vec.h and one line in setup.py.
  */
 #include "tdfast.h"
 
@@ -11,48 +11,54 @@
 
 #define PROTOTYPE(kernel, args, isa) void tdf_##kernel##_##isa(const args *);
 #define MEMBER(kernel, args, isa) .kernel = tdf_##kernel##_##isa,
+#define HAS __builtin_cpu_supports
 
-TDF_KERNELS(PROTOTYPE, float64)
-static const tdf_table table_float64 = {.name = "float64", TDF_KERNELS(MEMBER, float64)};
+/* The table of an instruction set, and whether this processor has what it needs. */
+#define ISA(isa, needs) \
+    TDF_KERNELS(PROTOTYPE, isa) \
+    static const tdf_table table_##isa = {.name = #isa, TDF_KERNELS(MEMBER, isa)}; \
+    static int runs_##isa(void) { return needs; }
 
+ISA(float64, 1)
 #ifdef TDF_HAVE_BASELINE
-TDF_KERNELS(PROTOTYPE, baseline)
-static const tdf_table table_baseline = {.name = "baseline", TDF_KERNELS(MEMBER, baseline)};
+ISA(baseline, 1)
 #endif
 #ifdef TDF_HAVE_NEON
-TDF_KERNELS(PROTOTYPE, neon)
-static const tdf_table table_neon = {.name = "neon", TDF_KERNELS(MEMBER, neon)};
+ISA(neon, 1)
 #endif
 #ifdef TDF_HAVE_AVX2
-TDF_KERNELS(PROTOTYPE, avx2)
-static const tdf_table table_avx2 = {.name = "avx2", TDF_KERNELS(MEMBER, avx2)};
+ISA(avx2, HAS("avx2") && HAS("fma"))
 #endif
 #ifdef TDF_HAVE_AVX512
-TDF_KERNELS(PROTOTYPE, avx512)
-static const tdf_table table_avx512 = {.name = "avx512", TDF_KERNELS(MEMBER, avx512)};
+ISA(avx512, HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") && HAS("fma"))
 #endif
 
-const tdf_table *tdf_float64(void) { return &table_float64; }
+/* The slowest first. */
+static const struct {
+    const tdf_table *table;
+    int (*runs)(void);
+} isas[] = {
+#ifdef TDF_HAVE_BASELINE
+    {&table_baseline, runs_baseline},
+#endif
+#ifdef TDF_HAVE_NEON
+    {&table_neon, runs_neon},
+#endif
+#ifdef TDF_HAVE_AVX2
+    {&table_avx2, runs_avx2},
+#endif
+#ifdef TDF_HAVE_AVX512
+    {&table_avx512, runs_avx512},
+#endif
+};
+
+const tdf_table *tdf_float64(void) { return runs_float64() ? &table_float64 : NULL; }
 
 const tdf_table *tdf_isa(int i)
 {
-    const tdf_table *found[4];
-    int n = 0;
-#ifdef TDF_HAVE_BASELINE
-    found[n++] = &table_baseline;
-#endif
-#ifdef TDF_HAVE_NEON
-    found[n++] = &table_neon;
-#endif
-#ifdef TDF_HAVE_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found[n++] = &table_avx2;
-#endif
-#ifdef TDF_HAVE_AVX512
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
-        found[n++] = &table_avx512;
-#endif
-    return i >= 0 && i < n ? found[i] : (const tdf_table *)0;
+    for (size_t k = 0; k < sizeof isas / sizeof *isas; k++)
+        if (isas[k].runs() && i-- == 0) return isas[k].table;
+    return NULL;
 }
 
 int tdf_max_threads(void)

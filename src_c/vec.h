@@ -79,7 +79,7 @@ INLINE vf v_neg(vf a)
     return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_set1_epi32((int)0x80000000)));
 }
 INLINE vf v_copysign(vf a, vf sign)
-{   /* 0xD8: take the third operand where the first is 0, the second where it is 1 */
+{   /* 0xCA: take the second operand where the first is 1, the third where it is 0 */
     return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff),
         _mm512_castps_si512(a), _mm512_castps_si512(sign), 0xCA));
 }
@@ -90,7 +90,6 @@ INLINE vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 INLINE vm v_first(ptrdiff_t n) { return (__mmask16)(n > 0 ? (1u << n) - 1u : 0u); }
 INLINE vf v_load_n(const real *p, ptrdiff_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 INLINE void v_store_n(real *p, vf a, ptrdiff_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
-INLINE vf v_floor(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 INLINE vf v_pow2(vf t)
 {   /* 2^n of t = n + V_SHIFTER, for whole n from -126 to 127; 0 for n = -127 */
     return _mm512_castsi512_ps(_mm512_add_epi32(
@@ -139,7 +138,6 @@ INLINE __m256i v_first(ptrdiff_t n)
 }
 INLINE vf v_load_n(const real *p, ptrdiff_t n) { return _mm256_maskload_ps(p, v_first(n)); }
 INLINE void v_store_n(real *p, vf a, ptrdiff_t n) { _mm256_maskstore_ps(p, v_first(n), a); }
-INLINE vf v_floor(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 INLINE vf v_pow2(vf t)
 {
     return _mm256_castsi256_ps(_mm256_add_epi32(
@@ -188,7 +186,6 @@ INLINE vm v_lt(vf a, vf b) { return vcltq_f32(a, b); }
 INLINE vm v_le(vf a, vf b) { return vcleq_f32(a, b); }
 INLINE vm v_eq(vf a, vf b) { return vceqq_f32(a, b); }
 INLINE vf v_select(vm m, vf a, vf b) { return vbslq_f32(m, a, b); }
-INLINE vf v_floor(vf a) { return vrndmq_f32(a); }
 INLINE vf v_pow2(vf t)
 {
     return vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32(vreinterpretq_s32_f32(t), 23), vdupq_n_s32(V_ONE)));
@@ -232,16 +229,6 @@ INLINE vm v_lt(vf a, vf b) { return _mm_cmplt_ps(a, b); }
 INLINE vm v_le(vf a, vf b) { return _mm_cmple_ps(a, b); }
 INLINE vm v_eq(vf a, vf b) { return _mm_cmpeq_ps(a, b); }
 INLINE vf v_select(vm m, vf a, vf b) { return _mm_or_ps(_mm_and_ps(m, a), _mm_andnot_ps(m, b)); }
-INLINE vf v_round(vf a)
-{   /* beyond 2^23 a float is whole already (and may not fit an int); keeps NaN and the sign of zero */
-    vf whole = v_copysign(_mm_cvtepi32_ps(_mm_cvtps_epi32(a)), a);
-    return v_select(v_lt(v_abs(a), v_set1(8388608.0f)), whole, a);
-}
-INLINE vf v_floor(vf a)
-{
-    vf whole = v_round(a);
-    return v_select(v_lt(a, whole), v_sub(whole, v_set1(1)), whole);
-}
 INLINE vf v_pow2(vf t)
 {
     return _mm_castsi128_ps(_mm_add_epi32(_mm_slli_epi32(_mm_castps_si128(t), 23), _mm_set1_epi32(V_ONE)));
@@ -283,7 +270,6 @@ INLINE vm v_eq(vf a, vf b) { return a == b; }
 INLINE vf v_select(vm m, vf a, vf b) { return m ? a : b; }
 INLINE vf v_load_n(const real *p, ptrdiff_t n) { return n > 0 ? *p : 0; }
 INLINE void v_store_n(real *p, vf a, ptrdiff_t n) { if (n > 0) *p = a; }
-INLINE vf v_floor(vf a) { return floorf(a); }
 INLINE vf v_pow2(vf t) { return t == V_SHIFTER - 127 ? 0 : ldexpf(1.0f, (int)(t - V_SHIFTER)); }
 INLINE vf v_exponent(vf a) { return (float)ilogbf(a); }
 INLINE vf v_mantissa(vf a) { return ldexpf(a, -ilogbf(a)); }

@@ -7,6 +7,7 @@ a ValueError that names the kernel's argument; users meet clearer errors before.
 
 cimport numpy as cnp
 from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memset
 
 cnp.import_array()
 
@@ -353,11 +354,11 @@ def act_forward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.n
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_act a
+    memset(&a, 0, sizeof(a))
     _bounded(M, N)
     a.threads, a.act, a.M, a.N = _threads(), _check_act(act), M, N
     a.x = <real *>_ptr(x, M * N, kind, "x")
     a.y = <real *>_out(y, M * N, kind, "y")
-    a.dy = a.dx = NULL
     with nogil:
         table.act_forward(&a)
 
@@ -368,6 +369,7 @@ def act_backward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x, cnp.ndarray y
     cdef const tdf_table *table = _table(y)
     cdef int kind = cnp.PyArray_TYPE(y)
     cdef tdf_act a
+    memset(&a, 0, sizeof(a))
     _bounded(M, N)
     a.threads, a.act, a.M, a.N = _threads(), _check_act(act), M, N
     a.x = <real *>_ptr(x, M * N, kind, "x")
@@ -398,6 +400,7 @@ def dense_pack(ptrdiff_t K, ptrdiff_t N, cnp.ndarray kernel not None, cnp.ndarra
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_dense d
+    memset(&d, 0, sizeof(d))
     _bounded(K, N)
     d.threads, d.K, d.N = _threads(), K, N
     d.kernel = <real *>_ptr(kernel, K * N, kind, "kernel")
@@ -412,6 +415,7 @@ def dense_forward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x 
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_dense d
+    memset(&d, 0, sizeof(d))
     _bounded(M, K, N)
     d.threads, d.act, d.M, d.K, d.N = _threads(), _check_act(act), M, K, N
     d.x = <real *>_ptr(x, M * K, kind, "x")
@@ -431,6 +435,7 @@ def dense_backward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_dense d
+    memset(&d, 0, sizeof(d))
     _bounded(M, K, N)
     d.threads, d.act, d.M, d.K, d.N = _threads(), _check_act(act), M, K, N
     d.x = <real *>_ptr(x, M * K, kind, "x")
@@ -475,6 +480,7 @@ cdef inline int _conv(tdf_conv *a, tuple sizes) except -1:
 def conv_sizes(tuple sizes):
     """Elements of (conv_pack's result, the scratch of conv_forward, the scratch of conv_backward)."""
     cdef tdf_conv a
+    memset(&a, 0, sizeof(a))
     _conv(&a, sizes)
     return tdf_conv_pack_size(&a), tdf_conv_infer_size(&a), tdf_conv_scratch_size(&a)
 
@@ -484,6 +490,7 @@ def conv_pack(tuple sizes, cnp.ndarray kernel not None, cnp.ndarray packed not N
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_conv a
+    memset(&a, 0, sizeof(a))
     _conv(&a, sizes)
     a.kernel = <real *>_ptr(kernel, a.kh * a.kw * (a.C // a.groups) * a.F, kind, "kernel")
     a.packed = <real *>_out(packed, tdf_conv_pack_size(&a), kind, "packed")
@@ -497,6 +504,7 @@ def conv_forward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray packe
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a
+    memset(&a, 0, sizeof(a))
     _conv(&a, sizes)
     a.act = _check_act(act)
     cdef ptrdiff_t out = a.N * a.Ho * a.Wo * a.F
@@ -517,6 +525,7 @@ def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kern
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a
+    memset(&a, 0, sizeof(a))
     _conv(&a, sizes)
     a.act = _check_act(act)
     cdef ptrdiff_t weights = a.kh * a.kw * (a.C // a.groups) * a.F, out = a.N * a.Ho * a.Wo * a.F
@@ -537,6 +546,7 @@ def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kern
 def conv_transpose_size(tuple sizes):
     """Elements of conv_transpose's scratch."""
     cdef tdf_conv a
+    memset(&a, 0, sizeof(a))
     _conv(&a, sizes)
     return tdf_conv_transpose_size(&a)
 
@@ -547,6 +557,7 @@ def conv_transpose(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray ker
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a
+    memset(&a, 0, sizeof(a))
     _conv(&a, sizes)
     if a.groups != 1:
         raise ValueError(f"a transposed convolution has one group, got {a.groups}")
@@ -573,6 +584,7 @@ def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray sc
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_sums a
+    memset(&a, 0, sizeof(a))
     _bounded(M, N)
     a.threads, a.M, a.N = _threads(), M, N
     a.x = <real *>_ptr(x, M * N, kind, "x")
@@ -609,6 +621,7 @@ def pool_forward(tuple sizes, bint mean, cnp.ndarray x not None, cnp.ndarray mas
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_pool a
+    memset(&a, 0, sizeof(a))
     _pool(&a, sizes, mean)
     a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
     a.mask = <uint8_t *>_ptr(mask, a.N * a.H * a.W, cnp.NPY_BOOL, "mask")
@@ -623,6 +636,7 @@ def pool_backward(tuple sizes, bint mean, cnp.ndarray x, cnp.ndarray mask, cnp.n
     cdef const tdf_table *table = _table(dy)
     cdef int kind = cnp.PyArray_TYPE(dy)
     cdef tdf_pool a
+    memset(&a, 0, sizeof(a))
     _pool(&a, sizes, mean)
     if not mean and (x is None or y is None):
         raise ValueError("the gradient of a maximum needs x and y")
@@ -661,6 +675,7 @@ cdef inline rnn_kernel _of(int cell, rnn_kernel simple, rnn_kernel gru, rnn_kern
 def rnn_sizes(int cell, ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int act, int rec_act):
     """Elements of (the tape, the scratch with a tape, the scratch without one)."""
     cdef tdf_rnn a
+    memset(&a, 0, sizeof(a))
     _cell(&a, cell, I, H, B, T)
     a.act, a.rec_act, a.scratch = act, rec_act, NULL
     return tdf_rnn_tape_size(&a), tdf_rnn_scratch_size(&a), tdf_rnn_infer_size(&a)
@@ -669,6 +684,7 @@ def rnn_sizes(int cell, ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int 
 def rnn_pack_size(int cell, ptrdiff_t I, ptrdiff_t H):
     """Elements of rnn_pack's result."""
     cdef tdf_rnn a
+    memset(&a, 0, sizeof(a))
     _cell(&a, cell, I, H)
     return tdf_rnn_pack_size(&a)
 
@@ -679,6 +695,7 @@ def rnn_pack(int cell, ptrdiff_t I, ptrdiff_t H, cnp.ndarray kernel not None, cn
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_rnn a
+    memset(&a, 0, sizeof(a))
     cdef ptrdiff_t width = _cell(&a, cell, I, H) * H
     cdef rnn_kernel run = _of(cell, table.rnn_pack, table.gru_pack, table.lstm_pack)
     a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
@@ -744,6 +761,7 @@ def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bi
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_rnn a
+    memset(&a, 0, sizeof(a))
     cdef rnn_kernel run = _of(cell, table.rnn_forward, table.gru_forward, table.lstm_forward)
     _cell(&a, cell, I, H, B, T)
     a.act, a.rec_act = _check_act(act), _check_act(rec_act)
@@ -776,6 +794,7 @@ def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, b
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_rnn a
+    memset(&a, 0, sizeof(a))
     cdef ptrdiff_t width = _cell(&a, cell, I, H, B, T) * H
     cdef rnn_kernel run = _of(cell, table.rnn_backward, table.gru_backward, table.lstm_backward)
     a.act, a.rec_act = _check_act(act), _check_act(rec_act)
@@ -809,6 +828,7 @@ def embed_forward(cnp.ndarray ids not None, cnp.ndarray table not None, cnp.ndar
     cdef int kind = cnp.PyArray_TYPE(table)
     cdef ptrdiff_t bad = -1
     cdef tdf_embed a
+    memset(&a, 0, sizeof(a))
     if table.ndim != 2:
         raise ValueError("table: must have two axes")
     a.threads, a.M, a.V, a.D = _threads(), cnp.PyArray_SIZE(ids), table.shape[0], table.shape[1]
@@ -828,6 +848,7 @@ def embed_backward(cnp.ndarray ids not None, cnp.ndarray dy not None, cnp.ndarra
     cdef const tdf_table *kernels = _table(dtable)
     cdef int kind = cnp.PyArray_TYPE(dtable)
     cdef tdf_embed a
+    memset(&a, 0, sizeof(a))
     cdef ptrdiff_t m
     if dtable.ndim != 2:
         raise ValueError("dtable: must have two axes")
@@ -850,6 +871,7 @@ def masking_forward(double value, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not No
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_masking a
+    memset(&a, 0, sizeof(a))
     _bounded(M, N)
     a.threads, a.M, a.N, a.value = _threads(), M, N, value
     a.x = <real *>_ptr(x, M * N, kind, "x")
@@ -863,6 +885,7 @@ def masking_backward(ptrdiff_t M, ptrdiff_t N, cnp.ndarray mask not None, cnp.nd
     """Set the rows of dy that the mask leaves out to 0."""
     cdef const tdf_table *table = _table(dy)
     cdef tdf_masking a
+    memset(&a, 0, sizeof(a))
     _bounded(M, N)
     a.threads, a.M, a.N, a.x = _threads(), M, N, NULL
     a.mask = <uint8_t *>_ptr(mask, M, cnp.NPY_BOOL, "mask")
@@ -880,6 +903,7 @@ def loss(int number, ptrdiff_t M, ptrdiff_t N, target, labels, cnp.ndarray p not
     cdef const tdf_table *table = _table(p)
     cdef int kind = cnp.PyArray_TYPE(p)
     cdef tdf_loss a
+    memset(&a, 0, sizeof(a))
     if number < 0 or number >= TDF_LOSSES:
         raise ValueError(f"unknown loss number {number}")
     if (target is None) == (labels is None):
@@ -918,6 +942,7 @@ def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tupl
     cdef int kind = cnp.PyArray_TYPE(w)
     cdef Py_ssize_t i
     cdef tdf_optim a
+    memset(&a, 0, sizeof(a))
     if rule < 0 or rule >= TDF_RULES:
         raise ValueError(f"unknown rule number {rule}")
     if len(slots) > TDF_SLOTS or len(numbers) > TDF_NUMBERS:
@@ -938,6 +963,7 @@ def sum_squares(cnp.ndarray grad not None, cnp.ndarray partial not None):
     cdef const tdf_table *table = _table(grad)
     cdef double result = 0
     cdef tdf_norm a
+    memset(&a, 0, sizeof(a))
     a.threads, a.n, a.factor, a.result = _threads(), cnp.PyArray_SIZE(grad), 1, &result
     a.grad = <real *>_ptr(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
     a.partial = <double *>_out(partial, (a.n + 4095) // 4096, cnp.NPY_FLOAT64, "partial")
@@ -950,6 +976,7 @@ def scale(cnp.ndarray grad not None, double factor):
     """grad *= factor"""
     cdef const tdf_table *table = _table(grad)
     cdef tdf_norm a
+    memset(&a, 0, sizeof(a))
     a.threads, a.n, a.factor, a.partial, a.result = _threads(), cnp.PyArray_SIZE(grad), factor, NULL, NULL
     a.grad = <real *>_out(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
     with nogil:

@@ -1,5 +1,8 @@
 """Elementwise, random, rescaling and small normalizing layers: the laws, and what is special to each."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import reference
@@ -20,6 +23,7 @@ from tdfast.layers import (
     GaussianNoise,
     GroupNormalization,
     Identity,
+    Layer,
     LeakyReLU,
     Masking,
     Normalization,
@@ -365,3 +369,44 @@ def test_masks_go_on(layer):
 def test_a_mask_of_steps_does_not_fit_softmax_of_features():
     with pytest.raises(ValueError, match="Activation"):
         Sequential([Masking(), Softmax(), LSTM(2)])(np.zeros((3, 5, 2)))
+
+
+class SlowToBuild(Layer):
+    """A layer as Keras's users write it: super().build() comes first."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        assert not self.built
+        time.sleep(0.2)
+        self.scale = self.add_weight((input_shape[-1],), "ones", "scale")
+
+    def forward(self, x, tape, training=False, mask=None):
+        tape.push(self)
+        return x * self.scale.value
+
+
+def test_a_layer_counts_as_built_when_all_of_it_is():
+    layer, x = SlowToBuild(), np.ones((2, 3), "float32")
+    with ThreadPoolExecutor(4) as pool:
+        results = [pool.submit(call, x) for call in (layer, layer, lambda x: layer.build((None, 3)), layer)]
+    for result in results[:2] + results[3:]:
+        np.testing.assert_array_equal(result.result(), x)
+    assert layer.built and len(layer.weights) == 1 and layer.input_shape == (None, 3)
+
+
+def test_a_build_that_fails_within_leaves_the_layer_as_it_was():
+    class Failing(SlowToBuild):
+        fails = True
+
+        def build(self, input_shape):
+            super().build(input_shape)
+            if type(self).fails:
+                raise MemoryError("mine")
+
+    layer = Failing()
+    with pytest.raises(MemoryError, match="mine"):
+        layer.build((None, 3))
+    assert not layer.built and layer.weights == [] and not hasattr(layer, "scale")
+    Failing.fails = False
+    layer.build((None, 3))
+    assert layer.built and len(layer.weights) == 1

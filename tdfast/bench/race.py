@@ -23,10 +23,6 @@ class Failed(Exception):
     """A worker could not do what it was asked."""
 
 
-class Refused(Exception):
-    """The implementations do not do the same work, so their times say nothing."""
-
-
 class Process:
     """A worker process: `ask` sends a command and waits for its answer.
 

@@ -225,17 +225,28 @@ def _as_before_if_it_fails(layer):
 
 
 def _marks_built(build):
-    """``build`` such that a user, too, may call it: it checks the shape and notes that the weights are there."""
+    """``build`` such that a user, too, may call it: it checks the shape and, at its end, notes that the weights are there.
+
+    Within such a call, `super().build()` is a part of it: a layer is built when the outermost one has ended.
+    """
 
     @functools.wraps(build)
     def wrapped(self, input_shape=None):
-        if input_shape is not None and not self.built:
-            self.check_input_shape(tuple(input_shape))
-        with _as_before_if_it_fails(self):
-            build(self, input_shape)
-        if input_shape is not None:
-            self.input_shape = tuple(input_shape)
-        self.built = True
+        with _building:                 # other threads wait until all of it is there
+            if self._in_build:
+                build(self, input_shape)
+                return
+            if input_shape is not None:
+                self.check_input_shape(tuple(input_shape))
+            if self.built and self._weights:
+                return                  # they are there already
+            with _as_before_if_it_fails(self):
+                self._in_build = True
+                build(self, input_shape)
+                del self._in_build
+            if input_shape is not None:
+                self.input_shape = tuple(input_shape)
+            self.built = True
 
     return wrapped
 
@@ -330,6 +341,8 @@ class Layer:
         self.batch_shape = None if batch_shape is None else tuple(batch_shape)
         """The input's shape when the layer was told it, else None."""
         self.input_shape = None
+
+    _in_build = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -74,13 +74,7 @@ def _optimizer(optimizers, spec, custom_objects):
     if isinstance(spec, dict) and isinstance(spec.get("config"), dict):
         rate = spec["config"].get("learning_rate")
         if isinstance(rate, dict):
-            schedules = getattr(optimizers, "schedules", None)
-            if schedules is None:
-                raise FileError(
-                    f"The learning_rate of the optimizer is the schedule {rate.get('class_name')!r}; "
-                    "tdfast has no schedules."
-                )
-            rate = revive(schedules, rate, custom_objects, "the learning_rate of the optimizer")
+            rate = revive(optimizers.schedules, rate, custom_objects, "the learning_rate of the optimizer")
             spec = {**spec, "config": {**spec["config"], "learning_rate": rate}}
         for key, value in spec["config"].items():
             if isinstance(value, (list, dict)):
