@@ -174,7 +174,8 @@ class SpatialDropout1D(Dropout):
     def get_config(self):
         # Keras's has no `trainable`, which its constructor would refuse.
         config = super().get_config()
-        return {key: value for key, value in config.items() if key not in ("trainable", "noise_shape")}
+        first = {key: config.pop(key) for key in ("rate", "seed", "name", "dtype")}
+        return {**first, **{key: config[key] for key in config if key not in ("trainable", "noise_shape")}}
 
 
 class SpatialDropout2D(SpatialDropout1D):
