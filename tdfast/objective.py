@@ -10,9 +10,13 @@ calls of the model see probabilities as ever.
 from tdfast import activations
 from tdfast.layers import Activation, Dense, Softmax
 from tdfast.layers.base import Tape
+from tdfast.metrics import CategoricalAccuracy, SparseCategoricalAccuracy
 
 KINDS = (Dense, Activation, Softmax)
 """Layers that can leave their activation out. Subclasses may differ, and do not count."""
+
+
+OF_THE_LARGEST = (CategoricalAccuracy, SparseCategoricalAccuracy)
 
 
 class Objective:
@@ -25,11 +29,17 @@ class Objective:
 
     def __init__(self, loss, layer=None):
         self.loss, self.layer = loss, layer
+        self._is_softmax = getattr(layer, "activation", None) is activations.softmax
         self._tape = Tape(keep=False)
 
-    def outputs(self, given, buffers):
-        """The model's outputs, from what the loss was given."""
+    def outputs(self, given, metrics, buffers):
+        """The model's outputs, from what the loss was given, for some (metric, weighted), or None: any.
+
+        The largest logit of a row has the largest probability: metrics of nothing else do without a softmax.
+        """
         if self.layer is None:
+            return given
+        if self._is_softmax and metrics and all(type(metric) in OF_THE_LARGEST for metric, _ in metrics):
             return given
         if isinstance(self.layer, Softmax):
             self._tape.rewind()

@@ -229,7 +229,7 @@ class Trainer:
         value, dy = aim.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
         value += self._penalty(tape)
         if self._metric_specs:
-            self._update_metrics(y, aim.outputs(y_pred, self._buffers), sample_weight, mask)
+            self._update_metrics(y, aim.outputs(y_pred, self._metrics, self._buffers), sample_weight, mask)
         if not math.isfinite(value):
             self._refuse_step(value, len(x), before, lambda: self._explain(x, value, where, given))
         self.backward(dy, tape, need_dx=False)
@@ -254,7 +254,8 @@ class Trainer:
                                                need_grad=False)
             value += self._penalty(tape)
             if self._metric_specs:
-                self._update_metrics(y, aim.outputs(y_pred, self._buffers), sample_weight, mask)
+                y_pred = aim.outputs(y_pred, self._metrics, self._buffers)
+                self._update_metrics(y, y_pred, sample_weight, mask)
         self._loss_tracker.add(value * len(x), len(x))
         return value
 
@@ -272,15 +273,21 @@ class Trainer:
     def _update_metrics(self, y, y_pred, sample_weight, mask):
         if self._metrics is None:
             self._make_metrics(y, y_pred)
-        for metric, weighted in self._metrics:
-            with _told(metric):
+        try:
+            for metric, weighted in self._metrics:
                 metric.update_batch(y, y_pred, sample_weight if weighted else None, mask, self._buffers)
+        except Exception as error:
+            _say_whose(error, metric)
+            raise
 
     def _logs(self):
         logs = {}
         for name, metric in zip(self.metrics_names, self.metrics):
-            with _told(metric):
+            try:
                 result = metric.result()
+            except Exception as error:
+                _say_whose(error, metric)
+            raise
             logs.update(result if isinstance(result, dict) else {name: result})
         # A float for one number; metrics with several, such as F1Score of each class, give arrays.
         return {name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in logs.items()}
@@ -880,27 +887,16 @@ class _Interrupts:
             raise KeyboardInterrupt
 
 
-class _told:
-    """For the block: an error in it says which metric it is of."""
-
-    __slots__ = ("metric",)
-
-    def __init__(self, metric):
-        self.metric = metric
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        name = self.metric.name
-        if error is None or not isinstance(error, Exception) or name in str(error):
-            return
-        text = f"Metric '{name}' ({type(self.metric).__name__}): {error}"
-        try:
-            told = kind(text)
-        except Exception:               # a class of errors that takes more than a text
-            told = RuntimeError(text)
-        raise told from error
+def _say_whose(error, metric):
+    """Raise an error once more, as one that says which metric it is of; leave it where it does so itself."""
+    if metric.name in str(error):
+        return
+    text = f"Metric '{metric.name}' ({type(metric).__name__}): {error}"
+    try:
+        told = type(error)(text)
+    except Exception:                   # a class of errors that takes more than a text
+        told = RuntimeError(text)
+    raise told from error
 
 
 @contextlib.contextmanager

@@ -180,6 +180,18 @@ def test_metrics_and_predictions_are_those_of_probabilities(end):
     assert (model.predict(X) == before).all()
 
 
+@pytest.mark.parametrize("labels", [LABELS, np.eye(4)[LABELS]], ids=["labels", "one-hot"])
+def test_the_accuracy_is_that_of_predictions(labels):
+    """Alone among the metrics it goes by the logits, of which the largest is the same."""
+    model = Sequential([Input((5, 3)), Dense(4, "softmax")])
+    sparse = "sparse_" if labels.ndim == 2 else ""
+    model.compile(optimizers.SGD(0.0), f"{sparse}categorical_crossentropy", metrics=["accuracy"])
+    right = (model.predict(X).argmax(axis=-1) == LABELS).mean()
+    for _ in range(2):
+        assert np.isclose(model.evaluate(X, labels, batch_size=5, verbose=0)[1], right)
+        assert np.isclose(model.fit(X, labels, verbose=0).history["accuracy"][0], right)
+
+
 class MyDense(Dense):
     pass
 
