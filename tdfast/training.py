@@ -287,7 +287,7 @@ class Trainer:
                 result = metric.result()
             except Exception as error:
                 _say_whose(error, metric)
-            raise
+                raise
             logs.update(result if isinstance(result, dict) else {name: result})
         # A float for one number; metrics with several, such as F1Score of each class, give arrays.
         return {name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in logs.items()}
