@@ -3,6 +3,7 @@
  * Built with baseline flags. setup.py defines TDF_HAVE_<ISA> for each it compiles. A new ISA is one
  * line in each of the two lists here, one branch of vec.h and one line in setup.py.
  */
+#include "mode.h"
 #include "tdfast.h"
 
 #ifdef _OPENMP
@@ -86,4 +87,11 @@ long tdf_openmp_version(void)
 #else
     return 0;
 #endif
+}
+
+int tdf_flush_denormals(int flush)
+{
+    unsigned long mode = mode_read();
+    mode_write(flush ? mode | MODE_FLUSH : mode & ~MODE_FLUSH);
+    return (mode & MODE_FLUSH) != 0;
 }

@@ -310,6 +310,7 @@ const tdf_table *tdf_isa(int i);
 const tdf_table *tdf_float64(void);
 int tdf_max_threads(void);      /* what OpenMP would use here; 1 without OpenMP */
 void tdf_omp_set_threads(int n);
+int tdf_flush_denormals(int flush);    /* NumPy, too, takes denormals as 0 in this thread, or no longer; whether it did */
 long tdf_openmp_version(void);  /* _OPENMP, or 0 */
 
 #ifdef TDF_ISA                  /* within a kernel file: the name with this build's suffix */

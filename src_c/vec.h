@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "mode.h"
 #include "tdfast.h"
 
 #define PANEL 16
@@ -302,40 +303,20 @@ INLINE void v_put(real *p, vf a, ptrdiff_t n)
 }
 
 /* Kernels compute in a floating-point mode of their own, whatever the caller's is: to the nearest, without
- * traps, and in single precision with denormals as 0, which would cost a hundred times the others. The mode of
- * the thread, with the flags it has raised so far, is saved before and put back after. */
-#if defined(__SSE2__)
-#include <xmmintrin.h>
+ * traps, and in single precision with denormals as 0. The mode of the thread, with the flags it has raised so
+ * far, is saved before and put back after. */
 #if defined(TDF_F64)
-#define V_MODE 0x1f80u
+#define V_MODE MODE_PLAIN
 #else
-#define V_MODE 0x9fc0u                                  /* flush to zero, denormals are zero */
+#define V_MODE (MODE_PLAIN | MODE_FLUSH)
 #endif
 INLINE unsigned long v_enter_mode(void)
 {
-    unsigned mode = _mm_getcsr();
-    _mm_setcsr(V_MODE);
+    unsigned long mode = mode_read();
+    mode_write(V_MODE);
     return mode;
 }
-INLINE void v_leave_mode(unsigned long mode) { _mm_setcsr((unsigned)mode); }
-#elif defined(__aarch64__)
-#if defined(TDF_F64)
-#define V_MODE 0ul
-#else
-#define V_MODE (1ul << 24)                              /* flush to zero */
-#endif
-INLINE unsigned long v_enter_mode(void)
-{
-    unsigned long mode;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    __asm__ volatile("msr fpcr, %0" : : "r"(V_MODE));
-    return mode;
-}
-INLINE void v_leave_mode(unsigned long mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
-#else
-INLINE unsigned long v_enter_mode(void) { return 0; }
-INLINE void v_leave_mode(unsigned long mode) { (void)mode; }
-#endif
+INLINE void v_leave_mode(unsigned long mode) { mode_write(mode); }
 
 /* Sums and maxima over a row use 16 lanes on every ISA: lane j holds the elements with index
  * j mod 16, and the lanes are folded 16 -> 8 -> 4 -> 2 -> 1. The order never depends on VL. */

@@ -194,6 +194,7 @@ cdef extern from "tdfast.h" nogil:
     bint tdf_act_needs_input(int act)
     void tdf_omp_set_threads(int n)
     long tdf_openmp_version()
+    int tdf_flush_denormals(int flush)
     ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N)
     ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads)
     ptrdiff_t tdf_conv_pack_size(const tdf_conv *a)
@@ -282,6 +283,11 @@ def get_threads():
 def openmp_version():
     """The date of the OpenMP standard that was built in, or 0."""
     return tdf_openmp_version()
+
+
+def flush_denormals(bint flush):
+    """Let the arithmetic of this thread take denormals as 0, or no longer; returns whether it did before."""
+    return tdf_flush_denormals(flush) != 0
 
 
 # ---------------------------------------------------------------------- checks

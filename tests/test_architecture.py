@@ -101,6 +101,8 @@ def test_intrinsics_live_in_vec_h(path):
     text = without_comments(path.read_text(encoding="utf8"))
     if path.name == "vec.h":
         return
+    if path.name == "mode.h":           # the registers of the floating-point mode, nothing that computes
+        text = re.sub(r"xmmintrin\.h|_mm_[gs]etcsr", "", text)
     found = re.search(r"\b(_mm\w*|__m(128|256|512)\w*|v(ld|st|fma|add|mul)\w*q_f32|\w+intrin\.h|arm_neon\.h)\b", text)
     assert not found, f"{path.name}: {found and found.group()} belongs in vec.h"
 

@@ -162,6 +162,53 @@ def test_denormal_inputs_are_zeros_in_single_precision(cell):
                 assert np.array_equal(layer(x), layer(zeros)), (isa, threads)
 
 
+def flushes():
+    """Whether NumPy's arithmetic takes denormals as 0 in this thread at present."""
+    return not (np.full(8, 1e-30, "float32") * np.float32(1e-10)).any()
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"), reason="no such mode is known there")
+def test_layers_in_numpy_take_denormals_as_zeros():
+    """Wherever a model or a layer runs, and nowhere else: on many processors a denormal takes a hundred times as long."""
+    seen = []
+
+    class Spy(tdfast.layers.Layer):
+        rowwise = True
+
+        def forward(self, x, tape, training=False, mask=None):
+            tape.push(self)
+            seen.append(flushes())
+            return x * 1
+
+        def backward(self, dy, tape, need_dx=True):
+            tape.pop(self)
+            seen.append(flushes())
+            return dy
+
+    spy = Spy()
+    m = tdfast.Sequential([Dense(2, input_shape=(3, 2)), spy])
+    m.compile("sgd", "mse")
+    x = np.ones((4, 3, 2), "float32")
+    calls = {
+        "fit": lambda: m.fit(x, x, verbose=0, validation_data=(x, x)),
+        "fit, padded": lambda: m.fit(x, x, verbose=0, lengths=[1, 2, 3, 3]),
+        "evaluate": lambda: m.evaluate(x, x, verbose=0),
+        "predict": lambda: m.predict(x, verbose=0),
+        "predict, padded": lambda: m.predict(x, verbose=0, lengths=[1, 2, 3, 3]),
+        "predict batches": lambda: m.predict(iter([x, x]), verbose=0),
+        "train_on_batch": lambda: m.train_on_batch(x, x),
+        "test_on_batch": lambda: m.test_on_batch(x, x),
+        "streamer": lambda: m.streamer(4).step(x[:, 0]),
+        "a model's call": lambda: m(x),
+        "a layer's call": lambda: spy(x),
+    }
+    for name, call in calls.items():
+        seen.clear()
+        call()
+        assert seen and all(seen), name
+        assert not flushes(), f"{name}: the mode stayed behind"
+
+
 # ---------------------------------------------------------------- the caller's mode
 
 

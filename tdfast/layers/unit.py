@@ -48,7 +48,12 @@ class _Length(Layer):
         np.sum(np.multiply(x, x, out=rec.normal), axis=rec.axes, keepdims=True, out=inverse)
         rec.weight = self.inverse_length(inverse, x, rec.axes, max(x.size // max(inverse.size, 1), 1))
         rec.inverse = inverse
-        return np.multiply(x, inverse, out=rec.normal)
+        np.multiply(x, inverse, out=rec.normal)
+        denormal = inverse < np.finfo(x.dtype).tiny         # 1 / length is 0 then, though n is a number like any other
+        if denormal.any():
+            exact = np.divide(x, np.sqrt(norms.squares(x, rec.axes)))
+            np.copyto(rec.normal, exact, where=denormal, casting="same_kind")
+        return rec.normal
 
     def back(self, rec, dn):
         """The gradient of x from that of n: (dn - n sum(dn n) weight) / length, in dn's memory."""
