@@ -6,11 +6,11 @@ from tdfast._version import __version__
 
 _MODULES = (
     "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics", "models",
-    "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving", "streaming", "testing", "utils",
+    "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving", "testing", "utils",
 )
 _NAMES = {
     "Sequential": "models",
-    "Variable": "variables",
+    "Variable": "engine.variable",
     "Input": "layers",
     "Layer": "layers",
     "Initializer": "initializers",
@@ -53,7 +53,7 @@ def __getattr__(name):
         value = getattr(importlib.import_module(f"tdfast.{_NAMES[name]}"), name)
         globals()[name] = value
         return value
-    return importlib.import_module("tdfast.absent").lookup("tdfast")(name)
+    return importlib.import_module("tdfast.compat.absent").lookup("tdfast")(name)
 
 
 def __dir__():

@@ -7,10 +7,9 @@ and a row of ``_TABLE`` here. One of your own, in NumPy, is a `Function`.
 import numpy as np
 
 from tdfast import _kernels
-from tdfast.arrays import as_contiguous
-from tdfast.elementwise import Function, Parametric, defaults
-from tdfast.registration import noted, registered_name
-from tdfast.registry import Registry
+from tdfast.engine.arrays import as_contiguous
+from tdfast.engine.parametric import Function, Parametric, defaults
+from tdfast.engine.registry import Registry, noted, registered_name
 
 REGISTRY = Registry("activation", "activations", "keras.activations")
 

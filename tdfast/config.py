@@ -1,6 +1,6 @@
 """Settings of the whole process, as in `keras.config`."""
 
-from tdfast import absent
+from tdfast.compat import absent
 
 _floatx = "float32"
 

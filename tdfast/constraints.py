@@ -5,8 +5,8 @@ They follow https://keras.io/api/layers/constraints/.
 
 import numpy as np
 
-from tdfast import norms
-from tdfast.registry import Registry
+from tdfast.engine import norms
+from tdfast.engine.registry import Registry
 
 REGISTRY = Registry("constraint", "constraints", "keras.constraints")
 

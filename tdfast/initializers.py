@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 
-from tdfast import absent, random
-from tdfast.registry import Registry
+from tdfast import random
+from tdfast.compat import absent
+from tdfast.engine.registry import Registry
 
 REGISTRY = Registry("initializer", "initializers", "keras.initializers")
 

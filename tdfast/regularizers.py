@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from tdfast.registry import Registry
+from tdfast.engine.registry import Registry
 
 REGISTRY = Registry("regularizer", "regularizers", "keras.regularizers")
 

@@ -7,10 +7,10 @@ import json
 
 import numpy as np
 
-from tdfast.calling import spelled
-from tdfast.layers.base import Tape
+from tdfast.compat.calling import spelled
+from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.engine.tape import Tape
 from tdfast.random import SeedGenerator
-from tdfast.serialization import deserialize_layer, serialize_layer
 
 ANY_SIZE = (1, 2, 5)
 """What None in an input_shape stands for, one after the other."""

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from tdfast import runtime
-from tdfast.layers.base import Tape
-from tdfast.serialization import deserialize_layer, serialize_layer
+from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.engine.tape import Tape
 from tdfast.testing import (
     as_tuple,
     assert_near,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import tdfast
-from tdfast import Sequential, keras_table, layers, metrics, optimizers, utils
+from tdfast import Sequential, layers, metrics, optimizers, utils
+from tdfast.compat import keras_table
 from tdfast.layers import Dense
 
 

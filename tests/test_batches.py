@@ -9,7 +9,7 @@ import pytest
 
 import tdfast
 from tdfast import Sequential, layers, optimizers, utils
-from tdfast.batches import ENDLESS, UNKNOWN
+from tdfast.utils.batches import ENDLESS, UNKNOWN
 
 X = np.arange(22.0, dtype="float32")[:, None]
 

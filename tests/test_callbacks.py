@@ -6,8 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tdfast import progress
-from tdfast.callbacks import Callback, CallbackList, EarlyStopping, History, LambdaCallback
+from tdfast.callbacks import Callback, CallbackList, EarlyStopping, History, LambdaCallback, progress
 from tdfast.callbacks.base import HOOKS
 
 

@@ -13,7 +13,7 @@ from test_faults import CtrlC
 import tdfast
 from tdfast import callbacks, layers, optimizers
 from tdfast.callbacks import Callback
-from tdfast.layers.base import Layer
+from tdfast.engine.layer import Layer
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(20, 5, 2)).astype("float32")

@@ -12,7 +12,6 @@ from tdfast import (
     callbacks,
     constraints,
     initializers,
-    keras_table,
     layers,
     losses,
     metrics,
@@ -20,7 +19,8 @@ from tdfast import (
     regularizers,
     utils,
 )
-from tdfast.calling import spelled
+from tdfast.compat import keras_table
+from tdfast.compat.calling import spelled
 from tdfast.layers import Dense
 
 X, Y = np.ones((4, 3), "float32"), np.ones((4, 1), "float32")

@@ -5,12 +5,13 @@ import warnings
 import numpy as np
 import pytest
 
-from tdfast import Sequential, data, losses
-from tdfast.arrays import as_array
+from tdfast import Sequential, losses
 from tdfast.callbacks import Callback
-from tdfast.feeds import ArrayBatches, Feed, StreamBatches
+from tdfast.engine.arrays import as_array
+from tdfast.engine.tape import Record
 from tdfast.layers import GRU, LSTM, Dense, TimeDistributed
-from tdfast.layers.base import Record
+from tdfast.training import adapters
+from tdfast.training.epochs import ArrayBatches, Feed, StreamBatches
 from tdfast.utils import PyDataset, set_random_seed
 
 N, T, F = 11, 4, 2
@@ -125,7 +126,7 @@ def test_arrays_that_fit_are_not_copied():
 def test_torch_tensors():
     torch = pytest.importorskip("torch")
     x, y = torch.tensor(X), torch.tensor(Y)
-    assert np.shares_memory(data.check_inputs(x, lambda a, who: as_array(a, "float32", who), "fit"), x.numpy())
+    assert np.shares_memory(adapters.check_inputs(x, lambda a, who: as_array(a, "float32", who), "fit"), x.numpy())
     a, b = model(), model()
     a.fit(x.requires_grad_(), y, shuffle=False, verbose=0)
     b.fit(X, Y, shuffle=False, verbose=0)
@@ -442,16 +443,16 @@ def test_class_weights_of_labels_and_one_hot_targets():
     labels = np.array([[0, 1, 2], [2, 0, 0]])
     weights = {1: 5.0, 2: 0.0}
     for y, rank in [(labels, 3), (labels[..., None], 3), (np.eye(3)[labels], 3), (labels.astype("float32"), 3)]:
-        assert data.class_weight_to_sample_weight(weights, y, "float32", rank).tolist() == want
-    assert data.class_weight_to_sample_weight(weights, labels[0], "float32", 2).tolist() == want[0]
-    assert data.class_weight_to_sample_weight(weights, np.eye(3)[labels[0]], "float32", 2).tolist() == want[0]
+        assert adapters.class_weight_to_sample_weight(weights, y, "float32", rank).tolist() == want
+    assert adapters.class_weight_to_sample_weight(weights, labels[0], "float32", 2).tolist() == want[0]
+    assert adapters.class_weight_to_sample_weight(weights, np.eye(3)[labels[0]], "float32", 2).tolist() == want[0]
     with pytest.raises(ValueError, match="dict"):
-        data.class_weight_to_sample_weight([1, 2], labels, "float32", 3)
+        adapters.class_weight_to_sample_weight([1, 2], labels, "float32", 3)
     with pytest.raises(ValueError, match="class numbers, but y holds 0.5"):
-        data.class_weight_to_sample_weight({0: 2}, np.array([1.0, 0.5, 0.25]), "float32", 2)
+        adapters.class_weight_to_sample_weight({0: 2}, np.array([1.0, 0.5, 0.25]), "float32", 2)
     for key in ("a", 0.5):
         with pytest.raises(ValueError, match=f"the key {key!r}"):
-            data.class_weight_to_sample_weight({key: 2}, labels, "float32", 3)
+            adapters.class_weight_to_sample_weight({key: 2}, labels, "float32", 3)
 
 
 @pytest.mark.parametrize("shape", ["(N,T)", "(N,T,1)"])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tdfast
-from tdfast import names
+from tdfast.engine import names
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -95,8 +95,8 @@ def test_c_in_documents_runs(tmp_path, monkeypatch):
 
 
 # What the examples in a module's docstrings need beyond the library's own dependencies.
-NEEDS = {"tdfast.plots": "matplotlib", "tdfast.saving.keras_file": "h5py",
-         "tdfast.saving.weights_file": "h5py"}
+NEEDS = {"tdfast.models.plots": "matplotlib", "tdfast.saving.keras.file": "h5py",
+         "tdfast.saving.keras.weights_file": "h5py"}
 
 
 def all_modules():

@@ -37,7 +37,7 @@ from tdfast.layers import (
     SpatialDropout3D,
     TimeDistributed,
 )
-from tdfast.saving.c_source import STAGES
+from tdfast.saving.c.source import STAGES
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 FLAGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
@@ -302,7 +302,7 @@ def test_a_failed_export_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_numbers_are_exact():
-    from tdfast.saving.c_source import Source
+    from tdfast.saving.c.source import Source
 
     rng = np.random.default_rng(0)
     for dtype in ("float32", "float64"):

@@ -604,7 +604,7 @@ def test_other_parts_of_the_users_that_fail(kind):
             perhaps()
             return np.zeros_like(w)
 
-    class Square(tdfast.elementwise.Function):
+    class Square(tdfast.engine.parametric.Function):
         def __init__(self):
             super().__init__(lambda x: (perhaps(), x * x)[1], lambda x: (perhaps(), 2 * x)[1], "square")
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tdfast import Input, Sequential, activations, foreign, layers, losses, metrics, optimizers
+from tdfast import Input, Sequential, activations, layers, losses, metrics, optimizers
+from tdfast.compat import foreign
 from tdfast.layers import GRU, LSTM, Dense
 
 

@@ -19,7 +19,7 @@ import pytest
 import tdfast
 from tdfast import runtime
 from tdfast.layers import GRU, LSTM, BatchNormalization, Conv1D, Dense, Dropout, Embedding, TimeDistributed
-from tdfast.traffic import Traffic
+from tdfast.training.lock import Traffic
 
 SECONDS = 60            # for a child; a hang is a failure, not a wait
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -329,7 +329,7 @@ def together(*functions):
 @pytest.mark.parametrize("how", ["predict", "stream", "callback", "lengths", "call", "weights", "save"])
 def test_readers_see_the_weights_of_one_moment(how, tmp_path, monkeypatch):
     """While one thread trains, the others' results are those of the weights between two of its steps, bit for bit."""
-    monkeypatch.setattr("tdfast.training.PREDICT_ROWS", 12)        # several passes
+    monkeypatch.setattr("tdfast.training.trainer.PREDICT_ROWS", 12)        # several passes
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 30, (40, 10)), np.eye(3, dtype="float32")[rng.integers(0, 3, 40)]
     if how == "lengths":

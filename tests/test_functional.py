@@ -9,8 +9,8 @@ import pytest
 
 import tdfast
 from tdfast import saving
+from tdfast.engine.serialization import deserialize_layer
 from tdfast.saving import FileError
-from tdfast.serialization import deserialize_layer
 
 GOLDEN = Path(__file__).parent / "golden"
 REFUSED = json.loads((GOLDEN / "functional-refused.json").read_text())      # configs that Keras 3.15 wrote

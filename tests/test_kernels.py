@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tdfast import _kernels, activations, runtime
+from tdfast.engine.tape import Tape
 from tdfast.layers import GRU, LSTM, Dense, SimpleRNN
-from tdfast.layers.base import Tape
 
 FMA = [isa for isa in runtime.available_isas() if isa != "baseline"]
 

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from tdfast import layers
-from tdfast.serialization import deserialize_layer
+from tdfast.engine.serialization import deserialize_layer
 
 BEYOND = 2**63
 SIZES = {

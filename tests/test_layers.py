@@ -7,6 +7,7 @@ import reference
 from laws import Case
 
 from tdfast import Sequential, layers
+from tdfast.engine.tape import Tape
 from tdfast.layers import (
     GRU,
     LSTM,
@@ -20,7 +21,6 @@ from tdfast.layers import (
     SimpleRNN,
     TimeDistributed,
 )
-from tdfast.layers.base import Tape
 
 # ---------------------------------------------------------------- cases
 

@@ -8,6 +8,7 @@ from laws import Case
 
 import tdfast
 from tdfast import Sequential, layers
+from tdfast.engine.tape import Tape
 from tdfast.layers import (
     GRU,
     LSTM,
@@ -20,7 +21,6 @@ from tdfast.layers import (
     Masking,
     TimeDistributed,
 )
-from tdfast.layers.base import Tape
 
 # Laws about numbers between the whole ones, and about NaN, say nothing about ids.
 ID_LAWS = tuple(law for law in laws.LAWS if law is not laws.saturation_and_nan)

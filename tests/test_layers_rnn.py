@@ -8,8 +8,8 @@ from laws import Case, assert_same_bits, forward_backward, on_threads
 
 import tdfast
 from tdfast import Sequential
+from tdfast.engine.tape import Tape
 from tdfast.layers import GRU, LSTM, Bidirectional, Dense, Input, SimpleRNN, TimeDistributed
-from tdfast.layers.base import Tape
 
 FORMULAS = {LSTM: reference.lstm, GRU: reference.gru, SimpleRNN: reference.simple_rnn}
 

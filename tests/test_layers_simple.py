@@ -10,6 +10,7 @@ from laws import LAWS, Case, checks, saturation_and_nan
 
 from tdfast import Sequential, activations
 from tdfast.activations import Function
+from tdfast.engine.tape import Tape
 from tdfast.layers import (
     ELU,
     LSTM,
@@ -37,7 +38,6 @@ from tdfast.layers import (
     SpatialDropout3D,
     UnitNormalization,
 )
-from tdfast.layers.base import Tape
 
 NOT_NAN = tuple(law for law in LAWS if law is not saturation_and_nan)
 def cube(x):

@@ -13,10 +13,10 @@ import pytest
 
 import tdfast
 from tdfast import layers, saving
+from tdfast.engine.serialization import deserialize_layer
 from tdfast.saving import FileError
-from tdfast.saving.compiling import compile_as
-from tdfast.saving.legacy_config import modern_compile, modern_layer
-from tdfast.serialization import deserialize_layer
+from tdfast.saving.keras.compiling import compile_as
+from tdfast.saving.keras.legacy_config import modern_compile, modern_layer
 
 h5py = pytest.importorskip("h5py")
 

@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 from test_names import NAMES, is_there, ours  # noqa: E402
 
 import tdfast  # noqa: E402
-import tdfast.keras_table  # noqa: E402
+import tdfast.compat.keras_table  # noqa: E402
 
 THEIRS = {module: keras if module == "keras" else importlib.import_module(f"keras.{module}") for module in NAMES}
 
@@ -118,7 +118,7 @@ def test_arguments_are_in_keras_order(name, theirs, mine):
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_each_member_is_there_or_listed(where, theirs, mine):
     """Weights are attributes once a layer is built; the serialization of quantized ones has its row as quantize has."""
-    rows = [names for of, names, _ in tdfast.keras_table.MEMBERS if of == where or (of, where) == ("layers", "models")]
+    rows = [names for of, names, _ in tdfast.compat.keras_table.MEMBERS if of == where or (of, where) == ("layers", "models")]
     listed = {name for names in rows for name in names.split(", ")}
     names = {name for name in dir(theirs) if not name.startswith("_")}
     assert names - set(dir(mine)) - listed - {"kernel", "variable_serialization_spec", "dtype"} == set()

@@ -78,7 +78,7 @@ def test_excluded_from_decay():
 
 def run_named(optimizer, values, gradients):
     variables = [tdfast.Variable(np.asarray(v, "float32"), name=f"w{i}", path=f"w{i}") for i, v in enumerate(values)]
-    optimizer.build(tdfast.variables.Parameters(variables), variables)
+    optimizer.build(tdfast.engine.variable.Parameters(variables), variables)
     for gs in gradients:
         step(optimizer, variables, gs)
     return [v.numpy() for v in variables]

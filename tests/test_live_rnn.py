@@ -18,7 +18,7 @@ if keras.backend.backend() != "jax":
 import jax  # noqa: E402
 
 import tdfast  # noqa: E402
-from tdfast.layers.base import Tape  # noqa: E402
+from tdfast.engine.tape import Tape  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -66,9 +66,9 @@ def test_progbar(verbose, capsys, monkeypatch):
     """The last line is Keras's, but for the times."""
     import re
 
-    import tdfast.progress
+    import tdfast.callbacks.progress
 
-    monkeypatch.setattr(tdfast.progress, "is_terminal", lambda: verbose == 1)
+    monkeypatch.setattr(tdfast.callbacks.progress, "is_terminal", lambda: verbose == 1)
     lines = []
     for k in (keras, tdfast):
         bar = k.utils.Progbar(12, verbose=verbose, stateful_metrics=["b"], interval=-1)

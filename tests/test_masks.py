@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tdfast import Sequential, layers
+from tdfast.engine.layer import Layer
 from tdfast.layers import (
     GRU,
     LSTM,
@@ -21,7 +22,6 @@ from tdfast.layers import (
     SimpleRNN,
     TimeDistributed,
 )
-from tdfast.layers.base import Layer
 from tdfast.optimizers import SGD
 
 N, T, F, C = 7, 9, 3, 4

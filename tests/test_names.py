@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tdfast import keras_table
+from tdfast.compat import keras_table
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "keras.md"

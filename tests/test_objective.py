@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import tdfast
-from tdfast import Sequential, layers, losses, objective, optimizers
+from tdfast import Sequential, layers, losses, optimizers
 from tdfast.layers import Activation, Dense, Input, Softmax, TimeDistributed
+from tdfast.training import objective
 
 
 def constant(values):

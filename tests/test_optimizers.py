@@ -8,8 +8,8 @@ import reference
 from laws import FMA_ISAS
 
 from tdfast import constraints, optimizers, runtime
+from tdfast.engine.variable import Parameters, Variable
 from tdfast.optimizers import schedules
-from tdfast.variables import Parameters, Variable
 
 WEIGHTS = np.array([[0.5, -1.0, 2.0], [0.1, 0.0, -0.3]])
 GRADIENTS = [np.array(g) for g in (

@@ -14,8 +14,7 @@ import termios  # noqa: E402
 
 from test_callbacks import without_times  # noqa: E402
 
-from tdfast import progress  # noqa: E402
-from tdfast.callbacks import CallbackList  # noqa: E402
+from tdfast.callbacks import CallbackList, progress  # noqa: E402
 from tdfast.utils import Progbar  # noqa: E402
 
 

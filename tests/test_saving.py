@@ -16,8 +16,8 @@ import pytest
 import tdfast
 from tdfast import layers, saving
 from tdfast.saving import FileError
-from tdfast.saving.archive import Archive
-from tdfast.saving.weights import NpzWeights
+from tdfast.saving.keras.archive import Archive
+from tdfast.saving.keras.weights import NpzWeights
 
 h5py = pytest.importorskip("h5py")
 
@@ -139,7 +139,7 @@ def test_two_members_of_one_name(path):
 
 
 def test_too_many_members(path, monkeypatch):
-    monkeypatch.setattr("tdfast.saving.archive.MAX_MEMBERS", 10)
+    monkeypatch.setattr("tdfast.saving.keras.archive.MAX_MEMBERS", 10)
     members(path, {f"m{i}": b"" for i in range(11)})
     refused(path, "11 members")
 
@@ -153,7 +153,7 @@ def test_zip_bomb_takes_no_memory(path):
 
 
 def test_a_large_config_is_refused(path, monkeypatch):
-    monkeypatch.setattr("tdfast.saving.archive.MAX_JSON", 1000)
+    monkeypatch.setattr("tdfast.saving.keras.archive.MAX_JSON", 1000)
     members(path, {"config.json": b" " * 1001})
     refused(path, "more than the 1,000 allowed")
 

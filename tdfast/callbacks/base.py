@@ -1,6 +1,6 @@
 """Callback: the hooks that run between the batches and epochs of fit, evaluate and predict."""
 
-from tdfast.calling import spell_constructor
+from tdfast.compat.calling import spell_constructor
 
 HOOKS = (
     "on_epoch_begin", "on_epoch_end",

@@ -42,7 +42,7 @@ class CallbackList(Callback):
                 )
         self.history = self._find(History, add_history)
         if add_progbar:
-            from tdfast.progress import ProgbarLogger
+            from tdfast.callbacks.progress import ProgbarLogger
 
             self._find(ProgbarLogger, True)
         self._sort()

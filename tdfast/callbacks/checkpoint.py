@@ -5,7 +5,7 @@ import warnings
 
 from tdfast.callbacks.frequency import Frequency
 from tdfast.callbacks.monitor import MonitorCallback
-from tdfast.console import say
+from tdfast.engine.console import say
 
 
 class ModelCheckpoint(MonitorCallback):

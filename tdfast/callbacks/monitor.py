@@ -4,7 +4,7 @@ import math
 import warnings
 
 from tdfast.callbacks.base import Callback
-from tdfast.names import snake_case
+from tdfast.engine.names import snake_case
 
 
 class MonitorCallback(Callback):

@@ -6,7 +6,7 @@ import warnings
 
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.monitor import MonitorCallback
-from tdfast.console import say
+from tdfast.engine.console import say
 
 
 def _rate_into(logs, model):

@@ -4,7 +4,7 @@ import math
 
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.monitor import MonitorCallback
-from tdfast.console import say
+from tdfast.engine.console import say
 
 
 class EarlyStopping(MonitorCallback):

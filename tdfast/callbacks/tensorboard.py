@@ -60,7 +60,7 @@ class TensorBoard(Callback):
     def on_train_begin(self, logs=None):
         self._batches = 0
         if self.write_graph:
-            from tdfast.serialization import serialize_layer
+            from tdfast.engine.serialization import serialize_layer
 
             try:
                 text = json.dumps(serialize_layer(self.model))

@@ -1,20 +1,13 @@
 """All layers by name."""
 
-from tdfast import absent
+from tdfast.compat import absent
+from tdfast.engine import pickling as _pickling  # noqa: F401 -- teaches layers to be copied
+from tdfast.engine.layer import Layer
+from tdfast.engine.serialization import deserialize_layer as deserialize
+from tdfast.engine.serialization import serialize_layer as serialize
 from tdfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
-from tdfast.layers.base import Layer
-from tdfast.layers.bidirectional import Bidirectional
-from tdfast.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
-from tdfast.layers.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
-from tdfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D
-from tdfast.layers.conv_transpose import (
-    Conv1DTranspose,
-    Conv2DTranspose,
-    Convolution1DTranspose,
-    Convolution2DTranspose,
-)
-from tdfast.layers.core import Dense, Identity, Input, InputLayer
-from tdfast.layers.depthwise import (
+from tdfast.layers.convolution.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
+from tdfast.layers.convolution.depthwise import (
     DepthwiseConv1D,
     DepthwiseConv2D,
     SeparableConv1D,
@@ -22,10 +15,7 @@ from tdfast.layers.depthwise import (
     SeparableConvolution1D,
     SeparableConvolution2D,
 )
-from tdfast.layers.embedding import Embedding
-from tdfast.layers.masking import Masking
-from tdfast.layers.normalization import BatchNormalization, LayerNormalization
-from tdfast.layers.pooling import (
+from tdfast.layers.convolution.pooling import (
     AveragePooling1D,
     AveragePooling2D,
     AvgPool1D,
@@ -43,6 +33,29 @@ from tdfast.layers.pooling import (
     MaxPooling1D,
     MaxPooling2D,
 )
+from tdfast.layers.convolution.resizing import (
+    Cropping1D,
+    Cropping2D,
+    UpSampling1D,
+    UpSampling2D,
+    ZeroPadding1D,
+    ZeroPadding2D,
+)
+from tdfast.layers.convolution.transpose import (
+    Conv1DTranspose,
+    Conv2DTranspose,
+    Convolution1DTranspose,
+    Convolution2DTranspose,
+)
+from tdfast.layers.core import Dense, Identity, Input, InputLayer
+from tdfast.layers.embedding import Embedding
+from tdfast.layers.masking import Masking
+from tdfast.layers.normalization import BatchNormalization, LayerNormalization
+from tdfast.layers.recurrent.bidirectional import Bidirectional
+from tdfast.layers.recurrent.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from tdfast.layers.recurrent.conv_lstm import ConvLSTM1D, ConvLSTM2D
+from tdfast.layers.recurrent.layers import GRU, LSTM, SimpleRNN
+from tdfast.layers.recurrent.rnn import RNN
 from tdfast.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,
@@ -54,21 +67,9 @@ from tdfast.layers.regularization import (
     SpatialDropout3D,
 )
 from tdfast.layers.rescaling import Normalization, Rescaling
-from tdfast.layers.resizing import (
-    Cropping1D,
-    Cropping2D,
-    UpSampling1D,
-    UpSampling2D,
-    ZeroPadding1D,
-    ZeroPadding2D,
-)
-from tdfast.layers.rnn import GRU, LSTM, SimpleRNN
-from tdfast.layers.rnn_of_cells import RNN
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from tdfast.layers.time_distributed import TimeDistributed
 from tdfast.layers.unit import GroupNormalization, RMSNormalization, UnitNormalization
-from tdfast.layers.wrappers import TimeDistributed
-from tdfast.serialization import deserialize_layer as deserialize
-from tdfast.serialization import serialize_layer as serialize
 
 __getattr__ = absent.lookup(__name__)
 

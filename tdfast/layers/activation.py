@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tdfast import activations, constraints, initializers, regularizers
-from tdfast.layers.base import Layer
+from tdfast.engine.layer import Layer
 from tdfast.layers.core import warn_of_constant, weight_config
 
 

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from tdfast import _kernels, activations, constraints, initializers, regularizers
-from tdfast.layers.base import Layer, standardize_dtype
+from tdfast.engine.layer import Layer, standardize_dtype
 
 
 class Identity(Layer):

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 
 from tdfast import _kernels, constraints, initializers, regularizers
-from tdfast.arrays import as_ids, as_mask, join_masks
-from tdfast.layers.base import Layer
+from tdfast.engine.arrays import as_ids, as_mask, join_masks
+from tdfast.engine.layer import Layer
 from tdfast.layers.core import no_quantization, positive_int, weight_config
 
 

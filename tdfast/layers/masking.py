@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tdfast import _kernels
-from tdfast.layers.base import Layer
+from tdfast.engine.layer import Layer
 
 
 class Masking(Layer):

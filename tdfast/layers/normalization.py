@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from tdfast import constraints, initializers, norms, regularizers
-from tdfast.layers.base import Layer
+from tdfast import constraints, initializers, regularizers
+from tdfast.engine import norms
+from tdfast.engine.layer import Layer
 from tdfast.layers.core import weight_config
 
 PARTS = ("beta", "gamma")

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 
 from tdfast import random, regularizers
-from tdfast.layers.base import Layer
+from tdfast.engine.layer import Layer
+from tdfast.layers.convolution.shapes import one_of
 from tdfast.layers.core import Identity
-from tdfast.layers.windows import one_of
 
 # SELU's limit for large negative inputs, -alpha scale: what AlphaDropout puts in the place of a number.
 SELU_FLOOR = -1.6732632423543772 * 1.0507009873554805

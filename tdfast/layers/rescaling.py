@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tdfast.arrays import as_numbers
-from tdfast.layers.base import Layer
+from tdfast.engine.arrays import as_numbers
+from tdfast.engine.layer import Layer
 
 EPSILON = 1e-7
 """The least standard deviation that Normalization divides by, as in Keras."""

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from tdfast.layers.base import Layer
+from tdfast.engine.layer import Layer
 
 
 class _Shaping(Layer):

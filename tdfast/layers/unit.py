@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tdfast import norms
-from tdfast.layers.base import Layer
+from tdfast.engine import norms
+from tdfast.engine.layer import Layer
 from tdfast.layers.normalization import Normalizing
 
 

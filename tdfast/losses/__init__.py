@@ -4,7 +4,7 @@
 src_c/loss.c and a small class; the others are two methods in NumPy, as a user's own are (`Loss`, `custom`).
 """
 
-from tdfast import absent
+from tdfast.compat import absent
 from tdfast.losses.base import REGISTRY, Loss, custom
 from tdfast.losses.batch import Circle, Dice, Tversky, circle, dice, tversky
 from tdfast.losses.classification import (

@@ -8,10 +8,11 @@ import math
 
 import numpy as np
 
-from tdfast import _kernels, arguments
-from tdfast.arrays import as_contiguous
-from tdfast.names import snake_case, unique_name
-from tdfast.registry import Registry
+from tdfast import _kernels
+from tdfast.engine import arguments
+from tdfast.engine.arrays import as_contiguous
+from tdfast.engine.names import snake_case, unique_name
+from tdfast.engine.registry import Registry
 
 REGISTRY = Registry("loss", "losses", "keras.losses")
 EPSILON = 1e-7

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tdfast.calling import spelled
+from tdfast.compat.calling import spelled
 from tdfast.losses.base import EPSILON, REGISTRY, BuiltIn, spread, weights_and_scale
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tdfast import norms
+from tdfast.engine import norms
 from tdfast.losses.base import (
     EPSILON,
     HUBER_ROWS,

@@ -5,7 +5,8 @@ values; ``confusion``, ``auc``, ``fscore`` and ``iou`` count decisions; ``base``
 and does not grow with the samples; masked steps never count.
 """
 
-from tdfast import absent, foreign, losses
+from tdfast import losses
+from tdfast.compat import absent
 from tdfast.losses import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -106,7 +107,7 @@ def get(identifier):
     >>> get(lambda y_true, y_pred: y_pred.max(axis=-1)).name
     'lambda'
     """
-    found = identifier if isinstance(identifier, (str, dict)) else foreign.taken(identifier, REGISTRY)
+    found = identifier if isinstance(identifier, (str, dict)) else REGISTRY.taken(identifier)
     if isinstance(found, str) and not REGISTRY.has(found):
         try:
             return LossMetric(losses.get(found), found)

@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 
-from tdfast import absent, arguments, config
+from tdfast import config
+from tdfast.compat import absent
+from tdfast.engine import arguments
+from tdfast.engine.names import snake_case, unique_name
+from tdfast.engine.registry import Registry
 from tdfast.losses.base import NEW, as_outputs, fit_target, row_weights, spread
-from tdfast.names import snake_case, unique_name
-from tdfast.registry import Registry
 
 REGISTRY = Registry("metric", "metrics", "keras.metrics")
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")

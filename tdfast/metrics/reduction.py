@@ -5,9 +5,10 @@ import math
 import numpy as np
 
 from tdfast import losses
+from tdfast.engine import registry
+from tdfast.engine.names import snake_case
 from tdfast.losses import base
 from tdfast.metrics.base import REGISTRY, Metric
-from tdfast.names import snake_case
 
 
 @REGISTRY.register
@@ -155,9 +156,7 @@ def _array(x):
 
 
 def _metric_function(name):
-    from tdfast import metrics
-
-    return getattr(metrics, name, None) if name in metrics.FUNCTIONS else None
+    return registry.home("metrics").FUNCTIONS.get(name)
 
 
 def _function_config(fn, who):

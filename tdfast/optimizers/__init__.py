@@ -3,7 +3,7 @@
 An optimizer of your own derives from `Optimizer`; learning rates that change are in `schedules`.
 """
 
-from tdfast import absent
+from tdfast.compat import absent
 from tdfast.optimizers import schedules
 from tdfast.optimizers.base import Optimizer
 from tdfast.optimizers.methods import REGISTRY as REGISTRY

@@ -6,9 +6,11 @@ import warnings
 
 import numpy as np
 
-from tdfast import _kernels, absent, arguments, norms, runtime
-from tdfast.calling import level_of_the_caller
-from tdfast.names import snake_case, unique_name, unknown_arguments
+from tdfast import _kernels, runtime
+from tdfast.compat import absent
+from tdfast.compat.calling import level_of_the_caller
+from tdfast.engine import arguments, norms
+from tdfast.engine.names import snake_case, unique_name, unknown_arguments
 from tdfast.optimizers import schedules
 
 
@@ -198,7 +200,7 @@ class Optimizer:
         """Make the slots (flat, like ``parameters.values``) and remember which pieces to update.
 
         Args:
-            parameters: the `tdfast.variables.Parameters` of the model.
+            parameters: the `tdfast.engine.variable.Parameters` of the model.
             trainable_variables: those of its variables that change. Slots of variables that were there in
                 an earlier call keep their contents.
         """

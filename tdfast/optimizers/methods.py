@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from tdfast import _kernels
+from tdfast.engine.registry import Registry
 from tdfast.optimizers.base import Optimizer
-from tdfast.registry import Registry
 
 REGISTRY = Registry("optimizer", "optimizers", "keras.optimizers")
 

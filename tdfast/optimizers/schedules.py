@@ -6,8 +6,8 @@ only accumulate gradients included.
 
 import math
 
-from tdfast import arguments
-from tdfast.registry import Registry
+from tdfast.engine import arguments
+from tdfast.engine.registry import Registry
 
 REGISTRY = Registry("schedule", "schedules", "keras.optimizers.schedules")
 

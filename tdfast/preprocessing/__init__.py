@@ -1,8 +1,8 @@
 """Where scripts look for it, as in `keras.preprocessing`: windows of time series, and `sequence`."""
 
-from tdfast import absent
+from tdfast.compat import absent
 from tdfast.preprocessing import sequence
-from tdfast.windows import timeseries_dataset_from_array
+from tdfast.utils.timeseries import timeseries_dataset_from_array
 
 __getattr__ = absent.lookup(__name__)
 

@@ -1,6 +1,6 @@
 """As in `keras.preprocessing.sequence`: padding. The function is that of `tdfast.utils`."""
 
-from tdfast import absent
+from tdfast.compat import absent
 from tdfast.utils import pad_sequences
 
 __getattr__ = absent.lookup(__name__)

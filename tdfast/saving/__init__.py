@@ -5,9 +5,8 @@
 True
 """
 
-from tdfast import absent
-from tdfast.errors import FileError
-from tdfast.registration import (
+from tdfast.compat import absent
+from tdfast.engine.registry import (
     CustomObjectScope,
     custom_object_scope,
     get_custom_objects,
@@ -15,13 +14,18 @@ from tdfast.registration import (
     get_registered_object,
     register_keras_serializable,
 )
-from tdfast.saving.c_file import export_c
-from tdfast.saving.keras_file import load_model, model_from_json, save_model
-from tdfast.saving.objects import deserialize_keras_object, serialize_keras_object
+from tdfast.engine.serialization import (
+    deserialize_keras_object,
+    deserialize_layer,
+    serialize_keras_object,
+    serialize_layer,
+)
+from tdfast.errors import FileError
+from tdfast.saving.c.file import export_c
+from tdfast.saving.keras.file import load_model, model_from_json, save_model
+from tdfast.saving.keras.weights_file import load_weights, save_weights
 from tdfast.saving.onnx import export_onnx
-from tdfast.saving.torch_state import load_torch_state_dict, torch_state_dict
-from tdfast.saving.weights_file import load_weights, save_weights
-from tdfast.serialization import deserialize_layer, serialize_layer
+from tdfast.saving.torch import load_torch_state_dict, torch_state_dict
 
 __getattr__ = absent.lookup(__name__)
 

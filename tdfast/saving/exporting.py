@@ -3,8 +3,8 @@
 import contextlib
 
 from tdfast import activations, layers
-from tdfast.elementwise import Parametric
-from tdfast.models import Sequential
+from tdfast.engine.network import Network
+from tdfast.engine.parametric import Parametric
 
 IDLE = (
     layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout, layers.GaussianNoise,
@@ -15,7 +15,7 @@ IDLE = (
 
 def check_model(model, who):
     """Refuse what is no built `Sequential`."""
-    if not isinstance(model, Sequential):
+    if not isinstance(model, Network):
         raise ValueError(f"{who} expects a tdfast.Sequential, got {model!r} ({type(model).__name__}).")
     if not model.built:
         raise ValueError(
@@ -33,13 +33,13 @@ def converter_of(layer, table, what):
         ValueError: naming the layer, where there is none.
     """
     kind = type(layer)
-    if kind not in table and kind.forward is Sequential.forward:
-        kind = Sequential
+    if kind not in table and kind.forward is Network.forward:
+        kind = Network
     if kind in table:
         return table[kind]
     raise ValueError(
         f"Layer '{layer.name}' ({type(layer).__name__}) cannot be exported to {what}. These can: "
-        f"{', '.join(sorted(kind.__name__ for kind in table))}."
+        f"{', '.join(sorted('Sequential' if kind is Network else kind.__name__ for kind in table))}."
     )
 
 

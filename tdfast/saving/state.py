@@ -6,9 +6,9 @@ import zipfile
 
 import numpy as np
 
-from tdfast.saving.archive import MAX_JSON, MAX_MEMBERS, Archive
 from tdfast.saving.atomic import replacing
-from tdfast.saving.weights import NpzWeights
+from tdfast.saving.keras.archive import MAX_JSON, MAX_MEMBERS, Archive
+from tdfast.saving.keras.weights import NpzWeights
 
 # Keys that stand for an array, and for a NumPy scalar, by its number in the archive.
 _ARRAY, _SCALAR = "__array__", "__scalar__"

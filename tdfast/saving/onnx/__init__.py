@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from tdfast._version import __version__
-from tdfast.calling import spelled
+from tdfast.compat.calling import spelled
 from tdfast.saving.atomic import replacing
 from tdfast.saving.exporting import check_model
 from tdfast.saving.onnx.converters import convert_model

@@ -8,13 +8,13 @@ on.
 import numpy as np
 
 from tdfast import layers
-from tdfast.layers.base import Layer
-from tdfast.models import Sequential
+from tdfast.engine.layer import Layer
+from tdfast.engine.network import Network
 from tdfast.saving.exporting import IDLE, changed, check_dtype, converter_of, refuse
 from tdfast.saving.onnx.activations import activate
+from tdfast.saving.onnx.conv import WINDOWS
 from tdfast.saving.onnx.masks import Mask
 from tdfast.saving.onnx.recurrent import bidirectional, recurrent
-from tdfast.saving.onnx.windows import WINDOWS
 
 
 def convert(g, layer, x, shape, mask):
@@ -217,7 +217,7 @@ def _masking(g, layer, x, shape, mask):
 
 
 CONVERTERS = {
-    Sequential: _sequential,
+    Network: _sequential,
     layers.TimeDistributed: _time_distributed,
     layers.Bidirectional: bidirectional,
     layers.LSTM: recurrent,

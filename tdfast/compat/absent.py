@@ -1,0 +1,77 @@
+"""Errors for names of Keras's that are not in tdfast: why not, and what to use, by the tables of `tdfast.compat.keras_table`."""
+
+from tdfast.compat import keras_table
+
+
+def _by_name(rows, place):
+    return {name: why for where, names, why in rows if where == place for name in names.split(", ")}
+
+
+def lookup(module):
+    """The ``__getattr__`` of a module: an ImportError for names in the table, an AttributeError for all others.
+
+    An ImportError, since that is what ``from tdfast.layers import ...`` shows; of an AttributeError it drops the text.
+
+    Args:
+        module: its ``__name__``.
+
+    >>> lookup("tdfast.layers")("CuDNNLSTM")
+    Traceback (most recent call last):
+    ImportError: tdfast.layers has no 'CuDNNLSTM', which Keras has: `LSTM` and `GRU`. See docs/keras.md.
+    """
+    place = module.partition(".")[2] or "(top)"
+
+    def __getattr__(name):
+        why = _by_name(keras_table.NAMES + keras_table.OLDER, place).get(name)
+        if why is None:
+            raise AttributeError(f"module '{module}' has no attribute '{name}'", name=name)
+        raise ImportError(f"{module} has no '{name}', which Keras has: {why}. See docs/keras.md.", name=module)
+
+    return __getattr__
+
+
+class Missing:
+    """Stands in a class for a member that only Keras's has. To ask an object for it raises an AttributeError.
+
+    A member that a subclass or an object has of its own goes before it. Where nothing is missing it costs nothing,
+    as a class's ``__getattr__`` would.
+    """
+
+    def __init__(self, name, why):
+        self.name, self.why = name, why
+
+    def __repr__(self):
+        return f"<not in tdfast: {self.why}>"
+
+    def __get__(self, obj, cls=None):
+        if obj is None:
+            return self
+        raise AttributeError(
+            f"'{cls.__name__}' object has no attribute '{self.name}', which Keras's has: {self.why}. See docs/keras.md.",
+            name=self.name, obj=obj,
+        )
+
+
+def members(place):
+    """A class decorator that tells the members which the table has for ``place``.
+
+    >>> @members("metrics")
+    ... class Metric:
+    ...     pass
+    >>> hasattr(Metric(), "reset_states"), "reset_states" in dir(Metric())
+    (False, False)
+    """
+
+    def decorator(cls):
+        for name, why in _by_name(keras_table.MEMBERS, place).items():
+            setattr(cls, name, Missing(name, why))
+        cls.__dir__ = _dir
+        return cls
+
+    return decorator
+
+
+def _dir(self):
+    """The names that are there."""
+    missing = {name for name in dir(type(self)) if isinstance(getattr(type(self), name, None), Missing)}
+    return [name for name in object.__dir__(self) if name not in missing or name in vars(self)]

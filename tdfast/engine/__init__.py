@@ -1,0 +1,1 @@
+"""What models are made of: layers, variables, the tape, and every class by its name."""

@@ -1,0 +1,154 @@
+"""What users pass, as the arrays that layers and kernels take."""
+
+import numpy as np
+
+from tdfast.compat import foreign
+
+
+def as_array(x, dtype, who):
+    """Any array-like as a C-contiguous NumPy array of ``dtype``, refused clearly if it holds no numbers.
+
+    NumPy's protocols are used, so a torch, JAX or TensorFlow tensor on the CPU, or a pandas frame, is
+    copied only where its dtype or its memory order needs it.
+    """
+    x = as_numbers(x, who)
+    return as_contiguous(x, dtype)
+
+
+def as_contiguous(x, dtype):
+    """The array in the form that kernels read: of this dtype, C-contiguous, aligned, in this machine's byte order."""
+    if not x.ndim:
+        return x.astype(dtype)
+    x = np.ascontiguousarray(x, dtype)
+    return x if x.flags.aligned else x.copy()
+
+
+def as_ids(x, size, who):
+    """Whole numbers from 0 to ``size`` - 1 as C-contiguous int32, from integers of any kind or whole floats.
+
+    Raises:
+        ValueError: naming the first number that is out of range, not whole, or beyond what its dtype holds exactly.
+
+    >>> as_ids([[0.0, 3.0]], 4, "Layer 'words'")
+    array([[0, 3]], dtype=int32)
+    """
+    x = as_numbers(x, who)
+    if x.size:
+        with np.errstate(invalid="ignore"):
+            low, high = x.min(), x.max()
+        if not (low >= 0 and high < size):      # NaN too
+            _refuse(x, (x >= 0) & (x < size), f"is out of range: input_dim={size} stands for the ids from 0 to {size - 1}", who)
+        if x.dtype.kind == "f":
+            exact = 2 ** (np.finfo(x.dtype).nmant + 1)
+            if high >= exact:
+                _refuse(x, x < exact, f"may be rounded, as {x.dtype} holds each whole number only below {exact}; pass integers",
+                        who)
+            if not np.array_equal(x, np.rint(x)):
+                _refuse(x, x == np.rint(x), "is not a whole number", who)
+    return as_contiguous(x, np.int32)
+
+
+def _refuse(x, fine, why, who):
+    """Raise a ValueError that names the first id that is not ``fine`` and its place."""
+    where = tuple(int(i) for i in np.argwhere(~fine)[0])
+    raise ValueError(f"{who}: the id {x[where]} at index {where} {why}.")
+
+
+def as_numbers(x, who):
+    """Any array-like as a NumPy array of numbers or booleans, of whatever dtype it has."""
+    if hasattr(x, "detach") and hasattr(x, "numpy"):
+        x = x.detach()                      # torch refuses to hand over a tensor that wants a gradient
+    if foreign.is_symbolic(x):
+        raise ValueError(
+            f"{who} expects an array of numbers, got a {type(x).__name__}, which stands for the input of a graph model. Those "
+            "are not there yet: write Sequential([Input((64, 15)), LSTM(8), Dense(1)]), or give an array."
+        )
+    try:
+        array = np.asarray(x)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{who} expects an array of numbers, but {type(x).__name__} does not become one: {error}") from error
+    if array.dtype == object and hasattr(x, "to_numpy"):
+        array = _numbers_of_frame(x, array)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{who} expects an array of numbers, got dtype {array.dtype}. "
+            + ("Sequences of different lengths must be padded to one length first (tdfast.utils.pad_sequences)."
+               if array.dtype == object else "Convert it to numbers first, for example with .astype('float32').")
+        )
+    return array
+
+
+def as_view(x, convert):
+    """``convert(x)``; where ``x`` is a view that shows the same numbers again and again, such as windows of a
+    series, only the numbers behind it are converted, and the result is such a view, which is not contiguous.
+
+    Args:
+        x: anything.
+        convert: makes an array of an array-like, number by number.
+
+    >>> series = np.arange(5.0)
+    >>> pairs = as_view(np.lib.stride_tricks.sliding_window_view(series, 2), lambda a: a.astype("float32"))
+    >>> pairs.tolist(), pairs.strides
+    ([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]], (4, 4))
+    """
+    behind = numbers_behind(x)
+    if behind is None:
+        return convert(x)
+    try:
+        numbers = convert(behind)
+    except ValueError:                      # one that is between those of x, perhaps
+        return convert(x)
+    strides = [step // x.itemsize * numbers.itemsize for step in x.strides]
+    return np.lib.stride_tricks.as_strided(numbers, x.shape, strides, writeable=False)
+
+
+def numbers_behind(x):
+    """The numbers that ``x`` shows again and again, with those between them, as a flat array; None if it does not.
+
+    >>> numbers_behind(np.broadcast_to(np.float32(3), (1000, 1000)))
+    array([3.], dtype=float32)
+    """
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or x.size == 0:
+        return None
+    size = x.itemsize
+    behind = 1 + sum((n - 1) * step for n, step in zip(x.shape, x.strides)) // size
+    if x.size <= behind or any(step < 0 or step % size for step in x.strides):
+        return None
+    return np.lib.stride_tricks.as_strided(x, (behind,), (size,), writeable=False)
+
+
+def gather(a, index, out):
+    """``a[index]`` in ``out``, without other memory, also where ``a`` is a view that is not contiguous."""
+    if a.flags.c_contiguous:
+        return a.take(index, axis=0, out=out, mode="clip")
+    for row, i in zip(out, index):
+        row[...] = a[i]
+    return out
+
+
+def _numbers_of_frame(x, array):
+    """A pandas frame whose columns are all numbers, each of a dtype of its own; else ``array``."""
+    kinds = [getattr(dtype, "kind", "O") for dtype in np.ravel(np.asarray(x.dtypes, object))]
+    return x.to_numpy(dtype=np.float64) if all(kind in "fiub" for kind in kinds) else array
+
+
+def as_mask(mask, x, who):
+    """A mask as contiguous booleans of shape (batch, time), or None."""
+    if mask is None:
+        return None
+    mask = np.ascontiguousarray(mask, dtype=bool)
+    least = 2 if x.ndim > 2 else 1                  # an input (batch, features) has no time steps
+    if mask.ndim < least or mask.shape != x.shape[: mask.ndim]:
+        raise ValueError(
+            f"Layer '{who}': a mask must have the input's first dimensions, {x.shape[:2]}, got shape {mask.shape}."
+        )
+    return mask
+
+
+def join_masks(made, mask):
+    """The steps that count in both of two masks, the second of which may be None or have fewer axes.
+
+    >>> join_masks(np.array([[[True, False]]]), np.array([[True]])).tolist()
+    [[[True, False]]]
+    """
+    return made if mask is None else made & mask.reshape(*mask.shape, *(1,) * (made.ndim - mask.ndim))

@@ -1,0 +1,235 @@
+"""Graph: calls of layers and the tensors between them, forward and backward."""
+
+import numpy as np
+
+from tdfast.engine.tensor import SymbolicTensor
+
+
+class Node:
+    """One call of a layer.
+
+    Args:
+        layer: the layer.
+        inputs: the `SymbolicTensor` objects that it is called on.
+        outputs: how many tensors it gives.
+    """
+
+    __slots__ = ("layer", "inputs", "outputs")
+
+    def __init__(self, layer, inputs, outputs=1):
+        self.layer, self.inputs = layer, tuple(inputs)
+        self.outputs = tuple(SymbolicTensor(self, i, name=layer.name) for i in range(outputs))
+
+
+class Graph:
+    """The calls between some inputs and some outputs, in an order in which they can run.
+
+    Args:
+        inputs, outputs: lists of `SymbolicTensor` objects.
+
+    Raises:
+        ValueError: for an output that depends on something else than the inputs.
+    """
+
+    def __init__(self, inputs, outputs):
+        self.inputs, self.outputs = list(inputs), list(outputs)
+        self.nodes = _in_order(self.inputs, self.outputs)
+        tensors = [*self.inputs, *(tensor for node in self.nodes for tensor in node.outputs)]
+        place = {id(tensor): i for i, tensor in enumerate(tensors)}
+        self._size = len(tensors)
+        self._sources = [place[id(tensor)] for tensor in self.inputs]
+        self._sinks = [place[id(tensor)] for tensor in self.outputs]
+        self._calls = [
+            (node.layer, [place[id(tensor)] for tensor in node.inputs], [place[id(tensor)] for tensor in node.outputs])
+            for node in self.nodes
+        ]
+        readers = [place for _, sources, _ in self._calls for place in sources] + self._sinks
+        self._shared = [readers.count(i) > 1 for i in range(self._size)]
+        layers = [id(layer) for layer, _, _ in self._calls]
+        self._repeats = len(set(layers)) < len(layers)
+
+    @classmethod
+    def chain(cls, layers):
+        """The graph of layers each of which is called on the output of the one before.
+
+        >>> from tdfast.layers import Dense, Dropout
+        >>> [node.layer.name for node in Graph.chain([Dropout(0.5, name="first"), Dense(2, name="second")]).nodes]
+        ['first', 'second']
+        """
+        first = last = SymbolicTensor(name="input")
+        for layer in layers:
+            last = Node(layer, [last]).outputs[0]
+        return cls([first], [last])
+
+    # ---------------------------------------------------------------- walks
+    def walk(self, values, function):
+        """Carry values through the graph, from the inputs to the outputs: shapes, plans, symbols of another format.
+
+        Args:
+            values: one for each input.
+            function: what a call makes of its values: ``function(node, value)`` gives one for each output of the call. A
+                call with several inputs gets a list, and gives a list where it has several outputs.
+
+        Returns:
+            A list with the value of each output.
+
+        >>> from tdfast.layers import Dense
+        >>> graph = Graph.chain([Dense(4), Dense(2)])
+        >>> graph.walk([(None, 3)], lambda node, shape: node.layer.compute_output_shape(shape))
+        [(None, 2)]
+        """
+        held = [None] * self._size
+        for place, value in zip(self._sources, values):
+            held[place] = value
+        for node, (_, sources, places) in zip(self.nodes, self._calls):
+            made = function(node, held[sources[0]] if len(sources) == 1 else [held[i] for i in sources])
+            for place, value in zip(places, [made] if len(places) == 1 else made):
+                held[place] = value
+        return [held[place] for place in self._sinks]
+
+    # ---------------------------------------------------------------- passes
+    def forward(self, values, masks, record, tape, training=False, packing=None):
+        """The outputs and their masks, as two lists; each call leaves what backward needs on a tape of its own.
+
+        Args:
+            values, masks: one for each input.
+            record: the `tdfast.engine.tape.Record` of whoever holds the graph. Its ``packed`` is then the `PackedSteps`
+                of outputs that hold the valid steps alone, or None.
+            tape: the tape on which that record lies.
+            packing: the number of the call that may leave masked steps out; None: none. See `tdfast.training.packing`.
+        """
+        held, marks = [None] * self._size, [None] * self._size
+        for place, value, mask in zip(self._sources, values, masks):
+            held[place], marks[place] = value, mask
+        record.packed = None
+        for i, (layer, sources, places) in enumerate(self._calls):
+            inner = record.tape(i, tape)
+            if len(sources) == 1:
+                x, mask = held[sources[0]], marks[sources[0]]
+            else:
+                x, mask = [held[s] for s in sources], [marks[s] for s in sources]
+            if i == packing and mask is not None:
+                y = layer.forward(x, inner, training=training, mask=mask, compact=True)
+                if inner.records[0].compact:
+                    record.packed, mask = inner.records[0].valid, None
+            else:
+                y = layer.forward(x, inner, training=training, mask=mask)
+            record.note_activity(layer, y, i)
+            mask = layer.passed_mask(x, mask, inner.records[0])
+            if len(places) == 1:
+                held[places[0]], marks[places[0]] = y, mask
+            else:
+                for k, place in enumerate(places):
+                    held[place], marks[place] = y[k], mask[k] if isinstance(mask, list) else None
+        return [held[place] for place in self._sinks], [marks[place] for place in self._sinks]
+
+    def backward(self, gradients, record, need_inputs=True):
+        """The gradients of the inputs, as a list, from those of the outputs; None stands for zeros on both sides.
+
+        A gradient belongs to the call that receives it, which may write over it. So where several calls read a tensor,
+        their gradients are summed in memory of its own, in the reverse order of the calls. A layer that is called
+        again adds to the gradients of its weights.
+        """
+        learns = [bool(layer.trainable_weights) for layer, _, _ in self._calls]
+        needed = self._needed(learns, need_inputs)
+        held = [None] * self._size
+        for place, gradient in zip(self._sinks, gradients):
+            self._receive(held, place, gradient, record)
+        done = set()
+        for i in range(len(self._calls) - 1, -1, -1):
+            layer, sources, places = self._calls[i]
+            need_dx = any(needed[s] for s in sources)
+            if not (need_dx or learns[i]):
+                continue
+            dy = self._of_call(i, [held[place] for place in places], record)
+            if dy is None:
+                continue
+            dy = record.add_activity_gradient(dy, i)
+            if self._repeats and learns[i] and layer in done:
+                dx = _add_gradients(layer, dy, record, i, need_dx)
+            else:
+                dx = layer.backward(dy, record.tapes[i], need_dx)
+            done.add(layer)
+            if need_dx:
+                parts = [dx] if len(sources) == 1 else _own_memory(dx, record, i)
+                for place, part in zip(sources, parts):
+                    if needed[place]:
+                        self._receive(held, place, part, record)
+        return [held[place] for place in self._sources] if need_inputs else [None] * len(self._sources)
+
+    def _needed(self, learns, need_inputs):
+        """Whether anybody reads the gradient of each tensor: below the lowest weights that learn, nobody does."""
+        needed = [False] * self._size
+        for place in self._sources:
+            needed[place] = need_inputs
+        for learn, (_, sources, places) in zip(learns, self._calls):
+            for place in places:
+                needed[place] = learn or any(needed[s] for s in sources)
+        return needed
+
+    def _receive(self, held, place, gradient, record):
+        if gradient is None:
+            return
+        if held[place] is not None:
+            held[place] += gradient
+        elif self._shared[place]:
+            held[place] = record.buffer(("sum", place), gradient.shape, gradient.dtype)
+            np.copyto(held[place], gradient)
+        else:
+            held[place] = gradient
+
+    def _of_call(self, i, gradients, record):
+        """What a call receives; None where no gradient came, and its output has no penalty."""
+        if all(gradient is None for gradient in gradients):
+            if i not in record.activities:
+                return None
+            y = record.activities[i][1]
+            gradients = [np.zeros_like(part) for part in (y if len(gradients) > 1 else [y])]
+        return gradients[0] if len(gradients) == 1 else gradients
+
+
+def _add_gradients(layer, dy, record, call, need_dx):
+    """`Layer.backward` of a layer that overwrites the gradients of its weights, such that it adds to them."""
+    held = []
+    for k, weight in enumerate(layer.trainable_weights):
+        before = record.buffer(("before", call, k), weight.grad.shape, weight.grad.dtype)
+        np.copyto(before, weight.grad)
+        held.append((weight, before))
+    dx = layer.backward(dy, record.tapes[call], need_dx)
+    for weight, before in held:
+        weight.grad += before
+    return dx
+
+
+def _own_memory(gradients, record, call):
+    """The gradients of a call's inputs, none of which shares its memory with another."""
+    out = []
+    for k, gradient in enumerate(gradients):
+        if gradient is not None and any(other is not None and np.may_share_memory(gradient, other) for other in out):
+            own = record.buffer(("apart", call, k), gradient.shape, gradient.dtype)
+            np.copyto(own, gradient)
+            gradient = own
+        out.append(gradient)
+    return out
+
+
+def _in_order(inputs, outputs):
+    """The nodes that the outputs depend on, each after those that it depends on."""
+    known, order, waiting = {id(tensor) for tensor in inputs}, [], []
+    begun = set()
+    for output in outputs:
+        waiting.append((output, False))
+        while waiting:
+            tensor, ready = waiting.pop()
+            if id(tensor) in known:
+                continue
+            if tensor.node is None:
+                raise ValueError(f"The outputs depend on {tensor!r}, which is not among the inputs of the graph.")
+            if ready:
+                order.append(tensor.node)
+                known.update(id(made) for made in tensor.node.outputs)
+            elif id(tensor.node) not in begun:
+                begun.add(id(tensor.node))
+                waiting.append((tensor, True))
+                waiting.extend((source, False) for source in reversed(tensor.node.inputs))
+    return order

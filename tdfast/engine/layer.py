@@ -1,0 +1,483 @@
+"""Layer: weights, a forward and a backward pass, a config."""
+
+import contextlib
+import functools
+import math
+import os
+import threading
+
+import numpy as np
+
+from tdfast.compat import absent
+from tdfast.engine import arguments
+from tdfast.engine.arithmetic import kernel_arithmetic
+from tdfast.engine.arrays import as_array, as_mask
+from tdfast.engine.names import snake_case, unique_name, unknown_arguments
+from tdfast.engine.tape import Tape
+from tdfast.engine.variable import Variable
+
+_building = threading.RLock()
+_source = threading.local()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_building._at_fork_reinit)
+
+
+def standardize_dtype(dtype):
+    """'float32' or 'float64' from a name, a NumPy dtype or a Keras dtype policy."""
+    if dtype is None:
+        from tdfast.config import floatx
+
+        return floatx()
+    if isinstance(dtype, dict):
+        dtype = dtype.get("config", {}).get("name", dtype)
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}. tdfast computes in these two.")
+    return name
+
+
+@contextlib.contextmanager
+def weights_from(source):
+    """For a block: layers that make weights in this thread take their values from a function.
+
+    Args:
+        source: ``source(layer, shape, name=..., trainable=...)`` gives an array of that shape, or None: the layer's
+            own initializer fills the weight.
+    """
+    before, _source.function = getattr(_source, "function", None), source
+    try:
+        yield
+    finally:
+        _source.function = before
+
+
+@contextlib.contextmanager
+def _as_before_if_it_fails(layer):
+    """Memory that cannot be had, or Ctrl-C, leaves no half of the weights behind: the next build makes them all."""
+    layers = [layer]
+    for inner in layers:
+        layers.extend(inner.sublayers())
+    states = [(inner, dict(vars(inner)), list(inner._weights)) for inner in layers]
+    try:
+        yield
+    except BaseException:
+        for inner, state, weights in states:
+            vars(inner).clear()
+            vars(inner).update(state)
+            inner._weights[:] = weights
+        raise
+
+
+def _marks_built(build):
+    """``build`` such that a user, too, may call it: it checks the shape and, at its end, notes that the weights are there.
+
+    Within such a call, `super().build()` is a part of it: a layer is built when the outermost one has ended.
+    """
+
+    @functools.wraps(build)
+    def wrapped(self, input_shape=None):
+        with _building:                 # other threads wait until all of it is there
+            if self._in_build:
+                build(self, input_shape)
+                return
+            if input_shape is not None:
+                self.check_input_shape(tuple(input_shape))
+            if self.built and self._weights:
+                return                  # they are there already
+            with _as_before_if_it_fails(self):
+                self._in_build = True
+                build(self, input_shape)
+                del self._in_build
+            if input_shape is not None:
+                self.input_shape = tuple(input_shape)
+            self.built = True
+
+    return wrapped
+
+
+@absent.members("layers")
+class Layer:
+    """One step of a model: weights, a forward and a backward pass.
+
+    A layer is called on an array, ``y = layer(x)``, and builds its weights on the first call. A layer
+    of your own overrides ``build``, ``forward``, ``backward``, ``compute_output_shape`` and
+    ``get_config``.
+
+    Args:
+        name: unique in a model; made from the class when None.
+        trainable: False keeps its weights as they are in training.
+        dtype: 'float32' or 'float64'; None is `tdfast.config.floatx()`.
+        activity_regularizer: a penalty on the output (mean over the batch), or None.
+        input_shape: the shape of one sample, for the first layer of a model.
+        batch_shape: the same with the batch size before it (None: any); batch_input_shape is its older name.
+        input_dim: the number of features, for a sample of one axis.
+        batch_size: beside input_shape, as in older versions of Keras: that of all batches.
+
+    >>> class Twice(Layer):
+    ...     def forward(self, x, tape, training=False, mask=None):
+    ...         tape.push(self)
+    ...         return 2 * x
+    ...     def backward(self, dy, tape, need_dx=True):
+    ...         tape.pop(self)
+    ...         return 2 * dy
+    >>> Twice()([[1.0, 2.0]])
+    array([[2., 4.]], dtype=float32)
+    """
+
+    supports_masking = True
+    """Whether a mask that comes in goes on to the next layer."""
+
+    makes_mask = False
+    """Whether its output has a mask that its input had not."""
+
+    replaces_mask = False
+    """Whether the mask that it makes stands for the one that comes in, which is lost then, as in Keras."""
+
+    batch_coupled = False
+    """Whether a row's result depends on the rest of its batch; `TimeDistributed` calls such a layer
+    once per time step instead of once on all steps."""
+
+    rowwise = False
+    """Whether it treats each row of the last axis by itself, whatever axes there are before."""
+
+    reads_masked_steps = False
+    """Whether a time step's result depends on other steps, also on those that the mask leaves out."""
+
+    def __init__(
+        self,
+        *,
+        name=None,
+        trainable=True,
+        dtype=None,
+        activity_regularizer=None,
+        input_shape=None,
+        batch_shape=None,
+        batch_input_shape=None,
+        input_dim=None,
+        batch_size=None,
+        **unknown,
+    ):
+        if unknown:
+            raise ValueError(unknown_arguments(type(self), unknown))
+        from tdfast import regularizers
+
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"The name of a layer must be a string, got {name!r}.")
+        self.name = name or unique_name(snake_case(type(self).__name__))
+        self.dtype = standardize_dtype(dtype)
+        self._trainable = self._flag(trainable, "trainable")
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self.built = False
+        self._weights = []
+        batch_shape = batch_shape or batch_input_shape
+        if batch_shape is None and input_shape is not None:
+            batch_shape = (None, *((input_shape,) if isinstance(input_shape, int) else input_shape))
+        if batch_shape is None and input_dim is not None:
+            batch_shape = (None, input_dim)
+        if batch_size is not None:
+            if batch_shape is None or batch_shape[0] not in (None, batch_size):
+                raise ValueError(
+                    f"Layer '{self.name}': batch_size={batch_size} is the first number of its batch_shape, so it belongs beside an "
+                    f"input_shape, got {'none' if batch_shape is None else f'batch_shape={batch_shape}'}."
+                )
+            batch_shape = (batch_size, *batch_shape[1:])
+        self.batch_shape = None if batch_shape is None else tuple(batch_shape)
+        """The input's shape when the layer was told it, else None."""
+        self.input_shape = None
+
+    _in_build = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__:
+            cls.build = _marks_built(cls.__dict__["build"])
+
+    # ---------------------------------------------------------------- to override
+    @_marks_built
+    def build(self, input_shape):
+        """Make the weights for inputs of this shape (a tuple that starts with None, the batch)."""
+
+    def forward(self, x, tape, training=False, mask=None):
+        """The layer's output for ``x``; what `backward` needs goes on the tape.
+
+        Args:
+            x: a C-contiguous array of the layer's dtype, batch first. Never written to.
+            tape: a `Tape`. Call ``tape.push(self)`` exactly once.
+            training: True in `fit`.
+            mask: None, or booleans of shape (batch, time), False at steps to leave out.
+        """
+        raise TypeError(f"{type(self).__name__} must override forward(x, tape, training, mask).")
+
+    def backward(self, dy, tape, need_dx=True):
+        """The gradient with respect to the input; writes those of the weights to ``variable.grad``.
+
+        Args:
+            dy: the gradient with respect to the output. May be overwritten.
+            tape: the `Tape` of the forward pass. Call ``tape.pop(self)`` exactly once.
+            need_dx: False for the first layer of a model, whose result nobody reads.
+        """
+        raise TypeError(f"{type(self).__name__} must override backward(dy, tape, need_dx).")
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the output, from that of the input; None stands for any size."""
+        return tuple(input_shape)
+
+    def compute_mask(self, inputs, mask=None):
+        """The mask of the output, from the input and its mask."""
+        if mask is not None and not self.supports_masking:
+            raise TypeError(
+                f"Layer '{self.name}' ({type(self).__name__}) cannot carry a mask, but its input has one. "
+                "Put it before the layer that makes the mask, or take that layer out."
+            )
+        return mask if self.supports_masking else None
+
+    def passed_mask(self, x, mask, record):
+        """The mask after `forward`, which left ``record`` on the tape: for layers that found it there."""
+        return self.compute_mask(x, mask)
+
+    def output_layer(self):
+        """The layer whose output, as it is, is this one's: an inner one, or itself."""
+        return self
+
+    def add_to_stream(self, stream, x):
+        """Add this layer to a `tdfast.models.streaming.Streamer`; returns the array that will hold its output.
+
+        Args:
+            stream: the streamer: ``stream.kernels`` takes the kernels, ``stream.array`` gives memory and
+                ``stream.add_states`` remembers a state.
+            x: the array that holds the layer's input at each step, (batch, features) or (batch, ...).
+
+        Raises:
+            ValueError: for a layer that does not treat each time step by itself.
+        """
+        if self.makes_mask:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) makes a mask, but a streamer leaves out no "
+                "steps, so the model cannot be streamed. Give the streamer the steps that count alone, of a "
+                "model without masks."
+            )
+        if not self.treats_steps_alone((len(x), 1, *x.shape[1:])):
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) cannot work one time step at a time, so the "
+                "model cannot be streamed. Recurrent layers can, and those that treat each step by itself and "
+                "in the same way."
+            )
+        return stream.run(self, x)
+
+    def treats_steps_alone(self, shape):
+        """Whether a time step's result depends on that step alone, in the same way at all steps.
+
+        Args:
+            shape: of an input of one step, (batch, 1, ...).
+        """
+        return self.rowwise
+
+    def _flag(self, value, name):
+        """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
+        return arguments.flag(value, name, f"Layer '{self.name}' ({type(self).__name__})")
+
+    # ---------------------------------------------------------------- weights
+    def add_weight(self, shape, initializer="glorot_uniform", name="variable", trainable=True,
+                   regularizer=None, constraint=None, path=None):
+        """A new `Variable` of this layer, filled by ``initializer``."""
+        from tdfast import constraints, initializers, regularizers
+
+        size = math.prod(shape) * np.dtype(self.dtype).itemsize
+        try:
+            if size > np.iinfo(np.intp).max:            # NumPy would raise errors of other kinds
+                raise MemoryError
+            source, value = getattr(_source, "function", None), None
+            if source is not None:
+                value = source(self, tuple(shape), name=name, trainable=trainable)
+            if value is None:
+                value = initializers.get(initializer)(tuple(shape), dtype=self.dtype)
+        except MemoryError:
+            raise MemoryError(
+                f"Layer '{self.name}': cannot allocate {size:,} bytes for its weight '{name}' of shape {tuple(shape)}."
+            ) from None
+        variable = Variable(
+            value,
+            name=name,
+            path=f"{self.name}/{path or name}",
+            trainable=trainable,
+            regularizer=regularizers.get(regularizer),
+            constraint=constraints.get(constraint),
+        )
+        self._weights.append(variable)
+        return variable
+
+    def build_inner(self, layer, input_shape):
+        """Build a layer inside this one, if it is not built: its weights' paths begin with this layer's name."""
+        fresh = not layer.built
+        layer.ensure_built(input_shape)
+        if fresh:
+            for variable in layer.weights:
+                variable.path = f"{self.name}/{variable.path}"
+
+    def sublayers(self):
+        """The layers inside this one, in the order of their weights."""
+        return []
+
+    def walk(self):
+        """This layer and all layers inside it."""
+        yield self
+        for inner in self.sublayers():
+            yield from inner.walk()
+
+    @property
+    def trainable(self):
+        """Whether training changes the weights; to set it sets that of the inner layers too."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._trainable = value = self._flag(value, "trainable")
+        for layer in self.sublayers():
+            layer.trainable = value
+
+    @property
+    def weights(self):
+        """All variables, in Keras's order: this layer's own, those made trainable first, then each inner layer's."""
+        own = sorted(self._weights, key=lambda w: not w.made_trainable)
+        return own + [w for layer in self.sublayers() for w in layer.weights]
+
+    @property
+    def variables(self):
+        """All `weights`."""
+        return self.weights
+
+    @property
+    def trainable_weights(self):
+        """The variables that training changes, in order."""
+        if not self.trainable:
+            return []
+        own = [w for w in self._weights if w.trainable]
+        return own + [w for layer in self.sublayers() for w in layer.trainable_weights]
+
+    trainable_variables = trainable_weights
+
+    @property
+    def non_trainable_weights(self):
+        """The variables that training leaves as they are, or that the layer itself changes, as moving averages."""
+        trainable = {id(w) for w in self.trainable_weights}
+        return [w for w in self.weights if id(w) not in trainable]
+
+    non_trainable_variables = non_trainable_weights
+
+    @property
+    def losses(self):
+        """The penalties of the weights' regularizers, one number each."""
+        return [float(w.regularizer(w.value)) for w in self.trainable_weights if w.regularizer is not None]
+
+    def get_weights(self):
+        """Copies of all weights, as a list of arrays."""
+        return [w.numpy() for w in self.weights]
+
+    def set_weights(self, weights):
+        """Overwrite all weights with a list of arrays of the same shapes."""
+        variables = self.weights
+        weights = list(weights)
+        if len(weights) != len(variables):
+            raise ValueError(
+                f"set_weights of layer '{self.name}': expected {len(variables)} arrays, got {len(weights)}."
+                + ("" if self.built else " The layer is not built yet: call it once, or build(input_shape).")
+            )
+        arrays = [np.asarray(a) for a in weights]
+        for variable, array in zip(variables, arrays):
+            if variable.shape != array.shape:
+                raise ValueError(
+                    f"set_weights of layer '{self.name}': '{variable.path}' has shape {variable.shape}, "
+                    f"but the array given has shape {array.shape}. No weight was changed."
+                )
+        for variable, array in zip(variables, arrays):
+            variable.assign(array)
+
+    def count_params(self):
+        """The number of weights' elements."""
+        self._require_built("count_params")
+        return sum(w.size for w in self.weights)
+
+    def _require_built(self, what):
+        if not self.built:
+            raise ValueError(
+                f"{what}: layer '{self.name}' has no weights yet. Call it on an array first, or call "
+                "build(input_shape), or give the model's first layer an input_shape."
+            )
+
+    # ---------------------------------------------------------------- calls
+    def ensure_built(self, input_shape, seen=None):
+        """Build on the first shape; refuse one that does not fit what was built.
+
+        Args:
+            input_shape: of the input, None for the batch.
+            seen: the shape for the error's text, that of the array itself.
+        """
+        self.check_input_shape(tuple(input_shape if seen is None else seen))
+        if not self.built:
+            self.refuse_keras_call()
+            with _building:                 # two threads may meet a new model at once
+                if not self.built:
+                    self.build(tuple(input_shape))
+        elif self.input_shape is None:      # built without a shape, which its weights did not need
+            self.input_shape = tuple(input_shape)
+
+    def refuse_keras_call(self):
+        """Raise a TypeError if its class computes in Keras's ``call``, which nobody would run, and not in `forward`."""
+        for cls in type(self).__mro__:
+            if "forward" in vars(cls):
+                return
+            if callable(vars(cls).get("call")):
+                raise TypeError(
+                    f"Layer '{self.name}': the class {cls.__name__} computes in call(), as a layer of Keras does, but tdfast "
+                    "runs forward(x, tape, training, mask) and, to train, backward(dy, tape, need_dx), in NumPy. Write these "
+                    "two instead: docs/layers.md shows how."
+                )
+
+    def check_input_shape(self, input_shape):
+        """Raise a ValueError that names the layer if it cannot take this shape."""
+
+    @property
+    def output_shape(self):
+        """The shape of the output, batch first, None standing for any size."""
+        self._require_built("output_shape")
+        return self.compute_output_shape(self.input_shape)
+
+    def __call__(self, x, training=False, mask=None, **kwargs):
+        x = self.as_input(x)
+        mask = as_mask(mask, x, self.name)
+        self.ensure_built((None, *x.shape[1:]), x.shape)
+        if not self.supports_masking:
+            self.compute_mask(x, mask)          # refuses a mask, or says that it ends here
+        with kernel_arithmetic():
+            return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
+
+    def as_input(self, x, who=None):
+        """``x`` as a C-contiguous array that `forward` takes, of this layer's dtype; a copy only where that needs one.
+
+        Args:
+            x: any array-like of numbers.
+            who: whom errors name; the layer when None.
+        """
+        return as_array(x, self.dtype, who or f"Layer '{self.name}'")
+
+    # ---------------------------------------------------------------- config
+    def get_config(self):
+        """What `from_config` needs to make this layer again, without its weights."""
+        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        if self.activity_regularizer is not None:
+            from tdfast import regularizers
+
+            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """The layer that `get_config` described."""
+        return cls(**config)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -1,0 +1,362 @@
+"""Layers and objects of every other kind, to and from Keras's dicts (class_name, config).
+
+What a file may name is looked up in tdfast's own tables and in the caller's ``custom_objects``.
+Nothing is imported because a file says so.
+"""
+
+import inspect
+
+import numpy as np
+
+from tdfast import random
+from tdfast.engine import chain, registry
+from tdfast.engine.layer import Layer
+from tdfast.engine.names import snake_case
+from tdfast.engine.network import Network
+from tdfast.engine.registry import (
+    construct,
+    custom_of,
+    fit_arguments,
+    refuse_unknown_module,
+    revive,
+    sentence,
+    short,
+)
+from tdfast.errors import FileError
+
+MAX_DEPTH = 64
+MAX_SIZE = 2**40
+
+
+def serialize_layer(layer):
+    """Keras's dict for a layer or a `Sequential`: module, class_name, config, registered_name.
+
+    Args:
+        layer: a layer.
+
+    Returns:
+        A dict of plain values, without the weights.
+
+    >>> from tdfast.layers import RepeatVector
+    >>> serialize_layer(RepeatVector(3, name="again"))["config"]["n"]
+    3
+    """
+    cls = type(layer)
+    own = cls.__module__.split(".")[0] == "tdfast"
+    module = ("keras" if issubclass(cls, Network) else "keras.layers") if own else cls.__module__
+    out = {
+        "module": module,
+        "class_name": cls.__name__,
+        "config": _plain(layer.get_config()),
+        "registered_name": None if own else registry.get_registered_name(cls),
+    }
+    if layer.built and getattr(layer, "input_shape", None) and cls.__name__ != "InputLayer":
+        out["build_config"] = {"input_shape": _plain(layer.input_shape)}
+    return out
+
+
+def deserialize_layer(config, custom_objects=None, path="", made=None):
+    """The layer that `serialize_layer` (or Keras) described; without its weights.
+
+    Args:
+        config: the dict.
+        custom_objects: classes and functions by name, for what tdfast does not have.
+        path: where the layer's weights are in a .keras file.
+        made: called with each new layer and its path, before anything builds it.
+
+    Raises:
+        FileError: naming the layer, and the class or the option that tdfast lacks.
+
+    >>> from tdfast.layers import RepeatVector
+    >>> deserialize_layer(serialize_layer(RepeatVector(3, name="again")))
+    <RepeatVector name=again, built=False>
+    """
+    if path.count("/") > MAX_DEPTH:
+        raise FileError(f"The layers are nested more than {MAX_DEPTH // 2} deep.")
+    class_name, arguments = _parts(config, "a layer")
+    name = arguments.get("name")
+    if name is not None and not isinstance(name, str):
+        raise FileError(f"The name of a layer must be a string, got {name!r}.")
+    who = f"layer '{name or '(unnamed)'}'"
+    if class_name in chain.CLASSES and custom_of(config, custom_objects or {}) is None:
+        refuse_unknown_module(config, f"{who} ({class_name})")
+        return _chain(arguments, custom_objects, path, made)
+    cls = _layer_class(config, class_name, who, custom_objects)
+    if issubclass(cls, Network):
+        return _sequential(cls, arguments, custom_objects, path, made)
+    who += f" ({class_name})"
+    known = _is_known(cls)
+    arguments = dict(arguments)
+    for key, value in arguments.items():
+        if _describes_layer(value, custom_objects):
+            arguments[key] = deserialize_layer(value, custom_objects, f"{path}/{key}", made)
+        elif known and isinstance(value, list) and value and all(_describes_layer(v, custom_objects) for v in value):
+            places = child_keys([v["class_name"] for v in value])
+            arguments[key] = [
+                deserialize_layer(v, custom_objects, f"{path}/{key}/{place}", made) for v, place in zip(value, places)
+            ]
+        elif key == "dtype" and class_name != "InputLayer":
+            arguments[key] = _dtype(value, who)
+        elif key.endswith("shape") and value is not None:
+            arguments[key] = as_shape(value, f"'{key}' of {who}")
+        elif known:
+            kind = _kind_of(key)
+            if kind is not None and value is not None:
+                arguments[key] = revive(kind, value, custom_objects, f"the {key} of {who}")
+    if known:
+        arguments = fit_arguments(cls, arguments, who)
+    layer = construct(cls, arguments, who)
+    if made is not None:
+        made(layer, path)
+    return layer
+
+
+def _chain(config, custom_objects, path, made):
+    """The Sequential model of a functional one, whose weights are at the places of its layers in the file's list."""
+    layers, class_names, places = chain.chain_of(config)
+    keys = child_keys(class_names)
+    return _sequential(registry.home("models").Sequential, layers, custom_objects, path, made, [keys[i] for i in places])
+
+
+def _sequential(cls, config, custom_objects, path, made, keys=None):
+    layers = config.get("layers")
+    name = config.get("name")
+    if not isinstance(layers, list):
+        raise FileError(f"The config of Sequential '{name}' has no list of layers.")
+    class_names = [_parts(item, "a layer")[0] for item in layers]
+    for item, class_name in zip(layers, class_names):
+        # A class that is missing is said first: it explains an option of its neighbours'.
+        if class_name not in chain.CLASSES:
+            _layer_class(item, class_name, f"layer '{item['config'].get('name')}'", custom_objects)
+    keys = keys or child_keys(class_names)
+    children = [
+        deserialize_layer(item, custom_objects, f"{path}/layers/{key}", made) for key, item in zip(keys, layers)
+    ]
+    arguments = {"layers": children, "name": name, "trainable": config.get("trainable", True)}
+    model = construct(lambda **given: cls(**given), arguments, f"Sequential '{name}'")
+    if made is not None:
+        made(model, path)
+    return model
+
+
+def child_keys(class_names):
+    """Where a model's layers keep their weights: by class, counted in order, whatever their names are.
+
+    >>> child_keys(["LSTM", "Dense", "LSTM"])
+    ['lstm', 'dense', 'lstm_1']
+    """
+    counts, keys = {}, []
+    for kind in map(snake_case, class_names):
+        n = counts.get(kind, 0)
+        counts[kind] = n + 1
+        keys.append(kind if n == 0 else f"{kind}_{n}")
+    return keys
+
+
+def _layer_class(spec, class_name, who, custom_objects):
+    custom = custom_of(spec, custom_objects or {})
+    if custom is not None:
+        if not inspect.isclass(custom):
+            raise FileError(f"custom_objects has no class for {who} ({class_name}), but {custom!r}.")
+        return custom
+    if class_name == "Lambda":
+        raise FileError(
+            f"{sentence(who)} is a Lambda layer: its function is stored as program code, which tdfast never "
+            "runs from a file. Replace it by a layer class and pass that in custom_objects."
+        )
+    refuse_unknown_module(spec, f"{who} ({class_name})")
+    place = registry.home("models" if class_name == "Sequential" else "layers")
+    found = vars(place).get(class_name) if class_name[:1] != "_" else None
+    if not inspect.isclass(found) or not issubclass(found, Layer) or found is Layer:
+        raise FileError(
+            f"{sentence(who)} is a {class_name}, which tdfast does not have. tdfast has {', '.join(_layer_names())}. "
+            "If it is your own class, pass it in custom_objects."
+        )
+    return found
+
+
+def _layer_names():
+    layers = registry.home("layers")
+    found = (getattr(layers, name, None) for name in dir(layers))
+    return sorted({c.__name__ for c in found if inspect.isclass(c) and issubclass(c, Layer) and c is not Layer} | {"Sequential"})
+
+
+def _is_known(cls):
+    return cls.__module__.split(".")[0] == "tdfast"
+
+
+def _parts(spec, what):
+    """The class_name and the config of a dict, known to be a string and a dict."""
+    if not isinstance(spec, dict) or not isinstance(spec.get("class_name"), str):
+        raise FileError(f"The description of {what} must be a dict with 'class_name' and 'config', got {short(spec)}.")
+    config = spec.get("config")
+    if not isinstance(config, dict) or not all(isinstance(k, str) for k in config):
+        raise FileError(f"The config of {what} ({spec['class_name']}) must be a dict, got {short(config)}.")
+    return spec["class_name"], config
+
+
+def _describes_layer(value, custom_objects=None):
+    """Whether a value in a config is itself a layer's dict (the ``layer`` of TimeDistributed)."""
+    if not isinstance(value, dict) or not isinstance(value.get("config"), dict) or "class_name" not in value:
+        return False
+    if value["class_name"] in ("Sequential", *chain.CLASSES):
+        return True
+    custom = custom_of(value, custom_objects or {})
+    if inspect.isclass(custom) and issubclass(custom, Layer):
+        return True
+    module = value.get("module")
+    return isinstance(module, str) and (module.endswith("keras.layers") or ".layers." in module)
+
+
+def _kind_of(key):
+    """The module of tdfast that reads this key of a layer's config, or None."""
+    for kind in ("activation", "initializer", "regularizer", "constraint"):
+        if key == kind or key.endswith("_" + kind):
+            return registry.home(kind + "s")
+    return None
+
+
+def _dtype(value, who):
+    """The dtype's name, from a name or from Keras's dict for a policy."""
+    if isinstance(value, dict):
+        config = value.get("config")
+        value = config.get("name") if isinstance(config, dict) else None
+    if value not in (None, "float32", "float64"):
+        raise FileError(f"The dtype {short(value)} of {who} does not exist in tdfast: it computes in float32 or float64.")
+    return value
+
+
+def as_shape(value, who):
+    """A tuple of sizes, None standing for any.
+
+    Raises:
+        FileError: if it is something else.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = [value]
+    ok = isinstance(value, (list, tuple)) and len(value) <= 32 and all(
+        n is None or (type(n) is int and -1 <= n < MAX_SIZE) for n in value
+    )
+    if not ok:
+        raise FileError(f"{sentence(who)} must be a list of sizes, got {short(value)}.")
+    return tuple(value)
+
+
+def _plain(value):
+    """A config of values that JSON knows."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return value
+
+
+# ---------------------------------------------------------------- objects of every kind
+# Functions are looked for in this order, as in Keras.
+_MODULES = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers", "optimizers.schedules", "regularizers")
+
+
+def serialize_keras_object(obj):
+    """Keras's dict for a layer, an initializer, a loss, an optimizer, a function, ...
+
+    Args:
+        obj: the object. A list, a tuple or a dict is serialized by its entries; numbers, strings and None stay.
+
+    Returns:
+        Plain values: a dict with module, class_name, config and registered_name.
+
+    Raises:
+        ValueError: for an object without a `get_config`.
+
+    Source: https://keras.io/api/models/model_saving_apis/serialization_utils/.
+
+    >>> from tdfast.layers import RepeatVector
+    >>> serialize_keras_object([RepeatVector(3), 0.5])[0]["class_name"]
+    'RepeatVector'
+    """
+    if obj is None or isinstance(obj, (str, bytes, bool, int, float)):
+        return obj
+    if isinstance(obj, (list, tuple)):
+        return type(obj)(serialize_keras_object(entry) for entry in obj)
+    if isinstance(obj, dict):
+        return {key: serialize_keras_object(value) for key, value in obj.items()}
+    if isinstance(obj, np.generic) or (isinstance(obj, np.ndarray) and not obj.ndim):
+        return obj.item()
+    if isinstance(obj, np.ndarray):
+        return {"class_name": "__numpy__", "config": {"value": obj.tolist(), "dtype": obj.dtype.name}}
+    if isinstance(obj, Layer):
+        return serialize_layer(obj)
+    for name in _MODULES:
+        known = registry.home(name).REGISTRY
+        if known.knows(obj):
+            found = known.serialize(obj)
+            return _function(found) if isinstance(found, str) else found
+    if inspect.isfunction(obj):
+        return _function(registry.get_registered_name(obj))
+    if hasattr(obj, "get_config") and not inspect.isclass(obj):
+        cls = type(obj)
+        own = cls is random.SeedGenerator
+        return {
+            "module": "keras.random" if own else cls.__module__,
+            "class_name": cls.__name__,
+            "config": obj.get_config(),
+            "registered_name": None if own else registry.get_registered_name(cls),
+        }
+    raise ValueError(f"serialize_keras_object: {obj!r} has no get_config().")
+
+
+def deserialize_keras_object(config, custom_objects=None, safe_mode=True):
+    """The object that `serialize_keras_object` (or Keras) described.
+
+    Args:
+        config: the dict. A list, a tuple or another dict is read by its entries; plain values stay.
+        custom_objects: classes and functions by name, for those that tdfast does not know.
+        safe_mode: accepted; program code is never read from a config.
+
+    Raises:
+        ValueError: naming the class or function that nobody knows. Nothing is imported because a config says so.
+
+    >>> from tdfast.initializers import Constant
+    >>> deserialize_keras_object(serialize_keras_object(Constant(2.0)))
+    Constant(value=2.0)
+    """
+    if isinstance(config, (list, tuple)):
+        return type(config)(deserialize_keras_object(entry, custom_objects, safe_mode) for entry in config)
+    if not isinstance(config, dict):
+        return config
+    if "class_name" not in config or "config" not in config:
+        return {key: deserialize_keras_object(value, custom_objects, safe_mode) for key, value in config.items()}
+    name, arguments = config["class_name"], config["config"]
+    if name == "__numpy__":
+        return np.array(arguments["value"], arguments["dtype"])
+    if name == "function":
+        return _find_function(arguments, custom_objects)
+    module = str(config.get("module")).removeprefix("keras.")
+    if module in ("layers", "keras"):
+        return deserialize_layer(config, custom_objects)
+    if module == "random" and name == "SeedGenerator":
+        return random.SeedGenerator.from_config(arguments)
+    found = registry.find(config.get("registered_name") or name, custom_objects) or registry.find(name, custom_objects)
+    if found is not None:
+        if inspect.isclass(found) and issubclass(found, Layer):
+            return deserialize_layer(config, custom_objects)
+        return found.from_config(arguments) if hasattr(found, "from_config") else found(**arguments)
+    if module in _MODULES:
+        return registry.home(module).deserialize(config, custom_objects)
+    raise FileError(f"The class {name!r} of the module {config.get('module')!r} is not known here: pass it in custom_objects.")
+
+
+def _function(name):
+    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
+
+
+def _find_function(name, custom_objects):
+    found = registry.find(name, custom_objects)
+    for module in _MODULES:
+        if found is None and registry.home(module).REGISTRY.has(name):
+            found = getattr(registry.home(module), name, None)
+    if found is None:
+        raise FileError(f"The function {name!r} is not known here: pass it in custom_objects.")
+    return found

@@ -1,0 +1,194 @@
+"""Tape: where a forward pass leaves what the backward pass needs, in memory that serves again."""
+
+import math
+
+import numpy as np
+
+from tdfast import runtime
+
+
+class Tape:
+    """What one pass leaves for the next: a record per layer call, in the order of the calls.
+
+    ``y = layer.forward(x, tape)`` pushes a record, ``dx = layer.backward(dy, tape)`` pops it. The
+    buffers of a record outlive the pass and serve again when the same shapes come back, so a steady
+    step allocates nothing.
+
+    Args:
+        keep: True when a backward pass follows. False is inference: layers leave nothing on the
+            tape and only borrow their buffers from it.
+        version: stands for the weights' values. While a tape's version is the same object, layers may
+            reuse what they packed from their weights; None: pack them in every pass.
+
+    Attributes:
+        bare: the layer that leaves its activation out, see `tdfast.training.objective`; None: none does.
+    """
+
+    __slots__ = ("keep", "version", "bare", "records", "position")
+
+    def __init__(self, keep=True, version=None):
+        self.keep = keep
+        self.version = version
+        self.bare = None
+        self.records = []
+        self.position = 0
+
+    def rewind(self):
+        """Start a new forward pass; buffers stay."""
+        self.position = 0
+
+    def push(self, layer):
+        """The record of this call of ``layer``."""
+        i = self.position
+        self.position = i + 1
+        records = self.records
+        if i < len(records) and records[i].layer is layer:
+            return records[i]
+        del records[i:]
+        record = Record(layer)
+        records.append(record)
+        return record
+
+    def peek(self, layer):
+        """The record of a layer whose inner layers' calls, pushed after its own, are not yet undone."""
+        return self.records[self._place_of(layer)]
+
+    def _place_of(self, layer):
+        i = self.position - 1
+        while self.records[i].layer is not layer:
+            i -= 1
+        return i
+
+    def pop(self, layer):
+        """The record of the last call not yet undone, which must be ``layer``'s."""
+        self.position -= 1
+        record = self.records[self.position]
+        if record.layer is not layer:
+            raise RuntimeError(
+                f"backward of layer '{layer.name}' does not follow its forward: the tape holds "
+                f"'{record.layer.name}' there. Call backward in the reverse order of forward."
+            )
+        return record
+
+    def pop_with_inner(self, layer):
+        """`pop`, where calls of inner layers may be left that nobody will undo."""
+        self.position = self._place_of(layer)
+        return self.records[self.position]
+
+    def begin(self, outer):
+        """Start a pass that is a part of another tape's."""
+        self.keep, self.version, self.bare, self.position = outer.keep, outer.version, outer.bare, 0
+
+    def records_from(self, start=0):
+        """The records of the pass so far, from that place on, each followed by those of the calls within it."""
+        for record in self.records[start : self.position]:
+            yield record
+            for inner in record.tapes:
+                yield from inner.records_from()
+
+    def lender_of(self, y):
+        """The loan by which whoever made ``y`` can write its next result elsewhere; None if nobody can."""
+        address = y.__array_interface__["data"][0]
+        for record in reversed(list(self.records_from())):
+            loan = record.loan_of(y, address)
+            if loan is not None:
+                return loan
+        return None
+
+
+class Loan:
+    """Memory that stands in for a buffer of a record, so that a result need not be copied out of it."""
+
+    __slots__ = ("record", "name", "shape", "rows", "key")
+
+    def __init__(self, record, name, shape, rows):
+        self.record, self.name, self.shape, self.rows, self.key = record, name, shape, rows, None
+
+    def lend(self, array):
+        """Let the record write to ``array``, which has other rows but the same number of values a row."""
+        self.end()
+        first, uneven = divmod(self.shape[0] * len(array), self.rows)
+        if not uneven:
+            self.key = (self.name, (first, *self.shape[1:]))
+            self.record._views[self.key] = array.reshape(self.key[1])
+
+    def end(self):
+        """The record has its own memory again."""
+        if self.key is not None:
+            self.record._views.pop(self.key, None)
+            self.key = None
+
+
+class Record:
+    """The buffers and notes of one layer call. Layers set further attributes as they need."""
+
+    MAX_VIEWS = 256
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.version = None
+        self.tapes = []
+        """Those of the calls within this one, for layers that hold a graph."""
+        self.activities = {}
+        """Calls of inner layers with an activity_regularizer: which call -> (layer, its output)."""
+        self.rows = 0
+        """How many rows the activities' penalties are averaged over."""
+        self._views = {}
+        self._memory = {}
+
+    def buffer(self, name, shape, dtype):
+        """An uninitialised, 64-byte aligned array; the same memory each time the name comes back."""
+        key = (name, shape)
+        view = self._views.get(key)
+        if view is not None and view.dtype == dtype:
+            return view
+        dtype = np.dtype(dtype)
+        need = math.prod(shape) * dtype.itemsize
+        memory = self._memory.get(name)
+        if memory is None or memory.size < need or len(self._views) > self.MAX_VIEWS:
+            if memory is None or memory.size < need:
+                self._memory[name] = memory = runtime.aligned(need, np.uint8)
+            self._views = {k: v for k, v in self._views.items() if k[0] != name}
+        view = memory[:need].view(dtype).reshape(shape)
+        self._views[key] = view
+        return view
+
+    def loan_of(self, y, address):
+        """A `Loan` of the buffer that ``y``, which lies at ``address``, is a view of; None if it is none."""
+        for (name, shape), view in self._views.items():
+            if view.size == y.size and shape and view.__array_interface__["data"][0] == address:
+                return Loan(self, name, shape, len(y))
+        return None
+
+    def tape(self, i, outer):
+        """The tape of the call number ``i`` within this one, at its beginning."""
+        while i >= len(self.tapes):
+            self.tapes.append(Tape())
+        tape = self.tapes[i]
+        tape.begin(outer)
+        return tape
+
+    def note_activity(self, layer, y, call=0):
+        """Remember the output of an inner layer's call if the layer has an activity_regularizer."""
+        if layer.activity_regularizer is not None:
+            self.activities[call], self.rows = (layer, y), len(y)
+        elif self.activities:
+            self.activities.pop(call, None)
+
+    def add_activity_gradient(self, dy, call=0):
+        """dy, the gradient of that output, with its activity_regularizer's part."""
+        if call not in self.activities:
+            return dy
+        layer, y = self.activities[call]
+        return np.add(dy, layer.activity_regularizer.gradient(y) / self.rows, out=dy, casting="same_kind")
+
+    def activity_penalty(self):
+        """The sum of the activity regularizers' penalties."""
+        return sum(float(layer.activity_regularizer(y)) / self.rows for layer, y in self.activities.values())
+
+    def is_packed(self, tape):
+        """Whether what was packed from the weights still stands; notes that it will from now on."""
+        if tape.version is not None and self.version is tape.version:
+            return True
+        self.version = tape.version
+        return False

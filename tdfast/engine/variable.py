@@ -1,0 +1,175 @@
+"""Variable: a named view into a flat vector, and Parameters, the flat vectors of one model."""
+
+import numpy as np
+
+from tdfast import runtime
+from tdfast.engine.arguments import flag
+
+
+class Variable:
+    """A weight: a named array with its gradient.
+
+    ``value`` and ``grad`` are NumPy views. Alone, a layer's variables own their memory; in a model
+    they are views into the model's flat vectors (see `Parameters`), so that the optimizer and a
+    checkpoint handle all of them in one call.
+
+    Args:
+        value: the initial array.
+        name: "kernel", "bias", ...
+        path: the name with its layers' names before it, "lstm/lstm_cell/kernel".
+        trainable: whether optimizers change it.
+        regularizer, constraint: as given to the layer, or None.
+
+    >>> import numpy as np
+    >>> v = Variable(np.zeros((2, 3), "float32"), name="kernel")
+    >>> v.assign(np.ones((2, 3)))
+    >>> float(np.sum(v)), v.shape, v.dtype
+    (6.0, (2, 3), 'float32')
+    """
+
+    __slots__ = ("value", "_grad", "name", "path", "_trainable", "made_trainable", "regularizer", "constraint",
+                 "owner")
+    __array_priority__ = 100
+
+    def __init__(self, value, name="variable", path=None, trainable=True, regularizer=None, constraint=None):
+        value = np.asarray(value)
+        self.value = runtime.aligned(value.shape, value.dtype)
+        self.value[...] = value
+        self._grad = None
+        self.name = name
+        self.path = path or name
+        # The latter decides its place among the weights.
+        self._trainable = self.made_trainable = flag(trainable, "trainable", f"Variable '{path or name}'")
+        self.regularizer = regularizer
+        self.constraint = constraint
+        self.owner = None
+
+    @property
+    def grad(self):
+        """The gradient of the last backward pass, of the same shape."""
+        if self._grad is None:
+            self._grad = runtime.aligned(self.value.shape, self.value.dtype)
+            self._grad[...] = 0
+        return self._grad
+
+    @property
+    def trainable(self):
+        """Whether training changes the value."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._trainable = flag(value, "trainable", f"Variable '{self.path}'")
+
+    @property
+    def shape(self):
+        """The shape of the value."""
+        return self.value.shape
+
+    @property
+    def ndim(self):
+        """The number of axes."""
+        return self.value.ndim
+
+    @property
+    def size(self):
+        """The number of elements."""
+        return self.value.size
+
+    @property
+    def dtype(self):
+        """The dtype's name."""
+        return self.value.dtype.name
+
+    def numpy(self):
+        """A copy, which later training does not change."""
+        return self.value.copy()
+
+    def assign(self, value):
+        """Overwrite the value; the shape must be the same."""
+        value = np.asarray(value.value if isinstance(value, Variable) else value)
+        if value.shape != self.value.shape:
+            raise ValueError(
+                f"Variable '{self.path}' has shape {self.value.shape} and cannot be assigned an array "
+                f"of shape {value.shape}."
+            )
+        self.value[...] = value
+
+    def rebind(self, value, grad, owner):
+        """Move to other memory, with the contents."""
+        value[...] = self.value
+        grad[...] = 0 if self._grad is None else self._grad
+        self.value, self._grad, self.owner = value, grad, owner
+
+    def __array__(self, dtype=None, copy=None):
+        out = self.value if dtype is None else self.value.astype(dtype, copy=False)
+        return out.copy() if copy or (copy is None and out is self.value) else out
+
+    def __reduce__(self):
+        # A copy owns its memory, and has no gradient yet.
+        return Variable, (self.value.copy(), self.name, self.path, self.trainable, self.regularizer, self.constraint)
+
+    def __len__(self):
+        return len(self.value)
+
+    def __getitem__(self, key):
+        return self.value[key].copy()
+
+    def __repr__(self):
+        return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, value={self.value!r}>"
+
+
+class Parameters:
+    """One flat vector of values and one of gradients, in which the variables of a model live.
+
+    Each variable starts on a multiple of 16 elements; the gap before it holds zeros in both vectors.
+
+    Args:
+        variables: those of one model, in order, all of one dtype.
+
+    Attributes:
+        values, grads: the flat vectors.
+        variables: as given.
+        slices: the place of each variable.
+    """
+
+    ALIGN = 16
+
+    def __init__(self, variables):
+        self.variables = list(variables)
+        dtypes = {v.dtype for v in self.variables}
+        if len(dtypes) > 1:
+            raise ValueError(
+                f"All layers of one model must share one dtype, but its weights are {sorted(dtypes)}. "
+                "Give every layer the same dtype=."
+            )
+        self.slices, size = [], 0
+        for v in self.variables:
+            self.slices.append(slice(size, size + v.size))
+            size += -(-v.size // self.ALIGN) * self.ALIGN
+        dtype = dtypes.pop() if dtypes else "float32"
+        self.values, self.grads = runtime.aligned(size, dtype), runtime.aligned(size, dtype)
+        self.values[...] = 0
+        self.grads[...] = 0
+        for v, where in zip(self.variables, self.slices):
+            v.rebind(self.values[where].reshape(v.shape), self.grads[where].reshape(v.shape), self)
+
+    def is_current(self, variables):
+        """Whether exactly these variables live here (another model may have taken them since)."""
+        return len(variables) == len(self.variables) and all(
+            v is w and v.owner is self for v, w in zip(variables, self.variables)
+        )
+
+    def segments(self, variables):
+        """The shortest list of (start, stop) that covers these variables and no other."""
+        chosen = {id(v) for v in variables}
+        out = []
+        for v, where in zip(self.variables, self.slices):
+            if id(v) not in chosen:
+                continue
+            stop = where.start + -(-v.size // self.ALIGN) * self.ALIGN
+            if out and out[-1][1] == where.start:
+                out[-1] = (out[-1][0], stop)
+            else:
+                out.append((where.start, stop))
+        return out

@@ -1,0 +1,1 @@
+"""Layers with windows over space or time: convolutions, pooling, padding, resizing."""

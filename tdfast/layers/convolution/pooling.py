@@ -1,0 +1,294 @@
+"""Pooling: the largest or the mean value of windows, or of whole sequences and images."""
+
+from tdfast import _kernels
+from tdfast.engine.layer import Layer
+from tdfast.layers.convolution import shapes
+
+
+def kernel_sizes(shape, window, strides, padding):
+    """The sizes that the pooling kernels take, for inputs of shape (N, H, W, C) or (N, T, C)."""
+    N, *spatial, C = shape
+    axes = [
+        (size, k, stride, *shapes.placed(size, k, stride, padding)[:2])
+        for size, k, stride in zip(spatial, window, strides)
+    ]
+    axes = [(1, 1, 1, 1, 0)] * (2 - len(axes)) + axes
+    (H, kh, sh, Ho, top), (W, kw, sw, Wo, left) = axes
+    return N, H, W, C, kh, kw, sh, sw, top, left, Ho, Wo
+
+
+class _Pooling(Layer):
+    """The calls of the kernels."""
+
+    rank = None
+    mean = False
+    supports_masking = False
+
+    def check_input_shape(self, input_shape):
+        shapes.check_rank(input_shape, self.rank, self)
+
+    def _pool(self, rec, tape, x, shape, sizes, mask=None):
+        y = rec.buffer("y", shape, x.dtype)
+        _kernels.pool_forward(sizes, self.mean, x, mask, y)
+        if tape.keep:
+            rec.sizes, rec.shape, rec.mask = sizes, x.shape, mask
+            rec.x, rec.y = (None, None) if self.mean else (x, y)
+        return y
+
+    def backward(self, dy, tape, need_dx=True):
+        rec = tape.pop(self)
+        if not need_dx:
+            return None
+        dx = rec.buffer("dx", rec.shape, dy.dtype)
+        _kernels.pool_backward(rec.sizes, self.mean, rec.x, rec.mask, rec.y, dy, dx)
+        return dx
+
+
+class _Windows(_Pooling):
+    """MaxPooling and AveragePooling."""
+
+    def __init__(self, pool_size=2, strides=None, padding="valid", data_format=None, name=None, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.pool_size = shapes.sizes_of(pool_size, self.rank, "pool_size", self)
+        self.strides = self.pool_size if strides is None else shapes.sizes_of(strides, self.rank, "strides", self)
+        self.padding = shapes.one_of(padding, ("valid", "same"), "padding", self)
+        self.data_format = shapes.channels_last(data_format, self)
+
+    def check_input_shape(self, input_shape):
+        super().check_input_shape(input_shape)
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        spatial = shapes.output_sizes(input_shape[1:-1], self.pool_size, self.strides, self.padding, self, "pool_size")
+        return (input_shape[0], *spatial, input_shape[-1])
+
+    def forward(self, x, tape, training=False, mask=None):
+        sizes = kernel_sizes(x.shape, self.pool_size, self.strides, self.padding)
+        return self._pool(tape.push(self), tape, x, (len(x), *sizes[-self.rank:], x.shape[-1]), sizes)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "pool_size": self.pool_size,
+            "padding": self.padding,
+            "strides": self.strides,
+            "data_format": self.data_format,
+        }
+
+
+class MaxPooling1D(_Windows):
+    """The largest value of each window of steps, channel by channel.
+
+    The gradient goes to the first of several equal ones. Source:
+    https://keras.io/api/layers/pooling_layers/max_pooling1d/.
+
+    Args:
+        pool_size: steps of a window.
+        strides: steps from one window to the next; None is pool_size.
+        padding: 'valid' (windows inside the sequence; steps left over at its end take no part) or 'same'
+            (a window for every stride that begins in it; what lies outside takes no part).
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: for sizes that are not positive, a window that does not fit, an input of another rank.
+
+    Input (batch, steps, channels), output (batch, new steps, channels). A mask cannot go through.
+
+    >>> MaxPooling1D()([[[1.0], [3.0], [2.0], [0.0]]]).tolist()
+    [[[3.0], [2.0]]]
+    """
+
+    rank = 1
+
+
+class MaxPooling2D(_Windows):
+    """The largest value of each window of pixels, channel by channel.
+
+    The gradient goes to the first of several equal ones, row by row. Source:
+    https://keras.io/api/layers/pooling_layers/max_pooling2d/.
+
+    Args:
+        pool_size: height and width of a window; one number for both.
+        strides: pixels from one window to the next; None is pool_size.
+        padding: 'valid' (windows inside the image; pixels left over take no part) or 'same' (a window for
+            every stride that begins in it; what lies outside takes no part).
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: as `MaxPooling1D`.
+
+    Input (batch, height, width, channels), output (batch, new height, new width, channels).
+
+    >>> import numpy as np
+    >>> MaxPooling2D()(np.zeros((4, 15, 15, 3))).shape
+    (4, 7, 7, 3)
+    """
+
+    rank = 2
+
+
+class AveragePooling1D(_Windows):
+    """The mean of each window of steps, channel by channel; what lies outside the sequence is not counted.
+
+    Source: https://keras.io/api/layers/pooling_layers/average_pooling1d/.
+
+    Args:
+        pool_size, strides, padding, data_format: as in `MaxPooling1D`.
+
+    Raises:
+        ValueError: as `MaxPooling1D`.
+
+    Input (batch, steps, channels), output (batch, new steps, channels). A mask cannot go through.
+
+    >>> AveragePooling1D(2, padding="same")([[[1.0], [3.0], [5.0]]]).tolist()
+    [[[2.0], [5.0]]]
+    """
+
+    rank = 1
+    mean = True
+
+    def __init__(self, pool_size, strides=None, padding="valid", data_format=None, name=None, **kwargs):
+        super().__init__(pool_size, strides, padding, data_format, name, **kwargs)
+
+
+class AveragePooling2D(_Windows):
+    """The mean of each window of pixels, channel by channel; what lies outside the image is not counted.
+
+    Source: https://keras.io/api/layers/pooling_layers/average_pooling2d/.
+
+    Args:
+        pool_size, strides, padding, data_format: as in `MaxPooling2D`.
+
+    Raises:
+        ValueError: as `MaxPooling1D`.
+
+    Input (batch, height, width, channels), output (batch, new height, new width, channels).
+
+    >>> import numpy as np
+    >>> AveragePooling2D(3, strides=2, padding="same")(np.zeros((4, 15, 15, 3))).shape
+    (4, 8, 8, 3)
+    """
+
+    rank = 2
+    mean = True
+
+    def __init__(self, pool_size, strides=None, padding="valid", data_format=None, name=None, **kwargs):
+        super().__init__(pool_size, strides, padding, data_format, name, **kwargs)
+
+
+class _Global(_Pooling):
+    """GlobalMaxPooling and GlobalAveragePooling: one window."""
+
+    def __init__(self, data_format=None, keepdims=False, **kwargs):
+        super().__init__(**kwargs)
+        self.data_format = shapes.channels_last(data_format, self)
+        self.keepdims = self._flag(keepdims, "keepdims")
+
+    def check_input_shape(self, input_shape):
+        super().check_input_shape(input_shape)
+        if 0 in input_shape[1:-1]:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): nothing to pool in an input of shape {tuple(input_shape)}."
+            )
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *((1,) * self.rank if self.keepdims else ()), input_shape[-1])
+
+    def forward(self, x, tape, training=False, mask=None):
+        whole = x.shape[1:-1]
+        sizes = kernel_sizes(x.shape, whole, whole, "valid")
+        mask = mask if self.supports_masking else None          # `compute_mask` refuses it
+        return self._pool(tape.push(self), tape, x, self.compute_output_shape(x.shape), sizes, mask)
+
+    def get_config(self):
+        return {**super().get_config(), "data_format": self.data_format, "keepdims": self.keepdims}
+
+
+class GlobalMaxPooling1D(_Global):
+    """The largest value of each channel over all steps.
+
+    Source: https://keras.io/api/layers/pooling_layers/global_max_pooling1d/.
+
+    Args:
+        data_format: None or 'channels_last'.
+        keepdims: keep the axis of steps, with one step.
+
+    Input (batch, steps, channels), output (batch, channels), or (batch, 1, channels) with keepdims. A mask
+    cannot go through.
+
+    >>> GlobalMaxPooling1D()([[[1.0, 5.0], [3.0, 2.0]]]).tolist()
+    [[3.0, 5.0]]
+    """
+
+    rank = 1
+
+
+class GlobalMaxPooling2D(_Global):
+    """The largest value of each channel over the whole image.
+
+    Source: https://keras.io/api/layers/pooling_layers/global_max_pooling2d/.
+
+    Args:
+        data_format: None or 'channels_last'.
+        keepdims: keep height and width, with one pixel.
+
+    Input (batch, height, width, channels), output (batch, channels), or (batch, 1, 1, channels).
+
+    >>> import numpy as np
+    >>> GlobalMaxPooling2D(keepdims=True)(np.zeros((4, 5, 6, 3))).shape
+    (4, 1, 1, 3)
+    """
+
+    rank = 2
+
+
+class GlobalAveragePooling1D(_Global):
+    """The mean of each channel over all steps, or over those that the mask leaves.
+
+    A row without a single valid step gives 0 (in Keras NaN, from 0 / 0). Source:
+    https://keras.io/api/layers/pooling_layers/global_average_pooling1d/.
+
+    Args:
+        data_format: None or 'channels_last'.
+        keepdims: keep the axis of steps, with one step.
+
+    Input (batch, steps, channels), output (batch, channels), or (batch, 1, channels) with keepdims; the mask
+    ends here.
+
+    >>> import numpy as np
+    >>> GlobalAveragePooling1D()([[[1.0], [3.0], [8.0]]], mask=np.array([[True, True, False]])).tolist()
+    [[2.0]]
+    """
+
+    rank = 1
+    mean = True
+    supports_masking = True
+
+    def compute_mask(self, inputs, mask=None):
+        """None: the steps are gone."""
+
+
+class GlobalAveragePooling2D(_Global):
+    """The mean of each channel over the whole image.
+
+    Source: https://keras.io/api/layers/pooling_layers/global_average_pooling2d/.
+
+    Args:
+        data_format: None or 'channels_last'.
+        keepdims: keep height and width, with one pixel.
+
+    Input (batch, height, width, channels), output (batch, channels), or (batch, 1, 1, channels).
+
+    >>> import numpy as np
+    >>> GlobalAveragePooling2D()(np.ones((2, 5, 6, 3))).tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+
+    rank = 2
+    mean = True
+
+
+MaxPool1D, MaxPool2D = MaxPooling1D, MaxPooling2D
+AvgPool1D, AvgPool2D = AveragePooling1D, AveragePooling2D
+GlobalMaxPool1D, GlobalMaxPool2D = GlobalMaxPooling1D, GlobalMaxPooling2D
+GlobalAvgPool1D, GlobalAvgPool2D = GlobalAveragePooling1D, GlobalAveragePooling2D

@@ -1,0 +1,379 @@
+"""Cells: one step of a recurrent layer. `RNN` runs them over sequences."""
+
+import numpy as np
+
+from tdfast.engine import registry
+from tdfast.engine.arrays import as_array
+from tdfast.engine.layer import Layer
+from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.engine.tape import Tape
+from tdfast.layers.recurrent.gates import GRUWeights, LSTMWeights, SimpleRNNWeights
+from tdfast.layers.recurrent.layers import GRU, LSTM, SimpleRNN
+from tdfast.layers.recurrent.loops import CellLoop
+
+
+class Cell(Layer):
+    """One step of a recurrent layer: a cell of your own derives from this, and `RNN` runs it over sequences.
+
+    Set ``state_size`` in ``__init__`` and override `forward` and `backward` (and ``build`` and
+    ``get_config``, if it has weights and options). `RNN` does the rest: time, masks, direction, states, and
+    the sum of the weights' gradients over the steps. docs/recurrent.md builds one. Follows the cells of
+    https://keras.io/api/layers/recurrent_layers/rnn/.
+
+    Args:
+        name, trainable, dtype: as in `Layer`.
+
+    Attributes:
+        state_size: the width of the state, or a list with that of each state.
+        output_size: the width of the output; that of the first state when None.
+
+    Call: ``output, states = cell(x, states, training=False)`` with x of shape (batch, features) and states a
+    list of arrays (batch, width).
+
+    >>> import numpy as np
+    >>> class Decay(Cell):
+    ...     state_size = 2
+    ...     def forward(self, x, states, tape, training=False):
+    ...         tape.push(self)
+    ...         y = x + 0.5 * states[0]
+    ...         return y, [y]
+    ...     def backward(self, dy, dstates, tape, need_dx=True):
+    ...         tape.pop(self)
+    ...         d = dy + dstates[0]
+    ...         return d, [0.5 * d]
+    >>> from tdfast.layers import RNN
+    >>> RNN(Decay())(np.ones((1, 3, 2))).tolist()
+    [[1.75, 1.75]]
+    """
+
+    state_size = None
+    output_size = None
+
+    # ---------------------------------------------------------------- to override
+    def forward(self, x, states, tape, training=False):
+        """(output, new states) of one step; what `backward` needs goes on the tape.
+
+        Args:
+            x: (batch, features), C-contiguous, of the cell's dtype. Not to be written to; it stays until backward.
+            states: a list of arrays, one a state; the same holds for them.
+            tape: a `Tape`. Call ``tape.push(self)`` exactly once.
+            training: True in `fit`.
+
+        Returns:
+            The output and a list of as many states, of the shapes that came.
+        """
+        raise TypeError(f"{type(self).__name__} must override forward(x, states, tape, training).")
+
+    def backward(self, dy, dstates, tape, need_dx=True):
+        """(dx, gradients of the states that came) of the last step not yet undone.
+
+        Writes the gradients of this step's weights to ``variable.grad``, over what was there.
+
+        Args:
+            dy: the gradient with respect to the output. May be overwritten.
+            dstates: a list, with respect to each new state. May be overwritten.
+            tape: the `Tape` of the forward pass. Call ``tape.pop(self)`` exactly once.
+            need_dx: False when nobody reads dx, which may then be None.
+        """
+        raise TypeError(f"{type(self).__name__} must override backward(dy, dstates, tape, need_dx).")
+
+    def per_sequence(self, x, tape, rec, training):
+        """What all steps of one pass share, such as a dropout mask: keyword arguments for each `forward`.
+
+        Args:
+            x: the whole input, (batch, time, features).
+            tape: the `Tape`.
+            rec: a record whose buffers last as long as the pass.
+            training: True in `fit`.
+        """
+        return {}
+
+    def get_initial_state(self, batch_size=None):
+        """The states to begin with, zeros: a list of arrays (batch, width)."""
+        return [np.zeros((batch_size, n), self.dtype) for n in self.state_sizes]
+
+    # ---------------------------------------------------------------- for RNN
+    @property
+    def state_sizes(self):
+        """The widths of all states, as a flat list."""
+        sizes = list(self.state_size) if isinstance(self.state_size, (list, tuple)) else [self.state_size]
+        if not all(hasattr(n, "__index__") and not isinstance(n, bool) and int(n) > 0 for n in sizes) or not sizes:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): a cell needs a state_size, a whole number or a list of "
+                f"them (one a state), got {self.state_size!r}. Set it in __init__."
+            )
+        return [int(n) for n in sizes]
+
+    @property
+    def output_width(self):
+        """The number of features that a step gives."""
+        return self.state_sizes[0] if self.output_size is None else int(self.output_size)
+
+    def step_shapes(self, x_shape):
+        """(the output's shape, a list of the states' shapes) for one step of inputs of this shape."""
+        B = x_shape[0]
+        return (B, self.output_width), [(B, n) for n in self.state_sizes]
+
+    def initial_states(self, x_shape):
+        """`get_initial_state` for one step of inputs of this shape."""
+        first = self.get_initial_state(batch_size=x_shape[0])
+        return list(first) if isinstance(first, (list, tuple)) else [first]
+
+    def nested(self, states):
+        """The states from an iterator, in the form in which `RNN` gives them: a list."""
+        return [next(states) for _ in self.state_sizes]
+
+    def runners(self, name):
+        """The loops over a whole sequence that stand for this cell."""
+        return [CellLoop(self, name=name)]
+
+    def compute_output_shape(self, input_shape):
+        raise ValueError(
+            f"Layer '{self.name}' ({type(self).__name__}) is a cell, one step of a recurrent layer, and no layer of a "
+            f"model: use RNN({type(self).__name__}(...))."
+        )
+
+    def __call__(self, x, states, training=False):
+        x = self.as_input(x)
+        self.ensure_built((None, *x.shape[1:]), x.shape)
+        flat = list(states) if isinstance(states, (list, tuple)) else [states]
+        flat = [as_array(s, self.dtype, f"A state of layer '{self.name}'") for s in flat]
+        want = self.step_shapes(x.shape)[1]
+        if [s.shape for s in flat] != want:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): states must be arrays of the shapes {want}, got "
+                f"{[s.shape for s in flat]}. get_initial_state(batch_size) makes some."
+            )
+        tape = Tape(keep=False)
+        more = self.per_sequence(x[:, None], tape, tape.push(self), training)
+        return self.forward(x, flat, tape, training=training, **more)
+
+
+class BuiltInCell(Cell):
+    """What LSTMCell, GRUCell and SimpleRNNCell share: a sequence of them is the layer `over_time`, compiled."""
+
+    over_time = None
+
+    @property
+    def state_size(self):
+        """The width of the state, or a list of those of h and c."""
+        return [self.units] * self.n_states if self.n_states > 1 else self.units
+
+    @property
+    def output_size(self):
+        """The number of features that a step gives: the units."""
+        return self.units
+
+    def check_input_shape(self, input_shape):
+        if len(input_shape) != 2 or input_shape[-1] is None or (self.built and input_shape[-1] != self.kernel.shape[0]):
+            features = self.kernel.shape[0] if self.built else "features"
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) expects one step of shape (batch, {features}), got "
+                f"{tuple(input_shape)}."
+                + (f" For whole sequences use RNN({type(self).__name__}(...))." if len(input_shape) == 3 else "")
+            )
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self._step = [self._layer(self.name, return_state=True)]
+
+    def _layer(self, name, **options):
+        """A layer over time with this cell's options and variables."""
+        mine = {key: getattr(self, key) for key in super().get_config()}
+        mine.update(name=name, seed=0, **options)
+        layer = self.over_time(**mine)
+        for key in ("kernel", "recurrent_kernel", "bias", "seed_generator"):
+            setattr(layer, key, getattr(self, key))
+        layer.built = True
+        return layer
+
+    def runners(self, name):
+        own = ("forward", "backward", "per_sequence", "get_initial_state")
+        if any(getattr(type(self), method) is not getattr(BuiltInCell, method) for method in own):
+            return super().runners(name)        # of a user's subclass, which computes something else
+        return [self._layer(name)]
+
+    def forward(self, x, states, tape, training=False):
+        y, *new = self._step[0].forward(x[:, None], tape, training=training, initial_state=list(states))
+        return y, new
+
+    def backward(self, dy, dstates, tape, need_dx=True):
+        dx, *before = self._step[0].backward([dy, *dstates], tape, need_dx)
+        return dx[:, 0] if need_dx else None, before
+
+
+class LSTMCell(BuiltInCell, LSTMWeights):
+    """One step of an `LSTM`: ``h, [h, c] = cell(x, [h, c])``.
+
+    Formula, weights and defaults are those of `LSTM`; see also
+    https://keras.io/api/layers/recurrent_layers/lstm_cell/.
+
+    Args:
+        units: size of h and c.
+        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+            unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
+            recurrent_constraint, bias_constraint, seed: as in `LSTM`.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops: in an `RNN` with one
+            mask for a sequence, in a call of the cell alone with a new one each time.
+
+    >>> import numpy as np
+    >>> cell = LSTMCell(4)
+    >>> y, states = cell(np.zeros((2, 3)), cell.get_initial_state(2))
+    >>> y.shape, [s.shape for s in states]
+    ((2, 4), [(2, 4), (2, 4)])
+    """
+
+    over_time = LSTM
+
+
+class GRUCell(BuiltInCell, GRUWeights):
+    """One step of a `GRU`: ``h, [h] = cell(x, [h])``.
+
+    Formula, weights and defaults are those of `GRU`; see also
+    https://keras.io/api/layers/recurrent_layers/gru_cell/.
+
+    Args:
+        units: size of h.
+        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+            kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
+            recurrent_constraint, bias_constraint, reset_after, seed: as in `GRU`.
+        dropout, recurrent_dropout: as in `LSTMCell`.
+
+    >>> import numpy as np
+    >>> cell = GRUCell(4)
+    >>> cell(np.zeros((2, 3)), cell.get_initial_state(2))[0].shape
+    (2, 4)
+    """
+
+    over_time = GRU
+
+
+class SimpleRNNCell(BuiltInCell, SimpleRNNWeights):
+    """One step of a `SimpleRNN`: ``h, [h] = cell(x, [h])``.
+
+    Formula, weights and defaults are those of `SimpleRNN`; see also
+    https://keras.io/api/layers/recurrent_layers/simple_rnn_cell/.
+
+    Args:
+        units: size of h.
+        activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer,
+            recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
+            bias_constraint, seed: as in `SimpleRNN`.
+        dropout, recurrent_dropout: as in `LSTMCell`.
+
+    >>> import numpy as np
+    >>> cell = SimpleRNNCell(4)
+    >>> cell(np.zeros((2, 3)), cell.get_initial_state(2))[0].shape
+    (2, 4)
+    """
+
+    over_time = SimpleRNN
+
+
+def check_cell(cell, who):
+    """Raise a ValueError if ``cell`` is no `Cell`."""
+    if not isinstance(cell, Cell):
+        hint = " LSTM is a whole layer; its cell is LSTMCell." if isinstance(cell, (LSTM, GRU, SimpleRNN)) else ""
+        raise ValueError(
+            f"{who} needs cells such as LSTMCell(8), or of a class of your own that derives from tdfast.layers.Cell, "
+            f"got {cell!r} ({type(cell).__name__}).{hint or registry.layer_hint(cell)}"
+        )
+    cell.refuse_keras_call()
+    if cell.activity_regularizer is not None:
+        raise ValueError(
+            f"Layer '{cell.name}' ({type(cell).__name__}): a cell has no activity_regularizer. Give it to the RNN."
+        )
+    _ = cell.state_sizes        # raises if it has none
+
+
+class StackedRNNCells(Cell):
+    """Cells one upon another: each takes the output of the one before, and together they are one cell.
+
+    `RNN` runs each over the whole sequence before the next, so built-in cells stay as fast as their layers.
+    See https://keras.io/api/layers/recurrent_layers/stacked_rnn_cell/.
+
+    Args:
+        cells: a list of cells of any kinds, the first to see the input first.
+
+    Call: ``output, states = cell(x, states)`` with one list of states for each cell.
+
+    >>> import numpy as np
+    >>> from tdfast.layers import RNN
+    >>> stack = StackedRNNCells([LSTMCell(4), GRUCell(3)])
+    >>> stack.state_size, RNN(stack)(np.zeros((2, 5, 1))).shape
+    ([[4, 4], 3], (2, 3))
+    """
+
+    def __init__(self, cells, **kwargs):
+        cells = list(cells) if isinstance(cells, (list, tuple)) else cells
+        if not isinstance(cells, list) or not cells:
+            raise ValueError(f"StackedRNNCells needs a list of at least one cell, got {cells!r}.")
+        for cell in cells:
+            check_cell(cell, "StackedRNNCells")
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = cells[0].dtype
+        super().__init__(**kwargs)
+        for cell in cells:
+            if cell.dtype != self.dtype:
+                raise ValueError(
+                    f"Layer '{self.name}' (StackedRNNCells) has dtype {self.dtype}, but '{cell.name}' has {cell.dtype}: "
+                    "give all the same dtype=."
+                )
+        self.cells = cells
+
+    @property
+    def state_size(self):
+        """Each cell's state_size, in a list."""
+        return [cell.state_size for cell in self.cells]
+
+    @property
+    def output_size(self):
+        """The number of features that the last cell gives."""
+        return self.cells[-1].output_width
+
+    @property
+    def state_sizes(self):
+        return [n for cell in self.cells for n in cell.state_sizes]
+
+    def sublayers(self):
+        return self.cells
+
+    def check_input_shape(self, input_shape):
+        self.cells[0].check_input_shape(input_shape)
+
+    def build(self, input_shape):
+        for cell in self.cells:
+            self.build_inner(cell, input_shape)
+            input_shape = (None, cell.output_width)
+
+    def get_initial_state(self, batch_size=None):
+        return [cell.get_initial_state(batch_size) for cell in self.cells]
+
+    def nested(self, states):
+        return [cell.nested(states) for cell in self.cells]
+
+    def runners(self, name):
+        return [runner for cell in self.cells for runner in cell.runners(name)]
+
+    def __call__(self, x, states, training=False):
+        if not isinstance(states, (list, tuple)) or len(states) != len(self.cells):
+            raise ValueError(
+                f"Layer '{self.name}' (StackedRNNCells): states must be a list with the states of each of the "
+                f"{len(self.cells)} cells. get_initial_state(batch_size) makes one."
+            )
+        new = []
+        for cell, own in zip(self.cells, states):
+            if not self.built:
+                self.build((None, *np.shape(x)[1:]))
+            x, own = cell(x, own, training=training)
+            new.append(own)
+        return x, new
+
+    def get_config(self):
+        return {**super().get_config(), "cells": [serialize_layer(cell) for cell in self.cells]}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        cells = [c if isinstance(c, Layer) else deserialize_layer(c, custom_objects) for c in config.pop("cells")]
+        return cls(cells, **config)

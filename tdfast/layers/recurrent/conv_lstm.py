@@ -1,0 +1,237 @@
+"""ConvLSTM1D and ConvLSTM2D: LSTMs over sequences of images, with convolutions for their products."""
+
+import numpy as np
+
+from tdfast import _kernels, activations, random
+from tdfast.activations import rows_of
+from tdfast.layers.convolution import shapes
+from tdfast.layers.convolution.conv import Convolving, convolve, convolve_back, kernel_sizes
+from tdfast.layers.recurrent.cells import Cell
+from tdfast.layers.recurrent.gates import LSTMWeights
+from tdfast.layers.recurrent.loops import CellLoop, Delegating, valid_only
+
+
+class _Step(Cell):
+    """One step of a ConvLSTM whose inputs are already convolved: x is z = x_t * W + b, of four parts."""
+
+    def __init__(self, layer):
+        super().__init__(name=layer.name, dtype=layer.dtype)
+        self._layer = layer
+        self._weights = [layer.recurrent_kernel]        # whose gradients the loop adds up
+        self.state_size = [layer.filters] * 2
+
+    def step_shapes(self, x_shape):
+        shape = (*x_shape[:-1], self._layer.filters)
+        return shape, [shape, shape]
+
+    def initial_states(self, x_shape):
+        return [0, 0]
+
+    def per_sequence(self, x, tape, rec, training):
+        layer, shape = self._layer, (x.shape[0], *x.shape[2:-1], self._layer.filters)
+        sizes = kernel_sizes(shape, layer.kernel_size, 4 * layer.filters, padding="same",
+                             strides=(1,) * layer.rank, dilation=(1,) * layer.rank)
+        packed = rec.buffer("packed", (_kernels.conv_sizes(sizes)[0],), x.dtype)
+        if not rec.is_packed(tape):
+            _kernels.conv_pack(sizes, layer.recurrent_kernel.value, packed)
+        factors = None
+        if training and layer.recurrent_dropout:
+            factors = rec.buffer("recurrent_drop", shape, x.dtype)
+            random.dropout_factors(factors, layer.recurrent_dropout, layer.seed_generator)
+        return {"work": rec, "sizes": sizes, "packed": packed, "factors": factors}
+
+    def _acts(self):
+        """The activation of each gate, in the order i, f, c, o."""
+        gate, cell = self._layer.recurrent_activation, self._layer.activation
+        return gate, gate, cell, gate
+
+    def forward(self, z, states, tape, training=False, work=None, sizes=None, packed=None, factors=None):
+        rec = tape.push(self)
+        (h, c), dtype, shape = states, z.dtype, states[0].shape
+        F = shape[-1]
+        if factors is not None:
+            h = np.multiply(h, factors, out=rec.buffer("h", shape, dtype))
+        zh = work.buffer("zh", z.shape, dtype)
+        scratch = work.buffer("scratch", (_kernels.conv_sizes(sizes)[1],), dtype)
+        _kernels.conv_forward(sizes, activations.linear.kind, h, packed, None, None, zh, scratch)
+        zh += z
+        before, gates = (rec.buffer(name, (4, *shape), dtype) for name in ("z", "gates"))
+        for n, act in enumerate(self._acts()):
+            before[n] = zh[..., n * F : (n + 1) * F]
+            _kernels.act_forward(act.kind, *rows_of(c), before[n], gates[n])
+        i, f, g, o = gates
+        new_h, new_c, ac, part = (rec.buffer(name, shape, dtype) for name in ("new h", "new c", "ac", "part"))
+        np.multiply(f, c, out=new_c)
+        new_c += np.multiply(i, g, out=part)
+        _kernels.act_forward(self._layer.activation.kind, *rows_of(c), new_c, ac)
+        np.multiply(o, ac, out=new_h)
+        if tape.keep:
+            rec.h, rec.c, rec.work, rec.sizes, rec.factors, rec.zh = h, c, work, sizes, factors, zh
+        return new_h, [new_h, new_c]
+
+    def backward(self, dy, dstates, tape, need_dx=True):
+        rec = tape.pop(self)
+        (dh, dc), dtype, shape, layer, work = dstates, dy.dtype, dy.shape, self._layer, rec.work
+        before, gates = (rec.buffer(name, (4, *shape), dtype) for name in ("z", "gates"))
+        new_c, ac, part = (rec.buffer(name, shape, dtype) for name in ("new c", "ac", "part"))
+        F, (i, f, g, o) = shape[-1], gates
+        dh += dy
+        dgates, dz = work.buffer("dgates", (4, *shape), dtype), work.buffer("dz", (*shape[:-1], 4 * F), dtype)
+        np.multiply(dh, ac, out=dgates[3])                                          # h = o a(c)
+        np.multiply(dh, o, out=part)
+        _kernels.act_backward(layer.activation.kind, *rows_of(dc), new_c, ac, part, dh)
+        dc += dh
+        np.multiply(dc, g, out=dgates[0])                                           # c = f c + i g
+        np.multiply(dc, rec.c, out=dgates[1])
+        np.multiply(dc, i, out=dgates[2])
+        dc *= f
+        for n, act in enumerate(self._acts()):
+            _kernels.act_backward(act.kind, *rows_of(dc), before[n], gates[n], dgates[n], part)
+            dz[..., n * F : (n + 1) * F] = part
+        spent = work.buffer("zh", dz.shape, dtype)      # the kernel writes over what it is given
+        spent[...] = dz
+        scratch = work.buffer("scratch back", (_kernels.conv_sizes(rec.sizes)[2],), dtype)
+        _kernels.conv_backward(rec.sizes, activations.linear.kind, rec.h, layer.recurrent_kernel.value, None, rec.zh, spent,
+                               dh, layer.recurrent_kernel.grad, None, scratch)
+        if rec.factors is not None:
+            dh *= rec.factors
+        return dz, [dh, dc]
+
+
+class _ConvLSTM(LSTMWeights, Convolving, Delegating):
+    """ConvLSTM1D and ConvLSTM2D."""
+
+    cell_name = "conv_lstm_cell"
+    units_name = "filters"
+    supports_masking = True
+
+    def __init__(self, filters, kernel_size, strides=1, padding="valid", data_format=None, dilation_rate=1,
+                 activation="tanh", recurrent_activation="sigmoid", use_bias=True, kernel_initializer="glorot_uniform",
+                 recurrent_initializer="orthogonal", bias_initializer="zeros", unit_forget_bias=True, **kwargs):
+        super().__init__(filters, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+                         bias_initializer, unit_forget_bias, **kwargs)
+        self.filters = self.units
+        self._set_windows(kernel_size, strides, padding, data_format, dilation_rate, ("valid", "same"))
+        self._refuse_strides_with_dilation()
+
+    def check_input_shape(self, input_shape):
+        if len(input_shape) != self.rank + 3 or input_shape[-1] is None:
+            axes = ", ".join(("batch", "time", *shapes.AXES[self.rank], "channels"))
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) expects input of shape ({axes}), got {tuple(input_shape)}."
+            )
+        if input_shape[1] == 0:
+            raise ValueError(f"Layer '{self.name}' ({type(self).__name__}) needs at least one time step, got none.")
+        Convolving.check_input_shape(self, (input_shape[0], *input_shape[2:]))
+
+    def kernel_shapes(self, input_shape):
+        return (*self.kernel_size, input_shape[-1], 4 * self.filters), (*self.kernel_size, self.filters, 4 * self.filters)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self._runners = [CellLoop(_Step(self), name=self.name)]
+
+    def _frame(self, input_shape):
+        """The shape of a state."""
+        return Convolving.compute_output_shape(self, (input_shape[0], *input_shape[2:]))
+
+    def compute_output_shape(self, input_shape):
+        state = self._frame(input_shape)
+        y = (state[0], input_shape[1], *state[1:]) if self.return_sequences else state
+        return [y, state, state] if self.return_state else y
+
+    def state_shapes(self, input_shape):
+        return [self._frame(input_shape)] * 2
+
+    def compute_mask(self, inputs, mask=None):
+        return Delegating.compute_mask(self, inputs, mask)
+
+    def forward(self, x, tape, training=False, mask=None, initial_state=None):
+        rec = tape.push(self)
+        B, T = x.shape[:2]
+        x = valid_only(x, mask, rec)
+        rec.drop = None
+        if training and self.dropout:
+            rec.drop = rec.buffer("drop", (B, 1, *x.shape[2:]), x.dtype)
+            random.dropout_factors(rec.drop, self.dropout, self.seed_generator)
+            x = np.multiply(x, rec.drop, out=rec.buffer("dropped", x.shape, x.dtype))
+        frames = x.reshape(B * T, *x.shape[2:])
+        z = convolve(rec, tape, frames, self.kernel.value, self._sizes(frames.shape, 4 * self.filters),
+                     self.bias.value if self.use_bias else None)
+        return self.run(z.reshape(B, T, *z.shape[1:]), tape, rec, training, mask, initial_state)
+
+    def backward(self, dy, tape, need_dx=True):
+        """As `Loop.backward` of `LSTM`: with return_state, dy is [dy, dh, dc], and with an initial_state the
+        result is (dx, dh0, dc0)."""
+        rec = tape.peek(self)
+        dz, first = self.run_back(dy, tape, rec, True)
+        tape.pop(self)
+        dx = convolve_back(rec, dz.reshape(rec.y.shape), self.kernel, need_dx, self.bias)
+        if need_dx:
+            dx = dx.reshape(*dz.shape[:2], *dx.shape[1:])
+            if rec.drop is not None:
+                dx *= rec.drop
+        return (dx, *first) if rec.given else dx
+
+    def size_config(self):
+        return {"filters": self.filters, **self._windows_config()}
+
+
+class ConvLSTM1D(_ConvLSTM):
+    """An LSTM over sequences of signals, with convolutions over their axis; see `ConvLSTM2D`.
+
+    Source: https://keras.io/api/layers/recurrent_layers/conv_lstm1d/.
+
+    Arguments, errors and call are those of `ConvLSTM2D`, with one number where that has two.
+
+    Input (batch, time, steps, channels), output (batch, new steps, filters), with return_sequences
+    (batch, time, new steps, filters).
+
+    >>> import numpy as np
+    >>> ConvLSTM1D(8, 3, padding="same")(np.zeros((4, 10, 16, 2))).shape
+    (4, 16, 8)
+    """
+
+    rank = 1
+
+
+class ConvLSTM2D(_ConvLSTM):
+    """An LSTM over sequences of images: its products with weights are convolutions (*), its states are images.
+
+    With s = recurrent_activation and a = activation::
+
+        i, f, g, o = s(z_i), s(z_f), a(z_c), s(z_o)      z = x_t * W + h_{t-1} * U + b
+        c_t = f c_{t-1} + i g
+        h_t = o a(c_t)
+
+    Shi et al. 2015, without peepholes. x_t * W has the padding, strides and dilation asked for; h * U has
+    padding 'same' and strides of 1. Source: https://keras.io/api/layers/recurrent_layers/conv_lstm2d/.
+
+    Args:
+        filters: channels of h and c.
+        kernel_size: height and width of the windows of both convolutions; one number for both.
+        strides, padding, data_format, dilation_rate: of the input's convolution, as in `Conv2D`.
+        activation, recurrent_activation: of the cell and of the gates.
+        use_bias: whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (*kernel_size, channels,
+            4 filters), (*kernel_size, filters, 4 filters) and (4 filters,).
+        unit_forget_bias: start the forget gate's bias at 1.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
+        kernel_constraint, recurrent_constraint, bias_constraint: or None.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask for all
+            gates and all steps of a sequence.
+        seed: of the dropout.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in `LSTM`.
+
+    Raises:
+        ValueError: as `Conv2D`, or for an input of another rank.
+
+    Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time, height,
+    width, channels), initial_state [h, c] of the output's shape each, and mask (batch, time).
+
+    >>> import numpy as np
+    >>> ConvLSTM2D(8, 3, return_sequences=True)(np.zeros((2, 5, 9, 9, 1))).shape
+    (2, 5, 7, 7, 8)
+    """
+
+    rank = 2

@@ -1,0 +1,158 @@
+"""TimeDistributed: a layer for every time step."""
+
+import numpy as np
+
+from tdfast.engine import registry
+from tdfast.engine.layer import Layer
+from tdfast.engine.serialization import deserialize_layer, serialize_layer
+
+
+class TimeDistributed(Layer):
+    """The wrapped layer applied to every time step, with the same weights: ``y[:, t] = layer(x[:, t])``.
+
+    Time is folded into the batch, (B, T, ...) -> (B T, ...), so there is no loop: `Dense` becomes one
+    matrix product over all steps. Only a layer whose result depends on its whole batch
+    (`Layer.batch_coupled`) is called once per step. See
+    https://keras.io/api/layers/recurrent_layers/time_distributed/.
+
+    Args:
+        layer: any layer with one input and one output, a `Sequential` or another TimeDistributed.
+
+    Input (batch, time, ...), where ... is what the wrapped layer takes; the output likewise.
+
+    >>> import numpy as np
+    >>> from tdfast.layers import Dense
+    >>> TimeDistributed(Dense(8))(np.zeros((50, 64, 32))).shape
+    (50, 64, 8)
+    """
+
+    def __init__(self, layer, **kwargs):
+        if not isinstance(layer, Layer):
+            raise ValueError(
+                f"TimeDistributed needs a layer to wrap, such as TimeDistributed(Dense(8)), got {layer!r} "
+                f"({type(layer).__name__})." + registry.layer_hint(layer)
+            )
+        layer.refuse_keras_call()
+        if getattr(layer, "return_state", False):
+            raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': with return_state it has several outputs.")
+        if getattr(layer, "stateful", False):
+            raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': a stateful layer needs a fixed batch.")
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = layer.dtype
+        super().__init__(**kwargs)
+        if self.dtype != layer.dtype:
+            raise ValueError(
+                f"Layer '{self.name}' (TimeDistributed) has dtype {self.dtype}, but '{layer.name}' has {layer.dtype}: give "
+                "both the same dtype=."
+            )
+        self.layer = layer
+        self.supports_masking = True
+
+    @property
+    def batch_coupled(self):
+        return self.layer.batch_coupled
+
+    def sublayers(self):
+        return [self.layer]
+
+    def check_input_shape(self, input_shape):
+        if len(input_shape) < 3:
+            raise ValueError(
+                f"Layer '{self.name}' (TimeDistributed) expects input of at least 3 dimensions, (batch, time, ...), "
+                f"got {tuple(input_shape)}. A recurrent layer before it needs return_sequences=True."
+            )
+        if self.built:
+            self.layer.check_input_shape((None, *input_shape[2:]))
+
+    def build(self, input_shape):
+        self.build_inner(self.layer, (None, *input_shape[2:]))
+
+    def as_input(self, x, who=None):
+        return self.layer.as_input(x, who or f"Layer '{self.name}'")
+
+    def compute_mask(self, inputs, mask=None):
+        if self.layer.makes_mask:
+            raise TypeError(
+                f"Layer '{self.name}' (TimeDistributed) hands on the mask of the time steps, and so the mask that "
+                f"'{self.layer.name}' ({type(self.layer).__name__}) makes within each step would be lost. Wrap a "
+                "Sequential of it and the layers that use its mask."
+            )
+        return super().compute_mask(inputs, mask)
+
+    def compute_output_shape(self, input_shape):
+        inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
+        return (inner[0], input_shape[1], *inner[1:])
+
+    def forward(self, x, tape, training=False, mask=None):
+        rec = tape.push(self)
+        B, T = x.shape[:2]
+        inner_mask = None if mask is None or mask.ndim < 3 else mask.reshape(B * T, *mask.shape[2:])
+        rec.shape = x.shape
+        rec.stepped = training and self.layer.batch_coupled
+        if rec.stepped:
+            return self._forward_steps(x, tape, rec, mask)
+        start = tape.position
+        y = self.layer.forward(x.reshape(B * T, *x.shape[2:]), tape, training=training, mask=inner_mask)
+        for inner in tape.records_from(start):
+            inner.rows //= max(T, 1)    # a penalty inside is averaged over the batch, not over its steps
+        return y.reshape(B, T, *y.shape[1:])
+
+    def backward(self, dy, tape, need_dx=True):
+        if self.layer.batch_coupled and tape.peek(self).stepped:
+            return self._backward_steps(dy, tape, need_dx)
+        dx = self.layer.backward(dy.reshape(-1, *dy.shape[2:]), tape, need_dx)
+        rec = tape.pop(self)
+        return dx.reshape(rec.shape) if need_dx else None
+
+    def _forward_steps(self, x, tape, rec, mask):
+        """One call a step, for a layer that looks at its whole batch."""
+        steps = []
+        for t in range(x.shape[1]):
+            xt = np.ascontiguousarray(x[:, t])
+            step_mask = None if mask is None else np.ascontiguousarray(mask[:, t])
+            steps.append(self.layer.forward(xt, tape, training=True, mask=step_mask))
+        return np.stack(steps, axis=1, out=rec.buffer("y", (len(x), len(steps), *steps[0].shape[1:]), x.dtype))
+
+    def _backward_steps(self, dy, tape, need_dx):
+        variables = self.layer.weights
+        sums = [np.zeros_like(v.value) for v in variables]
+        dx = [None] * dy.shape[1]
+        for t in reversed(range(dy.shape[1])):
+            dx[t] = self.layer.backward(np.ascontiguousarray(dy[:, t]), tape, need_dx)
+            for total, v in zip(sums, variables):
+                total += v.grad
+        for total, v in zip(sums, variables):
+            v.grad[...] = total
+        tape.pop(self)
+        return np.stack(dx, axis=1) if need_dx else None
+
+    def output_layer(self):
+        plain = type(self) is TimeDistributed and self.activity_regularizer is None
+        return self.layer.output_layer() if plain else self
+
+    def add_to_stream(self, stream, x):
+        if self.layer.rowwise:
+            return self.layer.add_to_stream(stream, x)
+        inner = _stateful_in(self.layer)
+        if inner is not None:
+            raise ValueError(
+                f"Layer '{self.name}' (TimeDistributed) holds '{inner.name}' ({type(inner).__name__}), whose "
+                "states go from one step to the next (stateful=True), so the model cannot be streamed."
+            )
+        return stream.run(self.layer, x, timed=False)
+
+    def get_config(self):
+        return {**super().get_config(), "layer": serialize_layer(self.layer)}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        layer = config.pop("layer")
+        return cls(layer if isinstance(layer, Layer) else deserialize_layer(layer), **config)
+
+
+def _stateful_in(layer):
+    """The first layer, this one or inside it, that keeps its states from batch to batch, or None."""
+    if getattr(layer, "stateful", False):
+        return layer
+    return next(filter(None, map(_stateful_in, layer.sublayers())), None)

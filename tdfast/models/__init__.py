@@ -1,0 +1,22 @@
+"""Models, as in `keras.models`."""
+
+from tdfast.compat import absent
+from tdfast.models.cloning import clone_model
+from tdfast.models.sequential import Sequential
+
+__all__ = ["Sequential", "clone_model"]
+
+_SAVING = ("load_model", "model_from_json", "save_model")
+
+
+def __dir__():
+    return sorted([*globals(), *_SAVING])
+
+
+def __getattr__(name):
+    """`tdfast.saving.load_model` and its kin are here too, as in Keras; imported when they are first used."""
+    if name in _SAVING:
+        from tdfast import saving
+
+        return getattr(saving, name)
+    return absent.lookup(__name__)(name)

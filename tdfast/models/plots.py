@@ -1,0 +1,266 @@
+"""Pictures, with matplotlib: how training went, and what a model is made of."""
+
+import math
+
+from tdfast.compat.calling import spelled
+from tdfast.models.summary import shape_text
+
+TRAINING, VALIDATION = "#1f5fa8", "#d9730d"
+INK, PAPER, FRAME = "#22303c", "#f7f9fb", "#9aa7b4"
+
+
+def _figure(width, height, who):
+    """A matplotlib `Figure` that no global state knows of, so that nothing has to be closed."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"{who} needs matplotlib: pip install 'tdfast[plot]'.") from error
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+# ---------------------------------------------------------------- history
+
+
+@spelled
+def plot_history(history, names=None, to_file=None, log=False, dpi=120):
+    """How the loss and each metric went, epoch by epoch: a panel for each, with the validation beside the training.
+
+    The best epoch of the validation, or of the training where there is none, is marked in the panel of the loss. A
+    history does not tell which epochs were validated: with validation_freq they are taken to lie evenly.
+
+    Args:
+        history: the `History` that `fit` returns, or its dict of lists.
+        names: which to draw, without 'val_', such as ["loss"]; None: all.
+        to_file: where the picture goes, a path that ends in .png, .pdf or .svg; None: nowhere.
+        log: True draws the values on a logarithmic scale.
+        dpi: dots per inch.
+
+    Returns:
+        The matplotlib `Figure`.
+
+    Raises:
+        ImportError: without matplotlib; ValueError: for a history without epochs, or a name that it lacks.
+
+    >>> figure = plot_history({"loss": [1.0, 0.5], "val_loss": [1.1, 0.7]})
+    """
+    logs = getattr(history, "history", history)
+    if not isinstance(logs, dict) or not any(len(values) for values in logs.values()):
+        raise ValueError("plot_history expects the History that fit returned, or its dict, with one epoch at least.")
+    known = list(dict.fromkeys(name.removeprefix("val_") for name in logs))
+    names = known if names is None else [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise ValueError(f"plot_history: the history has {', '.join(known)}, but names is {names}.")
+    epochs = [epoch + 1 for epoch in getattr(history, "epoch", [])]
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure = _figure(max(4.2 * columns, 6.0), 3.4 * rows + 0.2, "plot_history")
+    for i, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        _panel(axes, name, logs, epochs, log)
+        if i >= len(names) - columns:
+            axes.set_xlabel("epoch")
+    figure.tight_layout()
+    if to_file is not None:
+        figure.savefig(to_file, dpi=dpi)
+    return figure
+
+
+def _panel(axes, name, logs, epochs, log):
+    for key, color, label in ((name, TRAINING, "training"), (f"val_{name}", VALIDATION, "validation")):
+        values = list(logs.get(key, []))
+        if values:
+            every = max(1, len(epochs) // len(values)) if epochs else 1
+            where = (epochs or range(1, len(values) + 1))[every - 1 :: every][: len(values)]
+            axes.plot(where, values, color=color, label=label, linewidth=1.8, marker="o" if len(values) < 25 else None,
+                      markersize=3.5)
+            last = (where, values)
+    if name == "loss" and all(map(math.isfinite, last[1])):
+        best = min(range(len(last[1])), key=last[1].__getitem__)
+        axes.axvline(last[0][best], color=FRAME, linestyle=":", linewidth=1.2, zorder=0,
+                     label=f"best: {last[1][best]:.4g} in epoch {last[0][best]}")
+    axes.set_title(name.replace("_", " "), fontsize=11, color=INK)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if log:
+        axes.set_yscale("log")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8.5, frameon=False)
+
+
+# ---------------------------------------------------------------- model
+
+
+@spelled
+def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, show_layer_names=False, rankdir="TB",
+               expand_nested=False, dpi=200, show_layer_activations=False, show_trainable=False):
+    """A model's layers as boxes, from its input to its output.
+
+    Args:
+        model: a built `Sequential`.
+        to_file: where the picture goes, a path that ends in .png, .pdf or .svg; None: nowhere.
+        show_shapes: the shapes that go in and out, None standing for any size.
+        show_dtype: each layer's dtype.
+        show_layer_names: each layer's name before its class.
+        rankdir: 'TB' from top to bottom, 'LR' from left to right.
+        expand_nested: True draws the layers of a model within the model, in a frame.
+        dpi: dots per inch.
+        show_layer_activations: the activations of the layers that have one.
+        show_trainable: whether training changes the layer.
+
+    Returns:
+        The matplotlib `Figure`.
+
+    Raises:
+        ImportError: without matplotlib; ValueError: for a model that is not built, or another rankdir.
+
+    Source: https://keras.io/api/utils/model_plotting_utils/, which draws with Graphviz.
+
+    >>> from tdfast import Sequential, layers
+    >>> model = Sequential([layers.LSTM(8, input_shape=(20, 3)), layers.Dense(1)])
+    >>> figure = plot_model(model, to_file=None)
+    """
+    if not getattr(model, "built", False):
+        raise ValueError(f"plot_model: model '{model.name}' is not built: call build(input_shape), or the model on data.")
+    if rankdir not in ("TB", "LR"):
+        raise ValueError(f"plot_model: rankdir must be 'TB' or 'LR', got {rankdir!r}.")
+    shown = {"shapes": show_shapes, "dtype": show_dtype, "names": show_layer_names, "activations": show_layer_activations,
+             "trainable": show_trainable}
+    boxes = [*(_Box(layer, shown, ()) for layer in model.inputs), *_boxes(model, shown, expand_nested, ())]
+    _place(boxes, rankdir)
+    right, bottom = (max(b.x + b.width + 0.16 * len(b.frames) for b in boxes),
+                     max(b.y + b.height + 0.16 * len(b.frames) for b in boxes))
+    figure = _figure(right + 0.25, bottom + 0.25, "plot_model")
+    axes = figure.add_axes([0, 0, 1, 1])
+    axes.set(xlim=(0, right + 0.25), ylim=(bottom + 0.25, 0))       # in inches, downwards
+    axes.axis("off")
+    _draw_frames(axes, boxes)
+    for before, box in zip(boxes, boxes[1:]):
+        ends = (before.middle(1, rankdir), box.middle(0, rankdir))
+        axes.annotate("", xytext=ends[0], xy=ends[1],
+                      arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0})
+    for box in boxes:
+        box.draw(axes)
+    if to_file is not None:
+        figure.savefig(to_file, dpi=dpi)
+    return figure
+
+
+LINE, LETTER = 0.22, 0.082          # inches: the height of a line of text, the width of a letter
+
+
+class _Box:
+    """One layer: its title, the lines below, and where it stands.
+
+    Args:
+        frames: the models around it, the outermost first.
+    """
+
+    def __init__(self, layer, shown, frames):
+        self.title = type(layer).__name__ + _inner(layer)
+        if shown["names"]:
+            self.title = f"{layer.name} ({self.title})"
+        self.lines, self.frames = [], frames
+        if shown["activations"]:
+            name = _activation_of(layer)
+            self.lines += [f"activation: {name}"] if name else []
+        if shown["shapes"] and not _is_input(layer):
+            self.lines += [f"in: {_text(layer.input_shape)}", f"out: {shape_text(layer)}"]
+        elif shown["shapes"]:
+            self.lines += [_text(layer.batch_shape)]
+        if shown["dtype"]:
+            self.lines.append(f"dtype: {layer.dtype}")
+        if shown["trainable"] and not _is_input(layer):
+            self.lines.append(f"trainable: {'yes' if layer.trainable else 'no'}" if layer.weights else "no weights")
+        letters = max(len(self.title) * 1.08, *(len(line) for line in self.lines), 8)
+        self.width, self.height = letters * LETTER + 0.3, LINE * (1 + len(self.lines)) + 0.14 + 0.08 * bool(self.lines)
+        self.x = self.y = 0.0
+
+    def middle(self, end, rankdir):
+        """The point where an arrow comes in (0) or goes out (1)."""
+        if rankdir == "TB":
+            return self.x + self.width / 2, self.y + end * self.height
+        return self.x + end * self.width, self.y + self.height / 2
+
+    def draw(self, axes):
+        from matplotlib.patches import Rectangle
+
+        head = LINE + 0.14
+        axes.add_patch(Rectangle((self.x, self.y), self.width, self.height, facecolor=PAPER, edgecolor=INK, linewidth=1.1))
+        axes.add_patch(Rectangle((self.x, self.y), self.width, head, facecolor=INK, edgecolor=INK, linewidth=1.1))
+        middle = self.x + self.width / 2
+        axes.text(middle, self.y + head / 2, self.title, color="white", weight="bold", fontsize=10, ha="center", va="center")
+        for i, line in enumerate(self.lines):
+            axes.text(middle, self.y + head + 0.04 + LINE * (i + 0.5), line, color=INK, fontsize=9.5, ha="center", va="center")
+
+
+def _boxes(model, shown, expand, frames):
+    """A box for each layer; those of inner models in their place where they are to be seen."""
+    for layer in model.layers:
+        if expand and getattr(layer, "layers", None):
+            yield from _boxes(layer, shown, expand, (*frames, layer))
+        else:
+            yield _Box(layer, shown, frames)
+
+
+def _place(boxes, rankdir):
+    """Give the boxes their places, one after the other along one axis, centered on the other."""
+    deepest = max(len(b.frames) for b in boxes)
+    margin, at = 0.25 + 0.3 * deepest, 0.25
+    widest, highest = max(b.width for b in boxes), max(b.height for b in boxes)
+    frames = ()
+    for i, box in enumerate(boxes):
+        # Room for the arrow, and for the edges of frames between two boxes.
+        edges = len(set(map(id, frames)) ^ set(map(id, box.frames)))
+        opened = any(id(f) not in set(map(id, frames)) for f in box.frames)
+        at += (0.0 if i == 0 else 0.32) + 0.16 * edges + 0.2 * opened
+        frames = box.frames
+        if rankdir == "TB":
+            box.x, box.y = margin + (widest - box.width) / 2, at
+            at += box.height
+        else:
+            box.x, box.y = at, margin + (highest - box.height) / 2
+            at += box.width
+
+
+def _draw_frames(axes, boxes):
+    """Around the layers of each inner model a frame with the model's name."""
+    from matplotlib.patches import FancyBboxPatch
+
+    inner = {id(frame): (depth, frame) for box in boxes for depth, frame in enumerate(box.frames)}
+    for depth, frame in inner.values():
+        within = [box for box in boxes if any(frame is f for f in box.frames)]
+        room = 0.16 * (max(len(box.frames) for box in within) - depth)
+        left, top = min(b.x for b in within) - room, min(b.y for b in within) - room - 0.1
+        width = max(b.x + b.width for b in within) + room - left
+        height = max(b.y + b.height for b in within) + room - top
+        axes.add_patch(FancyBboxPatch((left, top), width, height, boxstyle="round,pad=0,rounding_size=0.08", linestyle="--",
+                                      facecolor="none", edgecolor=FRAME, linewidth=1.1))
+        axes.text(left + 0.08, top + 0.02, frame.name, color=INK, fontsize=8, style="italic", va="top")
+
+
+def _inner(layer):
+    """`` of Dense`` for a wrapper: the class of the layer within."""
+    inner = getattr(layer, "layer", None) or getattr(layer, "forward_layer", None)
+    return f" of {type(inner).__name__}{_inner(inner)}" if inner is not None else ""
+
+
+def _activation_of(layer):
+    """The name of a layer's activation, or of that of the layer within; None if there is none."""
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        inner = getattr(layer, "layer", None) or getattr(layer, "forward_layer", None)
+        return None if inner is None else _activation_of(inner)
+    return activation if isinstance(activation, str) else getattr(activation, "__name__", None) or getattr(
+        activation, "name", type(activation).__name__)
+
+
+def _is_input(layer):
+    return type(layer).__name__ == "InputLayer"
+
+
+def _text(shape):
+    return f"({', '.join(map(str, shape))})"

@@ -1,0 +1,210 @@
+"""The table of `model.summary()`, in Keras's text."""
+
+import re
+import shutil
+
+import numpy as np
+
+from tdfast.engine.console import say
+from tdfast.engine.variable import Variable
+
+WIDTH = 88
+COLUMNS = [("Layer (type)", 0.45, "left"), ("Output Shape", 0.80, "left"), ("Param #", 1.0, "right")]
+
+
+def print_summary(model, line_length=None, print_fn=None, expand_nested=False, show_trainable=False,
+                  positions=None, layer_range=None):
+    """Print a model's layers, their output shapes and their numbers of weights.
+
+    Args:
+        model: has ``name``, ``layers`` and weights.
+        line_length: characters in a line; None: 88, or 4 fewer than the terminal has.
+        print_fn: called once with the whole text instead of printing it.
+        expand_nested: also list the layers of models within the model.
+        show_trainable: add a column that says whether training changes the layer.
+        positions: where each column ends, as parts of the line.
+        layer_range: two names, or patterns, of the first and the last layer to list.
+
+    Raises:
+        ValueError: if the line is too short for the columns, or a range names no layer.
+    """
+    text = summary_text(model, line_length, expand_nested, show_trainable, positions, layer_range)
+    if print_fn is None:
+        say(text, end="")
+    else:
+        print_fn(text)
+
+
+def summary_text(model, line_length=None, expand_nested=False, show_trainable=False, positions=None,
+                 layer_range=None):
+    """The text that `print_summary` prints."""
+    header = [name for name, _, _ in COLUMNS]
+    align = [a for _, _, a in COLUMNS]
+    positions = list(positions or [p for _, p, _ in COLUMNS])
+    width = WIDTH
+    if show_trainable:
+        header, align = [*header, "Trainable"], [*align, "center"]
+        positions = [p * 0.9 for p in positions] + [1.0]
+        width += 12
+    line_length = line_length or min(width, shutil.get_terminal_size().columns - 4)
+    rows = [header]
+    for layer in _range(model.layers, layer_range):
+        rows += _rows(layer, expand_nested, show_trainable, 0)
+    lines = [f'Model: "{model.name}"', *_table(rows, _widths(positions, line_length), align)]
+    return "\n".join([*lines, *_totals(model)]) + "\n"
+
+
+def _rows(layer, expand_nested, show_trainable, depth):
+    prefix = "   " * depth + "└ " if depth else ""
+    row = [f"{prefix}{layer.name} ({type(layer).__name__})", shape_text(layer), _params_text(layer)]
+    if show_trainable:
+        row.append(("Y" if layer.trainable else "N") if layer.weights else "-")
+    rows = [row]
+    if expand_nested:
+        for inner in getattr(layer, "layers", None) or []:
+            rows += _rows(inner, expand_nested, show_trainable, depth + 1)
+    return rows
+
+
+def shape_text(layer):
+    """``(None, 64, 8)``, or ``?`` before the layer is built."""
+    if not layer.built:
+        return "?"
+    shape = layer.output_shape
+    if shape and isinstance(shape[0], (tuple, list)):
+        return "[" + ", ".join(_shape(s) for s in shape) + "]"
+    return _shape(shape)
+
+
+def _shape(shape):
+    return f"({', '.join(map(str, shape))})"
+
+
+def _params_text(layer):
+    return f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
+
+
+def _range(layers, names):
+    """The layers from the first that matches ``names[0]`` to the last that matches ``names[1]``."""
+    if names is None:
+        return layers
+    if len(names) != 2 or not all(isinstance(n, str) for n in names):
+        raise ValueError(f"layer_range must be two names or patterns, got {names!r}.")
+    first, last = ([i for i, layer in enumerate(layers) if re.match(n, layer.name)] for n in names)
+    if not first or not last:
+        known = ", ".join(layer.name for layer in layers)
+        raise ValueError(f"layer_range={names!r} names no layer of the model. Its layers: {known}.")
+    if first[0] > last[-1]:
+        first, last = last, first
+    return layers[first[0] : last[-1] + 1]
+
+
+# -------------------------------------------------------------------------------------------- table
+def _widths(positions, line_length):
+    """The columns' widths between the lines, one space at each side included.
+
+    Each column wants its part of the line and two spaces; what is too much then is taken from all
+    of them evenly.
+    """
+    ends = [int(p * line_length) for p in positions]
+    widths = [end - start + 2 for start, end in zip([0, *ends], ends)]
+    if min(widths) < 6:
+        raise ValueError(f"summary: a line of {line_length} characters is too short for the columns.")
+    excess = sum(widths) - (line_length - len(widths) - 1)
+    for i, width in enumerate(widths):
+        share = min(round(excess / (len(widths) - i)), width)
+        widths[i] -= share
+        excess -= share
+    return widths
+
+
+def _table(rows, widths, align):
+    def line(left, middle, right, stroke):
+        return left + middle.join(stroke * w for w in widths) + right
+
+    out = [line("┏", "┳", "┓", "━")]
+    for i, row in enumerate(rows):
+        cells = [wrap(text, w - 2) for text, w in zip(row, widths)]
+        height = max(map(len, cells))
+        edge = "┃" if i == 0 else "│"
+        for cell in cells:
+            # The header stands at the bottom of its row, all else at the top.
+            blank = [""] * (height - len(cell))
+            cell[:] = blank + cell if i == 0 else cell + blank
+        for k in range(height):
+            parts = [f" {_aligned(cell[k], w - 2, a)} " for cell, w, a in zip(cells, widths, align)]
+            out.append(edge + edge.join(parts) + edge)
+        if i == 0:
+            out.append(line("┡", "╇", "┩", "━"))
+        elif i < len(rows) - 1:
+            out.append(line("├", "┼", "┤", "─"))
+    out.append(line("└", "┴", "┘", "─"))
+    return out
+
+
+def _aligned(text, width, how):
+    return {"left": text.ljust, "right": text.rjust, "center": lambda w: _center(text, w)}[how](width)
+
+
+def _center(text, width):
+    left = (width - len(text)) // 2
+    return " " * left + text + " " * (width - len(text) - left)
+
+
+def wrap(text, width):
+    """``text`` in lines of at most ``width``, broken at spaces; what is too long ends in an ellipsis.
+
+    >>> wrap("time_distributed (TimeDistributed)", 20), wrap("time_distributed", 8)
+    (['time_distributed', '(TimeDistributed)'], ['time_di…'])
+    """
+    lines, line = [], ""
+    for word in re.findall(r"\s*\S+\s*", text):
+        if line and len(line) + len(word.rstrip()) > width:
+            lines.append(line)
+            line = ""
+        line += word
+    lines = [each.rstrip() for each in [*lines, line]]
+    return [each if len(each) <= width else each[: width - 1] + "…" for each in lines]
+
+
+# -------------------------------------------------------------------------------------------- totals
+def _totals(model):
+    trainable = _unique(model.trainable_weights)
+    others = _unique(model.non_trainable_weights)
+    counts = [_count(trainable), _count(others)]
+    names = ["Trainable params", "Non-trainable params"]
+    optimizer = getattr(model, "optimizer", None)
+    slots = getattr(optimizer, "variables", None)
+    if slots and getattr(optimizer, "built", True):
+        names.append("Optimizer params")
+        counts.append(_count(value for _, value in slots))
+    counts.insert(0, (sum(n for n, _ in counts), sum(size for _, size in counts)))
+    names.insert(0, "Total params")
+    return [f" {name}: {n:,} ({memory(size)})" for name, (n, size) in zip(names, counts)]
+
+
+def _unique(weights):
+    return list({id(w): w for w in weights}.values())
+
+
+def _count(arrays):
+    """(elements, bytes) of some variables or arrays; whole numbers count 4 bytes, as in a saved file."""
+    elements = size = 0
+    for array in arrays:
+        array = array.value if isinstance(array, Variable) else np.asarray(array)
+        elements += array.size
+        size += array.size * (array.dtype.itemsize if array.dtype.kind == "f" else 4)
+    return elements, size
+
+
+def memory(size):
+    """``26.28 KB`` for a number of bytes.
+
+    >>> memory(100), memory(26912)
+    ('100.00 B', '26.28 KB')
+    """
+    units = ["B", "KB", "MB", "GB", "TB", "PB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.2f} {units[0]}"

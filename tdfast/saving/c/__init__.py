@@ -1,0 +1,1 @@
+"""One C99 file for a model."""

@@ -1,0 +1,187 @@
+"""How a model was compiled, to and from Keras's dicts."""
+
+import re
+import warnings
+
+from tdfast.compat.calling import level_of_the_caller
+from tdfast.engine.serialization import revive
+from tdfast.errors import FileError
+from tdfast.saving.keras.legacy_weights import has_idle_momentum
+from tdfast.saving.keras.places import assign_optimizer, optimizer_misfit, optimizer_paths, read_optimizer
+
+# What changes no result here.
+TVERSKY_MENDED = (3, 16)
+_SPEED_OPTIONS = {"run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"}
+
+
+def compile_as(model, config, custom_objects, name, store=None, old=False, version=None):
+    """Compile a model as a file says.
+
+    Args:
+        model: a `tdfast.Sequential`.
+        config: Keras's compile_config.
+        custom_objects: dict of further names.
+        name: of the file, for messages.
+        store: the arrays of a .keras file, from which the optimizer gets its state; None leaves that out.
+        old: whether Keras 2 wrote them, whose optimizers may have another state: then a warning says so.
+        version: of the Keras that wrote the config; None: that of the format which tdfast writes.
+
+    Raises:
+        FileError: naming the loss, the metric, the optimizer or the option at fault.
+    """
+    from tdfast import losses, metrics, optimizers
+
+    if not isinstance(config, dict):
+        raise FileError(f"The compile_config in '{name}' must be a dict, got {config!r}.")
+    again = "Load with compile=False and call compile() with something else."
+    config = {k: v for k, v in config.items() if k not in _SPEED_OPTIONS}
+    if tuple(map(int, re.findall(r"[0-9]{1,4}", str(version))[:2])) < TVERSKY_MENDED:
+        config = exchange_tversky(config)
+    legacy = store is not None and old and "legacy" in str(_module_of(config.get("optimizer")))
+    try:
+        arguments = {}
+        if config.get("optimizer") is not None:
+            arguments["optimizer"] = _optimizer(optimizers, config["optimizer"], custom_objects)
+        if config.get("loss") is not None:
+            loss = _only(config["loss"], "the loss")
+            arguments["loss"] = revive(losses, loss, custom_objects, "the loss of compile")
+        for key in ("metrics", "weighted_metrics"):
+            specs = _metric_list(config.get(key))
+            if specs:
+                arguments[key] = [_metric(metrics, s, custom_objects, key) for s in specs]
+        for key in sorted(set(config) - {"optimizer", "loss", "metrics", "weighted_metrics"}):
+            value = _of_the_output(config[key])
+            if value not in (None, [], {}) and not (key == "loss_weights" and value in (1, [1])):
+                raise FileError(f"The option {key}={config[key]!r} of compile does not exist in tdfast.")
+        model.compile(**arguments)
+        if legacy:
+            warnings.warn(
+                f"'{name}' has no state of its optimizer, which starts afresh: tf.keras stored none of its "
+                "legacy optimizers in .keras files.",
+                stacklevel=level_of_the_caller(),
+            )
+        if store is not None:
+            _load_optimizer(model, store, old, config.get("optimizer") is not None)
+    except Exception as error:
+        raise FileError(f"'{name}' cannot be compiled as it was: {error} {again}") from error
+
+
+def _module_of(spec):
+    return spec.get("module") if isinstance(spec, dict) else None
+
+
+def _optimizer(optimizers, spec, custom_objects):
+    if isinstance(spec, dict) and isinstance(spec.get("config"), dict):
+        rate = spec["config"].get("learning_rate")
+        if isinstance(rate, dict):
+            rate = revive(optimizers.schedules, rate, custom_objects, "the learning_rate of the optimizer")
+            spec = {**spec, "config": {**spec["config"], "learning_rate": rate}}
+        for key, value in spec["config"].items():
+            if isinstance(value, (list, dict)):
+                raise FileError(f"The option {key} of the optimizer must be a number or a name, got {value!r:.80}.")
+    return revive(optimizers, spec, custom_objects, "the optimizer of compile")
+
+
+def _metric(metrics, spec, custom_objects, key):
+    who = f"an entry of the {key} of compile"
+    if isinstance(spec, str):
+        if not metrics.follows_the_loss(spec) and spec not in custom_objects:
+            revive(metrics, spec, custom_objects, who)
+        return custom_objects.get(spec, spec)
+    if isinstance(spec, dict) and spec.get("class_name") == "MeanMetricWrapper":
+        return metrics.deserialize(spec, custom_objects)        # whose config holds its function and that one's arguments
+    return revive(metrics, spec, custom_objects, who)
+
+
+def _of_the_output(value):
+    """What stands in a dict by the name of the one output."""
+    if isinstance(value, dict) and "class_name" not in value and len(value) == 1:
+        return next(iter(value.values()))
+    return value
+
+
+def _only(value, what):
+    """What stands in a list or a dict of one, as Keras writes it where there could be several outputs."""
+    value = _of_the_output(value)
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise FileError(f"{what[0].upper()}{what[1:]} of compile is a list of {len(value)}; tdfast's models have one output.")
+        return value[0]
+    return value
+
+
+def _metric_list(value):
+    """Keras writes None, a list, a list of one list, or a dict of one, or a list, by the output's name."""
+    found = _of_the_output(value)
+    if found is None:
+        return []
+    if found is not value and not isinstance(found, list):
+        return [found]
+    value = found
+    if not isinstance(value, list):
+        raise FileError(f"The metrics of compile must be a list, got {value!r}.")
+    return _only(value, "the list of metrics") if value and isinstance(value[0], list) else value
+
+
+def _load_optimizer(model, store, old, named):
+    """The optimizer's state; the file has only its first two numbers if it had not stepped yet."""
+    paths, optimizer = optimizer_paths(store), model.optimizer
+    if not paths or optimizer is None:
+        return
+    if not named:           # as in a .keras file of a model that Keras has saved as .h5 before
+        warnings.warn(f"'{store.name}' does not say which optimizer its state is of: '{optimizer.name}' starts afresh.",
+                      stacklevel=level_of_the_caller())
+        return
+    if model.built and len(paths) > len(optimizer.variables) - old:
+        model._ready_to_train()
+    if old and "learning_rate" in (name for name, _ in optimizer.variables):
+        paths.insert(1, None)           # which Keras 2 did not store
+    expected = len(optimizer.variables)
+    if old and has_idle_momentum(optimizer) and len(paths) == expected + len(optimizer.trainable_variables):
+        del paths[expected:]
+    text = optimizer_misfit(optimizer, store, paths)
+    if not text:
+        assign_optimizer(optimizer, read_optimizer(optimizer, store, paths))
+    elif old:
+        warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=level_of_the_caller())
+    else:
+        raise FileError(text)
+
+
+def exchange_tversky(config):
+    """A config in which alpha and beta of every Tversky loss have changed places.
+
+    Before 3.16, Keras has alpha cost false negatives and beta false positives. In the paper, in Keras 3.16
+    and in `tdfast.losses.Tversky` it is the other way round. A file means what its version of Keras means.
+    """
+    if isinstance(config, list):
+        return [exchange_tversky(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    inner = config.get("config")
+    if (config.get("class_name") == "Tversky" and config.get("registered_name") in (None, "Tversky")
+            and isinstance(inner, dict)):
+        exchanged = {"alpha": inner.get("beta", 0.5), "beta": inner.get("alpha", 0.5)}
+        return {**config, "config": {**inner, **exchanged}}
+    return {key: exchange_tversky(value) for key, value in config.items()}
+
+
+def compile_config(model):
+    """Keras 3.15's description of how a model was compiled; empty if it was not."""
+    from tdfast import losses, metrics, optimizers
+
+    if not model.compiled:
+        return {}
+    specs = {False: [], True: []}
+    for spec, weighted in model._metric_specs:
+        specs[weighted].append(metrics.serialize(spec))
+    return {
+        "optimizer": optimizers.serialize(model.optimizer),
+        "loss": exchange_tversky(losses.serialize(model.loss)),
+        "loss_weights": None,
+        "metrics": exchange_tversky(specs[False]) or None,
+        "weighted_metrics": exchange_tversky(specs[True]) or None,
+        "run_eagerly": False,
+        "steps_per_execution": 1,
+        "jit_compile": False,
+    }

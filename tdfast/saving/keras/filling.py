@@ -1,0 +1,71 @@
+"""Layers whose new weights are the arrays of a file."""
+
+from tdfast.errors import FileError
+from tdfast.saving.keras.places import has_cell, sublayers_by_attribute
+
+
+class Filler:
+    """Gives each new weight its array from the file, in the moment in which the layer makes it.
+
+    The layer asks for a shape; it is compared with the shape in the file before any memory is taken,
+    and the array serves in the place of the initializer.
+
+    Args:
+        store: the arrays by path.
+    """
+
+    def __init__(self, store):
+        self.store = store
+        self.waiting = set(store.paths())
+        self.seen = {}
+
+    def attach(self, layer, path):
+        """Watch over a layer whose weights are at ``path``, and over the layers inside it."""
+        if id(layer) in self.seen:
+            return
+        base = path.lstrip("/")
+        if has_cell(layer):
+            base += "/cell"
+        self.seen[id(layer)] = layer, base, {True: 0, False: 0}
+        for key, inner in sublayers_by_attribute(layer):
+            self.attach(inner, f"{path}/{key}")
+
+    def __call__(self, layer, shape, name, trainable):
+        """The array of a new weight, as `tdfast.engine.layer.weights_from` asks for it; None for a layer of no file."""
+        if id(layer) not in self.seen:
+            return None
+        _, base, counts = self.seen[id(layer)]
+        # Keras stores the trainable ones first.
+        index = counts[trainable] + (0 if trainable else counts[True])
+        counts[trainable] += 1
+        path = f"{base}/vars/{index}".lstrip("/")
+        return self.array(layer, path, name, shape).astype(layer.dtype, copy=False)
+
+    def array(self, layer, path, name, shape):
+        """What belongs at a path."""
+        self._check(layer, path, name, shape)
+        self.waiting.discard(path)
+        return self.store.read(path)
+
+    def _check(self, layer, path, name, shape):
+        kind = type(layer).__name__
+        if path not in self.waiting:
+            raise FileError(
+                f"The weights of layer '{layer.name}' ({kind}) are not in '{self.store.name}': its {name} of shape "
+                f"{shape} should be at '{path}'."
+            )
+        stored = self.store.shape(path)
+        if stored != shape:
+            raise FileError(
+                f"The weights of layer '{layer.name}' ({kind}) do not fit its config: {name} should have shape {shape}, "
+                f"but '{path}' in '{self.store.name}' has shape {stored}."
+            )
+
+    def finish(self):
+        """Refuse arrays of layers that nothing has asked for: a part of the model would be missing."""
+        left = sorted(p for p in self.waiting if p.startswith(("layers/", "vars/")) and "/seed_generator/" not in p)
+        if left:
+            raise FileError(
+                f"'{self.store.name}' has weights that its config has no place for: "
+                f"{', '.join(left[:5])}{', ...' if len(left) > 5 else ''}."
+            )

@@ -1,0 +1,135 @@
+"""Where a model's arrays are in Keras's files: at a layer's place in the model, not under its name.
+
+``layers/<class in snake_case>[_n]/vars/<i>``, counted per class; an RNN's at ``.../cell/vars``, those of the layer inside
+a wrapper at ``.../layer/vars``; the optimizer's at ``optimizer/vars``.
+"""
+
+import re
+
+import numpy as np
+
+from tdfast.engine.layer import Layer
+from tdfast.engine.network import Network
+from tdfast.engine.serialization import child_keys
+
+
+def places(model):
+    """(path, layer, name, variables) of the model and of each layer in it, in Keras's order.
+
+    The variables are those at ``<path>/vars/0``, ``1``, ...; the name is what Keras calls their owner.
+    """
+    seen = set()
+
+    def walk(layer, path):
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        variables = [w for kind in (True, False) for w in layer._weights if w.made_trainable is kind]
+        if has_cell(layer):
+            yield path, layer, layer.name, []
+            yield f"{path}/cell", layer, layer.cell_name, variables
+        else:
+            yield path, layer, layer.name, variables
+        if isinstance(layer, Network):
+            keys = child_keys([type(inner).__name__ for inner in layer.layers])
+            for key, inner in zip(keys, layer.layers):
+                yield from walk(inner, f"{path}/layers/{key}".lstrip("/"))
+        for key, inner in sublayers_by_attribute(layer):
+            yield from walk(inner, f"{path}/{key}".lstrip("/"))
+
+    yield from walk(model, "")
+
+
+def groups(model):
+    """(path, name, arrays) of each layer and of the optimizer, for a writer of weights."""
+    for path, _, name, variables in places(model):
+        yield path, name, [w.value for w in variables]
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None:
+        yield "optimizer", optimizer.name, [_as_keras(name, array) for name, array in optimizer.variables]
+
+
+def misfit(layer, variables, paths, store):
+    """What of a file's arrays does not fit one layer's weights, as a sentence; "" if all do."""
+    who = f"Layer '{layer.name}' ({type(layer).__name__})"
+    stored = [store.shape(path) for path in paths]
+    if len(variables) != len(paths):
+        return (
+            f"{who} has {len(variables)} weights{_listed(v.shape for v in variables)}, but '{store.name}' has {len(paths)} "
+            f"arrays for it{_listed(stored)}."
+        )
+    for variable, path, shape in zip(variables, paths, stored):
+        if shape != variable.shape:
+            return f"{who}: its {variable.name} has shape {variable.shape}, but '{path}' in '{store.name}' has shape {shape}."
+    return ""
+
+
+def _listed(shapes):
+    shapes = list(shapes)
+    return f" of shapes {', '.join(map(str, shapes))}" if shapes else ""
+
+
+def sublayers_by_attribute(layer):
+    """Pairs (attribute, layer) in Keras's order, which decides where the inner layers' weights are."""
+    if isinstance(layer, Network):
+        return []       # its layers have places of their own, see `child_keys`
+    found = []
+    for name, value in sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])):
+        if isinstance(value, Layer):
+            found.append((name, value))
+        elif isinstance(value, list) and not name.startswith("_"):
+            inner = [v for v in value if isinstance(v, Layer)]
+            found += [(f"{name}/{key}", v) for key, v in zip(child_keys([type(v).__name__ for v in inner]), inner)]
+    return found
+
+
+def has_cell(layer):
+    """Whether Keras keeps the weights of such a layer one level deeper, in its cell."""
+    return getattr(layer, "cell_name", None) is not None
+
+
+# ------------------------------------------------------------------------------------------ the optimizer's state
+def optimizer_paths(store):
+    """The paths of the arrays of an optimizer's state, in its order."""
+    numbers = sorted(int(p.rsplit("/", 1)[1]) for p in store.paths() if re.fullmatch(r"optimizer/vars/\d{1,9}", p))
+    return [f"optimizer/vars/{n}" for n in numbers]
+
+
+def optimizer_misfit(optimizer, store, paths):
+    """What of the arrays at these paths does not fit ``optimizer.variables``, as a sentence; "" if all do.
+
+    A path None stands for the learning rate that the optimizer has.
+    """
+    who = f"The state of optimizer '{optimizer.name}' ({type(optimizer).__name__})"
+    if len(paths) != len(optimizer.variables):
+        return f"{who} in '{store.name}' has {len(paths)} arrays, but {len(optimizer.variables)} are expected."
+    for path, (name, array) in zip(paths, optimizer.variables):
+        stored = np.shape(array) if path is None else store.shape(path)
+        if stored != np.shape(array):
+            return (
+                f"{who} does not fit the model: {name} should have shape {np.shape(array)}, but in '{store.name}' it has "
+                f"shape {stored}."
+            )
+    return ""
+
+
+def read_optimizer(optimizer, store, paths):
+    """The arrays at paths that have no `optimizer_misfit`."""
+    return [np.float32(optimizer.learning_rate) if path is None else store.read(path) for path in paths]
+
+
+def assign_optimizer(optimizer, values):
+    """Overwrite the optimizer's state with arrays in the order of ``optimizer.variables``."""
+    for (name, array), value in zip(optimizer.variables, values):
+        if name == "iteration":
+            optimizer.steps = int(value)
+        elif name == "learning_rate":
+            # Stored in float32; the config may know the same number more exactly.
+            if np.float32(optimizer.learning_rate) != value:
+                optimizer.learning_rate = float(value)
+        else:
+            array[...] = value
+
+
+def _as_keras(name, array):
+    return np.asarray(array, np.int32) if name == "iteration" else array

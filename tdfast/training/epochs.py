@@ -1,0 +1,289 @@
+"""Batches for many epochs: from arrays, and from whatever yields batches."""
+
+import collections
+import itertools
+import math
+import warnings
+
+import numpy as np
+
+from tdfast import random
+from tdfast.compat.calling import level_of_the_caller
+from tdfast.engine.arrays import gather
+
+
+class Feed:
+    """Cuts the passes over a source of batches into epochs, as Keras does.
+
+    Without ``steps`` an epoch is one pass. With ``steps`` an epoch takes that many batches from where the
+    one before ended, and begins anew when a pass is through. Data that end before they should are
+    reported by a warning.
+
+    Args:
+        source: `ArrayBatches` or `StreamBatches`.
+        steps: batches of an epoch; None: one pass.
+        who: the method's name, for the warning.
+    """
+
+    def __init__(self, source, steps=None, who="fit"):
+        if steps is None and getattr(source, "endless", False):
+            raise ValueError(f"{who}: the batches never end, as repeat() says: give the number of steps, or repeat(count).")
+        self.source, self.wanted, self.who = source, steps, who
+        self._pass = None
+        self._taken = 0             # from this pass
+        self._done = 0              # of the epoch to come
+        self._epoch_open = False    # whether the source knows that the epoch has begun
+
+    @property
+    def size(self):
+        """Numbers that tell these data from others: samples, those of a batch, batches of an epoch; None: not known."""
+        return [getattr(self.source, "samples", None), getattr(self.source, "batch_size", None), self.wanted]
+
+    def state(self):
+        """Where the data are, for `restore`."""
+        taken = self._taken if self._pass is not None else 0
+        return {"size": self.size, "taken": taken, "order": self.source.order if taken else None}
+
+    def restore(self, state, done):
+        """Go on where `state` was called, with ``done`` batches of the epoch behind.
+
+        What can be read only once is read from its beginning, and the batches that were taken are left out.
+        """
+        taken = state["taken"]
+        if self.source.again:
+            self._pass = self.source.one_pass(state["order"], taken) if taken else None
+        else:
+            self._begin_epoch()
+            self._begin(done - taken)
+            for _ in range(taken - self._taken):
+                next(self._pass, None)
+        self._taken, self._done = taken, done
+
+    @property
+    def steps(self):
+        """Batches in an epoch, None while nobody knows."""
+        return self.wanted or self.source.batches
+
+    def peek(self):
+        """The first batch to come, which comes all the same; None if there is none."""
+        self._begin_epoch()
+        self._begin(self._done)
+        first = next(self._pass, None)
+        self._pass = iter(()) if first is None else itertools.chain([first], self._pass)
+        return first
+
+    def rewind(self):
+        """Begin the next epoch with a new pass, where the source can be read again."""
+        if self.source.again:
+            self._pass = None
+
+    def __iter__(self):
+        """The batches of one epoch."""
+        self._begin_epoch()
+        count, self._done = self._done, 0
+        self._epoch_open = False                # the next call is of the next epoch
+        while self.wanted is None or count < self.wanted:
+            self._begin(count)
+            batch = next(self._pass, None)
+            if batch is None:
+                if count == 0 and self._taken and self.source.again:    # the epoch before took the last one
+                    self._pass = None
+                    continue
+                if count == 0 or self.wanted is not None:
+                    self.warn(count)
+                if self.source.again:
+                    self._pass = None
+                break
+            count += 1
+            self._taken += 1
+            yield batch
+        self.source.on_epoch_end()
+
+    def _begin_epoch(self):
+        """Tell the source, before it is asked for the first batch of an epoch."""
+        if not self._epoch_open:
+            self._epoch_open = True
+            self.source.on_epoch_begin()
+
+    def _begin(self, count):
+        """Have a pass, with ``count`` batches of the epoch behind."""
+        if self._pass is None:
+            self._pass = self.source.one_pass()
+            self._taken = 0
+        # Batches of the next epoch are not to be fetched before the source knows of it.
+        self.source.limit = math.inf if self.wanted is None else self._taken + self.wanted - count
+
+    def warn(self, count):
+        """Say that only ``count`` batches came."""
+        wanted = f"{count} of {self.wanted} batches came" if self.wanted else "no batch is left"
+        warnings.warn(
+            f"{self.who}: the input ran out of data: {wanted}. "
+            + ("Ask for fewer steps, or give more data." if self.source.again else
+               "A generator can be read only once: make it endless and pass the number of steps, or pass an object "
+               "that can be read again, such as arrays, a PyDataset or a DataLoader."),
+            stacklevel=level_of_the_caller(),
+        )
+
+
+class ArrayBatches:
+    """Batches of some arrays with one first axis, in order or in a random order of the samples.
+
+    In order, a batch of contiguous arrays is a view. Otherwise its rows are gathered into buffers that serve
+    every batch again; the data set is never copied.
+
+    Args:
+        arrays: (x, y, sample_weight), None in the place of one that is not there.
+        batch_size: rows of every batch but, perhaps, the last.
+        buffers: a `tdfast.engine.layer.Record`.
+        shuffle: True draws a new order of the samples for each pass; 'batch' only within each batch.
+        padding: a `tdfast.training.lengths.Padding` of sequences of different lengths, or None.
+    """
+
+    again = True
+
+    def __init__(self, arrays, batch_size, buffers, shuffle=False, padding=None):
+        self.arrays, self.batch_size, self.buffers = arrays, batch_size, buffers
+        self.shuffle, self.padding = shuffle, padding
+        self.samples = len(arrays[0])
+        self.batches = -(-self.samples // batch_size)
+        self.order = None
+
+    def on_epoch_begin(self):
+        """Nothing to do."""
+
+    def on_epoch_end(self):
+        """Nothing to do."""
+
+    def one_pass(self, order=None, start=0):
+        """All batches once: (x, y, sample_weight, mask). Or, to go on with one, those from ``start`` in its order."""
+        self.order = order = self._order() if order is None else order
+        for i in range(start, self.batches):
+            rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
+            if self.padding is not None:
+                index = np.arange(rows.start, rows.stop) if order is None else order[rows]
+                yield self.padding.gather(self.arrays, index, self.buffers)
+            elif order is None:
+                yield (*(a if a is None else self._slice(k, a, rows) for k, a in enumerate(self.arrays)), None)
+            else:
+                yield (*(a if a is None else self._gather(k, a, order[rows]) for k, a in enumerate(self.arrays)), None)
+
+    def _order(self):
+        if not self.shuffle:
+            return None
+        draw = random.generator().permutation
+        if self.shuffle != "batch":
+            return draw(self.samples)
+        starts = range(0, self.samples, self.batch_size)
+        return np.concatenate([start + draw(min(self.batch_size, self.samples - start)) for start in starts])
+
+    def _gather(self, k, a, index):
+        out = self.buffers.buffer(("rows", k), (len(index), *a.shape[1:]), a.dtype)
+        return gather(a, index, out)
+
+    def _slice(self, k, a, rows):
+        part = a[rows]
+        if not part.flags.c_contiguous:         # a view of overlapping windows
+            out = self.buffers.buffer(("rows", k), part.shape, part.dtype)
+            out[...] = part
+            return out
+        return part
+
+
+class StreamBatches:
+    """Batches that something yields: a generator, any iterable, or a `tdfast.utils.PyDataset`.
+
+    Args:
+        data: what the user passed. An iterator is read once; an iterable anew in each pass; of an object
+            with ``__getitem__`` and a number of batches, batch i is ``data[i]``.
+        prepare: what makes of each batch (x, y, sample_weight, mask).
+        shuffle: whether to take the batches of a PyDataset in a random order.
+
+    Attributes:
+        limit: how many batches of a pass may be fetched by now.
+    """
+
+    limit = math.inf
+
+    def __init__(self, data, prepare, shuffle=False):
+        self.data, self.prepare, self.shuffle = data, prepare, shuffle
+        self.again = not hasattr(data, "__next__")
+        self.indexed = hasattr(data, "__getitem__") and (hasattr(data, "num_batches") or not hasattr(data, "__iter__"))
+        if any(c.__name__ == "Dataset" and c.__module__.startswith("torch.utils.data") for c in type(data).__mro__):
+            raise ValueError(
+                f"{type(data).__name__} is a torch Dataset, which yields single samples: wrap it in a "
+                "torch.utils.data.DataLoader, which makes batches of them."
+            )
+        self.batches = self._count()
+        cardinality = getattr(data, "cardinality", None)        # of a data set of TensorFlow's, too
+        self.endless = callable(cardinality) and int(cardinality()) == -1
+        self.order = None
+
+    def _count(self):
+        if self.indexed and hasattr(self.data, "num_batches"):
+            count = self.data.num_batches
+            return None if count is None else int(count)
+        try:
+            return len(self.data)
+        except TypeError:               # no length, or an endless one
+            return None
+
+    def on_epoch_begin(self):
+        """Tell a PyDataset that an epoch begins, for which it may have another number of batches."""
+        getattr(self.data, "on_epoch_begin", _nothing)()
+        self.batches = self._count()
+
+    def on_epoch_end(self):
+        """Tell a PyDataset that an epoch has ended, after which it may have another number of batches."""
+        getattr(self.data, "on_epoch_end", _nothing)()
+        self.batches = self._count()
+
+    def one_pass(self, order=None, start=0):
+        """All batches once, prepared. Or, to go on with a pass, those from ``start`` in its order."""
+        return map(self.prepare, self._items(order, start) if self.indexed else itertools.islice(self.data, start, None))
+
+    def _items(self, order, start):
+        count = self.batches
+        if order is None and self.shuffle and count is not None:
+            order = random.generator().permutation(count)
+        self.order = order
+        if order is None:
+            order = itertools.count(start) if count is None else range(start, count)
+        else:
+            order = order[start:].tolist()
+        workers = getattr(self.data, "workers", 1)
+        if workers > 1 or (workers > 0 and getattr(self.data, "use_multiprocessing", False)):
+            size = max(getattr(self.data, "max_queue_size", 10), 1)
+            return _ahead(self.data.__getitem__, order, workers, size, lambda: self.limit - start)
+        return map(self.data.__getitem__, order)
+
+
+def _nothing():
+    pass
+
+
+def _ahead(get, order, workers, size, limit):
+    """``get(i)`` for each i in order, made by threads while earlier ones are in use.
+
+    Args:
+        get, order: as said.
+        workers: how many threads.
+        size: how many results may wait.
+        limit: a function that tells how many may be asked for by now.
+    """
+    import concurrent.futures  # here alone: it would be a sixth of what importing tdfast costs
+
+    queue, asked, order = collections.deque(), 0, iter(order)
+    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    try:
+        while True:
+            while len(queue) <= size and (asked < limit() or not queue):
+                i = next(order, None)
+                if i is None:
+                    break
+                queue.append(pool.submit(get, i))
+                asked += 1
+            if not queue:
+                return
+            yield queue.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,143 @@
+"""Sequences of different lengths, padded on the right: masks, and batches cut to their longest row."""
+
+import numpy as np
+
+from tdfast.engine.arrays import gather
+from tdfast.engine.network import Network
+
+
+class Plan:
+    """What may be done with the time axis of a model's inputs, when all steps after a row's length are masked.
+
+    Attributes:
+        cut: whether a batch may be cut to its longest row, with the same numbers for the steps that are left.
+        follows: whether the outputs have the inputs' time axis.
+        held: whether outputs after a row's length are all alike, as a recurrent layer makes them.
+    """
+
+    def __init__(self, cut, follows, held):
+        self.cut, self.follows, self.held = cut, follows, held
+
+
+class _Steps:
+    """What is known of the time axis at one place in a model.
+
+    Attributes:
+        whole, short: the shape with all steps, and with one step less.
+        mask: of one sample, or None.
+        cut, held: as in `Plan`.
+        plan: the result, once the mask has been used up.
+    """
+
+    def __init__(self, whole, short, mask, cut, held=False, plan=None):
+        self.whole, self.short, self.mask, self.cut, self.held, self.plan = whole, short, mask, cut, held, plan
+
+
+def plan(graph, shape, who):
+    """The `Plan` for a model's graph, on inputs of this shape (batch, time, ...).
+
+    Raises:
+        ValueError: naming the first layer that cannot carry a mask.
+    """
+    batch, T, *rest = shape
+    first = _Steps((batch, T, *rest), (batch, max(T - 1, 1), *rest), np.ones((1, T), bool), T > 1)
+    (last,) = graph.walk([first], lambda node, steps: _after(node.layer, steps, T, who))
+    return last.plan or Plan(last.cut, len(last.whole) > 1 and last.whole[1] == T, last.held)
+
+
+def _after(layer, steps, T, who):
+    """What is known behind a layer."""
+    if steps.plan is not None:
+        return steps
+    if isinstance(layer, Network):
+        return layer.graph.walk([steps], lambda node, inner: _after(node.layer, inner, T, who))[0]
+    cut, short = steps.cut, steps.short
+    mask = _mask_after(layer, steps.whole, steps.mask, who)
+    whole = _first(layer.compute_output_shape(steps.whole))
+    if cut:
+        cut = _may_be_cut(layer, short)
+        short = _first(layer.compute_output_shape(short)) if cut else short
+        cut = cut and (whole == short or (whole[1] == T and short[1] == T - 1))
+    held = steps.held or bool(getattr(layer, "return_sequences", False))
+    if mask is not None:
+        return _Steps(whole, short, mask, cut, held)
+    # Whatever took the mask in has used it: nothing after it knows of time, or it is a fault.
+    if len(whole) > 2 and whole[1] == T and whole != short and not hasattr(layer, "return_sequences"):
+        raise ValueError(
+            f"{who}: lengths cannot be kept beyond layer '{layer.name}' ({type(layer).__name__}), which passes "
+            "no mask on. Take it out, or do without lengths."
+        )
+    return _Steps(whole, short, mask, cut, held, Plan(cut and whole == short, False, held))
+
+
+def _mask_after(layer, shape, mask, who):
+    if layer.replaces_mask:
+        raise ValueError(
+            f"{who}: lengths makes a mask, in the place of which layer '{layer.name}' ({type(layer).__name__}) makes another. "
+            "Take that layer out, or do without lengths."
+        )
+    if not layer.supports_masking:
+        raise ValueError(
+            f"{who}: lengths makes a mask, which layer '{layer.name}' ({type(layer).__name__}) cannot carry. Put it after "
+            "a recurrent layer with return_sequences=False, or take it out."
+        )
+    blank = np.broadcast_to(np.zeros((), layer.dtype), (1, *shape[1:]))
+    mask = layer.compute_mask(blank, mask)
+    return mask[0] if isinstance(mask, list) else mask
+
+
+def _may_be_cut(layer, shape):
+    """Whether a layer takes fewer steps than it was built for, and computes the same at each of them."""
+    if layer.batch_coupled or layer.reads_masked_steps or layer.activity_regularizer is not None:
+        return False
+    if getattr(layer, "return_sequences", False) and getattr(layer, "go_backwards", False):
+        return False                    # its outputs come in the reverse order: the first are the padding's
+    try:
+        layer.check_input_shape(shape)
+    except ValueError:
+        return False
+    return True
+
+
+def _first(shape):
+    return tuple(shape[0] if isinstance(shape, list) else shape)
+
+
+class Padding:
+    """Gathers batches of sequences padded on the right.
+
+    Args:
+        lengths: (N,) valid steps of each sample.
+        plan: the model's `Plan`.
+    """
+
+    def __init__(self, lengths, plan):
+        self.lengths, self.plan = lengths, plan
+
+    def by_length(self, n):
+        """The first ``n`` samples, the longest before the others."""
+        return np.argsort(-self.lengths[:n], kind="stable")
+
+    def gather(self, arrays, index, buffers, spare=0):
+        """(x, y, sample_weight, mask) of some rows, cut to the longest of them and ``spare`` steps more."""
+        x, *others = arrays
+        lengths, T = self.lengths[index], x.shape[1]
+        steps = min(max(int(lengths.max()), 1) + spare, T) if self.plan.cut else T
+        out = [_rows(buffers, 0, x, index, steps)]
+        for k, a in enumerate(others, 1):
+            timed = a is not None and self.plan.follows and a.ndim > 1 and a.shape[1] == T
+            out.append(a if a is None else _rows(buffers, k, a, index, steps if timed else None))
+        mask = buffers.buffer("lengths", (len(index), steps), np.bool_)
+        np.less(np.arange(steps), lengths[:, None], out=mask)
+        return (*out, mask)
+
+
+def _rows(buffers, k, a, index, steps):
+    """The rows ``a[index, :steps]`` in reused memory."""
+    if steps is None or steps == a.shape[1]:
+        out = buffers.buffer(("rows", k), (len(index), *a.shape[1:]), a.dtype)
+        return gather(a, index, out)
+    out = buffers.buffer(("rows", k), (len(index), steps, *a.shape[2:]), a.dtype)
+    for row, i in zip(out, index):
+        row[...] = a[i, :steps]
+    return out

@@ -1,0 +1,151 @@
+"""Run: a fit that is under way, and everything that it needs to go on exactly where it was."""
+
+import random as python_random
+
+import numpy as np
+
+from tdfast import random
+from tdfast.engine.pickling import seeds_of, stateful_of
+from tdfast.engine.variable import Variable
+
+
+class Run:
+    """Where a `fit` is. `state` gives all of it as plain values and arrays, `restore` puts it back.
+
+    Args:
+        model: the model, built and compiled, its optimizer ready.
+        layers: the model and all layers in it.
+        calls: its `CallbackList`.
+        train, test: the `tdfast.training.epochs.Feed` of the training and of the validation (or None).
+        epoch: the first epoch.
+
+    Attributes:
+        epoch, batch: the next to come.
+        logs: those of the last epoch.
+        over: whether there is nothing left to do.
+    """
+
+    def __init__(self, model, layers, calls, train, test, epoch):
+        self.model, self.calls, self.train, self.test = model, calls, train, test
+        self.epoch, self.batch, self.logs, self.over = epoch, 0, {}, False
+        self._seeds, self._stateful = seeds_of(layers), stateful_of(layers)
+
+    # ---------------------------------------------------------------- out
+    def state(self):
+        """Everything, as a dict for `tdfast.saving.state.write_state`; its arrays are views."""
+        model, optimizer = self.model, self.model.optimizer
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "logs": self.logs,
+            "stop": bool(model.stop_training),
+            "weights": [w.value for w in model.weights],
+            "optimizer": [array for _, array in optimizer.variables],
+            "steps": optimizer.steps,
+            "learning_rate": None if callable(optimizer._learning_rate) else float(optimizer._learning_rate),
+            "averages_in_place": optimizer.averages_in_place,
+            "random": _random_states(),
+            "seeds": [seed.state for seed in self._seeds],
+            "states": [layer.states for layer in self._stateful],
+            "metrics": [_numbers(metric) for metric in model.metrics],
+            "train": self.train.state(),
+            "test": self.test and self.test.state(),
+            "callbacks": self.calls.get_state(),
+        }
+
+    # ---------------------------------------------------------------- in
+    def restore(self, state):
+        """Put back what `state` gave, for a model, data and callbacks that were made in the same way.
+
+        Raises:
+            ValueError: if the model or the data are others; then nothing has changed.
+        """
+        model, optimizer = self.model, self.model.optimizer
+        self._check(state)
+        for w, array in zip(model.weights, state["weights"]):
+            w.value[...] = array
+        for (name, array), saved in zip(optimizer.variables, state["optimizer"]):
+            if name not in ("iteration", "learning_rate"):
+                array[...] = saved
+        optimizer.steps, optimizer.averages_in_place = state["steps"], state["averages_in_place"]
+        if state["learning_rate"] is not None:
+            optimizer.learning_rate = state["learning_rate"]
+        for seed, saved in zip(self._seeds, state["seeds"]):
+            seed.state[...] = saved
+        for layer, saved in zip(self._stateful, state["states"]):
+            layer.states = saved
+        self._restore_metrics(state["metrics"])
+        self.train.restore(state["train"], state["batch"])
+        if self.test and state["test"]:
+            self.test.restore(state["test"], 0)
+        self.calls.set_state(state["callbacks"])
+        self.epoch, self.batch, self.logs = state["epoch"], state["batch"], state["logs"]
+        model.stop_training = state["stop"]
+        self.over = state["stop"] and not self.batch
+        _restore_random(state["random"])
+
+    def _check(self, state):
+        """Refuse what is not of this training."""
+        optimizer = self.model.optimizer
+        pairs = {
+            "the weights": ([w.shape for w in self.model.weights], [a.shape for a in state["weights"]]),
+            f"the state of optimizer '{optimizer.name}'": (
+                [np.shape(a) for _, a in optimizer.variables], [np.shape(a) for a in state["optimizer"]]),
+            "the random layers": (len(self._seeds), len(state["seeds"])),
+            "the stateful layers": (len(self._stateful), len(state["states"])),
+            "the training data": (self.train.size, state["train"]["size"]),
+        }
+        for what, (here, saved) in pairs.items():
+            if here != saved:
+                raise ValueError(
+                    f"The backup is of another training: {what} do not agree, {saved} there and {here} here. Make model "
+                    "and data as they were, or delete the backup to train from the beginning."
+                )
+
+    def _restore_metrics(self, saved):
+        model = self.model
+        if len(saved) > len(model.metrics):     # names become objects when shapes are known
+            x, y, *_ = self.train.peek()
+            model._make_metrics(y, np.broadcast_to(np.zeros((), model.dtype), model.compute_output_shape(x.shape)))
+        for metric, numbers in zip(model.metrics, saved):
+            _set_numbers(metric, numbers)
+
+
+def _numbers(metric):
+    """A metric's attributes that are numbers or arrays: its sums among them."""
+    out = {}
+    for name, value in vars(metric).items():
+        if isinstance(value, Variable):
+            out[name] = value.value
+        elif isinstance(value, (int, float, np.ndarray, np.generic)):
+            out[name] = value
+        elif hasattr(value, "update_state"):    # a metric within the metric
+            out[name] = _numbers(value)
+    return out
+
+
+def _set_numbers(metric, saved):
+    for name, value in saved.items():
+        old = getattr(metric, name, None)
+        if isinstance(old, Variable):
+            old.value[...] = value
+        elif isinstance(value, dict):
+            _set_numbers(old, value)
+        else:
+            setattr(metric, name, value)
+
+
+def _random_states():
+    version, numbers, gauss = python_random.getstate()
+    return {
+        "tdfast": random.generator().bit_generator.state,
+        "numpy": np.random.get_state(legacy=False),
+        "python": [version, np.array(numbers, np.int64), gauss],
+    }
+
+
+def _restore_random(saved):
+    random.generator().bit_generator.state = saved["tdfast"]
+    np.random.set_state(saved["numpy"])
+    version, numbers, gauss = saved["python"]
+    python_random.setstate((version, tuple(numbers.tolist()), gauss))
