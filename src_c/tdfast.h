@@ -204,8 +204,7 @@ typedef enum {
     TDF_LAMB, TDF_AVERAGE, TDF_RULES
 } tdf_rule;
 
-#define TDF_SLOTS 3
-#define TDF_NUMBERS 6
+enum { TDF_SLOTS = 3, TDF_NUMBERS = 6 };
 
 typedef struct {
     int threads;
@@ -312,6 +311,11 @@ int tdf_max_threads(void);      /* what OpenMP would use here; 1 without OpenMP 
 void tdf_omp_set_threads(int n);
 int tdf_flush_denormals(int flush);    /* NumPy, too, takes denormals as 0 in this thread, or no longer; whether it did */
 long tdf_openmp_version(void);  /* _OPENMP, or 0 */
+
+/* team.c: the threads that kernels share. */
+int tdf_team_watch_forks(void);                 /* once; 0 if that went well */
+void tdf_team_set_patience(long nanoseconds);   /* how long a thread looks for work, or for the end of others' work,
+                                                 * before it sleeps */
 
 #ifdef TDF_ISA                  /* within a kernel file: the name with this build's suffix */
 #define TDF_PASTE_(a, b, c) a##b##_##c

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "tdfast.h"
 #include "team.h"
 
 #if defined(__x86_64__) || defined(__i386__)

@@ -24,9 +24,4 @@ void tdf_team_run_together(team_body body, void *job, int parts);
 /* Where every part of a tdf_team_run_together waits for the others. Each must call it equally often. */
 void tdf_team_wait(void);
 
-/* How long a thread looks for work, or for the end of others' work, before it sleeps. */
-void tdf_team_set_patience(long nanoseconds);
-
-int tdf_team_watch_forks(void);         /* once; 0 if that went well */
-
 #endif

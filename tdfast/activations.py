@@ -178,7 +178,7 @@ class Activation:
 
     def backward(self, x, y, dy, dx):
         """Write dy f'(x) to dx; y is f(x), and x may be None unless `needs_input`."""
-        _kernels.act_backward(self.kind, *rows_of(y), x, y, dy, dx)
+        _kernels.act_backward(self.kind, *rows_of(y), x=x, y=y, dy=dy, dx=dx)
 
     def gradient(self, x, dy):
         """dy f'(x) as a new array; x and dy of one shape, rows on the last axis."""

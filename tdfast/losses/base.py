@@ -365,8 +365,11 @@ class KernelLoss(BuiltIn):
         rows = buffers.buffer("rows", shape[:-1], y_pred.dtype)
         result = buffers.buffer("result", (2,), np.float64)
         levels = None if self.levels is None else self.levels_of(N, y_pred.dtype)
-        total = _kernels.loss(self.kind, M, N, None if sparse else t, t if sparse else None, y_pred, weight, rows,
-                              dy, result, scale, self.delta, EPSILON, self.smoothing, levels)
+        total = _kernels.loss(
+            loss=self.kind, M=M, N=N, target=None if sparse else t, labels=t if sparse else None, p=y_pred,
+            weight=weight, level=levels, scale=scale, delta=self.delta, epsilon=EPSILON, smoothing=self.smoothing,
+            rows=rows, dp=dy, result=result,
+        )
         if sparse and result[1] >= 0:
             raise bad_label(t, int(result[1]), N, self.name)
         return total, rows
