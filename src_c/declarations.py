@@ -4,6 +4,7 @@ The compiler's own preprocessor expands the macros. What remains is read by a pa
 use: enums, structs of plain members, pointers to functions, and prototypes. It refuses everything else.
 """
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -207,20 +208,17 @@ class Parser:
         return self.numbers[token]
 
 
-def plain(name):
-    """'mse' of TDF_MSE."""
-    return name.removeprefix("TDF_").lower()
-
-
 def declarations(cc, header):
     """The text of a Cython file with what the header declares.
 
     An enum whose last value counts the others also becomes a dictionary of that value's name: of
-    ``typedef enum {TDF_SGD, TDF_ADAM, TDF_RULES} tdf_rule`` comes ``RULES = {"sgd": TDF_SGD, "adam": TDF_ADAM}``.
+    ``typedef enum {TDF_SGD, TDF_ADAM, TDF_RULES} tdf_rule`` comes ``RULES = {"sgd": TDF_SGD, "adam": TDF_ADAM}``,
+    in small letters and without what all names begin with.
     """
     found = Parser(preprocessed(cc, header))
     out = ["# Made by src_c/declarations.py.", "", "from libc.stdint cimport int32_t, uint8_t", "", ""]
     out += [f'cdef extern from "{Path(header).name}" nogil:', *(f"    {line}" for line in found.lines), ""]
     for *names, count in found.enums.values():
-        out += ["", f"{plain(count).upper()} = {{", *(f'    "{plain(name)}": {name},' for name in names), "}"]
+        same = len(os.path.commonprefix(names).rpartition("_")[0]) + 1
+        out += ["", f"{count.removeprefix('TDF_')} = {{", *(f'    "{n[same:].lower()}": {n},' for n in names), "}"]
     return "\n".join(out) + "\n"

@@ -115,7 +115,7 @@ INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
         vf below = share_of(t, v_max(v_zero(), v_neg(p))), over = share_of(u, v_max(v_zero(), p));
         return v_add(v_add(below, over), v_log1p(tail));
     }
-    default: {                      /* TDF_MATCH_BINARY: 1 where p > delta agrees with t; 0 for NaN */
+    default: {                      /* TDF_LOSS_MATCH_BINARY: 1 where p > delta agrees with t; 0 for NaN */
         vf side = v_select(v_lt(v_set1((real)a->delta), p), one, v_zero());
         *slope = v_zero();
         return v_select(v_eq(p, p), v_select(v_eq(side, t), one, v_zero()), v_zero());
@@ -586,7 +586,7 @@ static void part_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
     case TDF_LOSS_KL: mean_rows(a, TDF_LOSS_KL, lo, hi); break;
     case TDF_LOSS_BINARY: mean_rows(a, TDF_LOSS_BINARY, lo, hi); break;
     case TDF_LOSS_BINARY_LOGITS: mean_rows(a, TDF_LOSS_BINARY_LOGITS, lo, hi); break;
-    case TDF_MATCH_BINARY: mean_rows(a, TDF_MATCH_BINARY, lo, hi); break;
+    case TDF_LOSS_MATCH_BINARY: mean_rows(a, TDF_LOSS_MATCH_BINARY, lo, hi); break;
     case TDF_LOSS_CATEGORICAL: each_row(a, lo, hi, categorical_row, categorical_short); break;
     case TDF_LOSS_CATEGORICAL_LOGITS:
         each_row(a, lo, hi, categorical_logits_row, categorical_logits_short);
@@ -626,7 +626,7 @@ static double first_bad_label(const tdf_loss *a)
 
 void TDF_NAME(loss)(const tdf_loss *a)
 {
-    int cheap = a->loss <= TDF_LOSS_QUANTILE || a->loss == TDF_LOSS_SPARSE || a->loss >= TDF_MATCH_BINARY;
+    int cheap = a->loss <= TDF_LOSS_QUANTILE || a->loss == TDF_LOSS_SPARSE || a->loss >= TDF_LOSS_MATCH_BINARY;
     double work = (cheap ? FEW_OPERATIONS : OPERATIONS) * (double)a->M * (double)a->N;
     span_run(part_rows, a, a->N ? a->M : 0, 64, span_threads(work, a->threads));
     unsigned long mode = v_enter_mode();

@@ -175,7 +175,8 @@ typedef enum {
     TDF_LOSS_QUANTILE, TDF_LOSS_LOG_COSH, TDF_LOSS_MSLE, TDF_LOSS_POISSON, TDF_LOSS_KL,
     TDF_LOSS_BINARY, TDF_LOSS_BINARY_LOGITS,
     TDF_LOSS_CATEGORICAL, TDF_LOSS_CATEGORICAL_LOGITS, TDF_LOSS_SPARSE, TDF_LOSS_SPARSE_LOGITS,
-    TDF_MATCH_BINARY, TDF_MATCH_CATEGORICAL, TDF_MATCH_SPARSE, TDF_LOSSES
+    TDF_LOSS_MATCH_BINARY, TDF_LOSS_MATCH_CATEGORICAL, TDF_LOSS_MATCH_SPARSE,      /* accuracies */
+    TDF_LOSSES
 } tdf_loss_kind;
 
 #define TDF_IGNORED INT32_MIN   /* the label of a row that does not count */
@@ -190,7 +191,7 @@ typedef struct {
     const real *weight;         /* (M) [opt: ones] */
     const real *level;          /* (N) the quantile of each column [only TDF_LOSS_QUANTILE] */
     double scale;               /* the gradient is that of scale * sum(weight * rows) */
-    double delta;               /* huber's bend, or the threshold of TDF_MATCH_BINARY */
+    double delta;               /* huber's bend, or the threshold of TDF_LOSS_MATCH_BINARY */
     double epsilon;             /* probabilities are clipped to epsilon .. 1 - epsilon */
     double smoothing;           /* of the labels; 0 for none */
     real *rows;                 /* (M) the loss of each row, not weighted */

@@ -161,6 +161,11 @@ cdef inline int _check_input(int act, const void *z, str name) except -1:
 
 # ---------------------------------------------------------------------- activations
 
+def act_needs_input(int act):
+    """Whether the gradient of this activation needs x; elsewhere y is enough."""
+    return tdf_act_needs_input(_check_act(act)) != 0
+
+
 def act_forward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray y not None):
     """y = f(x) on M rows of N."""
     cdef const tdf_table *table = _table(x)

@@ -1,7 +1,7 @@
 """Activation functions, as in `keras.activations`: one object for each, by name.
 
 Add one in three lines: a name in `tdf_activation` (src_c/tdfast.h), its value and slope in src_c/act.h,
-and a row of ``_TABLE`` here. One of your own, in NumPy, is a `Function`.
+and a row of ``_FORMULAS`` here. One of your own, in NumPy, is a `Function`.
 """
 
 import numpy as np
@@ -14,16 +14,6 @@ from tdfast.registry import Registry
 
 REGISTRY = Registry("activation", "activations", "keras.activations")
 
-# Names in the order of tdf_activation in src_c/tdfast.h, and whether backward needs the input.
-_TABLE = [
-    ("linear", False), ("tanh", False), ("sigmoid", False), ("relu", False), ("relu6", False),
-    ("leaky_relu", False), ("elu", False), ("selu", False), ("celu", False), ("softplus", False),
-    ("softsign", True), ("exponential", False), ("hard_sigmoid", False), ("hard_silu", True),
-    ("hard_tanh", True), ("hard_shrink", False), ("soft_shrink", False), ("tanh_shrink", True),
-    ("silu", True), ("gelu", True), ("gelu_tanh", True), ("mish", True), ("log_sigmoid", False),
-    ("squareplus", True), ("sparse_plus", True), ("sparse_sigmoid", True), ("softmax", False),
-    ("log_softmax", False), ("sparsemax", False),
-]
 _ALIASES = {"silu": ("swish",), "hard_silu": ("hard_swish",)}
 
 # Name -> (formula, parameters with their defaults, an example's result for [-1, 0, 2]).
@@ -110,8 +100,8 @@ class Activation:
     [0.0, 2.0]
     """
 
-    def __init__(self, name, kind, needs_input):
-        self.name, self.kind, self.needs_input = name, kind, needs_input
+    def __init__(self, name, kind):
+        self.name, self.kind, self.needs_input = name, kind, _kernels.act_needs_input(kind)
 
     @property
     def __name__(self):
@@ -195,12 +185,12 @@ class Activation:
         return f"<activation {self.name}>"
 
 
-for _kind, (_name, _needs_input) in enumerate(_TABLE):
-    globals()[_name] = _activation = Activation(_name, _kind, _needs_input)
+for _name, _kind in _kernels.ACTIVATIONS.items():
+    globals()[_name] = _activation = Activation(_name, _kind)
     _activation.__doc__ = _doc(_name)
     REGISTRY.register(_activation, *_ALIASES.get(_name, ()))
 swish, hard_swish = globals()["silu"], globals()["hard_silu"]
-__test__ = {_name: _doc(_name) for _name, _ in _TABLE}       # doctest looks at functions and classes alone
+__test__ = {_name: _doc(_name) for _name in _FORMULAS}       # doctest looks at functions and classes alone
 
 
 def glu(x, axis=-1):

@@ -26,7 +26,7 @@ from tdfast.layers import (
     ZeroPadding1D,
 )
 
-ELEMENTWISE = [name for name, _ in tdfast.activations._TABLE if not tdfast.activations.get(name).is_row]
+ELEMENTWISE = [name for name in tdfast._kernels.ACTIVATIONS if not tdfast.activations.get(name).is_row]
 ROWS = ["softmax", "log_softmax", "sparsemax"]
 # Bounded slopes: a chain of exponentials says nothing of an export.
 CALM = ["linear", "tanh", "sigmoid", "relu", "softsign", "hard_sigmoid", "elu", "leaky_relu", "softplus"]

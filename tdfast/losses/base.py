@@ -18,10 +18,8 @@ EPSILON = 1e-7
 IGNORED = np.iinfo(np.int32).min
 REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
 
-# The order of tdf_loss_kind in src_c/tdfast.h.
-(MSE_ROWS, MAE_ROWS, HUBER_ROWS, MAPE_ROWS, HINGE_ROWS, SQUARED_HINGE_ROWS, QUANTILE_ROWS, LOG_COSH_ROWS,
- MSLE_ROWS, POISSON_ROWS, KL_ROWS, BINARY_ROWS, BINARY_LOGITS_ROWS, CATEGORICAL_ROWS, CATEGORICAL_LOGITS_ROWS,
- SPARSE_ROWS, SPARSE_LOGITS_ROWS, MATCH_BINARY, MATCH_CATEGORICAL, MATCH_SPARSE) = range(20)
+KINDS = _kernels.LOSSES
+"""The numbers of tdf_loss_kind (src_c/tdfast.h) by name."""
 
 
 class _NewBuffers:

@@ -464,7 +464,7 @@ static void loss_case(int loss, ptrdiff_t M, ptrdiff_t N, int plain, int profile
     char text[80];
     snprintf(text, sizeof text, "loss %d (%d,%d)%s", loss, (int)M, (int)N, plain ? " plain" : "");
     begin(profile, text);
-    int sparse = loss == TDF_LOSS_SPARSE || loss == TDF_LOSS_SPARSE_LOGITS || loss == TDF_MATCH_SPARSE;
+    int sparse = loss == TDF_LOSS_SPARSE || loss == TDF_LOSS_SPARSE_LOGITS || loss == TDF_LOSS_MATCH_SPARSE;
     int probable = loss == TDF_LOSS_POISSON || loss == TDF_LOSS_MSLE || loss == TDF_LOSS_KL || loss == TDF_LOSS_BINARY
                    || loss == TDF_LOSS_CATEGORICAL || loss == TDF_LOSS_SPARSE;
     tdf_loss a = {.threads = threads, .loss = loss, .M = M, .N = N, .scale = 0.37, .delta = 0.8, .epsilon = 1e-7,
@@ -482,7 +482,7 @@ static void loss_case(int loss, ptrdiff_t M, ptrdiff_t N, int plain, int profile
     a.weight = plain ? NULL : filled(M, UNIT);
     a.level = loss == TDF_LOSS_QUANTILE ? filled(N, UNIT) : NULL;
     a.rows = room(M);
-    a.dp = plain || loss >= TDF_MATCH_BINARY ? NULL : room(M * N);       /* a match has no gradient */
+    a.dp = plain || loss >= TDF_LOSS_MATCH_BINARY ? NULL : room(M * N);       /* a match has no gradient */
     a.result = result;
     k.loss(&a);
     keep("rows", a.rows, M);
