@@ -227,10 +227,7 @@ static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
             if (w.depthwise) TDF_NAME(depthwise_pixels)(a, x, p, end, to + first * a->F);
             else forward_pixels(a, &w, x, p, end, to + first * a->F);
             if (a->act == TDF_LINEAR || a->act == TDF_RELU) continue;
-            if (act_is_row(a->act))
-                for (ptrdiff_t r = 0; r < rows; r++) act_forward(a->act, a->F, z + r * a->F, y + r * a->F);
-            else
-                act_forward(a->act, rows * a->F, z, y);
+            act_forward_rows(a->act, rows, a->F, z, y);
         }
     }
 }
@@ -259,13 +256,10 @@ INLINE void add_to(real *restrict to, const real *restrict from, ptrdiff_t n)
 /* dy f'(z) of one image, written to `to` unless it is dy itself. */
 static const real *image_dz(const tdf_conv *a, const conv_view *w, ptrdiff_t n, real *to)
 {
-    ptrdiff_t at = n * w->pixels * a->F, size = w->pixels * a->F;
+    ptrdiff_t at = n * w->pixels * a->F;
     const real *z = a->z ? a->z + at : NULL;
     if (a->act == TDF_LINEAR) return a->dy + at;
-    if (act_is_row(a->act))
-        for (ptrdiff_t r = 0; r < size; r += a->F)
-            act_backward(a->act, a->F, z ? z + r : NULL, a->y + at + r, a->dy + at + r, to + r);
-    else act_backward(a->act, size, z, a->y + at, a->dy + at, to);
+    act_backward_rows(a->act, w->pixels, a->F, z, a->y + at, a->dy + at, to);
     return to;
 }
 
@@ -532,10 +526,7 @@ static void transpose_images(const void *args, ptrdiff_t lo, ptrdiff_t hi, int p
     for (ptrdiff_t n = lo; n < hi; n++) {
         real *z = to + n * size, *y = a->y + n * size;
         image_dx(a, &w, n, a->dy + n * w.pixels * a->F, a->bias, windows, image, to);
-        if (a->act == TDF_LINEAR) continue;
-        if (act_is_row(a->act))
-            for (ptrdiff_t r = 0; r < size; r += a->C) act_forward(a->act, a->C, z + r, y + r);
-        else act_forward(a->act, size, z, y);
+        act_forward_rows(a->act, a->H * a->W, a->C, z, y);
     }
 }
 

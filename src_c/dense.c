@@ -31,11 +31,7 @@ static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
         gemm_nn_args g = {.M = rows, .K = d->K, .N = d->N, .a = d->x + m * d->K, .ar = d->K,
                           .b = d->packed, .bias = d->bias, .c = z, .cr = d->N};
         TDF_NAME(gemm_nn)(&g);
-        if (d->act == TDF_LINEAR) continue;
-        if (act_is_row(d->act))
-            for (ptrdiff_t r = 0; r < rows; r++) act_forward(d->act, d->N, z + r * d->N, y + r * d->N);
-        else
-            act_forward(d->act, rows * d->N, z, y);
+        act_forward_rows(d->act, rows, d->N, z, y);
     }
 }
 
@@ -53,16 +49,7 @@ static void backward_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     for (ptrdiff_t m = lo; m < hi; m += DENSE_ROWS) {
         ptrdiff_t rows = hi - m < DENSE_ROWS ? hi - m : DENSE_ROWS, at = m * d->N;
         const real *z = d->z ? d->z + at : NULL;
-        if (d->act != TDF_LINEAR) {
-            if (act_is_row(d->act))
-                for (ptrdiff_t r = 0; r < rows; r++)
-                    act_backward(d->act, d->N, z ? z + r * d->N : NULL, d->y + at + r * d->N,
-                                 d->dy + at + r * d->N, d->dz + at + r * d->N);
-            else
-                act_backward(d->act, rows * d->N, z, d->y + at, d->dy + at, d->dz + at);
-        } else if (d->dz != d->dy) {
-            memcpy(d->dz + at, d->dy + at, (size_t)(rows * d->N) * sizeof(real));
-        }
+        act_backward_rows(d->act, rows, d->N, z, d->y + at, d->dy + at, d->dz + at);
         if (!d->dx) continue;
         gemm_nn_args g = {.M = rows, .K = d->N, .N = d->K, .a = d->dz + at, .ar = d->N,
                           .b = d->scratch, .c = d->dx + m * d->K, .cr = d->K};

@@ -29,27 +29,7 @@ typedef double real;
 typedef float real;
 #endif
 
-/* The elementwise and row activations, in one numbering for every kernel (see act.h). */
-typedef enum {
-    TDF_LINEAR, TDF_TANH, TDF_SIGMOID, TDF_RELU, TDF_RELU6, TDF_LEAKY_RELU, TDF_ELU, TDF_SELU,
-    TDF_CELU, TDF_SOFTPLUS, TDF_SOFTSIGN, TDF_EXPONENTIAL, TDF_HARD_SIGMOID, TDF_HARD_SILU,
-    TDF_HARD_TANH, TDF_HARD_SHRINK, TDF_SOFT_SHRINK, TDF_TANH_SHRINK, TDF_SILU,
-    TDF_GELU, TDF_GELU_TANH, TDF_MISH, TDF_LOG_SIGMOID, TDF_SQUAREPLUS, TDF_SPARSE_PLUS,
-    TDF_SPARSE_SIGMOID, TDF_SOFTMAX, TDF_LOG_SOFTMAX, TDF_SPARSEMAX, TDF_ACTIVATIONS
-} tdf_activation;
-
-/* Whether the gradient needs the input; elsewhere the output is enough. */
-static inline int tdf_act_needs_input(int kind)
-{
-    switch (kind) {
-    case TDF_SOFTSIGN: case TDF_HARD_SILU: case TDF_HARD_TANH: case TDF_TANH_SHRINK: case TDF_SILU:
-    case TDF_GELU: case TDF_GELU_TANH: case TDF_MISH: case TDF_SQUAREPLUS: case TDF_SPARSE_PLUS:
-    case TDF_SPARSE_SIGMOID:
-        return 1;
-    default:
-        return 0;
-    }
-}
+#include "activations.h"
 
 /* An activation over rows: y = f(x), and dx = dy f'(x).  eltwise.c */
 typedef struct {

@@ -1,7 +1,6 @@
 """Activation functions, as in `keras.activations`: one object for each, by name.
 
-Add one in three lines: a name in `tdf_activation` (src_c/tdfast.h), its value and slope in src_c/act.h,
-and a row of ``_FORMULAS`` here. One of your own, in NumPy, is a `Function`.
+To add one: a row of src_c/activations.h, its value and slope in src_c/act.h, and a row of ``_FORMULAS`` here. One of your own, in NumPy, is a `Function`.
 """
 
 import numpy as np

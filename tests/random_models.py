@@ -89,7 +89,7 @@ def parametric():
 def with_own_tanh(name):
     """A Dense layer with an activation that is called "tanh" but is not the library's."""
     layer = Dense(2, name=name)
-    layer.activation = tdfast.activations.Activation("tanh", tdfast.activations.relu.kind, False)
+    layer.activation = tdfast.activations.Activation("tanh", tdfast.activations.relu.kind)
     return layer
 
 
