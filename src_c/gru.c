@@ -19,6 +19,9 @@
 
 enum { SLOT_C, SLOT_Z, SLOT_R, SLOT_Q };
 
+/* Whether the reset gate comes after the recurrent product. */
+INLINE int reset_after(const tdf_rnn *a) { return a->cell == TDF_GRU; }
+
 /* ------------------------------------------------------------------ packing */
 
 /* A panel of 16 units: the starts of [z r xc q] (the bias), then [k][3 gates][16], k over the inputs
@@ -34,9 +37,13 @@ static void pack_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
         real *to = a->packed + u / PANEL * panel_size(a);
         memset(to, 0, (size_t)panel_size(a) * sizeof(real));
         for (ptrdiff_t j = 0; j < PANEL && u + j < H; j++) {
-            const real *bias = a->bias ? a->bias + u + j : NULL, *after = bias && a->reset_after ? bias + 3 * H : NULL;
-            if (bias) to[j] = bias[0], to[PANEL + j] = bias[H], to[2 * PANEL + j] = bias[2 * H];
-            if (after) to[j] += after[0], to[PANEL + j] += after[H], to[3 * PANEL + j] = after[2 * H];
+            const real *bias = a->bias ? a->bias + u + j : NULL;
+            const real *after = bias && reset_after(a) ? bias + 3 * H : NULL;
+            for (int gate = 0; bias && gate < 3; gate++) to[gate * PANEL + j] = bias[gate * H];
+            if (!after) continue;
+            to[j] += after[0];
+            to[PANEL + j] += after[H];
+            to[3 * PANEL + j] = after[2 * H];
         }
         to += 4 * PANEL;
         for (ptrdiff_t k = 0; k < I + H; k++) {
@@ -123,7 +130,7 @@ INLINE void z_tile(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b
 
 static void z_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel, real *z)
 {
-    if (s->a->reset_after) TILE_SWITCH(rows, z_tile, 3, s, b, u, panel, z)
+    if (reset_after(s->a)) TILE_SWITCH(rows, z_tile, 3, s, b, u, panel, z)
     else TILE_SWITCH(rows, z_tile, 2, s, b, u, panel, z)
 }
 
@@ -162,7 +169,7 @@ static void general_gates(const rnn_step *s, ptrdiff_t b, real *z, real *gates)
     activate(a->rec_act, H, Hp, z + SLOT_Z * Hp, gates + SLOT_Z * Hp);
     activate(a->rec_act, H, Hp, z + SLOT_R * Hp, gates + SLOT_R * Hp);
     for (ptrdiff_t u = 0; u < Hp; u += VL) {
-        if (a->reset_after) v_store(xc + u, v_fma(v_load(r + u), v_load(q + u), v_load(xc + u)));
+        if (reset_after(a)) v_store(xc + u, v_fma(v_load(r + u), v_load(q + u), v_load(xc + u)));
         else v_store(rh + u, v_mul(v_load(r + u), v_load(in + u)));
     }
 }
@@ -191,7 +198,7 @@ static void general_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
             z_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, z);
         }
     for (ptrdiff_t b = lo; b < hi; b++) general_gates(s, b, z + b * width, gates + b * width);
-    for (ptrdiff_t u = 0; u < m->Hp && !a->reset_after; u += VL)
+    for (ptrdiff_t u = 0; u < m->Hp && !reset_after(a); u += VL)
         for (ptrdiff_t b = lo; b < hi; b += high) {
             ptrdiff_t rows = hi - b < high ? hi - b : high;
             reset_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, gates, z);
@@ -248,8 +255,8 @@ static void pack_recurrent(const void *args, ptrdiff_t lo, ptrdiff_t hi, int par
     const tdf_rnn *a = args;
     rnn_scratch w = rnn_scratch_of(a, a->scratch);
     (void)part;
-    pack_transpose(a, a->H, a->recurrent, 0, a->reset_after ? 3 : 2, w.recurrent, lo, hi);
-    if (!a->reset_after) pack_transpose(a, a->H, a->recurrent, 2, 1, candidate_transpose(a, &w), lo, hi);
+    pack_transpose(a, a->H, a->recurrent, 0, reset_after(a) ? 3 : 2, w.recurrent, lo, hi);
+    if (!reset_after(a)) pack_transpose(a, a->H, a->recurrent, 2, 1, candidate_transpose(a, &w), lo, hi);
 }
 
 /* W^T in the order of the slots: c, z, r. */
@@ -301,7 +308,7 @@ static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *
     }
     slot_dz(a->act, H, Hp, pre + SLOT_C * Hp, c, dc);
     slot_dz(a->rec_act, H, Hp, pre + SLOT_Z * Hp, z, dz);
-    if (!a->reset_after) return;
+    if (!reset_after(a)) return;
     for (ptrdiff_t u = 0; u < Hp; u += VL) {                                       /* c = a(xc + r q) */
         v_store(dr + u, v_mul(v_load(c + u), v_load(pre + SLOT_Q * Hp + u)));
         v_store(q + u, v_mul(v_load(c + u), v_load(r + u)));
@@ -349,8 +356,8 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
             if (m.fused) fused_dz(Hp, gates, h0, dh);
             else general_dz(a, Hp, gates, m.z + at * 4 * Hp, h0, dh, w.products + b * RNN_WORK * Hp);
         }
-        if (!a->reset_after) back_reset(a, &m, &w, t, lo, end);
-        back_to_state(a, &m, &w, t, SLOT_Z, a->reset_after ? 3 : 2, lo, end);
+        if (!reset_after(a)) back_reset(a, &m, &w, t, lo, end);
+        back_to_state(a, &m, &w, t, SLOT_Z, reset_after(a) ? 3 : 2, lo, end);
         back_to_input(a, &m, &w, t, lo, end);
     }
     end_backward(a, &w, lo, hi);
@@ -362,15 +369,15 @@ static void weights_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
     rnn_memory m = rnn_layout(a);
     real *scratch = rnn_scratch_of(a, a->scratch).products + part * gemm_tn_scratch(m.K);
     const real *h = m.in + a->I, *rh = m.gates + SLOT_Q * m.Hp;
-    real *after = a->dbias && a->reset_after ? a->dbias + 3 * a->H : NULL;
+    real *after = a->dbias && reset_after(a) ? a->dbias + 3 * a->H : NULL;
     weight_columns x_zr = {m.in, m.K, a->I, a->dkernel, a->dbias, 0, SLOT_Z, 2};
     weight_columns x_c = {m.in, m.K, a->I, a->dkernel, a->dbias, 2, SLOT_C, 1};
-    weight_columns h_zrq = {h, m.K, a->H, a->drecurrent, after, 0, SLOT_Z, a->reset_after ? 3 : 2};
+    weight_columns h_zrq = {h, m.K, a->H, a->drecurrent, after, 0, SLOT_Z, reset_after(a) ? 3 : 2};
     weight_columns rh_c = {rh, 4 * m.Hp, a->H, a->drecurrent, NULL, 2, SLOT_C, 1};
     back_to_weight(a, &m, scratch, lo, hi, x_zr);
     back_to_weight(a, &m, scratch, lo, hi, x_c);
     back_to_weight(a, &m, scratch, lo, hi, h_zrq);
-    if (!a->reset_after) back_to_weight(a, &m, scratch, lo, hi, rh_c);
+    if (!reset_after(a)) back_to_weight(a, &m, scratch, lo, hi, rh_c);
 }
 
 void TDF_NAME(gru_backward)(const tdf_rnn *a)

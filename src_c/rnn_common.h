@@ -1,4 +1,4 @@
-/* rnn_common.h - what lstm.c, gru.c and rnn.c share: steps, masks, states, and the way back.
+/* rnn_common.h - what the recurrent cells share: steps, masks, states, and the way back.
  *
  * Rows of the batch are independent. They are split over threads, and each thread runs its rows
  * through all steps without a barrier. A batch of few rows of a large layer is split over its units
@@ -19,6 +19,13 @@
 #include "tile.h"
 
 #define RNN_FN static __attribute__((unused))
+
+/* The kernels of each cell. */
+#define RNN_KERNELS(KIND, file, ...)                                                               \
+    void TDF_NAME(file##_pack)(const tdf_rnn *a);                                                  \
+    void TDF_NAME(file##_forward)(const tdf_rnn *a);                                               \
+    void TDF_NAME(file##_backward)(const tdf_rnn *a);
+TDF_CELL_TABLE(RNN_KERNELS)
 
 /* ------------------------------------------------------------------ rows and steps */
 
@@ -58,20 +65,14 @@ INLINE ptrdiff_t output_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t)
     return a->compact ? a->starts[b] + t : row_of(a, b) * a->T + place_of(a, b, t);
 }
 
-/* The end of those of the rows lo..hi that have a step t. */
+/* How many rows all steps before t have: where those of step t begin on the tape. */
+INLINE ptrdiff_t rows_before(const tdf_rnn *a, ptrdiff_t t) { return a->row ? a->rows_before[t] : t * a->B; }
+
+/* The end of those of the rows lo..hi that have a step t, which is at most T. */
 INLINE ptrdiff_t live_end(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t t)
 {
-    while (a->row && hi > lo && steps_of(a, hi - 1) <= t) hi--;
-    return hi;
-}
-
-/* How many rows all steps before t have: where those of step t begin on the tape. */
-RNN_FN ptrdiff_t rows_before(const tdf_rnn *a, ptrdiff_t t)
-{
-    if (!a->row) return t * a->B;
-    ptrdiff_t sum = 0;
-    for (ptrdiff_t b = 0; b < a->B; b++) sum += steps_of(a, b) < t ? steps_of(a, b) : t;
-    return sum;
+    ptrdiff_t live = a->row ? a->rows_before[t + 1] - a->rows_before[t] : hi;
+    return live < lo ? lo : live < hi ? live : hi;
 }
 
 /* Where the rows' states before step t begin in rnn_memory's `state`. */
@@ -151,15 +152,14 @@ INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t 
 {
     rnn_memory m = rnn_layout(a);
     ptrdiff_t B = a->B, T = steps_of(a, lo), I = a->I, H = a->H, Hp = m.Hp, live = hi;
-    int keeps = a->tape && a->cell != TDF_SIMPLE_RNN;                           /* the state of every step */
-    int in_state = a->cell == TDF_GRU;                                          /* where h is kept */
+    int in_state = rnn_keeps_h(a), keeps = a->tape && (in_state || rnn_keeps_c(a));      /* `state` at every step */
     int copies = u0 == 0, waits = u1 - u0 < Hp;
     real *first = in_state ? m.state : m.h;
     for (ptrdiff_t b = lo; copies && b < hi; b++) {
         real *in = m.in + b * m.K + I;
         ptrdiff_t row = row_of(a, b) * H;
         copy_padded(first + b * Hp, a->h0 ? a->h0 + row : NULL, H, Hp);
-        if (a->cell == TDF_LSTM) copy_padded(m.state + b * Hp, a->c0 ? a->c0 + row : NULL, H, Hp);
+        if (rnn_keeps_c(a)) copy_padded(m.state + b * Hp, a->c0 ? a->c0 + row : NULL, H, Hp);
         if (steps_of(a, b) == 0) continue;          /* it has no row on the tape */
         copy_padded(in, first + b * Hp, Hp, Hp);
         if (a->rec_drop)
@@ -251,7 +251,7 @@ RNN_FN void start_backward(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t lo,
     for (ptrdiff_t b = lo; b < hi; b++) {
         ptrdiff_t row = row_of(a, b);
         copy_padded(w->dh + b * Hp, a->dhT ? a->dhT + row * H : NULL, H, Hp);
-        if (a->cell == TDF_LSTM) copy_padded(w->dc + b * Hp, a->dcT ? a->dcT + row * H : NULL, H, Hp);
+        if (rnn_keeps_c(a)) copy_padded(w->dc + b * Hp, a->dcT ? a->dcT + row * H : NULL, H, Hp);
         if (a->row && a->dx) memset(a->dx + row * a->T * a->I, 0, (size_t)(a->T * a->I) * sizeof(real));
     }
 }

@@ -30,6 +30,7 @@ typedef float real;
 #endif
 
 #include "activations.h"
+#include "cells.h"
 
 /* An activation over rows: y = f(x), and dx = dy f'(x).  eltwise.c */
 typedef struct {
@@ -115,14 +116,11 @@ typedef struct {
 } tdf_pool;
 
 /* A whole recurrent layer over all time steps: G gates in Keras's order, 4 of an LSTM (i, f, c, o), 3 of
- * a GRU (z, r, h), 1 of a simple RNN.  lstm.c, gru.c, rnn.c; rnn_layout.h divides their memory */
-typedef enum { TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS } tdf_cell;
-
+ * a GRU (z, r, h), 1 of a simple RNN.  rnn.c; rnn_layout.h divides its memory */
 typedef struct {
     int threads;
     int cell;                   /* tdf_cell */
     int act, rec_act;           /* tdf_activation of the state and of the gates */
-    int reset_after;            /* GRU: the reset gate comes after the recurrent product */
     int sequences;              /* y holds every step, or the last alone */
     int reverse;                /* run from the last step to the first (go_backwards) */
     int mask_zero_output;       /* a masked step's output is 0 instead of the output before it */
@@ -131,10 +129,11 @@ typedef struct {
     const ptrdiff_t *row;       /* (B) with a mask: the caller's row of each row b, those with most steps first [opt: no mask] */
     const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; the last is n_valid, their number */
     const ptrdiff_t *steps;     /* (n_valid) the steps of each row that count, ascending, as they run */
+    const ptrdiff_t *rows_before;   /* (T+2) how many rows have a t-th step that counts, summed over all steps before t */
     int compact;                /* with a mask: y and dy are (n_valid, H), of the steps that count, in the order of `steps` */
     const real *kernel;         /* (I, G H) */
     const real *recurrent;      /* (H, G H) */
-    const real *bias;           /* (G H), or (2, G H) of a GRU with reset_after: of x W and of h U [opt] */
+    const real *bias;           /* (G H), or (2, G H) of TDF_GRU: of x W and of h U [opt] */
     const real *h0, *c0;        /* (B, H); c0 of an LSTM [opt: zeros] */
     const real *rec_drop;       /* (B, H) factors on h before the recurrent product [opt] */
     real *packed;               /* tdf_rnn_pack_size: written by pack */
@@ -254,18 +253,12 @@ typedef struct {
     X(column_sums, tdf_sums, isa)                                                                  \
     X(pool_forward, tdf_pool, isa)                                                                 \
     X(pool_backward, tdf_pool, isa)                                                                \
-    X(lstm_pack, tdf_rnn, isa)                                                                     \
-    X(lstm_forward, tdf_rnn, isa)                                                                  \
-    X(lstm_backward, tdf_rnn, isa)                                                                 \
-    X(gru_pack, tdf_rnn, isa)                                                                      \
-    X(gru_forward, tdf_rnn, isa)                                                                   \
-    X(gru_backward, tdf_rnn, isa)                                                                  \
     X(rnn_pack, tdf_rnn, isa)                                                                      \
     X(rnn_forward, tdf_rnn, isa)                                                                   \
     X(rnn_backward, tdf_rnn, isa)
 
 /* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). Of tdf_rnn these read
- * cell, act, rec_act, reset_after, B, T, I, H and threads, of tdf_conv all its sizes. `threads` is at least that of the struct. */
+ * cell, act, rec_act, B, T, I, H and threads, of tdf_conv all its sizes. `threads` is at least that of the struct. */
 ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N);
 ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads);
 ptrdiff_t tdf_conv_pack_size(const tdf_conv *a);
@@ -273,6 +266,8 @@ ptrdiff_t tdf_conv_infer_size(const tdf_conv *a);       /* scratch of forward */
 ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a);     /* scratch of backward */
 ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a);   /* scratch of conv_transpose */
 ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N);
+ptrdiff_t tdf_rnn_gates(int cell);                      /* G */
+ptrdiff_t tdf_rnn_biases(int cell);                     /* rows of the bias */
 ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a);
 ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a);
 ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a);         /* scratch without a tape */

@@ -472,29 +472,28 @@ def pool_backward(tuple sizes, *, bint mean, cnp.ndarray x=None, cnp.ndarray mas
 
 # ---------------------------------------------------------------------- LSTM, GRU and SimpleRNN
 
-SIMPLE_RNN, GRU, GRU_RESET_BEFORE, LSTM = TDF_SIMPLE_RNN, TDF_GRU, TDF_CELLS, TDF_LSTM      # `cell` below
+def rnn_gates(int cell):
+    """How many gates a cell (a number of CELLS) has."""
+    return tdf_rnn_gates(_check_cell(cell))
 
-ctypedef void (*rnn_kernel)(const tdf_rnn *) noexcept nogil
+
+cdef inline int _check_cell(int cell) except -1:
+    if cell < 0 or cell >= TDF_CELLS:
+        raise ValueError(f"unknown cell number {cell}")
+    return cell
 
 
-cdef inline int _cell(tdf_rnn *a, int cell, ptrdiff_t I, ptrdiff_t H, ptrdiff_t B=1, ptrdiff_t T=1) except -1:
-    """Start the struct; gives the number of gates."""
+cdef inline ptrdiff_t _cell(tdf_rnn *a, int cell, ptrdiff_t I, ptrdiff_t H, ptrdiff_t B=1, ptrdiff_t T=1) except -1:
+    """Start the struct; gives the width of all gates together."""
     _bounded(I, H)
     _bounded(B, T, I + H, H)
-    if cell < 0 or cell > TDF_CELLS:
-        raise ValueError(f"unknown cell number {cell}")
-    a.cell = TDF_GRU if cell == TDF_CELLS else cell
-    a.reset_after = cell == TDF_GRU
+    a.cell = _check_cell(cell)
     a.threads, a.B, a.T, a.I, a.H = _threads(), B, T, I, H
-    return 4 if cell == TDF_LSTM else 1 if cell == TDF_SIMPLE_RNN else 3
+    return tdf_rnn_gates(cell) * H
 
 
-cdef inline rnn_kernel _of(int cell, rnn_kernel simple, rnn_kernel gru, rnn_kernel lstm) noexcept:
-    return lstm if cell == TDF_LSTM else simple if cell == TDF_SIMPLE_RNN else gru
-
-
-cdef inline int _rnn(tdf_rnn *a, int cell, tuple sizes, tuple acts) except -1:
-    """Start the struct with sizes (B, T, I, H) and the numbers of the two activations; gives the number of gates."""
+cdef inline ptrdiff_t _rnn(tdf_rnn *a, int cell, tuple sizes, tuple acts) except -1:
+    """Start the struct with sizes (B, T, I, H) and the numbers of the two activations; gives their width."""
     cdef ptrdiff_t B, T, I, H
     cdef int act, rec_act
     B, T, I, H = sizes
@@ -526,14 +525,13 @@ def rnn_pack(int cell, ptrdiff_t I, ptrdiff_t H, *, cnp.ndarray kernel not None,
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_rnn a
     memset(&a, 0, sizeof(a))
-    cdef ptrdiff_t width = _cell(&a, cell, I, H) * H
-    cdef rnn_kernel run = _of(cell, table.rnn_pack, table.gru_pack, table.lstm_pack)
+    cdef ptrdiff_t width = _cell(&a, cell, I, H)
     a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
     a.recurrent = <real *>_ptr(recurrent, H * width, kind, "recurrent")
-    a.bias = <real *>_ptr(bias, width * (1 + a.reset_after), kind, "bias")
+    a.bias = <real *>_ptr(bias, width * tdf_rnn_biases(cell), kind, "bias")
     a.packed = <real *>_out(packed, tdf_rnn_pack_size(&a), kind, "packed")
     with nogil:
-        run(&a)
+        table.rnn_pack(&a)
 
 
 cdef inline bint _ascending(const ptrdiff_t *steps, ptrdiff_t n, ptrdiff_t end) noexcept nogil:
@@ -545,6 +543,19 @@ cdef inline bint _ascending(const ptrdiff_t *steps, ptrdiff_t n, ptrdiff_t end) 
     return last < end
 
 
+cdef inline bint _counts(const tdf_rnn *a) noexcept nogil:
+    """Whether rows_before follows from starts, with the rows with most steps first."""
+    cdef ptrdiff_t t, live = a.B
+    if a.rows_before[0] != 0:
+        return False
+    for t in range(a.T + 1):
+        while live > 0 and a.starts[live] - a.starts[live - 1] <= t:
+            live -= 1
+        if a.rows_before[t + 1] != a.rows_before[t] + live:
+            return False
+    return True
+
+
 cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
     """Where the steps lie that a mask leaves, nothing of which may point elsewhere; gives their number."""
     cdef ptrdiff_t b, n, count, last, B = a.B, T = a.T
@@ -553,13 +564,14 @@ cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
         if compact:
             raise ValueError("compact goes with a mask")
         return B * T
-    row, starts, at = steps
-    if row is None or starts is None or not isinstance(at, cnp.ndarray):
-        raise ValueError("steps: row, starts and steps must all be arrays")
+    row, starts, at, before = steps
+    if row is None or starts is None or before is None or not isinstance(at, cnp.ndarray):
+        raise ValueError("steps: row, starts, steps and rows_before must all be arrays")
     n = cnp.PyArray_SIZE(at)
     a.row = <ptrdiff_t *>_ptr(row, B, cnp.NPY_INTP, "row")
     a.starts = <ptrdiff_t *>_ptr(starts, B + 1, cnp.NPY_INTP, "starts")
     a.steps = <ptrdiff_t *>_ptr(at, n, cnp.NPY_INTP, "steps")
+    a.rows_before = <ptrdiff_t *>_ptr(before, T + 2, cnp.NPY_INTP, "rows_before")
     if a.starts[0] != 0 or a.starts[B] != n:
         raise ValueError("starts must run from 0 to the number of steps")
     seen = bytearray(B)
@@ -575,6 +587,8 @@ cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
     for b in range(B):
         if not _ascending(a.steps + a.starts[b], a.starts[b + 1] - a.starts[b], T):
             raise ValueError("the steps of a row must ascend")
+    if not _counts(a):
+        raise ValueError("rows_before must say how many rows have each step")
     return n
 
 
@@ -589,14 +603,13 @@ def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None, bint seq
 
     sizes: (B, T, I, H).
     acts: the numbers of the activations of the state and of the gates.
-    steps: (row, starts, steps) of the steps that a mask leaves, as in tdf_rnn; None: all.
+    steps: (row, starts, steps, rows_before) of the steps that a mask leaves, as in tdf_rnn; None: all.
     first, last: (h0, c0) and (hT, cT), each an array or None; c of an LSTM.
     """
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_rnn a
     memset(&a, 0, sizeof(a))
-    cdef rnn_kernel run = _of(cell, table.rnn_forward, table.gru_forward, table.lstm_forward)
     _rnn(&a, cell, sizes, acts)
     cdef ptrdiff_t B = a.B, T = a.T, I = a.I, H = a.H
     h0, c0 = first
@@ -616,7 +629,7 @@ def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None, bint seq
     if cell != TDF_LSTM and (a.c0 != NULL or a.cT != NULL):
         raise ValueError("only an LSTM has c0 and cT")
     with nogil:
-        run(&a)
+        table.rnn_forward(&a)
 
 
 def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None, bint sequences=False, bint reverse=False,
@@ -630,11 +643,10 @@ def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None, bint se
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_rnn a
     memset(&a, 0, sizeof(a))
-    cdef ptrdiff_t gates = _rnn(&a, cell, sizes, acts)
-    cdef ptrdiff_t B = a.B, T = a.T, I = a.I, H = a.H, width = gates * H
+    cdef ptrdiff_t width = _rnn(&a, cell, sizes, acts)
+    cdef ptrdiff_t B = a.B, T = a.T, I = a.I, H = a.H
     dhT, dcT = dlast
     dh0, dc0 = dfirst
-    cdef rnn_kernel run = _of(cell, table.rnn_backward, table.gru_backward, table.lstm_backward)
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
     cdef ptrdiff_t n = _steps(&a, steps, compact)
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
@@ -648,13 +660,13 @@ def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None, bint se
     a.dx = <real *>_out(dx, B * T * I, kind, "dx")
     a.dkernel = <real *>_out(dkernel, I * width, kind, "dkernel")
     a.drecurrent = <real *>_out(drecurrent, H * width, kind, "drecurrent")
-    a.dbias = <real *>_out(dbias, width * (1 + a.reset_after), kind, "dbias")
+    a.dbias = <real *>_out(dbias, width * tdf_rnn_biases(cell), kind, "dbias")
     a.dh0 = <real *>_out(dh0, B * H, kind, "dh0")
     a.dc0 = <real *>_out(dc0, B * H, kind, "dc0")
     if cell != TDF_LSTM and (a.dcT != NULL or a.dc0 != NULL):
         raise ValueError("only an LSTM has dcT and dc0")
     with nogil:
-        run(&a)
+        table.rnn_backward(&a)
 
 
 # ---------------------------------------------------------------------- Embedding and Masking
@@ -827,7 +839,6 @@ cdef enum stream_kind:
 
 cdef struct stream_op:
     stream_kind kind
-    rnn_kernel run              # of a recurrent layer
     stream_args args
 
 
@@ -889,12 +900,10 @@ cdef class Stream:
             cnp.ndarray packed not None, cnp.ndarray h not None, cnp.ndarray c=None,
             cnp.ndarray scratch not None, cnp.ndarray y not None):
         """One step of a recurrent layer, so that T is 1; h and, for an LSTM, c, both (B, H), are its state."""
-        cdef stream_op *op = self._add(STREAM_RNN, x, y)
-        cdef tdf_rnn *a = &op.args.rnn
+        cdef tdf_rnn *a = &self._add(STREAM_RNN, x, y).args.rnn
         cdef int kind = self.dtype
         _rnn(a, cell, sizes, acts)
         cdef ptrdiff_t B = a.B, I = a.I, H = a.H
-        op.run = _of(cell, self.table.rnn_forward, self.table.gru_forward, self.table.lstm_forward)
         if a.T != 1:
             raise ValueError(f"a stream runs one step at a time, got T = {a.T}")
         if (c is None) != (cell != TDF_LSTM):
@@ -974,7 +983,7 @@ cdef class Stream:
                 op = &self.ops[i]
                 if op.kind == STREAM_RNN:
                     op.args.rnn.threads = threads
-                    op.run(&op.args.rnn)
+                    self.table.rnn_forward(&op.args.rnn)
                 elif op.kind == STREAM_DENSE:
                     op.args.dense.threads = threads
                     self.table.dense_forward(&op.args.dense)

@@ -260,8 +260,8 @@ def kernels(dtype):
     x[0, :3] = (NAN, INF, 1e30)
     kernel, packed = a(32, 32), a(k.dense_pack_size(32, 32))
     scratch, dkernel, dx = a(k.dense_scratch_size(32, 32)), a(32, 32), a(40, 32)
-    rnn_packed = a(k.rnn_pack_size(k.LSTM, 4, 8))
-    lstm, acts = (k.LSTM, (4, 10, 4, 8)), (1, 2)
+    rnn_packed = a(k.rnn_pack_size(k.CELLS["lstm"], 4, 8))
+    lstm, acts = (k.CELLS["lstm"], (4, 10, 4, 8)), (1, 2)
     tape, work, infer = (a(n) for n in k.rnn_sizes(*lstm, acts))
     rnn_x, rnn_y, weights, recurrent = x.reshape(-1)[:160], a(320), a(4, 32), a(8, 32)
     dweights, drecurrent, drnn_x = a(4, 32), a(8, 32), a(160)
@@ -282,7 +282,7 @@ def kernels(dtype):
         "dense": lambda: k.dense_forward(act=1, M=40, K=32, N=32, x=x, packed=packed, y=y),
         "dense back": lambda: k.dense_backward(act=1, M=40, K=32, N=32, x=x, kernel=kernel, y=y, dy=y, dz=y, dx=dx,
                                                dkernel=dkernel, scratch=scratch),
-        "rnn pack": lambda: k.rnn_pack(k.LSTM, 4, 8, kernel=weights, recurrent=recurrent, packed=rnn_packed),
+        "rnn pack": lambda: k.rnn_pack(k.CELLS["lstm"], 4, 8, kernel=weights, recurrent=recurrent, packed=rnn_packed),
         "rnn": lambda: k.rnn_forward(*lstm, acts=acts, sequences=True, x=rnn_x, packed=rnn_packed, scratch=infer, y=rnn_y),
         "rnn with tape": lambda: k.rnn_forward(*lstm, acts=acts, sequences=True, x=rnn_x, packed=rnn_packed, tape=tape,
                                                scratch=work, y=rnn_y),

@@ -337,7 +337,7 @@ def test_kernels_refuse_sizes_that_overflow():
         yield k.column_sums, (s(), s(), x, x, x), {}
         yield k.pool_forward, (pool(),), dict(mean=True, x=x, y=x)
         yield k.pool_backward, (pool(),), dict(mean=True, dy=x, dx=x)
-        for cell in (k.SIMPLE_RNN, k.GRU, k.GRU_RESET_BEFORE, k.LSTM):
+        for cell in k.CELLS.values():
             yield k.rnn_sizes, (*rnn(cell), (1, 2)), {}
             yield k.rnn_pack_size, (cell, s(), s()), {}
             yield k.rnn_pack, (cell, s(), s()), dict(kernel=x, recurrent=x, packed=x)
@@ -350,7 +350,7 @@ def test_kernels_refuse_sizes_that_overflow():
         yield k.loss, (), dict(loss=15, M=s(), N=s(), labels=i4, p=x, epsilon=1e-7, rows=x, result=d)
         yield k.Stream().act, (1, s(), s(), x, x), {}
         yield k.Stream().dense, (), dict(act=1, M=s(), K=s(), N=s(), x=x, packed=x, y=x)
-        yield k.Stream().rnn, (k.LSTM, (s(), 1, s(), s())), dict(acts=(1, 2), x=x, packed=x, h=x, c=x, scratch=x, y=x)
+        yield k.Stream().rnn, (k.CELLS["lstm"], (s(), 1, s(), s())), dict(acts=(1, 2), x=x, packed=x, h=x, c=x, scratch=x, y=x)
 
     usual = [1, 1, 2, 3, 4, 8]
     passed = 0
@@ -373,7 +373,7 @@ def test_sizes_are_what_big_integers_say():
     """Just below the bound the sizes are exact: nothing wrapped on the way."""
     k = _kernels
     assert k.dense_pack_size(2**40, 2**9) == 2**49
-    assert k.rnn_pack_size(k.LSTM, 2**20, 2**20) == 4 * (1 + 2**21) * 2**20
+    assert k.rnn_pack_size(k.CELLS["lstm"], 2**20, 2**20) == 4 * (1 + 2**21) * 2**20
     for name in ("dense_pack_size", "dense_scratch_size"):
         for sizes in ((2**40, 2**10), (2**41, 1), (2**32, 2**32), (2**63 - 1, 1), (-1, 1)):
             with pytest.raises(ValueError, match="sizes out of range"):
@@ -406,12 +406,12 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
     k = _kernels
     a = lambda n=4096: np.ones(n, "float32")        # noqa: E731
     sizes = (1, 2, 1, 20, 4, 8, 1, 3, 1, 1, 1, 1, 0, 1, 1, 22, 1, 20)
-    lstm, acts, sizes_of_pool = (k.LSTM, (4, 10, 4, 8)), (1, 2), (2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10)
+    lstm, acts, sizes_of_pool = (k.CELLS["lstm"], (4, 10, 4, 8)), (1, 2), (2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10)
     tape, work, infer = k.rnn_sizes(*lstm, acts)
-    rnn_pack = k.rnn_pack_size(k.LSTM, 4, 8)
+    rnn_pack = k.rnn_pack_size(k.CELLS["lstm"], 4, 8)
     pack, conv_infer, conv_work = k.conv_sizes(sizes)
     mask, ids = np.ones(40, bool), np.zeros(40, "int32")
-    steps = np.arange(4), np.arange(0, 41, 10), np.tile(np.arange(10), 4)
+    steps = np.arange(4), np.arange(0, 41, 10), np.tile(np.arange(10), 4), np.append(np.arange(0, 41, 4), 40)
     good = [
         (k.act_forward, (1, 40, 32, a(1280), a(1280)), {}),
         (k.act_backward, (k_of("gelu"), 40, 32), dict(x=a(1280), y=a(1280), dy=a(1280), dx=a(1280))),
@@ -430,7 +430,7 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
         (k.column_sums, (40, 32, a(1280), a(k.sums_scratch_size(32)), a(32)), {}),
         (k.pool_forward, (sizes_of_pool,), dict(mean=True, x=a(160), mask=mask, y=a(80))),
         (k.pool_backward, (sizes_of_pool,), dict(mean=False, x=a(160), mask=mask, y=a(80), dy=a(80), dx=a(160))),
-        (k.rnn_pack, (k.LSTM, 4, 8), dict(kernel=a(128), recurrent=a(256), bias=a(32), packed=a(rnn_pack))),
+        (k.rnn_pack, (k.CELLS["lstm"], 4, 8), dict(kernel=a(128), recurrent=a(256), bias=a(32), packed=a(rnn_pack))),
         (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, first=(a(32), a(32)), rec_drop=a(32),
                                  packed=a(rnn_pack), tape=a(tape), scratch=a(work), y=a(320), last=(a(32), a(32)))),
         (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, compact=True, first=(a(32), a(32)),
@@ -453,7 +453,7 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
         (k.scale, (a(320), 2.0), {}),
         (k.Stream().act, (1, 40, 8, a(320), a(320)), {}),
         (k.Stream().dense, (), dict(act=1, M=40, K=32, N=32, x=a(1280), packed=a(1024), bias=a(32), z=a(1280), y=a(1280))),
-        (k.Stream().rnn, (k.LSTM, (4, 1, 4, 8)), dict(acts=acts, x=a(16), packed=a(rnn_pack), h=a(32), c=a(32),
+        (k.Stream().rnn, (k.CELLS["lstm"], (4, 1, 4, 8)), dict(acts=acts, x=a(16), packed=a(rnn_pack), h=a(32), c=a(32),
                                   scratch=a(infer), y=a(32))),
     ]
     for function, positional, named in good:
@@ -493,15 +493,17 @@ def test_kernels_refuse_numbers_that_mean_nothing():
         assert k.embed_forward(ids, a.reshape(8, 8), np.ones(64, "float32")) == 0
         with pytest.raises(ValueError, match="no row"):
             k.embed_backward(ids, a, np.ones((8, 8), "float32"))
-    for row, starts, steps in (
+    good = [0, 1], [0, 2, 3], [0, 2, 1], [0, 2, 3, 3, 3]
+    for row, starts, steps, *before in (
         ([0, 0], [0, 2, 3], [0, 2, 1]), ([0, 2], [0, 2, 3], [0, 2, 1]), ([-1, 1], [0, 2, 3], [0, 2, 1]),
         ([0, 1], [0, 1, 3], [0, 0, 2]), ([0, 1], [1, 2, 3], [0, 2, 1]), ([0, 1], [0, 2, 4], [0, 2, 1]),
         ([0, 1], [0, 2**62, 3], [0, 2, 1]), ([0, 1], [0, -2, 3], [0, 2, 1]), ([0, 1], [0, 2, 3], [2, 0, 1]),
         ([0, 1], [0, 2, 3], [0, 3, 1]), ([0, 1], [0, 2, 3], [-1, 2, 1]), ([0, 1], [0, 2, 3], [1, 1, 1]),
+        *((*good[:3], before) for before in ([0, 2, 3, 3, 4], [1, 3, 4, 4, 4], [0, 1, 3, 3, 3], [0, 2, 3, 3, 2**62], [0, 2, 3, 3])),
     ):
-        gru, acts = (k.GRU, (2, 3, 4, 4)), (1, 2)
+        gru, acts = (k.CELLS["gru"], (2, 3, 4, 4)), (1, 2)
         tape, work, _ = k.rnn_sizes(*gru, acts)
-        lists, w = tuple(np.array(part) for part in (row, starts, steps)), np.ones(48, "float32")
+        lists, w = tuple(np.array(part) for part in (row, starts, steps, before[0] if before else good[3])), np.ones(48, "float32")
         with pytest.raises(ValueError, match="steps|row"):
             k.rnn_backward(*gru, acts=acts, sequences=True, steps=lists, kernel=w, recurrent=w, tape=np.ones(tape, "float32"),
                            scratch=np.ones(work, "float32"), dy=w, dkernel=w, drecurrent=w)
