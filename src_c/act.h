@@ -421,7 +421,8 @@ ACT_FN void act_forward_rows(int kind, ptrdiff_t M, ptrdiff_t N, const real *x, 
         for (ptrdiff_t at = 0; at < M * N; at += N) act_forward(kind, N, x + at, y + at);
 }
 
-ACT_FN void act_backward_rows(int kind, ptrdiff_t M, ptrdiff_t N, const real *x, const real *y, const real *dy, real *dx)
+ACT_FN void act_backward_rows(int kind, ptrdiff_t M, ptrdiff_t N, const real *x, const real *y,
+                              const real *dy, real *dx)
 {
     if (!tdf_act_is_row(kind)) act_backward(kind, M * N, x, y, dy, dx);
     else

@@ -1,8 +1,9 @@
-/* activations.h - the table of the activations, from which their numbers, the switches of act.h and the names that
- * Python knows are made. A new one is a row here, and two functions in act.h.
+/* activations.h - the table of the activations, from which their numbers, the switches of act.h and the names
+ * that Python knows are made. A new one is a row here, and two functions in act.h.
  *
  *   EACH(KIND, name, by)    each element for itself: act_<name>(x) and act_<name>_slope(x, y)
- *   ROW(KIND, name, by)     a row as one distribution: act_<name>(N, x, y) and act_<name>_backward(N, y, dy, dx)
+ *   ROW(KIND, name, by)     a row as one distribution: act_<name>(N, x, y) and
+ *                           act_<name>_backward(N, y, dy, dx)
  *
  * by: what the gradient is made of: BY_OUTPUT, or BY_INPUT where the output is not enough.
  */

@@ -6,8 +6,8 @@
  *   slots     vectors of H that a step computes; and how many it starts from, packed before the weights
  *   biases    rows of the bias
  *   keeps     what rnn_memory's `state` has of every step: H or C; NOTHING where h lies in `gates` alone
- *   fused     the activations with which it stores no pre-activation: BY_VALUE, those whose slope follows from the
- *             value; TANH_SIGMOID, these two alone; or NONE
+ *   fused     the activations with which it stores no pre-activation: BY_VALUE, those whose slope follows
+ *             from the value; TANH_SIGMOID, these two alone; or NONE
  */
 #ifndef TDF_CELLS_H
 #define TDF_CELLS_H

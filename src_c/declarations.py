@@ -1,7 +1,7 @@
 """Makes Cython's declarations of the C API from its headers, so that nobody types them twice.
 
-The compiler's own preprocessor expands the macros. What remains is read by a parser of the little C that the headers
-use: enums, structs of plain members, pointers to functions, and prototypes. It refuses everything else.
+The compiler's own preprocessor expands the macros. What remains is read by a parser of the little C that the
+headers use: enums, structs of plain members, pointers to functions, and prototypes. It refuses all else.
 """
 
 import os
@@ -53,6 +53,10 @@ class Parser:
         self.at += 1
         return self.tokens[self.at - 1] if self.at <= len(self.tokens) else "the end"
 
+    def near(self):
+        """What stands around here, for an error."""
+        return " ".join(self.tokens[max(0, self.at - 6) : self.at + 6])
+
     def skip(self, token):
         """Whether this token was here; it is behind us then."""
         here = self.tokens[self.at : self.at + 1] == [token]
@@ -62,14 +66,13 @@ class Parser:
     def expect(self, token):
         """The token that must be here."""
         if not self.skip(token):
-            near = " ".join(self.tokens[max(0, self.at - 6) : self.at + 6])
-            raise NotUnderstood(f"expected {token!r} in: {near}")
+            raise NotUnderstood(f"expected {token!r} in: {self.near()}")
 
     def word(self):
         """The name that must be here."""
         token = self.next()
         if not re.match(r"[A-Za-z_]", token):
-            raise NotUnderstood(f"expected a name, got {token!r} after: {' '.join(self.tokens[max(0, self.at - 6) : self.at])}")
+            raise NotUnderstood(f"expected a name, got {token!r} in: {self.near()}")
         return token
 
     # ---------------------------------------------------------------- declarations
@@ -187,8 +190,7 @@ class Parser:
         const = "const " if self.skip("const") else ""
         name = self.word()
         if name not in self.types:
-            near = " ".join(self.tokens[max(0, self.at - 6) : self.at + 6])
-            raise NotUnderstood(f"{name!r} is no type that is known, in: {near}")
+            raise NotUnderstood(f"{name!r} is no type that is known, in: {self.near()}")
         return const + name
 
     def stars(self):
@@ -211,14 +213,15 @@ class Parser:
 def declarations(cc, header):
     """The text of a Cython file with what the header declares.
 
-    An enum whose last value counts the others also becomes a dictionary of that value's name: of
-    ``typedef enum {TDF_SGD, TDF_ADAM, TDF_RULES} tdf_rule`` comes ``RULES = {"sgd": TDF_SGD, "adam": TDF_ADAM}``,
-    in small letters and without what all names begin with.
+    The last value of a named enum counts the others, and gives a dictionary its name: of ``typedef enum
+    {TDF_SGD, TDF_ADAM, TDF_RULES} tdf_rule`` comes ``RULES = {"sgd": TDF_SGD, "adam": TDF_ADAM}``, in small
+    letters and without what all names begin with.
     """
     found = Parser(preprocessed(cc, header))
     out = ["# Made by src_c/declarations.py.", "", "from libc.stdint cimport int32_t, uint8_t", "", ""]
     out += [f'cdef extern from "{Path(header).name}" nogil:', *(f"    {line}" for line in found.lines), ""]
     for *names, count in found.enums.values():
         same = len(os.path.commonprefix(names).rpartition("_")[0]) + 1
-        out += ["", f"{count.removeprefix('TDF_')} = {{", *(f'    "{n[same:].lower()}": {n},' for n in names), "}"]
+        rows = [f'    "{name[same:].lower()}": {name},' for name in names]
+        out += ["", f"{count.removeprefix('TDF_')} = {{", *rows, "}"]
     return "\n".join(out) + "\n"

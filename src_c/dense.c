@@ -57,7 +57,7 @@ static void backward_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     }
 }
 
-static void pack_transpose(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+static void pack_dense_transpose(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_dense *d = args;
     (void)part;
@@ -88,7 +88,8 @@ static void backward_by_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int p
 void TDF_NAME(dense_backward)(const tdf_dense *d)
 {
     double work = 2.0 * d->M * d->N * d->K;
-    if (d->dx) span_run(pack_transpose, d, d->K, GEMM_PANEL, span_threads(8.0 * d->K * d->N, d->threads));
+    int pack_threads = span_threads(8.0 * d->K * d->N, d->threads);
+    if (d->dx) span_run(pack_dense_transpose, d, d->K, GEMM_PANEL, pack_threads);
     span_run(backward_rows, d, d->M, 6, span_threads((d->dx ? work : 0) + 16.0 * d->M * d->N, d->threads));
     int threads = span_threads(work, d->threads);
     if (d->N >= 32 * threads) span_run(backward_by_columns, d, d->N, d->N >= 64 * threads ? 64 : 16, threads);

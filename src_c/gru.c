@@ -63,7 +63,8 @@ void TDF_NAME(gru_pack)(const tdf_rnn *a)
 /* ------------------------------------------------------------------ forward */
 
 /* acc[r] = [z r q] and xc[r] of MR rows x one vector of units; q only with GATES = 3. */
-INLINE void products(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, const real *panel, vf *acc, vf *xc)
+INLINE void products(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, const real *panel,
+                     vf *acc, vf *xc)
 {
     const tdf_rnn *a = s->a;
     const rnn_memory *m = s->m;
@@ -113,7 +114,8 @@ static void fused_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t
 }
 
 /* Off the fused path: the pre-activations alone. */
-INLINE void z_tile(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel, real *z)
+INLINE void z_tile(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, ptrdiff_t u,
+                   const real *panel, real *z)
 {
     ptrdiff_t Hp = s->m->Hp;
     vf acc[TILE_MAX_ROWS * 3], xc[TILE_MAX_ROWS];
@@ -135,14 +137,16 @@ static void z_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, 
 }
 
 /* xc += (r h d) Uc, the left side being the last slot of the gates. */
-INLINE void reset_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel, const real *gates, real *z)
+INLINE void reset_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
+                       const real *gates, real *z)
 {
     const tdf_rnn *a = s->a;
     ptrdiff_t Hp = s->m->Hp;
     vf acc[TILE_MAX_ROWS];
 #pragma GCC unroll 6
     for (int r = 0; r < MR; r++) acc[r] = v_load(z + ((b + r) * 4 + SLOT_C) * Hp + u);
-    tile(MR, 1, a->H, gates + (b * 4 + SLOT_Q) * Hp, 4 * Hp, 1, panel + (4 + 3 * a->I + 2) * PANEL, 3 * PANEL, PANEL, acc);
+    const real *candidate = panel + (4 + 3 * a->I + 2) * PANEL;
+    tile(MR, 1, a->H, gates + (b * 4 + SLOT_Q) * Hp, 4 * Hp, 1, candidate, 3 * PANEL, PANEL, acc);
 #pragma GCC unroll 6
     for (int r = 0; r < MR; r++) v_store(z + ((b + r) * 4 + SLOT_C) * Hp + u, acc[r]);
 }
@@ -182,8 +186,10 @@ static void general_h(const rnn_step *s, ptrdiff_t b, const real *xc, real *gate
     const real *c = gates + SLOT_C * Hp, *z = gates + SLOT_Z * Hp, *h0 = s->before + b * Hp;
     vf one = v_set1(1);
     activate(a->act, H, Hp, xc, gates + SLOT_C * Hp);
-    for (ptrdiff_t u = 0; u < Hp; u += VL)
-        put_h(s, b, u, H - u, v_fma(v_load(z + u), v_load(h0 + u), v_mul(v_sub(one, v_load(z + u)), v_load(c + u))));
+    for (ptrdiff_t u = 0; u < Hp; u += VL) {
+        vf gate = v_load(z + u), fresh = v_mul(v_sub(one, gate), v_load(c + u));
+        put_h(s, b, u, H - u, v_fma(gate, v_load(h0 + u), fresh));
+    }
 }
 
 static void general_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
@@ -239,7 +245,8 @@ static void forward_units(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
 
 void TDF_NAME(gru_forward)(const tdf_rnn *a)
 {
-    run_rows_or_units(forward_body, forward_units, a, a->B * (double)a->T * a->H * (6.0 * (a->I + a->H) + 100));
+    double work = a->B * (double)a->T * a->H * (6.0 * (a->I + a->H) + 100);
+    run_rows_or_units(forward_body, forward_units, a, work);
 }
 
 /* ------------------------------------------------------------------ backward */
@@ -255,8 +262,9 @@ static void pack_recurrent(const void *args, ptrdiff_t lo, ptrdiff_t hi, int par
     const tdf_rnn *a = args;
     rnn_scratch w = rnn_scratch_of(a, a->scratch);
     (void)part;
-    pack_transpose(a, a->H, a->recurrent, 0, reset_after(a) ? 3 : 2, w.recurrent, lo, hi);
-    if (!reset_after(a)) pack_transpose(a, a->H, a->recurrent, 2, 1, candidate_transpose(a, &w), lo, hi);
+    pack_gates_transpose(a, a->H, a->recurrent, 0, reset_after(a) ? 3 : 2, w.recurrent, lo, hi);
+    if (!reset_after(a))
+        pack_gates_transpose(a, a->H, a->recurrent, 2, 1, candidate_transpose(a, &w), lo, hi);
 }
 
 /* W^T in the order of the slots: c, z, r. */
@@ -264,7 +272,7 @@ static void pack_kernel(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_rnn *a = args;
     (void)part;
-    pack_transpose(a, a->I, a->kernel, 2, 3, rnn_scratch_of(a, a->scratch).kernel, lo, hi);
+    pack_gates_transpose(a, a->I, a->kernel, 2, 3, rnn_scratch_of(a, a->scratch).kernel, lo, hi);
 }
 
 /* dz of one row and step, written over the gates. dh: the gradient of h_t, then what of h_{t-1}'s comes
@@ -294,11 +302,13 @@ static void slot_dz(int act, ptrdiff_t H, ptrdiff_t Hp, const real *x, real *y, 
 }
 
 /* The same for any activation, up to what comes through the reset gate; work holds RNN_WORK Hp. */
-static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *pre, const real *h0, real *dh, real *work)
+static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *pre, const real *h0, real *dh,
+                       real *work)
 {
     ptrdiff_t H = a->H;
     real *dc = work, *dz = work + Hp, *dr = work + 2 * Hp;
-    real *c = gates + SLOT_C * Hp, *z = gates + SLOT_Z * Hp, *r = gates + SLOT_R * Hp, *q = gates + SLOT_Q * Hp;
+    real *c = gates + SLOT_C * Hp, *z = gates + SLOT_Z * Hp;
+    real *r = gates + SLOT_R * Hp, *q = gates + SLOT_Q * Hp;
     vf one = v_set1(1);
     for (ptrdiff_t u = 0; u < Hp; u += VL) {                                       /* h = z h0 + (1 - z) c */
         vf d = v_load(dh + u), gate = v_load(z + u);
@@ -317,11 +327,13 @@ static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *
 }
 
 /* Without reset_after: c = a(xc + (r h d) Uc) undone, after the lines above. */
-static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t lo, ptrdiff_t hi)
+static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t,
+                       ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t H = a->H, Hp = m->Hp, width = 4 * Hp, at = rows_before(a, t);
-    gemm_nn_args g = {.M = hi - lo, .K = Hp, .N = H, .a = m->gates + (at + lo) * width + SLOT_C * Hp, .ar = width,
-                      .b = candidate_transpose(a, w), .c = w->products + lo * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
+    const real *dc = m->gates + (at + lo) * width + SLOT_C * Hp;
+    gemm_nn_args g = {.M = hi - lo, .K = Hp, .N = H, .a = dc, .ar = width, .b = candidate_transpose(a, w),
+                      .c = w->products + lo * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
     TDF_NAME(gemm_nn)(&g);                                                         /* of r h d */
     for (ptrdiff_t b = lo; b < hi; b++) {
         real *work = w->products + b * RNN_WORK * Hp, *dr = work + Hp, *dh = w->dh + b * Hp;

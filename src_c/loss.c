@@ -560,7 +560,8 @@ static void match_short(const tdf_loss *a, lanes at)
 typedef void (*row_function)(const tdf_loss *a, ptrdiff_t r);
 typedef void (*lane_function)(const tdf_loss *a, lanes at);
 
-INLINE void each_row(const tdf_loss *a, ptrdiff_t lo, ptrdiff_t hi, row_function of_row, lane_function of_lanes)
+INLINE void each_row(const tdf_loss *a, ptrdiff_t lo, ptrdiff_t hi, row_function of_row,
+                     lane_function of_lanes)
 {
     if (a->N > SHORT)
         for (ptrdiff_t r = lo; r < hi; r++) of_row(a, r);
@@ -626,7 +627,8 @@ static double first_bad_label(const tdf_loss *a)
 
 void TDF_NAME(loss)(const tdf_loss *a)
 {
-    int cheap = a->loss <= TDF_LOSS_QUANTILE || a->loss == TDF_LOSS_SPARSE || a->loss >= TDF_LOSS_MATCH_BINARY;
+    int cheap = a->loss <= TDF_LOSS_QUANTILE || a->loss == TDF_LOSS_SPARSE ||
+                a->loss >= TDF_LOSS_MATCH_BINARY;
     double work = (cheap ? FEW_OPERATIONS : OPERATIONS) * (double)a->M * (double)a->N;
     span_run(part_rows, a, a->N ? a->M : 0, 64, span_threads(work, a->threads));
     unsigned long mode = v_enter_mode();

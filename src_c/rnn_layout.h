@@ -6,8 +6,9 @@
  *   state  (T+1, B, Hp)       LSTM: c_{-1} ... c_{T-1}; GRU: h_{-1} ... h_{T-1}
  *   ac     (T, B, Hp)         LSTM: a(c_t)
  *   z      (T, B, slots, Hp)  pre-activations, only where backward or another pass needs them
- * With a mask a step holds the rows alone that have one, so that all that is filled lies together. Hp is H rounded
- * up to 16; the padding holds zeros where it is read. Without a tape all but `in`, which has two steps, has one.
+ * With a mask a step holds the rows alone that have one, so that all that is filled lies together. Hp is H
+ * rounded up to 16; the padding holds zeros where it is read. Without a tape all but `in`, which has two
+ * steps, has one.
  */
 #ifndef TDF_RNN_LAYOUT_H
 #define TDF_RNN_LAYOUT_H
@@ -39,7 +40,8 @@ typedef struct {
     enum { FUSED_NONE, FUSED_BY_VALUE, FUSED_TANH_SIGMOID } fused;
 } rnn_cell;
 
-#define RNN_CELL_ROW(KIND, file, gates, slots, biases, keeps, fused) {gates, slots, biases, KEEPS_##keeps, FUSED_##fused},
+#define RNN_CELL_ROW(KIND, file, gates, slots, biases, keeps, fused)                               \
+    {gates, slots, biases, KEEPS_##keeps, FUSED_##fused},
 static const rnn_cell rnn_cells[] __attribute__((unused)) = {TDF_CELL_TABLE(RNN_CELL_ROW)};
 
 INLINE ptrdiff_t rnn_gates(const tdf_rnn *a) { return rnn_cells[a->cell].gates; }
@@ -88,7 +90,10 @@ INLINE rnn_memory rnn_layout_of(const tdf_rnn *a, int taped, real *memory)
     return m;
 }
 
-INLINE rnn_memory rnn_layout(const tdf_rnn *a) { return rnn_layout_of(a, a->tape != NULL, a->tape ? a->tape : a->scratch); }
+INLINE rnn_memory rnn_layout(const tdf_rnn *a)
+{
+    return rnn_layout_of(a, a->tape != NULL, a->tape ? a->tape : a->scratch);
+}
 
 /* Scratch with a tape. Forward has its state h where dh is later. */
 INLINE rnn_scratch rnn_scratch_of(const tdf_rnn *a, real *memory)

@@ -64,9 +64,10 @@ typedef struct {
 } tdf_dense;
 
 /* A convolution of N images with the channels last; one of sequences has height 1.  conv.c
- * conv_transpose goes the other way: from dy, which is its input and is only read, to z [opt: linear, or not needed by
- * backward] and y, both (N, H, W, C), with bias (C). Its derivatives are conv_forward of dz, and conv_backward with dz
- * for x and act linear. */
+ *
+ * conv_transpose goes the other way: from dy, which is its input and is only read, to z [opt: linear, or not
+ * needed by backward] and y, both (N, H, W, C), with bias (C). Its derivatives are conv_forward of dz, and
+ * conv_backward with dz for x and act linear. */
 typedef struct {
     int threads;
     int act;                    /* tdf_activation */
@@ -80,7 +81,8 @@ typedef struct {
     const real *x;              /* (N, H, W, C) */
     const real *kernel;         /* (kh, kw, C / groups, F) */
     const real *bias;           /* (F) [opt] */
-    real *z;                    /* (N, Ho, Wo, F) before the activation [opt: one that backward knows by y; NULL: linear] */
+    real *z;                    /* (N, Ho, Wo, F) before the activation [opt: one that backward knows by y;
+                                 * NULL: linear] */
     real *y;                    /* (N, Ho, Wo, F) */
     real *packed;               /* tdf_conv_pack_size: written by conv_pack, read by forward */
     real *scratch;              /* tdf_conv_infer_size of forward, tdf_conv_scratch_size of backward */
@@ -126,11 +128,12 @@ typedef struct {
     int mask_zero_output;       /* a masked step's output is 0 instead of the output before it */
     ptrdiff_t B, T, I, H;
     const real *x;              /* (B, T, I) */
-    const ptrdiff_t *row;       /* (B) with a mask: the caller's row of each row b, those with most steps first [opt: no mask] */
-    const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; the last is n_valid, their number */
-    const ptrdiff_t *steps;     /* (n_valid) the steps of each row that count, ascending, as they run */
-    const ptrdiff_t *rows_before;   /* (T+2) how many rows have a t-th step that counts, summed over all steps before t */
-    int compact;                /* with a mask: y and dy are (n_valid, H), of the steps that count, in the order of `steps` */
+    /* A mask [opt: row is NULL, the others are not read]: the rows with most steps come first. */
+    const ptrdiff_t *row;       /* (B) the caller's row of each row b */
+    const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; then their number, n */
+    const ptrdiff_t *steps;     /* (n) the steps of each row that count, ascending, as they run */
+    const ptrdiff_t *rows_before;   /* (T+2) how many rows have a step 0, 1, ..., t - 1, added up */
+    int compact;                /* y and dy are (n, H), of the steps that count, in the order of `steps` */
     const real *kernel;         /* (I, G H) */
     const real *recurrent;      /* (H, G H) */
     const real *bias;           /* (G H), or (2, G H) of TDF_GRU: of x W and of h U [opt] */
@@ -258,7 +261,8 @@ typedef struct {
     X(rnn_backward, tdf_rnn, isa)
 
 /* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). Of tdf_rnn these read
- * cell, act, rec_act, B, T, I, H and threads, of tdf_conv all its sizes. `threads` is at least that of the struct. */
+ * cell, act, rec_act, B, T, I, H and threads, of tdf_conv all its sizes. `threads` is at least that of the
+ * struct. */
 ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N);
 ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads);
 ptrdiff_t tdf_conv_pack_size(const tdf_conv *a);
@@ -285,13 +289,14 @@ const tdf_table *tdf_isa(int i);
 const tdf_table *tdf_float64(void);
 int tdf_max_threads(void);      /* what OpenMP would use here; 1 without OpenMP */
 void tdf_omp_set_threads(int n);
-int tdf_flush_denormals(int flush);    /* NumPy, too, takes denormals as 0 in this thread, or no longer; whether it did */
+int tdf_flush_denormals(int flush);     /* NumPy, too, takes denormals as 0 in this thread, or no longer;
+                                         * whether it did */
 long tdf_openmp_version(void);  /* _OPENMP, or 0 */
 
 /* team.c: the threads that kernels share. */
 int tdf_team_watch_forks(void);                 /* once; 0 if that went well */
-void tdf_team_set_patience(long nanoseconds);   /* how long a thread looks for work, or for the end of others' work,
-                                                 * before it sleeps */
+void tdf_team_set_patience(long nanoseconds);   /* how long a thread looks for work, or for the end of others'
+                                                 * work, before it sleeps */
 
 #ifdef TDF_ISA                  /* within a kernel file: the name with this build's suffix */
 #define TDF_PASTE_(a, b, c) a##b##_##c

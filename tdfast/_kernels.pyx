@@ -122,7 +122,8 @@ cdef inline void *_ptr(object a, ptrdiff_t size, int kind, str name) except? NUL
     if not cnp.PyArray_ISALIGNED(b) or not cnp.PyArray_ISNOTSWAPPED(b):
         raise ValueError(f"{name}: must be aligned and in this machine's byte order")
     if cnp.PyArray_SIZE(b) < size:
-        raise ValueError(f"{name}: needs {size} elements, has {cnp.PyArray_SIZE(b)} (shape {(<object>b).shape})")
+        raise ValueError(
+            f"{name}: needs {size} elements, has {cnp.PyArray_SIZE(b)} (shape {(<object>b).shape})")
     return cnp.PyArray_DATA(b)
 
 
@@ -133,15 +134,17 @@ cdef inline void *_out(object a, ptrdiff_t size, int kind, str name) except? NUL
     return _ptr(a, size, kind, name)
 
 
-cdef inline int _bounded(ptrdiff_t a, ptrdiff_t b=1, ptrdiff_t c=1, ptrdiff_t d=1, ptrdiff_t e=1, ptrdiff_t f=1,
-                         ptrdiff_t g=1) except -1:
+cdef inline int _bounded(ptrdiff_t a, ptrdiff_t b=1, ptrdiff_t c=1, ptrdiff_t d=1, ptrdiff_t e=1,
+                         ptrdiff_t f=1, ptrdiff_t g=1) except -1:
     """Refuse sizes below 0, and those with which a kernel would never end.
 
-    A size is at most 2^40 and the product at most 2^49, so no size that is made of them can leave ptrdiff_t: the
-    largest, scratch memory with its padding, is below 2^13 times the product plus 2^20 times a size.
+    A size is at most 2^40 and the product at most 2^49, so no size that is made of them can leave ptrdiff_t:
+    the largest, scratch memory with its padding, is below 2^13 times the product plus 2^20 times a size.
     """
-    cdef double work = max(a, 1) * <double>max(b, 1) * max(c, 1) * max(d, 1) * max(e, 1) * max(f, 1) * max(g, 1)
-    if min(a, b, c, d, e, f, g) < 0 or max(a, b, c, d, e, f, g) > <ptrdiff_t>1 << 40 or work > <ptrdiff_t>1 << 49:
+    cdef double half = max(a, 1) * <double>max(b, 1) * max(c, 1) * max(d, 1)
+    cdef double work = half * max(e, 1) * max(f, 1) * max(g, 1)
+    cdef ptrdiff_t least = min(a, b, c, d, e, f, g), most = max(a, b, c, d, e, f, g)
+    if least < 0 or most > <ptrdiff_t>1 << 40 or work > <ptrdiff_t>1 << 49:
         raise ValueError(f"sizes out of range: {(a, b, c, d, e, f, g)}")
     return 0
 
@@ -227,7 +230,8 @@ def dense_pack(ptrdiff_t K, ptrdiff_t N, cnp.ndarray kernel not None, cnp.ndarra
 
 
 def dense_forward(*, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
-                  cnp.ndarray packed not None, cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None):
+                  cnp.ndarray packed not None, cnp.ndarray bias=None, cnp.ndarray z=None,
+                  cnp.ndarray y not None):
     """y = act(x kernel + bias) for M rows; z, if given, keeps the rows before the activation."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
@@ -287,7 +291,8 @@ cdef inline int _conv(tdf_conv *a, tuple sizes) except -1:
         min(a.groups, a.H, a.W, a.C, a.F, a.kh, a.kw) >= 1 and min(a.sh, a.sw, a.dh, a.dw, a.Ho, a.Wo) >= 1
         and a.C % a.groups == 0 and a.F % a.groups == 0
         and a.top + a.H <= a.Hp and a.left + a.W <= a.Wp
-        and (a.Ho - 1.0) * a.sh + (a.kh - 1.0) * a.dh < a.Hp and (a.Wo - 1.0) * a.sw + (a.kw - 1.0) * a.dw < a.Wp
+        and (a.Ho - 1.0) * a.sh + (a.kh - 1.0) * a.dh < a.Hp
+        and (a.Wo - 1.0) * a.sw + (a.kw - 1.0) * a.dw < a.Wp
     )
     if not fits:
         raise ValueError(f"convolution of sizes that do not fit: {sizes}")
@@ -316,7 +321,8 @@ def conv_pack(tuple sizes, cnp.ndarray kernel not None, cnp.ndarray packed not N
 
 
 def conv_forward(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray packed not None,
-                 cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None, cnp.ndarray scratch not None):
+                 cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None,
+                 cnp.ndarray scratch not None):
     """y = act(x * kernel + bias) on N images; z, if given, keeps them before the activation."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
@@ -373,7 +379,7 @@ def conv_transpose_size(tuple sizes):
 def conv_transpose(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray kernel not None,
                    cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None,
                    cnp.ndarray scratch not None):
-    """y = act(bias + the dx of a convolution of these sizes with dy = x); z, if given, is y before the activation."""
+    """y = act(bias + the dx of a convolution of these sizes with dy = x); z, if given, is y before act."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a
@@ -399,7 +405,8 @@ def sums_scratch_size(ptrdiff_t N):
     return tdf_sums_scratch_size(N)
 
 
-def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray scratch not None, cnp.ndarray sums not None):
+def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray scratch not None,
+                cnp.ndarray sums not None):
     """sums (N) = the sum of the rows of x (M, N)."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
@@ -483,7 +490,8 @@ cdef inline int _check_cell(int cell) except -1:
     return cell
 
 
-cdef inline ptrdiff_t _cell(tdf_rnn *a, int cell, ptrdiff_t I, ptrdiff_t H, ptrdiff_t B=1, ptrdiff_t T=1) except -1:
+cdef inline ptrdiff_t _cell(tdf_rnn *a, int cell, ptrdiff_t I, ptrdiff_t H,
+                            ptrdiff_t B=1, ptrdiff_t T=1) except -1:
     """Start the struct; gives the width of all gates together."""
     _bounded(I, H)
     _bounded(B, T, I + H, H)
@@ -592,10 +600,11 @@ cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
     return n
 
 
-# Python makes a dictionary of the arguments of a call with more than 15 names, which takes longer than all else here.
-# So these take the sizes, the activations and the states together.
-def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None, bint sequences=False, bint reverse=False,
-                bint mask_zero_output=False, cnp.ndarray x not None, tuple steps=None, bint compact=False,
+# Of the arguments of a call with more than 15 names Python makes a dictionary, which takes longer than all
+# else here. So these take the sizes, the activations and the states together.
+def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None,
+                bint sequences=False, bint reverse=False, bint mask_zero_output=False,
+                cnp.ndarray x not None, tuple steps=None, bint compact=False,
                 tuple first=(None, None), cnp.ndarray rec_drop=None, cnp.ndarray packed not None,
                 cnp.ndarray tape=None, cnp.ndarray scratch not None, cnp.ndarray y not None,
                 tuple last=(None, None)):
@@ -622,7 +631,8 @@ def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None, bint seq
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
     a.packed = <real *>_ptr(packed, tdf_rnn_pack_size(&a), kind, "packed")
     a.tape = <real *>_out(tape, 0 if tape is None else tdf_rnn_tape_size(&a), kind, "tape")
-    a.scratch = <real *>_out(scratch, tdf_rnn_infer_size(&a) if tape is None else tdf_rnn_scratch_size(&a), kind, "scratch")
+    cdef ptrdiff_t room = tdf_rnn_infer_size(&a) if tape is None else tdf_rnn_scratch_size(&a)
+    a.scratch = <real *>_out(scratch, room, kind, "scratch")
     a.y = <real *>_out(y, (n if compact else B * T) * H if sequences else B * H, kind, "y")
     a.hT = <real *>_out(hT, B * H, kind, "hT")
     a.cT = <real *>_out(cT, B * H, kind, "cT")
@@ -632,8 +642,9 @@ def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None, bint seq
         table.rnn_forward(&a)
 
 
-def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None, bint sequences=False, bint reverse=False,
-                 bint mask_zero_output=False, tuple steps=None, bint compact=False, cnp.ndarray rec_drop=None,
+def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None,
+                 bint sequences=False, bint reverse=False, bint mask_zero_output=False,
+                 tuple steps=None, bint compact=False, cnp.ndarray rec_drop=None,
                  cnp.ndarray kernel not None, cnp.ndarray recurrent not None, cnp.ndarray tape not None,
                  cnp.ndarray scratch not None, cnp.ndarray dy not None, tuple dlast=(None, None),
                  cnp.ndarray dx=None, cnp.ndarray dkernel not None, cnp.ndarray drecurrent not None,
@@ -779,7 +790,7 @@ def loss(*, int loss, ptrdiff_t M, ptrdiff_t N, target=None, labels=None, cnp.nd
 
 def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tuple slots, tuple numbers, *,
                double decay=0, double clip=0, double grad_scale=1):
-    """One step of the rule (a number of RULES); its slots, each an array or None, and numbers are in optim.c."""
+    """One step of the rule (a number of RULES); optim.c has its slots, each an array or None, and numbers."""
     cdef const tdf_table *table = _table(w)
     cdef int kind = cnp.PyArray_TYPE(w)
     cdef Py_ssize_t i
@@ -788,7 +799,8 @@ def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tupl
     if rule < 0 or rule >= TDF_RULES:
         raise ValueError(f"unknown rule number {rule}")
     if len(slots) > TDF_SLOTS or len(numbers) > TDF_NUMBERS:
-        raise ValueError(f"at most {TDF_SLOTS} slots and {TDF_NUMBERS} numbers, got {len(slots)} and {len(numbers)}")
+        raise ValueError(
+            f"at most {TDF_SLOTS} slots and {TDF_NUMBERS} numbers, got {len(slots)} and {len(numbers)}")
     a.threads, a.rule, a.n = _threads(), rule, cnp.PyArray_SIZE(w)
     a.w, a.grad = <real *>_out(w, a.n, kind, "w"), <real *>_ptr(grad, a.n, kind, "grad")
     for i in range(TDF_SLOTS):
@@ -899,7 +911,7 @@ cdef class Stream:
     def rnn(self, int cell, tuple sizes not None, *, tuple acts not None, cnp.ndarray x not None,
             cnp.ndarray packed not None, cnp.ndarray h not None, cnp.ndarray c=None,
             cnp.ndarray scratch not None, cnp.ndarray y not None):
-        """One step of a recurrent layer, so that T is 1; h and, for an LSTM, c, both (B, H), are its state."""
+        """One step of a recurrent layer, so T is 1; h and, for an LSTM, c, both (B, H), are its state."""
         cdef tdf_rnn *a = &self._add(STREAM_RNN, x, y).args.rnn
         cdef int kind = self.dtype
         _rnn(a, cell, sizes, acts)
@@ -960,7 +972,8 @@ cdef class Stream:
                 and <char *>last < <char *>first + cnp.PyArray_NBYTES(x)):
             raise ValueError("y must not overlap x")
         if self.running:
-            raise RuntimeError("this stream is at work in another thread: give each thread a stream of its own")
+            raise RuntimeError(
+                "this stream is at work in another thread: give each thread a stream of its own")
         if finite and not _all_finite(x):
             return False
         op = &self.ops[0]

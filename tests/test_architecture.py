@@ -144,6 +144,13 @@ def test_build_never_asks_for_this_machine_or_for_fast_math():
     assert "-ffp-contract=off" in code
 
 
+@pytest.mark.parametrize("path", [*SOURCES, ROOT / "tdfast" / "_kernels.pyx"], ids=lambda p: p.name)
+def test_lines_are_short(path):
+    """Of C and Cython; ruff knows Python alone."""
+    for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
+        assert len(line) <= 110, f"{path.name}:{number} has {len(line)} columns, and 110 is the most"
+
+
 # ---------------------------------------------------------------- Cython
 
 
