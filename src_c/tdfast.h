@@ -31,6 +31,7 @@ typedef float real;
 
 #include "activations.h"
 #include "cells.h"
+#include "losses.h"
 
 /* An activation over rows: y = f(x), and dx = dy f'(x).  eltwise.c */
 typedef struct {
@@ -152,15 +153,6 @@ typedef struct {
 } tdf_rnn;
 
 /* A loss or an accuracy over rows, its gradient and its weighted sum.  loss.c */
-typedef enum {
-    TDF_LOSS_MSE, TDF_LOSS_MAE, TDF_LOSS_HUBER, TDF_LOSS_MAPE, TDF_LOSS_HINGE, TDF_LOSS_SQUARED_HINGE,
-    TDF_LOSS_QUANTILE, TDF_LOSS_LOG_COSH, TDF_LOSS_MSLE, TDF_LOSS_POISSON, TDF_LOSS_KL,
-    TDF_LOSS_BINARY, TDF_LOSS_BINARY_LOGITS,
-    TDF_LOSS_CATEGORICAL, TDF_LOSS_CATEGORICAL_LOGITS, TDF_LOSS_SPARSE, TDF_LOSS_SPARSE_LOGITS,
-    TDF_LOSS_MATCH_BINARY, TDF_LOSS_MATCH_CATEGORICAL, TDF_LOSS_MATCH_SPARSE,      /* accuracies */
-    TDF_LOSSES
-} tdf_loss_kind;
-
 #define TDF_IGNORED INT32_MIN   /* the label of a row that does not count */
 
 typedef struct {
