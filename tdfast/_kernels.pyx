@@ -169,6 +169,11 @@ def act_needs_input(int act):
     return tdf_act_needs_input(_check_act(act)) != 0
 
 
+def act_is_row(int act):
+    """Whether this activation acts on a whole row instead of on each element."""
+    return tdf_act_is_row(_check_act(act)) != 0
+
+
 def act_forward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray y not None):
     """y = f(x) on M rows of N."""
     cdef const tdf_table *table = _table(x)

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "keras_table": set(),
     "absent": {"keras_table"},
     "config": {"absent"},
+    "activation_table": set(),
     "names": {"keras_table"},
     "calling": {"keras_table", "names"},
     "_version": set(),
