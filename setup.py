@@ -11,6 +11,7 @@ Environment:
 import atexit
 import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
@@ -23,10 +24,11 @@ from setuptools.command.build_ext import build_ext
 
 KERNELS = [
     f"src_c/{name}.c"
-    for name in ("gemm", "dense", "conv", "depthwise", "pool", "embed", "mask", "lstm", "gru", "rnn", "eltwise", "loss", "optim")
+    for name in ("gemm", "dense", "conv", "depthwise", "pool", "embed", "mask", "lstm", "gru", "simple_rnn", "rnn", "eltwise", "loss", "optim")
 ]
 ONCE = ["src_c/dispatch.c", "src_c/sizes.c", "src_c/team.c"]
 HEADERS = sorted(str(path) for path in Path("src_c").glob("*.h"))
+MAKES_DECLARATIONS = "src_c/declarations.py"
 COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC", "-pthread", "-Wall",
           "-Wextra"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
@@ -78,8 +80,15 @@ def openmp_flags(cc):
     return [], []
 
 
+def write_declarations(cc, folder):
+    """Make declarations.pxi, which _kernels.pyx includes, of tdfast.h; it is left alone where nothing has changed."""
+    text, path = runpy.run_path(MAKES_DECLARATIONS)["declarations"](cc, "src_c/tdfast.h"), folder / "declarations.pxi"
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
 class BuildKernels(build_ext):
-    """build_ext that first makes the kernel objects, several at a time."""
+    """build_ext that first makes the declarations of the kernels and their objects, several at a time."""
 
     def build_extension(self, ext):
         cc = list(self.compiler.compiler_so[:1])
@@ -111,6 +120,8 @@ class BuildKernels(build_ext):
         builds = {**isas, "float64": ["-DTDF_F64"]}
         folder = Path(self.build_temp) / f"kernels{os.environ.get('TDFAST_SANITIZE', '')}"
         folder.mkdir(parents=True, exist_ok=True)
+        write_declarations(cc, folder)
+        ext.include_dirs = [*ext.include_dirs, str(folder)]
 
         jobs = []
         for name, flags in builds.items():
@@ -148,7 +159,7 @@ def extension():
     return Extension(
         "tdfast._kernels",
         ["tdfast/_kernels.pyx"],
-        depends=[*KERNELS, *ONCE, *HEADERS],
+        depends=[*KERNELS, *ONCE, *HEADERS, MAKES_DECLARATIONS],
         include_dirs=["src_c", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=["-O2", "-fvisibility=hidden"],

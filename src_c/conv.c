@@ -20,10 +20,11 @@
 #include "span.h"
 #include "tile.h"
 
-static ptrdiff_t min_size(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
 /* Where piece v of row u lies in a window. */
-INLINE ptrdiff_t piece(const tdf_conv *a, ptrdiff_t u, ptrdiff_t v) { return (u * a->dh * a->Wp + v * a->dw) * a->C; }
+INLINE ptrdiff_t piece(const tdf_conv *a, ptrdiff_t u, ptrdiff_t v)
+{
+    return (u * a->dh * a->Wp + v * a->dw) * a->C;
+}
 
 /* ------------------------------------------------------------------ the tile */
 
@@ -107,12 +108,14 @@ static void pack_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
     conv_view w = conv_view_of(a);
     (void)part;
     for (ptrdiff_t g = lo; g < hi; g++)
-        TDF_NAME(gemm_pack)(w.K, w.Fg, a->kernel + g * w.Fg, a->F, 1, a->packed + g * gemm_pack_size(w.K, w.Fg), 0, w.Fg);
+        TDF_NAME(gemm_pack)(w.K, w.Fg, a->kernel + g * w.Fg, a->F, 1,
+                            a->packed + g * gemm_pack_size(w.K, w.Fg), 0, w.Fg);
 }
 
 void TDF_NAME(conv_pack)(const tdf_conv *a)
 {
-    if (conv_view_of(a).depthwise) memcpy(a->packed, a->kernel, (size_t)(a->kh * a->kw * a->F) * sizeof(real));
+    size_t bytes = (size_t)(a->kh * a->kw * a->F) * sizeof(real);
+    if (conv_view_of(a).depthwise) memcpy(a->packed, a->kernel, bytes);
     else span_run(pack_body, a, a->groups, 1, 1);
 }
 
@@ -194,7 +197,8 @@ FORWARD_STRIP(4)
 #endif
 
 /* Pixels lo..hi of an image before the activation (after it, for relu), to z (pixels, F) of the image. */
-static void forward_pixels(const tdf_conv *a, const conv_view *w, const real *x, ptrdiff_t lo, ptrdiff_t hi, real *z)
+static void forward_pixels(const tdf_conv *a, const conv_view *w, const real *x, ptrdiff_t lo, ptrdiff_t hi,
+                           real *z)
 {
     for (ptrdiff_t g = 0; g < a->groups; g++)
         for (ptrdiff_t n0 = 0; n0 < w->Fg; n0 += GEMM_PANEL) {
@@ -218,7 +222,8 @@ static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
     memset(copy, 0, (size_t)w.image * sizeof(real));
     for (ptrdiff_t n = lo / w.pixels; n * w.pixels < hi; n++) {
         const real *x = image_of(a, &w, n, copy);
-        ptrdiff_t first = n * w.pixels, p = lo > first ? lo - first : 0, last = min_size(w.pixels, hi - first);
+        ptrdiff_t first = n * w.pixels, p = lo > first ? lo - first : 0;
+        ptrdiff_t last = min_size(w.pixels, hi - first);
         for (ptrdiff_t end; p < last; p = end) {
             ptrdiff_t at = (first + p) * a->F;
             real *z = to + at, *y = a->y + at;
@@ -227,17 +232,15 @@ static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
             if (w.depthwise) TDF_NAME(depthwise_pixels)(a, x, p, end, to + first * a->F);
             else forward_pixels(a, &w, x, p, end, to + first * a->F);
             if (a->act == TDF_LINEAR || a->act == TDF_RELU) continue;
-            if (act_is_row(a->act))
-                for (ptrdiff_t r = 0; r < rows; r++) act_forward(a->act, a->F, z + r * a->F, y + r * a->F);
-            else
-                act_forward(a->act, rows * a->F, z, y);
+            act_forward_rows(a->act, rows, a->F, z, y);
         }
     }
 }
 
 static int conv_threads(const tdf_conv *a)
 {
-    double work = 2.0 * (double)(a->N * a->Ho * a->Wo) * (double)(a->F * (a->kh * a->kw * (a->C / a->groups) + 8));
+    ptrdiff_t products = a->kh * a->kw * (a->C / a->groups);
+    double work = 2.0 * (double)(a->N * a->Ho * a->Wo) * (double)(a->F * (products + 8));
     return span_threads(work, a->threads);
 }
 
@@ -249,23 +252,13 @@ void TDF_NAME(conv_forward)(const tdf_conv *a)
 
 /* ------------------------------------------------------------------ backward: the image */
 
-INLINE void add_to(real *restrict to, const real *restrict from, ptrdiff_t n)
-{
-    ptrdiff_t i = 0;
-    for (; i + VL <= n; i += VL) v_store(to + i, v_add(v_load(to + i), v_load(from + i)));
-    for (; i < n; i++) to[i] += from[i];
-}
-
 /* dy f'(z) of one image, written to `to` unless it is dy itself. */
 static const real *image_dz(const tdf_conv *a, const conv_view *w, ptrdiff_t n, real *to)
 {
-    ptrdiff_t at = n * w->pixels * a->F, size = w->pixels * a->F;
+    ptrdiff_t at = n * w->pixels * a->F;
     const real *z = a->z ? a->z + at : NULL;
     if (a->act == TDF_LINEAR) return a->dy + at;
-    if (act_is_row(a->act))
-        for (ptrdiff_t r = 0; r < size; r += a->F)
-            act_backward(a->act, a->F, z ? z + r : NULL, a->y + at + r, a->dy + at + r, to + r);
-    else act_backward(a->act, size, z, a->y + at, a->dy + at, to);
+    act_backward_rows(a->act, w->pixels, a->F, z, a->y + at, a->dy + at, to);
     return to;
 }
 
@@ -276,24 +269,25 @@ static void spread_windows(const tdf_conv *a, const conv_view *w, const real *dz
     for (ptrdiff_t p = 0; p < w->pixels; p += w->spread) {
         ptrdiff_t rows = min_size(w->spread, w->pixels - p);
         for (ptrdiff_t g = 0; g < a->groups; g++) {
-            gemm_nn_args product = {.M = rows, .K = w->Fg, .N = w->K, .a = dz + p * a->F + g * w->Fg, .ar = a->F,
-                                    .b = a->scratch + g * gemm_pack_size(w->Fg, w->K), .c = windows, .cr = w->K};
+            const real *packed = a->scratch + g * gemm_pack_size(w->Fg, w->K);
+            gemm_nn_args product = {.M = rows, .K = w->Fg, .N = w->K, .a = dz + p * a->F + g * w->Fg,
+                                    .ar = a->F, .b = packed, .c = windows, .cr = w->K};
             TDF_NAME(gemm_nn)(&product);
             const real *from = windows;
             for (ptrdiff_t r = 0; r < rows; r++) {
                 real *at = image + conv_window(a, p + r, a->C) + g * w->Cg;
                 for (ptrdiff_t u = 0; u < a->kh; u++)
                     for (ptrdiff_t v = 0; v < w->pieces; v++, from += w->length)
-                        add_to(at + piece(a, u, v), from, w->length);
+                        v_add_to(at + piece(a, u, v), from, w->length);
             }
         }
     }
 }
 
-/* Image n of `images` (N, H, W, C), dx or the like: undoes forward_tile, then image_of. Each pixel's sum begins with
- * start (C) [opt: with 0]. */
-static void image_dx(const tdf_conv *a, const conv_view *w, ptrdiff_t n, const real *dz, const real *start, real *windows,
-                     real *image, real *images)
+/* Image n of `images` (N, H, W, C), dx or the like: undoes forward_tile, then image_of. Each pixel's sum
+ * begins with start (C) [opt: with 0]. */
+static void image_dx(const tdf_conv *a, const conv_view *w, ptrdiff_t n, const real *dz, const real *start,
+                     real *windows, real *image, real *images)
 {
     ptrdiff_t row = a->W * a->C, repeat = w->depthwise ? w->Fg : 1, size = a->Hp * a->Wp * a->C * repeat;
     real *dx = images + n * a->H * row, *to = w->image ? image : dx;
@@ -316,13 +310,14 @@ static void image_dx(const tdf_conv *a, const conv_view *w, ptrdiff_t n, const r
     }
 }
 
-static void pack_transpose(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+static void pack_conv_transpose(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_conv *a = args;
     conv_view w = conv_view_of(a);
     (void)part;
     for (ptrdiff_t g = lo; g < hi; g++)
-        TDF_NAME(gemm_pack)(w.Fg, w.K, a->kernel + g * w.Fg, 1, a->F, a->scratch + g * gemm_pack_size(w.Fg, w.K), 0, w.K);
+        TDF_NAME(gemm_pack)(w.Fg, w.K, a->kernel + g * w.Fg, 1, a->F,
+                            a->scratch + g * gemm_pack_size(w.Fg, w.K), 0, w.K);
 }
 
 /* ------------------------------------------------------------------ backward: the weights */
@@ -342,7 +337,8 @@ typedef struct {
 } conv_chunk;
 
 /* Kernel rows k..k+MR, which lie in one piece of the window; `at` is where they begin in it. */
-INLINE void weight_tile(const int MR, const int NV, const conv_chunk *t, ptrdiff_t k, ptrdiff_t at, ptrdiff_t j)
+INLINE void weight_tile(const int MR, const int NV, const conv_chunk *t, ptrdiff_t k, ptrdiff_t at,
+                        ptrdiff_t j)
 {
     const tdf_conv *a = t->a;
     const real *b = t->b + j;
@@ -406,8 +402,8 @@ static void chunk_dbias(const conv_chunk *t)
 }
 
 /* Adds one image to rows lo..hi of dkernel, counted over the groups, and to dbias if lo is 0. */
-static void image_weights(const tdf_conv *a, const conv_view *w, const real *x, const real *dz, ptrdiff_t lo, ptrdiff_t hi,
-                          real *packed, real *dkernel, real *dbias, int first)
+static void image_weights(const tdf_conv *a, const conv_view *w, const real *x, const real *dz,
+                          ptrdiff_t lo, ptrdiff_t hi, real *packed, real *dkernel, real *dbias, int first)
 {
     if (w->depthwise) {
         TDF_NAME(depthwise_weights)(a, x, dz, lo, hi, dkernel, lo ? NULL : dbias, first);
@@ -419,8 +415,9 @@ static void image_weights(const tdf_conv *a, const conv_view *w, const real *x, 
         for (ptrdiff_t g = lo / w->K; g * w->K < hi; g++)
             for (ptrdiff_t n0 = 0; n0 < w->Fg; n0 += GEMM_PANEL) {
                 ptrdiff_t f = g * w->Fg + n0;
-                conv_chunk t = {.a = a, .w = w, .x = x + g * w->Cg, .p0 = p0, .p1 = p1, .b = dz + p0 * a->F + f,
-                                .bk = a->F, .columns = min_size(GEMM_PANEL, w->Fg - n0),
+                conv_chunk t = {.a = a, .w = w, .x = x + g * w->Cg, .p0 = p0, .p1 = p1,
+                                .b = dz + p0 * a->F + f, .bk = a->F,
+                                .columns = min_size(GEMM_PANEL, w->Fg - n0),
                                 .k0 = lo > g * w->K ? lo - g * w->K : 0, .k1 = min_size(w->K, hi - g * w->K),
                                 .dkernel = dkernel + f, .dbias = dbias ? dbias + f : NULL, .first = first};
                 if (pack) {
@@ -464,7 +461,8 @@ static void backward_parts(const void *args, ptrdiff_t lo, ptrdiff_t hi, int par
         real *dbias = a->dbias ? dkernel + w.partial - ROUND_UP(a->F, PANEL) : NULL;
         for (ptrdiff_t n = n0; n < n1; n++) {
             const real *dz = image_dz(a, &w, n, s.dz), *x = image_of(a, &w, n, s.image);
-            image_weights(a, &w, x, dz, 0, w.depthwise ? w.K : a->groups * w.K, s.chunk, dkernel, dbias, n == n0);
+            image_weights(a, &w, x, dz, 0, w.depthwise ? w.K : a->groups * w.K, s.chunk, dkernel, dbias,
+                          n == n0);
             if (a->dx) image_dx(a, &w, n, dz, NULL, s.windows, s.dimage, a->dx);
         }
     }
@@ -474,7 +472,7 @@ static void add_parts(const tdf_conv *a, const conv_view *w, ptrdiff_t offset, p
 {
     const real *from = a->scratch + w->transposed + offset;
     memcpy(to, from, (size_t)n * sizeof(real));
-    for (ptrdiff_t q = 1; q < w->parts; q++) add_to(to, from + q * w->partial, n);
+    for (ptrdiff_t q = 1; q < w->parts; q++) v_add_to(to, from + q * w->partial, n);
 }
 
 /* Images lo..hi: dz, which replaces dy, and dx. */
@@ -496,7 +494,8 @@ static void backward_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     conv_view w = conv_view_of(a);
     conv_scratch s = scratch_of(a, &w, part);
     for (ptrdiff_t n = 0; n < a->N; n++)
-        image_weights(a, &w, image_of(a, &w, n, s.image), a->dy + n * w.pixels * a->F, lo, hi, s.chunk, a->dkernel, a->dbias, n == 0);
+        image_weights(a, &w, image_of(a, &w, n, s.image), a->dy + n * w.pixels * a->F, lo, hi, s.chunk,
+                      a->dkernel, a->dbias, n == 0);
 }
 
 void TDF_NAME(conv_backward)(const tdf_conv *a)
@@ -504,7 +503,7 @@ void TDF_NAME(conv_backward)(const tdf_conv *a)
     conv_view w = conv_view_of(a);
     int threads = conv_threads(a);
     ptrdiff_t size = w.K * a->F;
-    if (a->dx && !w.depthwise) span_run(pack_transpose, a, a->groups, 1, 1);
+    if (a->dx && !w.depthwise) span_run(pack_conv_transpose, a, a->groups, 1, 1);
     if (w.parts > 1) {
         span_run(backward_parts, a, w.parts, 1, threads);
         add_parts(a, &w, 0, size, a->dkernel);
@@ -526,21 +525,19 @@ static void transpose_images(const void *args, ptrdiff_t lo, ptrdiff_t hi, int p
 {
     const tdf_conv *a = args;
     conv_view w = conv_view_of(a);
-    real *windows = a->scratch + w.transposed + part * conv_transpose_each(&w), *image = windows + w.spread * w.K;
+    real *windows = a->scratch + w.transposed + part * conv_transpose_each(&w);
+    real *image = windows + w.spread * w.K;
     real *to = a->z ? a->z : a->y;
     ptrdiff_t size = a->H * a->W * a->C;
     for (ptrdiff_t n = lo; n < hi; n++) {
         real *z = to + n * size, *y = a->y + n * size;
         image_dx(a, &w, n, a->dy + n * w.pixels * a->F, a->bias, windows, image, to);
-        if (a->act == TDF_LINEAR) continue;
-        if (act_is_row(a->act))
-            for (ptrdiff_t r = 0; r < size; r += a->C) act_forward(a->act, a->C, z + r, y + r);
-        else act_forward(a->act, size, z, y);
+        act_forward_rows(a->act, a->H * a->W, a->C, z, y);
     }
 }
 
 void TDF_NAME(conv_transpose)(const tdf_conv *a)
 {
-    span_run(pack_transpose, a, a->groups, 1, 1);
+    span_run(pack_conv_transpose, a, a->groups, 1, 1);
     span_run(transpose_images, a, a->N, 1, conv_threads(a));
 }

@@ -31,11 +31,7 @@ static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
         gemm_nn_args g = {.M = rows, .K = d->K, .N = d->N, .a = d->x + m * d->K, .ar = d->K,
                           .b = d->packed, .bias = d->bias, .c = z, .cr = d->N};
         TDF_NAME(gemm_nn)(&g);
-        if (d->act == TDF_LINEAR) continue;
-        if (act_is_row(d->act))
-            for (ptrdiff_t r = 0; r < rows; r++) act_forward(d->act, d->N, z + r * d->N, y + r * d->N);
-        else
-            act_forward(d->act, rows * d->N, z, y);
+        act_forward_rows(d->act, rows, d->N, z, y);
     }
 }
 
@@ -53,16 +49,7 @@ static void backward_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     for (ptrdiff_t m = lo; m < hi; m += DENSE_ROWS) {
         ptrdiff_t rows = hi - m < DENSE_ROWS ? hi - m : DENSE_ROWS, at = m * d->N;
         const real *z = d->z ? d->z + at : NULL;
-        if (d->act != TDF_LINEAR) {
-            if (act_is_row(d->act))
-                for (ptrdiff_t r = 0; r < rows; r++)
-                    act_backward(d->act, d->N, z ? z + r * d->N : NULL, d->y + at + r * d->N,
-                                 d->dy + at + r * d->N, d->dz + at + r * d->N);
-            else
-                act_backward(d->act, rows * d->N, z, d->y + at, d->dy + at, d->dz + at);
-        } else if (d->dz != d->dy) {
-            memcpy(d->dz + at, d->dy + at, (size_t)(rows * d->N) * sizeof(real));
-        }
+        act_backward_rows(d->act, rows, d->N, z, d->y + at, d->dy + at, d->dz + at);
         if (!d->dx) continue;
         gemm_nn_args g = {.M = rows, .K = d->N, .N = d->K, .a = d->dz + at, .ar = d->N,
                           .b = d->scratch, .c = d->dx + m * d->K, .cr = d->K};
@@ -70,7 +57,7 @@ static void backward_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     }
 }
 
-static void pack_transpose(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+static void pack_dense_transpose(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_dense *d = args;
     (void)part;
@@ -101,7 +88,8 @@ static void backward_by_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int p
 void TDF_NAME(dense_backward)(const tdf_dense *d)
 {
     double work = 2.0 * d->M * d->N * d->K;
-    if (d->dx) span_run(pack_transpose, d, d->K, GEMM_PANEL, span_threads(8.0 * d->K * d->N, d->threads));
+    int pack_threads = span_threads(8.0 * d->K * d->N, d->threads);
+    if (d->dx) span_run(pack_dense_transpose, d, d->K, GEMM_PANEL, pack_threads);
     span_run(backward_rows, d, d->M, 6, span_threads((d->dx ? work : 0) + 16.0 * d->M * d->N, d->threads));
     int threads = span_threads(work, d->threads);
     if (d->N >= 32 * threads) span_run(backward_by_columns, d, d->N, d->N >= 64 * threads ? 64 : 16, threads);

@@ -8,7 +8,10 @@
 #define DEPTHWISE_ROWS 6        /* pixels, or taps of the kernel, held in registers at a time */
 
 /* Where the pixel under tap (u, v) lies in a window. */
-INLINE ptrdiff_t tap(const tdf_conv *a, ptrdiff_t k) { return (k / a->kw * a->dh * a->Wp + k % a->kw * a->dw) * a->F; }
+INLINE ptrdiff_t tap(const tdf_conv *a, ptrdiff_t k)
+{
+    return (k / a->kw * a->dh * a->Wp + k % a->kw * a->dw) * a->F;
+}
 
 /* Pixels p..p+MR of one output row, the vector of filters f. */
 INLINE void pixels_tile(const int MR, const tdf_conv *a, const real *x, ptrdiff_t p, ptrdiff_t f, real *y)
@@ -59,8 +62,8 @@ void TDF_NAME(depthwise_dx)(const tdf_conv *a, const real *dz, real *image)
 }
 
 /* Taps k..k+MR over one chunk of pixels, the vector of filters f. */
-INLINE void weights_tile(const int MR, const tdf_conv *a, const real *x, const real *dz, ptrdiff_t p0, ptrdiff_t p1,
-                         ptrdiff_t k, ptrdiff_t f, real *dkernel, int first)
+INLINE void weights_tile(const int MR, const tdf_conv *a, const real *x, const real *dz,
+                         ptrdiff_t p0, ptrdiff_t p1, ptrdiff_t k, ptrdiff_t f, real *dkernel, int first)
 {
     ptrdiff_t left = a->F - f, step = a->sw * a->F;
     const real *at[DEPTHWISE_ROWS];
@@ -94,8 +97,8 @@ void TDF_NAME(depthwise_weights)(const tdf_conv *a, const real *x, const real *d
         for (ptrdiff_t f = 0; f < a->F; f += VL) {
             ptrdiff_t left = a->F - f;
             for (ptrdiff_t k = lo; k < hi;) {
-                int rows = hi - k >= DEPTHWISE_ROWS ? DEPTHWISE_ROWS : hi - k >= 3 ? 3 : 1;
-                if (rows == DEPTHWISE_ROWS) weights_tile(DEPTHWISE_ROWS, a, x, dz, p0, p1, k, f, dkernel, first);
+                int most = DEPTHWISE_ROWS, rows = hi - k >= most ? most : hi - k >= 3 ? 3 : 1;
+                if (rows == most) weights_tile(DEPTHWISE_ROWS, a, x, dz, p0, p1, k, f, dkernel, first);
                 else if (rows == 3) weights_tile(3, a, x, dz, p0, p1, k, f, dkernel, first);
                 else weights_tile(1, a, x, dz, p0, p1, k, f, dkernel, first);
                 k += rows;

@@ -7,7 +7,7 @@
 #include "tdfast.h"
 
 #ifdef _OPENMP
-#include <omp.h>                        /* for the number of threads alone, which its variables and tools set */
+#include <omp.h>                        /* for the number of threads alone: its variables and tools set it */
 #endif
 
 #define PROTOTYPE(kernel, args, isa) void tdf_##kernel##_##isa(const args *);

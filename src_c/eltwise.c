@@ -10,28 +10,24 @@ static void forward_part(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_act *a = args;
     (void)part;
-    if (!act_is_row(a->act)) act_forward(a->act, hi - lo, a->x + lo, a->y + lo);
-    else
-        for (ptrdiff_t r = lo; r < hi; r++) act_forward(a->act, a->N, a->x + r * a->N, a->y + r * a->N);
+    if (!tdf_act_is_row(a->act)) act_forward(a->act, hi - lo, a->x + lo, a->y + lo);
+    else act_forward_rows(a->act, hi - lo, a->N, a->x + lo * a->N, a->y + lo * a->N);
 }
 
 static void backward_part(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_act *a = args;
     (void)part;
-    if (!act_is_row(a->act)) {
-        const real *x = tdf_act_needs_input(a->act) ? a->x + lo : NULL;
-        act_backward(a->act, hi - lo, x, a->y + lo, a->dy + lo, a->dx + lo);
-        return;
-    }
-    for (ptrdiff_t at = lo * a->N; at < hi * a->N; at += a->N)
-        act_backward(a->act, a->N, NULL, a->y + at, a->dy + at, a->dx + at);
+    ptrdiff_t at = lo * a->N;
+    const real *x = tdf_act_needs_input(a->act) ? a->x + lo : NULL;
+    if (!tdf_act_is_row(a->act)) act_backward(a->act, hi - lo, x, a->y + lo, a->dy + lo, a->dx + lo);
+    else act_backward_rows(a->act, hi - lo, a->N, NULL, a->y + at, a->dy + at, a->dx + at);
 }
 
 static void run(span_body body, const tdf_act *a)
 {
     int threads = span_threads(OPERATIONS * (double)a->M * (double)a->N, a->threads);
-    if (act_is_row(a->act)) span_run(body, a, a->N ? a->M : 0, 1, threads);
+    if (tdf_act_is_row(a->act)) span_run(body, a, a->N ? a->M : 0, 1, threads);
     else span_run(body, a, a->M * a->N, 64, threads);
 }
 

@@ -8,8 +8,6 @@
 #define TN_PACK_A 320           /* rows of A or B farther apart than this are packed first */
 #define TN_PACK_B 640
 
-static ptrdiff_t min_size(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
 void TDF_NAME(gemm_pack)(ptrdiff_t K, ptrdiff_t N, const real *b, ptrdiff_t bk, ptrdiff_t bn,
                          real *packed, ptrdiff_t lo, ptrdiff_t hi)
 {
@@ -18,7 +16,8 @@ void TDF_NAME(gemm_pack)(ptrdiff_t K, ptrdiff_t N, const real *b, ptrdiff_t bk, 
         real *to = packed + n0 * K;
         if (bn == 1) {
             for (ptrdiff_t k = 0; k < K; k++, to += width)
-                for (ptrdiff_t j = 0; j < width; j += VL) v_store(to + j, v_get(b + k * bk + n0 + j, real_width - j));
+                for (ptrdiff_t j = 0; j < width; j += VL)
+                    v_store(to + j, v_get(b + k * bk + n0 + j, real_width - j));
             continue;
         }
         for (ptrdiff_t k0 = 0; k0 < K; k0 += PANEL) {        /* 16 x 16 blocks: a transpose */
@@ -155,7 +154,8 @@ static void tn_pack_a(const gemm_tn_args *g, ptrdiff_t K, const real *rows, real
 static void tn_pack_b(ptrdiff_t K, const real *b, ptrdiff_t bk, ptrdiff_t width, real *packed)
 {
     for (ptrdiff_t k = 0; k < K; k++, b += bk, packed += ROUND_UP(width, PANEL))
-        for (ptrdiff_t j = 0; j < ROUND_UP(width, PANEL); j += VL) v_store(packed + j, v_get(b + j, width - j));
+        for (ptrdiff_t j = 0; j < ROUND_UP(width, PANEL); j += VL)
+            v_store(packed + j, v_get(b + j, width - j));
 }
 
 void TDF_NAME(gemm_tn)(const gemm_tn_args *g)

@@ -15,6 +15,8 @@
 
 #define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
 
+INLINE ptrdiff_t min_size(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
 /* Packed B (K, N): panels of 64 columns, the last as narrow as a multiple of 16 allows, each stored
  * as [k][column] with zeros past N. */
 static inline __attribute__((unused)) ptrdiff_t gemm_pack_size(ptrdiff_t K, ptrdiff_t N)

@@ -19,6 +19,9 @@
 
 enum { SLOT_C, SLOT_Z, SLOT_R, SLOT_Q };
 
+/* Whether the reset gate comes after the recurrent product. */
+INLINE int reset_after(const tdf_rnn *a) { return a->cell == TDF_GRU; }
+
 /* ------------------------------------------------------------------ packing */
 
 /* A panel of 16 units: the starts of [z r xc q] (the bias), then [k][3 gates][16], k over the inputs
@@ -34,9 +37,13 @@ static void pack_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
         real *to = a->packed + u / PANEL * panel_size(a);
         memset(to, 0, (size_t)panel_size(a) * sizeof(real));
         for (ptrdiff_t j = 0; j < PANEL && u + j < H; j++) {
-            const real *bias = a->bias ? a->bias + u + j : NULL, *after = bias && a->reset_after ? bias + 3 * H : NULL;
-            if (bias) to[j] = bias[0], to[PANEL + j] = bias[H], to[2 * PANEL + j] = bias[2 * H];
-            if (after) to[j] += after[0], to[PANEL + j] += after[H], to[3 * PANEL + j] = after[2 * H];
+            const real *bias = a->bias ? a->bias + u + j : NULL;
+            const real *after = bias && reset_after(a) ? bias + 3 * H : NULL;
+            for (int gate = 0; bias && gate < 3; gate++) to[gate * PANEL + j] = bias[gate * H];
+            if (!after) continue;
+            to[j] += after[0];
+            to[PANEL + j] += after[H];
+            to[3 * PANEL + j] = after[2 * H];
         }
         to += 4 * PANEL;
         for (ptrdiff_t k = 0; k < I + H; k++) {
@@ -56,7 +63,8 @@ void TDF_NAME(gru_pack)(const tdf_rnn *a)
 /* ------------------------------------------------------------------ forward */
 
 /* acc[r] = [z r q] and xc[r] of MR rows x one vector of units; q only with GATES = 3. */
-INLINE void products(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, const real *panel, vf *acc, vf *xc)
+INLINE void products(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, const real *panel,
+                     vf *acc, vf *xc)
 {
     const tdf_rnn *a = s->a;
     const rnn_memory *m = s->m;
@@ -106,7 +114,8 @@ static void fused_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t
 }
 
 /* Off the fused path: the pre-activations alone. */
-INLINE void z_tile(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel, real *z)
+INLINE void z_tile(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, ptrdiff_t u,
+                   const real *panel, real *z)
 {
     ptrdiff_t Hp = s->m->Hp;
     vf acc[TILE_MAX_ROWS * 3], xc[TILE_MAX_ROWS];
@@ -123,19 +132,21 @@ INLINE void z_tile(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b
 
 static void z_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel, real *z)
 {
-    if (s->a->reset_after) TILE_SWITCH(rows, z_tile, 3, s, b, u, panel, z)
+    if (reset_after(s->a)) TILE_SWITCH(rows, z_tile, 3, s, b, u, panel, z)
     else TILE_SWITCH(rows, z_tile, 2, s, b, u, panel, z)
 }
 
 /* xc += (r h d) Uc, the left side being the last slot of the gates. */
-INLINE void reset_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel, const real *gates, real *z)
+INLINE void reset_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
+                       const real *gates, real *z)
 {
     const tdf_rnn *a = s->a;
     ptrdiff_t Hp = s->m->Hp;
     vf acc[TILE_MAX_ROWS];
 #pragma GCC unroll 6
     for (int r = 0; r < MR; r++) acc[r] = v_load(z + ((b + r) * 4 + SLOT_C) * Hp + u);
-    tile(MR, 1, a->H, gates + (b * 4 + SLOT_Q) * Hp, 4 * Hp, 1, panel + (4 + 3 * a->I + 2) * PANEL, 3 * PANEL, PANEL, acc);
+    const real *candidate = panel + (4 + 3 * a->I + 2) * PANEL;
+    tile(MR, 1, a->H, gates + (b * 4 + SLOT_Q) * Hp, 4 * Hp, 1, candidate, 3 * PANEL, PANEL, acc);
 #pragma GCC unroll 6
     for (int r = 0; r < MR; r++) v_store(z + ((b + r) * 4 + SLOT_C) * Hp + u, acc[r]);
 }
@@ -162,7 +173,7 @@ static void general_gates(const rnn_step *s, ptrdiff_t b, real *z, real *gates)
     activate(a->rec_act, H, Hp, z + SLOT_Z * Hp, gates + SLOT_Z * Hp);
     activate(a->rec_act, H, Hp, z + SLOT_R * Hp, gates + SLOT_R * Hp);
     for (ptrdiff_t u = 0; u < Hp; u += VL) {
-        if (a->reset_after) v_store(xc + u, v_fma(v_load(r + u), v_load(q + u), v_load(xc + u)));
+        if (reset_after(a)) v_store(xc + u, v_fma(v_load(r + u), v_load(q + u), v_load(xc + u)));
         else v_store(rh + u, v_mul(v_load(r + u), v_load(in + u)));
     }
 }
@@ -175,8 +186,10 @@ static void general_h(const rnn_step *s, ptrdiff_t b, const real *xc, real *gate
     const real *c = gates + SLOT_C * Hp, *z = gates + SLOT_Z * Hp, *h0 = s->before + b * Hp;
     vf one = v_set1(1);
     activate(a->act, H, Hp, xc, gates + SLOT_C * Hp);
-    for (ptrdiff_t u = 0; u < Hp; u += VL)
-        put_h(s, b, u, H - u, v_fma(v_load(z + u), v_load(h0 + u), v_mul(v_sub(one, v_load(z + u)), v_load(c + u))));
+    for (ptrdiff_t u = 0; u < Hp; u += VL) {
+        vf gate = v_load(z + u), fresh = v_mul(v_sub(one, gate), v_load(c + u));
+        put_h(s, b, u, H - u, v_fma(gate, v_load(h0 + u), fresh));
+    }
 }
 
 static void general_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
@@ -191,7 +204,7 @@ static void general_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
             z_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, z);
         }
     for (ptrdiff_t b = lo; b < hi; b++) general_gates(s, b, z + b * width, gates + b * width);
-    for (ptrdiff_t u = 0; u < m->Hp && !a->reset_after; u += VL)
+    for (ptrdiff_t u = 0; u < m->Hp && !reset_after(a); u += VL)
         for (ptrdiff_t b = lo; b < hi; b += high) {
             ptrdiff_t rows = hi - b < high ? hi - b : high;
             reset_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, gates, z);
@@ -232,7 +245,8 @@ static void forward_units(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
 
 void TDF_NAME(gru_forward)(const tdf_rnn *a)
 {
-    run_rows_or_units(forward_body, forward_units, a, a->B * (double)a->T * a->H * (6.0 * (a->I + a->H) + 100));
+    double work = a->B * (double)a->T * a->H * (6.0 * (a->I + a->H) + 100);
+    run_rows_or_units(forward_body, forward_units, a, work);
 }
 
 /* ------------------------------------------------------------------ backward */
@@ -248,8 +262,9 @@ static void pack_recurrent(const void *args, ptrdiff_t lo, ptrdiff_t hi, int par
     const tdf_rnn *a = args;
     rnn_scratch w = rnn_scratch_of(a, a->scratch);
     (void)part;
-    pack_transpose(a, a->H, a->recurrent, 0, a->reset_after ? 3 : 2, w.recurrent, lo, hi);
-    if (!a->reset_after) pack_transpose(a, a->H, a->recurrent, 2, 1, candidate_transpose(a, &w), lo, hi);
+    pack_gates_transpose(a, a->H, a->recurrent, 0, reset_after(a) ? 3 : 2, w.recurrent, lo, hi);
+    if (!reset_after(a))
+        pack_gates_transpose(a, a->H, a->recurrent, 2, 1, candidate_transpose(a, &w), lo, hi);
 }
 
 /* W^T in the order of the slots: c, z, r. */
@@ -257,7 +272,7 @@ static void pack_kernel(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_rnn *a = args;
     (void)part;
-    pack_transpose(a, a->I, a->kernel, 2, 3, rnn_scratch_of(a, a->scratch).kernel, lo, hi);
+    pack_gates_transpose(a, a->I, a->kernel, 2, 3, rnn_scratch_of(a, a->scratch).kernel, lo, hi);
 }
 
 /* dz of one row and step, written over the gates. dh: the gradient of h_t, then what of h_{t-1}'s comes
@@ -287,11 +302,13 @@ static void slot_dz(int act, ptrdiff_t H, ptrdiff_t Hp, const real *x, real *y, 
 }
 
 /* The same for any activation, up to what comes through the reset gate; work holds RNN_WORK Hp. */
-static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *pre, const real *h0, real *dh, real *work)
+static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *pre, const real *h0, real *dh,
+                       real *work)
 {
     ptrdiff_t H = a->H;
     real *dc = work, *dz = work + Hp, *dr = work + 2 * Hp;
-    real *c = gates + SLOT_C * Hp, *z = gates + SLOT_Z * Hp, *r = gates + SLOT_R * Hp, *q = gates + SLOT_Q * Hp;
+    real *c = gates + SLOT_C * Hp, *z = gates + SLOT_Z * Hp;
+    real *r = gates + SLOT_R * Hp, *q = gates + SLOT_Q * Hp;
     vf one = v_set1(1);
     for (ptrdiff_t u = 0; u < Hp; u += VL) {                                       /* h = z h0 + (1 - z) c */
         vf d = v_load(dh + u), gate = v_load(z + u);
@@ -301,7 +318,7 @@ static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *
     }
     slot_dz(a->act, H, Hp, pre + SLOT_C * Hp, c, dc);
     slot_dz(a->rec_act, H, Hp, pre + SLOT_Z * Hp, z, dz);
-    if (!a->reset_after) return;
+    if (!reset_after(a)) return;
     for (ptrdiff_t u = 0; u < Hp; u += VL) {                                       /* c = a(xc + r q) */
         v_store(dr + u, v_mul(v_load(c + u), v_load(pre + SLOT_Q * Hp + u)));
         v_store(q + u, v_mul(v_load(c + u), v_load(r + u)));
@@ -310,11 +327,13 @@ static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *
 }
 
 /* Without reset_after: c = a(xc + (r h d) Uc) undone, after the lines above. */
-static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t lo, ptrdiff_t hi)
+static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t,
+                       ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t H = a->H, Hp = m->Hp, width = 4 * Hp, at = rows_before(a, t);
-    gemm_nn_args g = {.M = hi - lo, .K = Hp, .N = H, .a = m->gates + (at + lo) * width + SLOT_C * Hp, .ar = width,
-                      .b = candidate_transpose(a, w), .c = w->products + lo * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
+    const real *dc = m->gates + (at + lo) * width + SLOT_C * Hp;
+    gemm_nn_args g = {.M = hi - lo, .K = Hp, .N = H, .a = dc, .ar = width, .b = candidate_transpose(a, w),
+                      .c = w->products + lo * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
     TDF_NAME(gemm_nn)(&g);                                                         /* of r h d */
     for (ptrdiff_t b = lo; b < hi; b++) {
         real *work = w->products + b * RNN_WORK * Hp, *dr = work + Hp, *dh = w->dh + b * Hp;
@@ -349,8 +368,8 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
             if (m.fused) fused_dz(Hp, gates, h0, dh);
             else general_dz(a, Hp, gates, m.z + at * 4 * Hp, h0, dh, w.products + b * RNN_WORK * Hp);
         }
-        if (!a->reset_after) back_reset(a, &m, &w, t, lo, end);
-        back_to_state(a, &m, &w, t, SLOT_Z, a->reset_after ? 3 : 2, lo, end);
+        if (!reset_after(a)) back_reset(a, &m, &w, t, lo, end);
+        back_to_state(a, &m, &w, t, SLOT_Z, reset_after(a) ? 3 : 2, lo, end);
         back_to_input(a, &m, &w, t, lo, end);
     }
     end_backward(a, &w, lo, hi);
@@ -362,15 +381,15 @@ static void weights_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
     rnn_memory m = rnn_layout(a);
     real *scratch = rnn_scratch_of(a, a->scratch).products + part * gemm_tn_scratch(m.K);
     const real *h = m.in + a->I, *rh = m.gates + SLOT_Q * m.Hp;
-    real *after = a->dbias && a->reset_after ? a->dbias + 3 * a->H : NULL;
+    real *after = a->dbias && reset_after(a) ? a->dbias + 3 * a->H : NULL;
     weight_columns x_zr = {m.in, m.K, a->I, a->dkernel, a->dbias, 0, SLOT_Z, 2};
     weight_columns x_c = {m.in, m.K, a->I, a->dkernel, a->dbias, 2, SLOT_C, 1};
-    weight_columns h_zrq = {h, m.K, a->H, a->drecurrent, after, 0, SLOT_Z, a->reset_after ? 3 : 2};
+    weight_columns h_zrq = {h, m.K, a->H, a->drecurrent, after, 0, SLOT_Z, reset_after(a) ? 3 : 2};
     weight_columns rh_c = {rh, 4 * m.Hp, a->H, a->drecurrent, NULL, 2, SLOT_C, 1};
     back_to_weight(a, &m, scratch, lo, hi, x_zr);
     back_to_weight(a, &m, scratch, lo, hi, x_c);
     back_to_weight(a, &m, scratch, lo, hi, h_zrq);
-    if (!a->reset_after) back_to_weight(a, &m, scratch, lo, hi, rh_c);
+    if (!reset_after(a)) back_to_weight(a, &m, scratch, lo, hi, rh_c);
 }
 
 void TDF_NAME(gru_backward)(const tdf_rnn *a)

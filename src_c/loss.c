@@ -1,8 +1,8 @@
 /* loss.c - losses and accuracies over M rows of N outputs: a value for each row, the gradient, and
  * the weighted sum of the rows.
  *
- * One struct for all: a loss is one case of `entry` (a mean over a row's elements) or a function of a
- * row, written twice. Long rows are taken one by one, with a vector along the row. Rows of at most
+ * One struct for all: a loss is one case of `element` (a mean over a row's elements) or a function of
+ * rows (losses.h). Long rows are taken one by one, with a vector along the row. Rows of at most
  * SHORT elements would leave most of that vector empty: there every lane is a row of its own, and
  * sums run from the first element to the last. Which of the two it is depends on N alone.
  *
@@ -12,8 +12,8 @@
 #include "act.h"
 #include "span.h"
 
-#define OPERATIONS 60.0             /* a logarithm and some divisions for each element */
-#define FEW_OPERATIONS 10.0         /* of the squares, absolute values and comparisons */
+#define MANY 60.0                   /* operations: a logarithm and some divisions for each element */
+#define FEW 10.0                    /* of the squares, absolute values and comparisons */
 #define SHORT 64                    /* the longest row that is taken together with others */
 #define BLOCK 1024                  /* elements of the short rows whose means are taken together */
 
@@ -40,7 +40,7 @@ INLINE vf share_of(vf weight, vf x) { return v_mul(weight, v_select(v_eq(weight,
 
 /* One element's loss; its derivative goes to *slope. Near its minimum a loss keeps its digits: differences of
  * exact numbers come first, and log1p of them after that. */
-INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
+INLINE vf element(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
 {
     vf one = v_set1(1), e = v_sub(p, t);
     switch (kind) {
@@ -115,7 +115,7 @@ INLINE vf entry(const tdf_loss *a, int kind, vf t, vf p, vf level, vf *slope)
         vf below = share_of(t, v_max(v_zero(), v_neg(p))), over = share_of(u, v_max(v_zero(), p));
         return v_add(v_add(below, over), v_log1p(tail));
     }
-    default: {                      /* TDF_MATCH_BINARY: 1 where p > delta agrees with t; 0 for NaN */
+    default: {                      /* TDF_LOSS_MATCH_BINARY: 1 where p > delta agrees with t; 0 for NaN */
         vf side = v_select(v_lt(v_set1((real)a->delta), p), one, v_zero());
         *slope = v_zero();
         return v_select(v_eq(p, p), v_select(v_eq(side, t), one, v_zero()), v_zero());
@@ -156,7 +156,7 @@ INLINE void mean_short(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
             }
         for (ptrdiff_t i = 0; i < n; i += VL) {
             vf t = smooth(a, v_get(a->target + at + i, n - i), (real)0.5);
-            v_store(value + i, entry(a, kind, t, v_get(a->p + at + i, n - i), v_load(level + i), &slope));
+            v_store(value + i, element(a, kind, t, v_get(a->p + at + i, n - i), v_load(level + i), &slope));
             if (a->dp) v_put(a->dp + at + i, v_mul(slope, a->weight ? v_load(factor + i) : same), n - i);
         }
         for (ptrdiff_t i = 0; i < rows; i++) {
@@ -167,7 +167,7 @@ INLINE void mean_short(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
     }
 }
 
-/* `kind` is a constant where this is expanded: the switch of `entry` is gone then. */
+/* `kind` is a constant where this is expanded: the switch of `element` is gone then. */
 INLINE void mean_rows(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t N = a->N;
@@ -185,7 +185,7 @@ INLINE void mean_rows(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
                 if (n <= 0) break;
                 vf tt = smooth(a, v_get(t + at, n), (real)0.5);
                 vf level = kind == TDF_LOSS_QUANTILE ? v_get(a->level + at, n) : v_zero();
-                vf l = entry(a, kind, tt, v_get(p + at, n), level, &slope);
+                vf l = element(a, kind, tt, v_get(p + at, n), level, &slope);
                 sum.v[s] = v_add(sum.v[s], act_first(l, n, 0));
                 if (a->dp) v_put(a->dp + r * N + at, v_mul(slope, factor), n);
             }
@@ -193,18 +193,129 @@ INLINE void mean_rows(const tdf_loss *a, int kind, ptrdiff_t lo, ptrdiff_t hi)
     }
 }
 
-/* ------------------------------------------------------------------ functions of a long row */
+/* ------------------------------------------------------------------ rows as vectors */
 
-INLINE real row_sum(ptrdiff_t N, const real *x)
+/* A long row, of which a vector holds VL elements after one another; or up to VL short rows, of which a
+ * vector holds the same element, each in a lane of its own. Lanes past the last row repeat it, and their
+ * results go nowhere. `along` is a constant where this is expanded. */
+typedef struct {
+    int along;                      /* a long row */
+    ptrdiff_t first, count;         /* rows first..first + count - 1 */
+    ptrdiff_t N;
+} rows;
+
+/* Room for the elements of short rows. */
+typedef real columns[SHORT * VL];
+
+/* For the vector with each element `at`. */
+#define EACH_VECTOR(v, at) for (ptrdiff_t at = 0; at < (v).N; at += (v).along ? VL : 1)
+
+/* Sums and the like of a row have PANEL lanes along it (see v16), and one across short rows: here the
+ * vector goes to the s-th of PANEL / VL. */
+#define EACH_PART(v, at, s)                                                                        \
+    for (ptrdiff_t panel_ = 0; panel_ < (v).N; panel_ += (v).along ? PANEL : 1)                    \
+        for (int s = 0; s < ((v).along ? PANEL / VL : 1); s++)                                     \
+            for (ptrdiff_t at = panel_ + s * VL, end_ = at + 1; at < end_ && at < (v).N; at++)
+
+INLINE vf in_all(rows v, v16 sum) { return v.along ? v_set1(v16_sum(sum)) : sum.v[0]; }
+
+INLINE ptrdiff_t lane_row(rows v, int i) { return v.first + (i < v.count ? i : v.count - 1); }
+
+/* Where `take` finds the elements of x (M, N): short rows are copied to `room`. There is at least one
+ * element. */
+INLINE const real *read_rows(rows v, const real *x, real *room)
+{
+    if (v.along) return x + v.first * v.N;
+    for (int i = 0; i < VL; i++) {
+        const real *row = x + lane_row(v, i) * v.N;
+        ptrdiff_t j = 0;
+        do room[j * VL + i] = row[j];
+        while (++j < v.N);
+    }
+    return room;
+}
+
+/* Where `give` puts the elements of x (M, N); `write_rows` has to follow. NULL if x is. */
+INLINE real *new_rows(rows v, real *x, real *room) { return !x ? NULL : v.along ? x + v.first * v.N : room; }
+
+INLINE void write_rows(rows v, real *x, const real *room)
+{
+    for (int i = 0; !v.along && i < v.count; i++)
+        for (ptrdiff_t j = 0; j < v.N; j++) x[(v.first + i) * v.N + j] = room[j * VL + i];
+}
+
+/* The vector with the element `at`. */
+INLINE vf take(rows v, const real *x, ptrdiff_t at)
+{
+    return v.along ? v_get(x + at, v.N - at) : v_load(x + at * VL);
+}
+
+INLINE void give(rows v, real *x, ptrdiff_t at, vf value)
+{
+    if (v.along) v_put(x + at, value, v.N - at);
+    else v_store(x + at * VL, value);
+}
+
+/* The same vector with `fill` in the lanes past the row's end. */
+INLINE vf within(rows v, ptrdiff_t at, vf a, real fill) { return v.along ? act_first(a, v.N - at, fill) : a; }
+
+/* The element `place` of each row. */
+INLINE vf pick(rows v, const real *x, const ptrdiff_t *place)
+{
+    real lane[VL];
+    if (v.along) return v_set1(x[place[0]]);
+    for (int i = 0; i < VL; i++) lane[i] = x[place[i] * VL + i];
+    return v_load(lane);
+}
+
+INLINE void put_at(rows v, real *x, const ptrdiff_t *place, vf value)
+{
+    real lane[VL];
+    v_store(lane, value);
+    if (v.along) x[place[0]] = lane[0];
+    else
+        for (int i = 0; i < VL; i++) x[place[i] * VL + i] = lane[i];
+}
+
+/* What the gradient is multiplied by. */
+INLINE vf factors(const tdf_loss *a, rows v)
+{
+    vf scale = v_set1((real)a->scale);
+    if (!a->weight) return scale;
+    return v_mul(scale, v.along ? v_set1(a->weight[v.first]) : v_get(a->weight + v.first, v.count));
+}
+
+INLINE vf sum_of(rows v, const real *x)
 {
     v16 sum = v16_set1(0);
-    for (ptrdiff_t i = 0; i < N; i += PANEL)
-        for (int s = 0; s < PANEL / VL; s++) {
-            ptrdiff_t at = i + s * VL, n = N - at;
-            if (n > 0) sum.v[s] = v_add(v_get(x + at, n), sum.v[s]);
-        }
-    return v16_sum(sum);
+    EACH_PART(v, at, s) sum.v[s] = v_add(take(v, x, at), sum.v[s]);
+    return in_all(v, sum);
 }
+
+/* The largest element, and NaN only if all are. */
+INLINE vf largest(rows v, const real *x)
+{
+    v16 m = v16_set1(-INFINITY);
+    EACH_PART(v, at, s) m.v[s] = v_max(within(v, at, take(v, x, at), -INFINITY), m.v[s]);
+    return v.along ? v_set1(v16_max(m)) : m.v[0];
+}
+
+/* The sum of e^(x - top) but for one element that is the largest, top: near 0 where that one has all the
+ * probability. The powers are also given to y unless that is NULL. */
+INLINE vf exp_rest(rows v, const real *x, vf top, real *y)
+{
+    v16 sum = v16_set1(0), ties = v16_set1(0);
+    EACH_PART(v, at, s) {
+        vf z = within(v, at, take(v, x, at), -INFINITY), e = v_exp(v_sub(z, top));
+        vm tie = v_eq(z, top);
+        sum.v[s] = v_add(sum.v[s], v_select(tie, v_zero(), e));
+        ties.v[s] = v_add(ties.v[s], v_select(tie, v_set1(1), v_zero()));
+        if (y) give(v, y, at, e);
+    }
+    return v_add(in_all(v, sum), v_sub(in_all(v, ties), v_set1(1)));
+}
+
+/* ------------------------------------------------------------------ losses of rows */
 
 /* What a row is divided by: its sum, or a tiny number in the place of a zero. The quotients are then
  * clipped, and no gradient comes back through them, as for any row whose sum is close to zero. */
@@ -212,131 +323,130 @@ INLINE vf divisor(vf sum) { return v_select(v_eq(sum, v_zero()), v_set1((real)1e
 
 /* -sum(t log c), c = clip(q), q = p / sum(p); with g = dL/dq: dp = (g - sum(g q)) / sum(p). Where g is
  * not 0, q is c: the sum uses c, which stays finite when q does not. */
-static void categorical_row(const tdf_loss *a, ptrdiff_t r)
+INLINE void categorical(const tdf_loss *a, rows v)
 {
-    ptrdiff_t N = a->N;
-    const real *t = a->target + r * N, *p = a->p + r * N;
-    real *dp = a->dp ? a->dp + r * N : NULL, share = (real)1 / (real)N;
-    vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
-    vf whole = divisor(v_set1(row_sum(N, p)));
+    columns t_room, p_room, g_room;
+    const real *t = read_rows(v, a->target, t_room), *p = read_rows(v, a->p, p_room);
+    real *g = new_rows(v, a->dp, g_room), share = (real)1 / (real)v.N;
+    vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon)), whole = divisor(sum_of(v, p));
     v16 loss = v16_set1(0), back = v16_set1(0);
-    for (ptrdiff_t i = 0; i < N; i += PANEL)
-        for (int s = 0; s < PANEL / VL; s++) {
-            ptrdiff_t at = i + s * VL, n = N - at;
-            if (n <= 0) break;
-            vf q = v_div(v_get(p + at, n), whole), c = v_min(hi, v_max(lo, q));
-            vf tt = act_first(smooth(a, v_get(t + at, n), share), n, 0);
-            loss.v[s] = v_fma(tt, v_log(c), loss.v[s]);
-            if (!dp) continue;
-            vf g = v_mul(v_div(tt, c), clip_slope(q, lo, hi));
-            back.v[s] = v_fma(g, c, back.v[s]);
-            v_put(dp + at, g, n);
-        }
-    a->rows[r] = -v16_sum(loss);
-    if (!dp) return;
-    vf mean = v_set1(v16_sum(back)), factor = v_div(v_set1(row_factor(a, r)), whole);
-    for (ptrdiff_t i = 0; i < N; i += VL)
-        v_put(dp + i, v_mul(v_sub(mean, v_get(dp + i, N - i)), factor), N - i);
+    EACH_PART(v, at, s) {
+        vf q = v_div(take(v, p, at), whole), c = v_min(hi, v_max(lo, q));
+        vf tt = within(v, at, smooth(a, take(v, t, at), share), 0);
+        loss.v[s] = v_fma(tt, v_log(c), loss.v[s]);
+        if (!g) continue;
+        vf gg = v_mul(v_div(tt, c), clip_slope(q, lo, hi));
+        back.v[s] = v_fma(gg, c, back.v[s]);
+        give(v, g, at, gg);
+    }
+    v_put(a->rows + v.first, v_neg(in_all(v, loss)), v.count);
+    if (!g) return;
+    vf mean = in_all(v, back), factor = v_div(factors(a, v), whole);
+    EACH_VECTOR(v, at) give(v, g, at, v_mul(v_sub(mean, take(v, g, at)), factor));
+    write_rows(v, a->dp, g);
 }
-
-/* The sum of e^(x - m) but for one element that is the largest, m: near 0 where that one has all the
- * probability. The powers are also written to y unless that is NULL. */
-INLINE real exp_rest(ptrdiff_t N, const real *x, real m, real *y)
-{
-    v16 sum = v16_set1(0);
-    vf top = v_set1(m), one = v_set1(1), ties = v_zero();
-    for (ptrdiff_t i = 0; i < N; i += PANEL)
-        for (int s = 0; s < PANEL / VL; s++) {
-            ptrdiff_t at = i + s * VL, n = N - at;
-            if (n <= 0) break;
-            vf v = act_get_or(x + at, n, -INFINITY), e = v_exp(v_sub(v, top));
-            vm tie = v_eq(v, top);
-            sum.v[s] = v_add(sum.v[s], v_select(tie, v_zero(), e));
-            ties = v_add(ties, v_select(tie, one, v_zero()));
-            if (y) v_put(y + at, e, n);
-        }
-    real count[VL], others = -1;
-    v_store(count, ties);
-    for (int i = 0; i < VL; i++) others += count[i];
-    return v16_sum(sum) + others;
-}
-
-INLINE real log1p_of(real x) { return act_first_lane(v_log1p(v_set1(x))); }
 
 /* -sum(t log softmax(p)); dp = softmax(p) sum(t) - t = (e sum(t) - t - t rest) / (1 + rest) */
-static void categorical_logits_row(const tdf_loss *a, ptrdiff_t r)
+INLINE void categorical_logits(const tdf_loss *a, rows v)
 {
-    ptrdiff_t N = a->N;
-    const real *t = a->target + r * N, *p = a->p + r * N;
-    real *dp = a->dp ? a->dp + r * N : NULL, share = (real)1 / (real)N;
-    real m = act_row_max(N, p), rest = exp_rest(N, p, m, dp);
-    vf shift = v_set1(m), log_sum = v_set1(log1p_of(rest));
+    columns t_room, p_room, e_room;
+    const real *t = read_rows(v, a->target, t_room), *p = read_rows(v, a->p, p_room);
+    real *e = new_rows(v, a->dp, e_room), share = (real)1 / (real)v.N;
+    vf top = largest(v, p), rest = exp_rest(v, p, top, e), log_sum = v_log1p(rest);
     v16 loss = v16_set1(0), mass = v16_set1(0);
-    for (ptrdiff_t i = 0; i < N; i += PANEL)
-        for (int s = 0; s < PANEL / VL; s++) {
-            ptrdiff_t at = i + s * VL, n = N - at;
-            if (n <= 0) break;
-            vf tt = act_first(smooth(a, v_get(t + at, n), share), n, 0);
-            vf z = act_first(v_sub(v_sub(v_get(p + at, n), shift), log_sum), n, 0);
-            loss.v[s] = v_add(share_of(tt, z), loss.v[s]);
-            mass.v[s] = v_add(tt, mass.v[s]);
-        }
-    a->rows[r] = -v16_sum(loss);
-    if (!dp) return;
-    vf k = v_set1(v16_sum(mass)), by = v_set1(row_factor(a, r) / (1 + rest)), others = v_set1(rest);
-    for (ptrdiff_t i = 0; i < N; i += VL) {
-        vf tt = smooth(a, v_get(t + i, N - i), share), g = v_fma(v_get(dp + i, N - i), k, v_neg(tt));
-        v_put(dp + i, v_mul(v_fnma(tt, others, g), by), N - i);
+    EACH_PART(v, at, s) {
+        vf tt = within(v, at, smooth(a, take(v, t, at), share), 0);
+        vf z = within(v, at, v_sub(v_sub(take(v, p, at), top), log_sum), 0);
+        loss.v[s] = v_add(share_of(tt, z), loss.v[s]);
+        mass.v[s] = v_add(tt, mass.v[s]);
     }
+    v_put(a->rows + v.first, v_neg(in_all(v, loss)), v.count);
+    if (!e) return;
+    vf k = in_all(v, mass), by = v_div(factors(a, v), v_add(v_set1(1), rest));
+    EACH_VECTOR(v, at) {
+        vf tt = smooth(a, take(v, t, at), share), g = v_fma(take(v, e, at), k, v_neg(tt));
+        give(v, e, at, v_mul(v_fnma(tt, rest, g), by));
+    }
+    write_rows(v, a->dp, e);
 }
 
-/* -log clip(q[label]), q = p / sum(p); a label outside 0..N-1 leaves value and gradient 0 */
-static void sparse_row(const tdf_loss *a, ptrdiff_t r)
+/* The label of each lane's row, or 0 where that is no class, and whether it is one. Rows of which none has a
+ * class get the loss 0 and the gradient 0 here, and *done is 1. */
+INLINE vm read_labels(const tdf_loss *a, rows v, ptrdiff_t *label, int *done)
 {
-    ptrdiff_t N = a->N, k = a->labels[r];
-    const real *p = a->p + r * N;
-    real *dp = a->dp ? a->dp + r * N : NULL;
-    if (k < 0 || k >= N) {
-        a->rows[r] = 0;
-        if (dp) memset(dp, 0, (size_t)N * sizeof *dp);
-        return;
+    real good[VL];
+    int any = 0;
+    for (int i = 0; i < VL; i++) {
+        ptrdiff_t k = a->labels[lane_row(v, i)];
+        int inside = k >= 0 && k < v.N;
+        label[i] = inside ? k : 0;
+        good[i] = (real)inside;
+        any |= inside;
     }
-    real total = row_sum(N, p), q = p[k] / total;
-    vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon)), vq = v_set1(q);
-    vf c = v_min(hi, v_max(lo, vq));
-    a->rows[r] = -act_first_lane(v_log(c));
-    if (!dp) return;
-    real g = act_first_lane(v_div(clip_slope(vq, lo, hi), c)) * (row_factor(a, r) / total);
-    vf other = v_set1(g * q);
-    for (ptrdiff_t i = 0; i < N; i += VL) v_put(dp + i, other, N - i);
-    dp[k] -= g;
+    if (!any) {
+        v_put(a->rows + v.first, v_zero(), v.count);
+        if (a->dp) memset(a->dp + v.first * v.N, 0, (size_t)(v.count * v.N) * sizeof(real));
+    }
+    *done = !any;
+    return v_eq(v_load(good), v_set1(1));
+}
+
+/* x where the label is a class, else 0. Of a long row that is known by now. */
+INLINE vf if_counts(rows v, vm counts, vf x) { return v.along ? x : v_select(counts, x, v_zero()); }
+
+/* -log clip(q[label]), q = p / sum(p); a label outside 0..N-1 leaves value and gradient 0 */
+INLINE void sparse(const tdf_loss *a, rows v)
+{
+    columns room;
+    ptrdiff_t label[VL];
+    int done;
+    vm counts = read_labels(a, v, label, &done);
+    if (done) return;
+    const real *p = read_rows(v, a->p, room);
+    vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
+    vf whole = sum_of(v, p), q = v_div(pick(v, p, label), whole), c = v_min(hi, v_max(lo, q));
+    v_put(a->rows + v.first, if_counts(v, counts, v_neg(v_log(c))), v.count);
+    if (!a->dp) return;
+    real mine[VL], other[VL];
+    vf g = v_mul(v_div(clip_slope(q, lo, hi), c), v_div(factors(a, v), whole));
+    v_store(mine, if_counts(v, counts, g));
+    v_store(other, if_counts(v, counts, v_mul(g, q)));
+    for (int i = 0; i < v.count; i++) {
+        real *dp = a->dp + (v.first + i) * v.N;
+        for (ptrdiff_t j = 0; v.along && j < v.N; j += VL) v_put(dp + j, v_set1(other[0]), v.N - j);
+        for (ptrdiff_t j = 0; !v.along && j < v.N; j++) dp[j] = other[i];
+        dp[label[i]] -= mine[i];
+    }
 }
 
 /* -log softmax(p)[label]; dp = softmax(p) - onehot(label): for the label (e - 1 - rest) / (1 + rest) */
-static void sparse_logits_row(const tdf_loss *a, ptrdiff_t r)
+INLINE void sparse_logits(const tdf_loss *a, rows v)
 {
-    ptrdiff_t N = a->N, k = a->labels[r];
-    const real *p = a->p + r * N;
-    real *dp = a->dp ? a->dp + r * N : NULL;
-    if (k < 0 || k >= N) {
-        a->rows[r] = 0;
-        if (dp) memset(dp, 0, (size_t)N * sizeof *dp);
-        return;
-    }
-    real m = act_row_max(N, p), rest = exp_rest(N, p, m, dp), factor = row_factor(a, r) / (1 + rest);
-    a->rows[r] = log1p_of(rest) - (p[k] - m);
-    if (!dp) return;
-    real mine = (dp[k] - 1 - rest) * factor;
-    vf by = v_set1(factor);
-    for (ptrdiff_t i = 0; i < N; i += VL) v_put(dp + i, v_mul(v_get(dp + i, N - i), by), N - i);
-    dp[k] = mine;
+    columns p_room, e_room;
+    ptrdiff_t label[VL];
+    int done;
+    vm counts = read_labels(a, v, label, &done);
+    if (done) return;
+    const real *p = read_rows(v, a->p, p_room);
+    real *e = new_rows(v, a->dp, e_room);
+    vf one = v_set1(1), top = largest(v, p), rest = exp_rest(v, p, top, e);
+    vf loss = v_sub(v_log1p(rest), v_sub(pick(v, p, label), top));
+    v_put(a->rows + v.first, if_counts(v, counts, loss), v.count);
+    if (!e) return;
+    vf by = v_div(factors(a, v), v_add(one, rest));
+    vf mine = v_mul(v_sub(v_sub(pick(v, e, label), one), rest), by);
+    EACH_VECTOR(v, at) give(v, e, at, if_counts(v, counts, v_mul(take(v, e, at), by)));
+    put_at(v, e, label, if_counts(v, counts, mine));
+    write_rows(v, a->dp, e);
 }
+
+/* ------------------------------------------------------------------ accuracies of rows */
 
 /* The first place of the largest element, or of the first NaN. */
 static ptrdiff_t argmax(ptrdiff_t N, const real *x)
 {
     ptrdiff_t best = 0;
-    real largest = act_row_max(N, x);           /* of what is no NaN */
+    real top = act_row_max(N, x);               /* of what is no NaN */
     v16 numbers = v16_set1(0);
     for (ptrdiff_t i = 0; i < N; i += PANEL)
         for (int s = 0; s < PANEL / VL; s++) {
@@ -346,7 +456,7 @@ static ptrdiff_t argmax(ptrdiff_t N, const real *x)
             numbers.v[s] = v_add(numbers.v[s], act_first(v_sub(v, v), n, 0));
         }
     if (v16_sum(numbers) == 0) {                /* x - x is 0 for finite x alone */
-        while (x[best] != largest) best++;
+        while (x[best] != top) best++;
         return best;
     }
     for (ptrdiff_t i = 1; i < N; i++)
@@ -354,246 +464,58 @@ static ptrdiff_t argmax(ptrdiff_t N, const real *x)
     return best;
 }
 
+/* The same of each row, and what is there. */
+INLINE vf argmax_of(rows v, const real *x, double *place)
+{
+    real lane[VL];
+    if (v.along) {
+        ptrdiff_t best = argmax(v.N, x);
+        place[0] = (double)best;
+        return v_set1(x[best]);
+    }
+    vf best = v_load(x), at = v_zero();
+    for (ptrdiff_t j = 1; j < v.N; j++) {
+        vf y = v_load(x + j * VL), here = v_set1((real)j);
+        vm keep = v_le(y, best), number = v_eq(best, best);
+        at = v_select(number, v_select(keep, at, here), at);
+        best = v_select(number, v_select(keep, best, y), best);
+    }
+    v_store(lane, at);
+    for (int i = 0; i < VL; i++) place[i] = lane[i];
+    return best;
+}
+
 /* 1 where the largest output is at the label; a row with NaN has none. */
-static void match_row(const tdf_loss *a, ptrdiff_t r)
+INLINE void match(const tdf_loss *a, rows v)
 {
-    ptrdiff_t N = a->N, k = a->labels ? a->labels[r] : argmax(N, a->target + r * N);
-    const real *p = a->p + r * N;
-    a->rows[r] = k == argmax(N, p) && p[k] == p[k];
-}
-
-/* ------------------------------------------------------------------ functions of short rows */
-
-/* The rows that the VL lanes hold: lane i has row first + i. Lanes past the last row repeat it, and
- * their results go nowhere. */
-typedef struct {
-    ptrdiff_t first, count;
-} lanes;
-
-INLINE ptrdiff_t lane_row(lanes at, int i) { return at.first + (i < at.count ? i : at.count - 1); }
-
-/* Column j of those rows of x goes to column + j VL. There is at least one. */
-INLINE void get_columns(lanes at, ptrdiff_t N, const real *x, real *column)
-{
-    for (int i = 0; i < VL; i++) {
-        const real *row = x + lane_row(at, i) * N;
-        ptrdiff_t j = 0;
-        do column[j * VL + i] = row[j];
-        while (++j < N);
-    }
-}
-
-INLINE void put_columns(lanes at, ptrdiff_t N, real *x, const real *column)
-{
-    for (int i = 0; i < at.count; i++)
-        for (ptrdiff_t j = 0; j < N; j++) x[(at.first + i) * N + j] = column[j * VL + i];
-}
-
-INLINE vf column_sum(ptrdiff_t N, const real *column)
-{
-    vf sum = v_load(column);
-    for (ptrdiff_t j = 1; j < N; j++) sum = v_add(sum, v_load(column + j * VL));
-    return sum;
-}
-
-/* `exp_rest`: columns become e^(x - max), and the largest element goes to *top. */
-INLINE vf column_exp_rest(ptrdiff_t N, real *column, vf *top)
-{
-    vf m = v_set1(-INFINITY), sum = v_zero(), others = v_set1(-1), one = v_set1(1);
-    for (ptrdiff_t j = 0; j < N; j++) m = v_max(v_load(column + j * VL), m);
-    for (ptrdiff_t j = 0; j < N; j++) {
-        vf x = v_load(column + j * VL), e = v_exp(v_sub(x, m));
-        vm tie = v_eq(x, m);
-        sum = v_add(sum, v_select(tie, v_zero(), e));
-        others = v_add(others, v_select(tie, one, v_zero()));
-        v_store(column + j * VL, e);
-    }
-    *top = m;
-    return v_add(sum, others);
-}
-
-/* The place of the largest element or of the first NaN, which goes to *top. */
-INLINE vf column_argmax(ptrdiff_t N, const real *column, vf *top)
-{
-    vf best = v_load(column), place = v_zero();
-    for (ptrdiff_t j = 1; j < N; j++) {
-        vf x = v_load(column + j * VL), here = v_set1((real)j);
-        vm keep = v_le(x, best), number = v_eq(best, best);
-        place = v_select(number, v_select(keep, place, here), place);
-        best = v_select(number, v_select(keep, best, x), best);
-    }
-    *top = best;
-    return place;
-}
-
-INLINE vf lane_factors(const tdf_loss *a, lanes at)
-{
-    vf scale = v_set1((real)a->scale);
-    return a->weight ? v_mul(scale, v_get(a->weight + at.first, at.count)) : scale;
-}
-
-static void categorical_short(const tdf_loss *a, lanes at)
-{
-    ptrdiff_t N = a->N;
-    real t[SHORT * VL], p[SHORT * VL];
-    get_columns(at, N, a->target, t);
-    get_columns(at, N, a->p, p);
-    vf lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
-    vf whole = divisor(column_sum(N, p)), loss = v_zero(), back = v_zero();
-    for (ptrdiff_t j = 0; j < N; j++) {
-        vf q = v_div(v_load(p + j * VL), whole), c = v_min(hi, v_max(lo, q));
-        vf tt = smooth(a, v_load(t + j * VL), (real)1 / (real)N);
-        loss = v_fma(tt, v_log(c), loss);
-        if (!a->dp) continue;
-        vf g = v_mul(v_div(tt, c), clip_slope(q, lo, hi));
-        back = v_fma(g, c, back);
-        v_store(p + j * VL, g);
-    }
-    v_put(a->rows + at.first, v_neg(loss), at.count);
-    if (!a->dp) return;
-    vf factor = v_div(lane_factors(a, at), whole);
-    for (ptrdiff_t j = 0; j < N; j++)
-        v_store(p + j * VL, v_mul(v_sub(back, v_load(p + j * VL)), factor));
-    put_columns(at, N, a->dp, p);
-}
-
-static void categorical_logits_short(const tdf_loss *a, lanes at)
-{
-    ptrdiff_t N = a->N;
-    real t[SHORT * VL], p[SHORT * VL], e[SHORT * VL];
-    get_columns(at, N, a->target, t);
-    get_columns(at, N, a->p, p);
-    memcpy(e, p, (size_t)(N * VL) * sizeof *e);
-    vf top, rest = column_exp_rest(N, e, &top), log_sum = v_log1p(rest);
-    vf loss = v_zero(), mass = v_zero();
-    for (ptrdiff_t j = 0; j < N; j++) {
-        vf tt = smooth(a, v_load(t + j * VL), (real)1 / (real)N);
-        loss = v_add(share_of(tt, v_sub(v_sub(v_load(p + j * VL), top), log_sum)), loss);
-        mass = v_add(tt, mass);
-        v_store(t + j * VL, tt);
-    }
-    v_put(a->rows + at.first, v_neg(loss), at.count);
-    if (!a->dp) return;
-    vf by = v_div(lane_factors(a, at), v_add(v_set1(1), rest));
-    for (ptrdiff_t j = 0; j < N; j++) {
-        vf tt = v_load(t + j * VL), g = v_fma(v_load(e + j * VL), mass, v_neg(tt));
-        v_store(e + j * VL, v_mul(v_fnma(tt, rest, g), by));
-    }
-    put_columns(at, N, a->dp, e);
-}
-
-/* The label of each lane's row, and 1 where it is a class; elsewhere 0 and 0. */
-INLINE vf lane_labels(const tdf_loss *a, lanes at, ptrdiff_t *label)
-{
-    real good[VL];
-    for (int i = 0; i < VL; i++) {
-        ptrdiff_t k = a->labels[lane_row(at, i)];
-        int inside = k >= 0 && k < a->N;
-        label[i] = inside ? k : 0;
-        good[i] = (real)inside;
-    }
-    return v_load(good);
-}
-
-static void sparse_short(const tdf_loss *a, lanes at)
-{
-    ptrdiff_t N = a->N, label[VL];
-    real p[SHORT * VL], mine[VL], other[VL];
-    vf one = v_set1(1), lo = v_set1((real)a->epsilon), hi = v_set1((real)(1 - a->epsilon));
-    vf good = lane_labels(a, at, label);
-    get_columns(at, N, a->p, p);
-    for (int i = 0; i < VL; i++) mine[i] = p[label[i] * VL + i];
-    vf whole = column_sum(N, p), q = v_div(v_load(mine), whole), c = v_min(hi, v_max(lo, q));
-    vm counts = v_eq(good, one);
-    v_put(a->rows + at.first, v_select(counts, v_neg(v_log(c)), v_zero()), at.count);
-    if (!a->dp) return;
-    vf g = v_mul(v_div(clip_slope(q, lo, hi), c), v_div(lane_factors(a, at), whole));
-    g = v_select(counts, g, v_zero());
-    v_store(mine, g);
-    v_store(other, v_select(counts, v_mul(g, q), v_zero()));
-    for (int i = 0; i < at.count; i++) {
-        real *dp = a->dp + (at.first + i) * N;
-        for (ptrdiff_t j = 0; j < N; j++) dp[j] = other[i];
-        dp[label[i]] -= mine[i];
-    }
-}
-
-static void sparse_logits_short(const tdf_loss *a, lanes at)
-{
-    ptrdiff_t N = a->N, label[VL];
-    real p[SHORT * VL], mine[VL];
-    vf good = lane_labels(a, at, label);
-    get_columns(at, N, a->p, p);
-    for (int i = 0; i < VL; i++) mine[i] = p[label[i] * VL + i];
-    vf one = v_set1(1), top, rest = column_exp_rest(N, p, &top);
-    vm counts = v_eq(good, one);
-    vf loss = v_sub(v_log1p(rest), v_sub(v_load(mine), top));
-    v_put(a->rows + at.first, v_select(counts, loss, v_zero()), at.count);
-    if (!a->dp) return;
-    vf by = v_div(lane_factors(a, at), v_add(one, rest));
-    for (int i = 0; i < VL; i++) mine[i] = p[label[i] * VL + i];
-    v_store(mine, v_select(counts, v_mul(v_sub(v_sub(v_load(mine), one), rest), by), v_zero()));
-    for (ptrdiff_t j = 0; j < N; j++)
-        v_store(p + j * VL, v_select(counts, v_mul(v_load(p + j * VL), by), v_zero()));
-    for (int i = 0; i < VL; i++) p[label[i] * VL + i] = mine[i];
-    put_columns(at, N, a->dp, p);
-}
-
-static void match_short(const tdf_loss *a, lanes at)
-{
-    real column[SHORT * VL], label[VL];
-    vf truth, top, one = v_set1(1);
-    if (a->labels) {
-        for (int i = 0; i < VL; i++) label[i] = (real)a->labels[lane_row(at, i)];
-        truth = v_load(label);
-    } else {
-        get_columns(at, a->N, a->target, column);
-        truth = column_argmax(a->N, column, &top);
-    }
-    get_columns(at, a->N, a->p, column);
-    vm same = v_eq(truth, column_argmax(a->N, column, &top)), number = v_eq(top, top);
-    v_put(a->rows + at.first, v_select(number, v_select(same, one, v_zero()), v_zero()), at.count);
+    columns room;
+    double truth[VL], place[VL];
+    real number[VL];
+    if (a->labels)
+        for (int i = 0; i < v.count; i++) truth[i] = a->labels[v.first + i];
+    else argmax_of(v, read_rows(v, a->target, room), truth);
+    vf top = argmax_of(v, read_rows(v, a->p, room), place);
+    v_store(number, v_select(v_eq(top, top), v_set1(1), v_zero()));
+    for (int i = 0; i < v.count; i++) a->rows[v.first + i] = truth[i] == place[i] ? number[i] : 0;
 }
 
 /* ------------------------------------------------------------------ entry point */
 
-typedef void (*row_function)(const tdf_loss *a, ptrdiff_t r);
-typedef void (*lane_function)(const tdf_loss *a, lanes at);
-
-INLINE void each_row(const tdf_loss *a, ptrdiff_t lo, ptrdiff_t hi, row_function of_row, lane_function of_lanes)
-{
-    if (a->N > SHORT)
-        for (ptrdiff_t r = lo; r < hi; r++) of_row(a, r);
-    else
-        for (ptrdiff_t r = lo; r < hi; r += VL) of_lanes(a, (lanes){r, hi - r < VL ? hi - r : VL});
-}
-
 static void part_rows(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_loss *a = args;
+    ptrdiff_t N = a->N;
     (void)part;
     switch (a->loss) {
-    case TDF_LOSS_MSE: mean_rows(a, TDF_LOSS_MSE, lo, hi); break;
-    case TDF_LOSS_MAE: mean_rows(a, TDF_LOSS_MAE, lo, hi); break;
-    case TDF_LOSS_HUBER: mean_rows(a, TDF_LOSS_HUBER, lo, hi); break;
-    case TDF_LOSS_MAPE: mean_rows(a, TDF_LOSS_MAPE, lo, hi); break;
-    case TDF_LOSS_HINGE: mean_rows(a, TDF_LOSS_HINGE, lo, hi); break;
-    case TDF_LOSS_SQUARED_HINGE: mean_rows(a, TDF_LOSS_SQUARED_HINGE, lo, hi); break;
-    case TDF_LOSS_QUANTILE: mean_rows(a, TDF_LOSS_QUANTILE, lo, hi); break;
-    case TDF_LOSS_LOG_COSH: mean_rows(a, TDF_LOSS_LOG_COSH, lo, hi); break;
-    case TDF_LOSS_MSLE: mean_rows(a, TDF_LOSS_MSLE, lo, hi); break;
-    case TDF_LOSS_POISSON: mean_rows(a, TDF_LOSS_POISSON, lo, hi); break;
-    case TDF_LOSS_KL: mean_rows(a, TDF_LOSS_KL, lo, hi); break;
-    case TDF_LOSS_BINARY: mean_rows(a, TDF_LOSS_BINARY, lo, hi); break;
-    case TDF_LOSS_BINARY_LOGITS: mean_rows(a, TDF_LOSS_BINARY_LOGITS, lo, hi); break;
-    case TDF_MATCH_BINARY: mean_rows(a, TDF_MATCH_BINARY, lo, hi); break;
-    case TDF_LOSS_CATEGORICAL: each_row(a, lo, hi, categorical_row, categorical_short); break;
-    case TDF_LOSS_CATEGORICAL_LOGITS:
-        each_row(a, lo, hi, categorical_logits_row, categorical_logits_short);
+#define CASE_MEAN(KIND, cost) case TDF_LOSS_##KIND: mean_rows(a, TDF_LOSS_##KIND, lo, hi); break;
+#define CASE_ROW(KIND, name, cost)                                                                 \
+    case TDF_LOSS_##KIND:                                                                          \
+        if (N > SHORT)                                                                             \
+            for (ptrdiff_t r = lo; r < hi; r++) name(a, (rows){1, r, 1, N});                       \
+        else                                                                                       \
+            for (ptrdiff_t r = lo; r < hi; r += VL) name(a, (rows){0, r, hi - r < VL ? hi - r : VL, N}); \
         break;
-    case TDF_LOSS_SPARSE: each_row(a, lo, hi, sparse_row, sparse_short); break;
-    case TDF_LOSS_SPARSE_LOGITS: each_row(a, lo, hi, sparse_logits_row, sparse_logits_short); break;
-    default: each_row(a, lo, hi, match_row, match_short);
+    TDF_LOSS_TABLE(CASE_MEAN, CASE_ROW)
     }
 }
 
@@ -624,10 +546,20 @@ static double first_bad_label(const tdf_loss *a)
     return -1;
 }
 
+/* Operations of an element. */
+static double cost(int loss)
+{
+    switch (loss) {
+#define COST_MEAN(KIND, cost) case TDF_LOSS_##KIND: return cost;
+#define COST_ROW(KIND, name, cost) case TDF_LOSS_##KIND: return cost;
+    TDF_LOSS_TABLE(COST_MEAN, COST_ROW)
+    default: return 0;
+    }
+}
+
 void TDF_NAME(loss)(const tdf_loss *a)
 {
-    int cheap = a->loss <= TDF_LOSS_QUANTILE || a->loss == TDF_LOSS_SPARSE || a->loss >= TDF_MATCH_BINARY;
-    double work = (cheap ? FEW_OPERATIONS : OPERATIONS) * (double)a->M * (double)a->N;
+    double work = cost(a->loss) * (double)a->M * (double)a->N;
     span_run(part_rows, a, a->N ? a->M : 0, 64, span_threads(work, a->threads));
     unsigned long mode = v_enter_mode();
     a->result[0] = sum_rows(a);

@@ -28,7 +28,8 @@ static void pack_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
         ptrdiff_t units = H - u < PANEL ? H - u : PANEL;
         real *to = a->packed + u / PANEL * (I + H + 1) * 4 * PANEL;
         for (ptrdiff_t k = -1; k < I + H; k++) {
-            const real *row = k < 0 ? a->bias : k < I ? a->kernel + k * 4 * H : a->recurrent + (k - I) * 4 * H;
+            const real *row = a->bias;
+            if (k >= 0) row = k < I ? a->kernel + k * 4 * H : a->recurrent + (k - I) * 4 * H;
             for (int gate = 0; gate < 4; gate++, to += PANEL)
                 for (ptrdiff_t j = 0; j < PANEL; j++)
                     to[j] = row && j < units ? row[gate * H + u + j] : 0;
@@ -162,7 +163,8 @@ static void forward_units(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
 
 void TDF_NAME(lstm_forward)(const tdf_rnn *a)
 {
-    run_rows_or_units(forward_body, forward_units, a, a->B * (double)a->T * a->H * (8.0 * (a->I + a->H) + 150));
+    double work = a->B * (double)a->T * a->H * (8.0 * (a->I + a->H) + 150);
+    run_rows_or_units(forward_body, forward_units, a, work);
 }
 
 /* ------------------------------------------------------------------ backward */
@@ -190,11 +192,12 @@ static void fused_dz(ptrdiff_t Hp, real *gates, const real *c0, const real *ac, 
 }
 
 /* The same for any activation; work holds RNN_WORK Hp. */
-static void general_dz(const tdf_rnn *p, ptrdiff_t Hp, real *gates, const real *z, const real *c0, const real *c1,
-                       const real *ac, const real *dh, real *dc, real *work)
+static void general_dz(const tdf_rnn *p, ptrdiff_t Hp, real *gates, const real *z, const real *c0,
+                       const real *c1, const real *ac, const real *dh, real *dc, real *work)
 {
     ptrdiff_t H = p->H;
-    real *di = work, *df = work + Hp, *dg = work + 2 * Hp, *dout = work + 3 * Hp, *da = work + 4 * Hp, *dca = work + 5 * Hp;
+    real *di = work, *df = work + Hp, *dg = work + 2 * Hp, *dout = work + 3 * Hp;
+    real *da = work + 4 * Hp, *dca = work + 5 * Hp;
     const real *i = gates, *f = gates + Hp, *g = gates + 2 * Hp, *o = gates + 3 * Hp;
     for (ptrdiff_t u = 0; u < Hp; u += VL) {
         v_store(dout + u, v_mul(v_load(dh + u), v_load(ac + u)));                  /* h = o a(c) */
@@ -231,8 +234,9 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
             ptrdiff_t at = first + b;
             real *gates = m.gates + at * 4 * Hp, *dh = w.dh + b * Hp, *dc = w.dc + b * Hp;
             const real *c0 = m.state + (before + b) * Hp, *c1 = m.state + (B + at) * Hp, *ac = m.ac + at * Hp;
+            real *work = w.products + b * RNN_WORK * Hp;
             if (m.fused) fused_dz(Hp, gates, c0, ac, dh, dc);
-            else general_dz(a, Hp, gates, m.z + at * 4 * Hp, c0, c1, ac, dh, dc, w.products + b * RNN_WORK * Hp);
+            else general_dz(a, Hp, gates, m.z + at * 4 * Hp, c0, c1, ac, dh, dc, work);
             memset(dh, 0, (size_t)Hp * sizeof(real));
         }
         back_to_state(a, &m, &w, t, 0, 4, lo, end);

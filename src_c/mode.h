@@ -1,7 +1,7 @@
 /* mode.h - the floating-point mode of the thread.
  *
- * MODE_PLAIN rounds to the nearest, without traps. MODE_FLUSH in addition takes denormals as 0, in operands and in
- * results: on many processors each of them costs a hundred times another number.
+ * MODE_PLAIN rounds to the nearest, without traps. MODE_FLUSH in addition takes denormals as 0, in operands
+ * and in results: on many processors each of them costs a hundred times another number.
  */
 #ifndef TDFAST_MODE_H
 #define TDFAST_MODE_H

@@ -41,7 +41,8 @@ INLINE vf sgd(const tdf_optim *a, vf w, vf g, vf *s)
     return v_add(w, a->number[2] != 0 ? v_sub(v_mul(s[0], momentum), step) : s[0]);
 }
 
-/* numbers: lr with the bias corrections in it, 1 - beta1, 1 - beta2, epsilon. Slots: m, v, the largest v [opt].
+/* numbers: lr with the bias corrections in it, 1 - beta1, 1 - beta2, epsilon.
+ * Slots: m, v, the largest v [opt].
  * m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v);  w -= lr m / (sqrt(v) + epsilon) */
 INLINE vf adam(const tdf_optim *a, vf w, vf g, vf *s)
 {
@@ -78,7 +79,8 @@ INLINE vf adagrad(const tdf_optim *a, vf w, vf g, vf *s)
 }
 
 /* numbers: lr, rho, 1 - rho, epsilon. Slots: v of the gradients, u of the steps.
- * v = rho v + (1 - rho) g^2;  d = g sqrt(u + epsilon) / sqrt(v + epsilon);  u = rho u + (1 - rho) d^2;  w -= lr d */
+ * v = rho v + (1 - rho) g^2;  d = g sqrt(u + epsilon) / sqrt(v + epsilon);
+ * u = rho u + (1 - rho) d^2;  w -= lr d */
 INLINE vf adadelta(const tdf_optim *a, vf w, vf g, vf *s)
 {
     vf rho = NUMBER(1), rest = NUMBER(2), epsilon = NUMBER(3);
@@ -116,7 +118,8 @@ INLINE vf power(vf x, double p)
 }
 
 /* numbers: lr, minus the power p, l1, 2 l2 + beta / lr, 2 shrinkage. Slots: n, z.
- * z += g + shrinkage w - ((n + g^2)^p - n^p) / lr w;  n += g^2;  w = (clip(z, -l1, l1) - z) / (n^p / lr + 2 l2).
+ * z += g + shrinkage w - ((n + g^2)^p - n^p) / lr w;  n += g^2;
+ * w = (clip(z, -l1, l1) - z) / (n^p / lr + 2 l2).
  * Where the divisor is 0 (no gradient ever, and n began at 0) w becomes 0, as it does for n > 0. */
 INLINE vf ftrl(const tdf_optim *a, vf w, vf g, vf *s)
 {
@@ -135,12 +138,14 @@ INLINE vf ftrl(const tdf_optim *a, vf w, vf g, vf *s)
 INLINE vf lion(const tdf_optim *a, vf w, vf g, vf *s)
 {
     vf c = v_fma(s[0], NUMBER(1), v_mul(g, NUMBER(2)));
-    vf sign = v_select(v_lt(v_zero(), c), v_set1(1), v_select(v_lt(c, v_zero()), v_set1(-1), c));   /* 0 and NaN stay */
+    vf minus = v_select(v_lt(c, v_zero()), v_set1(-1), c);                         /* 0 and NaN stay */
+    vf sign = v_select(v_lt(v_zero(), c), v_set1(1), minus);
     s[0] = v_fma(s[0], NUMBER(3), v_mul(g, NUMBER(4)));
     return v_fnma(sign, NUMBER(0), w);
 }
 
-/* numbers: 1 - beta1, 1 - beta2, 1 - beta1^t, 1 - beta2^t, epsilon, lr (of the sgd that follows). Slots: m, v, u.
+/* numbers: 1 - beta1, 1 - beta2, 1 - beta1^t, 1 - beta2^t, epsilon, lr (of the sgd that follows).
+ * Slots: m, v, u.
  * u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon), m and v as in adam; w is only decayed */
 INLINE vf lamb(const tdf_optim *a, vf w, vf g, vf *s)
 {

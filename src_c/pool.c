@@ -40,7 +40,8 @@ INLINE void window_max(const tdf_pool *a, ptrdiff_t rows, ptrdiff_t columns, con
         ptrdiff_t left = a->C - c;
         vf m = v_get(x + c, left);
         for (ptrdiff_t u = 0; u < rows; u++)
-            for (ptrdiff_t v = u == 0; v < columns; v++) m = larger(v_get(x + (u * a->W + v) * a->C + c, left), m);
+            for (ptrdiff_t v = u == 0; v < columns; v++)
+                m = larger(v_get(x + (u * a->W + v) * a->C + c, left), m);
         v_put(y + c, m, left);
     }
 }
@@ -100,7 +101,8 @@ INLINE void window_max_back(const tdf_pool *a, ptrdiff_t rows, ptrdiff_t columns
     }
 }
 
-static void window_mean_back(const tdf_pool *a, const pool_window *w, const uint8_t *mask, const real *dy, real *dx)
+static void window_mean_back(const tdf_pool *a, const pool_window *w, const uint8_t *mask, const real *dy,
+                             real *dx)
 {
     ptrdiff_t total = count(a, mask, w);
     vf divisor = v_set1((real)(total ? total : 1));
@@ -121,7 +123,8 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     const tdf_pool *a = args;
     ptrdiff_t pixels = a->H * a->W, size = pixels * a->C;
     int overlap = a->sh < a->kh || a->sw < a->kw;
-    int covered = a->sh <= a->kh && a->sw <= a->kw && a->Ho * a->sh - a->top >= a->H && a->Wo * a->sw - a->left >= a->W;
+    int covered = a->sh <= a->kh && a->sw <= a->kw && a->Ho * a->sh - a->top >= a->H &&
+                  a->Wo * a->sw - a->left >= a->W;
     (void)part;
     for (ptrdiff_t n = lo; n < hi; n++) {
         const uint8_t *mask = a->mask ? a->mask + n * pixels : NULL;
@@ -142,9 +145,13 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
 
 static int pool_threads(const tdf_pool *a)
 {
-    double windows = (double)(a->N * a->Ho * a->Wo) * (double)(a->kh * a->kw), image = (double)(a->N * a->H * a->W);
+    double windows = (double)(a->N * a->Ho * a->Wo) * (double)(a->kh * a->kw);
+    double image = (double)(a->N * a->H * a->W);
     return span_threads(4.0 * (windows > image ? windows : image) * (double)a->C, a->threads);
 }
 
-void TDF_NAME(pool_forward)(const tdf_pool *a) { span_run(forward_body, a, a->N * a->Ho, 1, pool_threads(a)); }
+void TDF_NAME(pool_forward)(const tdf_pool *a)
+{
+    span_run(forward_body, a, a->N * a->Ho, 1, pool_threads(a));
+}
 void TDF_NAME(pool_backward)(const tdf_pool *a) { span_run(backward_body, a, a->N, 1, pool_threads(a)); }

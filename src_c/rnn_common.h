@@ -1,13 +1,14 @@
-/* rnn_common.h - what lstm.c, gru.c and rnn.c share: steps, masks, states, and the way back.
+/* rnn_common.h - what the recurrent cells share: steps, masks, states, and the way back.
  *
  * Rows of the batch are independent. They are split over threads, and each thread runs its rows
  * through all steps without a barrier. A batch of few rows of a large layer is split over its units
  * instead, and the threads wait for each other after each step.
  *
- * A masked step changes nothing, so the kernels leave it out: step t of row b is the t-th that counts, the rows
- * with most steps come first, and at each step the rows that still have one are the first ones. Left, right and
- * interior padding cost the same that way: nothing. `row` and `steps` tell where x, y and their gradients lie.
- * The output of a masked step is the one before it (0 if there is none, or with mask_zero_output).
+ * A masked step changes nothing, so the kernels leave it out: step t of row b is the t-th that counts, the
+ * rows with most steps come first, and at each step the rows that still have one are the first ones. Left,
+ * right and interior padding cost the same that way: nothing. `row` and `steps` tell where x, y and their
+ * gradients lie. The output of a masked step is the one before it (0 if there is none, or with
+ * mask_zero_output).
  */
 #ifndef TDF_RNN_COMMON_H
 #define TDF_RNN_COMMON_H
@@ -19,6 +20,13 @@
 #include "tile.h"
 
 #define RNN_FN static __attribute__((unused))
+
+/* The kernels of each cell. */
+#define RNN_KERNELS(KIND, file, ...)                                                               \
+    void TDF_NAME(file##_pack)(const tdf_rnn *a);                                                  \
+    void TDF_NAME(file##_forward)(const tdf_rnn *a);                                               \
+    void TDF_NAME(file##_backward)(const tdf_rnn *a);
+TDF_CELL_TABLE(RNN_KERNELS)
 
 /* ------------------------------------------------------------------ rows and steps */
 
@@ -40,10 +48,16 @@ typedef struct {
 INLINE ptrdiff_t row_of(const tdf_rnn *a, ptrdiff_t b) { return a->row ? a->row[b] : b; }
 
 /* How many steps row b has. */
-INLINE ptrdiff_t steps_of(const tdf_rnn *a, ptrdiff_t b) { return a->row ? a->starts[b + 1] - a->starts[b] : a->T; }
+INLINE ptrdiff_t steps_of(const tdf_rnn *a, ptrdiff_t b)
+{
+    return a->row ? a->starts[b + 1] - a->starts[b] : a->T;
+}
 
 /* Step t of row b among the steps that run, masked ones included. */
-INLINE ptrdiff_t place_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t) { return a->row ? a->steps[a->starts[b] + t] : t; }
+INLINE ptrdiff_t place_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t)
+{
+    return a->row ? a->steps[a->starts[b] + t] : t;
+}
 
 /* Step t of row b in x and dx: T to a row, counted as the caller does. */
 INLINE ptrdiff_t input_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t)
@@ -58,20 +72,14 @@ INLINE ptrdiff_t output_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t)
     return a->compact ? a->starts[b] + t : row_of(a, b) * a->T + place_of(a, b, t);
 }
 
-/* The end of those of the rows lo..hi that have a step t. */
+/* How many rows all steps before t have: where those of step t begin on the tape. */
+INLINE ptrdiff_t rows_before(const tdf_rnn *a, ptrdiff_t t) { return a->row ? a->rows_before[t] : t * a->B; }
+
+/* The end of those of the rows lo..hi that have a step t, which is at most T. */
 INLINE ptrdiff_t live_end(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t t)
 {
-    while (a->row && hi > lo && steps_of(a, hi - 1) <= t) hi--;
-    return hi;
-}
-
-/* How many rows all steps before t have: where those of step t begin on the tape. */
-RNN_FN ptrdiff_t rows_before(const tdf_rnn *a, ptrdiff_t t)
-{
-    if (!a->row) return t * a->B;
-    ptrdiff_t sum = 0;
-    for (ptrdiff_t b = 0; b < a->B; b++) sum += steps_of(a, b) < t ? steps_of(a, b) : t;
-    return sum;
+    ptrdiff_t live = a->row ? a->rows_before[t + 1] - a->rows_before[t] : hi;
+    return live < lo ? lo : live < hi ? live : hi;
 }
 
 /* Where the rows' states before step t begin in rnn_memory's `state`. */
@@ -138,28 +146,29 @@ RNN_FN void copy_padded(real *to, const real *from, ptrdiff_t n, ptrdiff_t padde
 }
 
 /* x of step t, rows lo..hi, into the rows that the product reads. */
-INLINE void take_inputs(const tdf_rnn *a, const rnn_memory *m, ptrdiff_t t, real *in, ptrdiff_t lo, ptrdiff_t hi)
+INLINE void take_inputs(const tdf_rnn *a, const rnn_memory *m, ptrdiff_t t, real *in,
+                        ptrdiff_t lo, ptrdiff_t hi)
 {
     for (ptrdiff_t b = lo; b < hi; b++)
         memcpy(in + b * m->K, a->x + input_of(a, b, t) * a->I, (size_t)a->I * sizeof(real));
 }
 
-/* Units u0..u1 of rows lo..hi through all steps; body makes one. If those are not all units, the thread of the
- * first also does what there is to copy, while the others compute. */
+/* Units u0..u1 of rows lo..hi through all steps; body makes one. If those are not all units, the thread of
+ * the first also does what there is to copy, while the others compute. */
 INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t u0, ptrdiff_t u1,
                         void (*body)(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi))
 {
     rnn_memory m = rnn_layout(a);
     ptrdiff_t B = a->B, T = steps_of(a, lo), I = a->I, H = a->H, Hp = m.Hp, live = hi;
-    int keeps = a->tape && a->cell != TDF_SIMPLE_RNN;                           /* the state of every step */
-    int in_state = a->cell == TDF_GRU;                                          /* where h is kept */
+    int in_state = rnn_keeps_h(a);                                              /* where h is kept */
+    int keeps = a->tape && (in_state || rnn_keeps_c(a));                        /* the state of every step */
     int copies = u0 == 0, waits = u1 - u0 < Hp;
     real *first = in_state ? m.state : m.h;
     for (ptrdiff_t b = lo; copies && b < hi; b++) {
         real *in = m.in + b * m.K + I;
         ptrdiff_t row = row_of(a, b) * H;
         copy_padded(first + b * Hp, a->h0 ? a->h0 + row : NULL, H, Hp);
-        if (a->cell == TDF_LSTM) copy_padded(m.state + b * Hp, a->c0 ? a->c0 + row : NULL, H, Hp);
+        if (rnn_keeps_c(a)) copy_padded(m.state + b * Hp, a->c0 ? a->c0 + row : NULL, H, Hp);
         if (steps_of(a, b) == 0) continue;          /* it has no row on the tape */
         copy_padded(in, first + b * Hp, Hp, Hp);
         if (a->rec_drop)
@@ -191,8 +200,8 @@ INLINE void run_forward(const tdf_rnn *a, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t 
 /* Operations of a step and thread above which waiting for the other threads after it pays. */
 #define SPLIT_UNITS 100000.0
 
-/* All rows through all steps, on the fused path of a gated cell: rows over threads, or units, where there are not
- * rows enough to fill a tile for each thread. */
+/* All rows through all steps, on the fused path of a gated cell: rows over threads, or units, where there
+ * are not rows enough to fill a tile for each thread. */
 INLINE void run_rows_or_units(span_body rows, span_body units, const tdf_rnn *a, double work)
 {
     int threads = span_threads(work, a->threads);
@@ -206,15 +215,10 @@ INLINE void run_rows_or_units(span_body rows, span_body units, const tdf_rnn *a,
 
 /* ------------------------------------------------------------------ backward */
 
-INLINE void add_to(real *to, const real *from, ptrdiff_t n)
-{
-    for (ptrdiff_t u = 0; u < n; u += VL) v_put(to + u, v_add(v_get(to + u, n - u), v_get(from + u, n - u)), n - u);
-}
-
 /* Packs count gates of W^T, (count Hp, N), from the gate `first` on and round again: the row of the
  * j-th of them and unit u is at j Hp + u, zeros for the padding. */
-RNN_FN void pack_transpose(const tdf_rnn *a, ptrdiff_t N, const real *weight, ptrdiff_t first, ptrdiff_t count,
-                           real *packed, ptrdiff_t lo, ptrdiff_t hi)
+RNN_FN void pack_gates_transpose(const tdf_rnn *a, ptrdiff_t N, const real *weight, ptrdiff_t first,
+                                 ptrdiff_t count, real *packed, ptrdiff_t lo, ptrdiff_t hi)
 {
     ptrdiff_t H = a->H, Hp = ROUND_UP(H, PANEL), gates = rnn_gates(a);
     for (ptrdiff_t n0 = lo; n0 < hi; n0 += GEMM_PANEL) {
@@ -225,7 +229,8 @@ RNN_FN void pack_transpose(const tdf_rnn *a, ptrdiff_t N, const real *weight, pt
                 for (ptrdiff_t j = 0; j < width; j++)
                     for (ptrdiff_t u = u0; u < u0 + PANEL; u++)
                         panel[(g * Hp + u) * width + j] =
-                            u < H && n0 + j < N ? weight[((n0 + j) * gates + (first + g) % gates) * H + u] : 0;
+                            u < H && n0 + j < N ? weight[((n0 + j) * gates + (first + g) % gates) * H + u]
+                                                : 0;
     }
 }
 
@@ -234,14 +239,16 @@ RNN_FN void transpose_recurrent(const void *args, ptrdiff_t lo, ptrdiff_t hi, in
 {
     const tdf_rnn *a = args;
     (void)part;
-    pack_transpose(a, a->H, a->recurrent, 0, rnn_gates(a), rnn_scratch_of(a, a->scratch).recurrent, lo, hi);
+    real *packed = rnn_scratch_of(a, a->scratch).recurrent;
+    pack_gates_transpose(a, a->H, a->recurrent, 0, rnn_gates(a), packed, lo, hi);
 }
 
 RNN_FN void transpose_kernel(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_rnn *a = args;
     (void)part;
-    pack_transpose(a, a->I, a->kernel, 0, rnn_gates(a), rnn_scratch_of(a, a->scratch).kernel, lo, hi);
+    real *packed = rnn_scratch_of(a, a->scratch).kernel;
+    pack_gates_transpose(a, a->I, a->kernel, 0, rnn_gates(a), packed, lo, hi);
 }
 
 /* The gradients that come from behind the last step, and dx where no step will write it. */
@@ -251,24 +258,24 @@ RNN_FN void start_backward(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t lo,
     for (ptrdiff_t b = lo; b < hi; b++) {
         ptrdiff_t row = row_of(a, b);
         copy_padded(w->dh + b * Hp, a->dhT ? a->dhT + row * H : NULL, H, Hp);
-        if (a->cell == TDF_LSTM) copy_padded(w->dc + b * Hp, a->dcT ? a->dcT + row * H : NULL, H, Hp);
+        if (rnn_keeps_c(a)) copy_padded(w->dc + b * Hp, a->dcT ? a->dcT + row * H : NULL, H, Hp);
         if (a->row && a->dx) memset(a->dx + row * a->T * a->I, 0, (size_t)(a->T * a->I) * sizeof(real));
     }
 }
 
-/* Adds to dh the gradient of row b's output at step t, and of the masked steps behind it, which repeated it. */
+/* Adds to dh the gradient of row b's output at step t, and of the masked steps behind it that repeated it. */
 RNN_FN void back_output(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t t, ptrdiff_t b)
 {
     ptrdiff_t H = a->H, n = steps_of(a, b), repeats = 0;
     real *dh = w->dh + b * ROUND_UP(H, PANEL);
     if (!a->sequences) {
-        if (t == n - 1 && ends_valid(a, b)) add_to(dh, a->dy + row_of(a, b) * H, H);
+        if (t == n - 1 && ends_valid(a, b)) v_add_to(dh, a->dy + row_of(a, b) * H, H);
         return;
     }
     const real *dy = a->dy + output_of(a, b, t) * H;
     if (a->row && !a->compact && !a->mask_zero_output)
         repeats = (t + 1 < n ? place_of(a, b, t + 1) : a->T) - place_of(a, b, t) - 1;
-    for (ptrdiff_t i = 0; i <= repeats; i++) add_to(dh, dy + i * H, H);
+    for (ptrdiff_t i = 0; i <= repeats; i++) v_add_to(dh, dy + i * H, H);
 }
 
 /* dh of the step before: += (dz U^T) r, dz being `count` slots of gates. z = x W + (h r) U + b */
@@ -277,8 +284,9 @@ RNN_FN void back_to_state(const tdf_rnn *a, const rnn_memory *m, const rnn_scrat
 {
     ptrdiff_t H = a->H, Hp = m->Hp, width = m->slots * Hp;
     if (t == 0 && !a->dh0) return;
-    gemm_nn_args g = {.M = hi - lo, .K = count * Hp, .N = H, .a = m->gates + (rows_before(a, t) + lo) * width + slot * Hp,
-                      .ar = width, .b = w->recurrent, .add = !a->rec_drop, .cr = Hp};
+    const real *dz = m->gates + (rows_before(a, t) + lo) * width + slot * Hp;
+    gemm_nn_args g = {.M = hi - lo, .K = count * Hp, .N = H, .a = dz, .ar = width, .b = w->recurrent,
+                      .add = !a->rec_drop, .cr = Hp};
     g.c = (g.add ? w->dh : w->product) + lo * Hp;
     TDF_NAME(gemm_nn)(&g);
     for (ptrdiff_t b = lo; a->rec_drop && b < hi; b++)
@@ -295,8 +303,9 @@ RNN_FN void back_to_input(const tdf_rnn *a, const rnn_memory *m, const rnn_scrat
 {
     ptrdiff_t width = m->slots * m->Hp, I = a->I;
     if (!a->dx || lo == hi) return;
-    gemm_nn_args g = {.M = hi - lo, .K = rnn_gates(a) * m->Hp, .N = I, .a = m->gates + (rows_before(a, t) + lo) * width,
-                      .ar = width, .b = w->kernel, .c = w->dx + lo * I, .cr = I};
+    const real *dz = m->gates + (rows_before(a, t) + lo) * width;
+    gemm_nn_args g = {.M = hi - lo, .K = rnn_gates(a) * m->Hp, .N = I, .a = dz, .ar = width, .b = w->kernel,
+                      .c = w->dx + lo * I, .cr = I};
     if (!a->row) {
         g.c = a->dx + input_of(a, lo, t) * I;
         g.cr = a->T * I;
@@ -335,8 +344,9 @@ RNN_FN void back_to_weight(const tdf_rnn *a, const rnn_memory *m, real *scratch,
         ptrdiff_t start = (c.gate + i) * H, end = start + together * H;
         ptrdiff_t n0 = (lo > start ? lo : start) - start, n1 = (hi < end ? hi : end) - start;
         if (n0 >= n1) continue;
-        gemm_tn_args g = {.K = rows_before(a, a->T), .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left, .ak = c.step,
-                          .b = m->gates + (c.slot + i) * Hp, .bk = m->slots * Hp, .c = c.grad + start, .cr = width,
+        gemm_tn_args g = {.K = rows_before(a, a->T), .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left,
+                          .ak = c.step, .b = m->gates + (c.slot + i) * Hp, .bk = m->slots * Hp,
+                          .c = c.grad + start, .cr = width,
                           .sum = c.sum ? c.sum + start : NULL, .scratch = scratch};
         TDF_NAME(gemm_tn)(&g);
     }
@@ -359,7 +369,8 @@ RNN_FN void back_to_weights(const void *args, ptrdiff_t lo, ptrdiff_t hi, int pa
 INLINE void run_backward(const tdf_rnn *a, span_body pack_recurrent, span_body pack_kernel, span_body steps,
                          span_body weights)
 {
-    double gates = (double)rnn_gates(a), work = 2 * gates * a->B * (double)a->T * a->H, pack = 8 * gates * a->H;
+    double gates = (double)rnn_gates(a), pack = 8 * gates * a->H;
+    double work = 2 * gates * a->B * (double)a->T * a->H;
     ptrdiff_t columns = rnn_gates(a) * a->H;
     int threads = span_threads(work * (a->I + a->H), a->threads);
     span_run(pack_recurrent, a, a->H, GEMM_PANEL, span_threads(pack * a->H, a->threads));

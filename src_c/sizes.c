@@ -32,11 +32,14 @@ ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a)
 
 ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N) { return SUMS_PARTS * N; }
 
+ptrdiff_t tdf_rnn_gates(int cell) { return rnn_cells[cell].gates; }
+ptrdiff_t tdf_rnn_biases(int cell) { return rnn_cells[cell].biases; }
+
 /* The panels that the pack kernel of each cell describes. */
 ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a)
 {
     ptrdiff_t I = a->I, H = a->H, Hp = ROUND_UP(H, PANEL);
-    return (a->cell == TDF_GRU ? 4 + 3 * (I + H) : rnn_gates(a) * (1 + I + H)) * Hp;
+    return (rnn_cells[a->cell].slots + rnn_gates(a) * (I + H)) * Hp;
 }
 
 ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a) { return rnn_layout_of(a, 1, NULL).size; }

@@ -29,27 +29,9 @@ typedef double real;
 typedef float real;
 #endif
 
-/* The elementwise and row activations, in one numbering for every kernel (see act.h). */
-typedef enum {
-    TDF_LINEAR, TDF_TANH, TDF_SIGMOID, TDF_RELU, TDF_RELU6, TDF_LEAKY_RELU, TDF_ELU, TDF_SELU,
-    TDF_CELU, TDF_SOFTPLUS, TDF_SOFTSIGN, TDF_EXPONENTIAL, TDF_HARD_SIGMOID, TDF_HARD_SILU,
-    TDF_HARD_TANH, TDF_HARD_SHRINK, TDF_SOFT_SHRINK, TDF_TANH_SHRINK, TDF_SILU,
-    TDF_GELU, TDF_GELU_TANH, TDF_MISH, TDF_LOG_SIGMOID, TDF_SQUAREPLUS, TDF_SPARSE_PLUS,
-    TDF_SPARSE_SIGMOID, TDF_SOFTMAX, TDF_LOG_SOFTMAX, TDF_SPARSEMAX, TDF_ACTIVATIONS
-} tdf_activation;
-
-/* Whether the gradient needs the input; elsewhere the output is enough. */
-static inline int tdf_act_needs_input(int kind)
-{
-    switch (kind) {
-    case TDF_SOFTSIGN: case TDF_HARD_SILU: case TDF_HARD_TANH: case TDF_TANH_SHRINK: case TDF_SILU:
-    case TDF_GELU: case TDF_GELU_TANH: case TDF_MISH: case TDF_SQUAREPLUS: case TDF_SPARSE_PLUS:
-    case TDF_SPARSE_SIGMOID:
-        return 1;
-    default:
-        return 0;
-    }
-}
+#include "activations.h"
+#include "cells.h"
+#include "losses.h"
 
 /* An activation over rows: y = f(x), and dx = dy f'(x).  eltwise.c */
 typedef struct {
@@ -83,9 +65,10 @@ typedef struct {
 } tdf_dense;
 
 /* A convolution of N images with the channels last; one of sequences has height 1.  conv.c
- * conv_transpose goes the other way: from dy, which is its input and is only read, to z [opt: linear, or not needed by
- * backward] and y, both (N, H, W, C), with bias (C). Its derivatives are conv_forward of dz, and conv_backward with dz
- * for x and act linear. */
+ *
+ * conv_transpose goes the other way: from dy, which is its input and is only read, to z [opt: linear, or not
+ * needed by backward] and y, both (N, H, W, C), with bias (C). Its derivatives are conv_forward of dz, and
+ * conv_backward with dz for x and act linear. */
 typedef struct {
     int threads;
     int act;                    /* tdf_activation */
@@ -99,7 +82,8 @@ typedef struct {
     const real *x;              /* (N, H, W, C) */
     const real *kernel;         /* (kh, kw, C / groups, F) */
     const real *bias;           /* (F) [opt] */
-    real *z;                    /* (N, Ho, Wo, F) before the activation [opt: one that backward knows by y; NULL: linear] */
+    real *z;                    /* (N, Ho, Wo, F) before the activation [opt: one that backward knows by y;
+                                 * NULL: linear] */
     real *y;                    /* (N, Ho, Wo, F) */
     real *packed;               /* tdf_conv_pack_size: written by conv_pack, read by forward */
     real *scratch;              /* tdf_conv_infer_size of forward, tdf_conv_scratch_size of backward */
@@ -135,26 +119,25 @@ typedef struct {
 } tdf_pool;
 
 /* A whole recurrent layer over all time steps: G gates in Keras's order, 4 of an LSTM (i, f, c, o), 3 of
- * a GRU (z, r, h), 1 of a simple RNN.  lstm.c, gru.c, rnn.c; rnn_layout.h divides their memory */
-typedef enum { TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS } tdf_cell;
-
+ * a GRU (z, r, h), 1 of a simple RNN.  rnn.c; rnn_layout.h divides its memory */
 typedef struct {
     int threads;
     int cell;                   /* tdf_cell */
     int act, rec_act;           /* tdf_activation of the state and of the gates */
-    int reset_after;            /* GRU: the reset gate comes after the recurrent product */
     int sequences;              /* y holds every step, or the last alone */
     int reverse;                /* run from the last step to the first (go_backwards) */
     int mask_zero_output;       /* a masked step's output is 0 instead of the output before it */
     ptrdiff_t B, T, I, H;
     const real *x;              /* (B, T, I) */
-    const ptrdiff_t *row;       /* (B) with a mask: the caller's row of each row b, those with most steps first [opt: no mask] */
-    const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; the last is n_valid, their number */
-    const ptrdiff_t *steps;     /* (n_valid) the steps of each row that count, ascending, as they run */
-    int compact;                /* with a mask: y and dy are (n_valid, H), of the steps that count, in the order of `steps` */
+    /* A mask [opt: row is NULL, the others are not read]: the rows with most steps come first. */
+    const ptrdiff_t *row;       /* (B) the caller's row of each row b */
+    const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; then their number, n */
+    const ptrdiff_t *steps;     /* (n) the steps of each row that count, ascending, as they run */
+    const ptrdiff_t *rows_before;   /* (T+2) how many rows have a step 0, 1, ..., t - 1, added up */
+    int compact;                /* y and dy are (n, H), of the steps that count, in the order of `steps` */
     const real *kernel;         /* (I, G H) */
     const real *recurrent;      /* (H, G H) */
-    const real *bias;           /* (G H), or (2, G H) of a GRU with reset_after: of x W and of h U [opt] */
+    const real *bias;           /* (G H), or (2, G H) of TDF_GRU: of x W and of h U [opt] */
     const real *h0, *c0;        /* (B, H); c0 of an LSTM [opt: zeros] */
     const real *rec_drop;       /* (B, H) factors on h before the recurrent product [opt] */
     real *packed;               /* tdf_rnn_pack_size: written by pack */
@@ -170,14 +153,6 @@ typedef struct {
 } tdf_rnn;
 
 /* A loss or an accuracy over rows, its gradient and its weighted sum.  loss.c */
-typedef enum {
-    TDF_LOSS_MSE, TDF_LOSS_MAE, TDF_LOSS_HUBER, TDF_LOSS_MAPE, TDF_LOSS_HINGE, TDF_LOSS_SQUARED_HINGE,
-    TDF_LOSS_QUANTILE, TDF_LOSS_LOG_COSH, TDF_LOSS_MSLE, TDF_LOSS_POISSON, TDF_LOSS_KL,
-    TDF_LOSS_BINARY, TDF_LOSS_BINARY_LOGITS,
-    TDF_LOSS_CATEGORICAL, TDF_LOSS_CATEGORICAL_LOGITS, TDF_LOSS_SPARSE, TDF_LOSS_SPARSE_LOGITS,
-    TDF_MATCH_BINARY, TDF_MATCH_CATEGORICAL, TDF_MATCH_SPARSE, TDF_LOSSES
-} tdf_loss_kind;
-
 #define TDF_IGNORED INT32_MIN   /* the label of a row that does not count */
 
 typedef struct {
@@ -190,7 +165,7 @@ typedef struct {
     const real *weight;         /* (M) [opt: ones] */
     const real *level;          /* (N) the quantile of each column [only TDF_LOSS_QUANTILE] */
     double scale;               /* the gradient is that of scale * sum(weight * rows) */
-    double delta;               /* huber's bend, or the threshold of TDF_MATCH_BINARY */
+    double delta;               /* huber's bend, or the threshold of TDF_LOSS_MATCH_BINARY */
     double epsilon;             /* probabilities are clipped to epsilon .. 1 - epsilon */
     double smoothing;           /* of the labels; 0 for none */
     real *rows;                 /* (M) the loss of each row, not weighted */
@@ -204,8 +179,7 @@ typedef enum {
     TDF_LAMB, TDF_AVERAGE, TDF_RULES
 } tdf_rule;
 
-#define TDF_SLOTS 3
-#define TDF_NUMBERS 6
+enum { TDF_SLOTS = 3, TDF_NUMBERS = 6 };
 
 typedef struct {
     int threads;
@@ -274,18 +248,13 @@ typedef struct {
     X(column_sums, tdf_sums, isa)                                                                  \
     X(pool_forward, tdf_pool, isa)                                                                 \
     X(pool_backward, tdf_pool, isa)                                                                \
-    X(lstm_pack, tdf_rnn, isa)                                                                     \
-    X(lstm_forward, tdf_rnn, isa)                                                                  \
-    X(lstm_backward, tdf_rnn, isa)                                                                 \
-    X(gru_pack, tdf_rnn, isa)                                                                      \
-    X(gru_forward, tdf_rnn, isa)                                                                   \
-    X(gru_backward, tdf_rnn, isa)                                                                  \
     X(rnn_pack, tdf_rnn, isa)                                                                      \
     X(rnn_forward, tdf_rnn, isa)                                                                   \
     X(rnn_backward, tdf_rnn, isa)
 
 /* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). Of tdf_rnn these read
- * cell, act, rec_act, reset_after, B, T, I, H and threads, of tdf_conv all its sizes. `threads` is at least that of the struct. */
+ * cell, act, rec_act, B, T, I, H and threads, of tdf_conv all its sizes. `threads` is at least that of the
+ * struct. */
 ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N);
 ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads);
 ptrdiff_t tdf_conv_pack_size(const tdf_conv *a);
@@ -293,6 +262,8 @@ ptrdiff_t tdf_conv_infer_size(const tdf_conv *a);       /* scratch of forward */
 ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a);     /* scratch of backward */
 ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a);   /* scratch of conv_transpose */
 ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N);
+ptrdiff_t tdf_rnn_gates(int cell);                      /* G */
+ptrdiff_t tdf_rnn_biases(int cell);                     /* rows of the bias */
 ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a);
 ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a);
 ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a);         /* scratch without a tape */
@@ -310,8 +281,14 @@ const tdf_table *tdf_isa(int i);
 const tdf_table *tdf_float64(void);
 int tdf_max_threads(void);      /* what OpenMP would use here; 1 without OpenMP */
 void tdf_omp_set_threads(int n);
-int tdf_flush_denormals(int flush);    /* NumPy, too, takes denormals as 0 in this thread, or no longer; whether it did */
+int tdf_flush_denormals(int flush);     /* NumPy, too, takes denormals as 0 in this thread, or no longer;
+                                         * whether it did */
 long tdf_openmp_version(void);  /* _OPENMP, or 0 */
+
+/* team.c: the threads that kernels share. */
+int tdf_team_watch_forks(void);                 /* once; 0 if that went well */
+void tdf_team_set_patience(long nanoseconds);   /* how long a thread looks for work, or for the end of others'
+                                                 * work, before it sleeps */
 
 #ifdef TDF_ISA                  /* within a kernel file: the name with this build's suffix */
 #define TDF_PASTE_(a, b, c) a##b##_##c

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "tdfast.h"
 #include "team.h"
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -34,7 +35,7 @@ static struct {
     int workers;                        /* threads beside the caller's: number 1, 2, ... */
     int refused;                        /* the system gives no more threads */
     uint64_t round;                     /* the jobs so far */
-    team_word post[TEAM_MOST];          /* of each worker, the newest job with a part for it: round << 16 | parts */
+    team_word post[TEAM_MOST];          /* the newest job with a part for this worker: round << 16 | parts */
     team_claim claim[TEAM_MOST];        /* of each part */
     team_word left;                     /* parts of the job that have not ended */
     team_word gate;                     /* of jobs together: changes when those who came may begin */
@@ -76,7 +77,7 @@ static void wait_until(team_word *w, int (*holds)(uint64_t value, uint64_t than)
 {
     if (looks(w, holds, than, atomic_load(&patience))) return;
     pthread_mutex_lock(&w->lock);
-    atomic_fetch_add(&w->sleepers, 1);  /* before the value is read again: `wake` reads them in the other order */
+    atomic_fetch_add(&w->sleepers, 1);  /* before the value is read again: `wake` reads the other way round */
     while (!holds(value_of(w), than)) pthread_cond_wait(&w->changed, &w->lock);
     atomic_fetch_sub(&w->sleepers, 1);
     pthread_mutex_unlock(&w->lock);
@@ -96,8 +97,8 @@ static void wake(team_word *w)
 
 /* ------------------------------------------------------------------ parts */
 
-/* Whether the caller of this is the one to run a part of a round. A thread that comes too late, when the round
- * is over, finds that all its parts have been begun in that round or in a later one. */
+/* Whether the caller of this is the one to run a part of a round. A thread that comes too late, when the
+ * round is over, finds that all its parts have been begun in that round or in a later one. */
 static int claim(int part, uint64_t round)
 {
     uint_fast64_t last = atomic_load(&team.claim[part].round);
@@ -225,7 +226,7 @@ void tdf_team_run_together(team_body body, void *job, int parts)
     team.members = 1;
     for (int i = 1; i < parts; i++)
         if (!claim(i, team.round)) team.rank[i] = team.members++;
-        else end_part();                                            /* it did not come, and may not any more */
+        else end_part();                                        /* it did not come, and may not any more */
     wait_until(&team.left, is_at_most, 0);
     atomic_store(&team.arrived, 0);
     atomic_store(&team.left.value, (uint64_t)(team.members - 1));

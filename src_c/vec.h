@@ -25,7 +25,7 @@
 #include "tdfast.h"
 
 #define PANEL 16
-#define V_SHIFTER 12582912.0f    /* 1.5 * 2^23: adding it rounds to whole numbers, which then lie in the low bits */
+#define V_SHIFTER 12582912.0f    /* 1.5 * 2^23: adding it rounds to whole numbers, then in the low bits */
 #define V_ONE 0x3f800000         /* the bits of 1.0f */
 #define INLINE static inline __attribute__((always_inline, unused))
 
@@ -277,7 +277,8 @@ INLINE vf v_mantissa(vf a) { return ldexpf(a, -ilogbf(a)); }
 #endif
 
 #ifdef V_PARTIAL_BY_COPY
-/* v_load_n, v_store_n: the first n lanes (n < VL; none for n <= 0); the other lanes read as 0 and are not written */
+/* v_load_n, v_store_n: the first n lanes (n < VL; none for n <= 0); the other lanes read as 0 and are not
+ * written */
 INLINE vf v_load_n(const real *p, ptrdiff_t n)
 {
     real lane[VL] = {0};
@@ -300,6 +301,14 @@ INLINE void v_put(real *p, vf a, ptrdiff_t n)
 {
     if (n >= VL) v_store(p, a);
     else v_store_n(p, a, n);
+}
+
+/* to += from, n elements. */
+INLINE void v_add_to(real *restrict to, const real *restrict from, ptrdiff_t n)
+{
+    ptrdiff_t i = 0;
+    for (; i + VL <= n; i += VL) v_store(to + i, v_add(v_load(to + i), v_load(from + i)));
+    for (; i < n; i++) to[i] += from[i];
 }
 
 /* Kernels compute in a floating-point mode of their own, whatever the caller's is: to the nearest, without

@@ -1,9 +1,11 @@
-/* vmath.h - exp, expm1, log, log1p, sigmoid, tanh and the normal distribution of a vector, written once on vec.h.
+/* vmath.h - exp, expm1, log, log1p, sigmoid, tanh and the normal distribution of a vector, written once on
+ * vec.h.
  *
- * Largest errors over every float32, in units of the last place of the exact result: exp 1.02, sigmoid 2.5, tanh 1.95,
- * log 0.9, expm1 2, log1p 2.5, normal_cdf 4. The first five never fall from one float32 to the next; the last two do,
- * by at most 2. tests/native/vmath.c measures and holds this, docs/trust.md has the figures. One division each costs
- * less than the Newton steps that would replace it: it runs beside the multiply-adds.
+ * Largest errors over every float32, in units of the last place of the exact result: exp 1.02, sigmoid 2.5,
+ * tanh 1.95, log 0.9, expm1 2, log1p 2.5, normal_cdf 4. The first five never fall from one float32 to the
+ * next; the last two do, by at most 2. tests/native/vmath.c measures and holds this, docs/trust.md has the
+ * figures. One division each costs less than the Newton steps that would replace it: it runs beside the
+ * multiply-adds.
  *
  * float32: fused multiply-adds and whole-number steps only, so every ISA that has a fused
  * multiply-add gives the same bits. NaN stays NaN, infinities give the limits. Results below
@@ -133,9 +135,10 @@ INLINE vf v_log(vf x)
     return v_select(v_eq(x, x), y, x);
 }
 
-/* The standard normal distribution function P: 1/2 plus an odd polynomial where |x| < 1. Else, for t = |x|, P(-t) = e^(-t^2/2) q(t) with a smooth q that falls like 1 / t:
- * (1 + sqrt(2) t) q is a polynomial in (t - 4) / (t + 4), fitted for the least relative error. t^2 needs more digits than
- * a float32 has: t is split into high + low with an exact square of high. Beyond 13.2 P(-t) is below 2^-126. */
+/* The standard normal distribution function P: 1/2 plus an odd polynomial where |x| < 1. Else, for t =
+ * |x|, P(-t) = e^(-t^2/2) q(t) with a smooth q that falls like 1 / t: (1 + sqrt(2) t) q is a polynomial in
+ * (t - 4) / (t + 4), fitted for the least relative error. t^2 needs more digits than a float32 has: t is
+ * split into high + low with an exact square of high. Beyond 13.2 P(-t) is below 2^-126. */
 INLINE vf v_normal_cdf(vf x)
 {
     vf one = v_set1(1), a = v_abs(x), t = v_min(v_set1(13.2f), a), n;

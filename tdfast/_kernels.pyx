@@ -6,7 +6,6 @@ a ValueError that names the kernel's argument; users meet clearer errors before.
 """
 
 cimport numpy as cnp
-from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 cnp.import_array()
@@ -20,200 +19,7 @@ cdef extern from *:
     """
 
 
-cdef extern from "tdfast.h" nogil:
-    ctypedef float real
-
-    ctypedef struct tdf_act:
-        int threads, act
-        ptrdiff_t M, N
-        const real *x
-        real *y
-        const real *dy
-        real *dx
-
-    ctypedef struct tdf_dense:
-        int threads, act
-        ptrdiff_t M, K, N
-        const real *x
-        const real *kernel
-        const real *bias
-        real *z
-        real *y
-        real *packed
-        real *scratch
-        real *dz
-        const real *dy
-        real *dx
-        real *dkernel
-        real *dbias
-
-    ctypedef struct tdf_conv:
-        int threads, act
-        ptrdiff_t groups, N, H, W, C, F, kh, kw, sh, sw, dh, dw, top, left, Hp, Wp, Ho, Wo
-        const real *x
-        const real *kernel
-        const real *bias
-        real *z
-        real *y
-        real *packed
-        real *scratch
-        real *dy
-        real *dx
-        real *dkernel
-        real *dbias
-
-    ctypedef struct tdf_sums:
-        int threads
-        ptrdiff_t M, N
-        const real *x
-        real *scratch
-        real *sums
-
-    ctypedef struct tdf_pool:
-        int threads, mean
-        ptrdiff_t N, H, W, C, kh, kw, sh, sw, top, left, Ho, Wo
-        const real *x
-        const uint8_t *mask
-        real *y
-        const real *dy
-        real *dx
-
-    ctypedef struct tdf_rnn:
-        int threads, cell, act, rec_act, reset_after, sequences, reverse, mask_zero_output
-        ptrdiff_t B, T, I, H
-        const real *x
-        const ptrdiff_t *row
-        const ptrdiff_t *starts
-        const ptrdiff_t *steps
-        int compact
-        const real *kernel
-        const real *recurrent
-        const real *bias
-        const real *h0
-        const real *c0
-        const real *rec_drop
-        real *packed
-        real *tape
-        real *scratch
-        real *y
-        real *hT
-        real *cT
-        const real *dy
-        const real *dhT
-        const real *dcT
-        real *dx
-        real *dkernel
-        real *drecurrent
-        real *dbias
-        real *dh0
-        real *dc0
-
-    ctypedef struct tdf_loss:
-        int threads, loss
-        ptrdiff_t M, N
-        const real *target
-        const int32_t *labels
-        const real *p
-        const real *weight
-        const real *level
-        double scale, delta, epsilon, smoothing
-        real *rows
-        real *dp
-        double *result
-
-    ctypedef struct tdf_optim:
-        int threads, rule
-        ptrdiff_t n
-        real *w
-        const real *grad
-        real *slot[3]
-        double number[6]
-        double decay, clip, grad_scale
-
-    ctypedef struct tdf_norm:
-        int threads
-        ptrdiff_t n
-        real *grad
-        double factor
-        double *partial
-        double *result
-
-    ctypedef struct tdf_embed:
-        int threads
-        ptrdiff_t M, V, D
-        const int32_t *ids
-        const real *table
-        real *y
-        const real *dy
-        real *dtable
-        ptrdiff_t *bad
-
-    ctypedef struct tdf_masking:
-        int threads
-        ptrdiff_t M, N
-        double value
-        const real *x
-        uint8_t *mask
-        real *y
-
-    ctypedef struct tdf_table:
-        const char *name
-        void (*act_forward)(const tdf_act *) noexcept nogil
-        void (*act_backward)(const tdf_act *) noexcept nogil
-        void (*embed_forward)(const tdf_embed *) noexcept nogil
-        void (*embed_backward)(const tdf_embed *) noexcept nogil
-        void (*masking_forward)(const tdf_masking *) noexcept nogil
-        void (*masking_backward)(const tdf_masking *) noexcept nogil
-        void (*loss)(const tdf_loss *) noexcept nogil
-        void (*optim_step)(const tdf_optim *) noexcept nogil
-        void (*sum_squares)(const tdf_norm *) noexcept nogil
-        void (*scale)(const tdf_norm *) noexcept nogil
-        void (*dense_pack)(const tdf_dense *) noexcept nogil
-        void (*dense_forward)(const tdf_dense *) noexcept nogil
-        void (*dense_backward)(const tdf_dense *) noexcept nogil
-        void (*conv_pack)(const tdf_conv *) noexcept nogil
-        void (*conv_forward)(const tdf_conv *) noexcept nogil
-        void (*conv_backward)(const tdf_conv *) noexcept nogil
-        void (*conv_transpose)(const tdf_conv *) noexcept nogil
-        void (*column_sums)(const tdf_sums *) noexcept nogil
-        void (*pool_forward)(const tdf_pool *) noexcept nogil
-        void (*pool_backward)(const tdf_pool *) noexcept nogil
-        void (*lstm_pack)(const tdf_rnn *) noexcept nogil
-        void (*lstm_forward)(const tdf_rnn *) noexcept nogil
-        void (*lstm_backward)(const tdf_rnn *) noexcept nogil
-        void (*gru_pack)(const tdf_rnn *) noexcept nogil
-        void (*gru_forward)(const tdf_rnn *) noexcept nogil
-        void (*gru_backward)(const tdf_rnn *) noexcept nogil
-        void (*rnn_pack)(const tdf_rnn *) noexcept nogil
-        void (*rnn_forward)(const tdf_rnn *) noexcept nogil
-        void (*rnn_backward)(const tdf_rnn *) noexcept nogil
-
-    const tdf_table *tdf_isa(int i)
-    const tdf_table *tdf_float64()
-    int tdf_max_threads()
-    bint tdf_act_needs_input(int act)
-    void tdf_omp_set_threads(int n)
-    long tdf_openmp_version()
-    int tdf_flush_denormals(int flush)
-    ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N)
-    ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads)
-    ptrdiff_t tdf_conv_pack_size(const tdf_conv *a)
-    ptrdiff_t tdf_conv_infer_size(const tdf_conv *a)
-    ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a)
-    ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a)
-    ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N)
-    ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a)
-    ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a)
-    ptrdiff_t tdf_rnn_infer_size(const tdf_rnn *a)
-    ptrdiff_t tdf_rnn_scratch_size(const tdf_rnn *a)
-    int TDF_SIMPLE_RNN, TDF_GRU, TDF_LSTM, TDF_CELLS, TDF_LINEAR, TDF_ACTIVATIONS, TDF_LOSSES, TDF_LOSS_QUANTILE, TDF_SLOTS, TDF_NUMBERS
-    int TDF_SGD, TDF_ADAM, TDF_RMSPROP, TDF_ADAGRAD, TDF_ADADELTA, TDF_ADAMAX, TDF_NADAM, TDF_FTRL, TDF_LION
-    int TDF_LAMB, TDF_AVERAGE, TDF_RULES
-
-
-cdef extern from "team.h" nogil:
-    int tdf_team_watch_forks()
-    void tdf_team_set_patience(long nanoseconds)
+include "declarations.pxi"      # tdfast.h, made by src_c/declarations.py
 
 
 # ---------------------------------------------------------------------- instruction sets and threads
@@ -316,7 +122,8 @@ cdef inline void *_ptr(object a, ptrdiff_t size, int kind, str name) except? NUL
     if not cnp.PyArray_ISALIGNED(b) or not cnp.PyArray_ISNOTSWAPPED(b):
         raise ValueError(f"{name}: must be aligned and in this machine's byte order")
     if cnp.PyArray_SIZE(b) < size:
-        raise ValueError(f"{name}: needs {size} elements, has {cnp.PyArray_SIZE(b)} (shape {(<object>b).shape})")
+        raise ValueError(
+            f"{name}: needs {size} elements, has {cnp.PyArray_SIZE(b)} (shape {(<object>b).shape})")
     return cnp.PyArray_DATA(b)
 
 
@@ -327,15 +134,17 @@ cdef inline void *_out(object a, ptrdiff_t size, int kind, str name) except? NUL
     return _ptr(a, size, kind, name)
 
 
-cdef inline int _bounded(ptrdiff_t a, ptrdiff_t b=1, ptrdiff_t c=1, ptrdiff_t d=1, ptrdiff_t e=1, ptrdiff_t f=1,
-                         ptrdiff_t g=1) except -1:
+cdef inline int _bounded(ptrdiff_t a, ptrdiff_t b=1, ptrdiff_t c=1, ptrdiff_t d=1, ptrdiff_t e=1,
+                         ptrdiff_t f=1, ptrdiff_t g=1) except -1:
     """Refuse sizes below 0, and those with which a kernel would never end.
 
-    A size is at most 2^40 and the product at most 2^49, so no size that is made of them can leave ptrdiff_t: the
-    largest, scratch memory with its padding, is below 2^13 times the product plus 2^20 times a size.
+    A size is at most 2^40 and the product at most 2^49, so no size that is made of them can leave ptrdiff_t:
+    the largest, scratch memory with its padding, is below 2^13 times the product plus 2^20 times a size.
     """
-    cdef double work = max(a, 1) * <double>max(b, 1) * max(c, 1) * max(d, 1) * max(e, 1) * max(f, 1) * max(g, 1)
-    if min(a, b, c, d, e, f, g) < 0 or max(a, b, c, d, e, f, g) > <ptrdiff_t>1 << 40 or work > <ptrdiff_t>1 << 49:
+    cdef double half = max(a, 1) * <double>max(b, 1) * max(c, 1) * max(d, 1)
+    cdef double work = half * max(e, 1) * max(f, 1) * max(g, 1)
+    cdef ptrdiff_t least = min(a, b, c, d, e, f, g), most = max(a, b, c, d, e, f, g)
+    if least < 0 or most > <ptrdiff_t>1 << 40 or work > <ptrdiff_t>1 << 49:
         raise ValueError(f"sizes out of range: {(a, b, c, d, e, f, g)}")
     return 0
 
@@ -355,6 +164,16 @@ cdef inline int _check_input(int act, const void *z, str name) except -1:
 
 # ---------------------------------------------------------------------- activations
 
+def act_needs_input(int act):
+    """Whether the gradient of this activation needs x; elsewhere y is enough."""
+    return tdf_act_needs_input(_check_act(act)) != 0
+
+
+def act_is_row(int act):
+    """Whether this activation acts on a whole row instead of on each element."""
+    return tdf_act_is_row(_check_act(act)) != 0
+
+
 def act_forward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray y not None):
     """y = f(x) on M rows of N."""
     cdef const tdf_table *table = _table(x)
@@ -369,9 +188,9 @@ def act_forward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.n
         table.act_forward(&a)
 
 
-def act_backward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x, cnp.ndarray y not None,
+def act_backward(int act, ptrdiff_t M, ptrdiff_t N, *, cnp.ndarray x=None, cnp.ndarray y not None,
                  cnp.ndarray dy not None, cnp.ndarray dx not None):
-    """dx = dy f'(x) on M rows of N; x may be None where y is enough."""
+    """dx = dy f'(x) on M rows of N; x may be left out where y is enough."""
     cdef const tdf_table *table = _table(y)
     cdef int kind = cnp.PyArray_TYPE(y)
     cdef tdf_act a
@@ -415,8 +234,9 @@ def dense_pack(ptrdiff_t K, ptrdiff_t N, cnp.ndarray kernel not None, cnp.ndarra
         table.dense_pack(&d)
 
 
-def dense_forward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
-                  cnp.ndarray packed not None, cnp.ndarray bias, cnp.ndarray z, cnp.ndarray y not None):
+def dense_forward(*, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
+                  cnp.ndarray packed not None, cnp.ndarray bias=None, cnp.ndarray z=None,
+                  cnp.ndarray y not None):
     """y = act(x kernel + bias) for M rows; z, if given, keeps the rows before the activation."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
@@ -433,10 +253,10 @@ def dense_forward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x 
         table.dense_forward(&d)
 
 
-def dense_backward(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
-                   cnp.ndarray kernel not None, cnp.ndarray z, cnp.ndarray y not None, cnp.ndarray dy not None,
-                   cnp.ndarray dz not None, cnp.ndarray dx, cnp.ndarray dkernel not None, cnp.ndarray dbias,
-                   cnp.ndarray scratch not None):
+def dense_backward(*, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
+                   cnp.ndarray kernel not None, cnp.ndarray z=None, cnp.ndarray y not None,
+                   cnp.ndarray dy not None, cnp.ndarray dz not None, cnp.ndarray dx=None,
+                   cnp.ndarray dkernel not None, cnp.ndarray dbias=None, cnp.ndarray scratch not None):
     """The gradients of dense_forward; dz may be dy."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
@@ -476,7 +296,8 @@ cdef inline int _conv(tdf_conv *a, tuple sizes) except -1:
         min(a.groups, a.H, a.W, a.C, a.F, a.kh, a.kw) >= 1 and min(a.sh, a.sw, a.dh, a.dw, a.Ho, a.Wo) >= 1
         and a.C % a.groups == 0 and a.F % a.groups == 0
         and a.top + a.H <= a.Hp and a.left + a.W <= a.Wp
-        and (a.Ho - 1.0) * a.sh + (a.kh - 1.0) * a.dh < a.Hp and (a.Wo - 1.0) * a.sw + (a.kw - 1.0) * a.dw < a.Wp
+        and (a.Ho - 1.0) * a.sh + (a.kh - 1.0) * a.dh < a.Hp
+        and (a.Wo - 1.0) * a.sw + (a.kw - 1.0) * a.dw < a.Wp
     )
     if not fits:
         raise ValueError(f"convolution of sizes that do not fit: {sizes}")
@@ -504,8 +325,9 @@ def conv_pack(tuple sizes, cnp.ndarray kernel not None, cnp.ndarray packed not N
         table.conv_pack(&a)
 
 
-def conv_forward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray packed not None, cnp.ndarray bias,
-                 cnp.ndarray z, cnp.ndarray y not None, cnp.ndarray scratch not None):
+def conv_forward(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray packed not None,
+                 cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None,
+                 cnp.ndarray scratch not None):
     """y = act(x * kernel + bias) on N images; z, if given, keeps them before the activation."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
@@ -524,10 +346,10 @@ def conv_forward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray packe
         table.conv_forward(&a)
 
 
-def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kernel not None, cnp.ndarray z,
-                  cnp.ndarray y not None, cnp.ndarray dy not None, cnp.ndarray dx, cnp.ndarray dkernel not None,
-                  cnp.ndarray dbias, cnp.ndarray scratch not None):
-    """The gradients of conv_forward; dy is overwritten, unless the activation is linear."""
+def conv_backward(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray kernel not None,
+                  cnp.ndarray z=None, cnp.ndarray y=None, cnp.ndarray dy not None, cnp.ndarray dx=None,
+                  cnp.ndarray dkernel not None, cnp.ndarray dbias=None, cnp.ndarray scratch not None):
+    """The gradients of conv_forward; dy is overwritten, unless the activation is linear, which needs no y."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a
@@ -540,6 +362,8 @@ def conv_backward(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kern
     a.z = <real *>_ptr(z, out, kind, "z")
     _check_input(act, a.z, "z")
     a.y = <real *>_ptr(y, out, kind, "y")
+    if a.y == NULL and act != TDF_LINEAR:
+        raise ValueError("y: only the gradient of a linear convolution does without it")
     a.dy = <real *>(_ptr(dy, out, kind, "dy") if act == TDF_LINEAR else _out(dy, out, kind, "dy"))
     a.dx = <real *>_out(dx, a.N * a.H * a.W * a.C, kind, "dx")
     a.dkernel = <real *>_out(dkernel, weights, kind, "dkernel")
@@ -557,9 +381,10 @@ def conv_transpose_size(tuple sizes):
     return tdf_conv_transpose_size(&a)
 
 
-def conv_transpose(tuple sizes, int act, cnp.ndarray x not None, cnp.ndarray kernel not None, cnp.ndarray bias,
-                   cnp.ndarray z, cnp.ndarray y not None, cnp.ndarray scratch not None):
-    """y = act(bias + the dx of a convolution of these sizes with dy = x); z, if given, keeps y before the activation."""
+def conv_transpose(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray kernel not None,
+                   cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None,
+                   cnp.ndarray scratch not None):
+    """y = act(bias + the dx of a convolution of these sizes with dy = x); z, if given, is y before act."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a
@@ -585,7 +410,8 @@ def sums_scratch_size(ptrdiff_t N):
     return tdf_sums_scratch_size(N)
 
 
-def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray scratch not None, cnp.ndarray sums not None):
+def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray scratch not None,
+                cnp.ndarray sums not None):
     """sums (N) = the sum of the rows of x (M, N)."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
@@ -622,7 +448,8 @@ cdef inline int _pool(tdf_pool *a, tuple sizes, bint mean) except -1:
     return 0
 
 
-def pool_forward(tuple sizes, bint mean, cnp.ndarray x not None, cnp.ndarray mask, cnp.ndarray y not None):
+def pool_forward(tuple sizes, *, bint mean, cnp.ndarray x not None, cnp.ndarray mask=None,
+                 cnp.ndarray y not None):
     """y = the largest or mean value of each window of N images; mask: bool or uint8 (N, H, W)."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
@@ -636,7 +463,7 @@ def pool_forward(tuple sizes, bint mean, cnp.ndarray x not None, cnp.ndarray mas
         table.pool_forward(&a)
 
 
-def pool_backward(tuple sizes, bint mean, cnp.ndarray x, cnp.ndarray mask, cnp.ndarray y,
+def pool_backward(tuple sizes, *, bint mean, cnp.ndarray x=None, cnp.ndarray mask=None, cnp.ndarray y=None,
                   cnp.ndarray dy not None, cnp.ndarray dx not None):
     """dx of pool_forward; the mean needs neither x nor y."""
     cdef const tdf_table *table = _table(dy)
@@ -657,33 +484,42 @@ def pool_backward(tuple sizes, bint mean, cnp.ndarray x, cnp.ndarray mask, cnp.n
 
 # ---------------------------------------------------------------------- LSTM, GRU and SimpleRNN
 
-SIMPLE_RNN, GRU, GRU_RESET_BEFORE, LSTM = TDF_SIMPLE_RNN, TDF_GRU, TDF_CELLS, TDF_LSTM      # `cell` below
+def rnn_gates(int cell):
+    """How many gates a cell (a number of CELLS) has."""
+    return tdf_rnn_gates(_check_cell(cell))
 
-ctypedef void (*rnn_kernel)(const tdf_rnn *) noexcept nogil
+
+cdef inline int _check_cell(int cell) except -1:
+    if cell < 0 or cell >= TDF_CELLS:
+        raise ValueError(f"unknown cell number {cell}")
+    return cell
 
 
-cdef inline int _cell(tdf_rnn *a, int cell, ptrdiff_t I, ptrdiff_t H, ptrdiff_t B=1, ptrdiff_t T=1) except -1:
-    """Start the struct; gives the number of gates."""
+cdef inline ptrdiff_t _cell(tdf_rnn *a, int cell, ptrdiff_t I, ptrdiff_t H,
+                            ptrdiff_t B=1, ptrdiff_t T=1) except -1:
+    """Start the struct; gives the width of all gates together."""
     _bounded(I, H)
     _bounded(B, T, I + H, H)
-    if cell < 0 or cell > TDF_CELLS:
-        raise ValueError(f"unknown cell number {cell}")
-    a.cell = TDF_GRU if cell == TDF_CELLS else cell
-    a.reset_after = cell == TDF_GRU
+    a.cell = _check_cell(cell)
     a.threads, a.B, a.T, a.I, a.H = _threads(), B, T, I, H
-    return 4 if cell == TDF_LSTM else 1 if cell == TDF_SIMPLE_RNN else 3
+    return tdf_rnn_gates(cell) * H
 
 
-cdef inline rnn_kernel _of(int cell, rnn_kernel simple, rnn_kernel gru, rnn_kernel lstm) noexcept:
-    return lstm if cell == TDF_LSTM else simple if cell == TDF_SIMPLE_RNN else gru
+cdef inline ptrdiff_t _rnn(tdf_rnn *a, int cell, tuple sizes, tuple acts) except -1:
+    """Start the struct with sizes (B, T, I, H) and the numbers of the two activations; gives their width."""
+    cdef ptrdiff_t B, T, I, H
+    cdef int act, rec_act
+    B, T, I, H = sizes
+    act, rec_act = acts
+    a.act, a.rec_act = _check_act(act), _check_act(rec_act)
+    return _cell(a, cell, I, H, B, T)
 
 
-def rnn_sizes(int cell, ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, int act, int rec_act):
-    """Elements of (the tape, the scratch with a tape, the scratch without one)."""
+def rnn_sizes(int cell, tuple sizes not None, tuple acts not None):
+    """Elements of (the tape, the scratch with a tape, the scratch without one); see rnn_forward."""
     cdef tdf_rnn a
     memset(&a, 0, sizeof(a))
-    _cell(&a, cell, I, H, B, T)
-    a.act, a.rec_act, a.scratch = act, rec_act, NULL
+    _rnn(&a, cell, sizes, acts)
     return tdf_rnn_tape_size(&a), tdf_rnn_scratch_size(&a), tdf_rnn_infer_size(&a)
 
 
@@ -695,21 +531,20 @@ def rnn_pack_size(int cell, ptrdiff_t I, ptrdiff_t H):
     return tdf_rnn_pack_size(&a)
 
 
-def rnn_pack(int cell, ptrdiff_t I, ptrdiff_t H, cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
-             cnp.ndarray bias, cnp.ndarray packed not None):
+def rnn_pack(int cell, ptrdiff_t I, ptrdiff_t H, *, cnp.ndarray kernel not None,
+             cnp.ndarray recurrent not None, cnp.ndarray bias=None, cnp.ndarray packed not None):
     """Lay the weights out for rnn_forward."""
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_rnn a
     memset(&a, 0, sizeof(a))
-    cdef ptrdiff_t width = _cell(&a, cell, I, H) * H
-    cdef rnn_kernel run = _of(cell, table.rnn_pack, table.gru_pack, table.lstm_pack)
+    cdef ptrdiff_t width = _cell(&a, cell, I, H)
     a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
     a.recurrent = <real *>_ptr(recurrent, H * width, kind, "recurrent")
-    a.bias = <real *>_ptr(bias, width * (1 + a.reset_after), kind, "bias")
+    a.bias = <real *>_ptr(bias, width * tdf_rnn_biases(cell), kind, "bias")
     a.packed = <real *>_out(packed, tdf_rnn_pack_size(&a), kind, "packed")
     with nogil:
-        run(&a)
+        table.rnn_pack(&a)
 
 
 cdef inline bint _ascending(const ptrdiff_t *steps, ptrdiff_t n, ptrdiff_t end) noexcept nogil:
@@ -721,22 +556,35 @@ cdef inline bint _ascending(const ptrdiff_t *steps, ptrdiff_t n, ptrdiff_t end) 
     return last < end
 
 
+cdef inline bint _counts(const tdf_rnn *a) noexcept nogil:
+    """Whether rows_before follows from starts, with the rows with most steps first."""
+    cdef ptrdiff_t t, live = a.B
+    if a.rows_before[0] != 0:
+        return False
+    for t in range(a.T + 1):
+        while live > 0 and a.starts[live] - a.starts[live - 1] <= t:
+            live -= 1
+        if a.rows_before[t + 1] != a.rows_before[t] + live:
+            return False
+    return True
+
+
 cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
     """Where the steps lie that a mask leaves, nothing of which may point elsewhere; gives their number."""
     cdef ptrdiff_t b, n, count, last, B = a.B, T = a.T
-    a.row = a.starts = a.steps = NULL
     a.compact = compact
     if steps is None:
         if compact:
             raise ValueError("compact goes with a mask")
         return B * T
-    row, starts, at = steps
-    if row is None or starts is None or not isinstance(at, cnp.ndarray):
-        raise ValueError("steps: row, starts and steps must all be arrays")
+    row, starts, at, before = steps
+    if row is None or starts is None or before is None or not isinstance(at, cnp.ndarray):
+        raise ValueError("steps: row, starts, steps and rows_before must all be arrays")
     n = cnp.PyArray_SIZE(at)
     a.row = <ptrdiff_t *>_ptr(row, B, cnp.NPY_INTP, "row")
     a.starts = <ptrdiff_t *>_ptr(starts, B + 1, cnp.NPY_INTP, "starts")
     a.steps = <ptrdiff_t *>_ptr(at, n, cnp.NPY_INTP, "steps")
+    a.rows_before = <ptrdiff_t *>_ptr(before, T + 2, cnp.NPY_INTP, "rows_before")
     if a.starts[0] != 0 or a.starts[B] != n:
         raise ValueError("starts must run from 0 to the number of steps")
     seen = bytearray(B)
@@ -752,25 +600,34 @@ cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
     for b in range(B):
         if not _ascending(a.steps + a.starts[b], a.starts[b + 1] - a.starts[b], T):
             raise ValueError("the steps of a row must ascend")
+    if not _counts(a):
+        raise ValueError("rows_before must say how many rows have each step")
     return n
 
 
-def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
-                ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None, tuple steps, bint compact,
-                cnp.ndarray h0, cnp.ndarray c0, cnp.ndarray rec_drop, cnp.ndarray packed not None,
-                cnp.ndarray tape, cnp.ndarray scratch not None, cnp.ndarray y not None,
-                cnp.ndarray hT, cnp.ndarray cT):
-    """A whole sequence; tape None keeps nothing for rnn_backward. c0 and cT are those of an LSTM.
+# Of the arguments of a call with more than 15 names Python makes a dictionary, which takes longer than all
+# else here. So these take the sizes, the activations and the states together.
+def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None,
+                bint sequences=False, bint reverse=False, bint mask_zero_output=False,
+                cnp.ndarray x not None, tuple steps=None, bint compact=False,
+                tuple first=(None, None), cnp.ndarray rec_drop=None, cnp.ndarray packed not None,
+                cnp.ndarray tape=None, cnp.ndarray scratch not None, cnp.ndarray y not None,
+                tuple last=(None, None)):
+    """A whole sequence; without a tape nothing is kept for rnn_backward.
 
-    steps: (row, starts, steps) of the steps that a mask leaves, as in tdf_rnn; None: all.
+    sizes: (B, T, I, H).
+    acts: the numbers of the activations of the state and of the gates.
+    steps: (row, starts, steps, rows_before) of the steps that a mask leaves, as in tdf_rnn; None: all.
+    first, last: (h0, c0) and (hT, cT), each an array or None; c of an LSTM.
     """
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_rnn a
     memset(&a, 0, sizeof(a))
-    cdef rnn_kernel run = _of(cell, table.rnn_forward, table.gru_forward, table.lstm_forward)
-    _cell(&a, cell, I, H, B, T)
-    a.act, a.rec_act = _check_act(act), _check_act(rec_act)
+    _rnn(&a, cell, sizes, acts)
+    cdef ptrdiff_t B = a.B, T = a.T, I = a.I, H = a.H
+    h0, c0 = first
+    hT, cT = last
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
     a.x = <real *>_ptr(x, B * T * I, kind, "x")
     cdef ptrdiff_t n = _steps(&a, steps, compact)
@@ -779,31 +636,33 @@ def rnn_forward(int cell, int act, int rec_act, bint sequences, bint reverse, bi
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
     a.packed = <real *>_ptr(packed, tdf_rnn_pack_size(&a), kind, "packed")
     a.tape = <real *>_out(tape, 0 if tape is None else tdf_rnn_tape_size(&a), kind, "tape")
-    a.scratch = <real *>_out(scratch, tdf_rnn_infer_size(&a) if tape is None else tdf_rnn_scratch_size(&a), kind, "scratch")
+    cdef ptrdiff_t room = tdf_rnn_infer_size(&a) if tape is None else tdf_rnn_scratch_size(&a)
+    a.scratch = <real *>_out(scratch, room, kind, "scratch")
     a.y = <real *>_out(y, (n if compact else B * T) * H if sequences else B * H, kind, "y")
     a.hT = <real *>_out(hT, B * H, kind, "hT")
     a.cT = <real *>_out(cT, B * H, kind, "cT")
     if cell != TDF_LSTM and (a.c0 != NULL or a.cT != NULL):
         raise ValueError("only an LSTM has c0 and cT")
     with nogil:
-        run(&a)
+        table.rnn_forward(&a)
 
 
-def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, bint mask_zero_output,
-                 ptrdiff_t B, ptrdiff_t T, ptrdiff_t I, ptrdiff_t H, tuple steps, bint compact, cnp.ndarray rec_drop,
-                 cnp.ndarray kernel not None, cnp.ndarray recurrent not None,
-                 cnp.ndarray tape not None, cnp.ndarray scratch not None,
-                 cnp.ndarray dy not None, cnp.ndarray dhT, cnp.ndarray dcT, cnp.ndarray dx,
-                 cnp.ndarray dkernel not None, cnp.ndarray drecurrent not None, cnp.ndarray dbias,
-                 cnp.ndarray dh0, cnp.ndarray dc0):
+def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None,
+                 bint sequences=False, bint reverse=False, bint mask_zero_output=False,
+                 tuple steps=None, bint compact=False, cnp.ndarray rec_drop=None,
+                 cnp.ndarray kernel not None, cnp.ndarray recurrent not None, cnp.ndarray tape not None,
+                 cnp.ndarray scratch not None, cnp.ndarray dy not None, tuple dlast=(None, None),
+                 cnp.ndarray dx=None, cnp.ndarray dkernel not None, cnp.ndarray drecurrent not None,
+                 cnp.ndarray dbias=None, tuple dfirst=(None, None)):
     """The gradients of rnn_forward; overwrites the tape."""
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_rnn a
     memset(&a, 0, sizeof(a))
-    cdef ptrdiff_t width = _cell(&a, cell, I, H, B, T) * H
-    cdef rnn_kernel run = _of(cell, table.rnn_backward, table.gru_backward, table.lstm_backward)
-    a.act, a.rec_act = _check_act(act), _check_act(rec_act)
+    cdef ptrdiff_t width = _rnn(&a, cell, sizes, acts)
+    cdef ptrdiff_t B = a.B, T = a.T, I = a.I, H = a.H
+    dhT, dcT = dlast
+    dh0, dc0 = dfirst
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
     cdef ptrdiff_t n = _steps(&a, steps, compact)
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
@@ -817,13 +676,13 @@ def rnn_backward(int cell, int act, int rec_act, bint sequences, bint reverse, b
     a.dx = <real *>_out(dx, B * T * I, kind, "dx")
     a.dkernel = <real *>_out(dkernel, I * width, kind, "dkernel")
     a.drecurrent = <real *>_out(drecurrent, H * width, kind, "drecurrent")
-    a.dbias = <real *>_out(dbias, width * (1 + a.reset_after), kind, "dbias")
+    a.dbias = <real *>_out(dbias, width * tdf_rnn_biases(cell), kind, "dbias")
     a.dh0 = <real *>_out(dh0, B * H, kind, "dh0")
     a.dc0 = <real *>_out(dc0, B * H, kind, "dc0")
     if cell != TDF_LSTM and (a.dcT != NULL or a.dc0 != NULL):
         raise ValueError("only an LSTM has dcT and dc0")
     with nogil:
-        run(&a)
+        table.rnn_backward(&a)
 
 
 # ---------------------------------------------------------------------- Embedding and Masking
@@ -893,7 +752,7 @@ def masking_backward(ptrdiff_t M, ptrdiff_t N, cnp.ndarray mask not None, cnp.nd
     cdef tdf_masking a
     memset(&a, 0, sizeof(a))
     _bounded(M, N)
-    a.threads, a.M, a.N, a.x = _threads(), M, N, NULL
+    a.threads, a.M, a.N = _threads(), M, N
     a.mask = <uint8_t *>_ptr(mask, M, cnp.NPY_BOOL, "mask")
     a.y = <real *>_out(dy, M * N, cnp.PyArray_TYPE(dy), "dy")
     with nogil:
@@ -902,22 +761,22 @@ def masking_backward(ptrdiff_t M, ptrdiff_t N, cnp.ndarray mask not None, cnp.nd
 
 # ---------------------------------------------------------------------- losses and accuracies
 
-def loss(int number, ptrdiff_t M, ptrdiff_t N, target, labels, cnp.ndarray p not None, weight,
-         cnp.ndarray rows not None, dp, cnp.ndarray result not None,
-         double scale, double delta, double epsilon, double smoothing, level=None):
+def loss(*, int loss, ptrdiff_t M, ptrdiff_t N, target=None, labels=None, cnp.ndarray p not None, weight=None,
+         level=None, double scale=1, double delta=1, double epsilon, double smoothing=0,
+         cnp.ndarray rows not None, dp=None, cnp.ndarray result not None):
     """The loss of each of M rows of N outputs, the gradient, and the weighted sum, which is returned."""
     cdef const tdf_table *table = _table(p)
     cdef int kind = cnp.PyArray_TYPE(p)
     cdef tdf_loss a
     memset(&a, 0, sizeof(a))
-    if number < 0 or number >= TDF_LOSSES:
-        raise ValueError(f"unknown loss number {number}")
+    if loss < 0 or loss >= TDF_LOSSES:
+        raise ValueError(f"unknown loss number {loss}")
     if (target is None) == (labels is None):
         raise ValueError("loss: give target or labels, and not both")
-    if (number == TDF_LOSS_QUANTILE) != (level is not None):
+    if (loss == TDF_LOSS_QUANTILE) != (level is not None):
         raise ValueError("loss: the quantile loss, and no other, takes levels")
     _bounded(M, N)
-    a.threads, a.loss, a.M, a.N = _threads(), number, M, N
+    a.threads, a.loss, a.M, a.N = _threads(), loss, M, N
     a.target = <real *>_ptr(target, M * N, kind, "target")
     a.labels = <int32_t *>_ptr(labels, M, cnp.NPY_INT32, "labels")
     a.p = <real *>_ptr(p, M * N, kind, "p")
@@ -934,16 +793,9 @@ def loss(int number, ptrdiff_t M, ptrdiff_t N, target, labels, cnp.ndarray p not
 
 # ---------------------------------------------------------------------- optimizers
 
-RULES = {
-    "sgd": TDF_SGD, "adam": TDF_ADAM, "rmsprop": TDF_RMSPROP, "adagrad": TDF_ADAGRAD, "adadelta": TDF_ADADELTA,
-    "adamax": TDF_ADAMAX, "nadam": TDF_NADAM, "ftrl": TDF_FTRL, "lion": TDF_LION, "lamb": TDF_LAMB,
-    "average": TDF_AVERAGE,
-}
-
-
-def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tuple slots, tuple numbers,
+def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tuple slots, tuple numbers, *,
                double decay=0, double clip=0, double grad_scale=1):
-    """One step of the rule (a number of RULES); its slots, each an array or None, and numbers are in optim.c."""
+    """One step of the rule (a number of RULES); optim.c has its slots, each an array or None, and numbers."""
     cdef const tdf_table *table = _table(w)
     cdef int kind = cnp.PyArray_TYPE(w)
     cdef Py_ssize_t i
@@ -952,7 +804,8 @@ def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tupl
     if rule < 0 or rule >= TDF_RULES:
         raise ValueError(f"unknown rule number {rule}")
     if len(slots) > TDF_SLOTS or len(numbers) > TDF_NUMBERS:
-        raise ValueError(f"at most {TDF_SLOTS} slots and {TDF_NUMBERS} numbers, got {len(slots)} and {len(numbers)}")
+        raise ValueError(
+            f"at most {TDF_SLOTS} slots and {TDF_NUMBERS} numbers, got {len(slots)} and {len(numbers)}")
     a.threads, a.rule, a.n = _threads(), rule, cnp.PyArray_SIZE(w)
     a.w, a.grad = <real *>_out(w, a.n, kind, "w"), <real *>_ptr(grad, a.n, kind, "grad")
     for i in range(TDF_SLOTS):
@@ -983,7 +836,7 @@ def scale(cnp.ndarray grad not None, double factor):
     cdef const tdf_table *table = _table(grad)
     cdef tdf_norm a
     memset(&a, 0, sizeof(a))
-    a.threads, a.n, a.factor, a.partial, a.result = _threads(), cnp.PyArray_SIZE(grad), factor, NULL, NULL
+    a.threads, a.n, a.factor = _threads(), cnp.PyArray_SIZE(grad), factor
     a.grad = <real *>_out(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
     with nogil:
         table.scale(&a)
@@ -1003,7 +856,6 @@ cdef enum stream_kind:
 
 cdef struct stream_op:
     stream_kind kind
-    rnn_kernel run              # of a recurrent layer
     stream_args args
 
 
@@ -1050,6 +902,7 @@ cdef class Stream:
             raise ValueError(f"a stream holds at most {STREAM_OPS} layers")
         if self.n == 0:
             self.table, self.dtype, self.size_in = _table(x), cnp.PyArray_TYPE(x), cnp.PyArray_SIZE(x)
+        memset(&self.ops[self.n], 0, sizeof(stream_op))
         self.ops[self.n].kind = kind
         return &self.ops[self.n]
 
@@ -1060,20 +913,16 @@ cdef class Stream:
         self.n += 1
         return 0
 
-    def rnn(self, int cell, int act, int rec_act, ptrdiff_t B, ptrdiff_t I, ptrdiff_t H, cnp.ndarray x not None,
-            cnp.ndarray packed not None, cnp.ndarray h not None, cnp.ndarray c, cnp.ndarray scratch not None,
-            cnp.ndarray y not None):
-        """One step of a recurrent layer; h and, for an LSTM, c, both (B, H), are its state."""
-        cdef stream_op *op = self._add(STREAM_RNN, x, y)
-        cdef tdf_rnn *a = &op.args.rnn
+    def rnn(self, int cell, tuple sizes not None, *, tuple acts not None, cnp.ndarray x not None,
+            cnp.ndarray packed not None, cnp.ndarray h not None, cnp.ndarray c=None,
+            cnp.ndarray scratch not None, cnp.ndarray y not None):
+        """One step of a recurrent layer, so T is 1; h and, for an LSTM, c, both (B, H), are its state."""
+        cdef tdf_rnn *a = &self._add(STREAM_RNN, x, y).args.rnn
         cdef int kind = self.dtype
-        _cell(a, cell, I, H, B)
-        op.run = _of(cell, self.table.rnn_forward, self.table.gru_forward, self.table.lstm_forward)
-        a.act, a.rec_act = _check_act(act), _check_act(rec_act)
-        a.sequences = a.reverse = a.mask_zero_output = 0
-        a.row = NULL
-        a.compact = 0
-        a.rec_drop = a.tape = NULL
+        _rnn(a, cell, sizes, acts)
+        cdef ptrdiff_t B = a.B, I = a.I, H = a.H
+        if a.T != 1:
+            raise ValueError(f"a stream runs one step at a time, got T = {a.T}")
         if (c is None) != (cell != TDF_LSTM):
             raise ValueError("an LSTM has c, and no other cell")
         a.x = <real *>_ptr(x, B * I, kind, "x")
@@ -1085,8 +934,8 @@ cdef class Stream:
         a.y = <real *>_out(y, B * H, kind, "y")
         self._added(y, (x, packed, h, c, scratch, y))
 
-    def dense(self, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
-              cnp.ndarray packed not None, cnp.ndarray bias, cnp.ndarray z, cnp.ndarray y not None):
+    def dense(self, *, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
+              cnp.ndarray packed not None, cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None):
         """M rows of a Dense layer."""
         cdef tdf_dense *d = &self._add(STREAM_DENSE, x, y).args.dense
         cdef int kind = self.dtype
@@ -1128,7 +977,8 @@ cdef class Stream:
                 and <char *>last < <char *>first + cnp.PyArray_NBYTES(x)):
             raise ValueError("y must not overlap x")
         if self.running:
-            raise RuntimeError("this stream is at work in another thread: give each thread a stream of its own")
+            raise RuntimeError(
+                "this stream is at work in another thread: give each thread a stream of its own")
         if finite and not _all_finite(x):
             return False
         op = &self.ops[0]
@@ -1151,7 +1001,7 @@ cdef class Stream:
                 op = &self.ops[i]
                 if op.kind == STREAM_RNN:
                     op.args.rnn.threads = threads
-                    op.run(&op.args.rnn)
+                    self.table.rnn_forward(&op.args.rnn)
                 elif op.kind == STREAM_DENSE:
                     op.args.dense.threads = threads
                     self.table.dense_forward(&op.args.dense)

@@ -1,88 +1,33 @@
 """Activation functions, as in `keras.activations`: one object for each, by name.
 
-Add one in three lines: a name in `tdf_activation` (src_c/tdfast.h), its value and slope in src_c/act.h,
-and a row of ``_TABLE`` here. One of your own, in NumPy, is a `Function`.
+To add one: a row of src_c/activations.h, its value and slope in src_c/act.h, and a row of activation_table.py.
+One of your own, in NumPy, is a `Function`.
 """
 
 import numpy as np
 
 from tdfast import _kernels
+from tdfast.engine.activation_table import TABLE
 from tdfast.engine.arrays import as_contiguous
 from tdfast.engine.parametric import Function, Parametric, defaults
 from tdfast.engine.registry import Registry, noted, registered_name
 
 REGISTRY = Registry("activation", "activations", "keras.activations")
 
-# Names in the order of tdf_activation in src_c/tdfast.h, and whether backward needs the input.
-_TABLE = [
-    ("linear", False), ("tanh", False), ("sigmoid", False), ("relu", False), ("relu6", False),
-    ("leaky_relu", False), ("elu", False), ("selu", False), ("celu", False), ("softplus", False),
-    ("softsign", True), ("exponential", False), ("hard_sigmoid", False), ("hard_silu", True),
-    ("hard_tanh", True), ("hard_shrink", False), ("soft_shrink", False), ("tanh_shrink", True),
-    ("silu", True), ("gelu", True), ("gelu_tanh", True), ("mish", True), ("log_sigmoid", False),
-    ("squareplus", True), ("sparse_plus", True), ("sparse_sigmoid", True), ("softmax", False),
-    ("log_softmax", False), ("sparsemax", False),
-]
-_ALIASES = {"silu": ("swish",), "hard_silu": ("hard_swish",)}
-
-# Name -> (formula, parameters with their defaults, an example's result for [-1, 0, 2]).
-_FORMULAS = {
-    "linear": ("x: nothing is changed", "", "[-1.0, 0.0, 2.0]"),
-    "tanh": ("(exp(x) - exp(-x)) / (exp(x) + exp(-x)), from -1 to 1", "", "[-0.7616, 0.0, 0.964]"),
-    "sigmoid": ("1 / (1 + exp(-x)), from 0 to 1", "", "[0.2689, 0.5, 0.8808]"),
-    "relu": (
-        "max(x, 0)", "negative_slope=0.0, max_value=None, threshold=0.0: max_value where x is above it, x from the "
-        "threshold on, and negative_slope (x - threshold) below",
-        "[0.0, 0.0, 2.0]"),
-    "relu6": ("min(max(x, 0), 6)", "", "[0.0, 0.0, 2.0]"),
-    "leaky_relu": ("x where it is positive, else negative_slope x", "negative_slope=0.2", "[-0.2, 0.0, 2.0]"),
-    "elu": ("x where it is positive, else alpha (exp(x) - 1)", "alpha=1.0", "[-0.6321, 0.0, 2.0]"),
-    "selu": (
-        "1.0507 times x where it is positive, else 1.0507 1.67326 (exp(x) - 1): keeps mean 0 and variance 1",
-        "", "[-1.1113, 0.0, 2.1014]"),
-    "celu": ("max(x, 0) + min(0, alpha (exp(x / alpha) - 1))", "alpha=1.0", "[-0.6321, 0.0, 2.0]"),
-    "softplus": ("log(1 + exp(x))", "", "[0.3133, 0.6931, 2.1269]"),
-    "softsign": ("x / (1 + |x|), from -1 to 1", "", "[-0.5, 0.0, 0.6667]"),
-    "exponential": ("exp(x)", "", "[0.3679, 1.0, 7.3891]"),
-    "hard_sigmoid": ("x / 6 + 0.5, cut off at 0 and 1", "", "[0.3333, 0.5, 0.8333]"),
-    "hard_silu": ("x times `hard_sigmoid` of x; also called hard_swish", "", "[-0.3333, 0.0, 1.6667]"),
-    "hard_tanh": ("x, cut off at -1 and 1", "", "[-1.0, 0.0, 1.0]"),
-    "hard_shrink": ("x where |x| is above the threshold, else 0", "threshold=0.5", "[-1.0, 0.0, 2.0]"),
-    "soft_shrink": ("x drawn to 0 by the threshold, and 0 where |x| is below it", "threshold=0.5", "[-0.5, 0.0, 1.5]"),
-    "tanh_shrink": ("x - tanh(x)", "", "[-0.2384, 0.0, 1.036]"),
-    "silu": ("x times `sigmoid` of x; also called swish", "", "[-0.2689, 0.0, 1.7616]"),
-    "gelu": (
-        "x times the normal distribution function of x: 0.5 x (1 + erf(x / sqrt(2)))",
-        "approximate=False; True means `gelu_tanh`", "[-0.1587, 0.0, 1.9545]"),
-    "gelu_tanh": ("0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), near `gelu`", "", "[-0.1588, 0.0, 1.9546]"),
-    "mish": ("x tanh(log(1 + exp(x)))", "", "[-0.3034, 0.0, 1.944]"),
-    "log_sigmoid": ("log(1 / (1 + exp(-x)))", "", "[-1.3133, -0.6931, -0.1269]"),
-    "squareplus": ("(x + sqrt(x^2 + b)) / 2", "b=4", "[0.618, 1.0, 2.4142]"),
-    "sparse_plus": ("0 up to -1, (x + 1)^2 / 4 between, x from 1 on", "", "[0.0, 0.25, 2.0]"),
-    "sparse_sigmoid": ("(x + 1) / 2, cut off at 0 and 1", "", "[0.0, 0.5, 1.0]"),
-    "softmax": (
-        "exp(x) / sum(exp(x)) along an axis: positive numbers with the sum 1",
-        "axis=-1", "[0.042, 0.1142, 0.8438]"),
-    "log_softmax": ("x - log(sum(exp(x))) along an axis", "axis=-1", "[-3.1698, -2.1698, -0.1698]"),
-    "sparsemax": (
-        "the nearest point with the sum 1 and no negative number, along an axis: often with zeros",
-        "axis=-1", "[0.0, 0.0, 1.0]"),
-}
-
 
 def _doc(name):
-    formula, parameters, result = _FORMULAS[name]
-    return (f"""{formula}.
+    row = TABLE[name]
+    return (f"""{row.formula}.
 
     Call: ``y = activations.{name}(x)`` with x an array of any shape; y has its shape. The name, "{name}", stands for it in
     a layer: ``Dense(8, activation="{name}")``.
     """ + (f"""
-    Parameters: {parameters}.
-    """ if parameters else "") + f"""
+    Parameters: {row.parameters}.
+    """ if row.parameters else "") + f"""
     Source: https://keras.io/api/layers/activations/
 
     >>> ({name}(np.array([-1.0, 0.0, 2.0])).round(4) + 0.0).tolist()
-    {result}
+    {row.example}
     """)
 
 
@@ -109,17 +54,13 @@ class Activation:
     [0.0, 2.0]
     """
 
-    def __init__(self, name, kind, needs_input):
-        self.name, self.kind, self.needs_input = name, kind, needs_input
+    def __init__(self, name, kind):
+        self.name, self.kind = name, kind
+        self.needs_input, self.is_row = _kernels.act_needs_input(kind), _kernels.act_is_row(kind)
 
     @property
     def __name__(self):
         return self.name
-
-    @property
-    def is_row(self):
-        """Whether it acts on the whole last axis (softmax) instead of on each element."""
-        return self.name in ("softmax", "log_softmax", "sparsemax")
 
     def __call__(self, x, *arguments, **parameters):
         """f(x) as a new array.
@@ -177,7 +118,7 @@ class Activation:
 
     def backward(self, x, y, dy, dx):
         """Write dy f'(x) to dx; y is f(x), and x may be None unless `needs_input`."""
-        _kernels.act_backward(self.kind, *rows_of(y), x, y, dy, dx)
+        _kernels.act_backward(self.kind, *rows_of(y), x=x, y=y, dy=dy, dx=dx)
 
     def gradient(self, x, dy):
         """dy f'(x) as a new array; x and dy of one shape, rows on the last axis."""
@@ -194,12 +135,12 @@ class Activation:
         return f"<activation {self.name}>"
 
 
-for _kind, (_name, _needs_input) in enumerate(_TABLE):
-    globals()[_name] = _activation = Activation(_name, _kind, _needs_input)
+for _name, _kind in _kernels.ACTIVATIONS.items():
+    globals()[_name] = _activation = Activation(_name, _kind)
     _activation.__doc__ = _doc(_name)
-    REGISTRY.register(_activation, *_ALIASES.get(_name, ()))
+    REGISTRY.register(_activation, *TABLE[_name].aliases)
 swish, hard_swish = globals()["silu"], globals()["hard_silu"]
-__test__ = {_name: _doc(_name) for _name, _ in _TABLE}       # doctest looks at functions and classes alone
+__test__ = {_name: _doc(_name) for _name in TABLE}       # doctest looks at functions and classes alone
 
 
 def glu(x, axis=-1):

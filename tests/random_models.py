@@ -26,7 +26,7 @@ from tdfast.layers import (
     ZeroPadding1D,
 )
 
-ELEMENTWISE = [name for name, _ in tdfast.activations._TABLE if not tdfast.activations.get(name).is_row]
+ELEMENTWISE = [name for name in tdfast._kernels.ACTIVATIONS if not tdfast.activations.get(name).is_row]
 ROWS = ["softmax", "log_softmax", "sparsemax"]
 # Bounded slopes: a chain of exponentials says nothing of an export.
 CALM = ["linear", "tanh", "sigmoid", "relu", "softsign", "hard_sigmoid", "elu", "leaky_relu", "softplus"]
@@ -89,7 +89,7 @@ def parametric():
 def with_own_tanh(name):
     """A Dense layer with an activation that is called "tanh" but is not the library's."""
     layer = Dense(2, name=name)
-    layer.activation = tdfast.activations.Activation("tanh", tdfast.activations.relu.kind, False)
+    layer.activation = tdfast.activations.Activation("tanh", tdfast.activations.relu.kind)
     return layer
 
 

@@ -7,7 +7,8 @@ import pytest
 import reference
 from laws import FMA_ISAS
 
-from tdfast import activations, runtime
+from tdfast import _kernels, activations, runtime
+from tdfast.engine.activation_table import TABLE
 
 NAMES = sorted(reference.ACTIVATIONS)
 KINKS = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0])
@@ -126,3 +127,7 @@ def test_functions():
     with pytest.raises(ValueError, match="two halves"):
         activations.glu(np.zeros((2, 3)))
     assert activations.threshold([1.0, 2.0, 3.0], 2.0, 0.0).tolist() == [0.0, 0.0, 3.0]
+
+
+def test_every_activation_of_the_kernels_has_its_row():
+    assert sorted(TABLE) == sorted(_kernels.ACTIVATIONS)

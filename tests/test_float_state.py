@@ -260,8 +260,9 @@ def kernels(dtype):
     x[0, :3] = (NAN, INF, 1e30)
     kernel, packed = a(32, 32), a(k.dense_pack_size(32, 32))
     scratch, dkernel, dx = a(k.dense_scratch_size(32, 32)), a(32, 32), a(40, 32)
-    rnn_packed = a(k.rnn_pack_size(k.LSTM, 4, 8))
-    tape, work, infer = (a(n) for n in k.rnn_sizes(k.LSTM, 4, 10, 4, 8, 1, 2))
+    rnn_packed = a(k.rnn_pack_size(k.CELLS["lstm"], 4, 8))
+    lstm, acts = (k.CELLS["lstm"], (4, 10, 4, 8)), (1, 2)
+    tape, work, infer = (a(n) for n in k.rnn_sizes(*lstm, acts))
     rnn_x, rnn_y, weights, recurrent = x.reshape(-1)[:160], a(320), a(4, 32), a(8, 32)
     dweights, drecurrent, drnn_x = a(4, 32), a(8, 32), a(160)
     sizes = (1, 2, 1, 20, 4, 8, 1, 3, 1, 1, 1, 1, 0, 1, 1, 22, 1, 20)
@@ -272,32 +273,34 @@ def kernels(dtype):
     rows, result = a(40), np.zeros(2)
     slots = (abs(a(40, 32)), abs(a(40, 32)))
     stream = k.Stream()
-    stream.dense(1, 40, 32, 32, x, packed, None, None, y)
+    stream.dense(act=1, M=40, K=32, N=32, x=x, packed=packed, y=y)
     mask = np.zeros(40, bool)
     return {
         "act": lambda: k.act_forward(1, 40, 32, x, y),
-        "act back": lambda: k.act_backward(1, 40, 32, None, y, x, dx),
+        "act back": lambda: k.act_backward(1, 40, 32, y=y, dy=x, dx=dx),
         "dense pack": lambda: k.dense_pack(32, 32, kernel, packed),
-        "dense": lambda: k.dense_forward(1, 40, 32, 32, x, packed, None, None, y),
-        "dense back": lambda: k.dense_backward(1, 40, 32, 32, x, kernel, None, y, y, y, dx, dkernel, None, scratch),
-        "rnn pack": lambda: k.rnn_pack(k.LSTM, 4, 8, weights, recurrent, None, rnn_packed),
-        "rnn": lambda: k.rnn_forward(k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, rnn_x, None, False, None, None, None, rnn_packed,
-                                     None, infer, rnn_y, None, None),
-        "rnn with tape": lambda: k.rnn_forward(k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, rnn_x, None, False, None, None, None,
-                                               rnn_packed, tape, work, rnn_y, None, None),
-        "rnn back": lambda: k.rnn_backward(k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, None, False, None, weights, recurrent,
-                                           tape, work, rnn_y, None, None, drnn_x, dweights, drecurrent, None, None, None),
+        "dense": lambda: k.dense_forward(act=1, M=40, K=32, N=32, x=x, packed=packed, y=y),
+        "dense back": lambda: k.dense_backward(act=1, M=40, K=32, N=32, x=x, kernel=kernel, y=y, dy=y, dz=y, dx=dx,
+                                               dkernel=dkernel, scratch=scratch),
+        "rnn pack": lambda: k.rnn_pack(k.CELLS["lstm"], 4, 8, kernel=weights, recurrent=recurrent, packed=rnn_packed),
+        "rnn": lambda: k.rnn_forward(*lstm, acts=acts, sequences=True, x=rnn_x, packed=rnn_packed, scratch=infer, y=rnn_y),
+        "rnn with tape": lambda: k.rnn_forward(*lstm, acts=acts, sequences=True, x=rnn_x, packed=rnn_packed, tape=tape,
+                                               scratch=work, y=rnn_y),
+        "rnn back": lambda: k.rnn_backward(*lstm, acts=acts, sequences=True, kernel=weights, recurrent=recurrent, tape=tape,
+                                           scratch=work, dy=rnn_y, dx=drnn_x, dkernel=dweights, drecurrent=drecurrent),
         "conv pack": lambda: k.conv_pack(sizes, conv_kernel, conv_packed),
-        "conv": lambda: k.conv_forward(sizes, 1, rnn_x, conv_packed, None, None, conv_y, conv_infer),
-        "conv back": lambda: k.conv_backward(sizes, 1, rnn_x, conv_kernel, None, conv_y, conv_y, drnn_x, dconv, None, conv_scratch),
-        "conv transposed": lambda: k.conv_transpose(sizes, 1, conv_y, conv_kernel, None, None, drnn_x, conv_spread),
+        "conv": lambda: k.conv_forward(sizes, act=1, x=rnn_x, packed=conv_packed, y=conv_y, scratch=conv_infer),
+        "conv back": lambda: k.conv_backward(sizes, act=1, x=rnn_x, kernel=conv_kernel, y=conv_y, dy=conv_y, dx=drnn_x,
+                                             dkernel=dconv, scratch=conv_scratch),
+        "conv transposed": lambda: k.conv_transpose(sizes, act=1, x=conv_y, kernel=conv_kernel, y=drnn_x,
+                                                    scratch=conv_spread),
         "sums": lambda: k.column_sums(40, 32, x, sums_scratch, row),
-        "pool": lambda: k.pool_forward((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), True, rnn_x, None, conv_y),
-        "pool back": lambda: k.pool_backward((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), True, None, None, None, conv_y, drnn_x),
+        "pool": lambda: k.pool_forward((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), mean=True, x=rnn_x, y=conv_y),
+        "pool back": lambda: k.pool_backward((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), mean=True, dy=conv_y, dx=drnn_x),
         "embed": lambda: k.embed_forward(ids, table, y),
         "embed back": lambda: k.embed_backward(ids, x, table),
         "masking": lambda: k.masking_forward(0.0, 40, 32, x, mask, y),
-        "loss": lambda: k.loss(0, 40, 32, x, None, y, None, rows, dx, result, 1.0, 1.0, 1e-7, 0.0),
+        "loss": lambda: k.loss(loss=0, M=40, N=32, target=x, p=y, epsilon=1e-7, rows=rows, dp=dx, result=result),
         "optimizer": lambda: k.optim_step(k.RULES["adam"], dx, y, slots, (1e-3, 0.9, 0.999, 1e-7)),
         "norm": lambda: k.sum_squares(x, result),
         "scale": lambda: k.scale(y, 2.0),

@@ -311,38 +311,46 @@ def test_kernels_refuse_sizes_that_overflow():
     u8, i4, d = np.ones(64, bool), np.zeros(64, "int32"), np.zeros(64)
 
     def calls(s):
-        yield k.act_forward, (1, s(), s(), x, x)
-        yield k.act_backward, (1, s(), s(), None, x, x, x)
-        yield k.dense_pack_size, (s(), s())
-        yield k.dense_scratch_size, (s(), s())
-        yield k.dense_pack, (s(), s(), x, x)
-        yield k.dense_forward, (0, s(), s(), s(), x, x, None, None, x)
-        yield k.dense_backward, (0, s(), s(), s(), x, x, None, x, x, x, None, x, None, x)
-        yield k.conv_sizes, (tuple(s() for _ in range(18)),)
-        yield k.conv_pack, (tuple(s() for _ in range(18)), x, x)
-        yield k.conv_forward, (tuple(s() for _ in range(18)), 0, x, x, None, None, x, x)
-        yield k.conv_backward, (tuple(s() for _ in range(18)), 0, x, x, None, x, x, None, x, None, x)
-        yield k.conv_transpose_size, (tuple(s() for _ in range(18)),)
-        yield k.conv_transpose, (tuple(s() for _ in range(18)), 0, x, x, None, None, x, x)
-        yield k.sums_scratch_size, (s(),)
-        yield k.column_sums, (s(), s(), x, x, x)
-        yield k.pool_forward, (tuple(s() for _ in range(12)), True, x, None, x)
-        yield k.pool_backward, (tuple(s() for _ in range(12)), True, None, None, None, x, x)
-        for cell in (k.SIMPLE_RNN, k.GRU, k.GRU_RESET_BEFORE, k.LSTM):
-            yield k.rnn_sizes, (cell, s(), s(), s(), s(), 1, 2)
-            yield k.rnn_pack_size, (cell, s(), s())
-            yield k.rnn_pack, (cell, s(), s(), x, x, None, x)
-            yield k.rnn_forward, (cell, 1, 2, True, False, False, s(), s(), s(), s(), x, None, False, None, None, None, x, None, x, x, None,
-                                  None)
-            yield k.rnn_backward, (cell, 1, 2, True, False, False, s(), s(), s(), s(), None, False, None, x, x, x, x, x, None, None,
-                                   None, x, x, None, None, None)
-        yield k.masking_forward, (0.0, s(), s(), x, u8, x)
-        yield k.masking_backward, (s(), s(), u8, x)
-        yield k.loss, (0, s(), s(), x, None, x, None, x, None, d, 1.0, 1.0, 1e-7, 0.0)
-        yield k.loss, (15, s(), s(), None, i4, x, None, x, None, d, 1.0, 1.0, 1e-7, 0.0)
-        yield k.Stream().act, (1, s(), s(), x, x)
-        yield k.Stream().dense, (1, s(), s(), s(), x, x, None, None, x)
-        yield k.Stream().rnn, (k.LSTM, 1, 2, s(), s(), s(), x, x, x, x, x, x)
+        def conv():
+            return tuple(s() for _ in range(18))
+
+        def pool():
+            return tuple(s() for _ in range(12))
+
+        def rnn(cell):
+            return cell, (s(), s(), s(), s())
+
+        yield k.act_forward, (1, s(), s(), x, x), {}
+        yield k.act_backward, (1, s(), s()), dict(y=x, dy=x, dx=x)
+        yield k.dense_pack_size, (s(), s()), {}
+        yield k.dense_scratch_size, (s(), s()), {}
+        yield k.dense_pack, (s(), s(), x, x), {}
+        yield k.dense_forward, (), dict(act=0, M=s(), K=s(), N=s(), x=x, packed=x, y=x)
+        yield k.dense_backward, (), dict(act=0, M=s(), K=s(), N=s(), x=x, kernel=x, y=x, dy=x, dz=x, dkernel=x, scratch=x)
+        yield k.conv_sizes, (conv(),), {}
+        yield k.conv_pack, (conv(), x, x), {}
+        yield k.conv_forward, (conv(),), dict(act=0, x=x, packed=x, y=x, scratch=x)
+        yield k.conv_backward, (conv(),), dict(act=0, x=x, kernel=x, y=x, dy=x, dkernel=x, scratch=x)
+        yield k.conv_transpose_size, (conv(),), {}
+        yield k.conv_transpose, (conv(),), dict(act=0, x=x, kernel=x, y=x, scratch=x)
+        yield k.sums_scratch_size, (s(),), {}
+        yield k.column_sums, (s(), s(), x, x, x), {}
+        yield k.pool_forward, (pool(),), dict(mean=True, x=x, y=x)
+        yield k.pool_backward, (pool(),), dict(mean=True, dy=x, dx=x)
+        for cell in k.CELLS.values():
+            yield k.rnn_sizes, (*rnn(cell), (1, 2)), {}
+            yield k.rnn_pack_size, (cell, s(), s()), {}
+            yield k.rnn_pack, (cell, s(), s()), dict(kernel=x, recurrent=x, packed=x)
+            yield k.rnn_forward, rnn(cell), dict(acts=(1, 2), sequences=True, x=x, packed=x, scratch=x, y=x)
+            yield k.rnn_backward, rnn(cell), dict(acts=(1, 2), sequences=True, kernel=x, recurrent=x, tape=x, scratch=x, dy=x,
+                                           dkernel=x, drecurrent=x)
+        yield k.masking_forward, (0.0, s(), s(), x, u8, x), {}
+        yield k.masking_backward, (s(), s(), u8, x), {}
+        yield k.loss, (), dict(loss=0, M=s(), N=s(), target=x, p=x, epsilon=1e-7, rows=x, result=d)
+        yield k.loss, (), dict(loss=15, M=s(), N=s(), labels=i4, p=x, epsilon=1e-7, rows=x, result=d)
+        yield k.Stream().act, (1, s(), s(), x, x), {}
+        yield k.Stream().dense, (), dict(act=1, M=s(), K=s(), N=s(), x=x, packed=x, y=x)
+        yield k.Stream().rnn, (k.CELLS["lstm"], (s(), 1, s(), s())), dict(acts=(1, 2), x=x, packed=x, h=x, c=x, scratch=x, y=x)
 
     usual = [1, 1, 2, 3, 4, 8]
     passed = 0
@@ -350,14 +358,14 @@ def test_kernels_refuse_sizes_that_overflow():
         def size():
             return int(rng.choice(HUGE)) if rng.random() < 0.4 else int(rng.choice(usual))
 
-        for function, arguments in calls(size):
+        for function, arguments, named in calls(size):
             try:
-                result = function(*arguments)
+                result = function(*arguments, **named)
             except (ValueError, OverflowError):
                 continue
             passed += 1
             for n in result if isinstance(result, tuple) else [result] if isinstance(result, int) else []:
-                assert 0 <= n < 2**62, (function, arguments, n)
+                assert 0 <= n < 2**62, (function, arguments, named, n)
     assert passed > 100
 
 
@@ -365,7 +373,7 @@ def test_sizes_are_what_big_integers_say():
     """Just below the bound the sizes are exact: nothing wrapped on the way."""
     k = _kernels
     assert k.dense_pack_size(2**40, 2**9) == 2**49
-    assert k.rnn_pack_size(k.LSTM, 2**20, 2**20) == 4 * (1 + 2**21) * 2**20
+    assert k.rnn_pack_size(k.CELLS["lstm"], 2**20, 2**20) == 4 * (1 + 2**21) * 2**20
     for name in ("dense_pack_size", "dense_scratch_size"):
         for sizes in ((2**40, 2**10), (2**41, 1), (2**32, 2**32), (2**63 - 1, 1), (-1, 1)):
             with pytest.raises(ValueError, match="sizes out of range"):
@@ -398,64 +406,75 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
     k = _kernels
     a = lambda n=4096: np.ones(n, "float32")        # noqa: E731
     sizes = (1, 2, 1, 20, 4, 8, 1, 3, 1, 1, 1, 1, 0, 1, 1, 22, 1, 20)
-    tape, work, infer = k.rnn_sizes(k.LSTM, 4, 10, 4, 8, 1, 2)
+    lstm, acts, sizes_of_pool = (k.CELLS["lstm"], (4, 10, 4, 8)), (1, 2), (2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10)
+    tape, work, infer = k.rnn_sizes(*lstm, acts)
+    rnn_pack = k.rnn_pack_size(k.CELLS["lstm"], 4, 8)
     pack, conv_infer, conv_work = k.conv_sizes(sizes)
     mask, ids = np.ones(40, bool), np.zeros(40, "int32")
-    steps = np.arange(4), np.arange(0, 41, 10), np.tile(np.arange(10), 4)
+    steps = np.arange(4), np.arange(0, 41, 10), np.tile(np.arange(10), 4), np.append(np.arange(0, 41, 4), 40)
     good = [
-        (k.act_forward, (1, 40, 32, a(1280), a(1280))),
-        (k.act_backward, (k_of("gelu"), 40, 32, a(1280), a(1280), a(1280), a(1280))),
-        (k.dense_pack, (32, 32, a(1024), a(k.dense_pack_size(32, 32)))),
-        (k.dense_forward, (1, 40, 32, 32, a(1280), a(k.dense_pack_size(32, 32)), a(32), a(1280), a(1280))),
-        (k.dense_backward, (1, 40, 32, 32, a(1280), a(1024), a(1280), a(1280), a(1280), a(1280), a(1280), a(1024), a(32),
-                            a(k.dense_scratch_size(32, 32)))),
-        (k.conv_pack, (sizes, a(96), a(pack))),
-        (k.conv_forward, (sizes, 1, a(160), a(pack), a(8), a(320), a(320), a(conv_infer))),
-        (k.conv_backward, (sizes, 1, a(160), a(96), a(320), a(320), a(320), a(160), a(96), a(8), a(conv_work))),
-        (k.conv_transpose, (sizes, 1, a(320), a(96), a(4), a(160), a(160), a(k.conv_transpose_size(sizes)))),
-        (k.column_sums, (40, 32, a(1280), a(k.sums_scratch_size(32)), a(32))),
-        (k.pool_forward, ((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), True, a(160), mask, a(80))),
-        (k.pool_backward, ((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), False, a(160), mask, a(80), a(80), a(160))),
-        (k.rnn_pack, (k.LSTM, 4, 8, a(128), a(256), a(32), a(k.rnn_pack_size(k.LSTM, 4, 8)))),
-        (k.rnn_forward, (k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, a(160), steps, False, a(32), a(32), a(32),
-                         a(k.rnn_pack_size(k.LSTM, 4, 8)), a(tape), a(work), a(320), a(32), a(32))),
-        (k.rnn_forward, (k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, a(160), steps, True, a(32), a(32), a(32),
-                         a(k.rnn_pack_size(k.LSTM, 4, 8)), None, a(infer), a(320), a(32), a(32))),
-        (k.rnn_backward, (k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, steps, False, a(32), a(128), a(256), a(tape), a(work),
-                          a(320), a(32), a(32), a(160), a(128), a(256), a(32), a(32), a(32))),
-        (lambda *each: k.rnn_forward(k.LSTM, 1, 2, True, False, False, 4, 10, 4, 8, a(160), each, False, None, None, None,
-                                     a(k.rnn_pack_size(k.LSTM, 4, 8)), None, a(infer), a(320), None, None), steps),
-        (k.embed_forward, (ids, a(64).reshape(8, 8), a(320))),
-        (k.embed_backward, (ids, a(320), a(64).reshape(8, 8))),
-        (k.masking_forward, (0.0, 40, 8, a(320), mask, a(320))),
-        (k.masking_backward, (40, 8, mask, a(320))),
-        (k.loss, (0, 40, 8, a(320), None, a(320), a(40), a(40), a(320), np.zeros(2), 1.0, 1.0, 1e-7, 0.0)),
-        (k.loss, (15, 40, 8, None, ids, a(320), a(40), a(40), a(320), np.zeros(2), 1.0, 1.0, 1e-7, 0.0)),
-        (k.optim_step, (k.RULES["adam"], a(320), a(320), (a(320), a(320)), (1e-3, 0.9, 0.999, 1e-7))),
-        (k.sum_squares, (a(320), np.zeros(1))),
-        (k.scale, (a(320), 2.0)),
-        (k.Stream().act, (1, 40, 8, a(320), a(320))),
-        (k.Stream().dense, (1, 40, 32, 32, a(1280), a(1024), a(32), a(1280), a(1280))),
-        (k.Stream().rnn, (k.LSTM, 1, 2, 4, 4, 8, a(16), a(k.rnn_pack_size(k.LSTM, 4, 8)), a(32), a(32), a(infer), a(32))),
+        (k.act_forward, (1, 40, 32, a(1280), a(1280)), {}),
+        (k.act_backward, (k_of("gelu"), 40, 32), dict(x=a(1280), y=a(1280), dy=a(1280), dx=a(1280))),
+        (k.dense_pack, (32, 32, a(1024), a(k.dense_pack_size(32, 32))), {}),
+        (k.dense_forward, (), dict(act=1, M=40, K=32, N=32, x=a(1280), packed=a(k.dense_pack_size(32, 32)), bias=a(32),
+                                   z=a(1280), y=a(1280))),
+        (k.dense_backward, (), dict(act=1, M=40, K=32, N=32, x=a(1280), kernel=a(1024), z=a(1280), y=a(1280), dy=a(1280),
+                                    dz=a(1280), dx=a(1280), dkernel=a(1024), dbias=a(32),
+                                    scratch=a(k.dense_scratch_size(32, 32)))),
+        (k.conv_pack, (sizes, a(96), a(pack)), {}),
+        (k.conv_forward, (sizes,), dict(act=1, x=a(160), packed=a(pack), bias=a(8), z=a(320), y=a(320), scratch=a(conv_infer))),
+        (k.conv_backward, (sizes,), dict(act=1, x=a(160), kernel=a(96), z=a(320), y=a(320), dy=a(320), dx=a(160), dkernel=a(96),
+                                         dbias=a(8), scratch=a(conv_work))),
+        (k.conv_transpose, (sizes,), dict(act=1, x=a(320), kernel=a(96), bias=a(4), z=a(160), y=a(160),
+                                          scratch=a(k.conv_transpose_size(sizes)))),
+        (k.column_sums, (40, 32, a(1280), a(k.sums_scratch_size(32)), a(32)), {}),
+        (k.pool_forward, (sizes_of_pool,), dict(mean=True, x=a(160), mask=mask, y=a(80))),
+        (k.pool_backward, (sizes_of_pool,), dict(mean=False, x=a(160), mask=mask, y=a(80), dy=a(80), dx=a(160))),
+        (k.rnn_pack, (k.CELLS["lstm"], 4, 8), dict(kernel=a(128), recurrent=a(256), bias=a(32), packed=a(rnn_pack))),
+        (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, first=(a(32), a(32)), rec_drop=a(32),
+                                 packed=a(rnn_pack), tape=a(tape), scratch=a(work), y=a(320), last=(a(32), a(32)))),
+        (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, compact=True, first=(a(32), a(32)),
+                                 rec_drop=a(32), packed=a(rnn_pack), scratch=a(infer), y=a(320), last=(a(32), a(32)))),
+        (k.rnn_backward, lstm, dict(acts=acts, sequences=True, steps=steps, rec_drop=a(32), kernel=a(128), recurrent=a(256),
+                                  tape=a(tape), scratch=a(work), dy=a(320), dlast=(a(32), a(32)), dx=a(160), dkernel=a(128),
+                                  drecurrent=a(256), dbias=a(32), dfirst=(a(32), a(32)))),
+        (lambda *each: k.rnn_forward(*lstm, acts=acts, sequences=True, x=a(160), steps=each, packed=a(rnn_pack), scratch=a(infer),
+                                     y=a(320)), steps, {}),
+        (k.embed_forward, (ids, a(64).reshape(8, 8), a(320)), {}),
+        (k.embed_backward, (ids, a(320), a(64).reshape(8, 8)), {}),
+        (k.masking_forward, (0.0, 40, 8, a(320), mask, a(320)), {}),
+        (k.masking_backward, (40, 8, mask, a(320)), {}),
+        (k.loss, (), dict(loss=0, M=40, N=8, target=a(320), p=a(320), weight=a(40), epsilon=1e-7, rows=a(40), dp=a(320),
+                          result=np.zeros(2))),
+        (k.loss, (), dict(loss=15, M=40, N=8, labels=ids, p=a(320), weight=a(40), epsilon=1e-7, rows=a(40), dp=a(320),
+                          result=np.zeros(2))),
+        (k.optim_step, (k.RULES["adam"], a(320), a(320), (a(320), a(320)), (1e-3, 0.9, 0.999, 1e-7)), {}),
+        (k.sum_squares, (a(320), np.zeros(1)), {}),
+        (k.scale, (a(320), 2.0), {}),
+        (k.Stream().act, (1, 40, 8, a(320), a(320)), {}),
+        (k.Stream().dense, (), dict(act=1, M=40, K=32, N=32, x=a(1280), packed=a(1024), bias=a(32), z=a(1280), y=a(1280))),
+        (k.Stream().rnn, (k.CELLS["lstm"], (4, 1, 4, 8)), dict(acts=acts, x=a(16), packed=a(rnn_pack), h=a(32), c=a(32),
+                                  scratch=a(infer), y=a(32))),
     ]
-    for function, arguments in good:
-        function(*arguments)
-        for i, argument in enumerate(arguments):
+    for function, positional, named in good:
+        function(*positional, **named)
+        for name, argument in (*enumerate(positional), *named.items()):
             if isinstance(argument, tuple) and argument and isinstance(argument[0], np.ndarray):
                 spoilt = tuple(bad(s) for s in argument)
             elif isinstance(argument, np.ndarray):
                 spoilt = bad(argument)
             else:
                 continue
-            again = [x.copy() if isinstance(x, np.ndarray) else x for x in arguments]
-            again[i] = spoilt
+            again = {name: a.copy() if isinstance(a, np.ndarray) else a for name, a in (*enumerate(positional), *named.items())}
+            again[name] = spoilt
             try:
-                function(*again)
+                function(*(again.pop(i) for i in range(len(positional))), **again)
             except (ValueError, TypeError):
                 pass
             else:
                 # Some arguments may be left out, some are of the size that the array has, or one dtype for all of them.
-                assert which in ("none", "short", "empty", "int", "dtype", "strides", "unaligned", "byte order", "0-d"), (function, i)
+                assert which in ("none", "short", "empty", "int", "dtype", "strides", "unaligned", "byte order", "0-d"), (
+                    function, name)
 
 
 def k_of(name):
@@ -466,7 +485,7 @@ def test_kernels_refuse_numbers_that_mean_nothing():
     k, a = _kernels, np.ones(64, "float32")
     for number in (-1, 29, 1000, 2**31 - 1, -2**31):
         for call in (lambda n: k.act_forward(n, 8, 8, a, a), lambda n: k.rnn_pack_size(n, 4, 4), lambda n: k.optim_step(n, a, a, (), ()),
-                     lambda n: k.loss(n, 8, 8, a, None, a, None, a, None, np.zeros(2), 1.0, 1.0, 1e-7, 0.0)):
+                     lambda n: k.loss(loss=n, M=8, N=8, target=a, p=a, epsilon=1e-7, rows=a, result=np.zeros(2))):
             with pytest.raises(ValueError, match="unknown"):
                 call(number)
     for ids in ([-1] * 8, [99] * 8, [2**31 - 1] * 8, [-2**31] * 8):
@@ -474,20 +493,23 @@ def test_kernels_refuse_numbers_that_mean_nothing():
         assert k.embed_forward(ids, a.reshape(8, 8), np.ones(64, "float32")) == 0
         with pytest.raises(ValueError, match="no row"):
             k.embed_backward(ids, a, np.ones((8, 8), "float32"))
-    for row, starts, steps in (
+    good = [0, 1], [0, 2, 3], [0, 2, 1], [0, 2, 3, 3, 3]
+    for row, starts, steps, *before in (
         ([0, 0], [0, 2, 3], [0, 2, 1]), ([0, 2], [0, 2, 3], [0, 2, 1]), ([-1, 1], [0, 2, 3], [0, 2, 1]),
         ([0, 1], [0, 1, 3], [0, 0, 2]), ([0, 1], [1, 2, 3], [0, 2, 1]), ([0, 1], [0, 2, 4], [0, 2, 1]),
         ([0, 1], [0, 2**62, 3], [0, 2, 1]), ([0, 1], [0, -2, 3], [0, 2, 1]), ([0, 1], [0, 2, 3], [2, 0, 1]),
         ([0, 1], [0, 2, 3], [0, 3, 1]), ([0, 1], [0, 2, 3], [-1, 2, 1]), ([0, 1], [0, 2, 3], [1, 1, 1]),
+        *((*good[:3], before) for before in ([0, 2, 3, 3, 4], [1, 3, 4, 4, 4], [0, 1, 3, 3, 3], [0, 2, 3, 3, 2**62], [0, 2, 3, 3])),
     ):
-        tape, work, _ = k.rnn_sizes(k.GRU, 2, 3, 4, 4, 1, 2)
-        lists, w = tuple(np.array(part) for part in (row, starts, steps)), np.ones(48, "float32")
+        gru, acts = (k.CELLS["gru"], (2, 3, 4, 4)), (1, 2)
+        tape, work, _ = k.rnn_sizes(*gru, acts)
+        lists, w = tuple(np.array(part) for part in (row, starts, steps, before[0] if before else good[3])), np.ones(48, "float32")
         with pytest.raises(ValueError, match="steps|row"):
-            k.rnn_backward(k.GRU, 1, 2, True, False, False, 2, 3, 4, 4, lists, False, None, w, w,
-                           np.ones(tape, "float32"), np.ones(work, "float32"), w, None, None, None, w, w, None, None, None)
+            k.rnn_backward(*gru, acts=acts, sequences=True, steps=lists, kernel=w, recurrent=w, tape=np.ones(tape, "float32"),
+                           scratch=np.ones(work, "float32"), dy=w, dkernel=w, drecurrent=w)
     stream = k.Stream()
     with pytest.raises(ValueError):
-        stream.dense(1, 4, 8, 8, a, a[:1], None, None, a)
+        stream.dense(act=1, M=4, K=8, N=8, x=a, packed=a[:1], y=a)
     with pytest.raises(ValueError, match="empty"):
         stream.step(a, a)                           # what was refused is not in the stream
 

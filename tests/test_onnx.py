@@ -203,7 +203,7 @@ def test_the_table_above_has_every_converter():
     assert set(CONVERTERS) - random_models.classes_in(MODELS) == {Masking, Embedding}      # these have tests of their own below
 
 
-@pytest.mark.parametrize("name", [name for name, _ in tdfast.activations._TABLE])
+@pytest.mark.parametrize("name", list(tdfast._kernels.ACTIVATIONS))
 def test_activations(name, tmp_path):
     model = model_of([Activation(name)], (9,))
     s = session(model, tmp_path)

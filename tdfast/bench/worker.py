@@ -153,7 +153,7 @@ def _tdfast_product(size, threads):
     bias = np.zeros(size, np.float32)
     packed = runtime.aligned((_kernels.dense_pack_size(size, size),))
     _kernels.dense_pack(size, size, kernel, packed)
-    return lambda: _kernels.dense_forward(linear, size, size, size, x, packed, bias, None, y)
+    return lambda: _kernels.dense_forward(act=linear, M=size, K=size, N=size, x=x, packed=packed, bias=bias, y=y)
 
 
 def _torch_product(size, threads):

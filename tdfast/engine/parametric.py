@@ -4,6 +4,8 @@ import inspect
 
 import numpy as np
 
+from tdfast.engine.activation_table import TABLE
+
 PIECE = 1 << 14
 """Numbers that are worked on at a time, so that no memory is taken that grows with the batch."""
 
@@ -71,12 +73,12 @@ class Function:
 
 
 class Parametric(Function):
-    """One of the `FORMULAS` with its parameters; equal ones are equal."""
+    """An activation that takes parameters, with its own; equal ones are equal."""
 
     def __init__(self, name, **parameters):
         self.name = self.__name__ = name
         self.parameters = {**defaults(name), **parameters}
-        value, slope = FORMULAS[name]
+        value, slope = TABLE[name].numpy
         super().__init__(lambda x: value(x, **self.parameters), lambda x: slope(x, **self.parameters), name)
 
     def __reduce__(self):
@@ -105,80 +107,13 @@ def _pieces(array):
     return (flat[i : i + PIECE] for i in range(0, flat.size, PIECE))
 
 
-# ---------------------------------------------------------------- the formulas
-def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
-    y = np.where(x <= threshold, negative_slope * np.minimum(x - threshold, 0) if negative_slope else np.zeros_like(x), x)
-    return y if max_value is None else np.minimum(y, max_value)
-
-
-def _relu_slope(x, negative_slope=0.0, max_value=None, threshold=0.0):
-    slope = np.where(x <= threshold, x.dtype.type(negative_slope), x.dtype.type(1))
-    return slope if max_value is None else slope * (x < max_value)
-
-
-def _leaky(x, negative_slope=0.2):
-    return np.where(x < 0, negative_slope * x, x)
-
-
-def _leaky_slope(x, negative_slope=0.2):
-    return np.where(x < 0, x.dtype.type(negative_slope), x.dtype.type(1))
-
-
-def _elu(x, alpha=1.0):
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
-
-
-def _elu_slope(x, alpha=1.0):
-    return np.where(x > 0, x.dtype.type(1), alpha * np.exp(np.minimum(x, 0)))
-
-
-def _celu(x, alpha=1.0):
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha))
-
-
-def _celu_slope(x, alpha=1.0):
-    return np.where(x > 0, x.dtype.type(1), np.exp(np.minimum(x, 0) / alpha))
-
-
-def _hard_shrink(x, threshold=0.5):
-    return np.where(np.abs(x) <= threshold, x.dtype.type(0), x)
-
-
-def _hard_shrink_slope(x, threshold=0.5):
-    return (~(np.abs(x) <= threshold)).astype(x.dtype)
-
-
-def _soft_shrink(x, threshold=0.5):
-    return np.where(np.abs(x) <= threshold, x.dtype.type(0), x - np.sign(x) * threshold)
-
-
-def _squareplus(x, b=4):
-    return (x + np.hypot(x, x.dtype.type(np.sqrt(b)))) / 2
-
-
-def _squareplus_slope(x, b=4):
-    root = np.hypot(x, x.dtype.type(np.sqrt(b)))
-    return np.where(root > 0, 1 + x / np.where(root > 0, root, 1), 1) / 2
-
-
-FORMULAS = {
-    "relu": (_relu, _relu_slope),
-    "leaky_relu": (_leaky, _leaky_slope),
-    "elu": (_elu, _elu_slope),
-    "celu": (_celu, _celu_slope),
-    "hard_shrink": (_hard_shrink, _hard_shrink_slope),
-    "soft_shrink": (_soft_shrink, _hard_shrink_slope),
-    "squareplus": (_squareplus, _squareplus_slope),
-}
-"""name -> (value, slope), each taking x and the parameters with Keras's names, order and defaults."""
-
-
 def defaults(name):
     """The parameters of an activation with their defaults, in Keras's order; none if it takes none.
 
     >>> defaults("elu")
     {'alpha': 1.0}
     """
-    if name not in FORMULAS:
+    if TABLE[name].numpy is None:
         return {}
-    return {p.name: p.default for p in list(inspect.signature(FORMULAS[name][0]).parameters.values())[1:]}
+    value, _ = TABLE[name].numpy
+    return {p.name: p.default for p in list(inspect.signature(value).parameters.values())[1:]}

@@ -123,7 +123,8 @@ class Dense(Layer):
             _kernels.dense_pack(K, N, kernel, packed)
         y = rec.buffer("y", (*x.shape[:-1], N), dtype)
         z = rec.buffer("z", y.shape, dtype) if act.needs_input else None
-        _kernels.dense_forward(act.kind, M, K, N, x, packed, self.bias.value if self.use_bias else None, z, y)
+        bias = self.bias.value if self.use_bias else None
+        _kernels.dense_forward(act=act.kind, M=M, K=K, N=N, x=x, packed=packed, bias=bias, z=z, y=y)
         if tape.keep:
             rec.x, rec.z, rec.y = x, z, y
         if act is not self.activation and not rec.bare:
@@ -147,8 +148,8 @@ class Dense(Layer):
         dx = rec.buffer("dx", x.shape, dtype) if need_dx else None
         scratch = rec.buffer("scratch", (_kernels.dense_scratch_size(K, N),), dtype)
         _kernels.dense_backward(
-            act.kind, math.prod(x.shape[:-1]), K, N, x, kernel.value, rec.z, rec.y, dy, dy, dx,
-            kernel.grad, self.bias.grad if self.use_bias else None, scratch,
+            act=act.kind, M=math.prod(x.shape[:-1]), K=K, N=N, x=x, kernel=kernel.value, z=rec.z, y=rec.y, dy=dy, dz=dy,
+            dx=dx, dkernel=kernel.grad, dbias=self.bias.grad if self.use_bias else None, scratch=scratch,
         )
         return dx
 
@@ -160,7 +161,7 @@ class Dense(Layer):
         bias = self.bias.numpy() if self.use_bias else None
         y = stream.array((*x.shape[:-1], N))
         z = stream.array((M, N)) if act.needs_input else None
-        stream.kernels.dense(act.kind, M, K, N, x, packed, bias, z, y)
+        stream.kernels.dense(act=act.kind, M=M, K=K, N=N, x=x, packed=packed, bias=bias, z=z, y=y)
         return y if act is self.activation else stream.apply(self.activation, y)
 
     def get_config(self):

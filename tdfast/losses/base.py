@@ -19,10 +19,8 @@ EPSILON = 1e-7
 IGNORED = np.iinfo(np.int32).min
 REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
 
-# The order of tdf_loss_kind in src_c/tdfast.h.
-(MSE_ROWS, MAE_ROWS, HUBER_ROWS, MAPE_ROWS, HINGE_ROWS, SQUARED_HINGE_ROWS, QUANTILE_ROWS, LOG_COSH_ROWS,
- MSLE_ROWS, POISSON_ROWS, KL_ROWS, BINARY_ROWS, BINARY_LOGITS_ROWS, CATEGORICAL_ROWS, CATEGORICAL_LOGITS_ROWS,
- SPARSE_ROWS, SPARSE_LOGITS_ROWS, MATCH_BINARY, MATCH_CATEGORICAL, MATCH_SPARSE) = range(20)
+KINDS = _kernels.LOSSES
+"""The numbers of tdf_loss_kind (src_c/tdfast.h) by name."""
 
 
 class _NewBuffers:
@@ -366,8 +364,11 @@ class KernelLoss(BuiltIn):
         rows = buffers.buffer("rows", shape[:-1], y_pred.dtype)
         result = buffers.buffer("result", (2,), np.float64)
         levels = None if self.levels is None else self.levels_of(N, y_pred.dtype)
-        total = _kernels.loss(self.kind, M, N, None if sparse else t, t if sparse else None, y_pred, weight, rows,
-                              dy, result, scale, self.delta, EPSILON, self.smoothing, levels)
+        total = _kernels.loss(
+            loss=self.kind, M=M, N=N, target=None if sparse else t, labels=t if sparse else None, p=y_pred,
+            weight=weight, level=levels, scale=scale, delta=self.delta, epsilon=EPSILON, smoothing=self.smoothing,
+            rows=rows, dp=dy, result=result,
+        )
         if sparse and result[1] >= 0:
             raise bad_label(t, int(result[1]), N, self.name)
         return total, rows

@@ -5,18 +5,10 @@ import warnings
 import numpy as np
 
 from tdfast.losses.base import (
-    BINARY_LOGITS_ROWS,
-    BINARY_ROWS,
-    CATEGORICAL_LOGITS_ROWS,
-    CATEGORICAL_ROWS,
     EPSILON,
-    HINGE_ROWS,
     IGNORED,
-    KL_ROWS,
+    KINDS,
     REGISTRY,
-    SPARSE_LOGITS_ROWS,
-    SPARSE_ROWS,
-    SQUARED_HINGE_ROWS,
     AlongAxis,
     BuiltIn,
     KernelLoss,
@@ -92,7 +84,7 @@ class CategoricalCrossentropy(_Crossentropy):
     0.2877
     """
 
-    activation, kinds = "softmax", (CATEGORICAL_ROWS, CATEGORICAL_LOGITS_ROWS)
+    activation, kinds = "softmax", (KINDS["categorical"], KINDS["categorical_logits"])
 
     def __init__(self, from_logits=False, label_smoothing=0.0, axis=-1, reduction="sum_over_batch_size",
                  name="categorical_crossentropy", dtype=None):
@@ -114,7 +106,7 @@ class BinaryCrossentropy(_OfBits, _Crossentropy):
     0.6931
     """
 
-    activation, kinds = "sigmoid", (BINARY_ROWS, BINARY_LOGITS_ROWS)
+    activation, kinds = "sigmoid", (KINDS["binary"], KINDS["binary_logits"])
 
     def __init__(self, from_logits=False, label_smoothing=0.0, axis=-1, reduction="sum_over_batch_size",
                  name="binary_crossentropy", dtype=None):
@@ -145,7 +137,7 @@ class SparseCategoricalCrossentropy(_FromProbabilities, KernelLoss):
             raise ValueError(f"{self.name}: the classes must be on the last axis (axis=-1), got axis={axis}.")
         self.from_logits = self._flag(from_logits, "from_logits")
         self.ignore_class, self.axis = ignore_class, axis
-        self.kind = SPARSE_LOGITS_ROWS if from_logits else SPARSE_ROWS
+        self.kind = KINDS["sparse_logits"] if from_logits else KINDS["sparse"]
 
     def prepare(self, y_true, y_pred, buffers):
         t = super().prepare(y_true, y_pred, buffers)
@@ -393,7 +385,7 @@ class KLDivergence(KernelLoss):
     0.1438
     """
 
-    kind = KL_ROWS
+    kind = KINDS["kl"]
 
     def __init__(self, reduction="sum_over_batch_size", name="kl_divergence", dtype=None):
         super().__init__(name, reduction, dtype)
@@ -421,7 +413,7 @@ class Hinge(_Hinge):
     1.0
     """
 
-    kind = HINGE_ROWS
+    kind = KINDS["hinge"]
 
     def __init__(self, reduction="sum_over_batch_size", name="hinge", dtype=None):
         super().__init__(name, reduction, dtype)
@@ -437,7 +429,7 @@ class SquaredHinge(_Hinge):
     1.25
     """
 
-    kind = SQUARED_HINGE_ROWS
+    kind = KINDS["squared_hinge"]
 
     def __init__(self, reduction="sum_over_batch_size", name="squared_hinge", dtype=None):
         super().__init__(name, reduction, dtype)

@@ -5,14 +5,7 @@ import numpy as np
 from tdfast.engine import norms
 from tdfast.losses.base import (
     EPSILON,
-    HUBER_ROWS,
-    LOG_COSH_ROWS,
-    MAE_ROWS,
-    MAPE_ROWS,
-    MSE_ROWS,
-    MSLE_ROWS,
-    POISSON_ROWS,
-    QUANTILE_ROWS,
+    KINDS,
     REGISTRY,
     AlongAxis,
     KernelLoss,
@@ -32,7 +25,7 @@ class MeanSquaredError(KernelLoss):
     0.5
     """
 
-    kind = MSE_ROWS
+    kind = KINDS["mse"]
 
     def __init__(self, reduction="sum_over_batch_size", name="mean_squared_error", dtype=None):
         super().__init__(name, reduction, dtype)
@@ -48,7 +41,7 @@ class MeanAbsoluteError(KernelLoss):
     0.5
     """
 
-    kind = MAE_ROWS
+    kind = KINDS["mae"]
 
     def __init__(self, reduction="sum_over_batch_size", name="mean_absolute_error", dtype=None):
         super().__init__(name, reduction, dtype)
@@ -64,7 +57,7 @@ class MeanAbsolutePercentageError(KernelLoss):
     25.0
     """
 
-    kind = MAPE_ROWS
+    kind = KINDS["mape"]
 
     def __init__(self, reduction="sum_over_batch_size", name="mean_absolute_percentage_error", dtype=None):
         super().__init__(name, reduction, dtype)
@@ -80,7 +73,7 @@ class MeanSquaredLogarithmicError(KernelLoss):
     0.4805
     """
 
-    kind = MSLE_ROWS
+    kind = KINDS["msle"]
 
     def __init__(self, reduction="sum_over_batch_size", name="mean_squared_logarithmic_error", dtype=None):
         super().__init__(name, reduction, dtype)
@@ -96,7 +89,7 @@ class Huber(KernelLoss):
     1.5
     """
 
-    kind = HUBER_ROWS
+    kind = KINDS["huber"]
 
     def __init__(self, delta=1.0, reduction="sum_over_batch_size", name="huber_loss", dtype=None):
         super().__init__(name, reduction, dtype)
@@ -118,7 +111,7 @@ class LogCosh(KernelLoss):
     0.4338
     """
 
-    kind = LOG_COSH_ROWS
+    kind = KINDS["log_cosh"]
 
     def __init__(self, reduction="sum_over_batch_size", name="log_cosh", dtype=None):
         super().__init__(name, reduction, dtype)
@@ -134,7 +127,7 @@ class Poisson(KernelLoss):
     1.0
     """
 
-    kind = POISSON_ROWS
+    kind = KINDS["poisson"]
 
     def __init__(self, reduction="sum_over_batch_size", name="poisson", dtype=None):
         super().__init__(name, reduction, dtype)
@@ -164,7 +157,7 @@ class Quantile(KernelLoss):
     0.1
     """
 
-    kind = QUANTILE_ROWS
+    kind = KINDS["quantile"]
 
     def __init__(self, quantiles=0.5, reduction="sum_over_batch_size", name="quantile", dtype=None):
         super().__init__(name, reduction, dtype)

@@ -171,7 +171,7 @@ class BinaryAccuracy(LossMean):
 
     def __init__(self, name="binary_accuracy", dtype=None, threshold=0.5):
         self.threshold = threshold
-        self.function = _Match(base.MATCH_BINARY, threshold=float(threshold))
+        self.function = _Match(base.KINDS["match_binary"], threshold=float(threshold))
         super().__init__(name, dtype)
 
     def get_config(self):
@@ -188,7 +188,7 @@ class CategoricalAccuracy(LossMean):
     1.0
     """
 
-    direction, function = "up", _Match(base.MATCH_CATEGORICAL)
+    direction, function = "up", _Match(base.KINDS["match_categorical"])
 
     def __init__(self, name="categorical_accuracy", dtype=None):
         super().__init__(name, dtype)
@@ -204,7 +204,7 @@ class SparseCategoricalAccuracy(LossMean):
     1.0
     """
 
-    direction, function = "up", _Match(base.MATCH_SPARSE, sparse=True)
+    direction, function = "up", _Match(base.KINDS["match_sparse"], sparse=True)
 
     def __init__(self, name="sparse_categorical_accuracy", dtype=None):
         super().__init__(name, dtype)

@@ -327,7 +327,7 @@ class Optimizer:
     def _update_piece(self, w, grad, slots, numbers, decay, clip, factor):
         if self.rule:
             _kernels.optim_step(_kernels.RULES[self.rule], w, grad, tuple(map(slots.get, self.slot_names)), numbers,
-                                decay, clip, factor)
+                                decay=decay, clip=clip, grad_scale=factor)
             return
         if factor != 1:
             grad *= factor

@@ -24,8 +24,8 @@ from tdfast.engine.registry import (
     get_registered_object,
     register_keras_serializable,
 )
-from tdfast.models.plots import plot_history, plot_model
 from tdfast.engine.serialization import deserialize_keras_object, serialize_keras_object
+from tdfast.models.plots import plot_history, plot_model
 from tdfast.utils.timeseries import (
     split_dataset,
     temporal_split,

@@ -347,7 +347,7 @@ static void pool_cases(void)
 }
 
 typedef struct {
-    int cell, reset_after, act, rec_act, B, T, I, H, sequences, reverse, masked, compact, states, drop, bare;
+    int cell, act, rec_act, B, T, I, H, sequences, reverse, masked, compact, states, drop, bare;
 } rnn_sizes;
 
 /* The steps that a random mask leaves, as tdf_rnn has them; one row has none. */
@@ -355,7 +355,7 @@ static void list_steps(tdf_rnn *a)
 {
     ptrdiff_t B = a->B, T = a->T, n = 0, size = (ptrdiff_t)sizeof(ptrdiff_t);
     ptrdiff_t *row = take(B * size), *starts = take((B + 1) * size), *steps = take(B * T * size);
-    ptrdiff_t *count = take(B * size);
+    ptrdiff_t *count = take(B * size), *before = take((T + 2) * size);
     uint8_t *mask = bits_of(B * T);
     for (ptrdiff_t b = 0; b < B; b++) {
         count[b] = 0;
@@ -370,6 +370,12 @@ static void list_steps(tdf_rnn *a)
             if (mask[row[b] * T + (a->reverse ? T - 1 - t : t)]) steps[n++] = t;
     }
     starts[B] = n;
+    before[0] = 0;
+    for (ptrdiff_t t = 0; t <= T; t++) {
+        before[t + 1] = before[t];
+        for (ptrdiff_t b = 0; b < B; b++) before[t + 1] += count[b] > t;
+    }
+    a->rows_before = before;
     a->row = row;
     a->starts = starts;
     a->steps = steps;
@@ -377,18 +383,14 @@ static void list_steps(tdf_rnn *a)
 
 static void rnn_case(const rnn_sizes *s, int profile)
 {
-    void (*pack)(const tdf_rnn *) = s->cell == TDF_LSTM ? k.lstm_pack : s->cell == TDF_GRU ? k.gru_pack : k.rnn_pack;
-    void (*forward)(const tdf_rnn *) = s->cell == TDF_LSTM ? k.lstm_forward : s->cell == TDF_GRU ? k.gru_forward : k.rnn_forward;
-    void (*backward)(const tdf_rnn *) =
-        s->cell == TDF_LSTM ? k.lstm_backward : s->cell == TDF_GRU ? k.gru_backward : k.rnn_backward;
-    ptrdiff_t G = s->cell == TDF_LSTM ? 4 : s->cell == TDF_GRU ? 3 : 1, B = s->B, T = s->T, I = s->I, H = s->H;
-    ptrdiff_t biases = G * H * (1 + s->reset_after), out = s->sequences ? B * T * H : B * H;
+    ptrdiff_t G = tdf_rnn_gates(s->cell), B = s->B, T = s->T, I = s->I, H = s->H;
+    ptrdiff_t biases = tdf_rnn_biases(s->cell) * G * H, out = s->sequences ? B * T * H : B * H;
     int lstm = s->cell == TDF_LSTM;
     char text[80];
-    snprintf(text, sizeof text, "rnn %d%d %d %d (%d,%d,%d,%d) %d%d%d%d%d%d%d", s->cell, s->reset_after, s->act, s->rec_act, s->B,
-             s->T, s->I, s->H, s->sequences, s->reverse, s->masked, s->compact, s->states, s->drop, s->bare);
+    snprintf(text, sizeof text, "rnn %d %d %d (%d,%d,%d,%d) %d%d%d%d%d%d%d", s->cell, s->act, s->rec_act, s->B, s->T,
+             s->I, s->H, s->sequences, s->reverse, s->masked, s->compact, s->states, s->drop, s->bare);
     begin(profile, text);
-    tdf_rnn a = {.threads = threads, .cell = s->cell, .act = s->act, .rec_act = s->rec_act, .reset_after = s->reset_after,
+    tdf_rnn a = {.threads = threads, .cell = s->cell, .act = s->act, .rec_act = s->rec_act,
                  .sequences = s->sequences, .reverse = s->reverse, .mask_zero_output = s->drop, .B = B, .T = T, .I = I, .H = H};
     a.x = filled(B * T * I, profile);
     real *weights = filled((I + H) * G * H, USUAL);
@@ -405,13 +407,13 @@ static void rnn_case(const rnn_sizes *s, int profile)
     a.c0 = s->states && lstm ? filled(B * H, USUAL) : NULL;
     a.rec_drop = s->drop ? filled(B * H, UNIT) : NULL;
     a.packed = room(tdf_rnn_pack_size(&a));
-    pack(&a);
+    k.rnn_pack(&a);
 
     a.scratch = room(tdf_rnn_infer_size(&a));
     a.y = room(out);
     a.hT = s->bare ? NULL : room(B * H);
     a.cT = s->bare || !lstm ? NULL : room(B * H);
-    forward(&a);
+    k.rnn_forward(&a);
     keep("y of inference", a.y, out);
     keep("hT", a.hT, B * H);
     keep("cT", a.cT, B * H);
@@ -419,7 +421,7 @@ static void rnn_case(const rnn_sizes *s, int profile)
     a.y = room(out);
     a.tape = room(tdf_rnn_tape_size(&a));
     a.scratch = room(tdf_rnn_scratch_size(&a));
-    forward(&a);
+    k.rnn_forward(&a);
     keep("y", a.y, out);
     a.dy = filled(out, USUAL);
     a.dhT = s->states ? filled(B * H, USUAL) : NULL;
@@ -430,7 +432,7 @@ static void rnn_case(const rnn_sizes *s, int profile)
     a.dbias = s->bare ? NULL : room(biases);
     a.dh0 = s->states ? room(B * H) : NULL;
     a.dc0 = s->states && lstm ? room(B * H) : NULL;
-    backward(&a);
+    k.rnn_backward(&a);
     keep("dx", a.dx, B * T * I);
     keep("dkernel", a.dkernel, I * G * H);
     keep("drecurrent", a.drecurrent, H * G * H);
@@ -442,20 +444,19 @@ static void rnn_case(const rnn_sizes *s, int profile)
 
 static void rnn_cases(void)
 {
-    static const int cells[][2] = {{TDF_LSTM, 0}, {TDF_GRU, 1}, {TDF_GRU, 0}, {TDF_SIMPLE_RNN, 0}};
     static const int acts[][2] = {{TDF_TANH, TDF_SIGMOID}, {TDF_GELU, TDF_HARD_SIGMOID}, {TDF_SOFTSIGN, TDF_SOFTMAX}};
     static const int sizes[][4] = {{1, 1, 1, 1}, {3, 5, 3, 4}, {13, 4, 15, 33}, {8, 3, 5, 70}};
-    for (int c = 0; c < 4; c++)
+    for (int cell = 0; cell < TDF_CELLS; cell++)
         for (int f = 0; f < 3; f++)
             for (int i = 0; i < 4; i++)
                 for (int v = 0; v < 5; v++) {   /* plain; with all there is; masked backwards; bare; the steps that count alone */
-                    rnn_sizes s = {cells[c][0], cells[c][1], acts[f][0], acts[f][1], sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3],
+                    rnn_sizes s = {cell, acts[f][0], acts[f][1], sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3],
                                    .sequences = v != 3, .reverse = v == 2, .masked = v == 1 || v == 2 || v == 4, .compact = v == 4, .states = v == 1,
                                    .drop = v == 1, .bare = v == 3};
                     rnn_case(&s, USUAL);
                     if (i == 1) rnn_case(&s, WILD);
                 }
-    rnn_sizes large = {TDF_LSTM, 0, TDF_TANH, TDF_SIGMOID, 9, 2, 20, 130, .sequences = 1};
+    rnn_sizes large = {TDF_LSTM, TDF_TANH, TDF_SIGMOID, 9, 2, 20, 130, .sequences = 1};
     rnn_case(&large, USUAL);
 }
 
@@ -464,7 +465,7 @@ static void loss_case(int loss, ptrdiff_t M, ptrdiff_t N, int plain, int profile
     char text[80];
     snprintf(text, sizeof text, "loss %d (%d,%d)%s", loss, (int)M, (int)N, plain ? " plain" : "");
     begin(profile, text);
-    int sparse = loss == TDF_LOSS_SPARSE || loss == TDF_LOSS_SPARSE_LOGITS || loss == TDF_MATCH_SPARSE;
+    int sparse = loss == TDF_LOSS_SPARSE || loss == TDF_LOSS_SPARSE_LOGITS || loss == TDF_LOSS_MATCH_SPARSE;
     int probable = loss == TDF_LOSS_POISSON || loss == TDF_LOSS_MSLE || loss == TDF_LOSS_KL || loss == TDF_LOSS_BINARY
                    || loss == TDF_LOSS_CATEGORICAL || loss == TDF_LOSS_SPARSE;
     tdf_loss a = {.threads = threads, .loss = loss, .M = M, .N = N, .scale = 0.37, .delta = 0.8, .epsilon = 1e-7,
@@ -482,7 +483,7 @@ static void loss_case(int loss, ptrdiff_t M, ptrdiff_t N, int plain, int profile
     a.weight = plain ? NULL : filled(M, UNIT);
     a.level = loss == TDF_LOSS_QUANTILE ? filled(N, UNIT) : NULL;
     a.rows = room(M);
-    a.dp = plain || loss >= TDF_MATCH_BINARY ? NULL : room(M * N);       /* a match has no gradient */
+    a.dp = plain || loss >= TDF_LOSS_MATCH_BINARY ? NULL : room(M * N);       /* a match has no gradient */
     a.result = result;
     k.loss(&a);
     keep("rows", a.rows, M);

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tdfast.h"
 #include "team.h"
 
 #define PARTS 7

@@ -39,7 +39,8 @@ def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.line
         _kernels.conv_pack(sizes, kernel, packed)
     y = rec.buffer("y", (len(x), *sizes[2 - x.ndim :], sizes[5]), x.dtype)
     z = rec.buffer("z", y.shape, x.dtype) if activation.needs_input and tape.keep else None
-    _kernels.conv_forward(sizes, activation.kind, x, packed, bias, z, y, rec.buffer("scratch", (scratch_size,), x.dtype))
+    scratch = rec.buffer("scratch", (scratch_size,), x.dtype)
+    _kernels.conv_forward(sizes, act=activation.kind, x=x, packed=packed, bias=bias, z=z, y=y, scratch=scratch)
     if tape.keep:
         rec.x, rec.z, rec.y = x, z, y
     return y
@@ -49,8 +50,10 @@ def convolve_back(rec, dy, kernel, need_dx, bias=None, activation=activations.li
     """dx (or None) of `convolve`; writes the gradients of the variables kernel and bias (or None)."""
     dx = rec.buffer("dx", rec.x.shape, dy.dtype) if need_dx else None
     scratch = rec.buffer("scratch", (_kernels.conv_sizes(rec.sizes)[2],), dy.dtype)
-    _kernels.conv_backward(rec.sizes, activation.kind, rec.x, kernel.value, rec.z, rec.y, dy, dx, kernel.grad,
-                           None if bias is None else bias.grad, scratch)
+    _kernels.conv_backward(
+        rec.sizes, act=activation.kind, x=rec.x, kernel=kernel.value, z=rec.z, y=rec.y, dy=dy, dx=dx,
+        dkernel=kernel.grad, dbias=None if bias is None else bias.grad, scratch=scratch,
+    )
     return dx
 
 

@@ -29,7 +29,7 @@ class _Pooling(Layer):
 
     def _pool(self, rec, tape, x, shape, sizes, mask=None):
         y = rec.buffer("y", shape, x.dtype)
-        _kernels.pool_forward(sizes, self.mean, x, mask, y)
+        _kernels.pool_forward(sizes, mean=self.mean, x=x, mask=mask, y=y)
         if tape.keep:
             rec.sizes, rec.shape, rec.mask = sizes, x.shape, mask
             rec.x, rec.y = (None, None) if self.mean else (x, y)
@@ -40,7 +40,7 @@ class _Pooling(Layer):
         if not need_dx:
             return None
         dx = rec.buffer("dx", rec.shape, dy.dtype)
-        _kernels.pool_backward(rec.sizes, self.mean, rec.x, rec.mask, rec.y, dy, dx)
+        _kernels.pool_backward(rec.sizes, mean=self.mean, x=rec.x, mask=rec.mask, y=rec.y, dy=dy, dx=dx)
         return dx
 
 

@@ -110,7 +110,8 @@ class _ConvTranspose(Convolving):
         y = rec.buffer("y", self.compute_output_shape(x.shape), x.dtype)
         z = rec.buffer("z", y.shape, x.dtype) if act.needs_input and tape.keep else None
         scratch = rec.buffer("scratch", (_kernels.conv_transpose_size(sizes),), x.dtype)
-        _kernels.conv_transpose(sizes, act.kind, x, self.kernel.value, self.bias.value if self.use_bias else None, z, y, scratch)
+        bias = self.bias.value if self.use_bias else None
+        _kernels.conv_transpose(sizes, act=act.kind, x=x, kernel=self.kernel.value, bias=bias, z=z, y=y, scratch=scratch)
         if tape.keep:
             rec.sizes, rec.x, rec.z, rec.y = sizes, x, z, y
         return y
@@ -119,17 +120,20 @@ class _ConvTranspose(Convolving):
         rec, act, linear = tape.pop(self), self.activation, activations.linear.kind
         x, sizes, dtype, rows = rec.x, rec.sizes, dy.dtype, (math.prod(dy.shape[:-1]), self.filters)
         if act is not activations.linear:
-            _kernels.act_backward(act.kind, *rows, rec.z, rec.y, dy, dy)
+            _kernels.act_backward(act.kind, *rows, x=rec.z, y=rec.y, dy=dy, dx=dy)
         pack_size, forward_size, backward_size = _kernels.conv_sizes(sizes)
-        _kernels.conv_backward(sizes, linear, dy, self.kernel.value, None, x, x, None, self.kernel.grad, None,
-                               rec.buffer("scratch", (backward_size,), dtype))
+        scratch = rec.buffer("scratch", (backward_size,), dtype)
+        _kernels.conv_backward(sizes, act=linear, x=dy, kernel=self.kernel.value, dy=x, dkernel=self.kernel.grad,
+                               scratch=scratch)
         if self.use_bias:
-            _kernels.column_sums(*rows, dy, rec.buffer("sums", (_kernels.sums_scratch_size(self.filters),), dtype), self.bias.grad)
+            sums = rec.buffer("sums", (_kernels.sums_scratch_size(self.filters),), dtype)
+            _kernels.column_sums(*rows, dy, sums, self.bias.grad)
         if not need_dx:
             return None
         packed, dx = rec.buffer("packed", (pack_size,), dtype), rec.buffer("dx", x.shape, dtype)
         _kernels.conv_pack(sizes, self.kernel.value, packed)
-        _kernels.conv_forward(sizes, linear, dy, packed, None, None, dx, rec.buffer("scratch", (forward_size,), dtype))
+        scratch = rec.buffer("scratch", (forward_size,), dtype)
+        _kernels.conv_forward(sizes, act=linear, x=dy, packed=packed, y=dx, scratch=scratch)
         return dx
 
     def get_config(self):

@@ -53,7 +53,7 @@ class _Step(Cell):
             h = np.multiply(h, factors, out=rec.buffer("h", shape, dtype))
         zh = work.buffer("zh", z.shape, dtype)
         scratch = work.buffer("scratch", (_kernels.conv_sizes(sizes)[1],), dtype)
-        _kernels.conv_forward(sizes, activations.linear.kind, h, packed, None, None, zh, scratch)
+        _kernels.conv_forward(sizes, act=activations.linear.kind, x=h, packed=packed, y=zh, scratch=scratch)
         zh += z
         before, gates = (rec.buffer(name, (4, *shape), dtype) for name in ("z", "gates"))
         for n, act in enumerate(self._acts()):
@@ -79,20 +79,22 @@ class _Step(Cell):
         dgates, dz = work.buffer("dgates", (4, *shape), dtype), work.buffer("dz", (*shape[:-1], 4 * F), dtype)
         np.multiply(dh, ac, out=dgates[3])                                          # h = o a(c)
         np.multiply(dh, o, out=part)
-        _kernels.act_backward(layer.activation.kind, *rows_of(dc), new_c, ac, part, dh)
+        _kernels.act_backward(layer.activation.kind, *rows_of(dc), x=new_c, y=ac, dy=part, dx=dh)
         dc += dh
         np.multiply(dc, g, out=dgates[0])                                           # c = f c + i g
         np.multiply(dc, rec.c, out=dgates[1])
         np.multiply(dc, i, out=dgates[2])
         dc *= f
         for n, act in enumerate(self._acts()):
-            _kernels.act_backward(act.kind, *rows_of(dc), before[n], gates[n], dgates[n], part)
+            _kernels.act_backward(act.kind, *rows_of(dc), x=before[n], y=gates[n], dy=dgates[n], dx=part)
             dz[..., n * F : (n + 1) * F] = part
         spent = work.buffer("zh", dz.shape, dtype)      # the kernel writes over what it is given
         spent[...] = dz
         scratch = work.buffer("scratch back", (_kernels.conv_sizes(rec.sizes)[2],), dtype)
-        _kernels.conv_backward(rec.sizes, activations.linear.kind, rec.h, layer.recurrent_kernel.value, None, rec.zh, spent,
-                               dh, layer.recurrent_kernel.grad, None, scratch)
+        _kernels.conv_backward(
+            rec.sizes, act=activations.linear.kind, x=rec.h, kernel=layer.recurrent_kernel.value, dy=spent, dx=dh,
+            dkernel=layer.recurrent_kernel.grad, scratch=scratch,
+        )
         if rec.factors is not None:
             dh *= rec.factors
         return dz, [dh, dc]

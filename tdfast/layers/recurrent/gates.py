@@ -12,12 +12,12 @@ WEIGHTS = ("kernel", "recurrent", "bias")
 class GateWeights(Layer):
     """A kernel on the inputs, a recurrent kernel on h and a bias, each with one part a gate.
 
-    A subclass sets ``gates``, ``n_states`` and names its kernels with ``cell_kind``.
+    A subclass names its kernels with ``cell_kind``, and sets ``gates`` and ``n_states`` as they have them.
     """
 
-    gates = 1
     n_states = 1
-    cell_kind = _kernels.SIMPLE_RNN
+    cell_kind = _kernels.CELLS["simple_rnn"]
+    gates = _kernels.rnn_gates(cell_kind)
     cell_name = None
     """In a layer over a sequence, what stands for its cell in the weights' paths; None in a cell itself."""
     units_name = "units"
@@ -140,9 +140,9 @@ def _inserted(config, after, **new):
 class LSTMWeights(GateWeights):
     """Those of an LSTM: gates i, f, c, o, and the states h and c."""
 
-    gates = 4
     n_states = 2
-    cell_kind = _kernels.LSTM
+    cell_kind = _kernels.CELLS["lstm"]
+    gates = _kernels.rnn_gates(cell_kind)
 
     def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
                  kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
@@ -166,7 +166,7 @@ class LSTMWeights(GateWeights):
 class GRUWeights(GateWeights):
     """Those of a GRU: gates z, r, h, and the state h."""
 
-    gates = 3
+    gates = _kernels.rnn_gates(_kernels.CELLS["gru"])
 
     def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
                  kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
@@ -177,7 +177,7 @@ class GRUWeights(GateWeights):
 
     @property
     def cell_kind(self):
-        return _kernels.GRU if self.reset_after else _kernels.GRU_RESET_BEFORE
+        return _kernels.CELLS["gru" if self.reset_after else "gru_reset_before"]
 
     def bias_shape(self, width):
         return (2, width) if self.reset_after else (width,)

@@ -68,9 +68,9 @@ class Recurrent(Loop):
         """As `Layer.forward`. With ``compact`` and a mask that leaves steps out the output is (1, steps, units), of the
         others alone, in the order of the record's ``valid``, and so is dy in `backward`: see `tdfast.training.packing`."""
         rec = tape.push(self)
-        cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
-        H, dtype = self.units, x.dtype
-        B, T, I = x.shape
+        cell, acts = self.cell_kind, self.activation_kinds()
+        sizes = B, T, I, H = *x.shape, self.units
+        dtype = x.dtype
         sequences = self.return_sequences
         given = initial_state is not None
         states = self.first_states(initial_state, x.shape, dtype) if given or self.stateful else [None] * self.n_states
@@ -83,8 +83,9 @@ class Recurrent(Loop):
         packed = rec.buffer("packed", (_kernels.rnn_pack_size(cell, I, H),), dtype)
         if not rec.is_packed(tape):
             bias = self.bias.value if self.use_bias else None
-            _kernels.rnn_pack(cell, I, H, self.kernel.value, self.recurrent_kernel.value, bias, packed)
-        tape_size, scratch_size, infer_size = _kernels.rnn_sizes(cell, B, T, I, H, act, rec_act)
+            _kernels.rnn_pack(cell, I, H, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value,
+                              bias=bias, packed=packed)
+        tape_size, scratch_size, infer_size = _kernels.rnn_sizes(cell, sizes, acts)
         memory = None
         if tape.keep:
             memory = rec.buffer("tape", (tape_size,), dtype)
@@ -97,8 +98,10 @@ class Recurrent(Loop):
         keep = self.return_state or self.stateful
         last = [np.empty((B, H), dtype) if keep else None for _ in range(self.n_states)]
         _kernels.rnn_forward(
-            cell, act, rec_act, sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
-            x, valid.lists, compact, *self.h_and_c(states), factors, packed, memory, scratch, y, *self.h_and_c(last),
+            cell, sizes, acts=acts, sequences=sequences, reverse=self.go_backwards,
+            mask_zero_output=self.zero_output_for_mask, x=x, steps=valid.lists, compact=compact,
+            first=self.h_and_c(states), rec_drop=factors, packed=packed, tape=memory, scratch=scratch, y=y,
+            last=self.h_and_c(last),
         )
         if self.stateful:
             self.states = last
@@ -108,20 +111,21 @@ class Recurrent(Loop):
         """As `Layer.backward`; with return_state, dy is [dy, dh] (LSTM: [dy, dh, dc]), and with an initial_state
         the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
         rec = tape.pop(self)
-        cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
-        B, T, I = rec.shape
-        H, dtype = self.units, rec.memory.dtype
+        cell, acts, dtype = self.cell_kind, self.activation_kinds(), rec.memory.dtype
+        sizes = B, _, _, H = *rec.shape, self.units
         last = [None] * self.n_states
         if self.return_state:
             dy, *last = dy
         dx = rec.buffer("dx", rec.shape, dtype) if need_dx else None
         first = [np.empty((B, H), dtype) if rec.given else None for _ in range(self.n_states)]
-        scratch = rec.buffer("scratch", (_kernels.rnn_sizes(cell, B, T, I, H, act, rec_act)[1],), dtype)
+        scratch = rec.buffer("scratch", (_kernels.rnn_sizes(cell, sizes, acts)[1],), dtype)
         _kernels.rnn_backward(
-            cell, act, rec_act, self.return_sequences, self.go_backwards, self.zero_output_for_mask, B, T, I, H,
-            rec.valid.lists, rec.compact, rec.factors, self.kernel.value, self.recurrent_kernel.value, rec.memory, scratch,
-            dy, *self.h_and_c(last), dx, self.kernel.grad, self.recurrent_kernel.grad,
-            self.bias.grad if self.use_bias else None, *self.h_and_c(first),
+            cell, sizes, acts=acts, sequences=self.return_sequences, reverse=self.go_backwards,
+            mask_zero_output=self.zero_output_for_mask, steps=rec.valid.lists, compact=rec.compact,
+            rec_drop=rec.factors, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value, tape=rec.memory,
+            scratch=scratch, dy=dy, dlast=self.h_and_c(last), dx=dx, dkernel=self.kernel.grad,
+            drecurrent=self.recurrent_kernel.grad, dbias=self.bias.grad if self.use_bias else None,
+            dfirst=self.h_and_c(first),
         )
         if need_dx and rec.dropped:
             np.multiply(dx, rec.input_drop, out=dx)
@@ -129,21 +133,23 @@ class Recurrent(Loop):
 
     def h_and_c(self, states):
         """The states of any cell as the kernels take them."""
-        return states if self.n_states == 2 else (states[0], None)
+        return tuple(states) if self.n_states == 2 else (states[0], None)
 
     def add_to_stream(self, stream, x):
         if self.go_backwards or self.return_state:
             option = "go_backwards" if self.go_backwards else "return_state"
             raise ValueError(f"Layer '{self.name}' has {option}=True, so the model cannot be streamed.")
         (B, I), H = x.shape, self.units
-        cell, (act, rec_act) = self.cell_kind, self.activation_kinds()
+        cell, sizes, acts = self.cell_kind, (B, 1, I, H), self.activation_kinds()
         packed = stream.array((_kernels.rnn_pack_size(cell, I, H),))
         bias = self.bias.value if self.use_bias else None
-        _kernels.rnn_pack(cell, I, H, self.kernel.value, self.recurrent_kernel.value, bias, packed)
+        _kernels.rnn_pack(cell, I, H, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value, bias=bias,
+                          packed=packed)
         states = stream.add_states((B, H), self.n_states)
-        scratch = stream.array((_kernels.rnn_sizes(cell, B, 1, I, H, act, rec_act)[2],))
+        scratch = stream.array((_kernels.rnn_sizes(cell, sizes, acts)[2],))
         y = stream.array((B, H))
-        stream.kernels.rnn(cell, act, rec_act, B, I, H, x, packed, *self.h_and_c(states), scratch, y)
+        h, c = self.h_and_c(states)
+        stream.kernels.rnn(cell, sizes, acts=acts, x=x, packed=packed, h=h, c=c, scratch=scratch, y=y)
         return y
 
 

@@ -14,11 +14,11 @@ class ValidSteps:
         reverse: the kernels run from the last step to the first.
 
     Attributes:
-        lists: (row, starts, steps) as in tdf_rnn (src_c/tdfast.h); None when all steps count.
+        lists: (row, starts, steps, rows_before) as in tdf_rnn (src_c/tdfast.h); None when all steps count.
 
     >>> valid = ValidSteps(np.array([[False, True], [True, True]]), False)
     >>> [a.tolist() for a in valid.lists]
-    [[1, 0], [0, 2, 3], [0, 1, 1]]
+    [[1, 0], [0, 2, 3], [0, 1, 1], [0, 2, 3, 3]]
     >>> valid.pick(np.array([["a", "b"], ["c", "d"]])).tolist()
     [['c', 'd', 'b']]
     """
@@ -34,14 +34,16 @@ class ValidSteps:
         starts = np.zeros(B + 1, np.intp)
         np.cumsum(counts, out=starts[1:])
         places = np.flatnonzero((mask[:, ::-1] if reverse else mask)[row])
-        self.lists = row, starts, places - np.repeat(np.arange(0, B * T, T), counts)
+        before = np.zeros(T + 2, np.intp)
+        np.cumsum(B - np.cumsum(np.bincount(counts, minlength=T + 1)), out=before[1:])
+        self.lists = row, starts, places - np.repeat(np.arange(0, B * T, T), counts), before
 
     def __len__(self):
         return len(self.lists[2])
 
     def pick(self, array, buffers=None, name=""):
         """The entries of ``array`` (batch, time, ...) at the steps that count, (1, steps, ...), in the kernels' order."""
-        row, starts, steps = self.lists
+        row, starts, steps, _ = self.lists
         at = np.repeat(row * array.shape[1], np.diff(starts)) + steps
         shape, rows = (1, len(steps), *array.shape[2:]), array.reshape(-1, *array.shape[2:])
         if buffers is None:
