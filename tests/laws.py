@@ -16,8 +16,12 @@ import numpy as np
 import pytest
 
 from tdfast import runtime
+from tdfast.engine.arithmetic import kernel_arithmetic
+from tdfast.engine.graph import Graph, Node
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.tape import Tape
+from tdfast.engine.tensor import SymbolicTensor
+from tdfast.layers import Identity
 from tdfast.testing import (
     as_tuple,
     assert_near,
@@ -376,6 +380,79 @@ def any_size(case):
                 assert all((g == 0).all() for g in grads), "an empty batch has no gradient"
 
 
+def _in_a_graph(layer, xs, masks, outputs, gradients):
+    """The inputs' gradients and copies of the weights', from a pass through a `Graph`.
+
+    Args:
+        outputs: a function of one symbolic tensor for each input that gives the graph's outputs.
+    """
+    tape, tensors = Tape(), [SymbolicTensor() for _ in xs]
+    graph = Graph(tensors, outputs(*tensors))
+    record = tape.push(layer)
+    with kernel_arithmetic():
+        for weight in layer.weights:
+            weight.grad[...] = 7                    # what an earlier step left
+        graph.forward(xs, masks, record, tape)
+        dxs = graph.backward([g if g is None else g.copy() for g in gradients], record)
+    return dxs, [w.grad.copy() for w in layer.trainable_weights]
+
+
+def _first_output(layer, x, mask):
+    """One output of a layer of the case, and how many it has."""
+    tape = Tape()
+    with kernel_arithmetic():
+        made = layer.forward(x, tape, mask=mask)
+    outputs = made if isinstance(made, list) else [made]
+    return outputs[0].copy(), len(outputs)
+
+
+def graph_rules(case):
+    """In a graph, gradients add where a layer is called again or a tensor is read twice, and None is a zero gradient.
+
+    Nobody's gradient is written over while another call reads it: each sum equals that of the passes alone.
+    """
+    layer = case.layer("float64")
+    (a, call), (b, _) = case.inputs(), case.inputs(rng=np.random.default_rng(5))
+    a, b, mask = (np.ascontiguousarray(a), np.ascontiguousarray(b), call.get("mask"))
+    a, b = (layer.as_input(x) for x in (a, b))
+    y, count = _first_output(layer, a, mask)
+    g, h = (random_like(np.random.default_rng(seed), [y])[0] for seed in (1, 2))
+
+    def called(x):
+        return Node(layer, [x], count).outputs[0]
+
+    def same(x):
+        return Node(Identity(dtype="float64"), [x]).outputs[0]
+
+    def near(got, want, what):
+        for one, other in zip(got, want, strict=True):
+            assert (one is None) == (other is None), what
+            if one is not None:
+                assert_near(one, other, 1e-12, what)
+
+    (da,), at_a = _in_a_graph(layer, [a], [mask], lambda x: [called(x)], [g])
+    da = None if da is None else da.copy()
+    (db,), at_b = _in_a_graph(layer, [b], [mask], lambda x: [called(x)], [h])
+    db = None if db is None else db.copy()
+    dxs, grads = _in_a_graph(layer, [a, b], [mask, mask], lambda x, z: [called(x), called(z)], [g, h])
+    near(grads, [p + q for p, q in zip(at_a, at_b)], "a layer that is called again")
+    near(dxs, [da, db], "the inputs of a layer that is called again")
+
+    def read_twice(x):
+        y = called(x)
+        return [same(y), y, same(y)]
+
+    (dx,), grads = _in_a_graph(layer, [a], [mask], read_twice, [g / 2, g, -g / 2])
+    near([dx, *grads], [da, *at_a], "an output that is read by several")
+    if da is not None and da.shape == a.shape and not case.ids:
+        k = random_like(np.random.default_rng(3), [a])[0]
+        (dx,), grads = _in_a_graph(layer, [a], [mask], lambda x: [same(x), called(x), same(x)], [k, g, k])
+        near([dx, *grads], [da + 2 * k, *at_a], "an input that is read by several")
+        if layer.activity_regularizer is None:
+            (dx,), grads = _in_a_graph(layer, [a], [mask], lambda x: [same(x), called(x)], [k, None])
+            near([dx, *grads], [k, *(0 * w for w in at_a)], "an output without a gradient")
+
+
 def borrows_memory(case):
     """A second step on the same tape gives the same bits, and takes no new memory."""
     layer = case.layer("float32")
@@ -407,6 +484,7 @@ LAWS = (
     saturation_and_nan,
     any_size,
     borrows_memory,
+    graph_rules,
 )
 
 

@@ -139,7 +139,8 @@ class Fault(BaseException):
 class Tracer:
     """Raises `Fault` at the n-th line that is run within the package; counts them where n is None.
 
-    Not in traffic.py: a trace function can raise between a block's end and its lock's release, where no signal can.
+    Not in lock.py, nor where a layer takes the lock to build: a trace function can raise between a block's end and its
+    lock's release, where no signal can.
     """
 
     def __init__(self, at=None):
@@ -154,7 +155,8 @@ class Tracer:
 
     def __call__(self, frame, event, argument):
         name = frame.f_code.co_filename
-        return self._line if name.startswith(PACKAGE) and not name.endswith("traffic.py") else None
+        locks = name.endswith("lock.py") or frame.f_code.co_name in ("ensure_built", "wrapped")
+        return self._line if name.startswith(PACKAGE) and not locks else None
 
     def run(self, function):
         before = sys.gettrace()

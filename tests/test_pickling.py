@@ -246,8 +246,8 @@ def test_a_pickle_names_nothing_but_the_loader_and_the_compiled_objects():
         return found
 
     model = tdfast.Sequential([tdfast.Input((6, 3)), layers.LSTM(4), layers.Dense(2)])
-    assert names(model) == {"tdfast.saving.pickling.restored"}
-    assert names(tdfast.Sequential([tdfast.Input((3,)), Doubling()])) == {"tdfast.saving.pickling.restored", f"{__name__}.Doubling"}
+    assert names(model) == {"tdfast.engine.pickling.restored"}
+    assert names(tdfast.Sequential([tdfast.Input((3,)), Doubling()])) == {"tdfast.engine.pickling.restored", f"{__name__}.Doubling"}
 
 
 def test_unbuilt_uncompiled_and_frozen():

@@ -148,7 +148,7 @@ OLDER = (
      "keras",
      "tdfast is used as `keras` itself is: `from tdfast import Sequential, layers`"),
     ("(top)",
-     "engine, estimator, experimental",
+     "estimator, experimental",
      "they left Keras"),
     ("layers",
      "CuDNNLSTM, CuDNNGRU",

@@ -1,5 +1,7 @@
 """Graph: calls of layers and the tensors between them, forward and backward."""
 
+import collections
+
 import numpy as np
 
 from tdfast.engine.tensor import SymbolicTensor
@@ -43,8 +45,10 @@ class Graph:
             (node.layer, [place[id(tensor)] for tensor in node.inputs], [place[id(tensor)] for tensor in node.outputs])
             for node in self.nodes
         ]
-        readers = [place for _, sources, _ in self._calls for place in sources] + self._sinks
-        self._shared = [readers.count(i) > 1 for i in range(self._size)]
+        readers = collections.Counter(place for _, sources, _ in self._calls for place in sources)
+        readers.update(self._sinks)
+        self._shared = [readers[i] > 1 for i in range(self._size)]
+        self._reads = {id(tensor): readers[i] for i, tensor in enumerate(tensors)}
         layers = [id(layer) for layer, _, _ in self._calls]
         self._repeats = len(set(layers)) < len(layers)
 
@@ -60,6 +64,10 @@ class Graph:
         for layer in layers:
             last = Node(layer, [last]).outputs[0]
         return cls([first], [last])
+
+    def reads(self, tensor):
+        """How many calls read a tensor; to be an output counts as one."""
+        return self._reads[id(tensor)]
 
     # ---------------------------------------------------------------- walks
     def walk(self, values, function):
@@ -109,8 +117,8 @@ class Graph:
             else:
                 x, mask = [held[s] for s in sources], [marks[s] for s in sources]
             if i == packing and mask is not None:
-                y = layer.forward(x, inner, training=training, mask=mask, compact=True)
-                if inner.records[0].compact:
+                y = layer.forward(x, inner, training=training, mask=mask, packed=True)
+                if inner.records[0].packed:
                     record.packed, mask = inner.records[0].valid, None
             else:
                 y = layer.forward(x, inner, training=training, mask=mask)
@@ -119,6 +127,7 @@ class Graph:
             if len(places) == 1:
                 held[places[0]], marks[places[0]] = y, mask
             else:
+                record.outputs[i] = y
                 for k, place in enumerate(places):
                     held[place], marks[place] = y[k], mask[k] if isinstance(mask, list) else None
         return [held[place] for place in self._sinks], [marks[place] for place in self._sinks]
@@ -155,6 +164,10 @@ class Graph:
                 for place, part in zip(sources, parts):
                     if needed[place]:
                         self._receive(held, place, part, record)
+        for learn, (layer, _, _) in zip(learns, self._calls):
+            if learn and layer not in done:         # no gradient came to it
+                for weight in layer.trainable_weights:
+                    weight.grad[...] = 0
         return [held[place] for place in self._sources] if need_inputs else [None] * len(self._sources)
 
     def _needed(self, learns, need_inputs):
@@ -180,12 +193,17 @@ class Graph:
 
     def _of_call(self, i, gradients, record):
         """What a call receives; None where no gradient came, and its output has no penalty."""
+        if len(gradients) == 1:
+            if gradients[0] is None and i in record.activities:
+                return np.zeros_like(record.activities[i][1])
+            return gradients[0]
         if all(gradient is None for gradient in gradients):
-            if i not in record.activities:
-                return None
-            y = record.activities[i][1]
-            gradients = [np.zeros_like(part) for part in (y if len(gradients) > 1 else [y])]
-        return gradients[0] if len(gradients) == 1 else gradients
+            return None
+        for k, (gradient, y) in enumerate(zip(gradients, record.outputs[i])):
+            if gradient is None:
+                gradients[k] = record.buffer(("none", i, k), y.shape, y.dtype)
+                gradients[k][...] = 0
+        return gradients
 
 
 def _add_gradients(layer, dy, record, call, need_dx):
@@ -197,7 +215,7 @@ def _add_gradients(layer, dy, record, call, need_dx):
         held.append((weight, before))
     dx = layer.backward(dy, record.tapes[call], need_dx)
     for weight, before in held:
-        weight.grad += before
+        np.add(weight.grad, before, out=weight.grad)
     return dx
 
 

@@ -144,6 +144,10 @@ class Layer:
     rowwise = False
     """Whether it treats each row of the last axis by itself, whatever axes there are before."""
 
+    per_step = False
+    """Whether its output at a step depends on its input at that step alone, so that training may leave masked steps out
+    before it: see `tdfast.training.packing`. A class that overrides `forward` says it anew."""
+
     reads_masked_steps = False
     """Whether a time step's result depends on other steps, also on those that the mask leaves out."""
 

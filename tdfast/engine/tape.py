@@ -129,6 +129,8 @@ class Record:
         self.version = None
         self.tapes = []
         """Those of the calls within this one, for layers that hold a graph."""
+        self.outputs = {}
+        """Those of calls within this one that give several: which call -> a list."""
         self.activities = {}
         """Calls of inner layers with an activity_regularizer: which call -> (layer, its output)."""
         self.rows = 0

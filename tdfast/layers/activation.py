@@ -14,6 +14,8 @@ class Activating(Layer):
 
     rowwise = True
 
+    per_step = True
+
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
         rec.bare = tape.bare is self

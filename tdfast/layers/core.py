@@ -57,6 +57,8 @@ class Dense(Layer):
 
     rowwise = True
 
+    per_step = True
+
     def __init__(
         self,
         units,

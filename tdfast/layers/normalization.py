@@ -149,6 +149,10 @@ class LayerNormalization(Normalizing):
         others = tuple(a for a in range(len(shape)) if a not in axes)
         return tuple(axes), others, tuple(n if a in axes else 1 for a, n in enumerate(shape))
 
+    @property
+    def per_step(self):
+        return self.axis in ([-1], [2])
+
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
         axes, _, shape = self._axes(x.shape)

@@ -95,6 +95,10 @@ class Dropout(Randomized):
     1.0
     """
 
+    @property
+    def per_step(self):
+        return self.noise_shape is None
+
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(rate, seed, **kwargs)
         self.noise_shape = self._checked(noise_shape)
@@ -153,6 +157,8 @@ class SpatialDropout1D(Dropout):
 
     axes = "(batch, time, features)"
     ndim = 3
+
+    per_step = False
 
     def __init__(self, rate, seed=None, name=None, dtype=None, **kwargs):
         if kwargs.get("noise_shape") is not None:
@@ -315,6 +321,8 @@ class AlphaDropout(Dropout):
     >>> abs(round(float(y.mean()), 1)), round(float(y.std()), 1)
     (0.0, 1.0)
     """
+
+    per_step = False
 
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(rate, noise_shape, seed, **kwargs)

@@ -49,6 +49,10 @@ class TimeDistributed(Layer):
         self.supports_masking = True
 
     @property
+    def per_step(self):
+        return not self.batch_coupled
+
+    @property
     def batch_coupled(self):
         return self.layer.batch_coupled
 

@@ -5,42 +5,42 @@ that see one step at a time, training and evaluation let it hand over the valid 
 sequence, and take the targets and weights of these. `predict` and calls of the model compute all steps.
 """
 
-from tdfast.layers import (
-    ELU,
-    Activation,
-    Dense,
-    Dropout,
-    LayerNormalization,
-    LeakyReLU,
-    ReLU,
-    TimeDistributed,
-)
 from tdfast.losses.base import KernelLoss, spread
 from tdfast.metrics.reduction import LossMean
 
-STEPWISE = {Dense, Activation, ReLU, LeakyReLU, ELU, Dropout, LayerNormalization, TimeDistributed}
-"""Layers whose output at a step depends on their input at that step. Subclasses may differ, and do not count."""
 
-
-def starts_at(layers, loss, metrics):
-    """The place among ``layers`` of the recurrent layer that can leave masked steps out; None if there is none.
+def starts_at(graph, loss, metrics):
+    """The number of the recurrent layer's call that can leave masked steps out; None if there is none.
 
     Args:
-        layers: those of a model, none with an activity_regularizer.
+        graph: the `tdfast.engine.graph.Graph` of a model, with no activity_regularizer in it.
         loss: of the model.
         metrics: its metrics, or names that are still to become one.
 
     >>> from tdfast import layers, losses
-    >>> stack = [layers.Masking(), layers.GRU(4, return_sequences=True), layers.Dense(2)]
-    >>> starts_at(stack, losses.get("mse"), ["accuracy"]), starts_at(stack, losses.get("dice"), [])
+    >>> from tdfast.engine.graph import Graph
+    >>> graph = Graph.chain([layers.Masking(), layers.GRU(4, return_sequences=True), layers.Dense(2)])
+    >>> starts_at(graph, losses.get("mse"), ["accuracy"]), starts_at(graph, losses.get("dice"), [])
     (1, None)
     """
     if not _by_rows(loss) or not all(isinstance(m, str) or (isinstance(m, LossMean) and _by_rows(m.function)) for m in metrics):
         return None
-    i = len(layers) - 1
-    while i >= 0 and type(layers[i]) in STEPWISE and _sees_one_step(layers[i]):
-        i -= 1
-    return i if i >= 0 and getattr(layers[i], "can_be_compact", False) else None
+    if len(graph.outputs) != 1:
+        return None
+    node = graph.outputs[0].node
+    while node is not None and _is_per_step(node.layer) and len(node.inputs) == 1 and graph.reads(node.inputs[0]) == 1:
+        node = node.inputs[0].node
+    return graph.nodes.index(node) if node is not None and getattr(node.layer, "can_be_packed", False) else None
+
+
+def _is_per_step(layer):
+    """Whether a layer says so itself: a subclass with another `forward` may differ from what its base says."""
+    for cls in type(layer).__mro__:
+        if "per_step" in vars(cls):
+            return bool(layer.per_step)
+        if "forward" in vars(cls):
+            return False
+    return False
 
 
 def _by_rows(loss):
@@ -48,19 +48,13 @@ def _by_rows(loss):
     return isinstance(loss, KernelLoss) and getattr(loss, "axis", -1) == -1
 
 
-def _sees_one_step(layer):
-    if isinstance(layer, LayerNormalization):
-        return layer.axis in ([-1], [2])
-    return not layer.batch_coupled and getattr(layer, "noise_shape", None) is None
-
-
-def facing(y_pred, y, sample_weight, valid, buffers):
+def pack_targets(y_pred, y, sample_weight, valid, buffers):
     """(targets, weights) for the outputs of the valid steps.
 
     Args:
         y_pred: (1, valid steps, ...).
         y, sample_weight: of the whole batch.
-        valid: the `ValidSteps` of the recurrent layer.
+        valid: the `PackedSteps` of the recurrent layer.
         buffers: a `tdfast.engine.layer.Record`.
     """
     steps = y.shape[:2]

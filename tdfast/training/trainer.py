@@ -227,7 +227,7 @@ class Trainer:
         before = [v.value.copy() for v in self._moving]
         y_pred = self.forward(x, tape, training=True, mask=mask, packing=self._packing)
         given = mask
-        y, sample_weight, mask = self._facing(y_pred, y, sample_weight, tape.records[0])
+        y, sample_weight, mask = self._targets_for(y_pred, y, sample_weight, tape.records[0])
         value, dy = aim.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
         value += self._penalty(tape)
         if self._metric_specs:
@@ -251,7 +251,7 @@ class Trainer:
         tape.bare = aim.layer
         with kernel_arithmetic():
             y_pred = self.forward(x, tape, mask=mask, packing=self._packing)
-            y, sample_weight, mask = self._facing(y_pred, y, sample_weight, tape.records[0])
+            y, sample_weight, mask = self._targets_for(y_pred, y, sample_weight, tape.records[0])
             value, _ = aim.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers,
                                                need_grad=False)
             value += self._penalty(tape)
@@ -261,11 +261,11 @@ class Trainer:
         self._loss_tracker.add(value * len(x), len(x))
         return value
 
-    def _facing(self, y_pred, y, sample_weight, record):
+    def _targets_for(self, y_pred, y, sample_weight, record):
         """(targets, weights, mask) for what `forward` gave: see `tdfast.training.packing`."""
         if record.packed is None:
             return y, sample_weight, record.mask
-        return *packing.facing(y_pred, y, sample_weight, record.packed, self._buffers), None
+        return *packing.pack_targets(y_pred, y, sample_weight, record.packed, self._buffers), None
 
     def _penalty(self, tape):
         """The regularizers' part of the loss."""
@@ -381,7 +381,7 @@ class Trainer:
         self._active = any(layer.activity_regularizer is not None for layer in layers)
         self._objective = objective.of(self, layers, self.loss)
         metrics = [spec for spec, _ in self._metric_specs]
-        self._packing = None if self._active else packing.starts_at(self.layers, self.loss, metrics)
+        self._packing = None if self._active else packing.starts_at(self.graph, self.loss, metrics)
 
     def _check_inputs(self, x, who, views=False):
         """Inputs as an array that fits the model; builds it if need be. ``views`` as in `adapters.check_inputs`."""

@@ -5,7 +5,7 @@ import numpy as np
 from tdfast import _kernels, random
 from tdfast.layers.recurrent.gates import GRUWeights, LSTMWeights, SimpleRNNWeights
 from tdfast.layers.recurrent.loops import NO_TIME_AXIS, Loop
-from tdfast.layers.recurrent.packed import ValidSteps
+from tdfast.layers.recurrent.packed import PackedSteps
 
 
 class Recurrent(Loop):
@@ -56,7 +56,7 @@ class Recurrent(Loop):
 
     # ---------------------------------------------------------------- passes
     @property
-    def can_be_compact(self):
+    def can_be_packed(self):
         """Whether the mask that comes in is that of the outputs, which `forward` can then give of valid steps alone."""
         return self.return_sequences and not self.go_backwards and not self.return_state
 
@@ -64,8 +64,8 @@ class Recurrent(Loop):
         """The numbers of the two activations, as kernels know them."""
         return self.activation.kind, self.recurrent_activation.kind if self.gates > 1 else 0
 
-    def forward(self, x, tape, training=False, mask=None, initial_state=None, compact=False):
-        """As `Layer.forward`. With ``compact`` and a mask that leaves steps out the output is (1, steps, units), of the
+    def forward(self, x, tape, training=False, mask=None, initial_state=None, packed=False):
+        """As `Layer.forward`. With ``packed`` and a mask that leaves steps out the output is (1, steps, units), of the
         others alone, in the order of the record's ``valid``, and so is dy in `backward`: see `tdfast.training.packing`."""
         rec = tape.push(self)
         cell, acts = self.cell_kind, self.activation_kinds()
@@ -77,14 +77,14 @@ class Recurrent(Loop):
         if training and self.dropout:
             x = self.drop_inputs(x, rec)
         factors = self.recurrent_factors(rec, B, dtype) if training and self.recurrent_dropout else None
-        rec.valid = valid = ValidSteps(mask, self.go_backwards)
-        rec.compact = compact = compact and valid.lists is not None
+        rec.valid = valid = PackedSteps(mask, self.go_backwards)
+        rec.packed = packed and valid.lists is not None
 
-        packed = rec.buffer("packed", (_kernels.rnn_pack_size(cell, I, H),), dtype)
+        weights = rec.buffer("packed", (_kernels.rnn_pack_size(cell, I, H),), dtype)
         if not rec.is_packed(tape):
             bias = self.bias.value if self.use_bias else None
             _kernels.rnn_pack(cell, I, H, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value,
-                              bias=bias, packed=packed)
+                              bias=bias, packed=weights)
         tape_size, scratch_size, infer_size = _kernels.rnn_sizes(cell, sizes, acts)
         memory = None
         if tape.keep:
@@ -94,13 +94,13 @@ class Recurrent(Loop):
             rec.dropped = training and self.dropout > 0
         else:
             scratch = rec.buffer("scratch", (infer_size,), dtype)
-        y = rec.buffer("y", (1, len(valid), H) if compact else (B, T, H) if sequences else (B, H), dtype)
+        y = rec.buffer("y", (1, len(valid), H) if rec.packed else (B, T, H) if sequences else (B, H), dtype)
         keep = self.return_state or self.stateful
         last = [np.empty((B, H), dtype) if keep else None for _ in range(self.n_states)]
         _kernels.rnn_forward(
             cell, sizes, acts=acts, sequences=sequences, reverse=self.go_backwards,
-            mask_zero_output=self.zero_output_for_mask, x=x, steps=valid.lists, compact=compact,
-            first=self.h_and_c(states), rec_drop=factors, packed=packed, tape=memory, scratch=scratch, y=y,
+            mask_zero_output=self.zero_output_for_mask, x=x, steps=valid.lists, compact=rec.packed,
+            first=self.h_and_c(states), rec_drop=factors, packed=weights, tape=memory, scratch=scratch, y=y,
             last=self.h_and_c(last),
         )
         if self.stateful:
@@ -121,7 +121,7 @@ class Recurrent(Loop):
         scratch = rec.buffer("scratch", (_kernels.rnn_sizes(cell, sizes, acts)[1],), dtype)
         _kernels.rnn_backward(
             cell, sizes, acts=acts, sequences=self.return_sequences, reverse=self.go_backwards,
-            mask_zero_output=self.zero_output_for_mask, steps=rec.valid.lists, compact=rec.compact,
+            mask_zero_output=self.zero_output_for_mask, steps=rec.valid.lists, compact=rec.packed,
             rec_drop=rec.factors, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value, tape=rec.memory,
             scratch=scratch, dy=dy, dlast=self.h_and_c(last), dx=dx, dkernel=self.kernel.grad,
             drecurrent=self.recurrent_kernel.grad, dbias=self.bias.grad if self.use_bias else None,

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-class ValidSteps:
+class PackedSteps:
     """A mask (batch, time) as lists: a kernel runs through the steps that count, and no other.
 
     The rows with most steps come first, so that at every step those that still have one are the first ones.
@@ -16,7 +16,7 @@ class ValidSteps:
     Attributes:
         lists: (row, starts, steps, rows_before) as in tdf_rnn (src_c/tdfast.h); None when all steps count.
 
-    >>> valid = ValidSteps(np.array([[False, True], [True, True]]), False)
+    >>> valid = PackedSteps(np.array([[False, True], [True, True]]), False)
     >>> [a.tolist() for a in valid.lists]
     [[1, 0], [0, 2, 3], [0, 1, 1], [0, 2, 3, 3]]
     >>> valid.pick(np.array([["a", "b"], ["c", "d"]])).tolist()
