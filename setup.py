@@ -3,8 +3,8 @@
 Environment:
     TDFAST_WERROR=1     make warnings errors (-Wall -Wextra -Werror), as CI does
     TDFAST_NO_OPENMP=1  build without OpenMP, to run serially
-    TDFAST_SANITIZE=address,undefined    build with these sanitizers of the compiler, which end the process at the first
-                        report; `.ci/native` says how such a build is run
+    TDFAST_SANITIZE=address,undefined    build with these sanitizers of the compiler, which end the process at
+                        the first report; `.ci/native` says how such a build is run
     CC                  the C compiler
 """
 
@@ -24,13 +24,14 @@ from setuptools.command.build_ext import build_ext
 
 KERNELS = [
     f"src_c/{name}.c"
-    for name in ("gemm", "dense", "conv", "depthwise", "pool", "embed", "mask", "lstm", "gru", "simple_rnn", "rnn", "eltwise", "loss", "optim")
+    for name in ("gemm", "dense", "conv", "depthwise", "pool", "embed", "mask", "lstm", "gru", "simple_rnn",
+                 "rnn", "eltwise", "loss", "optim")
 ]
 ONCE = ["src_c/dispatch.c", "src_c/sizes.c", "src_c/team.c"]
 HEADERS = sorted(str(path) for path in Path("src_c").glob("*.h"))
 MAKES_DECLARATIONS = "src_c/declarations.py"
-COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC", "-pthread", "-Wall",
-          "-Wextra"]
+COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC",
+          "-pthread", "-Wall", "-Wextra"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
 
 
@@ -39,7 +40,8 @@ def instruction_sets():
     if sys.maxsize < 2**32:
         raise SystemExit("tdfast needs a 64-bit Python: its kernels are not made for machines of 32 bits.")
     if sys.byteorder != "little":
-        raise SystemExit("tdfast needs a little-endian machine: its kernels and files are not made for big-endian ones.")
+        raise SystemExit(
+            "tdfast needs a little-endian machine: its kernels and files are not made for big-endian ones.")
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
         return {"baseline": [], "avx2": ["-mavx2", "-mfma"], "avx512": AVX512}
@@ -50,7 +52,9 @@ def instruction_sets():
 
 def sanitizer_flags(names):
     """Compile and link flags for a list like "address,undefined"; none for an empty one."""
-    return [f"-fsanitize={names}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"] if names else []
+    if not names:
+        return []
+    return [f"-fsanitize={names}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
 
 
 def compiles(cc, flags, source):
@@ -59,7 +63,8 @@ def compiles(cc, flags, source):
         path = Path(folder) / "probe.c"
         path.write_text(source)
         try:
-            done = subprocess.run([*cc, *flags, str(path), "-o", str(path.with_suffix(""))], capture_output=True)
+            command = [*cc, *flags, str(path), "-o", str(path.with_suffix(""))]
+            done = subprocess.run(command, capture_output=True)
         except OSError:
             return None
         return done.returncode == 0
@@ -73,7 +78,8 @@ def openmp_flags(cc):
     homebrew = Path("/opt/homebrew/opt/libomp" if platform.machine() == "arm64" else "/usr/local/opt/libomp")
     candidates = [(["-fopenmp"], ["-fopenmp"])]
     if sys.platform == "darwin":
-        candidates.append((["-Xpreprocessor", "-fopenmp", f"-I{homebrew}/include"], [f"-L{homebrew}/lib", "-lomp"]))
+        compile_flags = ["-Xpreprocessor", "-fopenmp", f"-I{homebrew}/include"]
+        candidates.append((compile_flags, [f"-L{homebrew}/lib", "-lomp"]))
     for compile_flags, link_flags in candidates:
         if compiles(cc, compile_flags + link_flags, probe):
             return compile_flags, link_flags
@@ -81,8 +87,9 @@ def openmp_flags(cc):
 
 
 def write_declarations(cc, folder):
-    """Make declarations.pxi, which _kernels.pyx includes, of tdfast.h; it is left alone where nothing has changed."""
-    text, path = runpy.run_path(MAKES_DECLARATIONS)["declarations"](cc, "src_c/tdfast.h"), folder / "declarations.pxi"
+    """Make declarations.pxi of tdfast.h, which _kernels.pyx includes. It stays if nothing has changed."""
+    text = runpy.run_path(MAKES_DECLARATIONS)["declarations"](cc, "src_c/tdfast.h")
+    path = folder / "declarations.pxi"
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 
@@ -102,7 +109,8 @@ class BuildKernels(build_ext):
                 "  macOS:           xcode-select --install\n"
                 "Set CC to use another compiler, then run pip again."
             )
-        if not compiles([*cc, *(f"-I{path}" for path in self.include_dirs)], [], "#include <Python.h>\nint main(void) { return 0; }\n"):
+        includes = [f"-I{path}" for path in self.include_dirs]
+        if not compiles(cc, includes, "#include <Python.h>\nint main(void) { return 0; }\n"):
             raise SystemExit(
                 "tdfast needs Python's C headers, and Python.h is not in "
                 f"{', '.join(self.include_dirs)}.\n"
@@ -134,7 +142,8 @@ class BuildKernels(build_ext):
             source, target, flags = job
             newest = max(os.path.getmtime(path) for path in [source, __file__, *HEADERS])
             if not target.exists() or target.stat().st_mtime < newest:
-                self.spawn([*cc, *COMMON, *strict, *sanitize, *omp_compile, *flags, "-Isrc_c", "-c", source, "-o", str(target)])
+                options = [*COMMON, *strict, *sanitize, *omp_compile, *flags, "-Isrc_c"]
+                self.spawn([*cc, *options, "-c", source, "-o", str(target)])
             return str(target)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -145,12 +154,16 @@ class BuildKernels(build_ext):
 
 
 def scratch():
-    """Options that build elsewhere where the source may not be written to, as in a checkout of another user's."""
+    """Options that build elsewhere where the source may not be written to, as in another user's checkout."""
     if os.access(".", os.W_OK):
         return {}
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return {"build": {"build_base": folder}, "egg_info": {"egg_base": folder}, "build_ext": {"cython_c_in_temp": True}}
+    return {
+        "build": {"build_base": folder},
+        "egg_info": {"egg_base": folder},
+        "build_ext": {"cython_c_in_temp": True},
+    }
 
 
 def extension():

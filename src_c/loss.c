@@ -442,6 +442,23 @@ INLINE void sparse_logits(const tdf_loss *a, rows v)
 
 /* ------------------------------------------------------------------ accuracies of rows */
 
+/* The first place of a number that is there. Blocks without it are passed as a whole. */
+static ptrdiff_t place_of(ptrdiff_t N, const real *x, real number)
+{
+    ptrdiff_t at = 0;
+    for (; at + SHORT <= N; at += SHORT) {
+        v16 found = v16_set1(0);
+        for (ptrdiff_t i = 0; i < SHORT; i += PANEL)
+            for (int s = 0; s < PANEL / VL; s++) {
+                vm same = v_eq(v_load(x + at + i + s * VL), v_set1(number));
+                found.v[s] = v_add(found.v[s], v_select(same, v_set1(1), v_zero()));
+            }
+        if (v16_sum(found) != 0) break;
+    }
+    while (x[at] != number) at++;
+    return at;
+}
+
 /* The first place of the largest element, or of the first NaN. */
 static ptrdiff_t argmax(ptrdiff_t N, const real *x)
 {
@@ -455,10 +472,7 @@ static ptrdiff_t argmax(ptrdiff_t N, const real *x)
             vf v = v_get(x + i + s * VL, n);
             numbers.v[s] = v_add(numbers.v[s], act_first(v_sub(v, v), n, 0));
         }
-    if (v16_sum(numbers) == 0) {                /* x - x is 0 for finite x alone */
-        while (x[best] != top) best++;
-        return best;
-    }
+    if (v16_sum(numbers) == 0) return place_of(N, x, top);      /* x - x is 0 for finite x alone */
     for (ptrdiff_t i = 1; i < N; i++)
         if (!(x[i] <= x[best]) && x[best] == x[best]) best = i;
     return best;

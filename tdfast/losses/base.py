@@ -20,7 +20,7 @@ IGNORED = np.iinfo(np.int32).min
 REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
 
 KINDS = _kernels.LOSSES
-"""The numbers of tdf_loss_kind (src_c/tdfast.h) by name."""
+"""The numbers of tdf_loss_kind (src_c/losses.h) by name."""
 
 
 class _NewBuffers:
