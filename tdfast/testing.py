@@ -8,8 +8,11 @@ import json
 import numpy as np
 
 from tdfast.compat.calling import spelled
+from tdfast.engine.arithmetic import kernel_arithmetic
+from tdfast.engine.graph import Graph, Node
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.tape import Tape
+from tdfast.engine.tensor import SymbolicTensor
 from tdfast.random import SeedGenerator
 
 ANY_SIZE = (1, 2, 5)
@@ -22,7 +25,8 @@ def check_layer(layer, input_shape, mask=False, training=False, inputs=None, see
 
     Its derivatives, of the input and of every weight, are compared with central differences in float64. Its config
     must make it again. It must not write to its input, nor depend on earlier calls, on the memory of the tape, or
-    (unless it is `batch_coupled` or random) on the rest of the batch. It takes read-only, strided, float64 and integer
+    (unless it is `batch_coupled` or random) on the rest of the batch. Called twice in one pass, or with an output that
+    several calls read, its gradients must add up. It takes read-only, strided, float64 and integer
     arrays and an empty batch. The layer given is not changed: twins made from its config are checked.
 
     Args:
@@ -44,7 +48,7 @@ def check_layer(layer, input_shape, mask=False, training=False, inputs=None, see
     for size in ANY_SIZE if None in input_shape else (None,):
         shape = tuple(size if n is None else n for n in input_shape)
         trial = _Trial(layer, tuple(input_shape), shape, mask, training, inputs, seed)
-        for check in (_config, _only_reads, _shapes, _keeps_nothing, _differentiates, _overwrites_gradients, _rows, _empty):
+        for check in CHECKS:
             check(trial, bound)
 
 
@@ -99,6 +103,35 @@ def forward_backward(layer, x, call, dys):
     out.update({f"d{w.name}#{i}": w.grad.copy() for i, w in enumerate(layer.trainable_weights)})
     assert tape.position == 0, "backward must pop what forward pushed"
     return out
+
+
+def graph_gradients(layer, xs, masks, outputs, gradients, training=False):
+    """The gradients of the inputs of a graph around a layer, and copies of those of the layer's weights.
+
+    Args:
+        layer: a built layer, which the graph may call several times.
+        xs, masks: arrays, one for each input; None for no mask.
+        outputs: a function of one `tdfast.engine.tensor.SymbolicTensor` for each input, which gives a list.
+        gradients: one for each output; None is a zero gradient.
+        training: as in `Layer.forward`.
+
+    >>> from tdfast.layers import Dense
+    >>> dense = Dense(1, use_bias=False)
+    >>> dense.build((None, 1))
+    >>> def twice(x):
+    ...     return [Node(dense, [x]).outputs[0], Node(dense, [x]).outputs[0]]
+    >>> graph_gradients(dense, [np.ones((1, 1), "float32")], [None], twice, [np.ones((1, 1), "float32")] * 2)[1]
+    [array([[2.]], dtype=float32)]
+    """
+    tape, tensors = Tape(), [SymbolicTensor() for _ in xs]
+    graph = Graph(tensors, outputs(*tensors))
+    record = tape.push(layer)
+    for weight in layer.weights:
+        weight.grad[...] = 7                    # what an earlier step left
+    with kernel_arithmetic():
+        graph.forward(xs, masks, record, tape, training)
+        dxs = graph.backward([g if g is None else g.copy() for g in gradients], record)
+    return dxs, [w.grad.copy() for w in layer.trainable_weights]
 
 
 def random_like(rng, arrays):
@@ -347,6 +380,43 @@ def _keeps_nothing(trial, bound):
         trial.require(np.array_equal(a, b, equal_nan=True), "a tape used before gives another output: a buffer was read before it was filled")
 
 
+def _adds_up_in_a_graph(trial, bound):
+    """Called twice in one pass its gradients add, and an output that several calls read gets the sum of theirs."""
+    if trial.random:
+        return
+    layer, x = trial.twin("float64"), trial.twin("float64").as_input(trial.x)
+    back = np.ascontiguousarray(x[::-1])
+    mask = trial.call.get("mask")
+    masks = [mask, None if mask is None else mask[::-1].copy()]
+    training = trial.call["training"]
+    count, g = len(trial.dys), trial.dys[0]
+    h = np.ascontiguousarray(g[::-1])
+
+    def called(x):
+        return Node(layer, [x], count).outputs[0]
+
+    def passes(xs, masks, outputs, gradients):
+        dxs, grads = graph_gradients(layer, xs, masks, outputs, gradients, training)
+        return [dx if dx is None else dx.copy() for dx in dxs], grads
+
+    (da,), at_a = passes([x], masks[:1], lambda a: [called(a)], [g])
+    (db,), at_b = passes([back], masks[1:], lambda b: [called(b)], [h])
+    dxs, grads = passes([x, back], masks, lambda a, b: [called(a), called(b)], [g, h])
+    message = "called twice in one pass, its gradients must be the sums of those of the two calls"
+    for got, want in zip([*dxs, *grads], [da, db, *(p + q for p, q in zip(at_a, at_b))]):
+        if want is not None:
+            assert_near(got, want, 1e-9, trial.say(message))
+
+    def read_twice(a):
+        y = called(a)
+        return [y, y]
+
+    (dx,), grads = passes([x], masks[:1], read_twice, [g / 4, g * 0.75])
+    for got, want in zip([dx, *grads], [da, *at_a]):
+        if want is not None:
+            assert_near(got, want, 1e-9, trial.say("an output that two calls read must get the sum of their gradients"))
+
+
 def _only_reads(trial, bound):
     """Read-only, strided, float64 and integer inputs do, and none is written to."""
     layer = trial.twin("float32")
@@ -405,3 +475,9 @@ def _same(trial, got, want, message):
 def _called(key):
     """'dkernel#0' as a reader would say it."""
     return "the output" if key.startswith("y") else f"the gradient of '{key[1:].split('#')[0]}'"
+
+
+CHECKS = (
+    _config, _only_reads, _shapes, _keeps_nothing, _differentiates, _overwrites_gradients, _adds_up_in_a_graph, _rows, _empty,
+)
+"""What `check_layer` tries, in order."""

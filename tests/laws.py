@@ -17,10 +17,9 @@ import pytest
 
 from tdfast import runtime
 from tdfast.engine.arithmetic import kernel_arithmetic
-from tdfast.engine.graph import Graph, Node
+from tdfast.engine.graph import Node
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.tape import Tape
-from tdfast.engine.tensor import SymbolicTensor
 from tdfast.layers import Identity
 from tdfast.testing import (
     as_tuple,
@@ -28,6 +27,7 @@ from tdfast.testing import (
     differences,
     forward,
     forward_backward,
+    graph_gradients,
     random_like,
     without_shapes,
 )
@@ -380,23 +380,6 @@ def any_size(case):
                 assert all((g == 0).all() for g in grads), "an empty batch has no gradient"
 
 
-def _in_a_graph(layer, xs, masks, outputs, gradients):
-    """The inputs' gradients and copies of the weights', from a pass through a `Graph`.
-
-    Args:
-        outputs: a function of one symbolic tensor for each input that gives the graph's outputs.
-    """
-    tape, tensors = Tape(), [SymbolicTensor() for _ in xs]
-    graph = Graph(tensors, outputs(*tensors))
-    record = tape.push(layer)
-    with kernel_arithmetic():
-        for weight in layer.weights:
-            weight.grad[...] = 7                    # what an earlier step left
-        graph.forward(xs, masks, record, tape)
-        dxs = graph.backward([g if g is None else g.copy() for g in gradients], record)
-    return dxs, [w.grad.copy() for w in layer.trainable_weights]
-
-
 def _first_output(layer, x, mask):
     """One output of a layer of the case, and how many it has."""
     tape = Tape()
@@ -430,11 +413,11 @@ def graph_rules(case):
             if one is not None:
                 assert_near(one, other, 1e-12, what)
 
-    (da,), at_a = _in_a_graph(layer, [a], [mask], lambda x: [called(x)], [g])
+    (da,), at_a = graph_gradients(layer, [a], [mask], lambda x: [called(x)], [g])
     da = None if da is None else da.copy()
-    (db,), at_b = _in_a_graph(layer, [b], [mask], lambda x: [called(x)], [h])
+    (db,), at_b = graph_gradients(layer, [b], [mask], lambda x: [called(x)], [h])
     db = None if db is None else db.copy()
-    dxs, grads = _in_a_graph(layer, [a, b], [mask, mask], lambda x, z: [called(x), called(z)], [g, h])
+    dxs, grads = graph_gradients(layer, [a, b], [mask, mask], lambda x, z: [called(x), called(z)], [g, h])
     near(grads, [p + q for p, q in zip(at_a, at_b)], "a layer that is called again")
     near(dxs, [da, db], "the inputs of a layer that is called again")
 
@@ -442,14 +425,14 @@ def graph_rules(case):
         y = called(x)
         return [same(y), y, same(y)]
 
-    (dx,), grads = _in_a_graph(layer, [a], [mask], read_twice, [g / 2, g, -g / 2])
+    (dx,), grads = graph_gradients(layer, [a], [mask], read_twice, [g / 2, g, -g / 2])
     near([dx, *grads], [da, *at_a], "an output that is read by several")
     if da is not None and da.shape == a.shape and not case.ids:
         k = random_like(np.random.default_rng(3), [a])[0]
-        (dx,), grads = _in_a_graph(layer, [a], [mask], lambda x: [same(x), called(x), same(x)], [k, g, k])
+        (dx,), grads = graph_gradients(layer, [a], [mask], lambda x: [same(x), called(x), same(x)], [k, g, k])
         near([dx, *grads], [da + 2 * k, *at_a], "an input that is read by several")
         if layer.activity_regularizer is None:
-            (dx,), grads = _in_a_graph(layer, [a], [mask], lambda x: [same(x), called(x)], [k, None])
+            (dx,), grads = graph_gradients(layer, [a], [mask], lambda x: [same(x), called(x)], [k, None])
             near([dx, *grads], [k, *(0 * w for w in at_a)], "an output without a gradient")
 
 
