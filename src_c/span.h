@@ -63,19 +63,34 @@ static __attribute__((unused)) void span_blocks(void *job, int part, int parts)
     v_leave_mode(mode);
 }
 
+/* All of it by the caller; where the body is known, the compiler puts it in place. */
+static inline __attribute__((unused)) void span_all(span_body body, const void *args, ptrdiff_t n)
+{
+    unsigned long mode = v_enter_mode();
+    if (n > 0) body(args, 0, n, 0);
+    v_leave_mode(mode);
+}
+
 /* body(args, lo, hi, part) for disjoint ranges that make up 0..n, cut at multiples of block. */
 static inline __attribute__((unused)) void span_run(
     span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
 {
+    if (threads < 2) {
+        span_all(body, args, n);
+        return;
+    }
     span_job job = {.body = body, .args = args, .n = n, .block = block};
-    if (threads > 1) tdf_team_run(span_one, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
-    else span_one(&job, 0, 1);
+    tdf_team_run(span_one, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
 }
 
 /* The same for parts that wait for one another in span_wait, and of which none is empty. */
 static inline __attribute__((unused)) void span_run_together(
     span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
 {
+    if (threads < 2) {
+        span_all(body, args, n);
+        return;
+    }
     span_job job = {.body = body, .args = args, .n = n, .block = block};
     tdf_team_run_together(span_one, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
 }
@@ -86,9 +101,12 @@ static inline __attribute__((unused)) void span_wait(void) { tdf_team_wait(); }
 static inline __attribute__((unused)) void span_deal(
     span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
 {
+    if (threads < 2) {
+        span_all(body, args, n);
+        return;
+    }
     span_job job = {.body = body, .args = args, .n = n, .block = block};
-    if (threads > 1) tdf_team_run(span_blocks, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
-    else span_one(&job, 0, 1);
+    tdf_team_run(span_blocks, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
 }
 
 #endif

@@ -49,7 +49,7 @@ static struct {
 
 #define COMING 100000                   /* nanoseconds in which a thread must come to a job together */
 
-static atomic_long patience = 20000;
+static atomic_long patience = 50000;
 static _Thread_local int parts_here;    /* of the job together that this thread is in; 0: of none */
 
 /* ------------------------------------------------------------------ waiting */

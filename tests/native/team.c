@@ -126,7 +126,7 @@ static int fault(void)
 int main(int argc, char **argv)
 {
     int rounds = argc > 1 && argv[1][0] != 'f' ? atoi(argv[1]) : 5000;
-    long patience[] = {0, 20000, 2000000};
+    long patience[] = {0, 50000, 2000000};
     if (tdf_team_watch_forks()) fail("no watch over forks", 0);
     if (argc > 1 && argv[1][0] == 'f') return fault();
     for (int i = 0; i < 3; i++) {
