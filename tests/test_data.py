@@ -11,7 +11,7 @@ from tdfast.engine.arrays import as_array
 from tdfast.engine.tape import Record
 from tdfast.layers import GRU, LSTM, Dense, TimeDistributed
 from tdfast.training import adapters
-from tdfast.training.epochs import ArrayBatches, Feed, StreamBatches
+from tdfast.training.epochs import ArrayBatches, EpochIterator, StreamBatches
 from tdfast.utils import PyDataset, set_random_seed
 
 N, T, F = 11, 4, 2
@@ -551,7 +551,7 @@ def rows_of(feed, epochs):
 
 def test_steps_go_on_where_the_last_epoch_ended():
     x = np.arange(10.0).reshape(10, 1, 1)
-    feed = Feed(ArrayBatches((x, None, None), 2, Record(None)), 2)
+    feed = EpochIterator(ArrayBatches((x, None, None), 2, Record(None)), 2)
     assert rows_of(feed, 2) == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
     with pytest.warns(UserWarning, match="1 of 2"):
         assert rows_of(feed, 2) == [[[8, 9]], [[0, 1], [2, 3]]]
@@ -560,14 +560,14 @@ def test_steps_go_on_where_the_last_epoch_ended():
 def test_shuffle_within_batches():
     x = np.arange(10.0).reshape(10, 1, 1)
     set_random_seed(1)
-    feed = Feed(ArrayBatches((x, None, None), 4, Record(None), shuffle="batch"))
+    feed = EpochIterator(ArrayBatches((x, None, None), 4, Record(None), shuffle="batch"))
     for epoch in rows_of(feed, 3):
         assert [sorted(rows) for rows in epoch] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert len({str(epoch) for epoch in rows_of(feed, 5)}) > 1
 
 
 def test_a_pass_over_an_iterator_is_never_repeated():
-    feed = Feed(StreamBatches(iter([1, 2, 3]), lambda b: b))
+    feed = EpochIterator(StreamBatches(iter([1, 2, 3]), lambda b: b))
     assert feed.steps is None and feed.peek() == 1 and feed.peek() == 1
     assert list(feed) == [1, 2, 3]
     with pytest.warns(UserWarning, match="only once"):
@@ -579,8 +579,8 @@ def test_a_lengthless_iterable_begins_anew():
         def __iter__(self):
             return iter([1, 2, 3])
 
-    assert [list(feed) for feed in [Feed(StreamBatches(Three(), lambda b: b))] * 2] == [[1, 2, 3]] * 2
-    feed = Feed(StreamBatches(Three(), lambda b: b), 3)
+    assert [list(feed) for feed in [EpochIterator(StreamBatches(Three(), lambda b: b))] * 2] == [[1, 2, 3]] * 2
+    feed = EpochIterator(StreamBatches(Three(), lambda b: b), 3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert [list(feed), list(feed)] == [[1, 2, 3], [1, 2, 3]]

@@ -106,10 +106,10 @@ def assert_free(m):
     done = []
 
     def work():
-        token = m._traffic.alone("a test")
-        with m._traffic.writing():
+        token = m._lock.exclusive("a test")
+        with m._lock.writing():
             done.append(True)
-        m._traffic.free(token)
+        m._lock.free(token)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

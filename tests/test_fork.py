@@ -19,7 +19,7 @@ import pytest
 import tdfast
 from tdfast import runtime
 from tdfast.layers import GRU, LSTM, BatchNormalization, Conv1D, Dense, Dropout, Embedding, TimeDistributed
-from tdfast.training.lock import Traffic
+from tdfast.training.lock import ModelLock
 
 SECONDS = 60            # for a child; a hang is a failure, not a wait
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -498,52 +498,52 @@ def test_a_stream_belongs_to_one_thread_at_a_time():
     assert np.array_equal(stream.step(x), m.predict(x[:, None], verbose=0)[:, 0])
 
 
-# ---------------------------------------------------------------- traffic itself
+# ---------------------------------------------------------------- lock itself
 
 
 def test_what_a_dead_thread_held_is_free():
-    traffic = Traffic(list)
+    lock = ModelLock(list)
 
     def die():
-        token = traffic.alone("fit")
-        with traffic.reading():
+        token = lock.exclusive("fit")
+        with lock.reading():
             raise KeyboardInterrupt(token)
 
     thread = threading.Thread(target=lambda: pytest.raises(KeyboardInterrupt, die))
     thread.start()
     thread.join()
-    traffic.free(traffic.alone("fit"))
-    with traffic.writing():
+    lock.free(lock.exclusive("fit"))
+    with lock.writing():
         pass
 
 
 def test_a_writer_is_not_kept_out_by_a_crowd_of_readers():
-    traffic, stop = Traffic(list), threading.Event()
+    lock, stop = ModelLock(list), threading.Event()
 
     def read():
         while not stop.is_set():
-            with traffic.reading():
+            with lock.reading():
                 time.sleep(0.001)
 
     def write():
         for _ in range(50):
-            with traffic.writing():
+            with lock.writing():
                 pass
         stop.set()
 
     together(write, *[read] * 6)
-    assert len(traffic._seats) <= 6
+    assert len(lock._seats) <= 6
 
 
 def test_seats_are_used_again():
-    traffic = Traffic(object)
-    with traffic.reading() as seat:
+    lock = ModelLock(object)
+    with lock.reading() as seat:
         first = seat
-    with traffic.reading() as seat:
+    with lock.reading() as seat:
         assert seat is first
-        with traffic.reading() as inner, traffic.writing():
+        with lock.reading() as inner, lock.writing():
             assert inner is not seat
-    with pytest.raises(ZeroDivisionError), traffic.reading():
+    with pytest.raises(ZeroDivisionError), lock.reading():
         raise ZeroDivisionError
-    with traffic.reading() as seat:
+    with lock.reading() as seat:
         assert seat is not first, "an error's seat is thrown away"

@@ -52,10 +52,12 @@ from tdfast.layers.embedding import Embedding
 from tdfast.layers.masking import Masking
 from tdfast.layers.normalization import BatchNormalization, LayerNormalization
 from tdfast.layers.recurrent.bidirectional import Bidirectional
-from tdfast.layers.recurrent.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from tdfast.layers.recurrent.cells import Cell, StackedRNNCells
 from tdfast.layers.recurrent.conv_lstm import ConvLSTM1D, ConvLSTM2D
-from tdfast.layers.recurrent.layers import GRU, LSTM, SimpleRNN
+from tdfast.layers.recurrent.gru import GRU, GRUCell
+from tdfast.layers.recurrent.lstm import LSTM, LSTMCell
 from tdfast.layers.recurrent.rnn import RNN
+from tdfast.layers.recurrent.simple_rnn import SimpleRNN, SimpleRNNCell
 from tdfast.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,

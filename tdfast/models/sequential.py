@@ -218,20 +218,20 @@ class Sequential(Trainer, Network):
         return self._stack[0].as_input(x, who) if self._stack else super().as_input(x, who)
 
     def __reduce__(self):
-        with self._traffic.reading():
+        with self._lock.reading():
             return super().__reduce__()
 
     def __call__(self, x, training=False, mask=None, **kwargs):
-        return self._traffic.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
+        return self._lock.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
 
     def get_weights(self):
         """Copies of all weights, as a list of arrays; those of one moment, also while another thread trains."""
-        with self._traffic.reading():
+        with self._lock.reading():
             return super().get_weights()
 
     def set_weights(self, weights):
         """Overwrite all weights with a list of arrays of the same shapes."""
-        with self._traffic.writing():
+        with self._lock.writing():
             super().set_weights(weights)
 
     def streamer(self, batch_size=1, allow_nan=False):
@@ -263,7 +263,7 @@ class Sequential(Trainer, Network):
         `tdfast.saving.save_model`)."""
         from tdfast.saving import save_model
 
-        with self._traffic.reading():
+        with self._lock.reading():
             save_model(self, filepath, overwrite=overwrite, zipped=zipped)
 
     def save_weights(self, filepath, overwrite=True):
@@ -271,14 +271,14 @@ class Sequential(Trainer, Network):
         `tdfast.saving.save_weights`)."""
         from tdfast.saving import save_weights
 
-        with self._traffic.reading():
+        with self._lock.reading():
             save_weights(self, filepath, overwrite=overwrite)
 
     def load_weights(self, filepath, skip_mismatch=False, by_name=False):
         """Overwrite the weights with those of a file (see `tdfast.saving.load_weights`)."""
         from tdfast.saving import load_weights
 
-        with self._traffic.writing():
+        with self._lock.writing():
             load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 
     def to_json(self, **kwargs):

@@ -72,7 +72,7 @@ class Streamer:
         self._parts, self._states, self._busy = [], [], False
         shape = (self.batch_size, *self.model.input_shape[2:])
         self._x = np.zeros(shape, np.int32) if self._ids else self.array(shape)
-        with self.model._traffic.reading():
+        with self.model._lock.reading():
             self._weights = _checksum(self.model)
             y = self.model.add_to_stream(self, self._x)
         if y is self._x:
@@ -232,7 +232,7 @@ class Streamer:
                 a[...] = b
 
     def __reduce__(self):
-        with self.model._traffic.reading():
+        with self.model._lock.reading():
             if _checksum(self.model) != self._weights:
                 raise ValueError(
                     f"A streamer of model '{self.model.name}' cannot be pickled or copied: the model's "

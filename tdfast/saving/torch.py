@@ -78,7 +78,7 @@ def load_torch_state_dict(target, state, modules=None):
         raise ValueError(f"{who}: {'; '.join(problems)}. No weight was changed.")
     for prefix, suffix, layer in places:
         pairs += _from_torch(layer, {leaf: arrays[f"{prefix}{_leaf(leaf, suffix)}"] for leaf in _to_torch(layer, who)})
-    traffic = getattr(target, "_traffic", None)
+    traffic = getattr(target, "_lock", None)
     with traffic.writing() if traffic else contextlib.nullcontext():
         for variable, array in pairs:
             variable.assign(array)

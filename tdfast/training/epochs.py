@@ -12,7 +12,7 @@ from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine.arrays import gather
 
 
-class Feed:
+class EpochIterator:
     """Cuts the passes over a source of batches into epochs, as Keras does.
 
     Without ``steps`` an epoch is one pass. With ``steps`` an epoch takes that many batches from where the

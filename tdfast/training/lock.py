@@ -9,17 +9,17 @@ IDLE = 4
 """Seats that wait for the next prediction; each keeps its buffers."""
 
 
-class Traffic:
+class ModelLock:
     """Keeps the calls on one model out of one another's way.
 
-    - Calls that change the model's own records (`alone`: compile, fit, evaluate, train_on_batch, test_on_batch) run
+    - Calls that change the model's own records (`exclusive`: compile, fit, evaluate, train_on_batch, test_on_batch) run
       one at a time. A second one in another thread is refused, and does not wait: waiting could last for ever.
     - Predictions (`reading`) run side by side, each in a `Seat` of its own.
     - Changes of the weights (`writing`: one update, set_weights) happen while no prediction reads them, so that
       a prediction sees the weights of one moment.
 
     Only a thread's own calls may nest. Locks are held by their own ``with`` alone, which no signal can come between,
-    and the token of `alone` is known by a weak reference: Ctrl-C leaves nothing taken. A forked child starts free.
+    and the token of `exclusive` is known by a weak reference: Ctrl-C leaves nothing taken. A forked child starts free.
 
     Args:
         make: makes the working memory of a seat.
@@ -38,10 +38,10 @@ class Traffic:
         self._idle = []
 
     def __reduce__(self):
-        return Traffic, (self._make,)
+        return ModelLock, (self._make,)
 
     # ---------------------------------------------------------------- one at a time
-    def alone(self, what):
+    def exclusive(self, what):
         """A token: while it lives, or until `free`, no other thread gets one. None for a call within such a call.
 
         Raises:
@@ -186,8 +186,8 @@ _everywhere = weakref.WeakSet()
 
 def _in_child():
     # The other threads, which may have held a lock, are not in the child.
-    for traffic in list(_everywhere):
-        traffic._start()
+    for lock in list(_everywhere):
+        lock._start()
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,7 +16,7 @@ class Run:
         model: the model, built and compiled, its optimizer ready.
         layers: the model and all layers in it.
         calls: its `CallbackList`.
-        train, test: the `tdfast.training.epochs.Feed` of the training and of the validation (or None).
+        train, test: the `tdfast.training.epochs.EpochIterator` of the training and of the validation (or None).
         epoch: the first epoch.
 
     Attributes:

@@ -21,8 +21,8 @@ from tdfast.engine.variable import Parameters
 from tdfast.errors import LossError
 from tdfast.training import adapters, objective, packing
 from tdfast.training import lengths as ragged
-from tdfast.training.epochs import ArrayBatches, Feed, StreamBatches
-from tdfast.training.lock import Traffic
+from tdfast.training.epochs import ArrayBatches, EpochIterator, StreamBatches
+from tdfast.training.lock import ModelLock
 from tdfast.training.resume import Run
 
 PREDICT_BYTES = 2**24
@@ -48,16 +48,16 @@ def _begun(tape):
     return tape
 
 
-def _alone(method):
-    """One such call on a model at a time: see `Traffic`."""
+def _exclusive(method):
+    """One such call on a model at a time: see `ModelLock`."""
 
     @functools.wraps(method)
     def called(self, *args, **kwargs):
-        token = self._traffic.alone(method.__name__)
+        token = self._lock.exclusive(method.__name__)
         try:
             return method(self, *args, **kwargs)
         finally:
-            self._traffic.free(token)
+            self._lock.free(token)
 
     return called
 
@@ -74,11 +74,11 @@ class Trainer:
         self._parameters = None
         self._tape = Tape()
         self._buffers = Record(self)
-        self._traffic = Traffic(_inference_tape)
+        self._lock = ModelLock(_inference_tape)
         self._reset_compiled_metrics([], [])
 
     # ---------------------------------------------------------------- compile
-    @_alone
+    @_exclusive
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None,
                 run_eagerly=False, steps_per_execution=1, jit_compile="auto", auto_scale_loss=True):
         """Choose how to train.
@@ -96,7 +96,7 @@ class Trainer:
         Raises:
             ValueError: for a name that is not known; the text lists the known ones.
         """
-        at_work = self._traffic.at_work()
+        at_work = self._lock.at_work()
         if at_work != "compile":
             raise RuntimeError(
                 f"compile: {at_work} of model '{self.name}' is under way, whose optimizer, loss and metrics must "
@@ -240,7 +240,7 @@ class Trainer:
         bad = self.optimizer.bad_gradient()
         if bad is not None:
             self._refuse_step(math.nan, len(x), before, lambda: self._explain_gradient(bad, where))
-        self._traffic.changed_by(self.optimizer.apply)
+        self._lock.changed_by(self.optimizer.apply)
         self._loss_tracker.add(value * len(x), len(x))
         return value
 
@@ -347,7 +347,7 @@ class Trainer:
     def _whole_step(self):
         """The context of a step that no prediction may see half done: where forward, too, changes weights
         (moving statistics), all of it, else its update alone, which `train_step` sees to."""
-        return self._traffic.writing() if self._moving else _NOTHING
+        return self._lock.writing() if self._moving else _NOTHING
 
     # ---------------------------------------------------------------- preparation
     def _ready_to_train(self):
@@ -407,7 +407,7 @@ class Trainer:
         return adapters.class_weight_to_sample_weight(class_weight, y, self.dtype, len(self.compute_output_shape(x.shape)))
 
     def _array_feed(self, arrays, lengths, batch_size, steps, who, shuffle=False, class_weight=None):
-        """A `Feed` of arrays that were checked."""
+        """A `EpochIterator` of arrays that were checked."""
         x, y, weight = arrays
         weight = self._weigh_classes(class_weight, x, y, weight, who)
         steps = adapters.check_steps(steps, f"{who}: the number of steps")
@@ -417,10 +417,10 @@ class Trainer:
         padding = None if lengths is None else ragged.Padding(lengths, self._time_plan(x, who))
         # In the middle of an epoch, which a callback is in, the model's own buffers may hold the batch to come.
         buffers = Record(self) if self._is_counting() else self._buffers
-        return Feed(ArrayBatches((x, y, weight), size, buffers, shuffle, padding), steps, who)
+        return EpochIterator(ArrayBatches((x, y, weight), size, buffers, shuffle, padding), steps, who)
 
     def _stream_feed(self, x, steps, who, shuffle=False, class_weight=None, batch_size=None, **others):
-        """A `Feed` of what yields batches; ``others`` belong into the batches and must be None."""
+        """A `EpochIterator` of what yields batches; ``others`` belong into the batches and must be None."""
         adapters.note_batch_size(batch_size, x, who)
         for name, value in others.items():
             if value is not None:
@@ -433,7 +433,7 @@ class Trainer:
             x, y, weight = self._check(*adapters.unpack(batch, who), who)
             return x, y, self._weigh_classes(class_weight, x, y, weight, who), None
 
-        return Feed(StreamBatches(x, prepare, shuffle), adapters.check_steps(steps, f"{who}: the number of steps"), who)
+        return EpochIterator(StreamBatches(x, prepare, shuffle), adapters.check_steps(steps, f"{who}: the number of steps"), who)
 
     def _check_lengths(self, lengths, x, who):
         return None if lengths is None else adapters.check_lengths(lengths, len(x), x.shape[1] if x.ndim > 1 else None, who)
@@ -444,11 +444,11 @@ class Trainer:
     @contextlib.contextmanager
     def _inference_tape(self):
         """A tape of this call's own, and the weights of one moment; its buffers serve a later call."""
-        with self._traffic.reading() as seat:
+        with self._lock.reading() as seat:
             yield _begun(seat.memory)
 
     # ---------------------------------------------------------------- fit
-    @_alone
+    @_exclusive
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_split=0.0,
             validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
             steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1,
@@ -542,7 +542,7 @@ class Trainer:
             if not finished:
                 calls.on_abort()
             if epochs > 0:
-                with self._traffic.writing():
+                with self._lock.writing():
                     self.optimizer.finalize_variable_values()
             if finished:
                 calls.on_train_end(run.logs)
@@ -637,7 +637,7 @@ class Trainer:
         calls.on_test_end(logs)
         return logs
 
-    @_alone
+    @_exclusive
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None,
                  callbacks=None, return_dict=False, lengths=None):
         """The loss and the metrics on some data.
@@ -719,7 +719,7 @@ class Trainer:
         def prepare(batch):
             return self._check_inputs(adapters.unpack(batch, "predict")[0], "predict"), None, None, None
 
-        feed = Feed(StreamBatches(x, prepare), adapters.check_steps(steps, "predict: steps"), "predict")
+        feed = EpochIterator(StreamBatches(x, prepare), adapters.check_steps(steps, "predict: steps"), "predict")
         if feed.peek() is None:
             raise ValueError(f"predict: x is a {type(x).__name__} that yields no batch.")
         calls = self._calls(callbacks, verbose, 1, feed.steps)
@@ -739,7 +739,7 @@ class Trainer:
         """
         pieces, out, start, loan = [], None, 0, None
         self.stop_predicting = False
-        with self._traffic.reading() if at_once else self._traffic.seat() as seat:
+        with self._lock.reading() if at_once else self._lock.seat() as seat:
             tape = _begun(seat.memory)
             try:
                 for i, (x, _, _, mask) in enumerate(batches):
@@ -747,7 +747,7 @@ class Trainer:
                     tape.rewind()
                     if loan is not None:                # the last layer writes where the result belongs
                         loan.lend(out[0][start : start + len(x)])
-                    with kernel_arithmetic(), _NOTHING if at_once else self._traffic.read(seat):
+                    with kernel_arithmetic(), _NOTHING if at_once else self._lock.read(seat):
                         if not at_once:
                             _begun(tape)
                         y = self.forward(x, tape, mask=mask)
@@ -819,7 +819,7 @@ class Trainer:
         return max(min(batch_size, 12), min(PREDICT_ROWS, fitting // 12 * 12))
 
     # ---------------------------------------------------------------- single batches
-    @_alone
+    @_exclusive
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One update on one batch: its loss, or a list with the metrics behind it."""
         self._require_compiled("train_on_batch")
@@ -834,7 +834,7 @@ class Trainer:
             logs = self._logs()
         return logs if return_dict else self._in_order(logs)
 
-    @_alone
+    @_exclusive
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """The loss and the metrics of one batch."""
         self._require_compiled("test_on_batch")

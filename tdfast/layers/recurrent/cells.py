@@ -7,8 +7,7 @@ from tdfast.engine.arrays import as_array
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.tape import Tape
-from tdfast.layers.recurrent.gates import GRUWeights, LSTMWeights, SimpleRNNWeights
-from tdfast.layers.recurrent.layers import GRU, LSTM, SimpleRNN
+from tdfast.layers.recurrent.base import Recurrent
 from tdfast.layers.recurrent.loops import CellLoop
 
 
@@ -202,78 +201,10 @@ class BuiltInCell(Cell):
         return dx[:, 0] if need_dx else None, before
 
 
-class LSTMCell(BuiltInCell, LSTMWeights):
-    """One step of an `LSTM`: ``h, [h, c] = cell(x, [h, c])``.
-
-    Formula, weights and defaults are those of `LSTM`; see also
-    https://keras.io/api/layers/recurrent_layers/lstm_cell/.
-
-    Args:
-        units: size of h and c.
-        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
-            unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
-            recurrent_constraint, bias_constraint, seed: as in `LSTM`.
-        dropout, recurrent_dropout: the share of inputs and of h that training drops: in an `RNN` with one
-            mask for a sequence, in a call of the cell alone with a new one each time.
-
-    >>> import numpy as np
-    >>> cell = LSTMCell(4)
-    >>> y, states = cell(np.zeros((2, 3)), cell.get_initial_state(2))
-    >>> y.shape, [s.shape for s in states]
-    ((2, 4), [(2, 4), (2, 4)])
-    """
-
-    over_time = LSTM
-
-
-class GRUCell(BuiltInCell, GRUWeights):
-    """One step of a `GRU`: ``h, [h] = cell(x, [h])``.
-
-    Formula, weights and defaults are those of `GRU`; see also
-    https://keras.io/api/layers/recurrent_layers/gru_cell/.
-
-    Args:
-        units: size of h.
-        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
-            kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
-            recurrent_constraint, bias_constraint, reset_after, seed: as in `GRU`.
-        dropout, recurrent_dropout: as in `LSTMCell`.
-
-    >>> import numpy as np
-    >>> cell = GRUCell(4)
-    >>> cell(np.zeros((2, 3)), cell.get_initial_state(2))[0].shape
-    (2, 4)
-    """
-
-    over_time = GRU
-
-
-class SimpleRNNCell(BuiltInCell, SimpleRNNWeights):
-    """One step of a `SimpleRNN`: ``h, [h] = cell(x, [h])``.
-
-    Formula, weights and defaults are those of `SimpleRNN`; see also
-    https://keras.io/api/layers/recurrent_layers/simple_rnn_cell/.
-
-    Args:
-        units: size of h.
-        activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer,
-            recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
-            bias_constraint, seed: as in `SimpleRNN`.
-        dropout, recurrent_dropout: as in `LSTMCell`.
-
-    >>> import numpy as np
-    >>> cell = SimpleRNNCell(4)
-    >>> cell(np.zeros((2, 3)), cell.get_initial_state(2))[0].shape
-    (2, 4)
-    """
-
-    over_time = SimpleRNN
-
-
 def check_cell(cell, who):
     """Raise a ValueError if ``cell`` is no `Cell`."""
     if not isinstance(cell, Cell):
-        hint = " LSTM is a whole layer; its cell is LSTMCell." if isinstance(cell, (LSTM, GRU, SimpleRNN)) else ""
+        hint = " LSTM is a whole layer; its cell is LSTMCell." if isinstance(cell, Recurrent) else ""
         raise ValueError(
             f"{who} needs cells such as LSTMCell(8), or of a class of your own that derives from tdfast.layers.Cell, "
             f"got {cell!r} ({type(cell).__name__}).{hint or registry.layer_hint(cell)}"
@@ -298,7 +229,7 @@ class StackedRNNCells(Cell):
     Call: ``output, states = cell(x, states)`` with one list of states for each cell.
 
     >>> import numpy as np
-    >>> from tdfast.layers import RNN
+    >>> from tdfast.layers import RNN, GRUCell, LSTMCell
     >>> stack = StackedRNNCells([LSTMCell(4), GRUCell(3)])
     >>> stack.state_size, RNN(stack)(np.zeros((2, 5, 1))).shape
     ([[4, 4], 3], (2, 3))

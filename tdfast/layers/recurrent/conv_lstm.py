@@ -7,8 +7,8 @@ from tdfast.activations import rows_of
 from tdfast.layers.convolution import shapes
 from tdfast.layers.convolution.conv import Convolving, convolve, convolve_back, kernel_sizes
 from tdfast.layers.recurrent.cells import Cell
-from tdfast.layers.recurrent.gates import LSTMWeights
 from tdfast.layers.recurrent.loops import CellLoop, Delegating, valid_only
+from tdfast.layers.recurrent.lstm import LSTMWeights
 
 
 class _Step(Cell):

@@ -1,11 +1,142 @@
-"""Recurrent layers over whole sequences: LSTM, GRU and SimpleRNN."""
+"""What LSTM, GRU and SimpleRNN share: the weights of their gates, and a whole sequence by one kernel."""
 
 import numpy as np
 
-from tdfast import _kernels, random
-from tdfast.layers.recurrent.gates import GRUWeights, LSTMWeights, SimpleRNNWeights
+from tdfast import _kernels, activations, constraints, initializers, random, regularizers
+from tdfast.engine.layer import Layer
+from tdfast.layers.core import positive_int, weight_config
 from tdfast.layers.recurrent.loops import NO_TIME_AXIS, Loop
 from tdfast.layers.recurrent.packed import PackedSteps
+
+WEIGHTS = ("kernel", "recurrent", "bias")
+
+
+class GateWeights(Layer):
+    """A kernel on the inputs, a recurrent kernel on h and a bias, each with one part a gate.
+
+    A subclass names its kernels with ``cell_kind``, and sets ``gates`` and ``n_states`` as they have them.
+    """
+
+    n_states = 1
+    cell_kind = _kernels.CELLS["simple_rnn"]
+    gates = _kernels.rnn_gates(cell_kind)
+    cell_name = None
+    """In a layer over a sequence, what stands for its cell in the weights' paths; None in a cell itself."""
+    units_name = "units"
+    """What the constructor calls its units."""
+
+    def __init__(
+        self,
+        units,
+        activation,
+        recurrent_activation,
+        use_bias,
+        kernel_initializer,
+        recurrent_initializer,
+        bias_initializer,
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        dropout=0.0,
+        recurrent_dropout=0.0,
+        seed=None,
+        **kwargs,
+    ):
+        implementation = kwargs.pop("implementation", 2)
+        super().__init__(**kwargs)
+        if implementation not in (0, 1, 2):     # Keras's ways to the same numbers; here there is one
+            raise ValueError(f"Layer '{self.name}': implementation must be 1 or 2, got {implementation!r}.")
+        self.units = positive_int(units, self.units_name, self)
+        self.activation = activations.get(activation)
+        if self.gates > 1:
+            self.recurrent_activation = activations.get(recurrent_activation)
+        self.use_bias = self._flag(use_bias, "use_bias")
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.dropout = self._rate(dropout, "dropout")
+        self.recurrent_dropout = self._rate(recurrent_dropout, "recurrent_dropout")
+        self.seed = seed
+        self.seed_generator = random.SeedGenerator(seed)
+        self.kernel = self.recurrent_kernel = self.bias = None
+
+    def _rate(self, value, what):
+        value = float(value)
+        if not 0 <= value <= 1:
+            raise ValueError(f"Layer '{self.name}': {what} must be between 0 and 1, got {value}.")
+        return value
+
+    def build(self, input_shape):
+        within = f"{self.cell_name}/" if self.cell_name else ""
+        kernel, recurrent = self.kernel_shapes(input_shape)
+        self.kernel = self.add_weight(
+            kernel, self.kernel_initializer, "kernel",
+            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint, path=f"{within}kernel",
+        )
+        self.recurrent_kernel = self.add_weight(
+            recurrent, self.recurrent_initializer, "recurrent_kernel",
+            regularizer=self.recurrent_regularizer, constraint=self.recurrent_constraint,
+            path=f"{within}recurrent_kernel",
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                self.bias_shape(self.gates * self.units), self.first_bias, "bias",
+                regularizer=self.bias_regularizer, constraint=self.bias_constraint, path=f"{within}bias",
+            )
+
+    def kernel_shapes(self, input_shape):
+        """The shapes of kernel and recurrent_kernel."""
+        width = self.gates * self.units
+        return (input_shape[-1], width), (self.units, width)
+
+    def bias_shape(self, width):
+        """The shape of the bias, for gates of this width together."""
+        return (width,)
+
+    def first_bias(self, shape, dtype):
+        """The bias to begin with."""
+        return self.bias_initializer(shape, dtype=dtype)
+
+    def size_config(self):
+        """The part of the config that says how large the layer is."""
+        return {"units": self.units}
+
+    def get_config(self):
+        gated = {"recurrent_activation": activations.serialize(self.recurrent_activation)} if self.gates > 1 else {}
+        activity = {"activity_regularizer": regularizers.serialize(self.activity_regularizer)} if self.cell_name else {}
+        return {
+            **super().get_config(),
+            **self.size_config(),
+            "activation": activations.serialize(self.activation),
+            **gated,
+            "use_bias": self.use_bias,
+            **weight_config(self, WEIGHTS, ("initializer",)),
+            **weight_config(self, WEIGHTS, ("regularizer",)),
+            **activity,
+            **weight_config(self, WEIGHTS, ("constraint",)),
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
+        }
+
+
+def inserted(config, after, **new):
+    """A config with further entries behind that of the name ``after``."""
+    out = {}
+    for key, value in config.items():
+        out[key] = value
+        if key == after:
+            out.update(new)
+    return out
 
 
 class Recurrent(Loop):
@@ -151,145 +282,3 @@ class Recurrent(Loop):
         h, c = self.h_and_c(states)
         stream.kernels.rnn(cell, sizes, acts=acts, x=x, packed=packed, h=h, c=c, scratch=scratch, y=y)
         return y
-
-
-class LSTM(LSTMWeights, Recurrent):
-    """Long short-term memory over a whole sequence.
-
-    With s = recurrent_activation and a = activation, W the kernel, U the recurrent kernel::
-
-        i, f, g, o = s(z_i), s(z_f), a(z_c), s(z_o)      z = x_t W + h_{t-1} U + b
-        c_t = f c_{t-1} + i g
-        h_t = o a(c_t)
-
-    Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000. Names, gate order
-    (i, f, c, o) and defaults are those of https://keras.io/api/layers/recurrent_layers/lstm/.
-
-    Args:
-        units: size of h and c.
-        activation, recurrent_activation: of the cell and of the gates. 'tanh' and 'sigmoid', the
-            defaults, run fused with the products; all others are correct but slower.
-        use_bias: whether there is a bias.
-        kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features,
-            4 units), (units, 4 units) and (4 units,).
-        unit_forget_bias: start the forget gate's bias at 1.
-        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
-        kernel_constraint, recurrent_constraint, bias_constraint: or None.
-        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
-            for all steps of a sequence.
-        seed: of the dropout.
-        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
-        return_state: return [output, h, c].
-        go_backwards: start at the last step; outputs come in the order they were made.
-        stateful: begin each batch with the states that the one before left.
-        unroll: accepted and without effect.
-        zero_output_for_mask: a masked step's output is 0 instead of the output before it.
-        use_cudnn: 'auto' or False; True is a ValueError.
-
-    Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
-    features), initial_state [h, c] of shape (batch, units) each, and mask (batch, time), False where a
-    step is to be skipped.
-
-    >>> import numpy as np
-    >>> layer = LSTM(32, return_sequences=True)
-    >>> layer(np.zeros((50, 64, 15))).shape
-    (50, 64, 32)
-    >>> [w.shape for w in layer.weights]
-    [(15, 128), (32, 128), (128,)]
-    """
-
-    cell_name = "lstm_cell"
-
-
-class GRU(GRUWeights, Recurrent):
-    """Gated recurrent unit over a whole sequence.
-
-    With s = recurrent_activation and a = activation, W the kernel, U the recurrent kernel, each of three
-    parts, and two rows of bias, b of the inputs and d of the state::
-
-        z, r = s(x_t W_z + b_z + h_{t-1} U_z + d_z), s(x_t W_r + b_r + h_{t-1} U_r + d_r)
-        c = a(x_t W_h + b_h + r (h_{t-1} U_h + d_h))       reset_after=True
-        c = a(x_t W_h + b_h + (r h_{t-1}) U_h)             reset_after=False: then one row of bias
-        h_t = z h_{t-1} + (1 - z) c
-
-    Cho et al. 2014. Names, gate order (z, r, h) and defaults are those of
-    https://keras.io/api/layers/recurrent_layers/gru/.
-
-    Args:
-        units: size of h.
-        activation, recurrent_activation: of the candidate c and of the gates. 'tanh' and 'sigmoid', the
-            defaults, run fused with the products when reset_after; all others are correct but slower.
-        use_bias: whether there is a bias.
-        kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features,
-            3 units), (units, 3 units) and (2, 3 units), or (3 units,) without reset_after.
-        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
-        kernel_constraint, recurrent_constraint, bias_constraint: or None.
-        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
-            for all gates and all steps of a sequence. What is dropped of h is missing in the products with
-            U alone: h_t still takes all of h_{t-1}.
-        seed: of the dropout.
-        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
-        return_state: return [output, h].
-        go_backwards: start at the last step; outputs come in the order they were made.
-        stateful: begin each batch with the state that the one before left.
-        unroll: accepted and without effect.
-        zero_output_for_mask: a masked step's output is 0 instead of the output before it.
-        reset_after: apply the reset gate after the recurrent product, as cuDNN does, or before it.
-        use_cudnn: 'auto' or False; True is a ValueError.
-
-    Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
-    features), initial_state h of shape (batch, units), and mask (batch, time), False where a step is to
-    be skipped.
-
-    >>> import numpy as np
-    >>> layer = GRU(32, return_sequences=True)
-    >>> layer(np.zeros((50, 64, 15))).shape
-    (50, 64, 32)
-    >>> [w.shape for w in layer.weights]
-    [(15, 96), (32, 96), (2, 96)]
-    """
-
-    cell_name = "gru_cell"
-
-
-class SimpleRNN(SimpleRNNWeights, Recurrent):
-    """A recurrent network whose state is its output, over a whole sequence.
-
-    With a = activation, W the kernel, U the recurrent kernel::
-
-        h_t = a(x_t W + h_{t-1} U + b)
-
-    Elman 1990. Names and defaults are those of
-    https://keras.io/api/layers/recurrent_layers/simple_rnn/.
-
-    Args:
-        units: size of h.
-        activation: of the state.
-        use_bias: whether there is a bias.
-        kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features, units),
-            (units, units) and (units,).
-        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
-        kernel_constraint, recurrent_constraint, bias_constraint: or None.
-        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
-            for all steps of a sequence.
-        seed: of the dropout.
-        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
-        return_state: return [output, h].
-        go_backwards: start at the last step; outputs come in the order they were made.
-        stateful: begin each batch with the state that the one before left.
-        unroll: accepted and without effect.
-        zero_output_for_mask: a masked step's output is 0 instead of the output before it.
-
-    Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
-    features), initial_state h of shape (batch, units), and mask (batch, time), False where a step is to
-    be skipped.
-
-    >>> import numpy as np
-    >>> layer = SimpleRNN(32, return_sequences=True)
-    >>> layer(np.zeros((50, 64, 15))).shape
-    (50, 64, 32)
-    >>> [w.shape for w in layer.weights]
-    [(15, 32), (32, 32), (32,)]
-    """
-
-    cell_name = "simple_rnn_cell"

@@ -1,0 +1,101 @@
+"""GRU over whole sequences, and its cell."""
+
+from tdfast import _kernels
+from tdfast.layers.recurrent.base import GateWeights, Recurrent, inserted
+from tdfast.layers.recurrent.cells import BuiltInCell
+
+
+class GRUWeights(GateWeights):
+    """Those of a GRU: gates z, r, h, and the state h."""
+
+    gates = _kernels.rnn_gates(_kernels.CELLS["gru"])
+
+    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
+                 *, reset_after=True, **kwargs):
+        super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
+                         recurrent_initializer, bias_initializer, **kwargs)
+        self.reset_after = self._flag(reset_after, "reset_after")
+
+    @property
+    def cell_kind(self):
+        return _kernels.CELLS["gru" if self.reset_after else "gru_reset_before"]
+
+    def bias_shape(self, width):
+        return (2, width) if self.reset_after else (width,)
+
+    def get_config(self):
+        return inserted(super().get_config(), "recurrent_dropout", reset_after=self.reset_after)
+
+
+class GRU(GRUWeights, Recurrent):
+    """Gated recurrent unit over a whole sequence.
+
+    With s = recurrent_activation and a = activation, W the kernel, U the recurrent kernel, each of three
+    parts, and two rows of bias, b of the inputs and d of the state::
+
+        z, r = s(x_t W_z + b_z + h_{t-1} U_z + d_z), s(x_t W_r + b_r + h_{t-1} U_r + d_r)
+        c = a(x_t W_h + b_h + r (h_{t-1} U_h + d_h))       reset_after=True
+        c = a(x_t W_h + b_h + (r h_{t-1}) U_h)             reset_after=False: then one row of bias
+        h_t = z h_{t-1} + (1 - z) c
+
+    Cho et al. 2014. Names, gate order (z, r, h) and defaults are those of
+    https://keras.io/api/layers/recurrent_layers/gru/.
+
+    Args:
+        units: size of h.
+        activation, recurrent_activation: of the candidate c and of the gates. 'tanh' and 'sigmoid', the
+            defaults, run fused with the products when reset_after; all others are correct but slower.
+        use_bias: whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features,
+            3 units), (units, 3 units) and (2, 3 units), or (3 units,) without reset_after.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
+        kernel_constraint, recurrent_constraint, bias_constraint: or None.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
+            for all gates and all steps of a sequence. What is dropped of h is missing in the products with
+            U alone: h_t still takes all of h_{t-1}.
+        seed: of the dropout.
+        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
+        return_state: return [output, h].
+        go_backwards: start at the last step; outputs come in the order they were made.
+        stateful: begin each batch with the state that the one before left.
+        unroll: accepted and without effect.
+        zero_output_for_mask: a masked step's output is 0 instead of the output before it.
+        reset_after: apply the reset gate after the recurrent product, as cuDNN does, or before it.
+        use_cudnn: 'auto' or False; True is a ValueError.
+
+    Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
+    features), initial_state h of shape (batch, units), and mask (batch, time), False where a step is to
+    be skipped.
+
+    >>> import numpy as np
+    >>> layer = GRU(32, return_sequences=True)
+    >>> layer(np.zeros((50, 64, 15))).shape
+    (50, 64, 32)
+    >>> [w.shape for w in layer.weights]
+    [(15, 96), (32, 96), (2, 96)]
+    """
+
+    cell_name = "gru_cell"
+
+
+class GRUCell(BuiltInCell, GRUWeights):
+    """One step of a `GRU`: ``h, [h] = cell(x, [h])``.
+
+    Formula, weights and defaults are those of `GRU`; see also
+    https://keras.io/api/layers/recurrent_layers/gru_cell/.
+
+    Args:
+        units: size of h.
+        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+            kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
+            recurrent_constraint, bias_constraint, reset_after, seed: as in `GRU`.
+        dropout, recurrent_dropout: as in `LSTMCell`.
+
+    >>> import numpy as np
+    >>> cell = GRUCell(4)
+    >>> cell(np.zeros((2, 3)), cell.get_initial_state(2))[0].shape
+    (2, 4)
+    """
+
+    over_time = GRU

@@ -1,0 +1,105 @@
+"""LSTM over whole sequences, and its cell."""
+
+import numpy as np
+
+from tdfast import _kernels
+from tdfast.layers.recurrent.base import GateWeights, Recurrent, inserted
+from tdfast.layers.recurrent.cells import BuiltInCell
+
+
+class LSTMWeights(GateWeights):
+    """Those of an LSTM: gates i, f, c, o, and the states h and c."""
+
+    n_states = 2
+    cell_kind = _kernels.CELLS["lstm"]
+    gates = _kernels.rnn_gates(cell_kind)
+
+    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
+                 unit_forget_bias=True, **kwargs):
+        super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
+                         recurrent_initializer, bias_initializer, **kwargs)
+        self.unit_forget_bias = self._flag(unit_forget_bias, "unit_forget_bias")
+
+    def first_bias(self, shape, dtype):
+        if not self.unit_forget_bias:
+            return self.bias_initializer(shape, dtype=dtype)
+        H = self.units
+        parts = [self.bias_initializer((H,), dtype=dtype), np.ones(H, dtype)]
+        return np.concatenate([*parts, self.bias_initializer((2 * H,), dtype=dtype)])
+
+    def get_config(self):
+        before = "bias_initializer" if self.cell_name else "use_bias"       # Keras's order
+        return inserted(super().get_config(), before, unit_forget_bias=self.unit_forget_bias)
+
+
+class LSTM(LSTMWeights, Recurrent):
+    """Long short-term memory over a whole sequence.
+
+    With s = recurrent_activation and a = activation, W the kernel, U the recurrent kernel::
+
+        i, f, g, o = s(z_i), s(z_f), a(z_c), s(z_o)      z = x_t W + h_{t-1} U + b
+        c_t = f c_{t-1} + i g
+        h_t = o a(c_t)
+
+    Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000. Names, gate order
+    (i, f, c, o) and defaults are those of https://keras.io/api/layers/recurrent_layers/lstm/.
+
+    Args:
+        units: size of h and c.
+        activation, recurrent_activation: of the cell and of the gates. 'tanh' and 'sigmoid', the
+            defaults, run fused with the products; all others are correct but slower.
+        use_bias: whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features,
+            4 units), (units, 4 units) and (4 units,).
+        unit_forget_bias: start the forget gate's bias at 1.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
+        kernel_constraint, recurrent_constraint, bias_constraint: or None.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
+            for all steps of a sequence.
+        seed: of the dropout.
+        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
+        return_state: return [output, h, c].
+        go_backwards: start at the last step; outputs come in the order they were made.
+        stateful: begin each batch with the states that the one before left.
+        unroll: accepted and without effect.
+        zero_output_for_mask: a masked step's output is 0 instead of the output before it.
+        use_cudnn: 'auto' or False; True is a ValueError.
+
+    Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
+    features), initial_state [h, c] of shape (batch, units) each, and mask (batch, time), False where a
+    step is to be skipped.
+
+    >>> import numpy as np
+    >>> layer = LSTM(32, return_sequences=True)
+    >>> layer(np.zeros((50, 64, 15))).shape
+    (50, 64, 32)
+    >>> [w.shape for w in layer.weights]
+    [(15, 128), (32, 128), (128,)]
+    """
+
+    cell_name = "lstm_cell"
+
+
+class LSTMCell(BuiltInCell, LSTMWeights):
+    """One step of an `LSTM`: ``h, [h, c] = cell(x, [h, c])``.
+
+    Formula, weights and defaults are those of `LSTM`; see also
+    https://keras.io/api/layers/recurrent_layers/lstm_cell/.
+
+    Args:
+        units: size of h and c.
+        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+            unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
+            recurrent_constraint, bias_constraint, seed: as in `LSTM`.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops: in an `RNN` with one
+            mask for a sequence, in a call of the cell alone with a new one each time.
+
+    >>> import numpy as np
+    >>> cell = LSTMCell(4)
+    >>> y, states = cell(np.zeros((2, 3)), cell.get_initial_state(2))
+    >>> y.shape, [s.shape for s in states]
+    ((2, 4), [(2, 4), (2, 4)])
+    """
+
+    over_time = LSTM
