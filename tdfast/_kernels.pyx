@@ -91,9 +91,25 @@ def openmp_version():
     return tdf_openmp_version()
 
 
-def flush_denormals(bint flush):
-    """Let the arithmetic of this thread take denormals as 0, or no longer; returns whether it did before."""
-    return tdf_flush_denormals(flush) != 0
+cdef class Flushing:
+    """For a block: the arithmetic of this thread takes denormals as 0, within another context.
+
+    Compiled, so that Ctrl-C cannot come between the change of the mode and the block.
+    """
+
+    cdef object errors
+    cdef int before
+
+    def __init__(self, errors):
+        self.errors = errors
+
+    def __enter__(self):
+        self.errors.__enter__()
+        self.before = tdf_flush_denormals(1)
+
+    def __exit__(self, *error):
+        tdf_flush_denormals(self.before)
+        self.errors.__exit__(*error)
 
 
 # ---------------------------------------------------------------------- checks

@@ -8,8 +8,8 @@ for _dtype in (np.float32, np.float64):     # NumPy 1 works these out on first u
     np.finfo(_dtype)
 
 
-class kernel_arithmetic:
-    """For a block: NumPy overflows to infinity without a warning and takes denormals as 0, as the kernels do.
+def kernel_arithmetic():
+    """A context for a block: NumPy overflows to infinity without a warning and takes denormals as 0, as the kernels do.
 
     Many processors take a hundred times as long for a denormal as for another number.
 
@@ -17,14 +17,4 @@ class kernel_arithmetic:
     ...     (np.float32(1e-30) * np.float32(1e-15)).item(), (np.float32(1e30) * np.float32(1e30)).item()
     (0.0, inf)
     """
-
-    __slots__ = ("_errors", "_flushed")
-
-    def __enter__(self):
-        self._errors = np.errstate(all="ignore")
-        self._errors.__enter__()
-        self._flushed = _kernels.flush_denormals(True)
-
-    def __exit__(self, *error):
-        _kernels.flush_denormals(self._flushed)
-        self._errors.__exit__(*error)
+    return _kernels.Flushing(np.errstate(all="ignore"))
