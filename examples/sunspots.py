@@ -74,7 +74,8 @@ def plot(path, months, series, start, prediction):
 
 def main(arguments=None):
     """Train, print the errors, draw. Returns the errors of the forecast and of persistence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--png", default="sunspots.png")
     options = parser.parse_args(arguments)

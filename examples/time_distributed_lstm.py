@@ -44,6 +44,9 @@ loss = history.history["loss"]
 print(f"\nprediction: shape {prediction.shape}")
 print(f"loss: {loss[0]:.3f} in the first epoch, {min(loss):.3f} in the best, {loss[-1]:.3f} in the last")
 print(f"      (equal guesses: {guess:.3f}; the lowest any model could reach: {floor:.3f})")
-print("      The tutorial's linear outputs do not suit this loss: with softmax it starts at the guesses' and falls.")
+print(
+    "      The tutorial's linear outputs do not suit this loss: with softmax it starts at the guesses' and "
+    "falls."
+)
 print(f"time: {seconds:.2f} s for {len(loss)} epochs, {1000 * seconds / len(loss):.2f} ms an epoch,")
 print(f"      with {tdfast.get_num_threads()} thread(s) on {tdfast.runtime.isa()}")

@@ -5,7 +5,8 @@ import importlib
 from tdfast._version import __version__
 
 _MODULES = (
-    "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics", "models",
+    "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics",
+    "models",
     "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving", "testing", "utils",
 )
 _NAMES = {
@@ -46,8 +47,10 @@ def __getattr__(name):
             if error.name != "tdfast._kernels":
                 raise
             raise ImportError(
-                f"The tdfast in {__path__[0]} is source that is not built. Python found it because it runs in that folder: go to "
-                "another one to use the tdfast that pip installed, or build it there: python setup.py build_ext --inplace"
+                f"The tdfast in {__path__[0]} is source that is not built. Python found it because it runs "
+                "in that folder: go to "
+                "another one to use the tdfast that pip installed, or build it there: python setup.py "
+                "build_ext --inplace"
             ) from None
     if name in _NAMES:
         value = getattr(importlib.import_module(f"tdfast.{_NAMES[name]}"), name)

@@ -1,7 +1,7 @@
 """Activation functions, as in `keras.activations`: one object for each, by name.
 
-To add one: a row of src_c/activations.h, its value and slope in src_c/act.h, and a row of activation_table.py.
-One of your own, in NumPy, is a `Function`.
+To add one: a row of src_c/activations.h, its value and slope in src_c/act.h, and a row of
+activation_table.py. One of your own, in NumPy, is a `Function`.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ def _doc(name):
     row = TABLE[name]
     return (f"""{row.formula}.
 
-    Call: ``y = activations.{name}(x)`` with x an array of any shape; y has its shape. The name, "{name}", stands for it in
-    a layer: ``Dense(8, activation="{name}")``.
+    Call: ``y = activations.{name}(x)`` with x an array of any shape; y has its shape. The name, "{name}",
+    stands for it in a layer: ``Dense(8, activation="{name}")``.
     """ + (f"""
     Parameters: {row.parameters}.
     """ if row.parameters else "") + f"""
@@ -69,8 +69,9 @@ class Activation:
             x: any array-like of numbers; float64 stays, everything else becomes float32.
             axis: which axis softmax, log_softmax and sparsemax take as one distribution.
             others: Keras's, in its order: relu(x, negative_slope=0.0, max_value=None, threshold=0.0),
-                leaky_relu(x, negative_slope=0.2), elu(x, alpha=1.0), celu(x, alpha=1.0), gelu(x, approximate=False),
-                hard_shrink(x, threshold=0.5), soft_shrink(x, threshold=0.5), squareplus(x, b=4).
+                leaky_relu(x, negative_slope=0.2), elu(x, alpha=1.0), celu(x, alpha=1.0), gelu(x,
+                approximate=False), hard_shrink(x, threshold=0.5), soft_shrink(x, threshold=0.5),
+                squareplus(x, b=4).
         """
         x = np.asarray(x)
         if x.dtype.kind not in "fiub":
@@ -89,11 +90,14 @@ class Activation:
 
     def _named(self, arguments, parameters):
         """The arguments after x by name."""
-        known = ("axis",) if self.is_row else ("approximate",) if self.name == "gelu" else tuple(defaults(self.name))
+        known = ("axis",) if self.is_row else ("approximate",
+                                               ) if self.name == "gelu" else tuple(defaults(self.name))
         named = dict(zip(known, arguments))
         wrong = [k for k in parameters if k not in known or k in named]
         if wrong or len(arguments) > len(known):
-            raise TypeError(f"{self.name} takes x" + "".join(f", {k}" for k in known) + f"; got {arguments} {parameters}.")
+            raise TypeError(
+                f"{self.name} takes x" + "".join(f", {k}" for k in known) + f"; got {arguments} {parameters}."
+            )
         return {**named, **parameters}
 
     def having(self, **parameters):
@@ -107,7 +111,9 @@ class Activation:
         usual = {"axis": -1} if self.is_row else defaults(self.name)
         self._named((), parameters)
         if parameters.get("axis", -1) != -1:
-            raise ValueError(f"{self.name} in a layer takes the last axis; tdfast.layers.Softmax has an axis.")
+            raise ValueError(
+                f"{self.name} in a layer takes the last axis; tdfast.layers.Softmax has an axis."
+            )
         if all(usual[k] == v for k, v in parameters.items()):
             return self
         return Parametric(self.name, **{k: None if v is None else float(v) for k, v in parameters.items()})
@@ -189,11 +195,13 @@ def get(identifier, own=False):
         return found
     if isinstance(found, Function):
         raise ValueError(
-            f"{found!r} is written in NumPy, which this layer's kernels cannot call. Give the layer activation=None and "
+            f"{found!r} is written in NumPy, which this layer's kernels cannot call. Give the layer "
+            "activation=None and "
             "put Activation(...) behind it, or use one of " + ", ".join(REGISTRY.names()) + "."
         )
     raise ValueError(
-        f"{found!r} cannot be an activation of a layer: tdfast knows no derivative of it. Give both in an Activation "
+        f"{found!r} cannot be an activation of a layer: tdfast knows no derivative of it. Give both in an "
+        "Activation "
         "or Dense layer: tdfast.activations.Function(value, slope). "
         f"Known activations: {', '.join(REGISTRY.names())}."
     )
@@ -211,7 +219,8 @@ def serialize(activation):
     name = noted(activation, registered_name(activation))
     if name is None and isinstance(activation, Parametric):
         raise ValueError(
-            f"{activation!r} with {activation.parameters} has no name that a file could hold. Use the layer ReLU, LeakyReLU or "
+            f"{activation!r} with {activation.parameters} has no name that a file could hold. Use the layer "
+            "ReLU, LeakyReLU or "
             "ELU instead, or register a Function of your own."
         )
     name = name or activation.name

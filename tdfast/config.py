@@ -64,7 +64,8 @@ def enable_interactive_logging():
 
 
 def disable_interactive_logging():
-    """Send progress, summaries and callbacks' lines to Python's logging instead, as level INFO of the logger 'tdfast'.
+    """Send progress, summaries and callbacks' lines to Python's logging instead, as level INFO of the logger
+    'tdfast'.
 
     >>> disable_interactive_logging()
     >>> is_interactive_logging_enabled()

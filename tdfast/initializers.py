@@ -215,8 +215,8 @@ class RandomInitializer(Initializer):
     """The base class of those with random numbers.
 
     Args:
-        seed: a whole number: the same numbers in each call. A `tdfast.random.SeedGenerator`: others in each call. None:
-            a seed drawn from the process's generator, which `utils.set_random_seed` starts again.
+        seed: a whole number: the same numbers in each call. A `tdfast.random.SeedGenerator`: others in each
+            call. None: a seed drawn from the process's generator, which `utils.set_random_seed` starts again.
 
     >>> float(RandomUniform(seed=1)((1,))[0]) == float(RandomUniform(seed=1)((1,))[0])
     True

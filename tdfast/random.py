@@ -1,4 +1,5 @@
-"""Random numbers: one generator for the process, one counter per random layer, and the draws of `keras.random`.
+"""Random numbers: one generator for the process, one counter per random layer, and the draws of
+`keras.random`.
 
 The streams come from NumPy's SFC64, whose numbers are the same on every machine and for any number
 of threads.
@@ -38,7 +39,8 @@ def generator():
 
 @contextlib.contextmanager
 def aside():
-    """For the block, this thread draws from a generator of its own, so that the process's goes on as if nothing was drawn.
+    """For the block, this thread draws from a generator of its own, so that the process's goes on as if
+    nothing was drawn.
 
     >>> seed(1)
     >>> first = generator().random()
@@ -168,7 +170,8 @@ def dropout_factors(out, rate, seed):
     return out
 
 
-# ---------------------------------------------------------------- arrays of random numbers, as in `keras.random`
+# ---------------------------------------------------------------- arrays of random numbers, as in
+# `keras.random`
 def _source(seed):
     """The NumPy generator that the argument ``seed`` of the functions below means."""
     if seed is None:
@@ -191,8 +194,8 @@ def normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
         mean: default 0.
         stddev: the standard deviation, default 1.
         dtype: a float type; None: `config.floatx()`.
-        seed: a whole number gives the same numbers each time; a `SeedGenerator` others each time; None draws from
-            the process's generator, which `utils.set_random_seed` starts again.
+        seed: a whole number gives the same numbers each time; a `SeedGenerator` others each time; None draws
+            from the process's generator, which `utils.set_random_seed` starts again.
 
     >>> normal((2, 3), seed=1).shape
     (2, 3)
@@ -304,7 +307,9 @@ def categorical(logits, num_samples, dtype="int32", seed=None):
     """
     logits = np.asarray(logits, "float64")
     if logits.ndim != 2:
-        raise ValueError(f"random.categorical expects logits of shape (batch, classes), got shape {logits.shape}.")
+        raise ValueError(
+            f"random.categorical expects logits of shape (batch, classes), got shape {logits.shape}."
+        )
     # The largest of logits + Gumbel noise is distributed as softmax(logits).
     noise = _source(seed).gumbel(size=(len(logits), num_samples, logits.shape[1]))
     return np.argmax(logits[:, None] + noise, axis=-1).astype(dtype)
@@ -320,7 +325,8 @@ def binomial(shape, counts, probabilities, dtype=None, seed=None):
     >>> binomial((3,), 5, [0.0, 1.0, 1.0], seed=1).tolist()
     [0.0, 5.0, 5.0]
     """
-    return _source(seed).binomial(np.asarray(counts, np.int64), probabilities, shape).astype(_float(dtype, "binomial"))
+    return _source(seed).binomial(np.asarray(counts, np.int64), probabilities,
+                                  shape).astype(_float(dtype, "binomial"))
 
 
 def beta(shape, alpha, beta, dtype=None, seed=None):

@@ -11,8 +11,10 @@ from tdfast import _kernels
 # A free-threaded Python turns its GIL on for _kernels, and warns, unless it was told not to.
 if not getattr(sys, "_is_gil_enabled", lambda: True)():
     raise ImportError(
-        "tdfast needs Python's global interpreter lock (GIL), which PYTHON_GIL=0 or -X gil=0 keeps off here. Start Python "
-        "without them: a free-threaded Python then turns the lock on when tdfast is imported, and kernels run in threads all the same."
+        "tdfast needs Python's global interpreter lock (GIL), which PYTHON_GIL=0 or -X gil=0 keeps off here. "
+        "Start Python "
+        "without them: a free-threaded Python then turns the lock on when tdfast is imported, and kernels "
+        "run in threads all the same."
     )
 
 ALIGNMENT = 64
@@ -39,7 +41,9 @@ def aligned(shape, dtype="float32"):
     try:
         raw = np.empty(size + ALIGNMENT, np.uint8)
     except (MemoryError, ValueError, OverflowError):
-        raise MemoryError(f"cannot allocate {size:,} bytes for an array of shape {shape} and dtype {dtype.name}") from None
+        raise MemoryError(
+            f"cannot allocate {size:,} bytes for an array of shape {shape} and dtype {dtype.name}"
+        ) from None
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size].view(dtype).reshape(shape)
 

@@ -23,19 +23,20 @@ ANY_SIZE = (1, 2, 5)
 def check_layer(layer, input_shape, mask=False, training=False, inputs=None, seed=0, bound=1e-6):
     """Check that a layer does what tdfast asks of one; see docs/layers.md.
 
-    Its derivatives, of the input and of every weight, are compared with central differences in float64. Its config
-    must make it again. It must not write to its input, nor depend on earlier calls, on the memory of the tape, or
-    (unless it is `batch_coupled` or random) on the rest of the batch. Called twice in one pass, or with an output that
-    several calls read, its gradients must add up. It takes read-only, strided, float64 and integer
-    arrays and an empty batch. The layer given is not changed: twins made from its config are checked.
+    Its derivatives, of the input and of every weight, are compared with central differences in float64. Its
+    config must make it again. It must not write to its input, nor depend on earlier calls, on the memory of
+    the tape, or (unless it is `batch_coupled` or random) on the rest of the batch. Called twice in one pass,
+    or with an output that several calls read, its gradients must add up. It takes read-only, strided, float64
+    and integer arrays and an empty batch. The layer given is not changed: twins made from its config are
+    checked.
 
     Args:
         layer: the layer; its numbers of `tdfast.random.SeedGenerator` attributes are repeated in each call.
         input_shape: of one sample; None for an axis of any size, for which 1, 2 and 5 are tried.
         mask: True gives random masks of shape (batch, first axis), or a function (rng, batch, shape) -> mask.
         training: what `forward` is told.
-        inputs: a function (rng, shape) -> array of what the layer takes; normal numbers when None. Keep them from places
-            where the layer has a kink.
+        inputs: a function (rng, shape) -> array of what the layer takes; normal numbers when None. Keep them
+            from places where the layer has a kink.
         seed: of the inputs, the weights and the mask.
         bound: how far derivatives may be from differences, relative to the largest (at least 1).
 
@@ -120,7 +121,8 @@ def graph_gradients(layer, xs, masks, outputs, gradients, training=False):
     >>> dense.build((None, 1))
     >>> def twice(x):
     ...     return [Node(dense, [x]).outputs[0], Node(dense, [x]).outputs[0]]
-    >>> graph_gradients(dense, [np.ones((1, 1), "float32")], [None], twice, [np.ones((1, 1), "float32")] * 2)[1]
+    >>> one = np.ones((1, 1), "float32")
+    >>> graph_gradients(dense, [one], [None], twice, [one, one])[1]
     [array([[2.]], dtype=float32)]
     """
     tape, tensors = Tape(), [SymbolicTensor() for _ in xs]
@@ -175,7 +177,9 @@ def assert_near(got, want, bound, what):
         off, scale = np.abs(got - want), max(1.0, np.abs(want).max())
         worst = np.unravel_index(np.argmax(np.where(np.isnan(off), np.inf, off)), off.shape)
         where = f" at index {tuple(int(i) for i in worst)}: {got[worst]:g} in place of {want[worst]:g}"
-        assert off.max() <= bound * scale, f"{what}: off by {off.max():.2e}, allowed {bound * scale:.2e},{where}"
+        assert off.max() <= bound * scale, (
+            f"{what}: off by {off.max():.2e}, allowed {bound * scale:.2e},{where}"
+        )
 
 
 def without_shapes(config):
@@ -204,10 +208,12 @@ class _Trial:
         self.differentiable = self.x.dtype.kind == "f"
         self.call = {"training": training}
         if mask is not False and mask is not None:
-            self.call["mask"] = np.asarray(mask(rng, 4, shape) if callable(mask) else rng.random((4, shape[0])) < 0.6, bool)
+            self.call["mask"] = np.asarray(mask(rng, 4, shape) if callable(mask)
+                                           else rng.random((4, shape[0])) < 0.6, bool)
         self.weights = None
         model = self.twin("float64")
-        self.weights = [w.value + rng.normal(size=w.shape) * 0.5 if w.trainable else w.numpy() for w in model.weights]
+        self.weights = [w.value + rng.normal(size=w.shape) * 0.5 if w.trainable else w.numpy()
+                        for w in model.weights]
         if layer.built:
             self.weights = layer.get_weights()
         self.random = training and bool(_seeds(model))
@@ -225,7 +231,9 @@ class _Trial:
         try:
             twin = type(self.layer).from_config(config)
         except Exception as error:
-            raise AssertionError(self.say(f"from_config cannot read what get_config wrote, {config}: {error}")) from error
+            raise AssertionError(
+                self.say(f"from_config cannot read what get_config wrote, {config}: {error}")
+            ) from error
         for new, old in zip(_seeds(twin), _seeds(self.layer)):
             new.state[...] = old.state
         twin.ensure_built((None, *self.open_shape) if _takes(twin, self.open_shape) else (None, *self.shape))
@@ -260,7 +268,8 @@ def _seeds(layer):
 def _of_dtype(config, dtype):
     """A config with another dtype for the layer and for those inside it."""
     if isinstance(config, dict):
-        return {k: dtype if k == "dtype" and v in ("float32", "float64") else _of_dtype(v, dtype) for k, v in config.items()}
+        return {k: dtype if k == "dtype" and v in ("float32", "float64") else _of_dtype(v, dtype) for k,
+                v in config.items()}
     return [_of_dtype(v, dtype) for v in config] if isinstance(config, list) else config
 
 
@@ -281,12 +290,15 @@ def _config(trial, bound):
     try:
         text = json.dumps(serialize_layer(layer))
     except TypeError as error:
-        raise AssertionError(trial.say(f"get_config holds what JSON cannot: {error}. Give numbers, strings, lists and dicts.")) from error
+        raise AssertionError(
+            trial.say(f"get_config holds what JSON cannot: {error}. Give numbers, strings, lists and dicts.")
+        ) from error
     twin = deserialize_layer(json.loads(text), custom_objects={type(layer).__name__: type(layer)})
     trial.require(type(twin) is type(layer), f"its config makes a {type(twin).__name__}")
     for name, other in (("from_config", type(layer).from_config(config)), ("a file", twin)):
         got = other.get_config()
-        differing = [k for k in {**config, **got} if json.dumps(without_shapes(config.get(k))) != json.dumps(without_shapes(got.get(k)))]
+        differing = [k for k in {**config, **got}
+                     if json.dumps(without_shapes(config.get(k))) != json.dumps(without_shapes(got.get(k)))]
         trial.require(not differing, f"get_config after {name} differs in " + ", ".join(
             f"{k}: {got.get(k)!r} in place of {config.get(k)!r}" for k in differing))
         other.ensure_built((None, *trial.shape))
@@ -306,15 +318,19 @@ def _shapes(trial, bound):
             trial.require(y.shape[1:] == tuple(want)[1:] and len(y) == len(trial.x),
                           f"the output has shape {y.shape}, compute_output_shape says {tuple(want)}")
         mask = layer.compute_mask(layer.as_input(trial.x), trial.call.get("mask"))
-        fits = mask is None or isinstance(mask, list) or (mask.dtype == bool and mask.shape == got[0].shape[: mask.ndim])
-        trial.require(fits, "compute_mask must give None, or booleans in the shape of the output's first axes")
+        fits = mask is None or isinstance(mask, list) or (mask.dtype == bool
+                                                          and mask.shape == got[0].shape[: mask.ndim])
+        trial.require(
+            fits, "compute_mask must give None, or booleans in the shape of the output's first axes"
+        )
         if trial.random:
             continue
         for g, w in zip(got, forward(trial.twin("float64"), trial.x, trial.call)):
             assert_near(g, w, 1e-4, trial.say(f"the output in {dtype} against float64"))
         quiet = trial.twin(dtype).forward(trial.twin(dtype).as_input(trial.x), Tape(keep=False), **trial.call)
         for g, w in zip(got, as_tuple(quiet)):
-            trial.require(np.array_equal(g, w, equal_nan=True), "the output differs with a tape that keeps nothing (tape.keep False)")
+            trial.require(np.array_equal(g, w, equal_nan=True),
+                          "the output differs with a tape that keeps nothing (tape.keep False)")
 
 
 def _differentiates(trial, bound):
@@ -329,12 +345,15 @@ def _differentiates(trial, bound):
             generator.state[...] = state
         return sum(float(np.sum(y * dy)) for y, dy in zip(forward(layer, x, trial.call), trial.dys))
 
-    arrays = {f"d{w.name}#{i}": (f"weight '{w.name}'", w.value) for i, w in enumerate(layer.trainable_weights)}
+    arrays = {f"d{w.name}#{i}": (f"weight '{w.name}'", w.value) for i,
+              w in enumerate(layer.trainable_weights)}
     if trial.differentiable:
         arrays["dx"] = "the input", x
-        trial.require(got["dx"].shape == x.shape, f"backward returned shape {got['dx'].shape} for an input of shape {x.shape}")
+        trial.require(got["dx"].shape == x.shape,
+                      f"backward returned shape {got['dx'].shape} for an input of shape {x.shape}")
     for key, (name, array) in arrays.items():
-        assert_near(got[key], differences(loss, array), bound, trial.say(f"the gradient of {name} against central differences"))
+        assert_near(got[key], differences(loss, array), bound,
+                    trial.say(f"the gradient of {name} against central differences"))
 
 
 def _overwrites_gradients(trial, bound):
@@ -350,8 +369,15 @@ def _overwrites_gradients(trial, bound):
         layer.backward(dys if isinstance(y, (tuple, list)) else dys[0], tape, need_dx)
         trial.require(tape.position == 0, f"backward(need_dx={need_dx}) must pop what forward pushed")
         for i, w in enumerate(layer.trainable_weights):
-            assert_near(w.grad, want[f"d{w.name}#{i}"], 1e-12, trial.say(
-                f"backward(need_dx={need_dx}) must overwrite the gradient of '{w.name}', not add to it or leave it"))
+            assert_near(
+                w.grad,
+                want[f"d{w.name}#{i}"],
+                1e-12,
+                trial.say(
+                    f"backward(need_dx={need_dx}) must overwrite the gradient of '{w.name}', not add to it "
+                    "or leave it"
+                ),
+            )
 
 
 def _keeps_nothing(trial, bound):
@@ -360,7 +386,8 @@ def _keeps_nothing(trial, bound):
         return
     want, layer = trial.step(), trial.twin("float64")
     for _ in range(2):
-        _same(trial, trial.step(layer=layer), want, "a second call of the same layer gives other numbers: it keeps a state")
+        _same(trial, trial.step(layer=layer), want,
+              "a second call of the same layer gives other numbers: it keeps a state")
     first, second = Tape(), Tape()
     other = trial.x[::-1].copy()
     y = [np.array(a) for a in as_tuple(layer.forward(layer.as_input(trial.x), first, **trial.call))]
@@ -369,19 +396,25 @@ def _keeps_nothing(trial, bound):
     dys = [np.array(dy) for dy in trial.dys]
     _clear(layer)
     dx = as_tuple(layer.backward(dys if len(y) > 1 else dys[0], first))
-    message = "backward after another call gives other gradients: what it needs must be on the tape, not on the layer"
-    got = {"dx": np.array(dx[0]), **{f"d{w.name}#{i}": w.grad.copy() for i, w in enumerate(layer.trainable_weights)}}
+    message = (
+        "backward after another call gives other gradients: what it needs must be on the tape, not on the "
+        "layer"
+    )
+    got = {"dx": np.array(dx[0]), **{f"d{w.name}#{i}": w.grad.copy() for i,
+                                     w in enumerate(layer.trainable_weights)}}
     _same(trial, got, {k: want[k] for k in got}, message)
     tape = Tape()
     for x, c in ((trial.x, trial.call), (other, call), (trial.x, trial.call)):
         tape.rewind()
         again = [np.array(a) for a in as_tuple(layer.forward(layer.as_input(x), tape, **c))]
     for a, b in zip(again, y):
-        trial.require(np.array_equal(a, b, equal_nan=True), "a tape used before gives another output: a buffer was read before it was filled")
+        trial.require(np.array_equal(a, b, equal_nan=True),
+                      "a tape used before gives another output: a buffer was read before it was filled")
 
 
 def _adds_up_in_a_graph(trial, bound):
-    """Called twice in one pass its gradients add, and an output that several calls read gets the sum of theirs."""
+    """Called twice in one pass its gradients add, and an output that several calls read gets the sum of
+    theirs."""
     if trial.random:
         return
     layer, x = trial.twin("float64"), trial.twin("float64").as_input(trial.x)
@@ -414,7 +447,8 @@ def _adds_up_in_a_graph(trial, bound):
     (dx,), grads = passes([x], masks[:1], read_twice, [g / 4, g * 0.75])
     for got, want in zip([dx, *grads], [da, *at_a]):
         if want is not None:
-            assert_near(got, want, 1e-9, trial.say("an output that two calls read must get the sum of their gradients"))
+            assert_near(got, want, 1e-9,
+                        trial.say("an output that two calls read must get the sum of their gradients"))
 
 
 def _only_reads(trial, bound):
@@ -424,7 +458,8 @@ def _only_reads(trial, bound):
     whole = np.round(trial.x * 4) if trial.differentiable else trial.x
     wide = np.zeros((*whole.shape[:-1], 2 * whole.shape[-1]), whole.dtype)
     wide[..., ::2] = whole
-    forms = {"read-only": np.array(whole, np.float32), "strided": wide[..., ::2], "float64": whole.astype(np.float64),
+    forms = {"read-only": np.array(whole, np.float32), "strided": wide[..., ::2],
+             "float64": whole.astype(np.float64),
              "int64": whole.astype(np.int64), "list": whole.tolist()}
     forms["read-only"].flags.writeable = False
     want = None
@@ -437,7 +472,8 @@ def _only_reads(trial, bound):
             got = trial.step(x=given, layer=layer)
         except ValueError as error:
             raise AssertionError(trial.say(f"a {form} input fails: {error}")) from error
-        trial.require(np.array_equal(held, given) and np.array_equal(before, np.array(x)), f"a {form} input was written to")
+        trial.require(np.array_equal(held, given) and np.array_equal(before, np.array(x)),
+                      f"a {form} input was written to")
         want = want or got
         _same(trial, got, want, f"a {form} input gives other numbers than a read-only float32 one")
 
@@ -450,8 +486,13 @@ def _rows(trial, bound):
     for rows in (slice(0, 1), slice(1, 4)):
         part = trial.step("float32", **trial.rows(rows))
         keys = [k for k in whole if k.startswith(("y", "dx"))]
-        _same(trial, {k: part[k] for k in keys}, {k: whole[k][rows] for k in keys},
-              f"rows {rows.start} to {rows.stop - 1} have other results in a batch of their own (if that is meant: batch_coupled = True)")
+        _same(
+            trial,
+            {k: part[k] for k in keys},
+            {k: whole[k][rows] for k in keys},
+            f"rows {rows.start} to {rows.stop - 1} have other results in a batch of their own (if that is "
+            "meant: batch_coupled = True)",
+        )
 
 
 def _empty(trial, bound):
@@ -461,14 +502,17 @@ def _empty(trial, bound):
     except Exception as error:
         raise AssertionError(trial.say(f"an empty batch fails: {type(error).__name__}: {error}")) from error
     for key, value in got.items():
-        trial.require(len(value) == 0 if "#" not in key else not value.any(), f"an empty batch gives {key} = {value}")
+        trial.require(len(value) == 0 if "#" not in key else not value.any(),
+                      f"an empty batch gives {key} = {value}")
 
 
 def _same(trial, got, want, message):
     for key, b in want.items():
         a = got[key]
         fine = a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
-        where = "" if fine or a.shape != b.shape else f" at index {tuple(int(i) for i in np.argwhere(a != b)[0])}"
+        where = (
+            "" if fine or a.shape != b.shape else f" at index {tuple(int(i) for i in np.argwhere(a != b)[0])}"
+        )
         trial.require(fine, f"{message} ({_called(key)} differs{where})")
 
 
@@ -478,6 +522,7 @@ def _called(key):
 
 
 CHECKS = (
-    _config, _only_reads, _shapes, _keeps_nothing, _differentiates, _overwrites_gradients, _adds_up_in_a_graph, _rows, _empty,
+    _config, _only_reads, _shapes, _keeps_nothing, _differentiates, _overwrites_gradients,
+    _adds_up_in_a_graph, _rows, _empty,
 )
 """What `check_layer` tries, in order."""

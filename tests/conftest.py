@@ -1,10 +1,12 @@
-"""Says plainly what is wrong when the tests meet the source folder instead of the built package; Ctrl-C as usual."""
+"""Says plainly what is wrong when the tests meet the source folder instead of the built package; Ctrl-C as
+usual."""
 
 import signal
 
 import pytest
 
-# A shell starts its jobs in the background with Ctrl-C ignored, where the tests of interrupts would wait for ever.
+# A shell starts its jobs in the background with Ctrl-C ignored, where the tests of interrupts would wait for
+# ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -13,7 +15,8 @@ try:
 except ImportError as error:
     pytest.exit(
         f"tdfast has no compiled kernels here ({error}).\n"
-        "'python -m pytest' in a checkout imports the source folder. Install the package (pip install .) and run\n"
+        "'python -m pytest' in a checkout imports the source folder. Install the package (pip install .) and "
+        "run\n"
         "'pytest' from the same environment, or build in place: python setup.py build_ext --inplace",
         returncode=3,
     )

@@ -1,6 +1,7 @@
 """Files that an enemy could write, by number, and a process with limits that reads them: see test_hostile.py.
 
-``python hostile.py KIND FIRST LAST FOLDER`` reads the files of these numbers, says each number before, and says what it met.
+``python hostile.py KIND FIRST LAST FOLDER`` reads the files of these numbers, says each number before, and
+says what it met.
 """
 
 import io
@@ -24,7 +25,8 @@ from tdfast.saving import FileError
 from tdfast.saving.state import read_state, write_state
 
 GOLDEN = Path(__file__).parent / "golden"
-BASES = ["resume-adam-frozen-from-file", "functional-nested-chain", "functional-mask-chain", "regularizers-lstm-td-dense",
+BASES = ["resume-adam-frozen-from-file", "functional-nested-chain", "functional-mask-chain",
+         "regularizers-lstm-td-dense",
          "td-batchnorm-layernorm-dropout0"]
 
 MEMORY = 2**30
@@ -33,12 +35,18 @@ SECONDS = 20
 """Of one file."""
 
 DEEP = json.loads("[" * 300 + "]" * 300)
-JUNK = [None, True, False, 0, -1, 3, 2**31, 2**63, 10**12, 10**30, 1e308, -0.5, float("nan"), float("inf"), "", "a", "../../etc/passwd",
-        "x" * 10**5, "LSTM", "Lambda", "relu", "__class__", "os.system", [], [1], [None], [10**9] * 4, [[]], {}, {"a": 1}, DEEP,
-        {"class_name": "Dense", "config": {}}, {"class_name": "Zeros"}, {"class_name": "function", "config": "eval"},
-        {"module": "os", "class_name": "system", "config": {"command": "true"}, "registered_name": "os>system"},
-        {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}}, {"class_name": "__keras_tensor__", "config": {}},
-        {"class_name": "__array__", "config": {"value": [1], "dtype": "O"}}, {"__array__": 0}, {"__array__": -1}, {"__scalar__": "x"}]
+JUNK = [None, True, False, 0, -1, 3, 2**31, 2**63, 10**12, 10**30, 1e308, -0.5, float("nan"), float("inf"),
+        "", "a", "../../etc/passwd",
+        "x" * 10**5, "LSTM", "Lambda", "relu", "__class__", "os.system", [], [1], [None], [10**9] * 4, [[]],
+        {}, {"a": 1}, DEEP,
+        {"class_name": "Dense", "config": {}}, {"class_name": "Zeros"},
+        {"class_name": "function", "config": "eval"},
+        {"module": "os", "class_name": "system", "config": {"command": "true"},
+         "registered_name": "os>system"},
+        {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}},
+        {"class_name": "__keras_tensor__", "config": {}},
+        {"class_name": "__array__", "config": {"value": [1], "dtype": "O"}}, {"__array__": 0},
+        {"__array__": -1}, {"__scalar__": "x"}]
 
 
 # ---------------------------------------------------------------- changing things
@@ -51,7 +59,8 @@ def places(value, path=()):
 
 
 def spoilt_json(value, rng):
-    """A JSON value with one to four changes anywhere: other values, missing, doubled, moved or nested ones."""
+    """A JSON value with one to four changes anywhere: other values, missing, doubled, moved or nested
+    ones."""
     value = json.loads(json.dumps(value))
     for _ in range(rng.choice([1, 1, 2, 4])):
         everywhere = list(places(value))
@@ -67,8 +76,10 @@ def spoilt_json(value, rng):
         elif act == 1 and isinstance(item, list):
             item.insert(last, json.loads(json.dumps(item[last])))
         elif act == 2:
-            item[last] = {"class_name": rng.choice(["Sequential", "TimeDistributed", "Bidirectional", "Functional"]),
-                          "module": "keras.layers", "config": {"layer": item[last], "layers": [item[last]], "name": "again"}}
+            item[last] = {"class_name": rng.choice(["Sequential", "TimeDistributed", "Bidirectional",
+                                                    "Functional"]),
+                          "module": "keras.layers", "config": {"layer": item[last], "layers": [item[last]],
+                                                               "name": "again"}}
         elif act == 3:
             *other, key = rng.choice(everywhere)
             source = value
@@ -95,7 +106,8 @@ def spoilt_bytes(data, rng):
             data[at] ^= 1 << rng.randrange(8)
         elif act == 2:
             width = rng.choice([1, 2, 4, 8])
-            number = rng.choice([0, 1, 2 ** (8 * width) - 1, 2 ** (8 * width - 1), rng.getrandbits(8 * width), len(data) % 2 ** (8 * width)])
+            number = rng.choice([0, 1, 2 ** (8 * width) - 1, 2 ** (8 * width - 1), rng.getrandbits(8 * width),
+                                 len(data) % 2 ** (8 * width)])
             data[at : at + width] = number.to_bytes(width, "little")
         else:
             length = rng.choice([1, 8, 64, 512])
@@ -120,11 +132,16 @@ def whole(rng):
 
 def npy(rng):
     """An array in NumPy's form whose header says something else."""
-    shape = rng.choice(["(3, 2)", "()", "(2,)", "(-1,)", "(10**12,)", "(1000000000000,)", "(2**62, 4)", "(3.5,)", "None", "('a',)",
-                        "(0, 9223372036854775807)", "(" * 500 + ")" * 500, "[3, 2]", "(True, 2)", "(3, 2, " + "1, " * 70 + ")"])
-    dtype = rng.choice(["'<f4'", "'>f8'", "'O'", "'|O'", "[('a', '<f4')]", "'V1000000000'", "'<U9'", "'<c8'", "'<f2'", "'m8'", "'|b1'", "1",
+    shape = rng.choice(["(3, 2)", "()", "(2,)", "(-1,)", "(10**12,)", "(1000000000000,)", "(2**62, 4)",
+                        "(3.5,)", "None", "('a',)",
+                        "(0, 9223372036854775807)", "(" * 500 + ")" * 500, "[3, 2]", "(True, 2)",
+                        "(3, 2, " + "1, " * 70 + ")"])
+    dtype = rng.choice(["'<f4'", "'>f8'", "'O'", "'|O'", "[('a', '<f4')]", "'V1000000000'", "'<U9'", "'<c8'",
+                        "'<f2'", "'m8'", "'|b1'", "1",
                         "'no'", "('<f4', (1000000,))", "'<f4' * 100000"])
-    header = f"{{'descr': {dtype}, 'fortran_order': {rng.choice(['True', 'False', '7'])}, 'shape': {shape}, }}"
+    header = (
+        f"{{'descr': {dtype}, 'fortran_order': {rng.choice(['True', 'False', '7'])}, 'shape': {shape}, }}"
+    )
     if rng.random() < 0.1:
         header += " " * 10**5
     version = rng.choice([b"\1\0", b"\1\0", b"\2\0", b"\3\0", b"\x09\x09"])
@@ -158,7 +175,8 @@ def weights_file(rng):
 def npz_file(rng):
     """The same with .npz weights."""
     arrays = io.BytesIO()
-    np.savez(arrays, **{f"layers/dense/vars/{i}": a for i, a in enumerate((np.ones((3, 2), "f"), np.zeros(2, "f")))})
+    np.savez(arrays, **{f"layers/dense/vars/{i}": a for i,
+                        a in enumerate((np.ones((3, 2), "f"), np.zeros(2, "f")))})
     if rng.random() < 0.3:
         data = spoilt_bytes(arrays.getvalue(), rng)
     else:
@@ -169,14 +187,17 @@ def npz_file(rng):
     model = tdfast.Sequential([tdfast.Input((3,)), layers.Dense(2)])
     if rng.random() < 0.3:
         return "m.weights.npz", data
-    return "m.keras", zipped({"metadata.json": {}, "config.json": saving.serialize_layer(model), "model.weights.npz": data})
+    return "m.keras", zipped({"metadata.json": {}, "config.json": saving.serialize_layer(model),
+                              "model.weights.npz": data})
 
 
 def archive_file(rng):
     """A zip archive that lies about itself."""
     members, act = whole(rng), rng.randrange(8)
     out = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as z:
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w",
+                                                    rng.choice([zipfile.ZIP_STORED,
+                                                                zipfile.ZIP_DEFLATED])) as z:
         warnings.simplefilter("ignore")
         for name, data in members.items():
             z.writestr(name, data)
@@ -184,19 +205,23 @@ def archive_file(rng):
                 z.writestr(rng.choice(list(members)), b"{}")                    # twice
         if act == 1:
             link = zipfile.ZipInfo(rng.choice(["model.weights.npz", "link", "assets/x"]))
-            link.external_attr = 0o120777 << 16                                 # a symbolic link, on a file system
+            # a symbolic link, on a file system
+            link.external_attr = 0o120777 << 16
             z.writestr(link, rng.choice(["/etc/passwd", "../../m.keras"]))
         elif act == 2:
-            z.writestr(rng.choice(["../evil", "/evil", "a/../../evil", "C:\\evil", "\\\\host\\evil", "a\0b", "a/", "config.json/"]), b"x")
+            z.writestr(rng.choice(["../evil", "/evil", "a/../../evil", "C:\\evil", "\\\\host\\evil", "a\0b",
+                                   "a/", "config.json/"]), b"x")
         elif act == 3:
-            z.writestr("model.weights.npz" if rng.random() < 0.5 else "bomb", bytes(rng.choice([2**20, 2**26])), zipfile.ZIP_DEFLATED)
+            z.writestr("model.weights.npz" if rng.random() < 0.5 else "bomb",
+                       bytes(rng.choice([2**20, 2**26])), zipfile.ZIP_DEFLATED)
         elif act == 4:
             z.comment = bytes(rng.choice([1, 2**16 - 1]))
         elif act == 5:
             for i in range(rng.choice([100, 100, 12_000])):
                 z.writestr(f"m{i}", b"")
     data = bytearray(out.getvalue())
-    if act == 6:                                                                # a size, an offset, a flag of a member
+    # a size, an offset, a flag of a member
+    if act == 6:
         at = data.find(b"PK\1\2", rng.randrange(max(1, data.rfind(b"PK\1\2"))))
         offset, width = rng.choice([(8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (42, 4)])
         number = rng.choice([0, 1, 8, 99, 2 ** (8 * width) - 1, rng.getrandbits(8 * width)])
@@ -219,7 +244,8 @@ def state_file(rng):
     out = io.BytesIO()
     out.name = "s"
     path = Path(os.environ["HOSTILE_FOLDER"]) / "base.state"
-    write_state(path, {"epoch": 3, "logs": {"loss": 0.1}, "weights": [np.ones((3, 2), "f"), np.arange(4)], "rate": np.float32(0.1)})
+    write_state(path, {"epoch": 3, "logs": {"loss": 0.1}, "weights": [np.ones((3, 2), "f"), np.arange(4)],
+                       "rate": np.float32(0.1)})
     data = path.read_bytes()
     path.unlink()
     with zipfile.ZipFile(io.BytesIO(data)) as z:
@@ -239,7 +265,8 @@ def json_text(rng):
     return "m.json", json.dumps(spoilt_json(json.loads(whole(rng)["config.json"]), rng)).encode()
 
 
-KINDS = {f.__name__: f for f in (config_file, weights_file, npz_file, archive_file, legacy_file, state_file, json_text)}
+KINDS = {f.__name__: f for f in (config_file, weights_file, npz_file, archive_file, legacy_file, state_file,
+                                 json_text)}
 
 
 def made(kind, number):
@@ -308,7 +335,9 @@ def run(kind, first, last, folder):
         seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert seconds < SECONDS, f"{kind} {number} took {seconds} s"
-        assert peak < 64 * 2**20 + 300 * len(data), f"{kind} {number} took {peak} bytes for a file of {len(data)}"
+        assert peak < 64 * 2**20 + 300 * len(data), (
+            f"{kind} {number} took {peak} bytes for a file of {len(data)}"
+        )
         assert not set(os.listdir(folder)) - before - {name}, f"{kind} {number} left {os.listdir(folder)}"
         assert not set(sys.modules) & {"evil", "antigravity"}
         path.unlink()

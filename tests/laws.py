@@ -101,8 +101,10 @@ class Case:
         rng = rng or self.rng()
         layer = self.make(size, dtype)
         layer.ensure_built((None, *self.sample_shape(T)))
-        values = [rng.normal(size=w.shape) * self.scale / np.sqrt(w.shape[0] if w.shape else 1) for w in layer.weights]
-        layer.set_weights([abs(v) + 0.5 if w.name in self.positive else v for v, w in zip(values, layer.weights)])
+        values = [rng.normal(size=w.shape) * self.scale / np.sqrt(w.shape[0] if w.shape else 1)
+                  for w in layer.weights]
+        layer.set_weights([abs(v) + 0.5 if w.name in self.positive else v for v,
+                           w in zip(values, layer.weights)])
         return layer
 
     def inputs(self, B=3, T=5, size=4, dtype="float64", rng=None):
@@ -144,7 +146,9 @@ def on_threads(n):
 def assert_same_bits(got, want, what):
     assert set(got) == set(want)
     for key in want:
-        assert got[key].shape == want[key].shape, f"{what}: {key} has shape {got[key].shape}, not {want[key].shape}"
+        assert got[key].shape == want[key].shape, (
+            f"{what}: {key} has shape {got[key].shape}, not {want[key].shape}"
+        )
         same = np.array_equal(got[key].view(np.uint8), want[key].view(np.uint8))
         assert same, f"{what}: {key} differs by up to {np.abs(got[key] - want[key]).max():.2e}"
 
@@ -260,7 +264,8 @@ def batch_is_its_rows(case):
                      for k, v in call.items()}
         part = forward_backward(layer, x[rows], part_call, [d[rows] for d in dys])
         per_row = [k for k in whole if k.startswith(("y", "dx", "dstate"))]
-        assert_same_bits({k: part[k] for k in per_row}, {k: whole[k][rows].copy() for k in per_row}, f"rows {rows}")
+        assert_same_bits({k: part[k] for k in per_row}, {k: whole[k][rows].copy() for k in per_row},
+                         f"rows {rows}")
 
 
 def inputs_are_only_read(case):
@@ -307,12 +312,14 @@ def round_trips(case):
         twin.set_weights(layer.get_weights())
         for g, w in zip(forward(twin, x, call), want):
             assert np.array_equal(g, w)
-        for w, v in zip(twin.weights, layer.weights):       # built before its owner, a layer keeps its short paths, as in Keras
+        # built before its owner, a layer keeps its short paths, as in Keras
+        for w, v in zip(twin.weights, layer.weights):
             assert w.path.endswith(v.path) or v.path.endswith(w.path)
 
 
 def copies(case):
-    """6. A pickled layer and a deep copy are the layer: the same bits, also of the next random numbers, and its own weights."""
+    """6. A pickled layer and a deep copy are the layer: the same bits, also of the next random numbers, and
+    its own weights."""
     layer = case.layer("float32")
     x, call = case.inputs(dtype="float32")
     forward(layer, x, call)
@@ -390,7 +397,8 @@ def _first_output(layer, x, mask):
 
 
 def graph_rules(case):
-    """In a graph, gradients add where a layer is called again or a tensor is read twice, and None is a zero gradient.
+    """In a graph, gradients add where a layer is called again or a tensor is read twice, and None is a zero
+    gradient.
 
     Nobody's gradient is written over while another call reads it: each sum equals that of the passes alone.
     """
@@ -473,4 +481,5 @@ LAWS = (
 
 def checks(cases):
     """Each law with each case, for pytest to parametrize a test with."""
-    return [pytest.param(law, case, id=f"{case.name}-{law.__name__}") for case in cases for law in case.laws or LAWS]
+    return [pytest.param(law, case, id=f"{case.name}-{law.__name__}") for case in cases for law in case.laws
+            or LAWS]

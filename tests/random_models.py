@@ -1,4 +1,5 @@
-"""Random sequence models for the tests of exports: stacks of layers with random options and random weights."""
+"""Random sequence models for the tests of exports: stacks of layers with random options and random
+weights."""
 
 import numpy as np
 
@@ -73,16 +74,24 @@ def close(got, want, bound=1e-5):
 def without_effect():
     """Layers that do nothing but in training, for sequences."""
     names = "AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D"
-    return [*(getattr(tdfast.layers, name)(0.5) for name in names.split()), tdfast.layers.ActivityRegularization(0.1),
+    return [*(getattr(tdfast.layers, name)(0.5) for name in names.split()),
+            tdfast.layers.ActivityRegularization(0.1),
             tdfast.layers.Identity()]
 
 
 def parametric():
     """Layers whose activations have parameters, unusual and usual ones."""
-    relu, leaky, elu, acts = tdfast.layers.ReLU, tdfast.layers.LeakyReLU, tdfast.layers.ELU, tdfast.activations
-    own = [acts.celu.having(alpha=2.0), acts.hard_shrink.having(threshold=1.0), acts.soft_shrink.having(threshold=0.25),
+    relu, leaky, elu, acts = (
+        tdfast.layers.ReLU,
+        tdfast.layers.LeakyReLU,
+        tdfast.layers.ELU,
+        tdfast.activations,
+    )
+    own = [acts.celu.having(alpha=2.0), acts.hard_shrink.having(threshold=1.0),
+           acts.soft_shrink.having(threshold=0.25),
            acts.squareplus.having(b=1), acts.relu.having(max_value=-0.5)]
-    return [relu(), relu(1.0), relu(1.0, 0.25, 0.5), relu(negative_slope=0.1), leaky(), leaky(0.2), elu(), elu(0.5),
+    return [relu(), relu(1.0), relu(1.0, 0.25, 0.5), relu(negative_slope=0.1), leaky(), leaky(0.2), elu(),
+            elu(0.5),
             *(Activation(f) for f in own), Dense(3, activation=acts.elu.having(alpha=0.1))]
 
 
@@ -112,13 +121,15 @@ def vector_layer(pick):
         lambda: Activation(pick(ELEMENTWISE + ROWS)),
         lambda: Dropout(0.5),
         lambda: BatchNormalization(scale=pick([True, False]), center=pick([True, False])),
-        lambda: LayerNormalization(scale=pick([True, False]), center=pick([True, False]), epsilon=pick([1e-3, 0.1])),
+        lambda: LayerNormalization(scale=pick([True, False]), center=pick([True, False]),
+                                   epsilon=pick([1e-3, 0.1])),
     ])()
 
 
 def step_layer(pick):
     """A layer that works at each time step by itself."""
-    inner = pick([vector_layer, lambda pick: tdfast.Sequential([vector_layer(pick), vector_layer(pick)])])(pick)
+    inner = pick([vector_layer,
+                  lambda pick: tdfast.Sequential([vector_layer(pick), vector_layer(pick)])])(pick)
     return pick([inner, TimeDistributed(inner)])
 
 
@@ -135,12 +146,15 @@ def any_stack(pick):
     """`streaming_stack` behind layers that look at several steps, or at the sequence from its end."""
     def wide():
         return pick([
-            lambda: Conv1D(pick([2, 4]), pick([1, 2, 3]), padding=pick(["same", "causal"]), dilation_rate=pick([1, 2]),
+            lambda: Conv1D(pick([2, 4]), pick([1, 2, 3]), padding=pick(["same", "causal"]),
+                           dilation_rate=pick([1, 2]),
                            activation=pick(CALM)),
             lambda: MaxPooling1D(2, padding="same"),
-            lambda: SeparableConv1D(pick([1, 4]), pick([2, 3]), padding=pick(["same", "causal"]), depth_multiplier=pick([1, 2])),
+            lambda: SeparableConv1D(pick([1, 4]), pick([2, 3]), padding=pick(["same", "causal"]),
+                                    depth_multiplier=pick([1, 2])),
             lambda: DepthwiseConv1D(pick([1, 3]), padding="same", activation=pick(CALM)),
-            lambda: Conv1DTranspose(pick([1, 4]), pick([2, 3]), strides=pick([1, 2]), padding=pick(["same", "valid"])),
+            lambda: Conv1DTranspose(pick([1, 4]), pick([2, 3]), strides=pick([1, 2]),
+                                    padding=pick(["same", "valid"])),
             lambda: ZeroPadding1D(pick([(2, 0), (1, 1)])),
             lambda: UpSampling1D(2),
             lambda: Bidirectional(recurrent(pick, True), merge_mode=pick(["concat", "sum", "ave", "mul"])),

@@ -321,15 +321,19 @@ def separable_conv(x, depthwise, pointwise, bias=None, act="linear", **options):
     return conv(depthwise_conv(x, depthwise, **options), pointwise, bias, act=act)
 
 
-def conv_transpose(x, kernel, bias=None, strides=None, padding="valid", dilation=None, output_padding=None, act="linear"):
-    """A convolution with the mirrored kernel of x with zeros between its elements and around them; kernel (*size, F, C).
+def conv_transpose(x, kernel, bias=None, strides=None, padding="valid", dilation=None, output_padding=None,
+                   act="linear"):
+    """A convolution with the mirrored kernel of x with zeros between its elements and around them; kernel
+    (*size, F, C).
 
-    With "valid", all places that the kernel reaches, and zeros up to the next stride; output_padding says how many.
-    With "same", strides times as many as x has; with output_padding (n - 1) strides + (1 if the window is odd) + it.
+    With "valid", all places that the kernel reaches, and zeros up to the next stride; output_padding says how
+    many. With "same", strides times as many as x has; with output_padding (n - 1) strides + (1 if the window
+    is odd) + it.
     """
     n = x.ndim - 2
     strides, dilation, more = strides or (1,) * n, dilation or (1,) * n, output_padding or (None,) * n
-    spread = np.zeros((len(x), *((size - 1) * s + 1 for size, s in zip(x.shape[1:-1], strides)), x.shape[-1]), x.dtype)
+    spread = np.zeros((len(x), *((size - 1) * s + 1 for size, s in zip(x.shape[1:-1], strides)), x.shape[-1]),
+                      x.dtype)
     spread[(slice(None), *(slice(None, None, s) for s in strides))] = x
     widths = []
     for size, k, s, d, p in zip(x.shape[1:-1], kernel.shape, strides, dilation, more):
@@ -359,7 +363,8 @@ def average_pool(x, window, strides=None, padding="valid"):
     inside = padded(np.ones_like(x), window, strides, padding)
     x = padded(x, window, strides, padding)
     over = tuple(range(1, x.ndim - 1))
-    total, count = (windowed(a, window, strides, (1,) * len(window), lambda cut: cut.sum(axis=over)) for a in (x, inside))
+    total, count = (windowed(a, window, strides, (1,) * len(window), lambda cut: cut.sum(axis=over))
+                    for a in (x, inside))
     return total / count
 
 
@@ -377,11 +382,13 @@ def around(x, widths):
 
 def cropped(x, widths):
     """x without so many elements (before, behind) of each axis between batch and channels."""
-    return x[(slice(None), *(slice(before, size - behind) for (before, behind), size in zip(widths, x.shape[1:])))]
+    return x[(slice(None), *(slice(before, size - behind) for (before, behind),
+                             size in zip(widths, x.shape[1:])))]
 
 
 def upsampled(x, sizes, interpolation="nearest"):
-    """Element i of an axis is at (i + 1/2) / size - 1/2 of x's: the nearest there, or between the two around it."""
+    """Element i of an axis is at (i + 1/2) / size - 1/2 of x's: the nearest there, or between the two around
+    it."""
     for axis, size in enumerate(sizes, 1):
         n = x.shape[axis]
         at = (np.arange(n * size) + 0.5) / size - 0.5
@@ -411,7 +418,8 @@ def bidirectional(run, x, merge, sequences):
     y, *states = run(x, 0, False)
     z, *more = run(x, 1, True)
     y, z = (y, z[:, ::-1]) if sequences else (y[:, -1], z[:, -1])
-    merged = {"concat": lambda: [np.concatenate([y, z], axis=-1)], "sum": lambda: [y + z], "mul": lambda: [y * z],
+    merged = {"concat": lambda: [np.concatenate([y, z], axis=-1)], "sum": lambda: [y + z],
+              "mul": lambda: [y * z],
               "ave": lambda: [(y + z) / 2], None: lambda: [y, z]}[merge]()
     return (*merged, *states, *more)
 # ------------------------------------------------------------------ optimizers
@@ -481,7 +489,8 @@ def nadam(w, gradients, lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
     return w
 
 
-def ftrl(w, gradients, lr, learning_rate_power=-0.5, initial_accumulator_value=0.1, l1_regularization_strength=0.0,
+def ftrl(w, gradients, lr, learning_rate_power=-0.5, initial_accumulator_value=0.1,
+         l1_regularization_strength=0.0,
          l2_regularization_strength=0.0, l2_shrinkage_regularization_strength=0.0, beta=0.0):
     n, z, p, l1 = initial_accumulator_value + 0 * w, 0, -learning_rate_power, l1_regularization_strength
     for g in gradients:
@@ -519,7 +528,8 @@ def layer_normalization(x, gamma, beta, axes=(-1,), epsilon=1e-3):
 
 
 def batch_normalization(x, gamma, beta, mean, variance, training=False, mask=None, epsilon=1e-3):
-    """Features last. In training the statistics are those of the batch, of its valid steps where there is a mask."""
+    """Features last. In training the statistics are those of the batch, of its valid steps where there is a
+    mask."""
     if training:
         weight = np.ones(x.shape[:-1]) if mask is None else mask.astype(float)
         total = weight.sum() + (0 if mask is None else 1e-7)
@@ -559,7 +569,8 @@ def group_normalization(x, gamma, beta, groups, epsilon=1e-3):
 # ---------------------------------------------------------------- ConvLSTM
 
 
-def conv_lstm(x, kernel, recurrent, bias=None, *, act="tanh", rec_act="sigmoid", strides=None, padding="valid",
+def conv_lstm(x, kernel, recurrent, bias=None, *, act="tanh", rec_act="sigmoid", strides=None,
+              padding="valid",
               dilation=None, mask=None, reverse=False):
     """A convolutional LSTM (Shi et al., 2015, without peepholes): as lstm(), with * a convolution.
 

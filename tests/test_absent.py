@@ -1,4 +1,5 @@
-"""Who asks for a name of Keras's that is not there reads why, and what to use; for all else nothing changes."""
+"""Who asks for a name of Keras's that is not there reads why, and what to use; for all else nothing
+changes."""
 
 import copy
 import doctest
@@ -16,7 +17,8 @@ from tdfast.layers import Dense
 
 
 def entries(rows):
-    return [pytest.param(where, name, why, id=f"{where}.{name}") for where, names, why in rows for name in names.split(", ")]
+    return [pytest.param(where, name, why, id=f"{where}.{name}") for where, names,
+            why in rows for name in names.split(", ")]
 
 
 def module_of(where):
@@ -35,7 +37,8 @@ def test_names_of_modules(where, name, why):
 
 def objects():
     return {
-        "layers": Dense(2), "models": Sequential([Dense(2, input_shape=(3,))]), "optimizers": optimizers.Adam(),
+        "layers": Dense(2), "models": Sequential([Dense(2, input_shape=(3,))]),
+        "optimizers": optimizers.Adam(),
         "metrics": metrics.AUC(), "datasets": utils.timeseries_dataset_from_array(np.arange(9), None, 3),
     }
 
@@ -45,11 +48,14 @@ def test_members(where, name, why):
     obj = objects()[where]
     with pytest.raises(AttributeError) as caught:
         getattr(obj, name)
-    assert str(caught.value).startswith(f"'{type(obj).__name__}' object has no attribute '{name}'") and why in str(caught.value)
+    assert str(caught.value).startswith(
+        f"'{type(obj).__name__}' object has no attribute '{name}'"
+    ) and why in str(caught.value)
     assert not hasattr(obj, name) and getattr(obj, name, 3) == 3 and name not in dir(obj)
 
 
-@pytest.mark.parametrize("rows", [keras_table.NAMES + keras_table.OLDER, keras_table.MEMBERS], ids=["names", "members"])
+@pytest.mark.parametrize("rows", [keras_table.NAMES + keras_table.OLDER, keras_table.MEMBERS],
+                         ids=["names", "members"])
 def test_each_name_has_one_row(rows):
     found = [(where, name) for where, names, _ in rows for name in names.split(", ")]
     assert len(found) == len(set(found))

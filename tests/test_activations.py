@@ -110,7 +110,10 @@ def test_empty_and_lists():
 
 def test_get_and_serialize():
     assert activations.get(None).name == "linear"
-    assert activations.get("swish") is activations.silu and activations.get("hard_swish") is activations.hard_silu
+    assert (
+        activations.get("swish") is activations.silu
+        and activations.get("hard_swish") is activations.hard_silu
+    )
     for name in NAMES:
         act = activations.get(name)
         assert activations.serialize(act) == name and activations.deserialize(name) is act

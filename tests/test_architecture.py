@@ -83,8 +83,10 @@ def imports(path):
 
 
 def own_imports(path):
-    """(what, line) of every import from the package, without "tdfast.": modules, and names as modules' attributes."""
-    return {(name.removeprefix("tdfast."), line) for name, line, _ in imports(path) if name.startswith("tdfast.")}
+    """(what, line) of every import from the package, without "tdfast.": modules, and names as modules'
+    attributes."""
+    return {(name.removeprefix("tdfast."), line) for name, line,
+            _ in imports(path) if name.startswith("tdfast.")}
 
 
 def is_within(name, place):
@@ -98,7 +100,8 @@ def is_within(name, place):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
 def test_c_does_not_call_what_can_fail(path):
     text = without_comments(path.read_text(encoding="utf8"))
-    for word in ("malloc", "calloc", "realloc", "free", "printf", "fprintf", "puts", "getenv", "abort", "exit",
+    for word in ("malloc", "calloc", "realloc", "free", "printf", "fprintf", "puts", "getenv", "abort",
+                 "exit",
                  "Python", "PyObject", "goto"):
         assert not re.search(rf"\b{word}\b", text), f"{path.name}: kernels must not use {word}"
 
@@ -110,7 +113,9 @@ def test_intrinsics_live_in_vec_h(path):
         return
     if path.name == "mode.h":           # the registers of the floating-point mode, nothing that computes
         text = re.sub(r"xmmintrin\.h|_mm_[gs]etcsr", "", text)
-    found = re.search(r"\b(_mm\w*|__m(128|256|512)\w*|v(ld|st|fma|add|mul)\w*q_f32|\w+intrin\.h|arm_neon\.h)\b", text)
+    found = re.search(
+        r"\b(_mm\w*|__m(128|256|512)\w*|v(ld|st|fma|add|mul)\w*q_f32|\w+intrin\.h|arm_neon\.h)\b", text
+    )
     assert not found, f"{path.name}: {found and found.group()} belongs in vec.h"
 
 
@@ -121,10 +126,12 @@ def test_openmp_only_gives_the_number_of_threads(path):
     assert not re.search(r"\bomp_|pragma\s+omp|omp\.h", without_comments(path.read_text(encoding="utf8")))
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.suffix == ".c" and p.name not in ("dispatch.c", "team.c")],
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.suffix == ".c"
+                                  and p.name not in ("dispatch.c", "team.c")],
                          ids=lambda p: p.name)
 def test_kernel_files_export_suffixed_names_alone(path):
-    """Every function is static (by INLINE and its like too) or goes through TDF_NAME or belongs to sizes.c."""
+    """Every function is static (by INLINE and its like too) or goes through TDF_NAME or belongs to
+    sizes.c."""
     text = without_comments(path.read_text(encoding="utf8"))
     text = re.sub(r"(?m)^\s*#(?:[^\n]*\\\n)*[^\n]*$", "", text)
     for found in re.finditer(r"(?m)^(?!\s)([A-Za-z_][\w \*]*?)\b(\w+)\s*\([^;{}]*\)\s*\{", text):
@@ -139,7 +146,11 @@ def test_c_has_no_mutable_globals():
         if path.name in ("dispatch.c", "team.c"):
             continue
         text = without_comments(path.read_text(encoding="utf8"))
-        for line in re.findall(r"(?m)^(?:static\s+)?(?!static|typedef|return|extern|struct|enum)[\w ]+\s\**\w+(?:\[\w*\])*\s*=[^=].*$", text):
+        for line in re.findall(
+            r"(?m)^(?:static\s+)?(?!static|typedef|return|extern|struct|enum)"
+            r"[\w ]+\s\**\w+(?:\[\w*\])*\s*=[^=].*$",
+            text,
+        ):
             assert line[0].isspace() or "const" in line, f"{path.name}: global variable: {line.strip()}"
 
 
@@ -179,7 +190,8 @@ def test_kernels_pyx_only_checks_and_calls():
     for word in ("malloc", "np.empty", "np.zeros", "np.ones", "np.array(", "np.asarray"):
         assert word not in code, f"_kernels.pyx allocates: {word}"
     for call in re.finditer(r"(?m)^(\s*)(?:\w+\.)?t(?:able)?\.\w+\(&", code):
-        assert any("nogil" in line for line in enclosing(code, call.end())), "a kernel is called while holding the GIL"
+        assert any("nogil" in line
+                   for line in enclosing(code, call.end())), "a kernel is called while holding the GIL"
 
 
 # ---------------------------------------------------------------- Python
@@ -233,7 +245,9 @@ def test_no_module_imports_itself_by_a_detour():
 def test_optional_packages_are_imported_where_needed(path):
     for name, line, at_top in imports(path):
         if at_top:
-            assert name.split(".")[0] not in OPTIONAL, f"{path.relative_to(ROOT)}:{line}: import {name} in the function"
+            assert name.split(".")[0] not in OPTIONAL, (
+                f"{path.relative_to(ROOT)}:{line}: import {name} in the function"
+            )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
@@ -253,5 +267,6 @@ def public_objects():
 
 
 def test_everything_public_has_a_docstring():
-    missing = [f"{p.relative_to(ROOT)}:{n.lineno} {n.name}" for p, n in public_objects() if not ast.get_docstring(n)]
+    missing = [f"{p.relative_to(ROOT)}:{n.lineno} {n.name}" for p,
+               n in public_objects() if not ast.get_docstring(n)]
     assert not missing, "no docstring: " + "; ".join(missing)

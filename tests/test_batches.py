@@ -1,4 +1,5 @@
-"""tf.data's methods on what `timeseries_dataset_from_array` returns, by what tf.data's documents say of each."""
+"""tf.data's methods on what `timeseries_dataset_from_array` returns, by what tf.data's documents say of
+each."""
 
 import itertools
 import pickle
@@ -16,7 +17,8 @@ X = np.arange(22.0, dtype="float32")[:, None]
 
 def dataset(n=20, batch_size=4, **options):
     """(batch_size, 3, 1) windows and targets; ``n`` windows."""
-    return utils.timeseries_dataset_from_array(X[: n + 2], X[: n + 2, 0] * 10, 3, batch_size=batch_size, **options)
+    return utils.timeseries_dataset_from_array(X[: n + 2], X[: n + 2, 0] * 10, 3, batch_size=batch_size,
+                                               **options)
 
 
 def firsts(batches):
@@ -28,11 +30,14 @@ IN_ORDER = [0.0, 4.0, 8.0, 12.0, 16.0]
 
 
 @pytest.mark.parametrize("make, want", [
-    (lambda d: d.take(2), IN_ORDER[:2]), (lambda d: d.take(-1), IN_ORDER), (lambda d: d.skip(2), IN_ORDER[2:]),
+    (lambda d: d.take(2), IN_ORDER[:2]), (lambda d: d.take(-1), IN_ORDER),
+    (lambda d: d.skip(2), IN_ORDER[2:]),
     (lambda d: d.skip(9), []), (lambda d: d.repeat(2), IN_ORDER * 2), (lambda d: d.prefetch(1), IN_ORDER),
     (lambda d: d.cache(), IN_ORDER), (lambda d: d.concatenate(d.take(1)), IN_ORDER + [0.0]),
-    (lambda d: d.skip(1).take(2).repeat(2).cache().prefetch(), [4.0, 8.0] * 2), (lambda d: d.shuffle(1), IN_ORDER),
-    (lambda d: d.apply(lambda these: these.take(1)), [0.0]), (lambda d: d.repeat().take(7), [*IN_ORDER, 0.0, 4.0]),
+    (lambda d: d.skip(1).take(2).repeat(2).cache().prefetch(), [4.0, 8.0] * 2),
+    (lambda d: d.shuffle(1), IN_ORDER),
+    (lambda d: d.apply(lambda these: these.take(1)), [0.0]), (lambda d: d.repeat().take(7),
+                                                              [*IN_ORDER, 0.0, 4.0]),
 ])
 def test_in_order(make, want):
     made = make(dataset())
@@ -48,11 +53,13 @@ def test_map_filter_zip_enumerate():
     assert firsts(even) == [0.0, 8.0, 16.0] and even.cardinality() == UNKNOWN
     with pytest.raises(TypeError, match="not known"):
         len(even)
-    assert [(firsts([a])[0], firsts([b])[0]) for a, b in dataset().zip(dataset().skip(3))] == [(0.0, 12.0), (4.0, 16.0)]
+    assert [(firsts([a])[0], firsts([b])[0]) for a,
+            b in dataset().zip(dataset().skip(3))] == [(0.0, 12.0), (4.0, 16.0)]
     assert [i for i, _ in dataset().enumerate(5)] == [5, 6, 7, 8, 9]
     assert len(dataset().zip(dataset().skip(3))) == 2
     alone = utils.timeseries_dataset_from_array(X, None, 3, batch_size=4)
-    assert [float(x[0, 0, 0]) for x in alone.map(lambda x: x * 2).filter(lambda x: x[0, 0, 0] > 20)] == [24.0, 32.0]
+    assert [float(x[0, 0, 0])
+            for x in alone.map(lambda x: x * 2).filter(lambda x: x[0, 0, 0] > 20)] == [24.0, 32.0]
 
 
 def test_batch_and_unbatch():
@@ -61,7 +68,8 @@ def test_batch_and_unbatch():
     again = rows.batch(6)
     assert [x.shape for x, _ in again] == [(6, 3, 1)] * 3 + [(2, 3, 1)] and again.cardinality() == UNKNOWN
     for (x, y), start in zip(again, range(0, 20, 6)):
-        assert np.array_equal(x[:, 0, 0], np.arange(start, min(start + 6, 20))) and np.array_equal(y, x[:, 0, 0] * 10)
+        assert np.array_equal(x[:, 0, 0],
+                              np.arange(start, min(start + 6, 20))) and np.array_equal(y, x[:, 0, 0] * 10)
     single = dataset(batch_size=None)
     for drop, sizes in ((False, [8, 8, 4]), (True, [8, 8])):
         made = single.batch(8, drop_remainder=drop)
@@ -69,7 +77,8 @@ def test_batch_and_unbatch():
 
 
 def test_shuffle_draws_from_the_next_ones():
-    """Element i comes at the earliest size - 1 places before its own; with all in the buffer, all orders come."""
+    """Element i comes at the earliest size - 1 places before its own; with all in the buffer, all orders
+    come."""
     for size in (2, 3, 100):
         seen = set()
         made = dataset().shuffle(size, seed=3)
@@ -81,7 +90,8 @@ def test_shuffle_draws_from_the_next_ones():
 
 
 def test_shuffle_repeats_by_its_seed():
-    passes = [[firsts(made) for _ in range(3)] for made in (dataset().shuffle(9, seed=1), dataset().shuffle(9, seed=1))]
+    passes = [[firsts(made) for _ in range(3)] for made in (dataset().shuffle(9, seed=1),
+                                                            dataset().shuffle(9, seed=1))]
     assert passes[0] == passes[1] and passes[0][0] != passes[0][1]
     for seed in (None, 5):
         made = dataset().shuffle(9, seed=seed, reshuffle_each_iteration=False)
@@ -104,7 +114,8 @@ def test_cache_keeps_the_first_whole_pass():
 
 
 @pytest.mark.parametrize("make, shapes", [
-    (lambda d: d, [(None, 3, 1), (None,)]), (lambda d: d.shuffle(3).repeat().take(3).prefetch(1), [(None, 3, 1), (None,)]),
+    (lambda d: d, [(None, 3, 1), (None,)]), (lambda d: d.shuffle(3).repeat().take(3).prefetch(1),
+                                             [(None, 3, 1), (None,)]),
     (lambda d: d.unbatch(), [(3, 1), ()]), (lambda d: d.unbatch().batch(2), [(None, 3, 1), (None,)]),
     (lambda d: d.map(lambda x, y: (x[:, :2], x[:, 2])), [(None, 2, 1), (None, 1)]),
 ])
@@ -116,7 +127,10 @@ def test_element_spec(make, shapes):
     drawn = tdfast.random.generator().random()
     utils.set_random_seed(3)
     assert drawn == tdfast.random.generator().random(), "element_spec took random numbers"
-    assert utils.timeseries_dataset_from_array(X, None, 3).map(lambda x: x[:, 0]).element_spec.shape == (None, 1)
+    assert utils.timeseries_dataset_from_array(X, None, 3).map(lambda x: x[:, 0]).element_spec.shape == (
+        None,
+        1,
+    )
 
 
 def test_endless_batches():
@@ -128,7 +142,8 @@ def test_endless_batches():
     for call in (model.fit, model.evaluate, model.predict):
         with pytest.raises(ValueError, match="never end.*number of steps"):
             call(made, verbose=0)
-    history = model.fit(made, steps_per_epoch=7, epochs=2, verbose=0, validation_data=made, validation_steps=2)
+    history = model.fit(made, steps_per_epoch=7, epochs=2, verbose=0, validation_data=made,
+                        validation_steps=2)
     assert len(history.history["val_loss"]) == 2
 
 
@@ -140,7 +155,8 @@ def compiled():
 
 def test_training_sees_the_same_numbers():
     """As from arrays of the windows themselves."""
-    want = compiled().fit(*utils.windows(X[:22, 0], 3)[:1], X[:19, 0] * 10, batch_size=4, shuffle=False, epochs=2, verbose=0).history
+    want = compiled().fit(*utils.windows(X[:22, 0], 3)[:1], X[:19, 0] * 10, batch_size=4, shuffle=False,
+                          epochs=2, verbose=0).history
     data = dataset(n=19)
     for made in (data, data.prefetch(1), data.cache().prefetch(-1), data.unbatch().batch(4), data.shuffle(1)):
         assert compiled().fit(made, epochs=2, verbose=0).history == want
@@ -153,8 +169,10 @@ def test_pickled():
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda d: d.shuffle(0), "shuffle: buffer_size .* at least 1, got 0"), (lambda d: d.batch(2.5), "batch: batch_size"),
-    (lambda d: d.skip(-1), "skip: count"), (lambda d: d.take("all"), "take: count"), (lambda d: d.repeat(-2), "repeat: count"),
+    (lambda d: d.shuffle(0), "shuffle: buffer_size .* at least 1, got 0"),
+    (lambda d: d.batch(2.5), "batch: batch_size"),
+    (lambda d: d.skip(-1), "skip: count"), (lambda d: d.take("all"), "take: count"),
+    (lambda d: d.repeat(-2), "repeat: count"),
 ])
 def test_refused(call, words):
     with pytest.raises(ValueError, match=words):
@@ -169,7 +187,9 @@ def test_refused(call, words):
     lambda m, d: m.predict(d, batch_size=8, verbose=0),
 ])
 def test_a_batch_size_beside_batches_is_told_to_do_nothing(call):
-    with pytest.warns(UserWarning, match="WindowBatches, which yields batches; they stay as they are, whatever batch_size=8"):
+    with pytest.warns(
+        UserWarning, match="WindowBatches, which yields batches; they stay as they are, whatever batch_size=8"
+    ):
         with_it = call(compiled(), dataset())
     model = compiled()
     with warnings.catch_warnings():
@@ -189,7 +209,8 @@ def test_loss_weights_of_one(weights):
     assert model.fit(dataset(), verbose=0).history == plain.fit(dataset(), verbose=0).history
 
 
-@pytest.mark.parametrize("weights, words", [([2.0], "loss_weights=.2.0. .*sample_weight"), ([1.0, 2.0], "loss_weights has 2 entries")])
+@pytest.mark.parametrize("weights, words", [([2.0], "loss_weights=.2.0. .*sample_weight"),
+                                            ([1.0, 2.0], "loss_weights has 2 entries")])
 def test_other_loss_weights_are_refused(weights, words):
     with pytest.raises(ValueError, match=words):
         compiled().compile("sgd", "mse", loss_weights=weights)
@@ -197,7 +218,8 @@ def test_other_loss_weights_are_refused(weights, words):
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "Adagrad"])
 def test_decay_warns_and_goes_on(name):
-    with pytest.warns(UserWarning, match=f"{name}: decay does nothing, as in Keras 3.*InverseTimeDecay") as caught:
+    with pytest.warns(UserWarning,
+                      match=f"{name}: decay does nothing, as in Keras 3.*InverseTimeDecay") as caught:
         optimizer = getattr(optimizers, name)(0.25, decay=1e-6)
     assert caught[0].filename == __file__
     assert optimizer.get_config() == {**getattr(optimizers, name)(0.25).get_config(), "name": optimizer.name}

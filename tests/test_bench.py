@@ -10,7 +10,8 @@ from tdfast.bench import cases, cli, masked, race
 
 def test_quick_run_of_the_smallest_cases(tmp_path, capsys):
     file = tmp_path / "result.json"
-    assert cli.main(["predict-blog", "stream-32", "--peers", "", "--quick", "--threads", "1", "--json", str(file)]) == 0
+    assert cli.main(["predict-blog", "stream-32", "--peers", "", "--quick", "--threads", "1", "--json",
+                     str(file)]) == 0
     printed = capsys.readouterr().out
     assert "predict-blog" in printed and "stream-32" in printed and "fp32 peak" in printed
     text = file.read_text()
@@ -23,7 +24,8 @@ def test_quick_run_of_the_masked_epochs(capsys):
     assert all(f"{cell} {kind} " in printed for cell in masked.CELLS for kind in masked.KINDS)
 
 
-@pytest.mark.parametrize("arguments, word", [(["fit-nothing"], "fit-nothing"), (["--peers", "abacus"], "abacus"),
+@pytest.mark.parametrize("arguments, word", [(["fit-nothing"], "fit-nothing"),
+                                             (["--peers", "abacus"], "abacus"),
                                              (["--threads", "0"], "at least 1")])
 def test_unknown_names_are_refused(arguments, word, capsys):
     with pytest.raises(SystemExit):

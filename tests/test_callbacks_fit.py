@@ -125,7 +125,8 @@ def spoiled(**options):
     return made, y, record, hooks, before
 
 
-@pytest.mark.parametrize("stop", [None, callbacks.TerminateOnNaN(), callbacks.TerminateOnNaN(raise_error=True)])
+@pytest.mark.parametrize("stop", [None, callbacks.TerminateOnNaN(),
+                                  callbacks.TerminateOnNaN(raise_error=True)])
 def test_nan(stop, capsys):
     made, y, record, hooks, before = spoiled()
     try:
@@ -215,11 +216,13 @@ def test_an_interrupted_evaluate_puts_the_weights_back():
     made.train_on_batch(X, Y)
     made.train_on_batch(X, Y)
     before = made.get_weights()
-    for call in (lambda *c: made.evaluate(X, Y, verbose=0, callbacks=c), lambda *c: made.predict(X, verbose=0, callbacks=c)):
+    for call in (lambda *c: made.evaluate(X, Y, verbose=0, callbacks=c),
+                 lambda *c: made.predict(X, verbose=0, callbacks=c)):
         def fail(*args, **logs):
             raise OSError
         with pytest.raises(OSError):
-            call(callbacks.SwapEMAWeights(), callbacks.LambdaCallback(on_test_batch_end=fail, on_predict_batch_end=fail))
+            call(callbacks.SwapEMAWeights(), callbacks.LambdaCallback(on_test_batch_end=fail,
+                                                                      on_predict_batch_end=fail))
         assert all(np.array_equal(a, b) for a, b in zip(made.get_weights(), before))
 
 
@@ -238,7 +241,8 @@ def test_model_checkpoint_names_and_best(tmp_path, capsys):
     assert all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), weights[2]))
     assert loaded.optimizer.iterations == 12
     out = capsys.readouterr().out
-    for text in ("Epoch 1: val_loss improved from 0.60000 to 0.50000, saving model to", "Epoch 1: finished saving model to",
+    for text in ("Epoch 1: val_loss improved from 0.60000 to 0.50000, saving model to",
+                 "Epoch 1: finished saving model to",
                  "Epoch 2: val_loss did not improve from 0.50000\n"):
         assert "\n" + text in out
 
@@ -296,7 +300,10 @@ def test_model_checkpoint_faults(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         fit(made, callbacks.ModelCheckpoint(tmp_path / "a.keras"))
     monkeypatch.undo()
-    assert (tmp_path / "a.keras").read_bytes() == good and sorted(os.listdir(tmp_path)) == ["a.keras", "d.keras"]
+    assert (tmp_path / "a.keras").read_bytes() == good and sorted(os.listdir(tmp_path)) == [
+        "a.keras",
+        "d.keras",
+    ]
     assert made.history is not None and np.isfinite(fit(made).history["loss"]).all()
 
 
@@ -307,7 +314,8 @@ def rows(path, sep=","):
 
 def test_csv_logger(tmp_path):
     path, made = tmp_path / "log.csv", model()
-    history = fit(made, callbacks.CSVLogger(path, separator=";"), epochs=3, validation_data=(X, Y), validation_freq=2)
+    history = fit(made, callbacks.CSVLogger(path, separator=";"), epochs=3, validation_data=(X, Y),
+                  validation_freq=2)
     got = rows(path, ";")
     assert list(got[0]) == ["epoch", "loss", "mae", "val_loss", "val_mae"]
     assert [float(r["loss"]) for r in got] == history.history["loss"]
@@ -407,7 +415,8 @@ def test_csv_logger_takes_several_values_and_text(tmp_path):
 
 
 def events(folder):
-    """(step, tag, value) of the scalars in all files of a folder, by the format's description; and all tags."""
+    """(step, tag, value) of the scalars in all files of a folder, by the format's description; and all
+    tags."""
     scalars, tags = [], []
 
     def varint(data, i):
@@ -479,7 +488,8 @@ def test_order_of_the_list():
     own = callbacks.ProgbarLogger()
     backup = callbacks.BackupAndRestore("unused")
     calls = callbacks.CallbackList([backup, own, Callback()], add_history=True, add_progbar=True)
-    assert [type(c).__name__ for c in calls.callbacks] == ["ProgbarLogger", "Callback", "History", "BackupAndRestore"]
+    assert [type(c).__name__ for c in calls.callbacks] == ["ProgbarLogger", "Callback", "History",
+                                                           "BackupAndRestore"]
     calls = callbacks.CallbackList([Callback()], add_history=True, add_progbar=True, verbose=0)
     assert [type(c).__name__ for c in calls.callbacks] == ["Callback", "History", "ProgbarLogger"]
 
@@ -509,7 +519,8 @@ def test_a_layer_that_fails_leaves_the_last_step(which):
     """A step is whole or not begun: afterwards the model trains like one that was spared the fault."""
     def make():
         tdfast.utils.set_random_seed(1)
-        made = tdfast.Sequential([tdfast.Input((5, 2)), layers.LSTM(3, return_sequences=True), Mine(), layers.LSTM(2),
+        made = tdfast.Sequential([tdfast.Input((5, 2)), layers.LSTM(3, return_sequences=True), Mine(),
+                                  layers.LSTM(2),
                                   layers.Dense(1)])
         made.compile("adam", "mse")
         return made
@@ -544,7 +555,9 @@ def test_a_callback_that_fails_leaves_model_and_history(hook):
 
 
 def test_ctrl_c_at_random_moments():
-    """Real signals, wherever they arrive: weights are those after some whole number of steps, and history stays."""
+    """Real signals, wherever they arrive: weights are those after some whole number of steps, and history
+    stays."""
+
     def make():
         tdfast.utils.set_random_seed(3)
         return model("adam")
@@ -564,7 +577,10 @@ def test_ctrl_c_at_random_moments():
             assert all(np.array_equal(a, b) for a, b in zip(made.get_weights(), steps[done]))
         history = made.history
         assert (history is None or abs(len(history.epoch) - done // 4) <= 1)
-        assert np.isfinite(fit(made, epochs=1).history["loss"][0]) and np.isfinite(made.predict(X, verbose=0)).all()
+        assert (
+            np.isfinite(fit(made, epochs=1).history["loss"][0])
+            and np.isfinite(made.predict(X, verbose=0)).all()
+        )
 
 
 def test_ctrl_c_at_random_moments_of_predict():

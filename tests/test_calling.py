@@ -38,21 +38,25 @@ def model():
     (lambda: model().evaluate(X, Y, batchsize=3), "evaluate()", "batchsize", "batch_size"),
     (lambda: model().predict(X, verbos=0), "predict()", "verbos", "verbose"),
     (lambda: model().compile(optimiser="sgd"), "compile()", "optimiser", "optimizer"),
-    (lambda: model().train_on_batch(X, Y, sample_weights=[1]), "train_on_batch()", "sample_weights", "sample_weight"),
+    (lambda: model().train_on_batch(X, Y, sample_weights=[1]), "train_on_batch()", "sample_weights",
+     "sample_weight"),
     (lambda: model().save_weights("a", over_write=True), "save_weights()", "over_write", "overwrite"),
     (lambda: model().summary(expand=True), "summary()", "expand", "expand_nested"),
     (lambda: utils.to_categorical([1], nb_classes=2), "to_categorical()", "nb_classes", "num_classes"),
-    (lambda: utils.timeseries_dataset_from_array(X, None, 2, batchsize=3), "timeseries_dataset_from_array()", "batchsize",
+    (lambda: utils.timeseries_dataset_from_array(X, None, 2, batchsize=3), "timeseries_dataset_from_array()",
+     "batchsize",
      "batch_size"),
     (lambda: tdfast.saving.load_model("a", compiled=False), "load_model()", "compiled", "compile"),
     (lambda: losses.Huber(delt=1), "Huber", "delt", "delta"),
     (lambda: metrics.AUC(num_treshold=3), "AUC", "num_treshold", "num_thresholds"),
     (lambda: callbacks.EarlyStopping(patiense=3), "EarlyStopping", "patiense", "patience"),
-    (lambda: callbacks.ModelCheckpoint("a", save_best=True), "ModelCheckpoint", "save_best", "save_best_only"),
+    (lambda: callbacks.ModelCheckpoint("a", save_best=True), "ModelCheckpoint", "save_best",
+     "save_best_only"),
     (lambda: regularizers.L1(l=0.1), "L1", "l", "l1"),
     (lambda: constraints.MaxNorm(max_val=3), "MaxNorm", "max_val", "max_value"),
     (lambda: initializers.Constant(val=2), "Constant", "val", "value"),
-    (lambda: optimizers.schedules.ExponentialDecay(1.0, 2, 0.5, stair=True), "ExponentialDecay", "stair", "staircase"),
+    (lambda: optimizers.schedules.ExponentialDecay(1.0, 2, 0.5, stair=True), "ExponentialDecay", "stair",
+     "staircase"),
 ])
 def test_near_names(call, who, unknown, near):
     with pytest.raises(TypeError) as caught:
@@ -61,18 +65,21 @@ def test_near_names(call, who, unknown, near):
 
 
 def test_where_nothing_is_near_all_that_is_taken_is_listed():
-    with pytest.raises(TypeError, match=r"^predict\(\) does not know .*'zzz'\. It takes x, batch_size, .*lengths\.$"):
+    with pytest.raises(TypeError,
+                       match=r"^predict\(\) does not know .*'zzz'\. It takes x, batch_size, .*lengths\.$"):
         model().predict(X, zzz=1)
     with pytest.raises(TypeError, match=r"^L2 does not know the argument\(s\) 'l1'\. It takes l2\.$"):
         regularizers.L2(l1=0.1)
-    with pytest.raises(ValueError, match=r"^Dense does not know .* It takes units, activation, .*, name, trainable"):
+    with pytest.raises(ValueError,
+                       match=r"^Dense does not know .* It takes units, activation, .*, name, trainable"):
         Dense(3, zzz=1)
 
 
 def test_a_call_that_does_not_fit_otherwise():
     with pytest.raises(TypeError, match=r"^train_on_batch\(\) missing 1 required positional argument: 'x'$"):
         model().train_on_batch()
-    with pytest.raises(TypeError, match=r"^predict\(\) takes from 2 to \d positional arguments but 10 were given$"):
+    with pytest.raises(TypeError,
+                       match=r"^predict\(\) takes from 2 to \d positional arguments but 10 were given$"):
         model().predict(*range(9))
 
 
@@ -94,7 +101,8 @@ def test_errors_within_a_call_stay_as_they_are():
         model().fit(X, Y, epochs=1, verbose=0, callbacks=[Mine()])
 
 
-@pytest.mark.parametrize("function", [Sequential.fit, utils.pad_sequences, losses.Huber, metrics.AUC, callbacks.EarlyStopping])
+@pytest.mark.parametrize("function", [Sequential.fit, utils.pad_sequences, losses.Huber, metrics.AUC,
+                                      callbacks.EarlyStopping])
 def test_signatures_and_docstrings_show(function):
     names = list(inspect.signature(function).parameters)
     assert len(names) > 2 and not {"args", "kwargs"} & set(names) and len(inspect.getdoc(function)) > 50
@@ -102,11 +110,13 @@ def test_signatures_and_docstrings_show(function):
 
 @pytest.mark.parametrize("owner, name, why", [
     pytest.param(owner, name, why, id=f"{owner}.{name}")
-    for owners, names, why in keras_table.ARGUMENTS for owner in owners.split(", ") for name in names.split(", ")
+    for owners, names, why in keras_table.ARGUMENTS for owner in owners.split(", ")
+    for name in names.split(", ")
 ])
 def test_arguments_of_the_table(owner, name, why, tmp_path):
     calls = {
-        "fit": model().fit, "evaluate": model().evaluate, "predict": model().predict, "save_weights": model().save_weights,
+        "fit": model().fit, "evaluate": model().evaluate, "predict": model().predict,
+        "save_weights": model().save_weights,
         "plot_model": utils.plot_model, "circle": losses.circle, "split_dataset": utils.split_dataset,
         "timeseries_dataset_from_array": utils.timeseries_dataset_from_array,
     }

@@ -12,8 +12,10 @@ from tdfast.models import clone_model
 def model_of():
     inner = tdfast.Sequential([layers.Dense(3, activation="relu"), layers.Dense(2)], name="inner")
     model = tdfast.Sequential([tdfast.Input((6, 3)), layers.LSTM(4, return_sequences=True, dropout=0.1),
-                               layers.TimeDistributed(layers.Dense(3)), inner, layers.Flatten(), layers.Dense(1)], name="mine")
-    model.compile(tdfast.optimizers.Adam(0.05, clipnorm=1.0), tdfast.losses.Huber(0.5), metrics=["mae", worst, "accuracy"])
+                               layers.TimeDistributed(layers.Dense(3)), inner, layers.Flatten(),
+                               layers.Dense(1)], name="mine")
+    model.compile(tdfast.optimizers.Adam(0.05, clipnorm=1.0), tdfast.losses.Huber(0.5),
+                  metrics=["mae", worst, "accuracy"])
     return model
 
 
@@ -36,7 +38,11 @@ def test_new_weights_and_the_same_of_everything_else():
 def test_own_layers_losses_metrics_and_optimizers():
     model = own_model()
     twin = clone_model(model)
-    assert type(twin.layers[3]) is Doubling and twin.layers[3].factor == 3 and type(twin.optimizer) is SignDescent
+    assert (
+        type(twin.layers[3]) is Doubling
+        and twin.layers[3].factor == 3
+        and type(twin.optimizer) is SignDescent
+    )
     twin.set_weights(model.get_weights())
     assert twin.evaluate(X, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
 

@@ -12,7 +12,8 @@ B, T, C, L = 9, 23, 6, 7
 
 
 def problem(seed=0, dtype="float64"):
-    """(labels, logits, how many labels) with repeats, samples without labels, and one whose steps just suffice."""
+    """(labels, logits, how many labels) with repeats, samples without labels, and one whose steps just
+    suffice."""
     rng = np.random.default_rng(seed)
     count = rng.integers(0, L + 1, B)
     count[0] = 0
@@ -52,7 +53,8 @@ def test_long_sequences_stay_finite():
     logits[0, :, 0] = 200
     value, slope = losses.CTC().value_and_grad(labels, logits)
     assert np.isfinite(value) and np.isfinite(slope).all() and slope.any()
-    # Next to all of it are the ways that show each of the 60 labels at one step: as many as there are places for them.
+    # Next to all of it are the ways that show each of the 60 labels at one step: as many as there are places
+    # for them.
     assert losses.ctc(labels, logits)[0] == pytest.approx(200 * 60 - np.log(float(math.comb(900, 60))))
 
 
@@ -84,20 +86,23 @@ def test_training_with_a_mask_and_with_lengths():
         x[i, 3:12:4] = np.eye(4)[0]                  # what stands between two labels
     weights, results = None, []
     for kind in ("mask", "lengths"):
-        made = [Input((20, 4)), *([Masking()] if kind == "mask" else []), GRU(12, return_sequences=True), Dense(4)]
+        made = [Input((20, 4)), *([Masking()] if kind == "mask" else []), GRU(12, return_sequences=True),
+                Dense(4)]
         model = Sequential(made)
         weights = weights or model.get_weights()
         model.set_weights(weights)
         model.compile("adam", "ctc")
         model.optimizer.learning_rate = 0.02
         given = {"lengths": lengths} if kind == "lengths" else {}
-        results.append(model.fit(x, labels, epochs=25, batch_size=16, shuffle=False, verbose=0, **given).history["loss"])
+        results.append(model.fit(x, labels, epochs=25, batch_size=16, shuffle=False, verbose=0,
+                                 **given).history["loss"])
     assert results[0][-1] < 0.2 * results[0][0]
     np.testing.assert_allclose(results[0][:3], results[1][:3], rtol=1e-4)
 
 
 @pytest.mark.parametrize("labels, words", [
-    ([[1, 2, 6]], "label 6 of sample 0 is out of range: the outputs have 6 classes"), ([[1, -1, 0]], "label -1"),
+    ([[1, 2, 6]], "label 6 of sample 0 is out of range: the outputs have 6 classes"),
+    ([[1, -1, 0]], "label -1"),
     ([[1, 0, 2]], r"have a 0, which is the blank, before a label: \[1, 0, 2\]"),
     ([[1, 1, 2]], "the 3 labels of sample 0 need 4 time steps"), ([1, 2], "needs outputs of shape"),
 ])
@@ -110,7 +115,8 @@ def test_what_it_refuses(labels, words):
 
 def test_too_few_valid_steps_are_refused_by_name():
     with pytest.raises(ValueError, match="2 labels of sample 1 need 2 time steps.*there are 1"):
-        losses.CTC().value_and_grad(np.array([[1, 0], [1, 2]]), np.zeros((2, 3, 4)), None, np.array([[1, 1, 1], [0, 1, 0]], bool))
+        losses.CTC().value_and_grad(np.array([[1, 0], [1, 2]]), np.zeros((2, 3, 4)), None,
+                                    np.array([[1, 1, 1], [0, 1, 0]], bool))
 
 
 def test_targets_that_do_not_fit_are_refused_before_training():

@@ -90,7 +90,8 @@ def test_dtypes(dtype):
     assert equal(a, b)
 
 
-@pytest.mark.parametrize("kind", ["list", "tuple", "fortran", "strided", "read-only", "reversed", "memoryview"])
+@pytest.mark.parametrize("kind", ["list", "tuple", "fortran", "strided", "read-only", "reversed",
+                                  "memoryview"])
 def test_layouts(kind):
     make = {
         "list": lambda a: a.tolist(),
@@ -126,7 +127,8 @@ def test_arrays_that_fit_are_not_copied():
 def test_torch_tensors():
     torch = pytest.importorskip("torch")
     x, y = torch.tensor(X), torch.tensor(Y)
-    assert np.shares_memory(adapters.check_inputs(x, lambda a, who: as_array(a, "float32", who), "fit"), x.numpy())
+    assert np.shares_memory(adapters.check_inputs(x, lambda a, who: as_array(a, "float32", who), "fit"),
+                            x.numpy())
     a, b = model(), model()
     a.fit(x.requires_grad_(), y, shuffle=False, verbose=0)
     b.fit(X, Y, shuffle=False, verbose=0)
@@ -154,7 +156,8 @@ def test_pandas():
     values = rng.normal(size=(9, 2)).astype("float32")
     target = values.sum(axis=1)
     frame = pd.DataFrame(values, columns=["a", "b"])
-    for x, y in [(frame, pd.Series(target)), (frame, frame[["a"]].assign(a=target)), (frame.astype("float64"), target),
+    for x, y in [(frame, pd.Series(target)), (frame, frame[["a"]].assign(a=target)),
+                 (frame.astype("float64"), target),
                  (frame.set_index(np.arange(9) * 7), pd.Series(target, index=np.arange(9)[::-1]))]:
         a, b = small(), small()
         a.fit(x, y, batch_size=4, shuffle=False, validation_split=0.3, verbose=0)
@@ -162,7 +165,8 @@ def test_pandas():
         assert equal(a, b)
     mixed = pd.DataFrame({"f": [1.0, 2.0], "i": [3, 4], "b": [True, False]})
     assert small(3).predict(mixed, verbose=0).shape == (2, 1)
-    assert np.array_equal(small(3).predict(mixed, verbose=0), small(3).predict([[1, 3, 1], [2, 4, 0]], verbose=0))
+    assert np.array_equal(small(3).predict(mixed, verbose=0),
+                          small(3).predict([[1, 3, 1], [2, 4, 0]], verbose=0))
     with pytest.raises(ValueError, match="numbers"):
         small().predict(pd.DataFrame({"a": [1.0], "name": ["x"]}), verbose=0)
     with pytest.raises(ValueError, match=r"\(0, 1\)"):
@@ -226,7 +230,8 @@ def test_a_stream_is_as_good_as_its_arrays(make):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         of_stream = a.fit(make(), shuffle=False, verbose=0, validation_data=make()).history
-    of_arrays = b.fit(X, Y, batch_size=4, shuffle=False, verbose=0, validation_data=(X, Y), validation_batch_size=4).history
+    of_arrays = b.fit(X, Y, batch_size=4, shuffle=False, verbose=0, validation_data=(X, Y),
+                      validation_batch_size=4).history
     assert of_stream == of_arrays and equal(a, b)
     assert a.evaluate(make(), verbose=0) == a.evaluate(X, Y, batch_size=4, verbose=0)
     assert np.array_equal(a.predict(make(), verbose=0), a.predict(X, verbose=0))
@@ -266,7 +271,8 @@ def test_fewer_batches_than_steps():
     made = model()
     with pytest.warns(UserWarning, match="ran out of data") as warned:
         history = made.fit(batches(), steps_per_epoch=2, epochs=5, verbose=0)
-    assert ["1 of 2" in str(w.message) for w in warned] == [True, False], "one for the short epoch, one for none at all"
+    assert ["1 of 2" in str(w.message)
+            for w in warned] == [True, False], "one for the short epoch, one for none at all"
     assert history.epoch == [0, 1] and made.optimizer.iterations == 3
     with pytest.warns(UserWarning, match="ran out of data"):
         history = made.fit(batches(), epochs=3, verbose=0)
@@ -289,7 +295,8 @@ def test_exhausting_exactly_is_no_reason_to_warn():
         made.fit(batches(), steps_per_epoch=3, verbose=0)
         made.fit(Readable(), steps_per_epoch=3, epochs=3, verbose=0)
         made.fit(X, Y, batch_size=4, steps_per_epoch=3, epochs=3, verbose=0)
-        made.fit(endless(), steps_per_epoch=5, epochs=2, validation_data=endless(), validation_steps=2, verbose=0)
+        made.fit(endless(), steps_per_epoch=5, epochs=2, validation_data=endless(), validation_steps=2,
+                 verbose=0)
     assert made.optimizer.iterations == 3 + 9 + 9 + 10
 
 
@@ -385,7 +392,8 @@ def test_what_belongs_into_the_batches_is_refused_beside_them():
 
 def test_wrong_batches():
     for batch, words in [((X, Y, Y, Y), "4 entries"), ((X,), "needs targets"), (([X, X], Y), "one input"),
-                         ((X[:, 0], Y), "expects input"), ((X, Y[:3]), "same number"), ((X, np.ones((N, T, 2))), "shape")]:
+                         ((X[:, 0], Y), "expects input"), ((X, Y[:3]), "same number"),
+                         ((X, np.ones((N, T, 2))), "shape")]:
         with pytest.raises(ValueError, match=words):
             model().fit(iter([batch]), verbose=0)
 
@@ -403,7 +411,8 @@ def test_an_error_in_the_generator_leaves_model_and_history():
     assert np.isfinite(made.fit(X, Y, verbose=0).history["loss"][0])
 
 
-@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_train_batch_end", "on_epoch_end", "on_test_batch_end"])
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_train_batch_end", "on_epoch_end",
+                                  "on_test_batch_end"])
 def test_an_error_in_a_callback_leaves_model_and_history(hook):
     class Broken(Callback):
         count = 0
@@ -442,10 +451,12 @@ def test_class_weights_of_labels_and_one_hot_targets():
     want = [[1.0, 5.0, 0.0], [0.0, 1.0, 1.0]]
     labels = np.array([[0, 1, 2], [2, 0, 0]])
     weights = {1: 5.0, 2: 0.0}
-    for y, rank in [(labels, 3), (labels[..., None], 3), (np.eye(3)[labels], 3), (labels.astype("float32"), 3)]:
+    for y, rank in [(labels, 3), (labels[..., None], 3), (np.eye(3)[labels], 3),
+                    (labels.astype("float32"), 3)]:
         assert adapters.class_weight_to_sample_weight(weights, y, "float32", rank).tolist() == want
     assert adapters.class_weight_to_sample_weight(weights, labels[0], "float32", 2).tolist() == want[0]
-    assert adapters.class_weight_to_sample_weight(weights, np.eye(3)[labels[0]], "float32", 2).tolist() == want[0]
+    assert adapters.class_weight_to_sample_weight(weights, np.eye(3)[labels[0]], "float32",
+                                                  2).tolist() == want[0]
     with pytest.raises(ValueError, match="dict"):
         adapters.class_weight_to_sample_weight([1, 2], labels, "float32", 3)
     with pytest.raises(ValueError, match="class numbers, but y holds 0.5"):
@@ -470,7 +481,8 @@ def test_class_weight_for_each_step(shape):
 def test_class_weight_does_not_weigh_the_validation():
     y = (Y > 0).astype("float32")
     a, b = model("binary_crossentropy"), model("binary_crossentropy")
-    split = a.fit(X, y, class_weight={1: 50}, validation_split=0.4, shuffle=False, verbose=0).history["val_loss"]
+    split = a.fit(X, y, class_weight={1: 50}, validation_split=0.4, shuffle=False,
+                  verbose=0).history["val_loss"]
     at = int(N * 0.6)
     b.fit(X[:at], y[:at], class_weight={1: 50}, shuffle=False, verbose=0)
     assert split[0] == pytest.approx(b.evaluate(X[at:], y[at:], verbose=0))
@@ -487,7 +499,8 @@ def test_validation_split_takes_the_weights_along():
     at = int(N * 0.7)
     made = model()
     history = made.fit(X, Y, sample_weight=weights, validation_split=0.3, verbose=0).history
-    assert history["val_loss"][0] == pytest.approx(made.evaluate(X[at:], Y[at:], sample_weight=weights[at:], verbose=0))
+    assert history["val_loss"][0] == pytest.approx(made.evaluate(X[at:], Y[at:], sample_weight=weights[at:],
+                                                                 verbose=0))
 
 
 @pytest.mark.parametrize("shape", [(N,), (N, 1), (N, T), (N, T, 1)])
@@ -517,7 +530,8 @@ def test_a_weight_counts_as_often_as_its_number():
 
 def test_names_of_metrics_that_would_be_the_same():
     made = model(metrics=["mae", "mae"], weighted_metrics=["mae", "mse"])
-    assert list(made.evaluate(X, Y, verbose=0, return_dict=True)) == ["loss", "mae", "mae_1", "weighted_mae", "mse"]
+    assert list(made.evaluate(X, Y, verbose=0, return_dict=True)) == ["loss", "mae", "mae_1", "weighted_mae",
+                                                                      "mse"]
 
 
 def test_validation_freq():
@@ -579,7 +593,8 @@ def test_a_lengthless_iterable_begins_anew():
         def __iter__(self):
             return iter([1, 2, 3])
 
-    assert [list(feed) for feed in [EpochIterator(StreamBatches(Three(), lambda b: b))] * 2] == [[1, 2, 3]] * 2
+    assert [list(feed)
+            for feed in [EpochIterator(StreamBatches(Three(), lambda b: b))] * 2] == [[1, 2, 3]] * 2
     feed = EpochIterator(StreamBatches(Three(), lambda b: b), 3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -25,13 +25,21 @@ def lines(module, text):
 
 def test_declarations_say_what_c_says(module):
     assert lines(module, "typedef float real;") == ["ctypedef float real"]
-    assert lines(module, "typedef struct { int n, m; const char *a, b[3]; void (*f)(const int *, long); } s;") == [
-        "ctypedef struct s:", "    int n", "    int m", "    const char *a", "    const char b[3]",
-        "    void (*f)(const int *, long) noexcept nogil"]
+    assert lines(
+        module, "typedef struct { int n, m; const char *a, b[3]; void (*f)(const int *, long); } s;"
+    ) == [
+        "ctypedef struct s:",
+        "    int n",
+        "    int m",
+        "    const char *a",
+        "    const char b[3]",
+        "    void (*f)(const int *, long) noexcept nogil",
+    ]
     assert lines(module, "enum { A = 3, B }; typedef struct { int v[B]; } s;") == [
         "enum:", "    A", "    B", "ctypedef struct s:", "    int v[4]"]
-    assert lines(module, "long f(void); static inline int g(int a, const long *b) { if (a) { return 1; } return 0; }") == [
-        "long f()", "int g(int a, const long *b)"]
+    assert lines(
+        module, "long f(void); static inline int g(int a, const long *b) { if (a) { return 1; } return 0; }"
+    ) == ["long f()", "int g(int a, const long *b)"]
 
 
 @pytest.mark.parametrize("text, what", [
@@ -57,8 +65,10 @@ def test_what_is_not_understood_is_refused(module, text, what):
 @pytest.mark.skipif(not COMPILER, reason="no C compiler")
 def test_the_header_as_a_whole(module):
     text = module["declarations"]([COMPILER], str(ROOT / "src_c" / "tdfast.h"))
-    for line in ("    ctypedef struct tdf_rnn:", "        void (*optim_step)(const tdf_optim *) noexcept nogil",
-                 "        const real *kernel", "    ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a)", '    "adam": TDF_ADAM,'):
+    for line in ("    ctypedef struct tdf_rnn:",
+                 "        void (*optim_step)(const tdf_optim *) noexcept nogil",
+                 "        const real *kernel", "    ptrdiff_t tdf_rnn_tape_size(const tdf_rnn *a)",
+                 '    "adam": TDF_ADAM,'):
         assert line in text.splitlines()
     with pytest.raises(module["NotUnderstood"], match="nothing.h"):
         module["preprocessed"]([COMPILER], str(ROOT / "src_c" / "nothing.h"))

@@ -1,6 +1,7 @@
 """A disk that takes so many bytes and no more: what was saved before stays whole, and the model works on.
 
-The limit is the system's own (RLIMIT_FSIZE): writes fail where they would fail on a full disk, in Python, zlib or HDF5.
+The limit is the system's own (RLIMIT_FSIZE): writes fail where they would fail on a full disk, in Python,
+zlib or HDF5.
 """
 
 import sys
@@ -31,7 +32,8 @@ def fit(*calls, epochs=3):
     return m.fit(x, y, epochs=epochs, verbose=0, callbacks=list(calls))
 
 def backup():
-    fit(callbacks.BackupAndRestore(".", delete_checkpoint=False), epochs=3 if not os.listdir(".") else len(tried) + 4)
+    epochs = 3 if not os.listdir(".") else len(tried) + 4
+    fit(callbacks.BackupAndRestore(".", delete_checkpoint=False), epochs=epochs)
 
 kinds = {
     "model": (lambda: m.save("a.keras"), lambda: saving.load_model("a.keras")),
@@ -75,7 +77,8 @@ print(len(tried), "refused")
 """
 
 
-@pytest.mark.parametrize("kind", ["model", "HDF5 weights", "NumPy weights", "C", "checkpoint", "weights checkpoint", "backup", "table"])
+@pytest.mark.parametrize("kind", ["model", "HDF5 weights", "NumPy weights", "C", "checkpoint",
+                                  "weights checkpoint", "backup", "table"])
 def test_a_disk_that_is_full(kind, tmp_path):
     if kind in ("model", "checkpoint", "HDF5 weights", "weights checkpoint"):
         pytest.importorskip("h5py")

@@ -19,7 +19,8 @@ def public_names(module):
     named = getattr(module, "__all__", None)
     if named is not None:
         return list(named)
-    return [name for name, value in vars(module).items() if not name.startswith("_") and not inspect.ismodule(value)
+    return [name for name, value in vars(module).items() if not name.startswith("_")
+            and not inspect.ismodule(value)
             and getattr(value, "__module__", None) == module.__name__]
 
 
@@ -40,7 +41,11 @@ OBJECTS = list(public_objects())
 
 def own_docstring(item):
     """Not a base class's, and for an object not that of its class."""
-    return vars(item).get("__doc__") or "" if inspect.isclass(item) or not inspect.isroutine(item) else item.__doc__ or ""
+    return (
+        vars(item).get("__doc__") or ""
+        if inspect.isclass(item) or not inspect.isroutine(item)
+        else item.__doc__ or ""
+    )
 
 
 def test_there_are_many():
@@ -65,9 +70,11 @@ def test_methods_say_what_they_do(name, item):
 
 
 @pytest.mark.parametrize("name, item", [p for p in OBJECTS if inspect.isclass(p.values[1])
-                                        and issubclass(p.values[1], (tdfast.layers.Layer, tdfast.losses.Loss))])
+                                        and issubclass(p.values[1],
+                                                       (tdfast.layers.Layer, tdfast.losses.Loss))])
 def test_arguments_are_described(name, item):
-    """Each argument of a layer's or a loss's own constructor is a word of its docstring or of its base class's."""
+    """Each argument of a layer's or a loss's own constructor is a word of its docstring or of its base
+    class's."""
     if "__init__" not in vars(item):
         return
     text = " ".join(own_docstring(cls) for cls in item.__mro__ if cls.__module__.startswith("tdfast"))

@@ -1,4 +1,5 @@
-"""The numbers of an epoch are those of its own batches: whatever ran before it, in its callbacks, or with its objects."""
+"""The numbers of an epoch are those of its own batches: whatever ran before it, in its callbacks, or with its
+objects."""
 
 import numpy as np
 import pytest
@@ -36,7 +37,8 @@ def test_one_metric_in_three_models():
 
 FIRST_CALLS = {
     "fit": lambda m, x: m.fit(x, 0 * x, verbose=0).history["mae"][0],
-    "validation": lambda m, x: m.fit(x, 0 * x, verbose=0, validation_data=(2 * x, 0 * x)).history["val_mae"][0] / 2,
+    "validation": lambda m,
+    x: m.fit(x, 0 * x, verbose=0, validation_data=(2 * x, 0 * x)).history["val_mae"][0] / 2,
     "evaluate": lambda m, x: m.evaluate(x, 0 * x, verbose=0)[1],
     "train_on_batch": lambda m, x: m.train_on_batch(x, 0 * x)[1],
     "test_on_batch": lambda m, x: m.test_on_batch(x, 0 * x)[1],
@@ -115,7 +117,8 @@ def test_a_call_within_a_call_within_an_epoch():
     inner = LambdaCallback()
     inner.on_test_batch_end = lambda batch, logs=None: model.test_on_batch(column(50), column(0))
     seen = []
-    inside = once(lambda: seen.append(model.evaluate(TEN, 0 * TEN, batch_size=1, verbose=0, callbacks=[inner])))
+    inside = once(lambda: seen.append(model.evaluate(TEN, 0 * TEN, batch_size=1, verbose=0,
+                                                     callbacks=[inner])))
     history = model.fit(column(1, 2, 3, 4), ZEROS, batch_size=1, verbose=0, callbacks=[inside]).history
     assert history["mae"] == [2.5] and seen == [[100.0, 10.0]]
 
@@ -133,8 +136,10 @@ def test_an_epoch_that_an_error_ends_leaves_the_metrics_usable():
 
 
 def test_a_batch_that_was_gathered_is_not_overwritten():
-    """Shuffled batches lie in the model's own memory when a callback evaluates data that need gathering as well."""
-    model = tdfast.Sequential([tdfast.layers.SimpleRNN(1, "linear", False, "ones", "zeros", input_shape=(2, 1))])
+    """Shuffled batches lie in the model's own memory when a callback evaluates data that need gathering as
+    well."""
+    model = tdfast.Sequential([tdfast.layers.SimpleRNN(1, "linear", False, "ones", "zeros",
+                                                       input_shape=(2, 1))])
     model.compile(SGD(0.0), "mse")
     x = np.arange(1.0, 9.0, dtype="float32").reshape(4, 2, 1)
     y = x[:, -1]
@@ -154,7 +159,8 @@ def test_a_used_optimizer_is_refused_by_another_model(make):
     second.compile(optimizer, "mse")            # nobody has trained yet
     first.fit(ZEROS, ZEROS, verbose=0)
     for call in (lambda: second.fit(ZEROS, ZEROS, verbose=0), lambda: second.train_on_batch(ZEROS, ZEROS),
-                 lambda: second.compile(optimizer, "mse"), lambda: tdfast.Sequential([Dense(2)]).compile(optimizer, "mse")):
+                 lambda: second.compile(optimizer, "mse"),
+                 lambda: tdfast.Sequential([Dense(2)]).compile(optimizer, "mse")):
         with pytest.raises(ValueError) as error:
             call()
         for word in (optimizer.name, type(optimizer).__name__, "another model", "from_config"):

@@ -62,10 +62,12 @@ def test_one_sample_without_its_batch(model, way):
 
 
 def test_one_sample_of_any_length_without_its_batch():
-    refused(["(None, None, 3)", "(6, 3)", "x[None]"], Sequential([LSTM(4, input_shape=(None, 3))]).predict, X[0], verbose=0)
+    refused(["(None, None, 3)", "(6, 3)", "x[None]"], Sequential([LSTM(4, input_shape=(None, 3))]).predict,
+            X[0], verbose=0)
 
 
-@pytest.mark.parametrize("second", [lambda: LSTM(4), lambda: RNN(GRUCell(4)), lambda: TimeDistributed(Dense(2))])
+@pytest.mark.parametrize("second", [lambda: LSTM(4), lambda: RNN(GRUCell(4)),
+                                    lambda: TimeDistributed(Dense(2))])
 def test_stacked_without_return_sequences(second):
     refused(["(None, 5)", "return_sequences=True"], Sequential, [LSTM(5, input_shape=(6, 3)), second()])
 
@@ -163,7 +165,8 @@ def test_unknown_argument():
     refused(["unitz"], LSTM, 4, unitz=3, kind=(ValueError, TypeError))
 
 
-@pytest.mark.parametrize("what,known", [("optimizer", "adam"), ("loss", "mean_squared_error"), ("metrics", "accuracy")])
+@pytest.mark.parametrize("what,known", [("optimizer", "adam"), ("loss", "mean_squared_error"),
+                                        ("metrics", "accuracy")])
 def test_unknown_names_list_the_known(model, what, known):
     good = {"optimizer": "adam", "loss": "mse", "metrics": ["mae"]}
     bad = ["no_such_thing"] if what == "metrics" else "no_such_thing"

@@ -39,8 +39,8 @@ def test_sunspots_beats_persistence(tmp_path, capsys):
     png = tmp_path / "sunspots.png"
     ours, naive = space["main"](["--png", str(png)])
     out = capsys.readouterr().out
-    # 0.63 with the script's seed. Weights that differ by 1e-6 to begin with, as another LAPACK makes them, or another
-    # instruction set give 0.60 to 0.64.
+    # 0.63 with the script's seed. Weights that differ by 1e-6 to begin with, as another LAPACK makes them, or
+    # another instruction set give 0.60 to 0.64.
     assert ours < 0.7 * naive, out
     assert "persistence" in out
     if importlib.util.find_spec("matplotlib"):
@@ -51,7 +51,8 @@ def test_sunspots_beats_persistence(tmp_path, capsys):
 
 @here
 def test_sunspots_data_are_whole():
-    months, numbers = np.loadtxt(EXAMPLES / "data" / "sunspots.csv", delimiter=",", skiprows=1, dtype=str, unpack=True)
+    months, numbers = np.loadtxt(EXAMPLES / "data" / "sunspots.csv", delimiter=",", skiprows=1, dtype=str,
+                                 unpack=True)
     assert len(months) == 2820 and months[0] == "1749-01" and months[-1] == "1983-12"
     assert numbers.astype(float).min() == 0 and numbers.astype(float).max() == 253.8
 
@@ -63,11 +64,13 @@ def code_blocks(path, language="python"):
 def missing(block):
     """Which of the packages and programs that a block's first line says it needs are not here."""
     needs = re.match(r"# needs (.*)", block)
-    return [n for n in needs[1].split(", ") if not importlib.util.find_spec(n) and not shutil.which(n)] if needs else []
+    return [n for n in needs[1].split(", ") if not importlib.util.find_spec(n)
+            and not shutil.which(n)] if needs else []
 
 
 @here
-@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/layers.md", "docs/recurrent.md", "docs/export.md",
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/layers.md", "docs/recurrent.md",
+                                  "docs/export.md",
                                   "docs/copies.md", "docs/torch.md", "docs/files.md"])
 def test_code_in_documents_runs(name, tmp_path, monkeypatch):
     """The blocks of a page, in order, as one script; but for those that say they need what is not here."""

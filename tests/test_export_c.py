@@ -1,4 +1,5 @@
-"""C files: they compile without a warning, and give what predict gives, over layers, options and random models."""
+"""C files: they compile without a warning, and give what predict gives, over layers, options and random
+models."""
 
 import ctypes
 import random
@@ -53,7 +54,8 @@ class Compiled:
     def __init__(self, model, folder, name="model", compiler=None, flags=()):
         source, library = folder / "model.c", folder / f"{len(list(folder.iterdir()))}.so"
         saving.export_c(model, source, name=name)
-        subprocess.run([compiler or COMPILERS[0], *FLAGS, *flags, "-shared", "-fPIC", source, "-o", library, "-lm"], check=True)
+        subprocess.run([compiler or COMPILERS[0], *FLAGS, *flags, "-shared", "-fPIC", source, "-o", library,
+                        "-lm"], check=True)
         self.library = ctypes.CDLL(str(library))
         self.name, self.dtype = name, model.dtype
         self.outputs = model.compute_output_shape((1, 1, *model.input_shape[2:]))[-1]
@@ -91,7 +93,8 @@ def check(model, folder, x=None, bound=1e-5, **options):
         if want.ndim == 2:
             close(c.steps(given), want, bound)
         elif model.input_shape[1] is None:
-            close(c.steps(given), [model.predict(row[None, :t], verbose=0)[0] for t in range(1, len(row) + 1)], bound)
+            close(c.steps(given),
+                  [model.predict(row[None, :t], verbose=0)[0] for t in range(1, len(row) + 1)], bound)
     return c
 
 
@@ -102,25 +105,33 @@ def seq(**more):
 MODELS = {
     "blog": ([LSTM(32, **seq()), TimeDistributed(Dense(8))], (None, 15)),
     **{f"{cell.__name__} {name}": ([cell(5, **options)], SERIES) for cell in (LSTM, GRU, SimpleRNN)
-       for name, options in (("last", {}), ("sequences", seq()), ("bare", seq(use_bias=False, activation="linear")),
+       for name, options in (("last", {}), ("sequences", seq()),
+                             ("bare", seq(use_bias=False, activation="linear")),
                              ("odd", {"activation": "softmax"}), ("relu", {"activation": "relu"}))},
-    "GRU reset before": ([GRU(5, reset_after=False, **seq()), GRU(3, reset_after=False, use_bias=False)], SERIES),
-    "gates": ([LSTM(3, recurrent_activation="softmax", **seq()), GRU(1, recurrent_activation="hard_sigmoid")], SERIES),
-    "stack with a head": ([LSTM(5, **seq()), Dropout(0.5), GRU(4), Dense(3, activation="relu"), Dense(2)], SERIES),
+    "GRU reset before": ([GRU(5, reset_after=False, **seq()), GRU(3, reset_after=False, use_bias=False)],
+                         SERIES),
+    "gates": ([LSTM(3, recurrent_activation="softmax", **seq()), GRU(1, recurrent_activation="hard_sigmoid")],
+              SERIES),
+    "stack with a head": ([LSTM(5, **seq()), Dropout(0.5), GRU(4), Dense(3, activation="relu"), Dense(2)],
+                          SERIES),
     "Dense alone": ([Dense(3, use_bias=False), TimeDistributed(Activation("softmax"))], SERIES),
     "nested": ([tdfast.Sequential([SimpleRNN(3, **seq(), name="a b")]), TimeDistributed(tdfast.Sequential([
         Dense(3, activation="gelu"), Dropout(0.1), LayerNormalization(axis=1)]))], SERIES),
-    "normalization": ([BatchNormalization(), LayerNormalization(), LSTM(3), BatchNormalization(scale=False, center=False),
+    "normalization": ([BatchNormalization(), LayerNormalization(), LSTM(3),
+                       BatchNormalization(scale=False, center=False),
                        LayerNormalization(scale=False, center=False)], SERIES),
     "GlobalMaxPooling1D": ([Dense(3), GlobalMaxPooling1D()], SERIES),
-    "GlobalAveragePooling1D": ([GRU(3, **seq()), GlobalAveragePooling1D(), Dense(2, activation="log_softmax")], SERIES),
+    "GlobalAveragePooling1D": ([GRU(3, **seq()), GlobalAveragePooling1D(),
+                                Dense(2, activation="log_softmax")], SERIES),
     "fixed length": ([LSTM(1)], (6, 4)),
     "without effect": ([*random_models.without_effect(), Dense(3)], SERIES),
     "with parameters": ([*random_models.parametric(), LSTM(3), *random_models.parametric()], SERIES),
     "PReLU": ([PReLU(shared_axes=[1]), TimeDistributed(PReLU()), GRU(3), PReLU()], SERIES),
     "Softmax": ([Softmax(), TimeDistributed(Softmax(axis=1)), GRU(3), Softmax()], SERIES),
-    "Rescaling": ([Rescaling([1.0, 2.0, 3.0, 4.0], -1.0), TimeDistributed(Rescaling(2.0)), GRU(3), Rescaling(0.5)], SERIES),
-    "Normalization": ([Normalization(), Normalization(axis=None, mean=0.5, variance=2.0, invert=True), GRU(3)], SERIES),
+    "Rescaling": ([Rescaling([1.0, 2.0, 3.0, 4.0], -1.0), TimeDistributed(Rescaling(2.0)), GRU(3),
+                   Rescaling(0.5)], SERIES),
+    "Normalization": ([Normalization(), Normalization(axis=None, mean=0.5, variance=2.0, invert=True),
+                       GRU(3)], SERIES),
 }
 
 
@@ -133,7 +144,8 @@ def test_equals_predict(layers, shape, tmp_path):
 @needs_compiler
 def test_the_tables_here_have_every_stage(tmp_path):
     found = random_models.classes_in(MODELS) | {Embedding}
-    assert found >= set(STAGES) - {Network, SpatialDropout2D, SpatialDropout3D}     # which take no sequences of vectors
+    # which take no sequences of vectors
+    assert found >= set(STAGES) - {Network, SpatialDropout2D, SpatialDropout3D}
 
 
 @needs_compiler
@@ -141,9 +153,11 @@ def test_the_tables_here_have_every_stage(tmp_path):
 def test_activations(dtype, tmp_path):
     """All in one file: each on its own share of the features."""
     bound = 1e-5 if dtype == "float32" else 1e-12
-    x = np.concatenate([inputs((9,), 20, dtype=dtype) * 3, np.linspace(-6, 6, 45, dtype=dtype).reshape(5, 9)])[None]
+    x = np.concatenate([inputs((9,), 20, dtype=dtype) * 3,
+                        np.linspace(-6, 6, 45, dtype=dtype).reshape(5, 9)])[None]
     for name in ELEMENTWISE + ROWS:
-        model = model_of([Activation(name, dtype=dtype), Dense(9, use_bias=False, dtype=dtype)], (None, 9), dtype=dtype)
+        model = model_of([Activation(name, dtype=dtype), Dense(9, use_bias=False, dtype=dtype)], (None, 9),
+                         dtype=dtype)
         model.set_weights([np.eye(9)])
         check(model, tmp_path, x, bound)
 
@@ -205,7 +219,9 @@ def test_two_models_in_one_program(tmp_path):
     for name in ("one", "two"):
         saving.export_c(model_of([GRU(3)], SERIES, seed=len(name)), tmp_path / f"{name}.c", name=name)
     main = tmp_path / "main.c"
-    main.write_text('#include "one.c"\n#include "two.c"\nint main(void) { return one_selftest() + two_selftest(); }\n')
+    main.write_text(
+        '#include "one.c"\n#include "two.c"\nint main(void) { return one_selftest() + two_selftest(); }\n'
+    )
     subprocess.run([COMPILERS[0], *FLAGS, main, "-o", tmp_path / "main", "-lm"], check=True)
     assert subprocess.run([tmp_path / "main"]).returncode == 0
 
@@ -213,7 +229,8 @@ def test_two_models_in_one_program(tmp_path):
 @needs_compiler
 def test_memory_stays_in_bounds(tmp_path):
     source, program = tmp_path / "m.c", tmp_path / "m"
-    layers = [Dense(3), LSTM(5, **seq()), LayerNormalization(), GRU(4, reset_after=False, **seq()), SimpleRNN(3, **seq()),
+    layers = [Dense(3), LSTM(5, **seq()), LayerNormalization(), GRU(4, reset_after=False, **seq()),
+              SimpleRNN(3, **seq()),
               GlobalAveragePooling1D(), Dense(7, activation="sparsemax"), Activation("softmax")]
     saving.export_c(model_of(layers, SERIES), source)
     flags = [*FLAGS, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DMODEL_MAIN"]
@@ -243,12 +260,14 @@ def test_an_export_leaves_the_states_of_the_model(tmp_path):
     model.predict(x, batch_size=2, verbose=0)
     before = [s.copy() for s in model.layers[0].states]
     assert Compiled(model, tmp_path).call("selftest") == 0
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.layers[0].states)) and model.layers[0].stateful
+    assert all(np.array_equal(a, b) for a,
+               b in zip(before, model.layers[0].states)) and model.layers[0].stateful
 
 
 # ---------------------------------------------------------------- refusals
 @pytest.mark.parametrize("layers,shape,error", [
-    ([Bidirectional(LSTM(3), name="odd")], SERIES, "'odd' .Bidirectional. cannot be exported to C. These can: .*LSTM"),
+    ([Bidirectional(LSTM(3), name="odd")], SERIES,
+     "'odd' .Bidirectional. cannot be exported to C. These can: .*LSTM"),
     ([LSTM(3, go_backwards=True, name="odd")], SERIES, "'odd'.*go_backwards=True"),
     ([LSTM(3, return_state=True, name="odd")], SERIES, "'odd'.*return_state=True"),
     ([Masking(name="odd"), LSTM(3)], SERIES, "'odd' .Masking."),
@@ -256,7 +275,8 @@ def test_an_export_leaves_the_states_of_the_model(tmp_path):
     ([Dense(3), Embedding(4, 3, name="odd")], (4,), "dense.*no time axis"),
     ([LSTM(3), RepeatVector(2, name="odd"), LSTM(3)], SERIES, "'odd' .RepeatVector."),
     ([Conv1D(3, 2, name="odd")], SERIES, "'odd' .Conv1D."),
-    ([tdfast.layers.DepthwiseConv1D(2, name="odd")], SERIES, "'odd' .DepthwiseConv1D. cannot be exported to C"),
+    ([tdfast.layers.DepthwiseConv1D(2, name="odd")], SERIES,
+     "'odd' .DepthwiseConv1D. cannot be exported to C"),
     ([tdfast.layers.Conv1DTranspose(3, 2, name="odd")], SERIES, "'odd' .Conv1DTranspose."),
     ([tdfast.layers.UpSampling1D(2, name="odd"), LSTM(3)], SERIES, "'odd' .UpSampling1D."),
     ([LayerNormalization(axis=[1, 2], name="odd")], (5, 4), "'odd'.*axis"),
@@ -308,7 +328,8 @@ def test_numbers_are_exact():
     rng = np.random.default_rng(0)
     for dtype in ("float32", "float64"):
         source = Source("m", dtype, SERIES)
-        values = np.concatenate([rng.normal(size=200), [0, 1e-45, -1e-40, 16, 1e38, 2.0**-126, 100, 256]]).astype(dtype)
+        values = np.concatenate([rng.normal(size=200), [0, 1e-45, -1e-40, 16, 1e38, 2.0**-126, 100,
+                                                        256]]).astype(dtype)
         back = [float.fromhex(source.number(v).removesuffix("f")) for v in values]
         assert np.array_equal(np.array(back, dtype), values)
 

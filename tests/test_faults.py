@@ -1,4 +1,5 @@
-"""Whatever ends a call in the middle, the model is whole: its next results have the bits of the weights it has."""
+"""Whatever ends a call in the middle, the model is whole: its next results have the bits of the weights it
+has."""
 
 import itertools
 import os
@@ -35,7 +36,8 @@ PACKAGE = str(Path(tdfast.__file__).resolve().parent)
 def make():
     tdfast.utils.set_random_seed(0)
     m = tdfast.Sequential([
-        tdfast.layers.Input((None, 3)), Conv1D(6, 3, padding="same", activation="gelu"), LSTM(8, return_sequences=True),
+        tdfast.layers.Input((None, 3)), Conv1D(6, 3, padding="same", activation="gelu"),
+        LSTM(8, return_sequences=True),
         Dropout(0.1), BatchNormalization(), TimeDistributed(Dense(5)), GRU(4), Dense(2),
     ])
     m.compile("adam", "mse", metrics=["mae"])
@@ -45,7 +47,8 @@ def make():
 def plain():
     """Of layers that take lengths and streams."""
     tdfast.utils.set_random_seed(0)
-    m = tdfast.Sequential([tdfast.layers.Input((None, 3)), LSTM(8, return_sequences=True), TimeDistributed(Dense(2))])
+    m = tdfast.Sequential([tdfast.layers.Input((None, 3)), LSTM(8, return_sequences=True),
+                           TimeDistributed(Dense(2))])
     m.compile("adam", "mse", metrics=["mae"])
     return m
 
@@ -82,13 +85,15 @@ def data(*arrays):
 # What may be broken off; each gives something to compare.
 READS = {
     "predict": (make, lambda m: m.predict(X, verbose=0)),
-    "predict with callbacks": (make, lambda m: m.predict(X, batch_size=10, verbose=0, callbacks=[Callback()])),
+    "predict with callbacks": (make, lambda m: m.predict(X, batch_size=10, verbose=0,
+                                                         callbacks=[Callback()])),
     "predict of a generator": (make, lambda m: m.predict(batches(with_y=False), verbose=0)),
     "predict of a data set": (make, lambda m: m.predict(data(X), verbose=0)),
     "predict with lengths": (plain, lambda m: m.predict(X, verbose=0, lengths=LENGTHS, batch_size=9)),
     "evaluate": (make, lambda m: np.array(m.evaluate(X, Y, verbose=0))),
     "evaluate of a generator": (make, lambda m: np.array(m.evaluate(batches(), verbose=0))),
-    "evaluate with callbacks": (make, lambda m: np.array(m.evaluate(X, Y, verbose=0, callbacks=[Callback()]))),
+    "evaluate with callbacks": (make, lambda m: np.array(m.evaluate(X, Y, verbose=0,
+                                                                    callbacks=[Callback()]))),
     "a call": (make, lambda m: m(X)),
     "test_on_batch": (make, lambda m: np.array(m.test_on_batch(X, Y))),
     "a stream": (plain, lambda m: stream(m, X[:4])),
@@ -140,8 +145,8 @@ class Fault(BaseException):
 class Tracer:
     """Raises `Fault` at the n-th line that is run within the package; counts them where n is None.
 
-    Not in lock.py, nor where a layer takes the lock to build: a trace function can raise between a block's end and its
-    lock's release, where no signal can.
+    Not in lock.py, nor where a layer takes the lock to build: a trace function can raise between a block's
+    end and its lock's release, where no signal can.
     """
 
     def __init__(self, at=None):
@@ -193,7 +198,8 @@ def test_a_read_may_end_at_any_line(name):
 
 @pytest.mark.parametrize("call", ["fit", "train_on_batch"])
 def test_training_may_end_at_any_line(call):
-    """Errors in the middle of a step, unlike Ctrl-C, may leave a part of an update; but the model works on."""
+    """Errors in the middle of a step, unlike Ctrl-C, may leave a part of an update; but the model works
+    on."""
     run = {"fit": lambda m: m.fit(X, Y, batch_size=16, epochs=2, verbose=0, validation_split=0.25),
            "train_on_batch": lambda m: m.train_on_batch(X, Y)}[call]
     m = make()
@@ -222,7 +228,8 @@ def test_training_may_end_at_any_line(call):
 def test_a_build_may_end_at_any_line():
     """A model that is not built completely is not built: the next call makes all weights, once."""
     def new():
-        return tdfast.Sequential([Conv1D(6, 3, padding="same"), LSTM(8, return_sequences=True), BatchNormalization(),
+        return tdfast.Sequential([Conv1D(6, 3, padding="same"), LSTM(8, return_sequences=True),
+                                  BatchNormalization(),
                                   TimeDistributed(tdfast.Sequential([Dense(5), Dense(4)])), GRU(4), Dense(2)])
 
     whole = new()
@@ -244,7 +251,8 @@ def test_a_build_may_end_at_any_line():
 
 
 class CtrlC:
-    """Interrupts the block after a time. Python forgets an interrupt that falls into a finalizer, so it comes again."""
+    """Interrupts the block after a time. Python forgets an interrupt that falls into a finalizer, so it comes
+    again."""
 
     def __init__(self, seconds):
         self.seconds, self.over = seconds, threading.Event()
@@ -362,7 +370,8 @@ def test_a_generator_that_fails(at, error):
     """Its error comes out as it is; the steps before it stay."""
     m, spared = make(), make()
     want = m.predict(X, verbose=0)
-    for call in (lambda: m.predict(failing(at, error, with_y=False), verbose=0), lambda: m.evaluate(failing(at, error), verbose=0),
+    for call in (lambda: m.predict(failing(at, error, with_y=False), verbose=0),
+                 lambda: m.evaluate(failing(at, error), verbose=0),
                  lambda: m.fit(X, Y, verbose=0, validation_data=failing(0, error), epochs=0)):
         try:
             call()
@@ -392,7 +401,8 @@ def test_a_data_set_that_fails(workers):
 
     m = make()
     threads = threading.active_count()
-    for call in (lambda d: m.fit(d, verbose=0, shuffle=False), lambda d: m.evaluate(d, verbose=0), lambda d: m.predict(d, verbose=0)):
+    for call in (lambda d: m.fit(d, verbose=0, shuffle=False), lambda d: m.evaluate(d, verbose=0),
+                 lambda d: m.predict(d, verbose=0)):
         with pytest.raises(Mine):
             call(Data(workers=workers))
     assert m.optimizer.iterations == 4
@@ -405,7 +415,8 @@ def test_a_data_set_that_fails(workers):
 
 
 @pytest.mark.parametrize("spoilt", [
-    (X[:5, :, :2], Y[:5]), (X[:5], Y[:4]), (X[:5], Y[:5, :1]), (np.full_like(X[:5], np.nan), Y[:5]), (X[:5], None), (None, Y[:5]),
+    (X[:5, :, :2], Y[:5]), (X[:5], Y[:4]), (X[:5], Y[:5, :1]), (np.full_like(X[:5], np.nan), Y[:5]),
+    (X[:5], None), (None, Y[:5]),
     ("x", "y"), 3, (X[:5], Y[:5], np.ones(4)), (X[:0], Y[:0]), (), (1, 2, 3, 4),
 ], ids=range(12))
 def test_a_generator_whose_batches_go_bad(spoilt):
@@ -506,7 +517,8 @@ def with_failing(where):
     tdfast.utils.set_random_seed(0)
     layers = [LSTM(8, return_sequences=True), Dropout(0.1), TimeDistributed(Dense(5)), GRU(4), Dense(2)]
     inner = {"first": lambda: layers.insert(0, Failing()), "middle": lambda: layers.insert(2, Failing()),
-             "last": lambda: layers.append(Failing()), "nested": lambda: layers.insert(2, tdfast.Sequential([Dense(8), Failing()])),
+             "last": lambda: layers.append(Failing()),
+             "nested": lambda: layers.insert(2, tdfast.Sequential([Dense(8), Failing()])),
              "in time": lambda: layers.insert(2, TimeDistributed(Failing()))}
     inner[where]()
     m = tdfast.Sequential(layers)
@@ -525,7 +537,8 @@ def test_a_layer_that_fails(where, fail):
     want = m.predict(X, verbose=0)
     weights = m.get_weights()
     calls = {
-        "predict": lambda: m.predict(X, verbose=0), "lengths": lambda: m.predict(X, verbose=0, lengths=LENGTHS),
+        "predict": lambda: m.predict(X, verbose=0),
+        "lengths": lambda: m.predict(X, verbose=0, lengths=LENGTHS),
         "a generator": lambda: m.predict(batches(with_y=False), verbose=0), "call": lambda: m(X),
         "evaluate": lambda: m.evaluate(X, Y, verbose=0), "test_on_batch": lambda: m.test_on_batch(X, Y),
         "train_on_batch": lambda: m.train_on_batch(X, Y), "fit": lambda: m.fit(X, Y, verbose=0),
@@ -560,10 +573,12 @@ def test_a_layer_that_fails(where, fail):
 
 def assert_whole_custom(m):
     assert np.isfinite(m.fit(X, Y, verbose=0).history["loss"]).all()
-    assert np.array_equal(m.predict(X, verbose=0), m.predict(X, verbose=0, batch_size=1, callbacks=[Callback()]))
+    assert np.array_equal(m.predict(X, verbose=0), m.predict(X, verbose=0, batch_size=1,
+                                                             callbacks=[Callback()]))
 
 
-@pytest.mark.parametrize("kind", ["loss", "metric", "schedule", "constraint", "regularizer", "initializer", "activation"])
+@pytest.mark.parametrize("kind", ["loss", "metric", "schedule", "constraint", "regularizer", "initializer",
+                                  "activation"])
 def test_other_parts_of_the_users_that_fail(kind):
     fails = []
 
@@ -617,10 +632,13 @@ def test_other_parts_of_the_users_that_fail(kind):
             return np.full(shape, 0.1, dtype)
 
     options = {"constraint": {"kernel_constraint": Clip()}, "regularizer": {"kernel_regularizer": Penalty()},
-               "initializer": {"kernel_initializer": Start()}, "activation": {"activation": Square()}}.get(kind, {})
+               "initializer": {"kernel_initializer": Start()},
+               "activation": {"activation": Square()}}.get(kind, {})
     m = tdfast.Sequential([LSTM(4), Dense(2, **options)])
-    loss = tdfast.losses.custom(value, lambda y, p: 2 * (p - y) / p.shape[-1], name="mine") if kind == "loss" else "mse"
-    m.compile(tdfast.optimizers.Adam(Number(0.01) if kind == "schedule" else 0.01), loss, metrics=[MyMetric()] if kind == "metric" else None)
+    loss = tdfast.losses.custom(value, lambda y, p: 2 * (p - y) / p.shape[-1],
+                                name="mine") if kind == "loss" else "mse"
+    m.compile(tdfast.optimizers.Adam(Number(0.01) if kind == "schedule" else 0.01), loss,
+              metrics=[MyMetric()] if kind == "metric" else None)
     if kind == "initializer":
         fails.append(1)
         with pytest.raises(Mine):
@@ -660,8 +678,10 @@ def test_an_embedding_that_meets_a_bad_id_in_the_middle():
     bad[35, 2] = 9
     want = m.predict(ids, verbose=0)
     before = m.get_weights()
-    for call in (lambda: m.predict(bad, verbose=0), lambda: m.fit(bad, np.ones(40), verbose=0), lambda: m.evaluate(bad, np.ones(40), verbose=0)):
+    for call in (lambda: m.predict(bad, verbose=0), lambda: m.fit(bad, np.ones(40), verbose=0),
+                 lambda: m.evaluate(bad, np.ones(40), verbose=0)):
         with pytest.raises(ValueError, match="id 9"):
             call()
         assert np.array_equal(m.predict(ids, verbose=0), want)
-    assert all(np.array_equal(a, b) for a, b in zip(m.get_weights(), before)), "refused before anything changed"
+    assert all(np.array_equal(a, b) for a, b in zip(m.get_weights(),
+                                                    before)), "refused before anything changed"

@@ -16,24 +16,31 @@ def function_of(module, name):
 
 
 @pytest.mark.parametrize("module, name, ours", [
-    ("tensorflow.python.ops.gen_nn_ops", "relu", "relu"), ("tensorflow.python.ops.nn_ops", "softmax_v2", "softmax"),
+    ("tensorflow.python.ops.gen_nn_ops", "relu", "relu"), ("tensorflow.python.ops.nn_ops", "softmax_v2",
+                                                           "softmax"),
     ("tensorflow.python.ops.math_ops", "tanh", "tanh"), ("tensorflow.python.ops.nn_impl", "swish", "silu"),
-    ("tensorflow.python.ops.nn_ops", "leaky_relu", "leaky_relu"), ("tf_keras.src.activations", "gelu", "gelu"),
+    ("tensorflow.python.ops.nn_ops", "leaky_relu", "leaky_relu"),
+    ("tf_keras.src.activations", "gelu", "gelu"),
     ("tf_keras.src.activations", "relu", "relu"),
 ])
 def test_activations_of_tensorflow_are_taken_by_name(module, name, ours):
     function = function_of(module, name)
     assert activations.get(function) is getattr(activations, ours)
     assert Dense(2, activation=function).get_config()["activation"] == ours
-    assert LSTM(2, activation=function_of("tensorflow.python.ops.math_ops", "sigmoid")).get_config()["activation"] == "sigmoid"
+    assert LSTM(2, activation=function_of("tensorflow.python.ops.math_ops",
+                                          "sigmoid")).get_config()["activation"] == "sigmoid"
 
 
 @pytest.mark.parametrize("module, name", [
-    ("tf_keras.src.activations", "hard_sigmoid"), ("tensorflow.python.ops.nn_ops", "crelu"), ("torch.nn.functional", "relu"),
+    ("tf_keras.src.activations", "hard_sigmoid"), ("tensorflow.python.ops.nn_ops", "crelu"),
+    ("torch.nn.functional", "relu"),
     ("jax._src.nn.functions", "gelu"), ("keras.src.ops.nn", "gelu"),
 ])
 def test_activations_that_mean_another_thing_are_refused(module, name):
-    with pytest.raises(ValueError, match=f"function {name} .*{module}.* is of (Keras|TensorFlow|PyTorch|JAX).*Known activations"):
+    with pytest.raises(
+        ValueError,
+        match=f"function {name} .*{module}.* is of (Keras|TensorFlow|PyTorch|JAX).*Known activations",
+    ):
         Dense(2, activation=function_of(module, name))
 
 
@@ -43,10 +50,12 @@ def object_of(module, name, base=object):
 
 @pytest.mark.parametrize("get, module, name, words", [
     (losses.get, "torch.nn.modules.loss", "MSELoss", "is of PyTorch.*Did you mean 'mean_squared_error'"),
-    (losses.get, "torch.nn.modules.loss", "CrossEntropyLoss", "Did you mean 'sparse_categorical_crossentropy'"),
+    (losses.get, "torch.nn.modules.loss", "CrossEntropyLoss",
+     "Did you mean 'sparse_categorical_crossentropy'"),
     (optimizers.get, "torch.optim.adam", "Adam", "is of PyTorch.*tdfast.optimizers.*Did you mean 'adam'"),
     (metrics.get, "flax.nnx.training.metrics", "Accuracy", "is of Flax.*Did you mean 'accuracy'"),
-    (optimizers.get, "tensorflow.python.training.adam", "AdamOptimizer", "is of TensorFlow.*Did you mean 'adam"),
+    (optimizers.get, "tensorflow.python.training.adam", "AdamOptimizer",
+     "is of TensorFlow.*Did you mean 'adam"),
 ])
 def test_objects_are_named_as_what_they_are(get, module, name, words):
     with pytest.raises(ValueError, match=words):
@@ -70,7 +79,8 @@ def test_a_class_derived_from_one_of_theirs_is_theirs():
 ])
 def test_layers(module, name, words):
     theirs = object_of(module, name)
-    for call in (lambda: Sequential([theirs]), lambda: layers.TimeDistributed(theirs), lambda: layers.Bidirectional(theirs)):
+    for call in (lambda: Sequential([theirs]), lambda: layers.TimeDistributed(theirs),
+                 lambda: layers.Bidirectional(theirs)):
         with pytest.raises(ValueError, match=words):
             call()
 
@@ -83,12 +93,21 @@ def test_a_cell():
 @pytest.mark.parametrize("layer", [Dense(2), GRU(2), Sequential([Dense(2)]), layers.Embedding(3, 2)])
 def test_calls_on_an_input_are_graph_models(layer):
     for x in (Input((4, 3)), object_of("keras.src.backend.common.keras_tensor", "KerasTensor")):
-        with pytest.raises(ValueError, match=r"(InputLayer|KerasTensor), which stands for .*not there yet: write Sequential\("):
+        with pytest.raises(
+            ValueError,
+            match=r"(InputLayer|KerasTensor), which stands for .*not there yet: write Sequential\(",
+        ):
             layer(x)
 
 
 def test_what_is_ones_own_is_no_others():
-    assert foreign.package_of(np.float32(1)) is foreign.package_of(len) is foreign.package_of(Dense) is foreign.package_of(None) is None
+    assert (
+        foreign.package_of(np.float32(1))
+        is foreign.package_of(len)
+        is foreign.package_of(Dense)
+        is foreign.package_of(None)
+        is None
+    )
     assert metrics.get(lambda y_true, y_pred: y_pred.max(axis=-1)).name == "lambda"
 
 
@@ -127,13 +146,19 @@ class Step(layers.Cell):
 
 
 @pytest.mark.parametrize("meet", [
-    lambda: Sequential([Twice()]), lambda: Sequential([Dense(2, input_shape=(3,)), Twice()]), lambda: Sequential([Louder(2)]),
-    lambda: layers.TimeDistributed(Twice()), lambda: Twice().build_inner(Twice(), (None, 3)), lambda: Twice()(np.ones((2, 3))),
-    lambda: Sequential([Stack([Dense(2)])]), lambda: Stack([Dense(2)])(np.ones((2, 3))), lambda: layers.RNN(Step()),
+    lambda: Sequential([Twice()]), lambda: Sequential([Dense(2, input_shape=(3,)), Twice()]),
+    lambda: Sequential([Louder(2)]),
+    lambda: layers.TimeDistributed(Twice()), lambda: Twice().build_inner(Twice(), (None, 3)),
+    lambda: Twice()(np.ones((2, 3))),
+    lambda: Sequential([Stack([Dense(2)])]), lambda: Stack([Dense(2)])(np.ones((2, 3))),
+    lambda: layers.RNN(Step()),
     lambda: layers.StackedRNNCells([layers.GRUCell(2), Step()]),
 ])
 def test_a_layer_with_call_is_refused_where_it_meets_a_model(meet):
-    with pytest.raises(TypeError, match=r"class (Twice|Louder|Stack|Step) computes in call\(\).*forward\(x, tape.*docs/layers\.md"):
+    with pytest.raises(
+        TypeError,
+        match=r"class (Twice|Louder|Stack|Step) computes in call\(\).*forward\(x, tape.*docs/layers\.md",
+    ):
         meet()
 
 

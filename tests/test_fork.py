@@ -29,7 +29,8 @@ THREADED = bool(runtime.config()["openmp"][0].isdigit())
 def model(seed=0):
     """Wide enough that its kernels share their work over threads."""
     tdfast.utils.set_random_seed(seed)
-    m = tdfast.Sequential([LSTM(64, return_sequences=True, input_shape=(20, 24)), Dropout(0.1), GRU(48), Dense(4)])
+    m = tdfast.Sequential([LSTM(64, return_sequences=True, input_shape=(20, 24)), Dropout(0.1), GRU(48),
+                           Dense(4)])
     m.compile("adam", "mse")
     return m
 
@@ -188,7 +189,9 @@ def test_a_child_of_a_forking_call():
 
     def batches():
         for _ in range(3):
-            seen.append(in_child(lambda: m.predict(x, verbose=0).tobytes()) == m.predict(x, verbose=0).tobytes())
+            seen.append(
+                in_child(lambda: m.predict(x, verbose=0).tobytes()) == m.predict(x, verbose=0).tobytes()
+            )
             yield x, y
 
     m.fit(batches(), verbose=0)
@@ -208,14 +211,16 @@ def test_pools_of_forked_processes():
 
 @forks
 def test_a_web_server_that_forks_its_workers():
-    """The parent trains and opens the door, as gunicorn does with preload; each worker then serves in many threads."""
+    """The parent trains and opens the door, as gunicorn does with preload; each worker then serves in many
+    threads."""
     m = trained()
     x, _ = data(16)
     want = {n: m.predict(x[:n], verbose=0).tobytes() for n in (1, 3, 16)}
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
-            rows = np.frombuffer(self.rfile.read(int(self.headers["Content-Length"])), "float32").reshape(-1, 20, 24)
+            rows = np.frombuffer(self.rfile.read(int(self.headers["Content-Length"])),
+                                 "float32").reshape(-1, 20, 24)
             body = m.predict(rows, verbose=0).tobytes()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -240,7 +245,8 @@ def test_a_web_server_that_forks_its_workers():
                 workers.append(pid)
 
             def ask(n):
-                connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=SECONDS)
+                connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1],
+                                                        timeout=SECONDS)
                 connection.request("POST", "/", x[:n].tobytes())
                 answer = connection.getresponse()
                 assert answer.read() == want[n]
@@ -250,7 +256,8 @@ def test_a_web_server_that_forks_its_workers():
                 served = set(pool.map(ask, [1, 3, 16] * 20))
             assert served and served <= set(workers)
             m.fit(*data(), verbose=0)                               # the parent trains on meanwhile
-            ask(3)                                                  # and the workers have the weights they had
+            # and the workers have the weights they had
+            ask(3)
         finally:
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)
@@ -271,8 +278,10 @@ if __name__ == "__main__":
         script = Path(folder) / "start.py"                          # spawn imports the main script again
         script.write_text(code)
         here = Path(__file__).resolve().parent
-        env = {**os.environ, "PYTHONPATH": f"{Path(tdfast.__file__).resolve().parent.parent}{os.pathsep}{here}"}
-        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=env, timeout=2 * SECONDS)
+        env = {**os.environ,
+               "PYTHONPATH": f"{Path(tdfast.__file__).resolve().parent.parent}{os.pathsep}{here}"}
+        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=env,
+                              timeout=2 * SECONDS)
         assert done.stdout.strip() == "True", done.stdout + done.stderr
 
 
@@ -312,7 +321,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 def everything():
     """Layers that copy their weights for a call, and layers that read them where they are."""
     m = tdfast.Sequential([
-        Embedding(30, 12, input_shape=(10,)), Conv1D(16, 3, padding="same"), BatchNormalization(), LSTM(24, return_sequences=True),
+        Embedding(30, 12, input_shape=(10,)), Conv1D(16, 3, padding="same"), BatchNormalization(),
+        LSTM(24, return_sequences=True),
         TimeDistributed(Dense(8)), BatchNormalization(), GRU(16), Dense(3, activation="softmax"),
     ])
     m.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
@@ -328,12 +338,14 @@ def together(*functions):
 
 @pytest.mark.parametrize("how", ["predict", "stream", "callback", "lengths", "call", "weights", "save"])
 def test_readers_see_the_weights_of_one_moment(how, tmp_path, monkeypatch):
-    """While one thread trains, the others' results are those of the weights between two of its steps, bit for bit."""
+    """While one thread trains, the others' results are those of the weights between two of its steps, bit for
+    bit."""
     monkeypatch.setattr("tdfast.training.trainer.PREDICT_ROWS", 12)        # several passes
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 30, (40, 10)), np.eye(3, dtype="float32")[rng.integers(0, 3, 40)]
     if how == "lengths":
-        m = tdfast.Sequential([LSTM(24, return_sequences=True, input_shape=(10, 3)), GRU(16), Dense(3, activation="softmax")])
+        m = tdfast.Sequential([LSTM(24, return_sequences=True, input_shape=(10, 3)), GRU(16),
+                               Dense(3, activation="softmax")])
         m.compile("adam", "categorical_crossentropy")
         x = rng.normal(size=(40, 10, 3)).astype("float32")
     else:
@@ -390,7 +402,8 @@ def test_a_model_is_trained_by_one_thread_at_a_time():
         try:
             assert entered.wait(SECONDS)
             want = m.predict(x, verbose=0)
-            for call in (lambda: m.fit(x, y, verbose=0), lambda: m.train_on_batch(x, y), lambda: m.test_on_batch(x, y),
+            for call in (lambda: m.fit(x, y, verbose=0), lambda: m.train_on_batch(x, y),
+                         lambda: m.test_on_batch(x, y),
                          lambda: m.evaluate(x, y, verbose=0), lambda: m.compile("sgd", "mse")):
                 with pytest.raises(RuntimeError, match="fit of this model is at work in thread 'trainer'"):
                     call()
@@ -480,7 +493,8 @@ def test_a_new_model_is_built_once():
 
 
 def test_a_stream_belongs_to_one_thread_at_a_time():
-    m = tdfast.Sequential([LSTM(256, return_sequences=True, input_shape=(None, 64), recurrent_initializer="glorot_uniform")])
+    m = tdfast.Sequential([LSTM(256, return_sequences=True, input_shape=(None, 64),
+                                recurrent_initializer="glorot_uniform")])
     stream = m.streamer(64)
     x = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
     errors = []

@@ -1,4 +1,5 @@
-"""Functional models: plain chains load as Sequential models (two of Keras's are in test_golden.py), others say why not."""
+"""Functional models: plain chains load as Sequential models (two of Keras's are in test_golden.py), others
+say why not."""
 
 import copy
 import json
@@ -37,17 +38,20 @@ def test_what_is_no_chain_says_why(name):
 
 
 def tensor(name, call=0, output=0):
-    return {"class_name": "__keras_tensor__", "config": {"shape": [None, 5, 3], "dtype": "float32", "keras_history": [name, call, output]}}
+    return {"class_name": "__keras_tensor__", "config": {"shape": [None, 5, 3], "dtype": "float32",
+                                                         "keras_history": [name, call, output]}}
 
 
 def item(class_name, name, source=None, module="keras.layers", **config):
     nodes = [] if source is None else [{"args": [tensor(source)], "kwargs": {}}]
-    return {"module": module, "class_name": class_name, "config": {"name": name, **config}, "registered_name": None, "name": name,
+    return {"module": module, "class_name": class_name, "config": {"name": name, **config},
+            "registered_name": None, "name": name,
             "inbound_nodes": nodes}
 
 
 def chain():
-    return {"module": "keras.src.models.functional", "class_name": "Functional", "registered_name": "Functional", "config": {
+    return {"module": "keras.src.models.functional", "class_name": "Functional",
+            "registered_name": "Functional", "config": {
         "name": "m", "trainable": True, "layers": [
             item("InputLayer", "in", batch_shape=[None, 5, 3]), item("Dense", "first", "in", units=4),
             item("Dense", "last", "second", units=2), item("Dense", "second", "first", units=3)],
@@ -64,7 +68,10 @@ def test_the_order_is_that_of_the_calls_and_the_weights_places_those_of_the_list
     out = io.BytesIO()
     with h5py.File(out, "w") as file:
         for i, (name, shape) in enumerate(arrays.items()):
-            file[f"layers/{name}/vars/0"], file[f"layers/{name}/vars/1"] = np.full(shape, i, "f"), np.full(shape[1], 10 + i, "f")
+            file[f"layers/{name}/vars/0"], file[f"layers/{name}/vars/1"] = (
+                np.full(shape, i, "f"),
+                np.full(shape[1], 10 + i, "f"),
+            )
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as z:
         z.writestr("config.json", json.dumps(chain()))
@@ -79,7 +86,8 @@ def test_the_order_is_that_of_the_calls_and_the_weights_places_those_of_the_list
 def test_keras_2_writes_its_nodes_as_lists():
     config = chain()
     for described in config["config"]["layers"]:
-        described["inbound_nodes"] = [[[node["args"][0]["config"]["keras_history"][0], 0, 0, {"training": False}]]
+        described["inbound_nodes"] = [[[node["args"][0]["config"]["keras_history"][0], 0, 0,
+                                        {"training": False}]]
                                       for node in described["inbound_nodes"]]
         del described["module"], described["registered_name"]
     config["class_name"] = "Model"
@@ -92,13 +100,16 @@ def test_keras_2_writes_its_nodes_as_lists():
 def test_inside_other_layers():
     inner = {key: value for key, value in chain().items() if key != "inbound_nodes"}
     outer = {"class_name": "Sequential", "config": {"name": "s", "layers": [
-        {"class_name": "InputLayer", "module": "keras.layers", "config": {"batch_shape": [None, 7, 5, 3], "name": "i"}},
-        {"class_name": "TimeDistributed", "module": "keras.layers", "config": {"name": "td", "layer": inner}}]}}
+        {"class_name": "InputLayer", "module": "keras.layers",
+         "config": {"batch_shape": [None, 7, 5, 3], "name": "i"}},
+        {"class_name": "TimeDistributed", "module": "keras.layers",
+         "config": {"name": "td", "layer": inner}}]}}
     model = deserialize_layer(outer)
     assert model.output_shape == (None, 7, 5, 2) and type(model.layers[0].layer) is tdfast.Sequential
 
 
-JUNK = [None, 0, -1, True, "", "in", "last", [], [[]], {}, ["in", 0, 0], ["last", 0, 0], [["in", 0, 0]], ["in", 1, 0], {"a": ["in", 0, 0]},
+JUNK = [None, 0, -1, True, "", "in", "last", [], [[]], {}, ["in", 0, 0], ["last", 0, 0], [["in", 0, 0]],
+        ["in", 1, 0], {"a": ["in", 0, 0]},
         tensor("in"), tensor("last"), tensor("nowhere"), [tensor("in"), tensor("first")]]
 
 

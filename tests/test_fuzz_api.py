@@ -1,7 +1,8 @@
-"""Hostile input: arrays of every form, sizes that overflow, memory that cannot be had. No crash and no wrong answer.
+"""Hostile input: arrays of every form, sizes that overflow, memory that cannot be had. No crash and no wrong
+answer.
 
-A crash of the interpreter would end the test run, so every test here is also one against crashes. The fuzz is seeded;
-TDFAST_FUZZ=n makes it n times as long. Where hypothesis is installed, it looks for more.
+A crash of the interpreter would end the test run, so every test here is also one against crashes. The fuzz is
+seeded; TDFAST_FUZZ=n makes it n times as long. Where hypothesis is installed, it looks for more.
 """
 
 import os
@@ -95,18 +96,23 @@ FORMS = {
 
 def same_values(form):
     """The contiguous copy that a form must be worth."""
-    return np.array(form if isinstance(form, (list, memoryview)) else np.asarray(form), order="C").astype("float32")
+    return np.array(form if isinstance(form, (list, memoryview)) else np.asarray(form),
+                    order="C").astype("float32")
 
 
 def models():
     """Models with the input's features; together they have every kernel."""
     made = [
-        ([LSTM(5, return_sequences=True), Dropout(0.2), TimeDistributed(Dense(3, activation="softmax"))], (6, 3)),
+        ([LSTM(5, return_sequences=True), Dropout(0.2), TimeDistributed(Dense(3, activation="softmax"))],
+         (6, 3)),
         ([Masking(), GRU(4, return_sequences=True), SimpleRNN(3)], (6, 3)),
         ([Conv1D(4, 3, padding="same", activation="gelu"), MaxPooling1D(2), Bidirectional(LSTM(3))], (6, 3)),
-        ([BatchNormalization(), Dense(4, activation="elu"), LayerNormalization(), GlobalMaxPooling1D(), Dense(2)], (6, 3)),
-        ([layers.DepthwiseConv1D(2), layers.Conv1DTranspose(4, 3, 2, activation="silu"), layers.UpSampling1D(2),
-          layers.SeparableConv1D(3, 2, padding="same"), layers.Cropping1D(1), layers.ZeroPadding1D(1), GRU(2)], (6, 3)),
+        ([BatchNormalization(), Dense(4, activation="elu"), LayerNormalization(), GlobalMaxPooling1D(),
+          Dense(2)], (6, 3)),
+        ([layers.DepthwiseConv1D(2), layers.Conv1DTranspose(4, 3, 2, activation="silu"),
+          layers.UpSampling1D(2),
+          layers.SeparableConv1D(3, 2, padding="same"), layers.Cropping1D(1), layers.ZeroPadding1D(1),
+          GRU(2)], (6, 3)),
         ([Dense(7), Dense(1, activation="sigmoid")], (4,)),
         ([TimeDistributed(tdfast.Sequential([layers.Conv2D(2, 2), layers.Flatten()])), GRU(3)], (3, 4, 4, 2)),
     ]
@@ -155,13 +161,16 @@ def test_every_form_is_worth_its_contiguous_copy(number, form):
 
 
 def test_ids_of_every_form():
-    m = tdfast.Sequential([Embedding(9, 4, mask_zero=True, input_shape=(6,)), LSTM(3), Dense(9, activation="softmax")])
+    m = tdfast.Sequential([Embedding(9, 4, mask_zero=True, input_shape=(6,)), LSTM(3),
+                           Dense(9, activation="softmax")])
     m.compile("sgd", "sparse_categorical_crossentropy")
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 9, (5, 6))
     labels = rng.integers(0, 9, 5)
-    for dtype in ("int8", "uint8", "int32", "int64", "uint64", ">i4", ">i8", "float32", "float64", ">f4", "float16"):
-        for form in ("as it is", "read-only", "Fortran order", "negative strides", "strided", "unaligned", "stride 0"):
+    for dtype in ("int8", "uint8", "int32", "int64", "uint64", ">i4", ">i8", "float32", "float64", ">f4",
+                  "float16"):
+        for form in ("as it is", "read-only", "Fortran order", "negative strides", "strided", "unaligned",
+                     "stride 0"):
             x, y = (FORMS[form](a.astype(dtype), rng) for a in (ids, labels))
             plain_x, plain_y = (np.array(a, order="C").astype("int64") for a in (x, y))
             assert np.array_equal(m.predict(x, verbose=0), m.predict(plain_x, verbose=0)), (dtype, form)
@@ -169,18 +178,24 @@ def test_ids_of_every_form():
 
 
 @pytest.mark.parametrize("bad", [
-    np.array([["a", "b"]] * 4), np.array([[b"a"]] * 4), np.array([[1j, 2.0]] * 4), np.array([[None, 1.0]] * 4, object),
-    np.array([[object()]]), np.zeros((4, 2), "datetime64[s]"), np.zeros((4, 2), [("a", "f4")]), [[1.0], [1.0, 2.0]],
-    {"a": 1}, "text", b"bytes", object(), 5, 5.0, np.float32(1), np.array(3.0), [], [[]], (), np.zeros((0, 4)), np.zeros((4, 0)),
-    np.zeros((4, 3)), np.zeros((4, 4, 1, 1)), np.zeros((1,) * 30), lambda: 0, np.zeros, type, {1, 2}, range(0), NotImplemented,
+    np.array([["a", "b"]] * 4), np.array([[b"a"]] * 4), np.array([[1j, 2.0]] * 4),
+    np.array([[None, 1.0]] * 4, object),
+    np.array([[object()]]), np.zeros((4, 2), "datetime64[s]"), np.zeros((4, 2), [("a", "f4")]),
+    [[1.0], [1.0, 2.0]],
+    {"a": 1}, "text", b"bytes", object(), 5, 5.0, np.float32(1), np.array(3.0), [], [[]], (),
+    np.zeros((0, 4)), np.zeros((4, 0)),
+    np.zeros((4, 3)), np.zeros((4, 4, 1, 1)), np.zeros((1,) * 30), lambda: 0, np.zeros, type, {1, 2},
+    range(0), NotImplemented,
 ], ids=lambda a: str(a)[:20].replace("\n", " "))
 def test_what_holds_no_fitting_numbers_is_refused(bad):
     m, shape = MODELS[4]
     good = np.ones((4, *shape))
     before = m.get_weights()
-    for call in (lambda: m.predict(bad, verbose=0), lambda: m(bad), lambda: m.fit(bad, good[:, :1], verbose=0),
+    for call in (lambda: m.predict(bad, verbose=0), lambda: m(bad),
+                 lambda: m.fit(bad, good[:, :1], verbose=0),
                  lambda: m.fit(good, bad, verbose=0), lambda: m.evaluate(bad, good[:, :1], verbose=0),
-                 lambda: m.train_on_batch(bad, good[:, :1]), lambda: m.fit(good, good[:, :1], sample_weight=bad, verbose=0),
+                 lambda: m.train_on_batch(bad, good[:, :1]),
+                 lambda: m.fit(good, good[:, :1], sample_weight=bad, verbose=0),
                  lambda: m.set_weights(bad), lambda: m.predict(good, batch_size=bad, verbose=0)):
         try:
             result = call()
@@ -191,7 +206,8 @@ def test_what_holds_no_fitting_numbers_is_refused(bad):
         else:
             assert not isinstance(result, np.ndarray) or np.isfinite(result).all()
             m.set_weights(before)
-    assert all(np.array_equal(a, b) for a, b in zip(m.get_weights(), before)), "refused, and yet something changed"
+    assert all(np.array_equal(a, b) for a, b in zip(m.get_weights(),
+                                                    before)), "refused, and yet something changed"
 
 
 # ---------------------------------------------------------------- a seeded fuzz
@@ -200,7 +216,8 @@ def test_what_holds_no_fitting_numbers_is_refused(bad):
 def random_array(rng):
     """Some array: of any shape, dtype, order, and perhaps of no numbers."""
     shape = tuple(int(n) for n in rng.choice([0, 1, 2, 3, 5, 6, 17], size=rng.integers(0, 5)))
-    dtype = rng.choice(["f4", "f8", ">f4", ">f8", "f2", "i1", "u1", "i4", "i8", "u8", ">i4", "?", "c8", "O", "U3", "M8[s]", "g"])
+    dtype = rng.choice(["f4", "f8", ">f4", ">f8", "f2", "i1", "u1", "i4", "i8", "u8", ">i4", "?", "c8", "O",
+                        "U3", "M8[s]", "g"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         a = np.asarray(rng.normal(size=shape) * rng.choice([1.0, 1e-40, 1e30, 100.0]), "f4")
@@ -217,26 +234,36 @@ def random_call(rng, m, shape):
     """A call with arguments of which some may fit."""
     def x():
         if rng.random() < 0.5:
-            return FORMS[rng.choice(list(FORMS))](rng.normal(size=(int(rng.integers(1, 8)), *shape)).astype("f4"), rng)
+            return FORMS[rng.choice(list(FORMS))](rng.normal(size=(int(rng.integers(1, 8)),
+                                                                   *shape)).astype("f4"), rng)
         return random_array(rng)
 
     def number():
-        return [None, 0, 1, 2, 3, -1, 2**31, 2**63, 2**70, 1.5, True, "2", np.int64(3), np.nan][rng.integers(14)]
+        return [None, 0, 1, 2, 3, -1, 2**31, 2**63, 2**70, 1.5, True, "2", np.int64(3),
+                np.nan][rng.integers(14)]
 
     def y():
-        return rng.normal(size=(int(rng.integers(1, 8)), *m.compute_output_shape((1, *shape))[1:])) if rng.random() < 0.5 else random_array(rng)
+        return (
+            rng.normal(size=(int(rng.integers(1, 8)), *m.compute_output_shape((1, *shape))[1:]))
+            if rng.random() < 0.5
+            else random_array(rng)
+        )
 
     def keep(options):
         return {k: v() for k, v in options.items() if rng.random() < 0.15}
 
-    fit = {"batch_size": number, "sample_weight": x, "lengths": x, "class_weight": lambda: {number(): 1.0}, "epochs": number,
-           "validation_split": lambda: rng.choice([0.0, 0.5, 1.0, -1.0, np.nan]), "validation_data": lambda: (x(), y()),
+    fit = {"batch_size": number, "sample_weight": x, "lengths": x, "class_weight": lambda: {number(): 1.0},
+           "epochs": number,
+           "validation_split": lambda: rng.choice([0.0, 0.5, 1.0, -1.0, np.nan]),
+           "validation_data": lambda: (x(), y()),
            "initial_epoch": number, "steps_per_epoch": number, "shuffle": lambda: rng.choice([True, False])}
     calls = [
         lambda: m.predict(x(), verbose=0, **keep({"batch_size": number, "steps": number, "lengths": x})),
         lambda: m(x(), **keep({"mask": x, "training": lambda: True})),
-        lambda: m.evaluate(x(), y(), verbose=0, **keep({"batch_size": number, "sample_weight": x, "lengths": x, "steps": number})),
-        lambda: m.train_on_batch(x(), y(), **keep({"sample_weight": x, "class_weight": lambda: {0: number()}})),
+        lambda: m.evaluate(x(), y(), verbose=0,
+                           **keep({"batch_size": number, "sample_weight": x, "lengths": x, "steps": number})),
+        lambda: m.train_on_batch(x(), y(),
+                                 **keep({"sample_weight": x, "class_weight": lambda: {0: number()}})),
         lambda: m.fit(x(), y(), verbose=0, **{k: min(v, 3) if k == "epochs" and isinstance(v, int) else v
                                               for k, v in keep(fit).items()}),
         lambda: m.predict(iter([x(), x()]), verbose=0),
@@ -280,7 +307,8 @@ def test_fuzz_with_hypothesis():
 
     @hypothesis.settings(max_examples=60 * TIMES, deadline=None, database=None, derandomize=True,
                          suppress_health_check=list(hypothesis.HealthCheck))
-    @hypothesis.given(st.integers(0, len(MODELS) - 1), st.sampled_from(sorted(FORMS)), st.integers(0, 2**32 - 1), st.data())
+    @hypothesis.given(st.integers(0, len(MODELS) - 1), st.sampled_from(sorted(FORMS)),
+                      st.integers(0, 2**32 - 1), st.data())
     def explore(number, form, seed, data):
         m, shape = MODELS[number]
         rng = np.random.default_rng(seed)
@@ -326,7 +354,8 @@ def test_kernels_refuse_sizes_that_overflow():
         yield k.dense_scratch_size, (s(), s()), {}
         yield k.dense_pack, (s(), s(), x, x), {}
         yield k.dense_forward, (), dict(act=0, M=s(), K=s(), N=s(), x=x, packed=x, y=x)
-        yield k.dense_backward, (), dict(act=0, M=s(), K=s(), N=s(), x=x, kernel=x, y=x, dy=x, dz=x, dkernel=x, scratch=x)
+        yield k.dense_backward, (), dict(act=0, M=s(), K=s(), N=s(), x=x, kernel=x, y=x, dy=x, dz=x,
+                                         dkernel=x, scratch=x)
         yield k.conv_sizes, (conv(),), {}
         yield k.conv_pack, (conv(), x, x), {}
         yield k.conv_forward, (conv(),), dict(act=0, x=x, packed=x, y=x, scratch=x)
@@ -342,7 +371,8 @@ def test_kernels_refuse_sizes_that_overflow():
             yield k.rnn_pack_size, (cell, s(), s()), {}
             yield k.rnn_pack, (cell, s(), s()), dict(kernel=x, recurrent=x, packed=x)
             yield k.rnn_forward, rnn(cell), dict(acts=(1, 2), sequences=True, x=x, packed=x, scratch=x, y=x)
-            yield k.rnn_backward, rnn(cell), dict(acts=(1, 2), sequences=True, kernel=x, recurrent=x, tape=x, scratch=x, dy=x,
+            yield k.rnn_backward, rnn(cell), dict(acts=(1, 2), sequences=True, kernel=x, recurrent=x, tape=x,
+                                                  scratch=x, dy=x,
                                            dkernel=x, drecurrent=x)
         yield k.masking_forward, (0.0, s(), s(), x, u8, x), {}
         yield k.masking_backward, (s(), s(), u8, x), {}
@@ -350,7 +380,9 @@ def test_kernels_refuse_sizes_that_overflow():
         yield k.loss, (), dict(loss=15, M=s(), N=s(), labels=i4, p=x, epsilon=1e-7, rows=x, result=d)
         yield k.Stream().act, (1, s(), s(), x, x), {}
         yield k.Stream().dense, (), dict(act=1, M=s(), K=s(), N=s(), x=x, packed=x, y=x)
-        yield k.Stream().rnn, (k.CELLS["lstm"], (s(), 1, s(), s())), dict(acts=(1, 2), x=x, packed=x, h=x, c=x, scratch=x, y=x)
+        yield k.Stream().rnn, (k.CELLS["lstm"], (s(), 1, s(),
+                                                 s())), dict(acts=(1, 2), x=x, packed=x, h=x, c=x, scratch=x,
+                                                             y=x)
 
     usual = [1, 1, 2, 3, 4, 8]
     passed = 0
@@ -397,16 +429,20 @@ class runtime_threads:
 
 
 @pytest.mark.parametrize("which, bad", [
-    ("dtype", lambda a: a.astype("float64")), ("int", lambda a: a.astype("int32")), ("byte order", lambda a: a.astype(">f4")),
-    ("strides", lambda a: np.repeat(a, 2)[::2]), ("short", lambda a: a[:-1]), ("unaligned", lambda a: unaligned(a, None)),
-    ("empty", lambda a: a[:0]), ("a list", lambda a: a.tolist()), ("none", lambda a: None), ("0-d", lambda a: a.reshape(-1)[0]),
+    ("dtype", lambda a: a.astype("float64")), ("int", lambda a: a.astype("int32")),
+    ("byte order", lambda a: a.astype(">f4")),
+    ("strides", lambda a: np.repeat(a, 2)[::2]), ("short", lambda a: a[:-1]),
+    ("unaligned", lambda a: unaligned(a, None)),
+    ("empty", lambda a: a[:0]), ("a list", lambda a: a.tolist()), ("none", lambda a: None),
+    ("0-d", lambda a: a.reshape(-1)[0]),
 ])
 def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
     """Each argument of each kernel in turn; the others stay good."""
     k = _kernels
     a = lambda n=4096: np.ones(n, "float32")        # noqa: E731
     sizes = (1, 2, 1, 20, 4, 8, 1, 3, 1, 1, 1, 1, 0, 1, 1, 22, 1, 20)
-    lstm, acts, sizes_of_pool = (k.CELLS["lstm"], (4, 10, 4, 8)), (1, 2), (2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10)
+    lstm, acts, sizes_of_pool = (k.CELLS["lstm"],
+                                 (4, 10, 4, 8)), (1, 2), (2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10)
     tape, work, infer = k.rnn_sizes(*lstm, acts)
     rnn_pack = k.rnn_pack_size(k.CELLS["lstm"], 4, 8)
     pack, conv_infer, conv_work = k.conv_sizes(sizes)
@@ -416,44 +452,61 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
         (k.act_forward, (1, 40, 32, a(1280), a(1280)), {}),
         (k.act_backward, (k_of("gelu"), 40, 32), dict(x=a(1280), y=a(1280), dy=a(1280), dx=a(1280))),
         (k.dense_pack, (32, 32, a(1024), a(k.dense_pack_size(32, 32))), {}),
-        (k.dense_forward, (), dict(act=1, M=40, K=32, N=32, x=a(1280), packed=a(k.dense_pack_size(32, 32)), bias=a(32),
+        (k.dense_forward, (), dict(act=1, M=40, K=32, N=32, x=a(1280), packed=a(k.dense_pack_size(32, 32)),
+                                   bias=a(32),
                                    z=a(1280), y=a(1280))),
-        (k.dense_backward, (), dict(act=1, M=40, K=32, N=32, x=a(1280), kernel=a(1024), z=a(1280), y=a(1280), dy=a(1280),
+        (k.dense_backward, (), dict(act=1, M=40, K=32, N=32, x=a(1280), kernel=a(1024), z=a(1280), y=a(1280),
+                                    dy=a(1280),
                                     dz=a(1280), dx=a(1280), dkernel=a(1024), dbias=a(32),
                                     scratch=a(k.dense_scratch_size(32, 32)))),
         (k.conv_pack, (sizes, a(96), a(pack)), {}),
-        (k.conv_forward, (sizes,), dict(act=1, x=a(160), packed=a(pack), bias=a(8), z=a(320), y=a(320), scratch=a(conv_infer))),
-        (k.conv_backward, (sizes,), dict(act=1, x=a(160), kernel=a(96), z=a(320), y=a(320), dy=a(320), dx=a(160), dkernel=a(96),
+        (k.conv_forward, (sizes,), dict(act=1, x=a(160), packed=a(pack), bias=a(8), z=a(320), y=a(320),
+                                        scratch=a(conv_infer))),
+        (k.conv_backward, (sizes,), dict(act=1, x=a(160), kernel=a(96), z=a(320), y=a(320), dy=a(320),
+                                         dx=a(160), dkernel=a(96),
                                          dbias=a(8), scratch=a(conv_work))),
         (k.conv_transpose, (sizes,), dict(act=1, x=a(320), kernel=a(96), bias=a(4), z=a(160), y=a(160),
                                           scratch=a(k.conv_transpose_size(sizes)))),
         (k.column_sums, (40, 32, a(1280), a(k.sums_scratch_size(32)), a(32)), {}),
         (k.pool_forward, (sizes_of_pool,), dict(mean=True, x=a(160), mask=mask, y=a(80))),
-        (k.pool_backward, (sizes_of_pool,), dict(mean=False, x=a(160), mask=mask, y=a(80), dy=a(80), dx=a(160))),
-        (k.rnn_pack, (k.CELLS["lstm"], 4, 8), dict(kernel=a(128), recurrent=a(256), bias=a(32), packed=a(rnn_pack))),
-        (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, first=(a(32), a(32)), rec_drop=a(32),
-                                 packed=a(rnn_pack), tape=a(tape), scratch=a(work), y=a(320), last=(a(32), a(32)))),
-        (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, compact=True, first=(a(32), a(32)),
-                                 rec_drop=a(32), packed=a(rnn_pack), scratch=a(infer), y=a(320), last=(a(32), a(32)))),
-        (k.rnn_backward, lstm, dict(acts=acts, sequences=True, steps=steps, rec_drop=a(32), kernel=a(128), recurrent=a(256),
-                                  tape=a(tape), scratch=a(work), dy=a(320), dlast=(a(32), a(32)), dx=a(160), dkernel=a(128),
+        (k.pool_backward, (sizes_of_pool,), dict(mean=False, x=a(160), mask=mask, y=a(80), dy=a(80),
+                                                 dx=a(160))),
+        (k.rnn_pack, (k.CELLS["lstm"], 4, 8), dict(kernel=a(128), recurrent=a(256), bias=a(32),
+                                                   packed=a(rnn_pack))),
+        (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, first=(a(32), a(32)),
+                                   rec_drop=a(32),
+                                 packed=a(rnn_pack), tape=a(tape), scratch=a(work), y=a(320),
+                                 last=(a(32), a(32)))),
+        (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, compact=True,
+                                   first=(a(32), a(32)),
+                                 rec_drop=a(32), packed=a(rnn_pack), scratch=a(infer), y=a(320),
+                                 last=(a(32), a(32)))),
+        (k.rnn_backward, lstm, dict(acts=acts, sequences=True, steps=steps, rec_drop=a(32), kernel=a(128),
+                                    recurrent=a(256),
+                                  tape=a(tape), scratch=a(work), dy=a(320), dlast=(a(32), a(32)), dx=a(160),
+                                  dkernel=a(128),
                                   drecurrent=a(256), dbias=a(32), dfirst=(a(32), a(32)))),
-        (lambda *each: k.rnn_forward(*lstm, acts=acts, sequences=True, x=a(160), steps=each, packed=a(rnn_pack), scratch=a(infer),
+        (lambda *each: k.rnn_forward(*lstm, acts=acts, sequences=True, x=a(160), steps=each,
+                                     packed=a(rnn_pack), scratch=a(infer),
                                      y=a(320)), steps, {}),
         (k.embed_forward, (ids, a(64).reshape(8, 8), a(320)), {}),
         (k.embed_backward, (ids, a(320), a(64).reshape(8, 8)), {}),
         (k.masking_forward, (0.0, 40, 8, a(320), mask, a(320)), {}),
         (k.masking_backward, (40, 8, mask, a(320)), {}),
-        (k.loss, (), dict(loss=0, M=40, N=8, target=a(320), p=a(320), weight=a(40), epsilon=1e-7, rows=a(40), dp=a(320),
+        (k.loss, (), dict(loss=0, M=40, N=8, target=a(320), p=a(320), weight=a(40), epsilon=1e-7, rows=a(40),
+                          dp=a(320),
                           result=np.zeros(2))),
-        (k.loss, (), dict(loss=15, M=40, N=8, labels=ids, p=a(320), weight=a(40), epsilon=1e-7, rows=a(40), dp=a(320),
+        (k.loss, (), dict(loss=15, M=40, N=8, labels=ids, p=a(320), weight=a(40), epsilon=1e-7, rows=a(40),
+                          dp=a(320),
                           result=np.zeros(2))),
         (k.optim_step, (k.RULES["adam"], a(320), a(320), (a(320), a(320)), (1e-3, 0.9, 0.999, 1e-7)), {}),
         (k.sum_squares, (a(320), np.zeros(1)), {}),
         (k.scale, (a(320), 2.0), {}),
         (k.Stream().act, (1, 40, 8, a(320), a(320)), {}),
-        (k.Stream().dense, (), dict(act=1, M=40, K=32, N=32, x=a(1280), packed=a(1024), bias=a(32), z=a(1280), y=a(1280))),
-        (k.Stream().rnn, (k.CELLS["lstm"], (4, 1, 4, 8)), dict(acts=acts, x=a(16), packed=a(rnn_pack), h=a(32), c=a(32),
+        (k.Stream().dense, (), dict(act=1, M=40, K=32, N=32, x=a(1280), packed=a(1024), bias=a(32), z=a(1280),
+                                    y=a(1280))),
+        (k.Stream().rnn, (k.CELLS["lstm"], (4, 1, 4, 8)), dict(acts=acts, x=a(16), packed=a(rnn_pack),
+                                                               h=a(32), c=a(32),
                                   scratch=a(infer), y=a(32))),
     ]
     for function, positional, named in good:
@@ -465,15 +518,18 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
                 spoilt = bad(argument)
             else:
                 continue
-            again = {name: a.copy() if isinstance(a, np.ndarray) else a for name, a in (*enumerate(positional), *named.items())}
+            again = {name: a.copy() if isinstance(a, np.ndarray) else a for name,
+                     a in (*enumerate(positional), *named.items())}
             again[name] = spoilt
             try:
                 function(*(again.pop(i) for i in range(len(positional))), **again)
             except (ValueError, TypeError):
                 pass
             else:
-                # Some arguments may be left out, some are of the size that the array has, or one dtype for all of them.
-                assert which in ("none", "short", "empty", "int", "dtype", "strides", "unaligned", "byte order", "0-d"), (
+                # Some arguments may be left out, some are of the size that the array has, or one dtype for
+                # all of them.
+                assert which in ("none", "short", "empty", "int", "dtype", "strides", "unaligned",
+                                 "byte order", "0-d"), (
                     function, name)
 
 
@@ -484,8 +540,10 @@ def k_of(name):
 def test_kernels_refuse_numbers_that_mean_nothing():
     k, a = _kernels, np.ones(64, "float32")
     for number in (-1, 29, 1000, 2**31 - 1, -2**31):
-        for call in (lambda n: k.act_forward(n, 8, 8, a, a), lambda n: k.rnn_pack_size(n, 4, 4), lambda n: k.optim_step(n, a, a, (), ()),
-                     lambda n: k.loss(loss=n, M=8, N=8, target=a, p=a, epsilon=1e-7, rows=a, result=np.zeros(2))):
+        for call in (lambda n: k.act_forward(n, 8, 8, a, a), lambda n: k.rnn_pack_size(n, 4, 4),
+                     lambda n: k.optim_step(n, a, a, (), ()),
+                     lambda n: k.loss(loss=n, M=8, N=8, target=a, p=a, epsilon=1e-7, rows=a,
+                                      result=np.zeros(2))):
             with pytest.raises(ValueError, match="unknown"):
                 call(number)
     for ids in ([-1] * 8, [99] * 8, [2**31 - 1] * 8, [-2**31] * 8):
@@ -499,13 +557,17 @@ def test_kernels_refuse_numbers_that_mean_nothing():
         ([0, 1], [0, 1, 3], [0, 0, 2]), ([0, 1], [1, 2, 3], [0, 2, 1]), ([0, 1], [0, 2, 4], [0, 2, 1]),
         ([0, 1], [0, 2**62, 3], [0, 2, 1]), ([0, 1], [0, -2, 3], [0, 2, 1]), ([0, 1], [0, 2, 3], [2, 0, 1]),
         ([0, 1], [0, 2, 3], [0, 3, 1]), ([0, 1], [0, 2, 3], [-1, 2, 1]), ([0, 1], [0, 2, 3], [1, 1, 1]),
-        *((*good[:3], before) for before in ([0, 2, 3, 3, 4], [1, 3, 4, 4, 4], [0, 1, 3, 3, 3], [0, 2, 3, 3, 2**62], [0, 2, 3, 3])),
+        *((*good[:3], before) for before in ([0, 2, 3, 3, 4], [1, 3, 4, 4, 4], [0, 1, 3, 3, 3],
+                                             [0, 2, 3, 3, 2**62], [0, 2, 3, 3])),
     ):
         gru, acts = (k.CELLS["gru"], (2, 3, 4, 4)), (1, 2)
         tape, work, _ = k.rnn_sizes(*gru, acts)
-        lists, w = tuple(np.array(part) for part in (row, starts, steps, before[0] if before else good[3])), np.ones(48, "float32")
+        lists, w = tuple(np.array(part) for part in (row, starts, steps,
+                                                     before[0] if before
+                                                     else good[3])), np.ones(48, "float32")
         with pytest.raises(ValueError, match="steps|row"):
-            k.rnn_backward(*gru, acts=acts, sequences=True, steps=lists, kernel=w, recurrent=w, tape=np.ones(tape, "float32"),
+            k.rnn_backward(*gru, acts=acts, sequences=True, steps=lists, kernel=w, recurrent=w,
+                           tape=np.ones(tape, "float32"),
                            scratch=np.ones(work, "float32"), dy=w, dkernel=w, drecurrent=w)
     stream = k.Stream()
     with pytest.raises(ValueError):
@@ -516,8 +578,10 @@ def test_kernels_refuse_numbers_that_mean_nothing():
 
 def test_results_may_overlap_inputs_in_a_stream():
     """streamer.step(x, out=x) is what it is with two arrays, or is refused."""
-    for stack in ([Dense(200, activation="tanh", input_shape=(None, 200))], [LSTM(200, return_sequences=True, input_shape=(None, 200))],
-                  [LSTM(200, return_sequences=True, input_shape=(None, 200)), TimeDistributed(Dense(200, activation="softmax"))]):
+    for stack in ([Dense(200, activation="tanh", input_shape=(None, 200))],
+                  [LSTM(200, return_sequences=True, input_shape=(None, 200))],
+                  [LSTM(200, return_sequences=True, input_shape=(None, 200)),
+                   TimeDistributed(Dense(200, activation="softmax"))]):
         m = tdfast.Sequential(stack)
         x = np.random.default_rng(0).normal(size=(9, 200)).astype("float32")
         want = m.streamer(9).step(x)
@@ -530,7 +594,8 @@ def test_results_may_overlap_inputs_in_a_stream():
                 assert "overlap" in str(error)
             else:
                 assert np.array_equal(got, want), f"{stack[0].name}, {shift}"
-    for out in (np.zeros((9, 200)), np.zeros((9, 200), ">f4"), np.zeros((200, 9), "f4").T, [[0.0] * 200] * 9, read_only(want, None), 3):
+    for out in (np.zeros((9, 200)), np.zeros((9, 200), ">f4"), np.zeros((200, 9), "f4").T, [[0.0] * 200] * 9,
+                read_only(want, None), 3):
         with pytest.raises(ValueError):
             m.streamer(9).step(x, out=out)
 
@@ -542,7 +607,9 @@ import resource, sys, numpy as np, tdfast, warnings
 from tdfast import layers
 tdfast.set_num_threads(2)
 x, y = np.random.default_rng(0).normal(size=(64, 8, 4)).astype("f4"), np.ones((64, 3), "f4")
-m = tdfast.Sequential([layers.LSTM(16, return_sequences=True, input_shape=(8, 4)), layers.GRU(8), layers.Dense(3)])
+m = tdfast.Sequential([
+    layers.LSTM(16, return_sequences=True, input_shape=(8, 4)), layers.GRU(8), layers.Dense(3),
+])
 m.compile("adam", "mse")
 m.fit(x, y, epochs=2, verbose=0)
 want, history, weights = m.predict(x, verbose=0), dict(m.history.history), m.get_weights()
@@ -551,11 +618,14 @@ resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, resource.RLIM_INFINI
 """
 HUGE_CALLS = {
     "predict": "m.predict(np.broadcast_to(x[:1], (2**40, 8, 4)), verbose=0)",
-    "long": "tdfast.Sequential([layers.LSTM(4)]).predict(np.broadcast_to(x[:1, :1], (1, 2**40, 4)), verbose=0)",
+    "long": "tdfast.Sequential([layers.LSTM(4)]).predict(np.broadcast_to(x[:1, :1], (1, 2**40, 4)), "
+            "verbose=0)",
     "call": "m(np.broadcast_to(x[:1], (2**40, 8, 4)))",
     "fit": "m.fit(np.broadcast_to(x[:1], (2**40, 8, 4)), np.broadcast_to(y[:1], (2**40, 3)), verbose=0)",
-    "evaluate": "m.evaluate(np.broadcast_to(x[:1], (2**40, 8, 4)), np.broadcast_to(y[:1], (2**40, 3)), batch_size=2**36, verbose=0)",
-    "train_on_batch": "m.train_on_batch(np.broadcast_to(x[:1], (2**30, 8, 4)), np.broadcast_to(y[:1], (2**30, 3)))",
+    "evaluate": "m.evaluate(np.broadcast_to(x[:1], (2**40, 8, 4)), np.broadcast_to(y[:1], (2**40, 3)), "
+                "batch_size=2**36, verbose=0)",
+    "train_on_batch": "m.train_on_batch(np.broadcast_to(x[:1], (2**30, 8, 4)), np.broadcast_to(y[:1], "
+                      "(2**30, 3)))",
     "a batch": "m.fit(np.tile(x, (2000, 1, 1)), np.tile(y, (2000, 1)), batch_size=128000, verbose=0)",
     "units": "tdfast.Sequential([layers.Dense(2**40, input_shape=(4,))])",
     "more units": "tdfast.Sequential([layers.LSTM(2**40, input_shape=(4, 4))])",
@@ -564,7 +634,8 @@ HUGE_CALLS = {
     "filters": "tdfast.Sequential([layers.Conv1D(2**40, 3, input_shape=(8, 4))])",
     "kernel size": "tdfast.Sequential([layers.Conv1D(4, 2**50, padding='causal', input_shape=(8, 4))])",
     "a second layer": "late.predict(x, verbose=0)",
-    "streamer": "m.layers and tdfast.Sequential([layers.LSTM(16, return_sequences=True, input_shape=(None, 4))]).streamer(2**40)",
+    "streamer": "m.layers and tdfast.Sequential([layers.LSTM(16, return_sequences=True, input_shape=(None, "
+                "4))]).streamer(2**40)",
     "repeat": "tdfast.Sequential([layers.RepeatVector(2**50), layers.LSTM(4)])(np.ones((2, 4)))",
     "cells": "tdfast.Sequential([layers.RNN(layers.LSTMCell(2**40), input_shape=(4, 4))])",
     "convolutional cells": "tdfast.Sequential([layers.ConvLSTM1D(2**40, 3, input_shape=(4, 8, 4))])",
@@ -611,9 +682,9 @@ print(np.isfinite(m.fit(x, y, verbose=0).history["loss"]).all())
 def test_memory_that_ends_at_any_moment():
     """The limit comes nearer from call to call: whatever array cannot be had, the model stays whole.
 
-    Where a ufunc that casts cannot have its buffer of 64 KB, NumPy raises MemoryError without the interpreter's lock, and the
-    process ends; nor does it check the smallest of its allocations. The holes between the blocks serve these, and no array
-    that is large.
+    Where a ufunc that casts cannot have its buffer of 64 KB, NumPy raises MemoryError without the
+    interpreter's lock, and the process ends; nor does it check the smallest of its allocations. The holes
+    between the blocks serve these, and no array that is large.
     """
     code = NO_MEMORY + """
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -621,7 +692,10 @@ raised = 0
 big_x, big_y = np.tile(x, (40, 1, 1)), np.tile(y, (40, 1))[:, None].repeat(8, 1)
 x, y = big_x[:64], big_y[:64]
 for spare in range(0, 48 * 2**20, 2**20):
-    n = tdfast.Sequential([layers.LSTM(32, return_sequences=True), layers.BatchNormalization(), layers.GRU(16, return_sequences=True), layers.Dense(3)])
+    n = tdfast.Sequential([
+        layers.LSTM(32, return_sequences=True), layers.BatchNormalization(),
+        layers.GRU(16, return_sequences=True), layers.Dense(3),
+    ])
     n.compile("adam", "mse")
     holes = [bytes(size) for size, count in ((2000, 4000), (100_000, 200)) for _ in range(count)]
     del holes[::2]

@@ -24,7 +24,8 @@ def named(rows):
 
 
 def make(module, spec):
-    """A name stays a name; a dict becomes module.class_name(**config), with a learning-rate schedule made likewise."""
+    """A name stays a name; a dict becomes module.class_name(**config), with a learning-rate schedule made
+    likewise."""
     if isinstance(spec, str):
         return spec
     config = {k: make(module.schedules, v) if k == "learning_rate" and isinstance(v, dict) else v
@@ -36,7 +37,8 @@ def replay(row, data):
     """What Keras recorded, computed by tdfast."""
     model = tdfast.saving.load_model(FOLDER / row["file"])
     if row["compile"] == "row":
-        model.compile(loss=make(tdfast.losses, row["loss"]), optimizer=make(tdfast.optimizers, row["optimizer"]))
+        model.compile(loss=make(tdfast.losses, row["loss"]),
+                      optimizer=make(tdfast.optimizers, row["optimizer"]))
     out = {"pred0": model.predict(data["x"], batch_size=row["batch_size"], verbose=0)}
     losses = []
     for rows in row["batches"]:

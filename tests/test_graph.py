@@ -1,4 +1,5 @@
-"""The engine's graph: several inputs, outputs and readers, layers that are called again, masks, steps left out."""
+"""The engine's graph: several inputs, outputs and readers, layers that are called again, masks, steps left
+out."""
 
 import numpy as np
 import pytest
@@ -84,7 +85,8 @@ def test_nodes_run_after_what_they_depend_on_whatever_their_order():
     names = [node.layer.name for node in graph.nodes]
     assert names.count(shared.name) == 3 and names.index(side.name) > names.index(shared.name)
     place = {node: i for i, node in enumerate(graph.nodes)}
-    assert all(place[source.node] < place[node] for node in graph.nodes for source in node.inputs if source.node)
+    assert all(place[source.node] < place[node] for node in graph.nodes for source in node.inputs
+               if source.node)
     shapes = graph.walk([(2, 5, 4)], lambda node, shape: node.layer.compute_output_shape(shape))
     assert shapes == [(2, 5, 4), (2, 4), (2, 5, 4)]
 
@@ -123,7 +125,8 @@ def test_layers_below_the_lowest_weights_that_learn_get_no_gradient():
             seen.append((self.name, need_dx))
             return dy
 
-    model = tdfast.Sequential([tdfast.Input((3,)), Spy(name="low"), Dense(2), Spy(name="middle"), Dense(2, trainable=False),
+    model = tdfast.Sequential([tdfast.Input((3,)), Spy(name="low"), Dense(2), Spy(name="middle"),
+                               Dense(2, trainable=False),
                                Spy(name="high")])
     model.compile("sgd", "mse")
     model.train_on_batch(np.ones((2, 3)), np.ones((2, 2)))
@@ -167,8 +170,10 @@ class Deriving(PerStep):
 @pytest.mark.parametrize("kind, shape", [(Steps, (3, 6, 4)), (PerStep, (1, 9, 4)), (Deriving, (3, 6, 4))])
 def test_a_layer_that_treats_each_step_alone_sees_the_valid_steps(kind, shape):
     layer = kind()
-    model = tdfast.Sequential([tdfast.Input((6, 2)), GRU(4, return_sequences=True), layer, Activation("tanh"), Dense(2)])
-    twin = tdfast.Sequential([tdfast.Input((6, 2)), GRU(4, return_sequences=True), Steps(), Activation("tanh"), Dense(2)])
+    model = tdfast.Sequential([tdfast.Input((6, 2)), GRU(4, return_sequences=True), layer, Activation("tanh"),
+                               Dense(2)])
+    twin = tdfast.Sequential([tdfast.Input((6, 2)), GRU(4, return_sequences=True), Steps(),
+                              Activation("tanh"), Dense(2)])
     twin.set_weights(model.get_weights())
     x, y = np.random.default_rng(0).normal(size=(2, 3, 6, 2)).astype("float32")
     for m in (model, twin):

@@ -1,7 +1,8 @@
-"""No file does harm: it loads or is refused with a FileError, takes little memory and time, and leaves nothing behind.
+"""No file does harm: it loads or is refused with a FileError, takes little memory and time, and leaves
+nothing behind.
 
-hostile.py makes the files, each by its number, and reads them in a process of its own, whose memory is limited: a crash of a
-library would be seen too. TDFAST_FUZZ=n makes it n times as many.
+hostile.py makes the files, each by its number, and reads them in a process of its own, whose memory is
+limited: a crash of a library would be seen too. TDFAST_FUZZ=n makes it n times as many.
 """
 
 import io
@@ -27,13 +28,16 @@ NEEDS_H5PY = ("config_file", "weights_file", "archive_file", "legacy_file")
 def test_files_of_an_enemy(kind, tmp_path):
     if kind in NEEDS_H5PY:
         pytest.importorskip("h5py")
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, hostile.__file__, kind, "0", str(120 * TIMES), tmp_path], env=env, capture_output=True,
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1",
+           "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, hostile.__file__, kind, "0", str(120 * TIMES), tmp_path], env=env,
+                          capture_output=True,
                           text=True)
     *_, last = done.stdout.splitlines() or [""]
     assert done.returncode == 0, f"{kind} {last}: exit {done.returncode}\n{done.stderr[-3000:]}"
     counts = json.loads(last)
-    assert counts["refused"] >= 30 * TIMES and counts["loaded"] >= TIMES        # both happen, so the fuzz is of use
+    # both happen, so the fuzz is of use
+    assert counts["refused"] >= 30 * TIMES and counts["loaded"] >= TIMES
     assert not os.listdir(tmp_path)
 
 
@@ -67,7 +71,8 @@ def small_file():
     arrays = io.BytesIO()
     np.savez(arrays, **{"layers/dense/vars/0": np.ones((3, 2), "f"), "layers/dense/vars/1": np.zeros(2, "f")})
     model = tdfast.Sequential([tdfast.Input((3,)), layers.Dense(2)])
-    return hostile.zipped({"config.json": saving.serialize_layer(model), "model.weights.npz": arrays.getvalue()})
+    return hostile.zipped({"config.json": saving.serialize_layer(model),
+                           "model.weights.npz": arrays.getvalue()})
 
 
 def test_a_file_cut_at_every_length_is_refused():
@@ -96,11 +101,14 @@ def test_any_flipped_bit_is_found_or_means_nothing():
     assert refused > len(data) // 2
 
 
-@pytest.mark.parametrize("number, size", [(0, 0), (0, 8), (1, 2**64 - 16), (1, 2**64 - 1), (3, 2**40), (0, 10**6)])
+@pytest.mark.parametrize("number, size", [(0, 0), (0, 8), (1, 2**64 - 16), (1, 2**64 - 1), (3, 2**40),
+                                          (0, 10**6)])
 def test_text_in_hdf5_that_takes_no_room_is_found(number, size, tmp_path):
     """HDF5 itself would read the first for ever."""
     pytest.importorskip("h5py")
-    data = bytearray((hostile.GOLDEN.parent / "files" / "keras2" / "layers-legacy-adam-decay.h5").read_bytes())
+    data = bytearray(
+        (hostile.GOLDEN.parent / "files" / "keras2" / "layers-legacy-adam-decay.h5").read_bytes()
+    )
     start = data.rindex(b"GCOL")
     data[start + 16 : start + 18] = number.to_bytes(2, "little")
     data[start + 24 : start + 32] = size.to_bytes(8, "little")

@@ -76,9 +76,11 @@ def recurrent_passes(cell, B, T, I, H, **options):
     return [a.tobytes() for a in (y, dx, *(w.grad for w in layer.weights))]
 
 
-@pytest.mark.parametrize("size", [(50, 9, 15, 32), (13, 5, 300, 70), (5, 3, 3, 330), (64, 20, 17, 129)], ids=str)
+@pytest.mark.parametrize("size", [(50, 9, 15, 32), (13, 5, 300, 70), (5, 3, 3, 330), (64, 20, 17, 129)],
+                         ids=str)
 @pytest.mark.parametrize(
-    "cell, options", [(LSTM, {}), (GRU, {}), (GRU, {"reset_after": False}), (SimpleRNN, {}), (SimpleRNN, {"activation": "gelu"})],
+    "cell, options", [(LSTM, {}), (GRU, {}), (GRU, {"reset_after": False}), (SimpleRNN, {}),
+                      (SimpleRNN, {"activation": "gelu"})],
     ids=str,
 )
 def test_large_recurrent_layers_have_the_same_bits_everywhere(cell, options, size):

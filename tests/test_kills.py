@@ -1,4 +1,5 @@
-"""Whatever happens while a file is written, a kill or a full disk, the old one or the new one is there, whole."""
+"""Whatever happens while a file is written, a kill or a full disk, the old one or the new one is there,
+whole."""
 
 import contextlib
 import os
@@ -49,8 +50,10 @@ def started(code, *arguments, **options):
     """A child process that runs this code, once it has said that it is ready."""
     head = f"import sys; sys.path.insert(0, {HERE!r}); import test_kills as t\n"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    # Not in a folder whose tdfast is not the one under test. Without a buffer, of which communicate() would not know.
-    child = subprocess.Popen([sys.executable, "-c", head + code, *map(str, arguments)], stdout=subprocess.PIPE, bufsize=0,
+    # Not in a folder whose tdfast is not the one under test. Without a buffer, of which communicate() would
+    # not know.
+    child = subprocess.Popen([sys.executable, "-c", head + code, *map(str, arguments)],
+                             stdout=subprocess.PIPE, bufsize=0,
                              env=env, cwd=HERE, **options)
     assert child.stdout.readline() == b"ready\n"
     return child
@@ -81,7 +84,8 @@ def test_a_process_killed_while_it_saves_again_and_again(name, tmp_path):
         said = [int(line) for line in child.stdout.read().split()]
         assert child.wait() == -signal.SIGKILL
         found = number_in(path)
-        assert not said or found in (said[-1], said[-1] + 1)        # the last that was finished, or the one under way
+        # the last that was finished, or the one under way
+        assert not said or found in (said[-1], said[-1] + 1)
 
 
 def trains(folder):
@@ -93,7 +97,8 @@ def trains(folder):
 
 
 def test_a_training_killed_at_any_moment(tmp_path):
-    """With ModelCheckpoint and BackupAndRestore after each batch: both files load, and the end has the same bits."""
+    """With ModelCheckpoint and BackupAndRestore after each batch: both files load, and the end has the same
+    bits."""
     pytest.importorskip("h5py")
     for name in "ab":
         (tmp_path / name).mkdir()
@@ -148,7 +153,8 @@ def test_a_limit_for_files_leaves_the_old_one(name, tmp_path):
 @contextlib.contextmanager
 def small_file_system(folder, size):
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
+                          capture_output=True)
     if made.returncode:
         pytest.skip(f"no file system can be mounted here: {made.stderr.decode().strip()}")
     try:
@@ -164,7 +170,8 @@ def test_a_full_file_system(tmp_path):
         path = folder / "m.keras"
         save(model_of(1), path)
         before = path.read_bytes()
-        for units in (400, 500, 600):                               # there is room for the first file, not for the second beside it
+        # there is room for the first file, not for the second beside it
+        for units in (400, 500, 600):
             with pytest.raises(OSError, match="No space"):
                 save(model_of(2, units), path)
             assert path.read_bytes() == before and os.listdir(folder) == ["m.keras"]
@@ -252,11 +259,13 @@ def test_links_names_and_folders(tmp_path):
 
 
 def test_the_order_is_write_flush_rename_flush_the_folder(tmp_path, monkeypatch):
-    """On the disk before it gets its name: or a crash of the machine could leave the name with nothing behind it."""
+    """On the disk before it gets its name: or a crash of the machine could leave the name with nothing behind
+    it."""
     calls, fsync, rename = [], os.fsync, os.replace
 
     def note_fsync(handle):
-        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"file of {os.fstat(handle).st_size}")
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode)
+                     else f"file of {os.fstat(handle).st_size}")
         fsync(handle)
 
     def note_rename(source, target):

@@ -45,9 +45,11 @@ def lstm_case(name, mask=False, states=0, bounded=True, scale=1.0, spread=1.0, o
     )
 
 
-def one_state_case(cell, name, mask=False, states=0, bounded=True, scale=1.0, only=None, sizes=(1, 4, 17, 33), **options):
+def one_state_case(cell, name, mask=False, states=0, bounded=True, scale=1.0, only=None, sizes=(1, 4, 17, 33),
+                   **options):
     """A case for GRU(size, **options) or SimpleRNN(size, **options)."""
-    keys = {"activation": "act", "recurrent_activation": "rec_act", "reset_after": "reset_after", "go_backwards": "reverse"}
+    keys = {"activation": "act", "recurrent_activation": "rec_act", "reset_after": "reset_after",
+            "go_backwards": "reverse"}
     meaning = {key: options[option] for option, key in keys.items() if option in options}
 
     def formula(x, weights, size, mask=None, initial_state=(None,)):
@@ -76,7 +78,8 @@ def one_state_cases(cell, **options):
         one_state_case(cell, name + "no bias", use_bias=False, **options),
         one_state_case(cell, name + "mask", mask=True, **options),
         one_state_case(cell, name + "mask last step", mask=True, **last),
-        one_state_case(cell, name + "mask backwards state", mask=True, return_state=True, go_backwards=True, **options),
+        one_state_case(cell, name + "mask backwards state", mask=True, return_state=True, go_backwards=True,
+                       **options),
         one_state_case(cell, name + "initial state", states=1, return_state=True, **options),
         one_state_case(cell, name + "initial state backwards", states=1, go_backwards=True, **last),
         one_state_case(cell, name + "initial state mask", states=1, mask=True, **options),
@@ -132,26 +135,32 @@ CASES = [
     lstm_case("softmax mask", return_sequences=True, activation="softmax", mask=True),
     lstm_case("linear gates", activation="linear", recurrent_activation="linear", bounded=False, scale=0.2),
     *(
-        lstm_case(f"activation {a}", activation=a, only=VALUES, scale=0.1 if a == "exponential" else 0.4, sizes=(1, 17),
+        lstm_case(f"activation {a}", activation=a, only=VALUES, scale=0.1 if a == "exponential" else 0.4,
+                  sizes=(1, 17),
                   return_sequences=True)
         for a in reference.ACTIVATIONS
     ),
     *(
         lstm_case(f"recurrent_activation {a}", recurrent_activation=a, only=VALUES, scale=0.4, sizes=(1, 17),
-                  return_sequences=True, spread=20 if a == "log_softmax" else 1)   # its gates are below -2: c grows
+                  # its gates are below -2: c grows
+                  return_sequences=True, spread=20 if a == "log_softmax" else 1)
         for a in reference.ACTIVATIONS
     ),
     *one_state_cases(GRU),
     *one_state_cases(GRU, reset_after=False),
     *(
-        one_state_case(GRU, f"{'after' if after else 'before'} {act} {rec_act}", activation=act, recurrent_activation=rec_act,
-                       reset_after=after, return_sequences=True, bounded=False, scale=0.4, only=VALUES, sizes=(1, 17))
+        one_state_case(GRU, f"{'after' if after else 'before'} {act} {rec_act}", activation=act,
+                       recurrent_activation=rec_act,
+                       reset_after=after, return_sequences=True, bounded=False, scale=0.4, only=VALUES,
+                       sizes=(1, 17))
         for after in (True, False)
-        for act, rec_act in (("linear", "linear"), ("tanh", "hard_sigmoid"), ("gelu", "sigmoid"), ("sparsemax", "softmax"))
+        for act, rec_act in (("linear", "linear"), ("tanh", "hard_sigmoid"), ("gelu", "sigmoid"),
+                             ("sparsemax", "softmax"))
     ),
     *one_state_cases(SimpleRNN),
     *(
-        one_state_case(SimpleRNN, f"activation {a}", activation=a, only=VALUES, scale=0.1 if a == "exponential" else 0.4,
+        one_state_case(SimpleRNN, f"activation {a}", activation=a, only=VALUES,
+                       scale=0.1 if a == "exponential" else 0.4,
                        sizes=(1, 17), return_sequences=True)
         for a in reference.ACTIVATIONS
     ),
@@ -171,9 +180,12 @@ CASES = [
          lambda x, w, size: x.transpose(0, 3, 1, 2), sizes=(4,)),
     Case("RepeatVector", lambda size, dtype: RepeatVector(3, dtype=dtype), (7,),
          lambda x, w, size: np.repeat(x[:, None], 3, axis=1), sizes=(4,)),
-    Case("TimeDistributed Dense", lambda size, dtype: TimeDistributed(Dense(size, activation="relu", dtype=dtype), dtype=dtype),
-         ("T", 3), lambda x, w, size: reference.time_distributed(lambda s: reference.dense(s, *w, act="relu"), x)),
-    Case("TimeDistributed Flatten", lambda size, dtype: TimeDistributed(Flatten(dtype=dtype), dtype=dtype), ("T", 2, 3),
+    Case("TimeDistributed Dense", lambda size,
+         dtype: TimeDistributed(Dense(size, activation="relu", dtype=dtype), dtype=dtype),
+         ("T", 3), lambda x, w, size: reference.time_distributed(lambda s: reference.dense(s, *w, act="relu"),
+                                                                 x)),
+    Case("TimeDistributed Flatten", lambda size, dtype: TimeDistributed(Flatten(dtype=dtype), dtype=dtype),
+         ("T", 2, 3),
          lambda x, w, size: x.reshape(*x.shape[:2], -1), sizes=(4,)),
     Case("TimeDistributed TimeDistributed Dense",
          lambda size, dtype: TimeDistributed(
@@ -181,10 +193,12 @@ CASES = [
          ("T", 2, 3), lambda x, w, size: reference.dense(x, *w, act="softmax")),
     Case("TimeDistributed Sequential", nested_sequential, ("T", 3),
          lambda x, w, size: reference.dense(reference.dense(x, *w[:2], act="tanh"), *w[2:])),
-    Case("TimeDistributed LSTM", lambda size, dtype: TimeDistributed(small_lstm(size, dtype), dtype=dtype), ("T", 4, 3),
+    Case("TimeDistributed LSTM", lambda size, dtype: TimeDistributed(small_lstm(size, dtype), dtype=dtype),
+         ("T", 4, 3),
          lambda x, w, size: reference.time_distributed(lambda s: reference.lstm(s, *w)[0], x)),
     Case("Sequential",
-         lambda size, dtype: Sequential([small_lstm(size, dtype), TimeDistributed(Dense(2, dtype=dtype), dtype=dtype)]),
+         lambda size,
+         dtype: Sequential([small_lstm(size, dtype), TimeDistributed(Dense(2, dtype=dtype), dtype=dtype)]),
          ("T", 3), lambda x, w, size: reference.dense(reference.lstm(x, *w[:3])[0], *w[3:])),
 ]
 
@@ -400,7 +414,8 @@ def test_time_distributed_folds_time_into_the_batch():
 def test_layer_can_sit_in_a_second_model():
     """Weights move to the model built last; both models see the same values."""
     shared = Dense(2)
-    first, second = Sequential([layers.Input((3,)), shared]), Sequential([layers.Input((3,)), shared, Dense(1)])
+    first, second = Sequential([layers.Input((3,)),
+                                shared]), Sequential([layers.Input((3,)), shared, Dense(1)])
     x = np.ones((1, 3), "float32")
     second.compile("sgd", "mse")
     second.train_on_batch(x, np.ones((1, 1)))

@@ -83,7 +83,8 @@ def cells_case(*kinds, mask=False, states=0, only=None, **options):
         for i, kind in enumerate(kinds):
             part, w = w[:3], w[3:]
             first = {} if initial_state is None else dict(zip(("h0", "c0"), initial_state))
-            x, *last = (FORMULAS[kind] if kind in FORMULAS else peephole)(x, *part, mask=mask, reverse=reverse and not i, **first)
+            x, *last = (FORMULAS[kind] if kind in FORMULAS
+                        else peephole)(x, *part, mask=mask, reverse=reverse and not i, **first)
             if reverse and not i and mask is not None:
                 mask = mask[:, ::-1]
         y = x if options.get("return_sequences") else x[:, -1]
@@ -94,9 +95,12 @@ def cells_case(*kinds, mask=False, states=0, only=None, **options):
         return RNN(cells if len(cells) > 1 else cells[0], **options)
 
     own = PeepholeCell in kinds
-    chosen = tuple(law for law in laws.LAWS if law not in (laws.round_trips, laws.batch_is_its_rows, laws.saturation_and_nan)) if own else None
-    name = " ".join(["RNN", *(k.__name__ for k in kinds), *options, *(["mask"] if mask else []), *(["states"] if states else [])])
-    return Case(name, make, ("T", 3), formula, mask=mask, states=states, sizes=(1, 4, 17), laws=only or chosen)
+    chosen = tuple(law for law in laws.LAWS if law not in (laws.round_trips, laws.batch_is_its_rows,
+                                                           laws.saturation_and_nan)) if own else None
+    name = " ".join(["RNN", *(k.__name__ for k in kinds), *options, *(["mask"] if mask else []),
+                     *(["states"] if states else [])])
+    return Case(name, make, ("T", 3), formula, mask=mask, states=states, sizes=(1, 4, 17),
+                laws=only or chosen)
 
 
 CASES = [
@@ -173,7 +177,8 @@ def test_streams_and_is_time_distributed():
     x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
     model = Sequential([Input((5, 3)), RNN([LSTMCell(4), GRUCell(3)], return_sequences=True)])
     s = model.streamer(2)
-    assert np.array_equal(np.stack([s.step(np.ascontiguousarray(x[:, t])) for t in range(5)], axis=1), model.predict(x, verbose=0))
+    assert np.array_equal(np.stack([s.step(np.ascontiguousarray(x[:, t])) for t in range(5)], axis=1),
+                          model.predict(x, verbose=0))
     inner = RNN(PeepholeCell(4))
     assert np.allclose(TimeDistributed(inner)(x[:, None])[:, 0], inner(x))
     own = Sequential([Input((5, 3)), RNN(PeepholeCell(4))])
@@ -215,8 +220,10 @@ def test_nan_in_a_masked_step_reaches_no_gradient():
         (lambda: TimeDistributed(GRU(2), dtype="float64"), "the same dtype"),
         (lambda: StackedRNNCells([GRUCell(2), GRUCell(2, dtype="float64")]), "all the same dtype"),
         (lambda: RNN(GRUCell(2))(np.ones((2, 3))), "Add the time axis"),
-        (lambda: RNN(GRUCell(2))(np.ones((2, 3, 4)), initial_state=[np.ones((2, 2))] * 2), "must hold 1 array"),
-        (lambda: RNN(PeepholeCell(2))(np.ones((2, 3, 4)), initial_state=[np.ones((2, 2))] * 2), "initial_state"),
+        (lambda: RNN(GRUCell(2))(np.ones((2, 3, 4)), initial_state=[np.ones((2, 2))] * 2),
+         "must hold 1 array"),
+        (lambda: RNN(PeepholeCell(2))(np.ones((2, 3, 4)), initial_state=[np.ones((2, 2))] * 2),
+         "initial_state"),
         (lambda: Sequential([Input((3, 2)), LSTMCell(2)]), "RNN(LSTMCell"),
         (lambda: LSTMCell(2)(np.ones((2, 3)), [np.ones((2, 2))]), "states must be"),
         (lambda: LSTMCell(0), "units must be"),

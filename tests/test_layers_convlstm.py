@@ -12,7 +12,8 @@ from tdfast.layers import ConvLSTM1D, ConvLSTM2D, GlobalAveragePooling1D, Input,
 
 def conv_lstm_case(name, kernel_size, frame, mask=False, bounded=True, **options):
     cls = {2: ConvLSTM1D, 3: ConvLSTM2D}[len(frame)]
-    keys = {"activation": "act", "recurrent_activation": "rec_act", "padding": "padding", "strides": "strides",
+    keys = {"activation": "act", "recurrent_activation": "rec_act", "padding": "padding",
+            "strides": "strides",
             "dilation_rate": "dilation", "go_backwards": "reverse"}
     meaning = {key: options[option] for option, key in keys.items() if option in options}
 
@@ -21,14 +22,17 @@ def conv_lstm_case(name, kernel_size, frame, mask=False, bounded=True, **options
         y = y if options.get("return_sequences") else y[:, -1]
         return (y, h, c) if options.get("return_state") else y
 
-    return Case(f"{cls.__name__} {name}", lambda size, dtype: cls(size, kernel_size, dtype=dtype, **options), ("T", *frame),
+    return Case(f"{cls.__name__} {name}", lambda size, dtype: cls(size, kernel_size, dtype=dtype, **options),
+                ("T", *frame),
                 formula, mask=mask, sizes=(1, 3, 9), bounded=bounded)
 
 
 CASES = [
     conv_lstm_case("last", 3, (5, 2)),
-    conv_lstm_case("strides backwards", 2, (5, 3), strides=(2,), go_backwards=True, return_sequences=True, use_bias=False),
-    conv_lstm_case("mask state", 3, (4, 2), mask=True, padding="same", return_state=True, return_sequences=True),
+    conv_lstm_case("strides backwards", 2, (5, 3), strides=(2,), go_backwards=True, return_sequences=True,
+                   use_bias=False),
+    conv_lstm_case("mask state", 3, (4, 2), mask=True, padding="same", return_state=True,
+                   return_sequences=True),
     conv_lstm_case("last", (3, 2), (4, 3, 2), padding="same", dilation_rate=(1, 2)),
     conv_lstm_case("mask backwards", 2, (3, 3, 1), mask=True, go_backwards=True, activation="softsign",
                    recurrent_activation="hard_sigmoid"),
@@ -85,8 +89,10 @@ def test_stateful_and_stacked():
         (lambda: ConvLSTM2D(2, 3, strides=2, dilation_rate=2), "cannot both be above 1"),
         (lambda: ConvLSTM2D(2, 3)(np.ones((2, 3, 5, 5))), "(batch, time, height, width, channels)"),
         (lambda: ConvLSTM1D(2, 3)(np.ones((2, 3, 2, 5))), "does not fit"),
-        (lambda: ConvLSTM1D(2, 3)(np.ones((2, 3, 4, 5)), initial_state=[np.ones((2, 2))] * 2), "initial_state must be"),
-        (lambda: Sequential([Input((3, 4, 2)), ConvLSTM1D(2, 3), GlobalAveragePooling1D()]).streamer(), "streamed"),
+        (lambda: ConvLSTM1D(2, 3)(np.ones((2, 3, 4, 5)), initial_state=[np.ones((2, 2))] * 2),
+         "initial_state must be"),
+        (lambda: Sequential([Input((3, 4, 2)), ConvLSTM1D(2, 3), GlobalAveragePooling1D()]).streamer(),
+         "streamed"),
     ],
 )
 def test_refuses(make, words):

@@ -1,4 +1,5 @@
-"""Masking, Embedding, normalization, noise and activation layers: the laws, and what is special to one layer."""
+"""Masking, Embedding, normalization, noise and activation layers: the laws, and what is special to one
+layer."""
 
 import laws
 import numpy as np
@@ -33,15 +34,20 @@ def masking_formula(value):
 CASES = [
     Case("Embedding", lambda size, dtype: Embedding(7, size, dtype=dtype), ("T",),
          lambda x, w, size: w[0][x], ids=7, laws=ID_LAWS),
-    Case("Embedding mask_zero rank 3", lambda size, dtype: Embedding(3, size, mask_zero=True, dtype=dtype), ("T", 4),
+    Case("Embedding mask_zero rank 3", lambda size, dtype: Embedding(3, size, mask_zero=True, dtype=dtype),
+         ("T", 4),
          lambda x, w, size: w[0][x], ids=3, laws=ID_LAWS),
-    Case("TimeDistributed Embedding", lambda size, dtype: TimeDistributed(Embedding(5, size, dtype=dtype), dtype=dtype),
+    Case("TimeDistributed Embedding", lambda size,
+         dtype: TimeDistributed(Embedding(5, size, dtype=dtype), dtype=dtype),
          ("T", 3), lambda x, w, size: w[0][x], ids=5, laws=ID_LAWS),
     Case("Sequential Embedding",
-         lambda size, dtype: Sequential([Embedding(5, 3, mask_zero=True, dtype=dtype), Dense(size, dtype=dtype)]),
+         lambda size,
+         dtype: Sequential([Embedding(5, 3, mask_zero=True, dtype=dtype), Dense(size, dtype=dtype)]),
          ("T",), lambda x, w, size: reference.dense(w[0][x], *w[1:]), ids=5, laws=ID_LAWS),
-    Case("Masking", lambda size, dtype: Masking(0.5, dtype=dtype), ("T", 7), masking_formula(0.5), sizes=(4,)),
-    Case("Masking rank 4", lambda size, dtype: Masking(dtype=dtype), ("T", 2, 17), masking_formula(0), sizes=(4,)),
+    Case("Masking", lambda size, dtype: Masking(0.5, dtype=dtype), ("T", 7), masking_formula(0.5),
+         sizes=(4,)),
+    Case("Masking rank 4", lambda size, dtype: Masking(dtype=dtype), ("T", 2, 17), masking_formula(0),
+         sizes=(4,)),
 ]
 
 
@@ -58,7 +64,8 @@ def test_embedding_takes_ids_of_every_dtype():
     ids = np.array([[0, 99, 7], [8, 7, 7]])
     want = layer(ids)
     assert want.shape == (2, 3, 3) and np.array_equal(want, layer.embeddings.numpy()[ids])
-    for dtype in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"):
+    for dtype in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32",
+                  "float64"):
         assert np.array_equal(layer(ids.astype(dtype)), want), dtype
     assert np.array_equal(layer(ids.tolist()), want)
     assert np.array_equal(layer(np.asfortranarray(ids)), want)
@@ -236,7 +243,8 @@ def test_nested_models_make_their_masks():
     assert np.array_equal(tape.records[0].mask, mask)
 
 
-@pytest.mark.parametrize("layer", [Embedding(4, 2, mask_zero=True, name="inner"), Masking(name="inner")], ids=str)
+@pytest.mark.parametrize("layer", [Embedding(4, 2, mask_zero=True, name="inner"), Masking(name="inner")],
+                         ids=str)
 def test_time_distributed_does_not_lose_a_mask_made_within(layer):
     x = np.ones((2, 3, 2, 2)[: 3 + isinstance(layer, Masking)])
     model = Sequential([TimeDistributed(layer), Dense(1)])
@@ -247,7 +255,8 @@ def test_time_distributed_does_not_lose_a_mask_made_within(layer):
     assert np.array_equal(inside(ids), inside(np.array([[[1, 2, 0], [0, 3, 0]]])))
 
 
-@pytest.mark.parametrize("layer", [Flatten(name="end"), layers.Reshape((15,), name="end"), layers.Permute((2, 1), name="end")],
+@pytest.mark.parametrize("layer", [Flatten(name="end"), layers.Reshape((15,), name="end"),
+                                   layers.Permute((2, 1), name="end")],
                          ids=lambda layer: type(layer).__name__)
 def test_layers_that_end_a_mask_say_so(layer):
     with pytest.warns(UserWarning, match="'end'"):

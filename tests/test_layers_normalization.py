@@ -18,17 +18,22 @@ def moving(x, weights, size, mask=None, training=False):
 CASES = [
     Case("LayerNormalization", lambda size, dtype: LayerNormalization(dtype=dtype), ("T", 7),
          lambda x, weights, size: reference.layer_normalization(x, *weights)),
-    Case("LayerNormalization of two axes", lambda size, dtype: LayerNormalization(axis=[1, -1], epsilon=0.1, dtype=dtype), (3, 5),
+    Case("LayerNormalization of two axes", lambda size,
+         dtype: LayerNormalization(axis=[1, -1], epsilon=0.1, dtype=dtype), (3, 5),
          lambda x, weights, size: reference.layer_normalization(x, *weights, axes=(-2, -1), epsilon=0.1)),
-    Case("LayerNormalization alone", lambda size, dtype: LayerNormalization(center=False, scale=False, dtype=dtype), (6,),
+    Case("LayerNormalization alone", lambda size,
+         dtype: LayerNormalization(center=False, scale=False, dtype=dtype), (6,),
          lambda x, weights, size: reference.layer_normalization(x, np.ones(6), np.zeros(6))),
     Case("BatchNormalization", lambda size, dtype: BatchNormalization(dtype=dtype), ("T", 5), moving,
          positive=("moving_variance",)),
-    Case("BatchNormalization in training", lambda size, dtype: BatchNormalization(dtype=dtype), ("T", 5), moving,
+    Case("BatchNormalization in training", lambda size, dtype: BatchNormalization(dtype=dtype), ("T", 5),
+         moving,
          positive=("moving_variance",), training=True, laws=COUPLED, spread=3),
-    Case("BatchNormalization in training, masked", lambda size, dtype: BatchNormalization(dtype=dtype), ("T", 5), moving,
+    Case("BatchNormalization in training, masked", lambda size, dtype: BatchNormalization(dtype=dtype),
+         ("T", 5), moving,
          positive=("moving_variance",), training=True, mask=True, laws=COUPLED, spread=3),
-    Case("TimeDistributed BatchNormalization", lambda size, dtype: TimeDistributed(BatchNormalization(dtype=dtype), dtype=dtype),
+    Case("TimeDistributed BatchNormalization", lambda size,
+         dtype: TimeDistributed(BatchNormalization(dtype=dtype), dtype=dtype),
          ("T", 5), moving, positive=("moving_variance",)),
 ]
 
@@ -87,7 +92,8 @@ def test_each_channel_counts_its_own_valid_numbers():
     layer = BatchNormalization(axis=1, momentum=0, dtype="float64")
     layer(x, training=True, mask=mask)
     for t in range(3):
-        assert np.allclose(layer.moving_mean.value[t], x[mask[:, t], t].mean() if mask[:, t].any() else 0, atol=1e-6)
+        assert np.allclose(layer.moving_mean.value[t], x[mask[:, t], t].mean() if mask[:, t].any() else 0,
+                           atol=1e-6)
 
 
 def test_nan_at_a_masked_step_stays_out_of_the_statistics():
@@ -112,7 +118,8 @@ def test_configs_have_keras_s_order():
     config = list(BatchNormalization().get_config())
     assert config[3:9] == ["axis", "momentum", "epsilon", "center", "scale", "beta_initializer"]
     assert config[-4:] == ["synchronized", "renorm", "renorm_clipping", "renorm_momentum"]
-    assert list(LayerNormalization().get_config())[3:8] == ["axis", "epsilon", "center", "scale", "rms_scaling"]
+    assert list(LayerNormalization().get_config())[3:8] == ["axis", "epsilon", "center", "scale",
+                                                            "rms_scaling"]
 
 
 def test_batch_normalization_computes_in_float32(monkeypatch):

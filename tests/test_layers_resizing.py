@@ -28,23 +28,28 @@ def case(cls, shape, formula, mask=False, only=None, **options):
                 lambda x, w, size, mask=None: formula(x), mask=mask, sizes=(4,), laws=only)
 
 
-ZEROS = tuple(law for law in laws.LAWS if law is not laws.saturation_and_nan)       # NaN in x leaves the new zeros alone
+# NaN in x leaves the new zeros alone
+ZEROS = tuple(law for law in laws.LAWS if law is not laws.saturation_and_nan)
 PADDING = [((1, 1),), ((2, 0),), ((0, 3),), ((0, 0),)]
 PLANE = [((1, 1), (1, 1)), ((2, 2), (0, 0)), ((0, 1), (3, 2))]
 
 CASES = [
-    *(case(ZeroPadding1D, ("T", 3), lambda x, w=w: reference.around(x, w), mask=mask, only=ZEROS, padding=w[0])
+    *(case(ZeroPadding1D, ("T", 3), lambda x, w=w: reference.around(x, w), mask=mask, only=ZEROS,
+           padding=w[0])
       for w in PADDING for mask in (False, True)),
     case(ZeroPadding1D, ("T", 17), lambda x: reference.around(x, [(2, 2)]), only=ZEROS, padding=2),
-    *(case(ZeroPadding2D, (4, 3, 5), lambda x, w=w: reference.around(x, w), only=ZEROS, padding=w) for w in PLANE),
-    case(ZeroPadding2D, (2, 3, 1), lambda x: reference.around(x, [(1, 1), (2, 2)]), only=ZEROS, padding=(1, 2)),
+    *(case(ZeroPadding2D, (4, 3, 5), lambda x, w=w: reference.around(x, w), only=ZEROS, padding=w)
+      for w in PLANE),
+    case(ZeroPadding2D, (2, 3, 1), lambda x: reference.around(x, [(1, 1), (2, 2)]), only=ZEROS,
+         padding=(1, 2)),
     *(case(Cropping1D, (6, 3), lambda x, w=w: reference.cropped(x, w), cropping=w[0]) for w in PADDING),
     case(Cropping1D, (5, 17), lambda x: reference.cropped(x, [(2, 2)]), cropping=2),
     *(case(Cropping2D, (5, 6, 3), lambda x, w=w: reference.cropped(x, w), cropping=w) for w in PLANE),
     case(Cropping2D, (5, 6, 33), lambda x: reference.cropped(x, [(1, 1), (2, 2)]), cropping=(1, 2)),
     *(case(UpSampling1D, ("T", 3), lambda x, n=n: reference.upsampled(x, (n,)), mask=mask, size=n)
       for n in (1, 2, 5) for mask in (False, True)),
-    *(case(UpSampling2D, shape, lambda x, s=s, kind=kind: reference.upsampled(x, s, kind), size=s, interpolation=kind)
+    *(case(UpSampling2D, shape, lambda x, s=s, kind=kind: reference.upsampled(x, s, kind), size=s,
+           interpolation=kind)
       for kind in ("nearest", "bilinear")
       for shape, s in (((3, 4, 3), (2, 2)), ((4, 3, 1), (3, 1)), ((1, 5, 17), (2, 4)), ((2, 1, 2), (5, 3)))),
 ]
@@ -67,7 +72,8 @@ def test_a_mask_goes_with_its_steps(layer, mask, want):
     assert layer.compute_mask(np.zeros((*mask.shape, 3)), None) is None
 
 
-@pytest.mark.parametrize("make", [lambda: ZeroPadding1D((2, 1)), lambda: Cropping1D((1, 1)), lambda: UpSampling1D(3)],
+@pytest.mark.parametrize("make", [lambda: ZeroPadding1D((2, 1)), lambda: Cropping1D((1, 1)),
+                                  lambda: UpSampling1D(3)],
                          ids=["ZeroPadding1D", "Cropping1D", "UpSampling1D"])
 def test_masked_steps_stay_without_effect(make):
     """Targets at masked steps change nothing; and lengths say the same as the mask."""
@@ -77,7 +83,8 @@ def test_masked_steps_stay_without_effect(make):
     y = rng.normal(size=(4, *make().compute_output_shape((4, 5, 2))[1:2], 1)).astype("float32")
 
     def model(masking):
-        m = Sequential([Input((5, 2)), *([Masking(9.0)] if masking else []), make(), LSTM(3, return_sequences=True), Dense(1)])
+        m = Sequential([Input((5, 2)), *([Masking(9.0)] if masking else []), make(),
+                        LSTM(3, return_sequences=True), Dense(1)])
         m.compile("sgd", "mse")
         return m
 
@@ -87,7 +94,8 @@ def test_masked_steps_stay_without_effect(make):
     padded, y_other = np.where(right[..., None], x, np.float32(9)), y.copy()
     y_other[~first.layers[1].compute_mask(None, right)] = 1e3
     assert first.train_on_batch(padded, y) == second.train_on_batch(padded, y_other)
-    by_lengths.fit(np.where(right[..., None], x, np.float32(0)), y, batch_size=4, shuffle=False, verbose=0, lengths=lengths)
+    by_lengths.fit(np.where(right[..., None], x, np.float32(0)), y, batch_size=4, shuffle=False, verbose=0,
+                   lengths=lengths)
     for a, b, c in zip(first.get_weights(), second.get_weights(), by_lengths.get_weights()):
         assert np.array_equal(a, b)
         np.testing.assert_allclose(c, a, atol=1e-6)
@@ -95,14 +103,16 @@ def test_masked_steps_stay_without_effect(make):
     np.testing.assert_allclose(got, first.predict(padded, verbose=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [ZeroPadding2D(), Cropping2D(1), UpSampling2D()], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("layer", [ZeroPadding2D(), Cropping2D(1), UpSampling2D()],
+                         ids=lambda layer: type(layer).__name__)
 def test_no_mask_goes_through_images(layer):
     with pytest.raises(TypeError, match=f"{layer.name}.*cannot carry a mask"):
         layer.compute_mask(np.zeros((2, 4, 4, 1)), np.ones((2, 4), bool))
 
 
 def test_time_distributed_keeps_the_mask_of_its_steps():
-    model = Sequential([Input((5, 4, 2)), TimeDistributed(UpSampling1D(2)), TimeDistributed(GlobalAveragePooling1D())])
+    model = Sequential([Input((5, 4, 2)), TimeDistributed(UpSampling1D(2)),
+                        TimeDistributed(GlobalAveragePooling1D())])
     x = np.random.default_rng(0).normal(size=(3, 5, 4, 2)).astype("float32")
     np.testing.assert_allclose(model.predict(x, verbose=0), x.mean(axis=2), atol=1e-6)
 
@@ -144,13 +154,15 @@ def test_open_sizes():
     (lambda: ZeroPadding2D((1, 2, 3)), "((top, bottom), (left, right))"),
     (lambda: ZeroPadding2D("same"), "padding must be"),
     (lambda: Cropping1D(-1), "cropping must be"),
-    (lambda: Cropping1D((2, 3), name="odd")(np.ones((2, 5, 1))), "Layer 'odd' (Cropping1D): cropping=(2, 3) leaves nothing of 5 steps"),
+    (lambda: Cropping1D((2, 3), name="odd")(np.ones((2, 5, 1))),
+     "Layer 'odd' (Cropping1D): cropping=(2, 3) leaves nothing of 5 steps"),
     (lambda: Cropping2D(((0, 0), (2, 2)))(np.ones((2, 9, 4, 1))), "leaves nothing of 4 width"),
     (lambda: Cropping2D(1, data_format="channels_first"), "channels_first"),
     (lambda: UpSampling1D(0), "size must be a whole number of at least 1, got 0"),
     (lambda: UpSampling1D((2,)), "size must be"),
     (lambda: UpSampling2D((2, 0)), "size must be"),
-    (lambda: UpSampling2D(2, interpolation="bicubic"), "interpolation must be one of 'nearest', 'bilinear', got 'bicubic'"),
+    (lambda: UpSampling2D(2, interpolation="bicubic"),
+     "interpolation must be one of 'nearest', 'bilinear', got 'bicubic'"),
     (lambda: UpSampling2D(2, "channels_first"), "channels_first"),
     (lambda: ZeroPadding1D()(np.ones((2, 3))), "expects input of shape (batch, steps, channels), got (2, 3)"),
     (lambda: UpSampling2D()(np.ones((2, 3, 4))), "(batch, height, width, channels)"),

@@ -41,12 +41,14 @@ def bidirectional_case(cell, merge, mask=False, states=0, **options):
 
     name = " ".join([f"Bidirectional {cell.__name__} {merge}", *options, *(["mask"] if mask else []),
                      *(["states"] if states else [])])
-    return Case(name, lambda size, dtype: Bidirectional(cell(size, dtype=dtype, **options), merge_mode=merge), ("T", 3),
+    return Case(name, lambda size, dtype: Bidirectional(cell(size, dtype=dtype, **options), merge_mode=merge),
+                ("T", 3),
                 formula, mask=mask, states=states, sizes=(1, 4, 17))
 
 
 CASES = [
-    *(bidirectional_case(LSTM, merge, return_sequences=True) for merge in ("concat", "sum", "mul", "ave", None)),
+    *(bidirectional_case(LSTM, merge, return_sequences=True)
+      for merge in ("concat", "sum", "mul", "ave", None)),
     *(bidirectional_case(GRU, merge) for merge in ("concat", "sum", "mul", "ave", None)),
     bidirectional_case(SimpleRNN, "concat", return_sequences=True, mask=True),
     bidirectional_case(LSTM, "mul", mask=True, return_sequences=True),
@@ -70,13 +72,19 @@ def test_bidirectional_makes_its_layers_as_keras_does():
     layer = Bidirectional(given, name="both")
     layer.build((None, None, 2))
     assert (layer.forward_layer.name, layer.backward_layer.name) == ("forward_memory", "backward_memory")
-    assert layer.forward_layer is not given and layer.backward_layer.go_backwards and not layer.forward_layer.go_backwards
+    assert (
+        layer.forward_layer is not given
+        and layer.backward_layer.go_backwards
+        and not layer.forward_layer.go_backwards
+    )
     assert [w.path for w in layer.weights] == [
         f"both/{side}_memory/lstm_cell/{name}"
         for side in ("forward", "backward") for name in ("kernel", "recurrent_kernel", "bias")
     ]
-    assert not np.array_equal(layer.weights[0].value, layer.weights[3].value), "each layer draws its own weights"
-    assert not np.array_equal(layer.weights[0].value, given.weights[0].value), "the given layer's are not taken over"
+    assert not np.array_equal(layer.weights[0].value,
+                              layer.weights[3].value), "each layer draws its own weights"
+    assert not np.array_equal(layer.weights[0].value,
+                              given.weights[0].value), "the given layer's are not taken over"
     again = Bidirectional.from_config(layer.get_config())
     assert again.forward_layer.name == "forward_memory" and again.backward_layer.name == "backward_memory"
     assert list(layer.get_config()) == ["name", "trainable", "dtype", "merge_mode", "layer", "backward_layer"]
@@ -108,18 +116,23 @@ def test_bidirectional_first_weights():
         (lambda: Bidirectional(LSTM(2), merge_mode="avg"), "merge_mode must be one of"),
         (lambda: Bidirectional(LSTM(2), backward_layer=LSTM(2)), "go_backwards=True"),
         (lambda: Bidirectional(LSTM(2, go_backwards=True)), "go_backwards=False"),
-        (lambda: Bidirectional(LSTM(2), backward_layer=LSTM(2, go_backwards=True, stateful=True)), "the same stateful"),
+        (lambda: Bidirectional(LSTM(2), backward_layer=LSTM(2, go_backwards=True, stateful=True)),
+         "the same stateful"),
         (lambda: Bidirectional(LSTM(2), backward_layer=LSTM(2, go_backwards=True, return_state=True)),
          "the same return_state"),
         (lambda: Bidirectional(LSTM(2, return_sequences=True), backward_layer=LSTM(2, go_backwards=True)),
          "the same return_sequences"),
         (lambda: Bidirectional(LSTM(2), dtype="float64"), "give all the same dtype"),
-        (lambda: Bidirectional(LSTM(2), merge_mode="sum", backward_layer=LSTM(3, go_backwards=True))(np.ones((1, 2, 3))),
+        (lambda: Bidirectional(LSTM(2), merge_mode="sum",
+                               backward_layer=LSTM(3, go_backwards=True))(np.ones((1, 2, 3))),
          "outputs of one shape"),
         (lambda: Bidirectional(LSTM(2))(np.ones((1, 2))), "(batch, time, features)"),
-        (lambda: Bidirectional(LSTM(2))(np.ones((1, 2, 3)), initial_state=np.ones((1, 2))), "initial_state must be a list"),
-        (lambda: Bidirectional(LSTM(2))(np.ones((1, 2, 3)), initial_state=[np.ones((1, 2))] * 3), "a list of 3"),
-        (lambda: Bidirectional(LSTM(2))(np.ones((1, 2, 3)), initial_state=[np.ones((1, 2))] * 2), "forward_lstm"),
+        (lambda: Bidirectional(LSTM(2))(np.ones((1, 2, 3)), initial_state=np.ones((1, 2))),
+         "initial_state must be a list"),
+        (lambda: Bidirectional(LSTM(2))(np.ones((1, 2, 3)), initial_state=[np.ones((1, 2))] * 3),
+         "a list of 3"),
+        (lambda: Bidirectional(LSTM(2))(np.ones((1, 2, 3)), initial_state=[np.ones((1, 2))] * 2),
+         "forward_lstm"),
         (lambda: Sequential([Bidirectional(LSTM(2), merge_mode=None)]), "merge_mode=None"),
         (lambda: Sequential([Bidirectional(LSTM(2, return_state=True)), Dense(2)]), "return_state=True"),
         (lambda: Sequential([Input((3, 2)), Bidirectional(LSTM(2))]).streamer(), "one time step at a time"),
@@ -137,7 +150,8 @@ def test_bidirectional_learns(merge):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 6, 1))
     y = (x[:, ::-1].copy() > 0) * (x > 0) * 1.0
-    model = Sequential([Input((6, 1)), Bidirectional(GRU(16, return_sequences=True), merge_mode=merge), Dense(1, "sigmoid")])
+    model = Sequential([Input((6, 1)), Bidirectional(GRU(16, return_sequences=True), merge_mode=merge),
+                        Dense(1, "sigmoid")])
     model.compile(tdfast.optimizers.Adam(0.02), "binary_crossentropy")
     losses = model.fit(x, y, epochs=60, verbose=0).history["loss"]
     assert losses[-1] < 0.5 * losses[0]
@@ -164,7 +178,8 @@ def test_bidirectional_inside_and_around():
 
 
 def test_activity_regularizers_inside_wrappers():
-    """Penalties are averaged over the batch; TimeDistributed adds those of its steps (numbers from Keras 3.15)."""
+    """Penalties are averaged over the batch; TimeDistributed adds those of its steps (numbers from Keras
+    3.15)."""
     x = np.ones((5, 3, 4))
 
     def loss(layer, how):
@@ -173,7 +188,8 @@ def test_activity_regularizers_inside_wrappers():
         return getattr(model, how)(x, np.full((5, *model.output_shape[1:]), 4.0))
 
     def lstm():
-        return LSTM(2, "relu", "relu", activity_regularizer=tdfast.regularizers.L2(1.0), kernel_initializer="ones",
+        return LSTM(2, "relu", "relu", activity_regularizer=tdfast.regularizers.L2(1.0),
+                    kernel_initializer="ones",
                     recurrent_initializer="zeros")
 
     dense = Dense(2, activity_regularizer=tdfast.regularizers.L2(1.0), kernel_initializer="ones")
@@ -206,7 +222,8 @@ def test_activity_regularizer_inside_bidirectional_has_its_gradient():
 @pytest.mark.parametrize("batch", [1, 3, 11])
 @pytest.mark.parametrize("cell", [LSTM, GRU])
 def test_few_rows_of_a_large_layer(cell, batch):
-    """Several threads share the units there, where they share the rows elsewhere: the bits are those of one thread."""
+    """Several threads share the units there, where they share the rows elsewhere: the bits are those of one
+    thread."""
     rng = np.random.default_rng(batch)
     x = rng.normal(size=(batch, 7, 190)).astype("float32")
     mask = rng.random((batch, 7)) < 0.7

@@ -53,7 +53,8 @@ CUBE = Function(cube, slope_of_cube)
 
 def plain(name, layer, shape, formula, **options):
     """A case of a layer without units: layer(dtype) and formula(x, weights)."""
-    return Case(name, lambda size, dtype: layer(dtype=dtype), shape, lambda x, weights, size, **call: formula(x, *weights, **call),
+    return Case(name, lambda size, dtype: layer(dtype=dtype), shape, lambda x, weights, size,
+                **call: formula(x, *weights, **call),
                 sizes=(4,), **options)
 
 
@@ -65,45 +66,62 @@ CASES = [
     plain("ReLU", ReLU, ("T", 5), reference.relu_with),
     plain("ReLU of all parameters", lambda **k: ReLU(1.5, 0.2, 0.5, **k), ("T", 5),
           lambda x: reference.relu_with(x, 1.5, 0.2, 0.5)),
-    plain("ReLU over a threshold", lambda **k: ReLU(threshold=0.5, **k), (7,), lambda x: reference.relu_with(x, threshold=0.5)),
+    plain("ReLU over a threshold", lambda **k: ReLU(threshold=0.5, **k), (7,),
+          lambda x: reference.relu_with(x, threshold=0.5)),
     plain("LeakyReLU", LeakyReLU, ("T", 5), lambda x: reference.relu_with(x, negative_slope=0.3)),
     plain("ELU", lambda **k: ELU(0.7, **k), ("T", 5), lambda x: np.where(x > 0, x, 0.7 * np.expm1(x))),
     plain("PReLU", PReLU, (3, 5), lambda x, alpha: np.where(x > 0, x, alpha * x)),
-    plain("PReLU of shared axes", lambda **k: PReLU(shared_axes=[1], **k), ("T", 5), lambda x, alpha: np.where(x > 0, x, alpha * x)),
+    plain("PReLU of shared axes", lambda **k: PReLU(shared_axes=[1], **k), ("T", 5), lambda x,
+          alpha: np.where(x > 0, x, alpha * x)),
     plain("Softmax", Softmax, ("T", 5), lambda x: reference.softmax_over(x, -1)),
-    plain("Softmax over time", lambda **k: Softmax(axis=1, **k), ("T", 5), lambda x: reference.softmax_over(x, 1)),
-    plain("Softmax of two axes", lambda **k: Softmax(axis=(1, -1), **k), (3, 2, 5), lambda x: reference.softmax_over(x, (1, 3))),
-    plain("Softmax with a mask", Softmax, ("T",), lambda x, mask: reference.softmax_over(x, -1, mask), mask=True),
-    plain("Dense with a function", lambda **k: Dense(3, activation=CUBE, **k), ("T", 4), lambda x, w, b: (x @ w + b) ** 3,
+    plain("Softmax over time", lambda **k: Softmax(axis=1, **k), ("T", 5),
+          lambda x: reference.softmax_over(x, 1)),
+    plain("Softmax of two axes", lambda **k: Softmax(axis=(1, -1), **k), (3, 2, 5),
+          lambda x: reference.softmax_over(x, (1, 3))),
+    plain("Softmax with a mask", Softmax, ("T",), lambda x, mask: reference.softmax_over(x, -1, mask),
+          mask=True),
+    plain("Dense with a function", lambda **k: Dense(3, activation=CUBE, **k), ("T", 4), lambda x, w,
+          b: (x @ w + b) ** 3,
           bounded=False, spread=5, laws=tuple(law for law in LAWS if law.__name__ != "round_trips")),
-    plain("Activation of a function", lambda **k: Activation(CUBE, **k), ("T", 4), lambda x: x**3, bounded=False,
+    plain("Activation of a function", lambda **k: Activation(CUBE, **k), ("T", 4), lambda x: x**3,
+          bounded=False,
           laws=tuple(law for law in LAWS if law.__name__ != "round_trips")),
     *(plain(f"{cls.__name__} at rest", lambda cls=cls, **k: cls(0.3, **k), shape, same) for cls, shape in [
-        (SpatialDropout1D, ("T", 5)), (SpatialDropout2D, (3, 2, 5)), (GaussianNoise, ("T", 5)), (GaussianDropout, ("T", 5)),
+        (SpatialDropout1D, ("T", 5)), (SpatialDropout2D, (3, 2, 5)), (GaussianNoise, ("T", 5)),
+        (GaussianDropout, ("T", 5)),
         (AlphaDropout, ("T", 5))]),
     plain("Identity", Identity, ("T", 5), same),
-    plain("Rescaling", lambda **k: Rescaling(0.5, [1.0, 2.0, 3.0], **k), ("T", 3), lambda x: x * 0.5 + [1, 2, 3]),
-    plain("Normalization", Normalization, ("T", 4), lambda x, mean, variance, count: (x - mean) / np.sqrt(variance),
+    plain("Rescaling", lambda **k: Rescaling(0.5, [1.0, 2.0, 3.0], **k), ("T", 3),
+          lambda x: x * 0.5 + [1, 2, 3]),
+    plain("Normalization", Normalization, ("T", 4), lambda x, mean, variance,
+          count: (x - mean) / np.sqrt(variance),
           positive=("variance",)),
     plain("Normalization of two axes", lambda **k: Normalization(axis=(1, -1), **k), (3, 4),
           lambda x, mean, variance, count: (x - mean) / np.sqrt(variance), positive=("variance",)),
     plain("Normalization of all", lambda **k: Normalization(axis=None, **k), (3, 4),
           lambda x, mean, variance, count: (x - mean) / np.sqrt(variance), positive=("variance",)),
-    plain("Normalization that was given", lambda **k: Normalization(mean=[1.0, 2.0], variance=[4.0, 0.0], **k), ("T", 2),
-          lambda x: (x - [1, 2]) / [2, 1e-7], spread=3, laws=tuple(law for law in LAWS if law.__name__ != "central_differences")),
-    plain("Normalization inverted", lambda **k: Normalization(axis=1, mean=1.5, variance=4.0, invert=True, **k), (3, 2),
+    plain("Normalization that was given", lambda **k: Normalization(mean=[1.0, 2.0], variance=[4.0, 0.0],
+                                                                    **k), ("T", 2),
+          lambda x: (x - [1, 2]) / [2, 1e-7], spread=3,
+          laws=tuple(law for law in LAWS if law.__name__ != "central_differences")),
+    plain("Normalization inverted", lambda **k: Normalization(axis=1, mean=1.5, variance=4.0, invert=True,
+                                                              **k), (3, 2),
           lambda x: 1.5 + 2 * x),
-    plain("UnitNormalization", UnitNormalization, ("T", 5), lambda x: x / np.sqrt((x**2).sum(-1, keepdims=True))),
+    plain("UnitNormalization", UnitNormalization, ("T", 5),
+          lambda x: x / np.sqrt((x**2).sum(-1, keepdims=True))),
     plain("UnitNormalization of two axes", lambda **k: UnitNormalization([1, -1], **k), (3, 2, 5),
           lambda x: x / np.sqrt((x**2).sum((1, 3), keepdims=True))),
-    plain("RMSNormalization", RMSNormalization, ("T", 5), lambda x, scale: reference.rms_normalization(x, scale, (2,))),
+    plain("RMSNormalization", RMSNormalization, ("T", 5), lambda x,
+          scale: reference.rms_normalization(x, scale, (2,))),
     plain("RMSNormalization of two axes", lambda **k: RMSNormalization([1, 3], 0.1, **k), (3, 2, 5),
           lambda x, scale: reference.rms_normalization(x, scale[:, None], (1, 3), 0.1)),
     plain("GroupNormalization", lambda **k: GroupNormalization(3, **k), ("T", 6),
           lambda x, gamma, beta: reference.group_normalization(x, gamma, beta, 3), spread=3),
     plain("GroupNormalization of axis 1", lambda **k: GroupNormalization(2, axis=1, epsilon=0.1, **k), (4, 3),
-          lambda x, gamma, beta: reference.group_normalization(x.swapaxes(1, 2), gamma, beta, 2, 0.1).swapaxes(1, 2)),
-    plain("GroupNormalization of each feature", lambda **k: GroupNormalization(-1, center=False, scale=False, **k), (5, 3),
+          lambda x, gamma, beta: reference.group_normalization(x.swapaxes(1, 2), gamma, beta, 2,
+                                                               0.1).swapaxes(1, 2)),
+    plain("GroupNormalization of each feature",
+          lambda **k: GroupNormalization(-1, center=False, scale=False, **k), (5, 3),
           lambda x: reference.group_normalization(x, np.ones(3), np.zeros(3), 3)),
     plain("ActivityRegularization", lambda **k: ActivityRegularization(0.1, 0.2, **k), ("T", 5), same),
 ]
@@ -133,7 +151,8 @@ RANDOM = [
 @pytest.mark.parametrize("make, shape", RANDOM)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_random_layers(make, shape, dtype):
-    """Backward is forward's derivative with the same numbers; a seed repeats; each call draws anew; else nothing happens."""
+    """Backward is forward's derivative with the same numbers; a seed repeats; each call draws anew; else
+    nothing happens."""
     x = np.random.default_rng(0).normal(size=(40, *shape)).astype(dtype)
     layer, twin = make(seed=5, dtype=dtype), make(seed=5, dtype=dtype)
     tape = Tape()
@@ -150,7 +169,8 @@ def test_random_layers(make, shape, dtype):
 
 
 @pytest.mark.parametrize("cls, shape, same_along", [
-    (SpatialDropout1D, (7, 3), (1,)), (SpatialDropout2D, (4, 3, 5), (1, 2)), (SpatialDropout3D, (2, 4, 3, 5), (1, 2, 3)),
+    (SpatialDropout1D, (7, 3), (1,)), (SpatialDropout2D, (4, 3, 5), (1, 2)),
+    (SpatialDropout3D, (2, 4, 3, 5), (1, 2, 3)),
 ])
 def test_spatial_dropout_drops_whole_features(cls, shape, same_along):
     y = cls(0.3, seed=2)(np.ones((2000, *shape)), training=True)
@@ -175,15 +195,22 @@ def test_alpha_dropout_keeps_mean_and_variance():
 
 
 @pytest.mark.parametrize("make, words", [
-    (lambda: GaussianNoise(1.5), "stddev"), (lambda: GaussianDropout(-0.1), "rate"), (lambda: GaussianDropout(1), "below 1"),
-    (lambda: AlphaDropout(1), "below 1"), (lambda: Dropout("0.2"), "rate"), (lambda: Dropout(0.2, noise_shape=(0, 1)), "noise_shape"),
+    (lambda: GaussianNoise(1.5), "stddev"), (lambda: GaussianDropout(-0.1), "rate"),
+    (lambda: GaussianDropout(1), "below 1"),
+    (lambda: AlphaDropout(1), "below 1"), (lambda: Dropout("0.2"), "rate"),
+    (lambda: Dropout(0.2, noise_shape=(0, 1)), "noise_shape"),
     (lambda: SpatialDropout2D(0.1, data_format="last"), "data_format"), (lambda: ReLU(-1), "max_value"),
     (lambda: ReLU(negative_slope=None), "negative_slope"), (lambda: ReLU(threshold=-0.1), "threshold"),
-    (lambda: LeakyReLU(-1), "negative_slope"), (lambda: ELU(None), "alpha"), (lambda: Softmax(axis="last"), "axis"),
-    (lambda: ActivityRegularization(-1), "l1"), (lambda: Rescaling("2"), "numbers"), (lambda: Normalization(mean=1.0), "both"),
-    (lambda: Normalization(mean=[1.0], variance=1.0), "one shape"), (lambda: Normalization(mean=[[1.0]], variance=[[1.0]]), "at most 1"),
-    (lambda: GroupNormalization(0), "groups"), (lambda: RMSNormalization(epsilon=-1), "epsilon"), (lambda: LSTM(2, activation=CUBE), "cube.*behind it"),
-    (lambda: Conv1D(2, 2, activation=CUBE), "cube.*behind it"), (lambda: Dense(2, activation=np.sin), "Function"),
+    (lambda: LeakyReLU(-1), "negative_slope"), (lambda: ELU(None), "alpha"),
+    (lambda: Softmax(axis="last"), "axis"),
+    (lambda: ActivityRegularization(-1), "l1"), (lambda: Rescaling("2"), "numbers"),
+    (lambda: Normalization(mean=1.0), "both"),
+    (lambda: Normalization(mean=[1.0], variance=1.0), "one shape"),
+    (lambda: Normalization(mean=[[1.0]], variance=[[1.0]]), "at most 1"),
+    (lambda: GroupNormalization(0), "groups"), (lambda: RMSNormalization(epsilon=-1), "epsilon"),
+    (lambda: LSTM(2, activation=CUBE), "cube.*behind it"),
+    (lambda: Conv1D(2, 2, activation=CUBE), "cube.*behind it"),
+    (lambda: Dense(2, activation=np.sin), "Function"),
 ])
 def test_wrong_arguments_are_named(make, words):
     with pytest.raises(ValueError, match=words):
@@ -194,11 +221,14 @@ def test_wrong_arguments_are_named(make, words):
     (SpatialDropout1D(0.1), (2, 3), "batch, time, features"),
     (SpatialDropout2D(0.1, data_format="channels_first"), (2, 3, 4), "batch, channels, rows, columns"),
     (SpatialDropout3D(0.1), (2, 3, 4), "batch, depth, rows, columns, channels"),
-    (Dropout(0.1, noise_shape=(None, 2)), (2, 3), "noise_shape"), (Dropout(0.1, noise_shape=(1,)), (2, 3), "noise_shape"),
+    (Dropout(0.1, noise_shape=(None, 2)), (2, 3), "noise_shape"),
+    (Dropout(0.1, noise_shape=(1,)), (2, 3), "noise_shape"),
     (Rescaling(np.ones(4)), (2, 3), "broadcast"), (Rescaling(np.ones((2, 3))), (2, 3), "broadcast"),
     (Normalization(axis=2), (2, 3), "axis"), (Normalization(axis=0), (2, 3), "size"),
-    (Normalization(mean=[1, 2], variance=[1, 1]), (2, 3), "mean of shape"), (UnitNormalization(axis=0), (2, 3), "axis"),
-    (RMSNormalization(axis=2), (2, 3), "axis"), (GroupNormalization(2), (2, 3), "groups"), (GroupNormalization(2, axis=3), (2, 4), "axis"),
+    (Normalization(mean=[1, 2], variance=[1, 1]), (2, 3), "mean of shape"),
+    (UnitNormalization(axis=0), (2, 3), "axis"),
+    (RMSNormalization(axis=2), (2, 3), "axis"), (GroupNormalization(2), (2, 3), "groups"),
+    (GroupNormalization(2, axis=3), (2, 4), "axis"),
     (PReLU(shared_axes=[3]), (2, 3, 4), "shared_axes"), (Softmax(axis=0), (2, 3), "axis"),
 ])
 def test_inputs_that_do_not_fit_are_named(layer, shape, words):
@@ -235,14 +265,17 @@ def test_parameters_of_activations():
     assert activations.relu(x, 0.1, 1.0).tolist() == [-0.2, -0.03, 0.3, 1.0]
     assert activations.leaky_relu(x, negative_slope=0.5).tolist() == [-1, -0.15, 0.3, 2]
     assert activations.relu(x, max_value=None) is not None and activations.elu.having() is activations.elu
-    for call in (lambda: activations.tanh(x, 1), lambda: activations.relu(x, axis=1), lambda: activations.relu(x, 0.1, negative_slope=2)):
+    for call in (lambda: activations.tanh(x, 1), lambda: activations.relu(x, axis=1),
+                 lambda: activations.relu(x, 0.1, negative_slope=2)):
         with pytest.raises(TypeError, match="takes x"):
             call()
 
 
 @pytest.mark.parametrize("name, parameters", [
-    ("relu", {"max_value": 1.0, "negative_slope": 0.1, "threshold": 0.5}), ("relu", {"max_value": 0.7}), ("leaky_relu", {"negative_slope": 0.4}),
-    ("elu", {"alpha": 0.4}), ("celu", {"alpha": 0.4}), ("hard_shrink", {"threshold": 0.9}), ("soft_shrink", {"threshold": 0.9}),
+    ("relu", {"max_value": 1.0, "negative_slope": 0.1, "threshold": 0.5}), ("relu", {"max_value": 0.7}),
+    ("leaky_relu", {"negative_slope": 0.4}),
+    ("elu", {"alpha": 0.4}), ("celu", {"alpha": 0.4}), ("hard_shrink", {"threshold": 0.9}),
+    ("soft_shrink", {"threshold": 0.9}),
     ("squareplus", {"b": 2.0}), ("squareplus", {"b": 0.0}), ("gelu", {"approximate": True}),
 ])
 def test_slopes_of_activations_with_parameters(name, parameters):
@@ -296,10 +329,12 @@ def test_adapt(axis, reduced, form):
     layer = Normalization(axis=axis, dtype="float64")
     layer.adapt(np.zeros((2, 4, 3)))        # is forgotten
     layer.adapt(list(adapt_forms(x))[form])
-    assert np.allclose(layer.get_weights()[0], x.mean(reduced)) and np.allclose(layer.get_weights()[1], x.var(reduced))
+    assert np.allclose(layer.get_weights()[0],
+                       x.mean(reduced)) and np.allclose(layer.get_weights()[1], x.var(reduced))
     y = layer(x)
     assert np.allclose(y.mean(reduced), 0) and np.allclose(y.std(reduced), 1)
-    undo = Normalization(axis=axis, mean=layer.get_weights()[0], variance=layer.get_weights()[1], invert=True, dtype="float64")
+    undo = Normalization(axis=axis, mean=layer.get_weights()[0], variance=layer.get_weights()[1], invert=True,
+                         dtype="float64")
     assert np.allclose(undo(y), x)
     assert np.array_equal(undo.variance, layer.variance) and np.array_equal(undo.mean, layer.mean)
 
@@ -327,7 +362,8 @@ def test_training_does_not_change_what_was_adapted():
 
 @pytest.mark.parametrize("data, error, words", [
     ([], ValueError, "no data"), (np.zeros((0, 3)), ValueError, "no data"), (3.0, TypeError, "iterable"),
-    ([[1.0, 2.0]], TypeError, "each a batch"), ([np.zeros((2, 3)), np.zeros((2, 4))], ValueError, "built for"),
+    ([[1.0, 2.0]], TypeError, "each a batch"), ([np.zeros((2, 3)), np.zeros((2, 4))], ValueError,
+                                                "built for"),
 ])
 def test_data_that_adapt_cannot_use(data, error, words):
     with pytest.raises(error, match=words):
@@ -343,7 +379,8 @@ def test_a_row_of_zeros_has_no_direction():
     assert np.allclose(layer.backward(np.ones((1, 3)), tape), 1e12)       # y = x / 1e-12 there
 
 
-@pytest.mark.parametrize("make", [lambda: GroupNormalization(1), lambda: UnitNormalization(axis=1), lambda: RMSNormalization()])
+@pytest.mark.parametrize("make", [lambda: GroupNormalization(1), lambda: UnitNormalization(axis=1),
+                                  lambda: RMSNormalization()])
 def test_layers_that_mix_steps_see_all_of_them(make):
     """With lengths, batches are cut to their longest row only where that changes nothing."""
     x = np.random.default_rng(0).normal(size=(4, 6, 2)).astype("float32")
@@ -355,8 +392,10 @@ def test_layers_that_mix_steps_see_all_of_them(make):
 
 
 @pytest.mark.parametrize("layer", [
-    ReLU(), PReLU(shared_axes=[1]), GaussianNoise(0.1), SpatialDropout1D(0.1), Identity(), Rescaling(2.0), Normalization(),
-    UnitNormalization(), RMSNormalization(), GroupNormalization(1), ActivityRegularization(0.1), ELU(), LeakyReLU(),
+    ReLU(), PReLU(shared_axes=[1]), GaussianNoise(0.1), SpatialDropout1D(0.1), Identity(), Rescaling(2.0),
+    Normalization(),
+    UnitNormalization(), RMSNormalization(), GroupNormalization(1), ActivityRegularization(0.1), ELU(),
+    LeakyReLU(),
 ])
 def test_masks_go_on(layer):
     x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")

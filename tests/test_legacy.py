@@ -1,4 +1,5 @@
-"""Keras 2's files: recordings of real ones (tests/files/keras2/index.json says which), and variants made by hand."""
+"""Keras 2's files: recordings of real ones (tests/files/keras2/index.json says which), and variants made by
+hand."""
 
 import io
 import json
@@ -30,7 +31,8 @@ def near(got, want, what, bound=2e-5):
 
 @pytest.mark.parametrize("file, row", [pytest.param(f, row, id=f) for row in ROWS for f in row["files"]])
 def test_replay(file, row):
-    """Predictions, and the losses of four steps from the stored state of the optimizer, as Keras 2 computed them."""
+    """Predictions, and the losses of four steps from the stored state of the optimizer, as Keras 2 computed
+    them."""
     with np.load(FOLDER / f"{row['name']}.npz") as recorded:
         data = dict(recorded)
     with warnings.catch_warnings():
@@ -39,7 +41,8 @@ def test_replay(file, row):
     near(model.predict(data["x"], verbose=0), data["pred0"], "predictions")
     assert model.optimizer.iterations == row["steps"]
     if "losses" in data:
-        losses = [model.train_on_batch(data["x"], data["y"], return_dict=True)["loss"] for _ in data["losses"]]
+        losses = [model.train_on_batch(data["x"], data["y"], return_dict=True)["loss"]
+                  for _ in data["losses"]]
         near(losses, data["losses"], "losses")
         near(model.predict(data["x"], verbose=0), data["pred1"], "predictions after training")
 
@@ -50,13 +53,15 @@ def recorded(name):
 
 
 def test_hard_sigmoid_is_made_up_for_with_a_warning_that_names_the_layers():
-    with pytest.warns(UserWarning, match="'backward_gru', 'dense.*, 'forward_gru', 'gru.*, 'lstm.*' were") as caught:
+    with pytest.warns(UserWarning,
+                      match="'backward_gru', 'dense.*, 'forward_gru', 'gru.*, 'lstm.*' were") as caught:
         model = saving.load_model(FOLDER / "hard-sigmoid.h5")
     assert len(caught) == 1 and "steps of training are not" in str(caught[0].message)
     raw = tdfast.Sequential.from_config(model.get_config())
     raw.load_weights(FOLDER / "hard-sigmoid.h5")
     x = recorded("hard-sigmoid")["x"]
-    assert np.abs(raw.predict(x, verbose=0) - model.predict(x, verbose=0)).max() > 0.01     # it makes a difference
+    # it makes a difference
+    assert np.abs(raw.predict(x, verbose=0) - model.predict(x, verbose=0)).max() > 0.01
 
 
 def test_what_was_loaded_can_be_saved_as_keras_3(tmp_path):
@@ -79,7 +84,8 @@ def test_weights_of_a_whole_model_load_into_a_model_of_ones_own():
     near(model.predict(data["x"], verbose=0), data["pred0"], "predictions")
 
 
-# ------------------------------------------------------------------------------------------ files made by hand
+# ------------------------------------------------------------------------------------------ files made by
+# hand
 def layer(class_name, name, **config):
     return {"class_name": class_name, "config": {"name": name, "trainable": True, **config}}
 
@@ -150,18 +156,25 @@ def test_oldest_form_a_list_of_layers(path):
 
 
 def test_keras_2_options(path):
-    """A stack whose inner layers have no module, with the options that Keras 2 wrote, and GRU without reset_after."""
-    initializer = {"class_name": "VarianceScaling", "config": {"scale": 1.0, "mode": "fan_avg", "distribution": "normal",
+    """A stack whose inner layers have no module, with the options that Keras 2 wrote, and GRU without
+    reset_after."""
+    initializer = {"class_name": "VarianceScaling", "config": {"scale": 1.0, "mode": "fan_avg",
+                                                               "distribution": "normal",
                                                                "seed": None}}
-    cell = dict(return_sequences=True, return_state=False, go_backwards=False, stateful=False, unroll=False, units=2,
-                activation="tanh", recurrent_activation="sigmoid", use_bias=True, kernel_initializer=initializer,
+    cell = dict(return_sequences=True, return_state=False, go_backwards=False, stateful=False, unroll=False,
+                units=2,
+                activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+                kernel_initializer=initializer,
                 recurrent_initializer={"class_name": "Orthogonal", "config": {"gain": 1.0, "seed": None}},
                 dropout=0.0, recurrent_dropout=0.0, implementation=1)
     described = [
-        layer("Embedding", "embedding_1", batch_input_shape=[None, 4], dtype="float32", input_dim=5, output_dim=3, input_length=4,
-              embeddings_initializer={"class_name": "RandomUniform", "config": {"minval": -0.05, "maxval": 0.05, "seed": None}},
+        layer("Embedding", "embedding_1", batch_input_shape=[None, 4], dtype="float32", input_dim=5,
+              output_dim=3, input_length=4,
+              embeddings_initializer={"class_name": "RandomUniform",
+                                      "config": {"minval": -0.05, "maxval": 0.05, "seed": None}},
               mask_zero=False),
-        layer("Bidirectional", "both", layer=layer("LSTM", "lstm_1", unit_forget_bias=True, time_major=False, **cell),
+        layer("Bidirectional", "both", layer=layer("LSTM", "lstm_1", unit_forget_bias=True, time_major=False,
+                                                   **cell),
               merge_mode="sum"),
         layer("GRU", "gru_1", **cell),
         layer("TimeDistributed", "each", layer=dense("inner")),
@@ -204,7 +217,8 @@ FIRST = [dense(batch_input_shape=[None, 3])]
 
 
 def test_compile_state_of_keras_2(path):
-    write(path, FIRST, training=training({"dense_1": "mean_squared_error"}, lr=0.5, decay=0.25, momentum=0.0, nesterov=False,
+    write(path, FIRST, training=training({"dense_1": "mean_squared_error"}, lr=0.5, decay=0.25, momentum=0.0,
+                                         nesterov=False,
                                          metrics=["mae"]))
     model = saving.load_model(path)
     assert model.optimizer.learning_rate == 0.5
@@ -212,12 +226,16 @@ def test_compile_state_of_keras_2(path):
     model.train_on_batch(x, y)
     assert model.optimizer.learning_rate == pytest.approx(0.5 / 1.25)
     assert saving.load_model(path, compile=False).optimizer is None
-    loss = {"class_name": "BinaryCrossentropy", "config": {"reduction": "auto", "name": "b", "from_logits": True,
+    loss = {"class_name": "BinaryCrossentropy", "config": {"reduction": "auto", "name": "b",
+                                                           "from_logits": True,
                                                            "label_smoothing": 0, "fn": "binary_crossentropy"}}
-    metric = {"class_name": "MeanMetricWrapper", "config": {"name": "acc", "dtype": "float32", "fn": "binary_accuracy"}}
-    model = saving.load_model(write(path, FIRST, training=training(loss, "Adam", [[metric]], learning_rate=0.1, epsilon=None)))
+    metric = {"class_name": "MeanMetricWrapper", "config": {"name": "acc", "dtype": "float32",
+                                                            "fn": "binary_accuracy"}}
+    model = saving.load_model(write(path, FIRST, training=training(loss, "Adam", [[metric]],
+                                                                   learning_rate=0.1, epsilon=None)))
     assert model.loss.from_logits and model.optimizer.epsilon == 1e-7
-    assert list(model.evaluate(x, y, verbose=0, return_dict=True)) == ["loss", "acc"] or "acc" in model.metrics_names
+    assert list(model.evaluate(x, y, verbose=0,
+                               return_dict=True)) == ["loss", "acc"] or "acc" in model.metrics_names
 
 
 def test_optimizer_state_that_does_not_fit_is_named_in_a_warning(path):
@@ -230,7 +248,8 @@ def test_optimizer_state_that_does_not_fit_is_named_in_a_warning(path):
             model = saving.load_model(path)
         assert model.optimizer.iterations == 0
         np.testing.assert_array_equal(model.layers[0].kernel, KERNEL)
-    fitting = {**state, "Adam/dense_1/bias/m:0": np.ones(2, "f"), "Adam/dense_1/kernel/v:0": KERNEL, "Adam/dense_1/bias/v:0":
+    fitting = {**state, "Adam/dense_1/bias/m:0": np.ones(2, "f"), "Adam/dense_1/kernel/v:0": KERNEL,
+               "Adam/dense_1/bias/v:0":
                np.full(2, 7, "f")}
     model = saving.load_model(write(path, FIRST, training=training(optimizer="Adam", lr=0.1), state=fitting))
     assert model.optimizer.iterations == 3
@@ -246,13 +265,16 @@ def test_a_state_of_an_optimizer_that_is_not_named_is_left_out(path):
 
 
 def test_what_tdfast_lacks_is_named(path):
-    refused(write(path, [layer("CuDNNLSTM", "fast", units=2, batch_input_shape=[None, 5, 3])]), "CuDNNLSTM", "'fast'")
+    refused(write(path, [layer("CuDNNLSTM", "fast", units=2, batch_input_shape=[None, 5, 3])]), "CuDNNLSTM",
+            "'fast'")
     code = ["4wEAAAA=", None, None]
-    refused(write(path, [layer("Lambda", "code", function=code, function_type="lambda", batch_input_shape=[None, 3])]),
+    refused(write(path, [layer("Lambda", "code", function=code, function_type="lambda",
+                               batch_input_shape=[None, 3])]),
             "'code'", "Lambda")
     refused(write(path, FIRST, training=training("magic")), "'magic'", "compile=False")
     refused(write(path, FIRST, training=training(optimizer="TFOptimizer")), "TFOptimizer", "compile=False")
-    refused(write(path, [layer("Activation", "act", activation="hard_sigmoid", batch_input_shape=[None, 3])], {}),
+    refused(write(path, [layer("Activation", "act", activation="hard_sigmoid", batch_input_shape=[None, 3])],
+                  {}),
             "'act'", "hard_sigmoid")
     cell = layer("LSTM", "cell", units=2, activation="hard_sigmoid", batch_input_shape=[None, 4, 3])
     arrays = {"cell": {"k": np.ones((3, 8), "f"), "r": np.ones((2, 8), "f"), "b": np.ones(8, "f")}}
@@ -287,11 +309,15 @@ def test_long_lists_of_names_are_cut_into_several_attributes(path):
     with h5py.File(path, "a") as file:
         group = file["model_weights/dense_1"]
         del group.attrs["weight_names"]
-        group.attrs["weight_names0"], group.attrs["weight_names1"] = [b"dense_1/kernel:0"], [b"dense_1/bias:0"]
+        group.attrs["weight_names0"], group.attrs["weight_names1"] = (
+            [b"dense_1/kernel:0"],
+            [b"dense_1/bias:0"],
+        )
     np.testing.assert_array_equal(saving.load_model(path).layers[0].kernel, KERNEL)
 
 
-# ------------------------------------------------------------------------------------------ hostile and damaged files
+# ------------------------------------------------------------------------------------------ hostile and
+# damaged files
 def test_shapes_are_checked_before_memory_is_taken(path):
     tracemalloc.start()
     refused(write(path, [dense(units=2**36, batch_input_shape=[None, 3])]), "'dense_1'", "(3, 2)")
@@ -304,7 +330,9 @@ def test_shapes_are_checked_before_memory_is_taken(path):
 def test_wrong_arrays(path):
     refused(write(path, FIRST, {"dense_1": {"kernel": KERNEL}}), "'dense_1'", "bias", "(2,)")
     refused(write(path, FIRST, {**DENSE, "dense_2": DENSE["dense_1"]}), "dense_2")
-    refused(write(path, FIRST, {"dense_1": {"kernel": np.array([b"a"] * 6).reshape(3, 2), "bias": np.ones(2, "f")}}), "numbers")
+    refused(write(path, FIRST,
+                  {"dense_1": {"kernel": np.array([b"a"] * 6).reshape(3, 2), "bias": np.ones(2, "f")}}),
+                  "numbers")
     swapped = {"dense_1": {"bias": np.ones(2, "f"), "kernel": KERNEL}}
     refused(write(path, FIRST, swapped), "'dense_1'", "(3, 2)", "(2,)")
 
@@ -313,7 +341,8 @@ def test_names_do_not_lead_out_of_the_file(path, tmp_path):
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["secret"] = KERNEL
-    for link in (h5py.ExternalLink(str(other), "secret"), h5py.SoftLink("/model_weights/dense_1/dense_1/bias:0")):
+    for link in (h5py.ExternalLink(str(other), "secret"),
+                 h5py.SoftLink("/model_weights/dense_1/dense_1/bias:0")):
         write(path, FIRST)
         with h5py.File(path, "a") as file:
             del file["model_weights/dense_1/dense_1/kernel:0"]
@@ -329,7 +358,8 @@ def test_configs_that_are_no_models(path, text):
     refused(path)
 
 
-@pytest.mark.parametrize("value", [3.5, [1, 2], np.zeros((2, 2)), [[b"dense_1"]], [b"dense_1"] * 3, [b"no such"], [b"\xff"]])
+@pytest.mark.parametrize("value", [3.5, [1, 2], np.zeros((2, 2)), [[b"dense_1"]], [b"dense_1"] * 3,
+                                   [b"no such"], [b"\xff"]])
 @pytest.mark.parametrize("where", ["layer_names", "weight_names"])
 def test_names_that_are_none(path, where, value):
     with h5py.File(write(path, FIRST), "a") as file:
@@ -347,7 +377,8 @@ def test_text_that_is_pointed_at_many_times_takes_no_memory(path):
         del group.attrs["layer_names"]
         group.attrs.create("layer_names", ["n"] * 999 + ["y" * size], dtype=h5py.string_dtype())
     data = path.read_bytes()
-    # In the list, each is its length (4 bytes), the address of its collection (8) and its number in there (4).
+    # In the list, each is its length (4 bytes), the address of its collection (8) and its number in there
+    # (4).
     found = re.search(rb"(?:\x01\0\0\0.{12}){999}" + re.escape(size.to_bytes(4, "little")), data, re.DOTALL)
     start, entry = found.start(), found.end() - 4
     path.write_bytes(data[:start] + data[entry : entry + 16] * 999 + data[entry:])
@@ -360,7 +391,8 @@ def test_text_that_is_pointed_at_many_times_takes_no_memory(path):
     tracemalloc.stop()
 
 
-JUNK = [None, True, 0, -1, 3, 2**63, 1e308, "", "a", "LSTM", "relu", [], [1], {}, {"a": 1}, {"class_name": "Dense", "config": {}}]
+JUNK = [None, True, 0, -1, 3, 2**63, 1e308, "", "a", "LSTM", "relu", [], [1], {}, {"a": 1},
+        {"class_name": "Dense", "config": {}}]
 
 
 def places(value, path=()):
@@ -417,16 +449,22 @@ def test_a_file_cut_short_or_with_flipped_bits_loads_or_is_refused(path):
 
 
 @pytest.mark.parametrize("layer, kernel", [
-    (layers.DepthwiseConv1D(3, name="c"), True), (layers.DepthwiseConv2D(3, depth_multiplier=2, name="c"), True),
-    (layers.SeparableConv1D(4, 3, padding="causal", name="c"), True), (layers.SeparableConv2D(4, 3, name="c"), True),
-    (layers.Conv1DTranspose(4, 3, name="c"), False), (layers.Conv2DTranspose(4, 3, 2, output_padding=1, name="c"), False),
+    (layers.DepthwiseConv1D(3, name="c"), True), (layers.DepthwiseConv2D(3, depth_multiplier=2, name="c"),
+                                                  True),
+    (layers.SeparableConv1D(4, 3, padding="causal", name="c"), True),
+    (layers.SeparableConv2D(4, 3, name="c"), True),
+    (layers.Conv1DTranspose(4, 3, name="c"), False),
+    (layers.Conv2DTranspose(4, 3, 2, output_padding=1, name="c"), False),
 ], ids=lambda value: type(value).__name__)
 def test_convolutions_that_inherited_options(layer, kernel):
-    """In Keras 2 they had the config of Conv1D and Conv2D too: groups, and a kernel's options where there is none."""
+    """In Keras 2 they had the config of Conv1D and Conv2D too: groups, and a kernel's options where there is
+    none."""
     config = layer.get_config()
-    inherited = {"kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": None}}, "kernel_regularizer": None,
+    inherited = {"kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": None}},
+                 "kernel_regularizer": None,
                  "kernel_constraint": None}
-    old = {"class_name": type(layer).__name__, "config": {**config, "groups": 1, **(inherited if kernel else {})}}
+    old = {"class_name": type(layer).__name__, "config": {**config, "groups": 1,
+                                                          **(inherited if kernel else {})}}
     assert deserialize_layer(modern_layer(old)).get_config() == config
     old["config"]["groups"] = 2
     with pytest.raises(ValueError, match="groups=2 of layer 'c'"):

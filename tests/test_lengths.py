@@ -15,7 +15,8 @@ MASK = np.arange(T) < LENGTHS[:, None]
 
 STACKS = {
     "many to many": lambda: [LSTM(4, return_sequences=True), Dense(2)],
-    "zero outputs": lambda: [LSTM(4, return_sequences=True), GRU(3, return_sequences=True, zero_output_for_mask=True)],
+    "zero outputs": lambda: [LSTM(4, return_sequences=True), GRU(3, return_sequences=True,
+                                                                 zero_output_for_mask=True)],
     "many to one": lambda: [LSTM(4)],
     "Dense first": lambda: [Dense(3), SimpleRNN(4, return_sequences=True), TimeDistributed(Dense(2))],
     "no recurrence": lambda: [TimeDistributed(Dense(2))],
@@ -47,7 +48,8 @@ def test_predict_is_the_mask_in_the_callers_order(stack, lengths):
         np.testing.assert_array_equal(b, a)
 
 
-@pytest.mark.parametrize("stack", [STACKS[k] for k in ("many to many", "Dense first", "no recurrence", "many to one")])
+@pytest.mark.parametrize("stack", [STACKS[k] for k in ("many to many", "Dense first", "no recurrence",
+                                                       "many to one")])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_fit_and_evaluate_are_the_masks(stack, weighted):
     """By hand: each batch whole, with the mask."""
@@ -58,7 +60,8 @@ def test_fit_and_evaluate_are_the_masks(stack, weighted):
     w = rng.uniform(0, 2, (N, *shape[:-1])).astype("float32") if weighted else None
     for model in (a, b):
         model.compile("sgd", "mse", metrics=["mae"])
-    history = a.fit(X, y, sample_weight=w, batch_size=5, shuffle=False, epochs=2, lengths=LENGTHS, verbose=0).history
+    history = a.fit(X, y, sample_weight=w, batch_size=5, shuffle=False, epochs=2, lengths=LENGTHS,
+                    verbose=0).history
     for epoch in range(2):
         b._ready_to_train()
         b.reset_metrics()
@@ -77,7 +80,8 @@ def test_validation():
     y, at = np.ones((N, T, 2), "float32"), int(N * 0.75)
     got = model.fit(X, y, validation_split=0.25, lengths=LENGTHS, verbose=0).history["val_loss"][0]
     assert got == pytest.approx(model.evaluate(X[at:], y[at:], lengths=LENGTHS[at:], verbose=0))
-    got = model.fit(X, y, validation_data=(X, y), lengths=LENGTHS, validation_lengths=LENGTHS, verbose=0).history
+    got = model.fit(X, y, validation_data=(X, y), lengths=LENGTHS, validation_lengths=LENGTHS,
+                    verbose=0).history
     assert got["val_loss"][0] == pytest.approx(model.evaluate(X, y, lengths=LENGTHS, verbose=0))
     with pytest.raises(ValueError, match="validation_lengths"):
         model.fit(X, y, validation_data=(X, y), lengths=LENGTHS, verbose=0)

@@ -1,4 +1,5 @@
-"""Callbacks beside Keras's own: the same hooks with the same logs, and the same things done at the same epochs.
+"""Callbacks beside Keras's own: the same hooks with the same logs, and the same things done at the same
+epochs.
 
 Keras runs on the backend that KERAS_BACKEND names, JAX otherwise; without Keras these tests are skipped.
 """
@@ -27,7 +28,8 @@ HOOKS = [f"on_{kind}_{when}" for kind in ("train", "epoch", "test", "predict", "
 def model(k, **optimizer):
     made = k.Sequential([k.Input((3,)), k.layers.Dense(1, kernel_initializer="ones")])
     # Eagerly: to compile takes Keras longer than these few steps.
-    made.compile(k.optimizers.SGD(**{"learning_rate": 0.125, **optimizer}), "mse", metrics=["mae"], run_eagerly=True)
+    made.compile(k.optimizers.SGD(**{"learning_rate": 0.125, **optimizer}), "mse", metrics=["mae"],
+                 run_eagerly=True)
     return made
 
 
@@ -53,7 +55,8 @@ def fit(k, make_callbacks, quiet=True, data=(X, Y), **options):
     own = make_callbacks(k)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        history = made.fit(*data, **{"batch_size": 4, "epochs": 5, "verbose": 0, "shuffle": False, "callbacks": own,
+        history = made.fit(*data, **{"batch_size": 4, "epochs": 5, "verbose": 0, "shuffle": False,
+                                     "callbacks": own,
                                      **options})
     return history, made, own
 
@@ -65,7 +68,8 @@ def both(make_callbacks, **options):
     assert ours.epoch == theirs.epoch
     assert list(ours.history) == list(theirs.history), "names in their order"
     for name in theirs.history:
-        np.testing.assert_allclose(ours.history[name], theirs.history[name], rtol=2e-5, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(ours.history[name], theirs.history[name], rtol=2e-5, atol=2e-6,
+                                   err_msg=name)
     for a, b in zip(their_model.get_weights(), our_model.get_weights()):
         np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6)
     return results
@@ -82,11 +86,14 @@ def logs(k, values, name="val_loss"):
 # ---------------------------------------------------------------- signatures
 
 
-@pytest.mark.parametrize("name", ["BackupAndRestore", "CSVLogger", "CallbackList", "EarlyStopping", "LearningRateScheduler",
-                                  "ModelCheckpoint", "ReduceLROnPlateau", "SwapEMAWeights", "TensorBoard", "TerminateOnNaN",
+@pytest.mark.parametrize("name", ["BackupAndRestore", "CSVLogger", "CallbackList", "EarlyStopping",
+                                  "LearningRateScheduler",
+                                  "ModelCheckpoint", "ReduceLROnPlateau", "SwapEMAWeights", "TensorBoard",
+                                  "TerminateOnNaN",
                                   "History", "ProgbarLogger"])
 def test_arguments_and_defaults(name):
-    theirs, ours = [[(p.name, p.default) for p in inspect.signature(getattr(k.callbacks, name)).parameters.values()
+    theirs, ours = [[(p.name, p.default)
+                     for p in inspect.signature(getattr(k.callbacks, name)).parameters.values()
                      if p.name != "kwargs"] for k in BOTH]
     assert ours[: len(theirs)] == theirs
     assert name == "ProgbarLogger" or ours == theirs
@@ -121,7 +128,8 @@ def test_hooks_of_evaluate_and_predict():
 
 
 @pytest.mark.parametrize("hook, flag", [
-    ("on_train_batch_end", "stop_training"), ("on_epoch_end", "stop_training"), ("on_epoch_begin", "stop_training"),
+    ("on_train_batch_end", "stop_training"), ("on_epoch_end", "stop_training"),
+    ("on_epoch_begin", "stop_training"),
     ("on_test_batch_end", "stop_evaluating"),
 ])
 def test_hooks_after_a_stop(hook, flag):
@@ -140,7 +148,8 @@ def test_hooks_after_a_stop(hook, flag):
 def test_order_in_the_list():
     orders = []
     for k in BOTH:
-        calls = k.callbacks.CallbackList([k.callbacks.Callback()], add_history=True, add_progbar=True, model=model(k),
+        calls = k.callbacks.CallbackList([k.callbacks.Callback()], add_history=True, add_progbar=True,
+                                         model=model(k),
                                          verbose=0, epochs=1, steps=1)
         orders.append([type(c).__name__ for c in calls.callbacks])
     assert orders[0] == orders[1]
@@ -161,9 +170,12 @@ SEQUENCES = {
 
 @pytest.mark.parametrize("values", SEQUENCES.values(), ids=SEQUENCES)
 @pytest.mark.parametrize("options", [
-    {}, {"patience": 2}, {"patience": 2, "min_delta": 0.1}, {"patience": 1, "min_delta": -0.1}, {"mode": "max", "patience": 1},
-    {"baseline": 2.0, "patience": 2}, {"start_from_epoch": 3}, {"patience": 2, "baseline": 0.1, "restore_best_weights": True},
-    {"patience": 9, "restore_best_weights": True}, {"patience": 1, "restore_best_weights": True, "start_from_epoch": 2},
+    {}, {"patience": 2}, {"patience": 2, "min_delta": 0.1}, {"patience": 1, "min_delta": -0.1},
+    {"mode": "max", "patience": 1},
+    {"baseline": 2.0, "patience": 2}, {"start_from_epoch": 3},
+    {"patience": 2, "baseline": 0.1, "restore_best_weights": True},
+    {"patience": 9, "restore_best_weights": True}, {"patience": 1, "restore_best_weights": True,
+                                                    "start_from_epoch": 2},
 ], ids=str)
 def test_early_stopping(options, values, capsys):
     results = both(lambda k: [logs(k, values), k.callbacks.EarlyStopping(verbose=1, **options)], epochs=8)
@@ -176,11 +188,14 @@ def test_early_stopping(options, values, capsys):
 
 @pytest.mark.parametrize("values", SEQUENCES.values(), ids=SEQUENCES)
 @pytest.mark.parametrize("options", [
-    {"patience": 1, "factor": 0.5}, {"patience": 2, "factor": 0.5, "cooldown": 1}, {"patience": 1, "min_delta": 0.1},
-    {"patience": 1, "factor": 0.5, "min_lr": 0.05, "mode": "max"}, {"patience": 0, "factor": 0.25, "cooldown": 2},
+    {"patience": 1, "factor": 0.5}, {"patience": 2, "factor": 0.5, "cooldown": 1},
+    {"patience": 1, "min_delta": 0.1},
+    {"patience": 1, "factor": 0.5, "min_lr": 0.05, "mode": "max"},
+    {"patience": 0, "factor": 0.25, "cooldown": 2},
 ], ids=str)
 def test_reduce_on_plateau(options, values):
-    (_, _, theirs), (_, _, ours) = both(lambda k: [logs(k, values), k.callbacks.ReduceLROnPlateau(**options)], epochs=8)
+    (_, _, theirs), (_, _, ours) = both(lambda k: [logs(k, values), k.callbacks.ReduceLROnPlateau(**options)],
+                                        epochs=8)
     assert (ours[1].wait, ours[1].cooldown_counter) == (theirs[1].wait, theirs[1].cooldown_counter)
 
 
@@ -201,7 +216,8 @@ def test_model_checkpoint(options, tmp_path, capsys):
 
     def make(k):
         folder = tmp_path / k.__name__
-        return [logs(k, SEQUENCES["valley"]), k.callbacks.ModelCheckpoint(folder / name, verbose=1, **options)]
+        return [logs(k, SEQUENCES["valley"]),
+                k.callbacks.ModelCheckpoint(folder / name, verbose=1, **options)]
 
     both(make)
     names = [sorted(os.listdir(tmp_path / k.__name__)) for k in BOTH]
@@ -218,7 +234,8 @@ def test_csv_logger(tmp_path):
     # Without validation in the first training Keras, too, would have columns for it.
     for options in ({"validation_data": (X, Y)}, {}, {"validation_data": (X, Y), "validation_freq": 2}):
         both(make, **options)
-        theirs, ours = ([line.split(";") for line in (tmp_path / f"{k.__name__}.csv").read_bytes().decode().split("\r\n")]
+        theirs, ours = ([line.split(";")
+                         for line in (tmp_path / f"{k.__name__}.csv").read_bytes().decode().split("\r\n")]
                         for k in BOTH)
         assert len(ours) == len(theirs)
         for a, b in zip(theirs, ours):
@@ -229,7 +246,8 @@ def test_csv_logger(tmp_path):
 @pytest.mark.parametrize("swap_on_epoch", [False, True])
 def test_swap_ema_weights(swap_on_epoch):
     optimizer = {"use_ema": True, "ema_momentum": 0.75}
-    both(lambda k: [k.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)], optimizer=optimizer, validation_data=(X, Y))
+    both(lambda k: [k.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)], optimizer=optimizer,
+         validation_data=(X, Y))
 
 
 @pytest.mark.parametrize("raise_error", [False, True])
@@ -249,7 +267,8 @@ def test_terminate_on_nan(raise_error, capsys):
                     fit(k, make, data=(X, y))
             else:
                 history = fit(k, make, data=(X, y), validation_data=(X, Y))[0]
-                histories.append((list(history.history), history.epoch, np.isnan(history.history["loss"]).tolist()))
+                histories.append((list(history.history), history.epoch,
+                                  np.isnan(history.history["loss"]).tolist()))
     finally:
         tdfast.config.set_check_finite(before)
     assert seen[tdfast] == seen[keras]
@@ -274,8 +293,10 @@ def test_tensorboard_has_the_same_curves(freq, tmp_path):
     tf = pytest.importorskip("tensorflow")
     pytest.importorskip("tensorboard")          # with which Keras writes
     event_pb2 = pytest.importorskip("tensorflow.core.util.event_pb2")
-    fit(keras, lambda k: [k.callbacks.TensorBoard(tmp_path / k.__name__, update_freq=freq)], validation_data=(X, Y))
-    fit(tdfast, lambda k: [k.callbacks.TensorBoard(tmp_path / k.__name__, update_freq=freq)], validation_data=(X, Y))
+    fit(keras, lambda k: [k.callbacks.TensorBoard(tmp_path / k.__name__, update_freq=freq)],
+        validation_data=(X, Y))
+    fit(tdfast, lambda k: [k.callbacks.TensorBoard(tmp_path / k.__name__, update_freq=freq)],
+        validation_data=(X, Y))
 
     def curves(folder):
         out = {}
@@ -284,7 +305,11 @@ def test_tensorboard_has_the_same_curves(freq, tmp_path):
                 event = event_pb2.Event.FromString(record.numpy())
                 for v in event.summary.value:
                     if v.tag != "keras":
-                        number = v.simple_value if v.WhichOneof("value") == "simple_value" else float(tf.make_ndarray(v.tensor))
+                        number = (
+                            v.simple_value
+                            if v.WhichOneof("value") == "simple_value"
+                            else float(tf.make_ndarray(v.tensor))
+                        )
                         out[path.parent.name, v.tag, event.step] = number
         return out
 

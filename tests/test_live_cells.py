@@ -1,4 +1,5 @@
-"""RNN over cells, and ConvLSTM, against Keras itself on JAX: outputs, states, gradients, configs and files."""
+"""RNN over cells, and ConvLSTM, against Keras itself on JAX: outputs, states, gradients, configs and
+files."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ KINDS = ("LSTMCell", "GRUCell", "SimpleRNNCell")
 WIDTHS = {"LSTMCell": 2, "GRUCell": 1, "SimpleRNNCell": 1}
 
 
-@pytest.mark.parametrize("seed", [n for n in range(18) if n not in (4, 8)])     # there Keras itself mixes two dtypes, and fails
+# there Keras itself mixes two dtypes, and fails
+@pytest.mark.parametrize("seed", [n for n in range(18) if n not in (4, 8)])
 def test_random_cells(seed):
     rng = np.random.default_rng(seed)
     kinds = [KINDS[i] for i in rng.integers(3, size=1 + seed % 3)]
@@ -25,7 +27,8 @@ def test_random_cells(seed):
     mask = None if kind is None else masks(kind, B, T, rng, options["go_backwards"])
     if not given:
         options["zero_output_for_mask"] = bool(rng.random() < 0.3)
-    states = [[rng.normal(size=(B, n)) for _ in range(WIDTHS[k])] for k, n in zip(kinds, units)] if given else None
+    states = [[rng.normal(size=(B, n)) for _ in range(WIDTHS[k])] for k,
+              n in zip(kinds, units)] if given else None
     if states and len(kinds) == 1:
         states = states[0]
 
@@ -42,7 +45,8 @@ def test_random_cells(seed):
     "make, shape",
     [
         (lambda L: [L.RNN(L.LSTMCell(3))], (4, 2)),
-        (lambda L: [L.RNN([L.LSTMCell(3), L.GRUCell(2), L.LSTMCell(2)], return_sequences=True), L.RNN(L.SimpleRNNCell(2))],
+        (lambda L: [L.RNN([L.LSTMCell(3), L.GRUCell(2), L.LSTMCell(2)], return_sequences=True),
+                    L.RNN(L.SimpleRNNCell(2))],
          (4, 2)),
         (lambda L: [L.Bidirectional(L.RNN([L.GRUCell(3), L.SimpleRNNCell(2)]))], (4, 2)),
         (lambda L: [L.TimeDistributed(L.RNN(L.GRUCell(2)))], (3, 4, 2)),
@@ -63,9 +67,11 @@ def test_config_has_keras_keys_in_order(name):
 
 CONVOLVED = [
     ("ConvLSTM1D", (5, 2), dict(kernel_size=3, padding="same", return_sequences=True)),
-    ("ConvLSTM1D", (7, 3), dict(kernel_size=2, strides=2, go_backwards=True, return_state=True, use_bias=False)),
+    ("ConvLSTM1D", (7, 3), dict(kernel_size=2, strides=2, go_backwards=True, return_state=True,
+                                use_bias=False)),
     ("ConvLSTM2D", (4, 5, 2), dict(kernel_size=(3, 2), return_sequences=True, return_state=True)),
-    ("ConvLSTM2D", (6, 5, 1), dict(kernel_size=2, dilation_rate=2, padding="same", recurrent_activation="hard_sigmoid",
+    ("ConvLSTM2D", (6, 5, 1), dict(kernel_size=2, dilation_rate=2, padding="same",
+                                   recurrent_activation="hard_sigmoid",
                                    activation="relu")),
     ("ConvLSTM2D", (5, 4, 2), dict(kernel_size=3, strides=(2, 1), padding="same", activation="softsign",
                                    return_sequences=True, go_backwards=True)),
@@ -74,7 +80,8 @@ CONVOLVED = [
 
 @pytest.mark.parametrize("name, frame, options", CONVOLVED, ids=range(len(CONVOLVED)))
 def test_conv_lstm(name, frame, options):
-    """Without a mask: with one, Keras on JAX fails (it compares the mask with images as if they were vectors)."""
+    """Without a mask: with one, Keras on JAX fails (it compares the mask with images as if they were
+    vectors)."""
     rng = np.random.default_rng(0)
     compare(lambda layers: getattr(layers, name)(2, dtype="float64", **options), (3, 4, *frame), rng)
 
@@ -83,12 +90,14 @@ def test_conv_lstm(name, frame, options):
 def test_conv_lstm_files(name, frame, options, tmp_path):
     options = {**options, "return_state": False}
     check_files(lambda L: [getattr(L, name)(2, **options)], (4, *frame), tmp_path)
-    assert list(getattr(tdfast.layers, name)(2, 3).get_config()) == list(getattr(keras.layers, name)(2, 3).get_config())
+    assert list(getattr(tdfast.layers,
+                        name)(2, 3).get_config()) == list(getattr(keras.layers, name)(2, 3).get_config())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_step(kind):
-    ours, theirs = getattr(tdfast.layers, kind)(3, dtype="float64"), getattr(keras.layers, kind)(3, dtype="float64")
+    ours, theirs = getattr(tdfast.layers,
+                           kind)(3, dtype="float64"), getattr(keras.layers, kind)(3, dtype="float64")
     x = np.random.default_rng(0).normal(size=(4, 2))
     states = [np.full((4, 3), 0.3 * (i + 1)) for i in range(WIDTHS[kind])]
     theirs.build((None, 2))

@@ -1,8 +1,8 @@
 """Convolutions, pooling, padding, cropping and upsampling beside Keras on JAX: random options for each class.
 
-A case is a layer between an input that a Dense layer has mixed, whose gradient says what the layer's dx is, and the
-loss. What must agree: whether the options are legal, config and shapes; predictions; all weights after one step of
-SGD with regularizers and constraints; and what either library reads of the other's files.
+A case is a layer between an input that a Dense layer has mixed, whose gradient says what the layer's dx is,
+and the loss. What must agree: whether the options are legal, config and shapes; predictions; all weights
+after one step of SGD with regularizers and constraints; and what either library reads of the other's files.
 """
 
 import importlib.util
@@ -31,7 +31,8 @@ SEEDS = range(4)
 def near(got, want, what, bound=NEAR):
     got, want = np.asarray(got, "float64"), np.asarray(want, "float64")
     assert got.shape == want.shape, what
-    np.testing.assert_allclose(got, want, rtol=0, atol=bound * max(1.0, np.abs(want).max(initial=0)), err_msg=what)
+    np.testing.assert_allclose(got, want, rtol=0, atol=bound * max(1.0, np.abs(want).max(initial=0)),
+                               err_msg=what)
 
 
 # ---------------------------------------------------------------- random options
@@ -53,7 +54,8 @@ def activity(pick, names):
 
 
 def windows(pick, rank, paddings=("valid", "same")):
-    return {"kernel_size": each(pick, rank, 3, 2, 1, 4), "strides": each(pick, rank, 1, 1, 2, 3), "padding": pick(*paddings),
+    return {"kernel_size": each(pick, rank, 3, 2, 1, 4), "strides": each(pick, rank, 1, 1, 2, 3),
+            "padding": pick(*paddings),
             "dilation_rate": each(pick, rank, 1, 1, 1, 2), "data_format": pick(None, "channels_last")}
 
 
@@ -68,7 +70,8 @@ def depthwise(pick, rank, channels):
 
 
 def separable(pick, rank, channels):
-    return {"filters": pick(1, 3, 6), "depth_multiplier": pick(1, 2), **activity(pick, ("depthwise", "pointwise", "bias")),
+    return {"filters": pick(1, 3, 6), "depth_multiplier": pick(1, 2),
+            **activity(pick, ("depthwise", "pointwise", "bias")),
             **windows(pick, rank)}
 
 
@@ -100,8 +103,10 @@ def larger(pick, rank, channels):
     return {"size": each(pick, rank, 1, 2, 3), "interpolation": pick("nearest", "bilinear")}
 
 
-KINDS = {"Conv{}D": conv, "DepthwiseConv{}D": depthwise, "SeparableConv{}D": separable, "Conv{}DTranspose": transposed,
-         "MaxPooling{}D": pooling, "AveragePooling{}D": pooling, "GlobalMaxPooling{}D": of_all, "GlobalAveragePooling{}D": of_all,
+KINDS = {"Conv{}D": conv, "DepthwiseConv{}D": depthwise, "SeparableConv{}D": separable,
+         "Conv{}DTranspose": transposed,
+         "MaxPooling{}D": pooling, "AveragePooling{}D": pooling, "GlobalMaxPooling{}D": of_all,
+         "GlobalAveragePooling{}D": of_all,
          "ZeroPadding{}D": borders("padding"), "Cropping{}D": borders("cropping"), "UpSampling{}D": larger}
 CLASSES = {kind.format(rank): (rank, options) for kind, options in KINDS.items() for rank in (1, 2)}
 each_class = pytest.mark.parametrize("name", CLASSES)
@@ -135,14 +140,20 @@ def pair(name, options, shape):
     """The same model in both libraries with the same random weights; x and y."""
     tdfast.utils.clear_session()
     keras.utils.clear_session(free_memory=False)
-    ours, theirs = (k.Sequential([k.Input(shape), k.layers.Dense(shape[-1]), getattr(k.layers, name)(**options)]) for k in (tdfast, keras))
+    ours, theirs = (k.Sequential([k.Input(shape), k.layers.Dense(shape[-1]),
+                                  getattr(k.layers, name)(**options)]) for k in (tdfast, keras))
     assert [(w.path, w.shape) for w in ours.weights] == [(w.path, tuple(w.shape)) for w in theirs.weights]
     assert ours.output_shape == theirs.output_shape
     rng = np.random.default_rng(len(shape))
     weights = [rng.normal(size=w.shape) / np.sqrt(max(1, np.prod(w.shape[:-1]))) for w in ours.weights]
     for model in (ours, theirs):
         model.set_weights(weights)
-    return ours, theirs, rng.normal(size=(3, *shape)).astype("float32"), rng.normal(size=(3, *ours.output_shape[1:])).astype("float32")
+    return (
+        ours,
+        theirs,
+        rng.normal(size=(3, *shape)).astype("float32"),
+        rng.normal(size=(3, *ours.output_shape[1:])).astype("float32"),
+    )
 
 
 # ---------------------------------------------------------------- the tests
@@ -173,7 +184,8 @@ def plain(value):
 
 @each_class
 def test_configs_and_what_is_legal(name):
-    """Of 40 draws: both libraries take the options and the shape, with one config and one output shape, or neither does."""
+    """Of 40 draws: both libraries take the options and the shape, with one config and one output shape, or
+    neither does."""
     taken = refused = 0
     for seed in range(40):
         options, shape = drawn(name, seed)
@@ -203,7 +215,8 @@ def test_configs_and_what_is_legal(name):
 
 @each_class
 def test_defaults(name):
-    needed = {"filters": 2, "kernel_size": 3} if "Conv" in name else {"pool_size": 2} if name.startswith("Average") else {}
+    needed = {"filters": 2,
+              "kernel_size": 3} if "Conv" in name else {"pool_size": 2} if name.startswith("Average") else {}
     if name.startswith("Depthwise"):
         del needed["filters"]
     a, b = (getattr(k.layers, name)(name="any", **needed).get_config() for k in (tdfast, keras))
@@ -219,14 +232,18 @@ def test_files_go_both_ways(name, tmp_path):
     ours.save(tmp_path / "ours.keras")
     theirs.save(tmp_path / "theirs.keras")
     near(keras.models.load_model(tmp_path / "ours.keras")(x), want, "Keras of our file")
-    near(tdfast.saving.load_model(tmp_path / "theirs.keras").predict(x, verbose=0), want, "we of Keras's file")
+    near(tdfast.saving.load_model(tmp_path / "theirs.keras").predict(x, verbose=0), want,
+         "we of Keras's file")
     near(tdfast.saving.load_model(tmp_path / "ours.keras").predict(x, verbose=0), want, "we of our file")
 
 
-@pytest.mark.parametrize("name", ["Conv2D", "DepthwiseConv2D", "SeparableConv1D", "Conv2DTranspose", "MaxPooling1D", "UpSampling2D"])
+@pytest.mark.parametrize("name", ["Conv2D", "DepthwiseConv2D", "SeparableConv1D", "Conv2DTranspose",
+                                  "MaxPooling1D", "UpSampling2D"])
 def test_inside_time_distributed(name):
     options, shape = legal(name, 9)
-    models = [k.Sequential([k.Input((4, *shape)), k.layers.TimeDistributed(getattr(k.layers, name)(**options))]) for k in (tdfast, keras)]
+    models = [k.Sequential([k.Input((4, *shape)),
+                            k.layers.TimeDistributed(getattr(k.layers, name)(**options))])
+                            for k in (tdfast, keras)]
     rng = np.random.default_rng(0)
     weights = [rng.normal(size=w.shape) * 0.3 for w in models[0].weights]
     x = rng.normal(size=(2, 4, *shape)).astype("float32")
@@ -241,8 +258,10 @@ def test_causal_is_zeros_before(name):
     options = {"kernel_size": 3, "dilation_rate": 2, **({"filters": 4} if name[0] == "S" else {})}
     with pytest.raises(ValueError, match="causal"):
         getattr(keras.layers, name)(padding="causal", **options)
-    ours = tdfast.Sequential([tdfast.Input((7, 3)), getattr(tdfast.layers, name)(padding="causal", **options)])
-    theirs = keras.Sequential([keras.Input((7, 3)), keras.layers.ZeroPadding1D((4, 0)), getattr(keras.layers, name)(**options)])
+    ours = tdfast.Sequential([tdfast.Input((7, 3)), getattr(tdfast.layers,
+                                                            name)(padding="causal", **options)])
+    theirs = keras.Sequential([keras.Input((7, 3)), keras.layers.ZeroPadding1D((4, 0)),
+                               getattr(keras.layers, name)(**options)])
     theirs.set_weights(ours.get_weights())
     x = np.random.default_rng(0).normal(size=(2, 7, 3)).astype("float32")
     near(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), name)
@@ -252,7 +271,8 @@ def test_masked_means():
     x = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
     mask = np.arange(5) < np.array([5, 2, 1])[:, None]
     for keepdims in (False, True):
-        near(*(k.layers.GlobalAveragePooling1D(keepdims=keepdims)(x, mask=mask) for k in (tdfast, keras)), "mean")
+        near(*(k.layers.GlobalAveragePooling1D(keepdims=keepdims)(x, mask=mask) for k in (tdfast, keras)),
+             "mean")
 
 
 @pytest.mark.parametrize("layer", ["ZeroPadding1D", "Cropping1D", "UpSampling1D", "Conv1D"])
@@ -261,21 +281,31 @@ def test_keras_drops_a_mask_with_a_warning(layer):
     arguments = {"filters": 2, "kernel_size": 2} if layer == "Conv1D" else {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        keras.Sequential([keras.Input((5, 3)), keras.layers.Masking(), getattr(keras.layers, layer)(**arguments)])
+        keras.Sequential([keras.Input((5, 3)), keras.layers.Masking(),
+                          getattr(keras.layers, layer)(**arguments)])
     assert any("does not support mask" in str(w.message) for w in caught)
 
 
 @pytest.mark.parametrize("recipe", [
-    lambda L: L.Conv1D(0, 3), lambda L: L.Conv1D(3, 0), lambda L: L.Conv2D(3, (2, 2, 2)), lambda L: L.Conv2D(3, 2, strides=2, dilation_rate=2),
-    lambda L: L.Conv2D(3, 2, groups=2), lambda L: L.Conv2D(2, 2, padding="causal"), lambda L: L.DepthwiseConv2D(3, depth_multiplier=0),
-    lambda L: L.DepthwiseConv2D(3, padding="causal"), lambda L: L.SeparableConv1D(0, 3), lambda L: L.SeparableConv2D(3, 3, depth_multiplier=-1),
-    lambda L: L.Conv1DTranspose(2, 3, padding="causal"), lambda L: L.Conv1DTranspose(2, 3, strides=2, output_padding=2),
-    lambda L: L.Conv2DTranspose(2, 3, strides=(1, 3), output_padding=(1, 2)), lambda L: L.Conv2DTranspose(2, 3, strides=2, dilation_rate=2),
+    lambda L: L.Conv1D(0, 3), lambda L: L.Conv1D(3, 0), lambda L: L.Conv2D(3, (2, 2, 2)),
+    lambda L: L.Conv2D(3, 2, strides=2, dilation_rate=2),
+    lambda L: L.Conv2D(3, 2, groups=2), lambda L: L.Conv2D(2, 2, padding="causal"),
+    lambda L: L.DepthwiseConv2D(3, depth_multiplier=0),
+    lambda L: L.DepthwiseConv2D(3, padding="causal"), lambda L: L.SeparableConv1D(0, 3),
+    lambda L: L.SeparableConv2D(3, 3, depth_multiplier=-1),
+    lambda L: L.Conv1DTranspose(2, 3, padding="causal"),
+    lambda L: L.Conv1DTranspose(2, 3, strides=2, output_padding=2),
+    lambda L: L.Conv2DTranspose(2, 3, strides=(1, 3), output_padding=(1, 2)),
+    lambda L: L.Conv2DTranspose(2, 3, strides=2, dilation_rate=2),
     lambda L: L.MaxPooling1D(0), lambda L: L.ZeroPadding1D(-1), lambda L: L.ZeroPadding1D((1, 2, 3)),
-    lambda L: L.ZeroPadding2D((1, 2, 3)), lambda L: L.Cropping1D((1, -1)), lambda L: L.Cropping2D(-1), lambda L: L.Cropping1D(3)(np.ones((1, 5, 2))),
-    lambda L: L.Cropping2D((3, 0))(np.ones((1, 5, 4, 2))), lambda L: L.UpSampling1D(0), lambda L: L.UpSampling1D(1.5), lambda L: L.UpSampling2D((1, 0)),
-    lambda L: L.Conv1D(2, 3)(np.ones((2, 3))), lambda L: L.ZeroPadding1D()(np.ones((2, 3))), lambda L: L.Conv1D(2, 6)(np.ones((1, 5, 2))),
-    lambda L: L.DepthwiseConv1D(6)(np.ones((1, 5, 2))), lambda L: L.SeparableConv2D(2, 3, dilation_rate=3)(np.ones((1, 5, 5, 2))),
+    lambda L: L.ZeroPadding2D((1, 2, 3)), lambda L: L.Cropping1D((1, -1)), lambda L: L.Cropping2D(-1),
+    lambda L: L.Cropping1D(3)(np.ones((1, 5, 2))),
+    lambda L: L.Cropping2D((3, 0))(np.ones((1, 5, 4, 2))), lambda L: L.UpSampling1D(0),
+    lambda L: L.UpSampling1D(1.5), lambda L: L.UpSampling2D((1, 0)),
+    lambda L: L.Conv1D(2, 3)(np.ones((2, 3))), lambda L: L.ZeroPadding1D()(np.ones((2, 3))),
+    lambda L: L.Conv1D(2, 6)(np.ones((1, 5, 2))),
+    lambda L: L.DepthwiseConv1D(6)(np.ones((1, 5, 2))),
+    lambda L: L.SeparableConv2D(2, 3, dilation_rate=3)(np.ones((1, 5, 5, 2))),
 ])
 def test_what_keras_refuses_is_refused(recipe):
     for L in (keras.layers, tdfast.layers):

@@ -1,8 +1,8 @@
 """Files between tdfast and Keras itself, on JAX or on TensorFlow (KERAS_BACKEND chooses), over random models.
 
-A model of tests/random_models.py, trained for two steps, is saved by one and loaded by the other: predictions are equal, and
-so are the losses of two more steps, which need the optimizer's state. Weights files, configs and Keras's legacy .h5 likewise.
-The models are the same in every run.
+A model of tests/random_models.py, trained for two steps, is saved by one and loaded by the other: predictions
+are equal, and so are the losses of two more steps, which need the optimizer's state. Weights files, configs
+and Keras's legacy .h5 likewise. The models are the same in every run.
 """
 
 import importlib.util
@@ -29,10 +29,11 @@ import tdfast  # noqa: E402
 
 NEAR, NEAR_STEP = 2e-5, 1e-4
 
-# The epsilon is large so that what rounding leaves of a gradient that ought to be 0 is not made large. All optimizers' states
-# go both ways in tests/test_live_optimizers.py.
+# The epsilon is large so that what rounding leaves of a gradient that ought to be 0 is not made large. All
+# optimizers' states go both ways in tests/test_live_optimizers.py.
 OPTIMIZERS = [
-    ("Adam", {"epsilon": 0.01, "amsgrad": True}), ("SGD", {"momentum": 0.9, "nesterov": True}), ("AdamW", {"epsilon": 0.01}),
+    ("Adam", {"epsilon": 0.01, "amsgrad": True}), ("SGD", {"momentum": 0.9, "nesterov": True}),
+    ("AdamW", {"epsilon": 0.01}),
     ("RMSprop", {"epsilon": 0.01, "centered": True, "momentum": 0.5}), ("Nadam", {"epsilon": 0.01}),
     ("Adam", {"epsilon": 0.01, "use_ema": True}),
 ]
@@ -45,7 +46,8 @@ OWN_CAUSAL = ("DepthwiseConv1D", "SeparableConv1D")
 def near(got, want, what, bound=NEAR):
     got, want = np.asarray(got, "float64"), np.asarray(want, "float64")
     assert got.shape == want.shape, what
-    np.testing.assert_allclose(got, want, rtol=0, atol=bound * max(1.0, float(np.abs(want).max(initial=0))), err_msg=what)
+    np.testing.assert_allclose(got, want, rtol=0, atol=bound * max(1.0, float(np.abs(want).max(initial=0))),
+                               err_msg=what)
 
 
 def layers_in(layer):
@@ -90,7 +92,8 @@ def same_from_here(ours, theirs, x, y, what):
     near(theirs.predict(x, verbose=0), ours.predict(x, verbose=0), f"predictions, {what}")
     for i in range(2):
         near(step(theirs, x, y), step(ours, x, y), f"loss of step {i} after loading, {what}", NEAR_STEP)
-    near(theirs.predict(x, verbose=0), ours.predict(x, verbose=0), f"predictions after these, {what}", NEAR_STEP)
+    near(theirs.predict(x, verbose=0), ours.predict(x, verbose=0), f"predictions after these, {what}",
+         NEAR_STEP)
 
 
 def plain(value):
@@ -98,7 +101,8 @@ def plain(value):
     if isinstance(value, dict):
         if value.get("class_name") == "DTypePolicy":
             return value["config"]["name"]
-        return {k: plain(v) for k, v in value.items() if k not in ("registered_name", "build_config", "compile_config")}
+        return {k: plain(v) for k, v in value.items() if k not in ("registered_name", "build_config",
+                                                                   "compile_config")}
     return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -112,7 +116,9 @@ def test_models_and_training_go_both_ways(tmp_path, seed):
     again = tdfast.models.load_model(tmp_path / "theirs.keras")
     assert again.optimizer.iterations == int(theirs.optimizer.iterations) == 4
     same_from_here(again, theirs, x, y, "we of Keras's file")
-    assert list(again.train_on_batch(x, y, return_dict=True)) == list(theirs.train_on_batch(x, y, return_dict=True))
+    assert list(again.train_on_batch(x, y, return_dict=True)) == list(
+        theirs.train_on_batch(x, y, return_dict=True)
+    )
 
 
 def test_frozen_layers_and_a_model_within_a_model_go_both_ways(tmp_path):
@@ -122,7 +128,8 @@ def test_frozen_layers_and_a_model_within_a_model_go_both_ways(tmp_path):
     ours = tdfast.Sequential([
         layers.Dense(3, name="dense_1", input_shape=(6, 3)),
         layers.LSTM(4, return_sequences=True, name="dense", go_backwards=True, trainable=False),
-        layers.TimeDistributed(tdfast.Sequential([layers.Dense(4, "relu"), layers.Dropout(0.0), layers.Dense(3)], name="inner")),
+        layers.TimeDistributed(tdfast.Sequential([layers.Dense(4, "relu"), layers.Dropout(0.0),
+                                                  layers.Dense(3)], name="inner")),
         layers.Flatten(),
         layers.RepeatVector(2),
         layers.TimeDistributed(layers.Dense(2)),
@@ -192,12 +199,14 @@ def test_legacy_hdf5_of_keras_loads(tmp_path, seed):
     assert loaded.optimizer.iterations == 2
     same_from_here(loaded, theirs, x, y, "we of Keras's legacy file")
     ours.load_weights(tmp_path / "theirs.h5")
-    for v, w in zip(ours.get_weights(), keras.saving.load_model(tmp_path / "theirs.h5").get_weights(), strict=True):
+    for v, w in zip(ours.get_weights(), keras.saving.load_model(tmp_path / "theirs.h5").get_weights(),
+                    strict=True):
         np.testing.assert_array_equal(v, w)
 
 
 def test_npz_weights_of_keras_are_program_objects_that_neither_reads(tmp_path):
-    """With h5py missing, Keras pickles its own variables; its own loader refuses to unpickle them, and so does ours."""
+    """With h5py missing, Keras pickles its own variables; its own loader refuses to unpickle them, and so
+    does ours."""
     saving_lib = pytest.importorskip("keras.src.saving.saving_lib")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     try:

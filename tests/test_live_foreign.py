@@ -27,7 +27,8 @@ X, Y = rng.normal(size=(12, 3)).astype("float32"), rng.normal(size=(12, 2)).asty
 
 @pytest.mark.parametrize("module, make, config", [
     (losses, lambda: keras.losses.Huber(delta=0.5, reduction="sum"), {"delta": 0.5, "reduction": "sum"}),
-    (losses, lambda: keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.25), {"label_smoothing": 0.25}),
+    (losses, lambda: keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.25),
+     {"label_smoothing": 0.25}),
     (losses, lambda: keras.losses.MeanSquaredError, {"name": "mean_squared_error"}),
     (losses, lambda: keras.losses.mean_absolute_error, {"name": "mean_absolute_error"}),
     (metrics, lambda: keras.metrics.AUC(curve="PR", name="pr"), {"curve": "PR", "name": "pr"}),
@@ -35,7 +36,8 @@ X, Y = rng.normal(size=(12, 3)).astype("float32"), rng.normal(size=(12, 2)).asty
     (metrics, lambda: keras.metrics.MeanAbsoluteError, {"name": "mean_absolute_error"}),
     (metrics, lambda: keras.metrics.mean_squared_error, {"name": "mean_squared_error"}),
     (metrics, lambda: keras.losses.Huber(delta=0.5), {"name": "huber_loss"}),
-    (optimizers, lambda: keras.optimizers.Adam(0.25, beta_1=0.5, clipnorm=1.0), {"learning_rate": 0.25, "beta_1": 0.5, "clipnorm": 1.0}),
+    (optimizers, lambda: keras.optimizers.Adam(0.25, beta_1=0.5, clipnorm=1.0),
+     {"learning_rate": 0.25, "beta_1": 0.5, "clipnorm": 1.0}),
     (optimizers, lambda: keras.optimizers.SGD, {"learning_rate": 0.01}),
     (regularizers, lambda: keras.regularizers.L1L2(0.25, 0.5), {"l1": 0.25, "l2": 0.5}),
     (regularizers, lambda: keras.regularizers.OrthogonalRegularizer(0.5), {"factor": 0.5}),
@@ -51,7 +53,8 @@ def test_taken_by_class_and_config(module, make, config):
     assert {key: got[key] for key in config} == config
 
 
-@pytest.mark.parametrize("name", ["relu", "gelu", "softmax", "silu", "tanh", "leaky_relu", "hard_sigmoid", "log_softmax"])
+@pytest.mark.parametrize("name", ["relu", "gelu", "softmax", "silu", "tanh", "leaky_relu", "hard_sigmoid",
+                                  "log_softmax"])
 def test_activations_by_their_functions(name):
     theirs = getattr(keras.activations, name)
     ours = activations.get(theirs)
@@ -63,8 +66,10 @@ def test_every_activation_of_keras_is_the_same_here():
     """But sparsemax, whose numbers do not add up to 1 in Keras 3.15."""
     for name in dir(keras.activations):
         theirs = getattr(keras.activations, name)
-        if callable(theirs) and name not in ("get", "serialize", "deserialize", "glu", "threshold", "sparsemax") and not name.startswith("_"):
-            np.testing.assert_allclose(activations.get(theirs)(X), theirs(X), rtol=1e-5, atol=1e-5, err_msg=name)
+        if callable(theirs) and name not in ("get", "serialize", "deserialize", "glu", "threshold",
+                                             "sparsemax") and not name.startswith("_"):
+            np.testing.assert_allclose(activations.get(theirs)(X), theirs(X), rtol=1e-5, atol=1e-5,
+                                       err_msg=name)
 
 
 def test_a_model_of_such_objects_trains_as_one_of_ours():
@@ -77,7 +82,8 @@ def test_a_model_of_such_objects_trains_as_one_of_ours():
                          kernel_regularizer=(regularizers if own else k.regularizers).L2(0.5)),
             layers.Dense(2, kernel_initializer="ones"),
         ])
-        model.compile((optimizers if own else k.optimizers).Adam(0.125), (losses if own else k.losses).Huber(0.5),
+        model.compile((optimizers if own else k.optimizers).Adam(0.125),
+                      (losses if own else k.losses).Huber(0.5),
                       metrics=[(metrics if own else k.metrics).MeanAbsoluteError()])
         kept.append(model.fit(X, Y, epochs=3, shuffle=False, verbose=0).history)
     assert kept[0] == kept[1] and list(kept[0]) == ["loss", "mean_absolute_error"]
@@ -117,8 +123,10 @@ def test_of_torch():
     net = torch.nn.Linear(3, 2)
     for call, words in [
         (lambda: Sequential([net]), "layer of PyTorch: write tdfast.layers.Dense"),
-        (lambda: losses.get(torch.nn.MSELoss()), "MSELoss .*is of PyTorch.*Did you mean 'mean_squared_error'"),
-        (lambda: optimizers.get(torch.optim.Adam(net.parameters())), "Adam .*is of PyTorch.*Did you mean 'adam'"),
+        (lambda: losses.get(torch.nn.MSELoss()),
+         "MSELoss .*is of PyTorch.*Did you mean 'mean_squared_error'"),
+        (lambda: optimizers.get(torch.optim.Adam(net.parameters())),
+         "Adam .*is of PyTorch.*Did you mean 'adam'"),
         (lambda: activations.get(torch.nn.ReLU()), "ReLU .*is of PyTorch.*Did you mean 'relu'"),
         (lambda: activations.get(torch.nn.functional.relu), "relu .*is of PyTorch.*Did you mean 'relu'"),
         (lambda: initializers.get(torch.zeros(3)), "Tensor .*is of PyTorch"),

@@ -35,7 +35,8 @@ LAYERS = {
     "Normalization axes": (lambda L: L.Normalization(axis=(1, 2)), (4, 6)),
     "Normalization None": (lambda L: L.Normalization(axis=None), (4, 6)),
     "Normalization given": (lambda L: L.Normalization(mean=2.0, variance=3.0), (4, 6)),
-    "Normalization inverted": (lambda L: L.Normalization(mean=[1.0] * 6, variance=[3.0] * 6, invert=True), (4, 6)),
+    "Normalization inverted": (lambda L: L.Normalization(mean=[1.0] * 6, variance=[3.0] * 6, invert=True),
+                               (4, 6)),
     "UnitNormalization": (lambda L: L.UnitNormalization(), (4, 6)),
     "UnitNormalization axes": (lambda L: L.UnitNormalization(axis=[1, 2]), (4, 6)),
     "RMSNormalization": (lambda L: L.RMSNormalization(), (4, 6)),
@@ -65,14 +66,21 @@ def pair(name):
         return [L.Input(shape), L.Dense(shape[-1]), recipe(L), L.Dense(2)]
 
     ours, theirs = Sequential(stack(layers)), keras.Sequential(stack(keras.layers))
-    assert [(w.name, w.shape, w.trainable) for w in ours.weights] == [(w.name, tuple(w.shape), w.trainable) for w in theirs.weights]
-    weights = [0 if w.name == "count" else np.abs(rng.normal(size=w.shape)) + 0.3 if w.name in ("variance", "scale", "gamma")
+    assert [(w.name, w.shape, w.trainable) for w in ours.weights] == [(w.name, tuple(w.shape), w.trainable)
+                                                                      for w in theirs.weights]
+    weights = [0 if w.name == "count" else np.abs(rng.normal(size=w.shape)) + 0.3
+               if w.name in ("variance", "scale", "gamma")
                else rng.normal(size=w.shape) * 0.5 for w in ours.weights]
     for model in (ours, theirs):
         model.set_weights([np.array(w) for w in weights])
         for layer in model.layers:
             getattr(layer, "finalize_state", lambda: None)()
-    return ours, theirs, rng.normal(size=(7, *shape)).astype("float32"), rng.normal(size=(7, *shape[:-1], 2)).astype("float32")
+    return (
+        ours,
+        theirs,
+        rng.normal(size=(7, *shape)).astype("float32"),
+        rng.normal(size=(7, *shape[:-1], 2)).astype("float32"),
+    )
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -115,7 +123,8 @@ def test_files_go_both_ways(tmp_path):
         ours.save(tmp_path / "ours.keras")
         theirs.save(tmp_path / "theirs.keras")
         want = ours.predict(x, verbose=0)
-        near(keras.models.load_model(tmp_path / "ours.keras").predict(x, verbose=0), want, f"{name}, Keras of our file")
+        near(keras.models.load_model(tmp_path / "ours.keras").predict(x, verbose=0), want,
+             f"{name}, Keras of our file")
         near(load_model(tmp_path / "theirs.keras").predict(x, verbose=0), want, f"{name}, we of Keras's file")
         near(load_model(tmp_path / "ours.keras").predict(x, verbose=0), want, f"{name}, we of our file")
 
@@ -133,13 +142,15 @@ def test_adapt(axis, batches):
 
 
 @pytest.mark.parametrize("name, options", [
-    ("Dropout", {"rate": 0.3}), ("Dropout", {"rate": 0.3, "noise_shape": (None, 1, 5)}), ("SpatialDropout1D", {"rate": 0.3}),
+    ("Dropout", {"rate": 0.3}), ("Dropout", {"rate": 0.3, "noise_shape": (None, 1, 5)}),
+    ("SpatialDropout1D", {"rate": 0.3}),
     ("GaussianNoise", {"stddev": 0.3}), ("GaussianDropout", {"rate": 0.3}), ("AlphaDropout", {"rate": 0.3}),
 ])
 def test_random_layers_have_keras_s_distribution(name, options):
     x = np.random.default_rng(0).normal(1, 2, size=(2000, 6, 5)).astype("float32")
     a, b = (np.asarray(getattr(L, name)(seed=1, **options)(x, training=True)) for L in (layers, keras.layers))
-    for f in (np.mean, np.std, lambda v: np.quantile(v, 0.1), lambda v: np.quantile(v, 0.9), lambda v: np.std(v.mean(1)),
+    for f in (np.mean, np.std, lambda v: np.quantile(v, 0.1), lambda v: np.quantile(v, 0.9),
+              lambda v: np.std(v.mean(1)),
               lambda v: (v == 0).mean()):
         assert abs(f(a) - f(b)) < 0.05
 
@@ -153,11 +164,15 @@ def test_softmax_with_a_mask():
 
 
 @pytest.mark.parametrize("recipe", [
-    lambda L: L.GaussianNoise(2), lambda L: L.GaussianDropout(-1), lambda L: L.AlphaDropout(2), lambda L: L.ReLU(-1.0),
-    lambda L: L.ReLU(negative_slope=-1.0), lambda L: L.ReLU(threshold=None), lambda L: L.LeakyReLU(None), lambda L: L.Normalization(mean=1.0),
-    lambda L: L.Normalization(mean=[1.0, 2.0], variance=[1.0]), lambda L: L.GroupNormalization(0), lambda L: L.SpatialDropout1D(0.1)(np.ones((2, 3))),
+    lambda L: L.GaussianNoise(2), lambda L: L.GaussianDropout(-1), lambda L: L.AlphaDropout(2),
+    lambda L: L.ReLU(-1.0),
+    lambda L: L.ReLU(negative_slope=-1.0), lambda L: L.ReLU(threshold=None), lambda L: L.LeakyReLU(None),
+    lambda L: L.Normalization(mean=1.0),
+    lambda L: L.Normalization(mean=[1.0, 2.0], variance=[1.0]), lambda L: L.GroupNormalization(0),
+    lambda L: L.SpatialDropout1D(0.1)(np.ones((2, 3))),
     lambda L: L.GroupNormalization(2)(np.ones((2, 3))), lambda L: L.GroupNormalization(4)(np.ones((2, 3))),
-    lambda L: L.Dropout(0.1, noise_shape="ab"), lambda L: L.Dropout(0.1, noise_shape=(0, 1)), lambda L: L.UnitNormalization(axis="x"),
+    lambda L: L.Dropout(0.1, noise_shape="ab"), lambda L: L.Dropout(0.1, noise_shape=(0, 1)),
+    lambda L: L.UnitNormalization(axis="x"),
 ])
 def test_what_keras_refuses_is_refused(recipe):
     for L in (keras.layers, layers):
@@ -166,20 +181,26 @@ def test_what_keras_refuses_is_refused(recipe):
 
 
 @pytest.mark.parametrize("name, parameters", [
-    ("relu", {"negative_slope": 0.1, "max_value": 1.0, "threshold": 0.5}), ("relu", {"max_value": 0.7}), ("relu", {"threshold": 0.7}),
-    ("leaky_relu", {"negative_slope": 0.4}), ("elu", {"alpha": 0.4}), ("celu", {"alpha": 0.4}), ("hard_shrink", {"threshold": 0.9}),
-    ("soft_shrink", {"threshold": 0.9}), ("squareplus", {"b": 2.0}), ("gelu", {"approximate": True}), ("glu", {"axis": 1}),
-    ("threshold", {"threshold": 0.1, "default_value": 3.0}), ("softmax", {"axis": 1}), ("log_softmax", {"axis": 0}),
+    ("relu", {"negative_slope": 0.1, "max_value": 1.0, "threshold": 0.5}), ("relu", {"max_value": 0.7}),
+    ("relu", {"threshold": 0.7}),
+    ("leaky_relu", {"negative_slope": 0.4}), ("elu", {"alpha": 0.4}), ("celu", {"alpha": 0.4}),
+    ("hard_shrink", {"threshold": 0.9}),
+    ("soft_shrink", {"threshold": 0.9}), ("squareplus", {"b": 2.0}), ("gelu", {"approximate": True}),
+    ("glu", {"axis": 1}),
+    ("threshold", {"threshold": 0.1, "default_value": 3.0}), ("softmax", {"axis": 1}),
+    ("log_softmax", {"axis": 0}),
 ])
 def test_activations_with_parameters(name, parameters):
     x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32") * 2
     near(getattr(activations, name)(x, **parameters), getattr(keras.activations, name)(x, **parameters), name)
     if name not in ("threshold",):
-        near(getattr(activations, name)(x, *parameters.values()), getattr(keras.activations, name)(x, *parameters.values()), name)
+        near(getattr(activations, name)(x, *parameters.values()),
+             getattr(keras.activations, name)(x, *parameters.values()), name)
 
 
 # What Keras has and tdfast has not, by module; anything else that Keras gains makes this test fail.
-LEFT_OUT = {"activations": set(), "initializers": {"STFT", "STFTInitializer", "stft"}, "regularizers": set(), "constraints": set()}
+LEFT_OUT = {"activations": set(), "initializers": {"STFT", "STFTInitializer", "stft"}, "regularizers": set(),
+            "constraints": set()}
 
 
 @pytest.mark.parametrize("module", [activations, initializers, regularizers, constraints])

@@ -1,5 +1,6 @@
 # ruff: noqa: B023 -- the functions in loops are called before the loop goes on
-"""Losses beside Keras: values, and gradients from jax.grad of Keras's own code, over shapes, options and weights."""
+"""Losses beside Keras: values, and gradients from jax.grad of Keras's own code, over shapes, options and
+weights."""
 
 import contextlib
 import os
@@ -56,19 +57,24 @@ FAMILIES = [
     ("SquaredHinge", {}, "bits"),
     ("CategoricalHinge", {}, "onehot"),
     ("BinaryCrossentropy", {"label_smoothing": [0.0, 0.2], "axis": [-1, 1]}, "bits"),
-    ("BinaryCrossentropy", {"from_logits": [True], "label_smoothing": [0.0, 0.2], "axis": [-1, 1]}, "bits logits"),
-    ("BinaryFocalCrossentropy", {"gamma": [2.0, 0.0, 1.5], "alpha": [0.25, 0.6], "label_smoothing": [0.0, 0.1],
+    ("BinaryCrossentropy", {"from_logits": [True], "label_smoothing": [0.0, 0.2], "axis": [-1, 1]},
+     "bits logits"),
+    ("BinaryFocalCrossentropy", {"gamma": [2.0, 0.0, 1.5], "alpha": [0.25, 0.6],
+                                 "label_smoothing": [0.0, 0.1],
                                  "apply_class_balancing": [False, True], "axis": [-1, 1]}, "bits"),
-    ("BinaryFocalCrossentropy", {"from_logits": [True], "gamma": [2.0, 3.0], "apply_class_balancing": [False, True],
+    ("BinaryFocalCrossentropy", {"from_logits": [True], "gamma": [2.0, 3.0],
+                                 "apply_class_balancing": [False, True],
                                  "label_smoothing": [0.0, 0.1]}, "bits logits"),
     ("CategoricalCrossentropy", {"label_smoothing": [0.0, 0.1]}, "onehot"),
     ("CategoricalCrossentropy", {"axis": [1, -1]}, "onehot"),
     ("CategoricalCrossentropy", {"from_logits": [True], "axis": [-1, 1]}, "onehot logits"),
     ("CategoricalFocalCrossentropy", {"label_smoothing": [0.0, 0.1], "gamma": [2.0, 0.0, 1.5]}, "onehot"),
     ("CategoricalFocalCrossentropy", {"alpha": [0.25, 1.0], "axis": [1]}, "onehot"),
-    ("CategoricalFocalCrossentropy", {"from_logits": [True], "axis": [-1, 1], "gamma": [2.0, 4.0]}, "onehot logits"),
+    ("CategoricalFocalCrossentropy", {"from_logits": [True], "axis": [-1, 1], "gamma": [2.0, 4.0]},
+     "onehot logits"),
     ("SparseCategoricalCrossentropy", {"ignore_class": [None, 0, 2]}, "labels"),
-    ("SparseCategoricalCrossentropy", {"from_logits": [True], "ignore_class": [None, 1, -1]}, "labels logits"),
+    ("SparseCategoricalCrossentropy", {"from_logits": [True], "ignore_class": [None, 1, -1]},
+     "labels logits"),
     ("CategoricalGeneralizedCrossEntropy", {"q": [0.5, 0.2, 0.9]}, "labels"),
     ("Dice", {"axis": [None, 1, (1, 2), -1, (0, 1)]}, "bits"),
     ("Tversky", {"alpha": [0.5, 0.2], "beta": [0.5, 0.9], "axis": [None, -1, (1, 2)]}, "bits"),
@@ -79,7 +85,11 @@ CASES = [(family, seed) for family in FAMILIES for seed in range(4)]
 def draw(kind, rng, shape):
     """(targets, outputs) in float64."""
     n = shape[-1]
-    p = rng.normal(size=shape) if kind == "any" or "logits" in kind or kind == "signs" else rng.uniform(0.02, 0.98, shape)
+    p = (
+        rng.normal(size=shape)
+        if kind == "any" or "logits" in kind or kind == "signs"
+        else rng.uniform(0.02, 0.98, shape)
+    )
     if kind == "any":
         y = rng.normal(size=shape)
     elif kind == "probabilities":
@@ -101,7 +111,8 @@ def in_keras(name, options):
     return options
 
 
-@pytest.mark.parametrize("family, seed", CASES, ids=lambda v: str(v) if isinstance(v, int) else f"{v[0]}-{v[2]}")
+@pytest.mark.parametrize("family, seed", CASES, ids=lambda v: str(v) if isinstance(v, int)
+                         else f"{v[0]}-{v[2]}")
 def test_value_and_gradient(family, seed):
     name, options, kind = family
     rng = np.random.default_rng([seed, len(name), FAMILIES.index(family)])
@@ -195,7 +206,8 @@ def test_masked_steps(reduction):
 def test_ranks():
     """A last axis of 1 may be missing in the targets or in the outputs: Keras's rules."""
     rng = np.random.default_rng(2)
-    for true_shape, pred_shape in [((5,), (5, 1)), ((5, 1), (5,)), ((5, 3), (5, 3, 1)), ((5, 3, 1), (5, 3)), ((5,), (5,))]:
+    for true_shape, pred_shape in [((5,), (5, 1)), ((5, 1), (5,)), ((5, 3), (5, 3, 1)), ((5, 3, 1), (5, 3)),
+                                   ((5,), (5,))]:
         y, p = rng.uniform(0.1, 0.9, true_shape), rng.uniform(0.1, 0.9, pred_shape)
         for name in ("MeanSquaredError", "KLDivergence", "CosineSimilarity", "BinaryCrossentropy", "Huber"):
             for reduction in ("sum", "sum_over_batch_size"):
@@ -208,12 +220,14 @@ def test_ranks():
 
 
 @pytest.mark.parametrize("reduction, batch, steps, classes, most", [
-    ("sum_over_batch_size", 7, 12, 5, 4), ("sum", 3, 1, 2, 1), ("mean_with_sample_weight", 2, 9, 3, 4), ("sum", 1, 30, 40, 11)])
+    ("sum_over_batch_size", 7, 12, 5, 4), ("sum", 3, 1, 2, 1), ("mean_with_sample_weight", 2, 9, 3, 4),
+    ("sum", 1, 30, 40, 11)])
 def test_ctc(reduction, batch, steps, classes, most):
     """Keras computes it in float32, whatever its dtype: the bounds are those of float32."""
     rng = np.random.default_rng(steps)
     p = 2 * rng.normal(size=(batch, steps, classes))
-    labels = np.where(np.arange(most) < rng.integers(0, most + 1, batch)[:, None], rng.integers(1, classes, (batch, most)), 0)
+    labels = np.where(np.arange(most) < rng.integers(0, most + 1, batch)[:, None],
+                      rng.integers(1, classes, (batch, most)), 0)
     for weight in (None, rng.uniform(0.5, 2, batch)):
         with x64():
             theirs = keras.losses.CTC(reduction=reduction, dtype="float64")
@@ -246,11 +260,15 @@ def test_circle(reduction, diagonal, gamma):
 
 
 def test_clipped_and_tied():
-    """Slopes where a formula has a corner; |e| at 0 is left out, where JAX's slope differs from TensorFlow's and ours, 0."""
+    """Slopes where a formula has a corner; |e| at 0 is left out, where JAX's slope differs from TensorFlow's
+    and ours, 0."""
     y = np.array([[0.0, 1.0, 1.0, 0.0, 1.0]])
-    for name, p in [("KLDivergence", [[1e-7, 1.0, 0.0, 2.0, 0.5]]), ("BinaryCrossentropy", [[0.0, 1.0, 0.0, 1.0, 0.5]]),
-                    ("Hinge", [[-1.0, 1.0, 0.5, 2.0, 1.0]]), ("MeanSquaredLogarithmicError", [[-1.0, 0.0, 1e-7, 3.0, -2.0]]),
-                    ("CategoricalHinge", [[1.0, 0.5, 0.5, 1.0, 0.0]]), ("MeanAbsolutePercentageError", [[0.5, 2.0, 2.0, 1.0, 0.0]]),
+    for name, p in [("KLDivergence", [[1e-7, 1.0, 0.0, 2.0, 0.5]]),
+                    ("BinaryCrossentropy", [[0.0, 1.0, 0.0, 1.0, 0.5]]),
+                    ("Hinge", [[-1.0, 1.0, 0.5, 2.0, 1.0]]), ("MeanSquaredLogarithmicError",
+                                                              [[-1.0, 0.0, 1e-7, 3.0, -2.0]]),
+                    ("CategoricalHinge", [[1.0, 0.5, 0.5, 1.0, 0.0]]),
+                    ("MeanAbsolutePercentageError", [[0.5, 2.0, 2.0, 1.0, 0.0]]),
                     ("Huber", [[1.0, 2.0, 0.0, -1.0, 1.5]]), ("LogCosh", [[0.0, 50.0, -50.0, 1000.0, 1.0]])]:
         p = np.array(p)
         with x64():
@@ -261,7 +279,8 @@ def test_clipped_and_tied():
         np.testing.assert_allclose(dy, slope, rtol=NEAR, atol=NEAR, err_msg=name)
 
 
-@pytest.mark.parametrize("true_shape, pred_shape", [((6, 1), (6, 1)), ((6,), (6, 4)), ((6, 4), (6, 4)), ((6, 2), (6, 2, 4))])
+@pytest.mark.parametrize("true_shape, pred_shape", [((6, 1), (6, 1)), ((6,), (6, 4)), ((6, 4), (6, 4)),
+                                                    ((6, 2), (6, 2, 4))])
 def test_crossentropy_by_shapes(true_shape, pred_shape):
     rng = np.random.default_rng(5)
     p = rng.uniform(0.1, 0.9, pred_shape)

@@ -22,7 +22,8 @@ def pair(recipe, shape, dtype="float32"):
     rng = np.random.default_rng(len(shape) + ours.count_params())
     assert [w.shape for w in ours.weights] == [tuple(w.shape) for w in theirs.weights]
     assert [w.name for w in ours.weights] == [w.name for w in theirs.weights]
-    weights = [np.abs(rng.normal(size=w.shape)) + 0.1 if "variance" in w.name else rng.normal(size=w.shape) * 0.5
+    weights = [np.abs(rng.normal(size=w.shape)) + 0.1 if "variance" in w.name
+               else rng.normal(size=w.shape) * 0.5
                for w in ours.weights]
     ours.set_weights(weights)
     theirs.set_weights(weights)
@@ -54,7 +55,8 @@ def compare(recipe, x, y, steps=2, loss="mse", sample_weight=None, tolerance=TOL
 
 def padded(features, value=0.0, seed=0):
     """Right, left, interior and no padding, one valid step, and a row of nothing else."""
-    mask = np.array([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [1, 0, 1, 0, 1], [1, 1, 1, 1, 1], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]], bool)
+    mask = np.array([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [1, 0, 1, 0, 1], [1, 1, 1, 1, 1], [0, 0, 0, 1, 0],
+                     [0, 0, 0, 0, 0]], bool)
     x = np.random.default_rng(seed).normal(size=(*mask.shape, features)).astype("float32")
     x[~mask] = value
     return x
@@ -106,7 +108,8 @@ def test_embedding(dtype, mask_zero, sequences):
 def test_time_distributed_embedding():
     ids = np.random.default_rng(3).integers(0, 7, (4, 5, 3)).astype("int32")
     y = np.random.default_rng(2).normal(size=(4, 5, 2)).astype("float32")
-    compare(lambda L: [L.TimeDistributed(L.Embedding(7, 4)), L.TimeDistributed(L.LSTM(3)), L.Dense(2)], ids, y)
+    compare(lambda L: [L.TimeDistributed(L.Embedding(7, 4)), L.TimeDistributed(L.LSTM(3)), L.Dense(2)], ids,
+            y)
 
 
 def layers_without_defaults():

@@ -1,4 +1,5 @@
-"""Metrics beside Keras: results over batches and weights, configs, names, training with masks, and .keras files."""
+"""Metrics beside Keras: results over batches and weights, configs, names, training with masks, and .keras
+files."""
 
 import os
 import warnings
@@ -51,32 +52,40 @@ CASES = [
     # not adjusted: Keras counts values there, not samples
     *[("R2Score", {"class_aggregation": a}, "any each")
       for a in (None, "uniform_average", "variance_weighted_average")],
-    *[(name, {"thresholds": t}, "bits each") for name in ("TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives")
+    *[(name, {"thresholds": t}, "bits each") for name in ("TruePositives", "TrueNegatives", "FalsePositives",
+                                                          "FalseNegatives")
       for t in (None, 0.3, [0.8, 0.2, 0.5], [0.0, 0.5, 1.0])],
     *[(name, kwargs, "bits each") for name in ("Precision", "Recall")
-      for kwargs in ({}, {"thresholds": 0.7}, {"thresholds": [0.6, 0.4]}, {"thresholds": [0, 0.25, 0.5, 0.75, 1.0]},
-                     {"class_id": 1}, {"top_k": 2}, {"top_k": 3, "class_id": 2}, {"top_k": 2, "thresholds": 0.6})],
+      for kwargs in ({}, {"thresholds": 0.7}, {"thresholds": [0.6, 0.4]},
+                     {"thresholds": [0, 0.25, 0.5, 0.75, 1.0]},
+                     {"class_id": 1}, {"top_k": 2}, {"top_k": 3, "class_id": 2},
+                     {"top_k": 2, "thresholds": 0.6})],
     *[("AUC", {"curve": c, "summation_method": s, "num_thresholds": n}, "bits each")
       for c in ("ROC", "PR", "PRGAIN") for s in ("interpolation", "minoring", "majoring") for n in (200, 7)],
     ("AUC", {"thresholds": [0.2, 0.9, 0.6]}, "bits each"),
     ("AUC", {"thresholds": [0.25, 0.5, 0.75]}, "bits each"),
     ("AUC", {"from_logits": True}, "bits logits each"),
-    ("AUC", {"curve": "pr", "summation_method": "Majoring", "label_weights": [0.5, 1.0, 2.0, 0.0]}, "bits each"),
+    ("AUC", {"curve": "pr", "summation_method": "Majoring", "label_weights": [0.5, 1.0, 2.0, 0.0]},
+     "bits each"),
     *[("AUC", {"multi_label": True, "curve": c, **kwargs}, "bits") for c in ("ROC", "PR")
-      for kwargs in ({}, {"num_labels": 4}, {"label_weights": [0.5, 1.0, 2.0, 0.0]}, {"thresholds": [0.3, 0.4]})],
+      for kwargs in ({}, {"num_labels": 4}, {"label_weights": [0.5, 1.0, 2.0, 0.0]},
+                     {"thresholds": [0.3, 0.4]})],
     ("AUC", {"thresholds": [0.3, 0.4]}, "bits logits"),
     ("AUC", {"num_thresholds": 11}, "bits logits"),
     *[(name, {key: value, **kwargs}, "bits each")
-      for name, key in [("SensitivityAtSpecificity", "specificity"), ("SpecificityAtSensitivity", "sensitivity"),
+      for name, key in [("SensitivityAtSpecificity", "specificity"),
+                        ("SpecificityAtSensitivity", "sensitivity"),
                         ("PrecisionAtRecall", "recall"), ("RecallAtPrecision", "precision")]
-      for value in (0.4, 0.6) for kwargs in ({}, {"num_thresholds": 1}, {"num_thresholds": 30, "class_id": 2})],
+      for value in (0.4, 0.6) for kwargs in ({}, {"num_thresholds": 1},
+                                             {"num_thresholds": 30, "class_id": 2})],
     *[("F1Score", {"average": a, "threshold": t}, kind) for a in (None, "micro", "macro", "weighted")
       for t, kind in [(None, "onehot"), (0.5, "bits")]],
     ("FBetaScore", {"beta": 2.0, "average": "macro"}, "onehot"),
     ("FBetaScore", {"beta": 0.5, "threshold": 0.3}, "bits"),
     ("IoU", {"num_classes": 5, "target_class_ids": [0, 3]}, "labels_pair"),
     ("IoU", {"num_classes": 3, "target_class_ids": [1], "ignore_class": 0}, "labels_pair"),
-    ("IoU", {"num_classes": 4, "target_class_ids": [1, 2], "sparse_y_pred": False, "dtype": "float32"}, "labels"),
+    ("IoU", {"num_classes": 4, "target_class_ids": [1, 2], "sparse_y_pred": False, "dtype": "float32"},
+     "labels"),
     ("BinaryIoU", {}, "bits"),
     ("BinaryIoU", {"threshold": 0.3, "target_class_ids": [1], "dtype": "float32"}, "bits"),
     ("MeanIoU", {"num_classes": 6}, "labels_pair"),
@@ -110,7 +119,8 @@ def weights_for(name, kwargs, kind, rng, n):
     one = rng.integers(1, 4, n).astype("int32") if whole else rng.uniform(0.1, 2, n).astype("float32")
     if name == "BinaryIoU":
         return [None]                       # Keras flattens the outputs but not the weights
-    return [None, one] + ([rng.uniform(0.1, 2, (n, 4)).astype("float32")] if "each" in kind and kwargs.get("class_id") is None else [])
+    return [None, one] + ([rng.uniform(0.1, 2, (n, 4)).astype("float32")] if "each" in kind
+                          and kwargs.get("class_id") is None else [])
 
 
 @pytest.mark.parametrize("name, kwargs, kind", CASES, ids=ids)
@@ -125,7 +135,8 @@ def test_results(name, kwargs, kind):
             theirs.update_state(y, p, sample_weight=weight)
             ours.update_state(y, p, sample_weight=weight)
             want, got = np.asarray(theirs.result()), ours.result()
-            assert np.shape(got) == want.shape and (isinstance(got, np.ndarray) if want.shape else type(got) is float)
+            assert np.shape(got) == want.shape and (isinstance(got, np.ndarray) if want.shape
+                                                    else type(got) is float)
             np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)     # Keras sums in float32
         ours.reset_state()
         theirs.reset_state()
@@ -171,7 +182,8 @@ def test_registered_names():
 
 
 @pytest.mark.parametrize("name, kind", [
-    ("binary_accuracy", "bits"), ("categorical_accuracy", "onehot"), ("sparse_categorical_accuracy", "labels"),
+    ("binary_accuracy", "bits"), ("categorical_accuracy", "onehot"),
+    ("sparse_categorical_accuracy", "labels"),
     ("top_k_categorical_accuracy", "onehot"), ("sparse_top_k_categorical_accuracy", "labels"),
     ("pearson_correlation", "any"), ("concordance_correlation", "any"), ("mean_squared_error", "any"),
     ("categorical_hinge", "onehot"), ("kl_divergence", "bits"), ("binary_focal_crossentropy", "bits"),
@@ -188,7 +200,8 @@ def test_means_and_sums_of_values(cls):
     rng = np.random.default_rng(0)
     theirs, ours = getattr(keras.metrics, cls)(), getattr(metrics, cls)()
     assert ours.get_config() == theirs.get_config()
-    for values, weight in [((5,), None), ((), None), ((3, 4), None), ((3, 4), (3,)), ((2, 7), (2, 7)), ((4,), (4,)), ((6, 2, 3), (6, 2))]:
+    for values, weight in [((5,), None), ((), None), ((3, 4), None), ((3, 4), (3,)), ((2, 7), (2, 7)),
+                           ((4,), (4,)), ((6, 2, 3), (6, 2))]:
         values, weight = rng.normal(size=values), None if weight is None else rng.uniform(size=weight)
         theirs.update_state(values, sample_weight=weight)
         ours.update_state(values, sample_weight=weight)
@@ -211,7 +224,8 @@ def pair(out, build, **options):
     made = []
     for lib in (keras, tdfast):
         model = build(lib)
-        model.compile(lib.optimizers.SGD(0.1), **{k: v(lib) if callable(v) else v for k, v in options.items()})
+        model.compile(lib.optimizers.SGD(0.1), **{k: v(lib) if callable(v) else v for k,
+                                                  v in options.items()})
         made.append(model)
     made[1].set_weights(made[0].get_weights())
     return made
@@ -226,16 +240,21 @@ def test_compile_fit_evaluate():
     x, y, w = rng.normal(size=(40, 3)), rng.integers(0, 2, (40, 4)).astype("float32"), rng.uniform(0.5, 2, 40)
     theirs, ours = pair(
         4, dense, loss="mse",
-        metrics=lambda lib: ["AUC", [lib.metrics.F1Score(), "accuracy"], lib.metrics.Precision, worst, average, "precision",
+        metrics=lambda lib: ["AUC", [lib.metrics.F1Score(), "accuracy"], lib.metrics.Precision, worst,
+                             average, "precision",
                              lib.metrics.AUC(name="auc"), lib.metrics.AUC(name="auc"), "Accuracy", "bce",
                              lib.losses.mean_absolute_error],
-        weighted_metrics=lambda lib: ["AUC", "AUC", lib.metrics.Recall(thresholds=[0.4, 0.5]), worst, "r2_score", "root_mean_squared_error"],
+        weighted_metrics=lambda lib: ["AUC", "AUC", lib.metrics.Recall(thresholds=[0.4, 0.5]), worst,
+                                      "r2_score", "root_mean_squared_error"],
     )
-    want = theirs.fit(x, y, epochs=2, batch_size=8, shuffle=False, sample_weight=w, verbose=0, validation_split=0.25).history
-    got = ours.fit(x, y, epochs=2, batch_size=8, shuffle=False, sample_weight=w, verbose=0, validation_split=0.25).history
+    want = theirs.fit(x, y, epochs=2, batch_size=8, shuffle=False, sample_weight=w, verbose=0,
+                      validation_split=0.25).history
+    got = ours.fit(x, y, epochs=2, batch_size=8, shuffle=False, sample_weight=w, verbose=0,
+                   validation_split=0.25).history
     assert list(got) == list(want)
     for name in want:
-        np.testing.assert_allclose(np.array(got[name]), np.array(want[name]), rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(np.array(got[name]), np.array(want[name]), rtol=1e-4, atol=1e-5,
+                                   err_msg=name)
     want, got = (m.evaluate(x, y, sample_weight=w, verbose=0, return_dict=True) for m in (theirs, ours))
     assert set(got) == set(want)
     for name in want:
@@ -256,7 +275,8 @@ def test_masks_in_evaluate():
 
     def build(lib):
         return lib.Sequential([lib.layers.Input((7,)), lib.layers.Embedding(9, 5, mask_zero=True),
-                               lib.layers.LSTM(4, return_sequences=True), lib.layers.Dense(3, activation="sigmoid")])
+                               lib.layers.LSTM(4, return_sequences=True),
+                               lib.layers.Dense(3, activation="sigmoid")])
 
     means = ["binary_accuracy", "mse", "bce", "categorical_accuracy", "cosine_similarity", "hinge", worst]
     others = ["AUC", "precision", "recall", "true_positives", "r2_score", "f1_score", "rmse"]
@@ -271,7 +291,8 @@ def test_masks_in_evaluate():
     p = theirs.predict(ids, verbose=0)
     for name in others:
         metric = keras.metrics.get("root_mean_squared_error" if name == "rmse" else name)
-        np.testing.assert_allclose(got[name], np.asarray(metric(y[valid], p[valid])), rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(got[name], np.asarray(metric(y[valid], p[valid])), rtol=1e-4, atol=1e-5,
+                                   err_msg=name)
 
 
 @pytest.mark.parametrize("direction", ["from Keras", "to Keras"])
@@ -280,8 +301,10 @@ def test_files(tmp_path, direction):
     x, y = rng.normal(size=(20, 3)).astype("float32"), rng.integers(0, 2, (20, 4)).astype("float32")
     theirs, ours = pair(
         4, dense, loss="mse",
-        metrics=lambda lib: [lib.metrics.AUC(curve="PR", thresholds=[0.2, 0.7]), "accuracy", lib.metrics.F1Score(threshold=0.4),
-                             lib.metrics.MeanMetricWrapper(lib.losses.huber, name="h", delta=0.2), "binary_crossentropy",
+        metrics=lambda lib: [lib.metrics.AUC(curve="PR", thresholds=[0.2, 0.7]), "accuracy",
+                             lib.metrics.F1Score(threshold=0.4),
+                             lib.metrics.MeanMetricWrapper(lib.losses.huber, name="h", delta=0.2),
+                             "binary_crossentropy",
                              lib.metrics.PrecisionAtRecall(0.3), worst],
         weighted_metrics=lambda lib: [lib.metrics.BinaryIoU(threshold=0.4), lib.metrics.R2Score(None)],
     )
@@ -299,6 +322,7 @@ def test_files(tmp_path, direction):
     a, b = (m.evaluate(x, y, verbose=0, return_dict=True) for m in (first, second))
     assert set(a) == set(b)
     for name in a:
-        np.testing.assert_allclose(np.asarray(a[name]), np.asarray(b[name]), rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(np.asarray(a[name]), np.asarray(b[name]), rtol=1e-4, atol=1e-5,
+                                   err_msg=name)
 
 

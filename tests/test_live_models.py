@@ -1,16 +1,18 @@
 """Random models beside Keras on JAX: predictions, losses, metrics, gradients and steps of every optimizer.
 
-A case is a `Sequential` of rows of ROWS, a loss of LOSSES that fits its output, an optimizer of OPTIMIZERS, masks and
-sample weights. Keras gets the weights of tdfast; both compute in float32. What must agree, and how nearly:
+A case is a `Sequential` of rows of ROWS, a loss of LOSSES that fits its output, an optimizer of OPTIMIZERS,
+masks and sample weights. Keras gets the weights of tdfast; both compute in float32. What must agree, and how
+nearly:
 
 - predictions, the loss and the metrics of evaluate: 2e-5, relative to the largest number;
-- the gradients, as one step of SGD with learning rate 1 leaves them in the weights: 1e-4, relative to the largest
-  gradient of the layer or 1, since Keras on JAX sums in another order;
-- the weights after two steps of the optimizer, whose epsilon is 0.01 so that rounding is not made large by dividing
+- the gradients, as one step of SGD with learning rate 1 leaves them in the weights: 1e-4, relative to the
+  largest gradient of the layer or 1, since Keras on JAX sums in another order;
+- the weights after two steps of the optimizer, whose epsilon is 0.01 so that rounding is not made large by
+  dividing
   by gradients that ought to be 0: 1e-4.
 
-A new layer is one row: what it takes, its options, and whether it takes masks. Rows of layers that tdfast has not are
-left out. The cases are the same in every run.
+A new layer is one row: what it takes, its options, and whether it takes masks. Rows of layers that tdfast has
+not are left out. The cases are the same in every run.
 """
 
 import importlib.util
@@ -63,12 +65,17 @@ ANY = (1, 2, 3, 4)
 
 
 def cell(pick, **more):
-    return {"units": pick(3, 2, 1), "use_bias": pick(True, True, False), "activation": pick("tanh", "softsign", "relu"), **more}
+    return {"units": pick(3, 2, 1), "use_bias": pick(True, True, False),
+            "activation": pick("tanh", "softsign", "relu"), **more}
 
 
 def cell_options(name, pick):
     """Arguments that a cell and its layer share."""
-    more = {} if name.startswith("SimpleRNN") else {"recurrent_activation": pick("sigmoid", "hard_sigmoid", "tanh")}
+    more = (
+        {}
+        if name.startswith("SimpleRNN")
+        else {"recurrent_activation": pick("sigmoid", "hard_sigmoid", "tanh")}
+    )
     if name.startswith("GRU"):
         more["reset_after"] = pick(True, False)
     if name.startswith("LSTM"):
@@ -78,8 +85,10 @@ def cell_options(name, pick):
 
 def recurrent(name):
     def options(pick, shape):
-        return {**cell_options(name, pick), "return_sequences": pick(True, False), "go_backwards": pick(False, False, True),
-                "recurrent_regularizer": pick(None, None, "l2"), "kernel_constraint": pick(None, None, "max_norm"),
+        return {**cell_options(name, pick), "return_sequences": pick(True, False),
+                "go_backwards": pick(False, False, True),
+                "recurrent_regularizer": pick(None, None, "l2"),
+                "kernel_constraint": pick(None, None, "max_norm"),
                 # Keras's SimpleRNN takes one and does not use it.
                 "activity_regularizer": pick(None, None, "l2") if name != "SimpleRNN" else None}
     return options
@@ -114,26 +123,31 @@ def convolution(causal):
     def options(pick, shape):
         groups = pick(*(g for g in (1, 2, 3) if shape[-1] % g == 0))
         return {"filters": groups * pick(2, 1), "groups": groups, "activation": pick(None, "tanh", "relu"),
-                "use_bias": pick(True, False), "kernel_regularizer": pick(None, "l1"), **window(pick, shape, causal)}
+                "use_bias": pick(True, False), "kernel_regularizer": pick(None, "l1"),
+                **window(pick, shape, causal)}
     return options
 
 
 def depthwise(separable):
     def options(pick, shape):
-        out = {"depth_multiplier": pick(2, 1), "activation": pick(None, "tanh"), "use_bias": pick(True, False),
+        out = {"depth_multiplier": pick(2, 1), "activation": pick(None, "tanh"),
+               "use_bias": pick(True, False),
                **window(pick, shape)}
         return {**out, "filters": pick(2, 1)} if separable else out
     return options
 
 
 def transposed(pick, shape):
-    return {"filters": pick(2, 1), "kernel_size": pick(3, 2, 1), "strides": pick(1, 2, 3), "padding": pick("valid", "same"),
+    return {"filters": pick(2, 1), "kernel_size": pick(3, 2, 1), "strides": pick(1, 2, 3),
+            "padding": pick("valid", "same"),
             "activation": pick(None, "tanh"), "use_bias": pick(True, False)}
 
 
 def conv_lstm(pick, shape):
-    return {"filters": pick(2, 1), "kernel_size": pick(2, 1), "padding": pick("valid", "same"), "use_bias": pick(True, False),
-            "return_sequences": pick(True, False), "go_backwards": pick(False, True)} if min(shape[1:-1]) > 1 else None
+    return {"filters": pick(2, 1), "kernel_size": pick(2, 1), "padding": pick("valid", "same"),
+            "use_bias": pick(True, False),
+            "return_sequences": pick(True, False),
+            "go_backwards": pick(False, True)} if min(shape[1:-1]) > 1 else None
 
 
 def pooling(pick, shape):
@@ -159,7 +173,8 @@ def permute(pick, shape):
 
 
 def distributed(pick, shape):
-    inner = pick(*(row for row in ROWS if len(shape) - 1 in row.ranks and row.name not in ("TimeDistributed", "Masking")
+    inner = pick(*(row for row in ROWS if len(shape) - 1 in row.ranks
+                   and row.name not in ("TimeDistributed", "Masking")
                    and here(row)))
     options = inner.options(pick, shape[1:])
     return None if options is None else {"layer": (inner.name, options)}
@@ -172,9 +187,11 @@ ROWS = [
     Row("TimeDistributed", (2, 3), distributed, mask=False),
     Row("Dense", ANY, lambda pick, shape: {
         "units": pick(3, 2, 1), "activation": pick(None, "relu", "tanh", "gelu", "softplus", "selu"),
-        "use_bias": pick(True, False), "kernel_regularizer": pick(None, "l2"), "kernel_constraint": pick(None, "unit_norm"),
+        "use_bias": pick(True, False), "kernel_regularizer": pick(None, "l2"),
+        "kernel_constraint": pick(None, "unit_norm"),
         "activity_regularizer": pick(None, "l1")}),
-    Row("Activation", ANY, lambda pick, shape: {"activation": pick("softmax", "elu", "swish", "exponential", "leaky_relu")}),
+    Row("Activation", ANY, lambda pick,
+        shape: {"activation": pick("softmax", "elu", "swish", "exponential", "leaky_relu")}),
     Row("Conv1D", 2, convolution(causal=True), mask=False),
     Row("Conv2D", 3, convolution(causal=False), mask=False),
     *(Row(f"DepthwiseConv{n}D", n + 1, depthwise(separable=False), mask=False) for n in (1, 2)),
@@ -189,17 +206,21 @@ ROWS = [
     *(Row(f"Cropping{n}D", n + 1, cut, mask=False) for n in (1, 2)),
     *(Row(f"UpSampling{n}D", n + 1, lambda pick, shape: {"size": 2}, mask=False) for n in (1, 2)),
     Row("BatchNormalization", ANY, lambda pick, shape: {
-        "center": pick(True, False), "scale": pick(True, False), "epsilon": 0.1, "momentum": pick(0.99, 0.5)}),
-    Row("LayerNormalization", ANY, lambda pick, shape: {"center": pick(True, False), "scale": pick(True, False), "epsilon": 0.1}),
+        "center": pick(True, False), "scale": pick(True, False), "epsilon": 0.1,
+        "momentum": pick(0.99, 0.5)}),
+    Row("LayerNormalization", ANY, lambda pick, shape: {"center": pick(True, False),
+                                                        "scale": pick(True, False), "epsilon": 0.1}),
     Row("Masking", (2, 3), lambda pick, shape: {"mask_value": 0.0}),
-    Row("Embedding", 1, lambda pick, shape: {"input_dim": 6, "output_dim": pick(3, 1), "mask_zero": pick(True, False)}),
+    Row("Embedding", 1, lambda pick, shape: {"input_dim": 6, "output_dim": pick(3, 1),
+                                             "mask_zero": pick(True, False)}),
     Row("Dropout", ANY, lambda pick, shape: {"rate": 0.0}),
     Row("SpatialDropout1D", 2, lambda pick, shape: {"rate": 0.0}),
     Row("SpatialDropout2D", 3, lambda pick, shape: {"rate": 0.0}, mask=False),
     Row("GaussianDropout", ANY, lambda pick, shape: {"rate": 0.0}),
     Row("GaussianNoise", ANY, lambda pick, shape: {"stddev": 0.0}),
     Row("ActivityRegularization", ANY, lambda pick, shape: {"l1": pick(0.0, 0.1), "l2": pick(0.0, 0.1)}),
-    Row("ReLU", ANY, lambda pick, shape: {"max_value": pick(None, 1.5), "negative_slope": pick(0.0, 0.2), "threshold": pick(0.0, 0.3)}),
+    Row("ReLU", ANY, lambda pick, shape: {"max_value": pick(None, 1.5), "negative_slope": pick(0.0, 0.2),
+                                          "threshold": pick(0.0, 0.3)}),
     Row("LeakyReLU", ANY, lambda pick, shape: {"negative_slope": pick(0.1, 0.3)}),
     Row("PReLU", (1, 2, 3), lambda pick, shape: {"shared_axes": pick(None, [1])}),
     Row("ELU", ANY, lambda pick, shape: {"alpha": pick(1.0, 0.5)}),
@@ -221,14 +242,17 @@ HERE = [row for row in ROWS if here(row)]
 
 
 def make(layers, spec):
-    """The layer that (class name, arguments) stands for. All weights start as zeros, for they are replaced."""
+    """The layer that (class name, arguments) stands for. All weights start as zeros, for they are
+    replaced."""
     if isinstance(spec, list):
         return [make(layers, each) for each in spec]
     if not (isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], dict)):
         return spec
     cls = getattr(layers, spec[0])
-    names = [name for name in inspect.signature(getattr(keras.layers, spec[0]).__init__).parameters if name.endswith("_initializer")]
-    return cls(**{name: "zeros" for name in names}, **{name: make(layers, value) for name, value in spec[1].items()})
+    names = [name for name in inspect.signature(getattr(keras.layers, spec[0]).__init__).parameters
+             if name.endswith("_initializer")]
+    return cls(**{name: "zeros" for name in names}, **{name: make(layers, value) for name,
+                                                       value in spec[1].items()})
 
 
 # ---------------------------------------------------------------- losses and optimizers
@@ -257,7 +281,8 @@ LOSSES = [
     ("SparseCategoricalCrossentropy", {"from_logits": True}, "linear", "labels"),
     ("KLDivergence", {}, "softmax", "onehot"),
 ]
-METRICS = {"numbers": ["mae", "mse", "LogCoshError"], "positive": ["mse"], "signs": ["mae"], "bits": ["accuracy", "mse"],
+METRICS = {"numbers": ["mae", "mse", "LogCoshError"], "positive": ["mse"], "signs": ["mae"],
+           "bits": ["accuracy", "mse"],
            "onehot": ["accuracy"], "labels": ["accuracy"]}
 
 OPTIMIZERS = [
@@ -269,11 +294,14 @@ OPTIMIZERS = [
     ("Nadam", {"epsilon": [0.01]}),
     ("Adagrad", {"epsilon": [0.01], "initial_accumulator_value": [0.1, 0.5]}),
     ("Adadelta", {"epsilon": [0.01], "rho": [0.95, 0.6]}),
-    ("Ftrl", {"learning_rate_power": [-0.5], "l1_regularization_strength": [0.0], "initial_accumulator_value": [0.1]}),
+    ("Ftrl", {"learning_rate_power": [-0.5], "l1_regularization_strength": [0.0],
+              "initial_accumulator_value": [0.1]}),
     ("Lamb", {"epsilon": [0.01]}),
-]                                   # Lion goes by the sign of gradients alone, which rounding decides where they are 0
+# Lion goes by the sign of gradients alone, which rounding decides where they are 0
+]
 RATES = [0.01, 0.1, ("ExponentialDecay", {"initial_learning_rate": 0.1, "decay_steps": 1, "decay_rate": 0.5})]
-COMMON = [{}, {"clipnorm": 0.3}, {"clipvalue": 0.05}, {"global_clipnorm": 0.3}, {"use_ema": True, "ema_momentum": 0.7},
+COMMON = [{}, {"clipnorm": 0.3}, {"clipvalue": 0.05}, {"global_clipnorm": 0.3},
+          {"use_ema": True, "ema_momentum": 0.7},
           {"gradient_accumulation_steps": 2}, {"weight_decay": 0.05}]
 
 
@@ -282,9 +310,12 @@ COMMON = [{}, {"clipnorm": 0.3}, {"clipvalue": 0.05}, {"global_clipnorm": 0.3}, 
 
 @st.composite
 def cases(draw, row=None, rows=3):
-    """A model with up to so many layers, ``row`` among them, its data, loss and optimizer, as plain values."""
-    # A seed rather than a draw for each choice: hypothesis likes the first values best, and here all are as good.
-    rng = np.random.default_rng([draw(st.integers(0, 2**32 - 1)), zlib.crc32(row.name.encode()) if row else 0])
+    """A model with up to so many layers, ``row`` among them, its data, loss and optimizer, as plain
+    values."""
+    # A seed rather than a draw for each choice: hypothesis likes the first values best, and here all are as
+    # good.
+    rng = np.random.default_rng([draw(st.integers(0, 2**32 - 1)),
+                                 zlib.crc32(row.name.encode()) if row else 0])
 
     def pick(*values):
         return values[rng.integers(len(values))]
@@ -307,7 +338,8 @@ def cases(draw, row=None, rows=3):
         shape = tuple(int(n) for n in make(tdfast.layers, spec).compute_output_shape((BATCH, *shape))[1:])
         if chosen.name == "Masking" or options.get("mask_zero"):
             masked = True
-        elif not options.get("return_sequences", options.get("layer", (0, {}))[1].get("return_sequences", True)):
+        elif not options.get("return_sequences",
+                             options.get("layer", (0, {}))[1].get("return_sequences", True)):
             masked = False
         layers.append(spec)
         return True
@@ -320,29 +352,35 @@ def cases(draw, row=None, rows=3):
         add(table["Masking"])
     if row is None:
         for _ in range(pick(*range(rows, 0, -1))):
-            fitting = [r for r in HERE for _ in range(1 + 3 * r.name.endswith(("LSTM", "GRU", "RNN", "Bidirectional")))
-                       if len(shape) in r.ranks and (r.mask or not masked) and r.name not in ("Masking", "Embedding")]
+            fitting = [r for r in HERE
+                       for _ in range(1 + 3 * r.name.endswith(("LSTM", "GRU", "RNN", "Bidirectional")))
+                       if len(shape) in r.ranks and (r.mask or not masked)
+                       and r.name not in ("Masking", "Embedding")]
             if fitting:
                 add(pick(*fitting))
     else:
         if row.name not in ("Embedding", "Masking") and not any(add(row) for _ in range(3)):
             return None
-        fitting = [r for r in HERE if len(shape) in r.ranks and r.mask and r.name not in ("Masking", "Embedding")]
+        fitting = [r for r in HERE if len(shape) in r.ranks and r.mask
+                   and r.name not in ("Masking", "Embedding")]
         add(pick(*fitting))
     if len(shape) > 3 and masked:
         return None
     loss, options, activation, targets = pick(*LOSSES)
     if activation is not None:
-        head = ("Dense", {"units": pick(1, 2) if targets in ("bits", "signs") else 3, "activation": activation})
+        head = ("Dense", {"units": pick(1, 2) if targets in ("bits", "signs") else 3,
+                          "activation": activation})
         if len(shape) == 2 and not masked and pick(False, True):
             head = ("TimeDistributed", {"layer": head})
         add(table[head[0]], head[1])
     optimizer, choices = pick(*OPTIMIZERS)
     return {
-        "input": first, "ids": ids, "layers": layers, "output": shape, "loss": (loss, options), "targets": targets,
+        "input": first, "ids": ids, "layers": layers, "output": shape, "loss": (loss, options),
+        "targets": targets,
         "optimizer": (optimizer, {**pick(*COMMON), "learning_rate": pick(*RATES),
                                   **{name: pick(*values) for name, values in choices.items()}}),
-        "weights": pick("samples", "steps", None), "batch_size": pick(3, BATCH), "padding": pick("right", "left", "any"),
+        "weights": pick("samples", "steps", None), "batch_size": pick(3, BATCH),
+        "padding": pick("right", "left", "any"),
         "seed": pick(*range(50)),
     }
 
@@ -354,7 +392,8 @@ def data_of(case):
     x = rng.integers(0, 6, shape) if case["ids"] else rng.normal(size=shape).astype("float32")
     if case["layers"] and case["layers"][0][0] in ("Masking", "Embedding"):
         steps, lengths = np.arange(shape[1]), rng.integers(0, shape[1] + 1, BATCH)[:, None]
-        invalid = {"right": steps >= lengths, "left": steps < lengths, "any": rng.random(shape[:2]) < 0.4}[case["padding"]]
+        invalid = {"right": steps >= lengths, "left": steps < lengths,
+                   "any": rng.random(shape[:2]) < 0.4}[case["padding"]]
         x[invalid] = 0
     out = (BATCH, *case["output"])
     classes = rng.integers(0, out[-1], out[:-1])
@@ -362,9 +401,11 @@ def data_of(case):
          "signs": lambda: rng.choice([-1.0, 1.0], out), "bits": lambda: rng.integers(0, 2, out).astype(float),
          "onehot": lambda: np.eye(out[-1])[classes], "labels": lambda: classes}[case["targets"]]()
     y = y.astype("float32") if y.dtype.kind == "f" else y
-    # For a loss per step, Keras wants (N, 1) or (N, T); of two axes less it has only one value for each sample.
+    # For a loss per step, Keras wants (N, 1) or (N, T); of two axes less it has only one value for each
+    # sample.
     of_samples = (BATCH,) if len(out) == 2 else (BATCH, *(1,) * (len(out) - 2))
-    weight = {None: None, "samples": rng.uniform(0.2, 2, of_samples), "steps": rng.uniform(0.2, 2, out[:-1])}[case["weights"]]
+    weight = {None: None, "samples": rng.uniform(0.2, 2, of_samples),
+              "steps": rng.uniform(0.2, 2, out[:-1])}[case["weights"]]
     return x, y, None if weight is None else weight.astype("float32")
 
 
@@ -383,7 +424,11 @@ def copied(case):
     rng = np.random.default_rng(case["seed"] + 1000)
     values = []
     for w in ours.weights:
-        value = rng.normal(size=w.shape) / np.sqrt(max(1, int(np.prod(w.shape[:-1])))) if np.issubdtype(w.dtype, np.floating) else w.value
+        value = (
+            rng.normal(size=w.shape) / np.sqrt(max(1, int(np.prod(w.shape[:-1]))))
+            if np.issubdtype(w.dtype, np.floating)
+            else w.value
+        )
         values.append(np.abs(value) + 0.2 if "variance" in w.name else value)
     ours.set_weights(values)
     theirs.set_weights(values)
@@ -404,7 +449,8 @@ def compile_both(case, ours, theirs, optimizer, **options):
         rate = arguments["learning_rate"]
         if isinstance(rate, tuple):
             rate = getattr(k.optimizers.schedules, rate[0])(**rate[1])
-        model.compile(getattr(k.optimizers, name)(**{**arguments, "learning_rate": rate}), getattr(k.losses, loss)(**loss_options), **options)
+        model.compile(getattr(k.optimizers, name)(**{**arguments, "learning_rate": rate}),
+                      getattr(k.losses, loss)(**loss_options), **options)
 
 
 def check(case):
@@ -416,10 +462,13 @@ def check(case):
         ours, theirs, start = copied(case)
         metrics = METRICS[case["targets"]]
         plain, weighted = (metrics, None) if weight is None else (None, metrics)
-        compile_both(case, ours, theirs, ("SGD", {"learning_rate": 1.0}), metrics=plain, weighted_metrics=weighted)
+        compile_both(case, ours, theirs, ("SGD", {"learning_rate": 1.0}), metrics=plain,
+                     weighted_metrics=weighted)
         near(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), "predictions")
-        near(*(m.evaluate(x, y, sample_weight=weight, batch_size=case["batch_size"], verbose=0) for m in (ours, theirs)), "evaluate")
-        losses = [m.train_on_batch(x, y, sample_weight=weight, return_dict=True)["loss"] for m in (ours, theirs)]
+        near(*(m.evaluate(x, y, sample_weight=weight, batch_size=case["batch_size"], verbose=0)
+               for m in (ours, theirs)), "evaluate")
+        losses = [m.train_on_batch(x, y, sample_weight=weight, return_dict=True)["loss"]
+                  for m in (ours, theirs)]
         near(*losses, "loss")
         for before, a, b in zip(start, ours.weights, theirs.weights):
             near(a.numpy() - before, np.asarray(b.value) - before, f"gradient of {a.path}", NEAR_STEP)
@@ -427,7 +476,8 @@ def check(case):
         theirs.set_weights(start)
         compile_both(case, ours, theirs, case["optimizer"])
         for step in range(2):
-            near(*(m.train_on_batch(x, y, sample_weight=weight, return_dict=True)["loss"] for m in (ours, theirs)),
+            near(*(m.train_on_batch(x, y, sample_weight=weight, return_dict=True)["loss"]
+                   for m in (ours, theirs)),
                  f"loss of step {step}", NEAR_STEP)
         for a, b in zip(ours.weights, theirs.weights):
             near(a.numpy(), b.value, f"{a.path} after two steps", NEAR_STEP)
@@ -435,7 +485,8 @@ def check(case):
 
 def bounded(examples):
     # What fails is reported as it is: to make it smaller takes minutes.
-    return settings(max_examples=examples, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
+    return settings(max_examples=examples, derandomize=True, deadline=None, database=None,
+                    phases=[Phase.generate],
                     suppress_health_check=list(HealthCheck))
 
 

@@ -15,7 +15,8 @@ from test_names import NAMES, is_there, ours  # noqa: E402
 import tdfast  # noqa: E402
 import tdfast.compat.keras_table  # noqa: E402
 
-THEIRS = {module: keras if module == "keras" else importlib.import_module(f"keras.{module}") for module in NAMES}
+THEIRS = {module: keras if module == "keras" else importlib.import_module(f"keras.{module}")
+          for module in NAMES}
 
 # Arguments of Keras's that nobody can give here.
 NOT_HERE = {
@@ -38,13 +39,15 @@ TAKEN = {"LSTM": {"use_cudnn": False}, "GRU": {"use_cudnn": False}}
 @pytest.mark.parametrize("module", NAMES)
 def test_the_recorded_list_is_that_of_keras(module):
     """Modules within a module are no names of it; nor are Keras's legacy parts, where its own code is."""
-    there = {name for name in dir(THEIRS[module]) if not name.startswith("_") and name not in ("legacy", "src", "api")
+    there = {name for name in dir(THEIRS[module]) if not name.startswith("_")
+             and name not in ("legacy", "src", "api")
              and (module == "keras" or not inspect.ismodule(getattr(THEIRS[module], name)))}
     assert there == set(NAMES[module])
 
 
 def arguments(item):
-    """Name -> default of the arguments of a function or a class; base classes' too where it hands on the others."""
+    """Name -> default of the arguments of a function or a class; base classes' too where it hands on the
+    others."""
     if not inspect.isclass(item):
         return _named(item)[0]
     if item.__module__.startswith("keras"):
@@ -61,17 +64,20 @@ def arguments(item):
 
 def _named(function):
     parameters = list(inspect.signature(function).parameters.values())
-    named = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"}
+    named = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+             and p.name != "self"}
     return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def pairs():
-    """(name, Keras's, tdfast's) of all but aliases; a Variable is made of its value here, in Keras of an initializer."""
+    """(name, Keras's, tdfast's) of all but aliases; a Variable is made of its value here, in Keras of an
+    initializer."""
     for module, names in NAMES.items():
         for name in names:
             theirs = getattr(THEIRS[module], name)
             mine = getattr(ours(module), name) if is_there(module, name) else None
-            if callable(theirs) and mine is not None and getattr(theirs, "__name__", "") == name and name != "Variable":
+            if callable(theirs) and mine is not None and getattr(theirs, "__name__",
+                                                                 "") == name and name != "Variable":
                 yield pytest.param(name, theirs, mine, id=f"{module}.{name}")
 
 
@@ -117,8 +123,10 @@ def test_arguments_are_in_keras_order(name, theirs, mine):
     ("losses", keras.losses.Huber, tdfast.losses.Huber()),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_each_member_is_there_or_listed(where, theirs, mine):
-    """Weights are attributes once a layer is built; the serialization of quantized ones has its row as quantize has."""
-    rows = [names for of, names, _ in tdfast.compat.keras_table.MEMBERS if of == where or (of, where) == ("layers", "models")]
+    """Weights are attributes once a layer is built; the serialization of quantized ones has its row as
+    quantize has."""
+    rows = [names for of, names, _ in tdfast.compat.keras_table.MEMBERS if of == where
+            or (of, where) == ("layers", "models")]
     listed = {name for names in rows for name in names.split(", ")}
     names = {name for name in dir(theirs) if not name.startswith("_")}
     assert names - set(dir(mine)) - listed - {"kernel", "variable_serialization_spec", "dtype"} == set()

@@ -34,7 +34,9 @@ def test_layers(name):
     ours = serialize_keras_object(OBJECTS[name]())
     theirs = keras.saving.deserialize_keras_object(ours)
     assert theirs.name == OBJECTS[name]().name
-    assert serialize_keras_object(deserialize_keras_object(keras.saving.serialize_keras_object(theirs))) == ours
+    assert (
+        serialize_keras_object(deserialize_keras_object(keras.saving.serialize_keras_object(theirs))) == ours
+    )
 
 
 @pytest.mark.parametrize("path", ["activations.gelu", "losses.huber", "metrics.binary_accuracy"])

@@ -1,4 +1,5 @@
-"""Optimizers and schedules against Keras itself: the same gradients, random options, and files in both directions."""
+"""Optimizers and schedules against Keras itself: the same gradients, random options, and files in both
+directions."""
 
 import os
 import random
@@ -17,7 +18,8 @@ keras = pytest.importorskip("keras")
 SHARED = [
     {}, {"weight_decay": 0.1}, {"clipnorm": 0.7}, {"clipvalue": 0.3}, {"global_clipnorm": 0.8},
     {"use_ema": True, "ema_momentum": 0.7}, {"use_ema": True, "ema_overwrite_frequency": 2},
-    {"gradient_accumulation_steps": 2}, {"gradient_accumulation_steps": 3, "use_ema": True, "global_clipnorm": 0.5},
+    {"gradient_accumulation_steps": 2}, {"gradient_accumulation_steps": 3, "use_ema": True,
+                                         "global_clipnorm": 0.5},
     {"gradient_accumulation_steps": 2, "clipnorm": 0.5, "weight_decay": 0.05},
 ]
 
@@ -39,7 +41,8 @@ def test_five_steps(name, options):
             shared = {**shared, "weight_decay": 0.2}
         rate = pick.choice([0.3, 0.05, optimizers.schedules.ExponentialDecay(0.2, 3, 0.5)])
         values = [rng.normal(size=(7, 5)), rng.normal(size=5), rng.normal(size=(2, 3, 4))]
-        gradients = [[rng.normal(size=v.shape) * 10 ** rng.uniform(-1, 0.5) for v in values] for _ in range(5)]
+        gradients = [[rng.normal(size=v.shape) * 10 ** rng.uniform(-1, 0.5) for v in values]
+                     for _ in range(5)]
         optimizer = getattr(optimizers, name)(rate, **options, **shared)
         same = keras.saving.deserialize_keras_object(optimizers.serialize(optimizer))
         want = theirs(same, values, gradients)
@@ -50,7 +53,8 @@ def test_five_steps(name, options):
         assert len(ours) == len(others)
         for (key, array), other in zip(ours, others):
             assert array.shape == other.shape, key
-            np.testing.assert_allclose(array, np.asarray(other.value), rtol=1e-4, atol=2e-6, err_msg=f"{key} {shared}")
+            np.testing.assert_allclose(array, np.asarray(other.value), rtol=1e-4, atol=2e-6,
+                                       err_msg=f"{key} {shared}")
         optimizer.finalize_variable_values()
         for v, w in zip(variables, want):
             np.testing.assert_allclose(v.value, w, rtol=1e-5, atol=4e-6, err_msg=f"{shared} {rate}")
@@ -77,7 +81,8 @@ def test_excluded_from_decay():
 
 
 def run_named(optimizer, values, gradients):
-    variables = [tdfast.Variable(np.asarray(v, "float32"), name=f"w{i}", path=f"w{i}") for i, v in enumerate(values)]
+    variables = [tdfast.Variable(np.asarray(v, "float32"), name=f"w{i}", path=f"w{i}") for i,
+                 v in enumerate(values)]
     optimizer.build(tdfast.engine.variable.Parameters(variables), variables)
     for gs in gradients:
         step(optimizer, variables, gs)

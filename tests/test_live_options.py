@@ -1,10 +1,11 @@
 """Every layer with every option at another value than its default, beside Keras itself on JAX.
 
-A row is a layer, the shape of a sample and some sets of options. Each set makes the model Dense, the layer; both libraries
-get the same random weights and must agree in the first weights, the predictions, the loss with all penalties, each
-gradient (as a step of SGD shows it) and the weights behind their constraints: 2e-5, relative to the largest number.
-`test_nothing_is_left_out` demands a row of every layer, and every option that Keras has in some set of it. Random values
-are compared in test_live_layers.py, states in test_live_rnn.py and below.
+A row is a layer, the shape of a sample and some sets of options. Each set makes the model Dense, the layer;
+both libraries get the same random weights and must agree in the first weights, the predictions, the loss with
+all penalties, each gradient (as a step of SGD shows it) and the weights behind their constraints: 2e-5,
+relative to the largest number. `test_nothing_is_left_out` demands a row of every layer, and every option that
+Keras has in some set of it. Random values are compared in test_live_layers.py, states in test_live_rnn.py and
+below.
 """
 
 import inspect
@@ -45,18 +46,21 @@ def weights(*names):
             initializer = "ones"
         if name == "gamma":
             initializer = "zeros"
-        out |= {f"{name}_initializer": initializer, f"{name}_regularizer": regularizer, f"{name}_constraint": constraint}
+        out |= {f"{name}_initializer": initializer, f"{name}_regularizer": regularizer,
+                f"{name}_constraint": constraint}
     return out
 
 
 def conv(**more):
-    return [{"filters": 4, "kernel_size": 2, "activation": "tanh", "activity_regularizer": "l2", "groups": 2, "strides": 2,
+    return [{"filters": 4, "kernel_size": 2, "activation": "tanh", "activity_regularizer": "l2", "groups": 2,
+             "strides": 2,
              "padding": "same", **weights("kernel", "bias"), **more},
             {"filters": 3, "kernel_size": 2, "dilation_rate": 2, "use_bias": False, **more}]
 
 
 def depthwise(*names, **more):
-    return [{"kernel_size": 2, "activation": "tanh", "activity_regularizer": "l2", "strides": 2, "padding": "same",
+    return [{"kernel_size": 2, "activation": "tanh", "activity_regularizer": "l2", "strides": 2,
+             "padding": "same",
              "depth_multiplier": 2, **weights(*names, "bias"), **more},
             {"kernel_size": 2, "dilation_rate": 2, "use_bias": False, **more}]
 
@@ -68,7 +72,8 @@ def transposed(**more):
 
 
 def recurrent(penalty={"activity_regularizer": "l2"}, **more):  # noqa: B006
-    return [{"units": 3, "activation": "softsign", "return_sequences": True, "go_backwards": True, "unroll": True,
+    return [{"units": 3, "activation": "softsign", "return_sequences": True, "go_backwards": True,
+             "unroll": True,
              **weights("kernel", "recurrent", "bias"), **more},
             {"units": 3, "use_bias": False, **penalty},
             {"units": 3, "dropout": 0.4, "recurrent_dropout": 0.3}]
@@ -76,15 +81,18 @@ def recurrent(penalty={"activity_regularizer": "l2"}, **more):  # noqa: B006
 
 def conv_lstm():
     return [{"filters": 2, "kernel_size": 2, "strides": 2, "padding": "same", "activation": "softsign",
-             "recurrent_activation": "hard_sigmoid", "unit_forget_bias": False, "return_sequences": True, "go_backwards": True,
+             "recurrent_activation": "hard_sigmoid", "unit_forget_bias": False, "return_sequences": True,
+             "go_backwards": True,
              **weights("kernel", "recurrent", "bias")},
-            {"filters": 2, "kernel_size": 2, "dilation_rate": 2, "use_bias": False, "activity_regularizer": "l2"},
+            {"filters": 2, "kernel_size": 2, "dilation_rate": 2, "use_bias": False,
+             "activity_regularizer": "l2"},
             {"filters": 2, "kernel_size": 2, "dropout": 0.4, "recurrent_dropout": 0.3}]
 
 
 def cell(name, **more):
     """In an RNN, since a model takes no cell."""
-    return [lambda L: {"cell": getattr(L, name)(3, activation="softsign", **weights("kernel", "recurrent", "bias"), **more)},
+    return [lambda L: {"cell": getattr(L, name)(3, activation="softsign",
+                                                **weights("kernel", "recurrent", "bias"), **more)},
             lambda L: {"cell": getattr(L, name)(3, use_bias=False)},
             lambda L: {"cell": getattr(L, name)(3, dropout=0.4, recurrent_dropout=0.3)}]
 
@@ -102,30 +110,73 @@ ROWS = {
     "LSTMCell": ((5, 3), cell("LSTMCell", unit_forget_bias=False, **GATES)),
     "GRUCell": ((5, 3), cell("GRUCell", reset_after=False, **GATES)),
     "SimpleRNNCell": ((5, 3), cell("SimpleRNNCell")),
-    "StackedRNNCells": ((5, 3), [lambda L: {"cell": L.StackedRNNCells([L.GRUCell(2), L.LSTMCell(3), L.SimpleRNNCell(2)])}]),
-    "RNN": ((5, 3), [lambda L: {"cell": [L.LSTMCell(2), L.GRUCell(3)], "return_sequences": True, "go_backwards": True,
-                                "unroll": True},
-                     lambda L: {"cell": L.GRUCell(3), "zero_output_for_mask": True}]),
+    "StackedRNNCells": (
+        (5, 3),
+        [lambda L: {"cell": L.StackedRNNCells([L.GRUCell(2), L.LSTMCell(3), L.SimpleRNNCell(2)])}],
+    ),
+    "RNN": (
+        (5, 3),
+        [
+            lambda L: {
+                "cell": [L.LSTMCell(2), L.GRUCell(3)],
+                "return_sequences": True,
+                "go_backwards": True,
+                "unroll": True,
+            },
+            lambda L: {"cell": L.GRUCell(3), "zero_output_for_mask": True},
+        ],
+    ),
     "ConvLSTM1D": ((3, 5, 2), conv_lstm()),
     "ConvLSTM2D": ((3, 4, 5, 2), conv_lstm()),
-    "Bidirectional": ((5, 3), [
-        *(lambda L, mode=mode: {"layer": L.LSTM(2, return_sequences=True), "merge_mode": mode} for mode in ("sum", "mul", "ave")),
-        lambda L: {"layer": L.LSTM(2, activation="relu"), "backward_layer": L.GRU(3, go_backwards=True)},
-        lambda L: {"layer": L.GRU(2, return_sequences=True, kernel_regularizer="l2", recurrent_constraint="unit_norm"),
-                   "backward_layer": L.SimpleRNN(2, return_sequences=True, go_backwards=True, use_bias=False),
-                   "merge_mode": "mul"},
-        lambda L: {"layer": L.RNN([L.GRUCell(2), L.LSTMCell(2)], return_sequences=True), "merge_mode": "concat"}]),
-    "TimeDistributed": ((4, 5, 3), [lambda L: {"layer": L.Bidirectional(L.LSTM(2))},
-                                    lambda L: {"layer": L.Dense(2, activation="gelu", kernel_regularizer="l2")},
-                                    lambda L: {"layer": L.Conv1D(2, 3, padding="causal")},
-                                    lambda L: {"layer": L.BatchNormalization(epsilon=0.25)},
-                                    lambda L: {"layer": L.TimeDistributed(L.LayerNormalization(epsilon=0.25))}]),
-    "Dense": ((5, 3), [{"units": 2, "activation": "gelu", "activity_regularizer": "l1", **weights("kernel", "bias")},
-                       {"units": 2, "use_bias": False, "kernel_regularizer": "orthogonal_regularizer",
-                        "kernel_constraint": "min_max_norm"}]),
+    "Bidirectional": (
+        (5, 3),
+        [
+            *(
+                lambda L, mode=mode: {"layer": L.LSTM(2, return_sequences=True), "merge_mode": mode}
+                for mode in ("sum", "mul", "ave")
+            ),
+            lambda L: {"layer": L.LSTM(2, activation="relu"), "backward_layer": L.GRU(3, go_backwards=True)},
+            lambda L: {
+                "layer": L.GRU(
+                    2, return_sequences=True, kernel_regularizer="l2", recurrent_constraint="unit_norm"
+                ),
+                "backward_layer": L.SimpleRNN(2, return_sequences=True, go_backwards=True, use_bias=False),
+                "merge_mode": "mul",
+            },
+            lambda L: {
+                "layer": L.RNN([L.GRUCell(2), L.LSTMCell(2)], return_sequences=True),
+                "merge_mode": "concat",
+            },
+        ],
+    ),
+    "TimeDistributed": (
+        (4, 5, 3),
+        [
+            lambda L: {"layer": L.Bidirectional(L.LSTM(2))},
+            lambda L: {"layer": L.Dense(2, activation="gelu", kernel_regularizer="l2")},
+            lambda L: {"layer": L.Conv1D(2, 3, padding="causal")},
+            lambda L: {"layer": L.BatchNormalization(epsilon=0.25)},
+            lambda L: {"layer": L.TimeDistributed(L.LayerNormalization(epsilon=0.25))},
+        ],
+    ),
+    "Dense": (
+        (5, 3),
+        [
+            {"units": 2, "activation": "gelu", "activity_regularizer": "l1", **weights("kernel", "bias")},
+            {
+                "units": 2,
+                "use_bias": False,
+                "kernel_regularizer": "orthogonal_regularizer",
+                "kernel_constraint": "min_max_norm",
+            },
+        ],
+    ),
     "Embedding": ((5,), [{"input_dim": 6, "output_dim": 2, "mask_zero": True, **weights("embeddings")}]),
     "Masking": ((5, 3), [{"mask_value": 0.5}]),
-    "Activation": ((5, 3), [{"activation": a} for a in ("selu", "mish", "log_softmax", "sparse_plus", "hard_shrink")]),
+    "Activation": (
+        (5, 3),
+        [{"activation": a} for a in ("selu", "mish", "log_softmax", "sparse_plus", "hard_shrink")],
+    ),
     "ReLU": ((5, 3), [{"max_value": 1.0, "negative_slope": 0.25, "threshold": 0.125}]),
     "LeakyReLU": ((5, 3), [{"negative_slope": 0.125}]),
     "PReLU": ((5, 3), [{**weights("alpha"), "shared_axes": [1]}]),
@@ -139,23 +190,50 @@ ROWS = {
     "SeparableConv2D": ((6, 7, 4), depthwise("depthwise", "pointwise", filters=3)),
     "Conv1DTranspose": ((5, 4), transposed()),
     "Conv2DTranspose": ((4, 5, 3), transposed()),
-    **{f"{kind}Pooling{n}D": (shape, POOLS) for kind in ("Max", "Average") for n, shape in ((1, (7, 3)), (2, (6, 7, 3)))},
-    **{f"Global{kind}Pooling{n}D": (shape, GLOBALS) for kind in ("Max", "Average") for n, shape in ((1, (7, 3)), (2, (6, 7, 3)))},
+    **{
+        f"{kind}Pooling{n}D": (shape, POOLS)
+        for kind in ("Max", "Average")
+        for n, shape in ((1, (7, 3)), (2, (6, 7, 3)))
+    },
+    **{
+        f"Global{kind}Pooling{n}D": (shape, GLOBALS)
+        for kind in ("Max", "Average")
+        for n, shape in ((1, (7, 3)), (2, (6, 7, 3)))
+    },
     "ZeroPadding1D": ((5, 3), [{"padding": (2, 1)}, {"padding": 2}]),
     "ZeroPadding2D": ((4, 5, 3), [{"padding": ((2, 1), (0, 1))}, {"padding": 2}]),
     "Cropping1D": ((5, 3), [{"cropping": (2, 1)}]),
     "Cropping2D": ((4, 5, 3), [{"cropping": ((2, 1), (0, 1))}, {"cropping": 1}]),
     "UpSampling1D": ((5, 3), [{"size": 3}]),
     "UpSampling2D": ((4, 5, 3), [{"size": (3, 2)}, {"size": 2, "interpolation": "bilinear"}]),
-    "BatchNormalization": ((5, 3), [{"axis": 1, "momentum": 0.5, "epsilon": 0.25, "moving_mean_initializer": "ones",
-                                     "moving_variance_initializer": "zeros", **weights("beta", "gamma")}, NORMS]),
+    "BatchNormalization": (
+        (5, 3),
+        [
+            {
+                "axis": 1,
+                "momentum": 0.5,
+                "epsilon": 0.25,
+                "moving_mean_initializer": "ones",
+                "moving_variance_initializer": "zeros",
+                **weights("beta", "gamma"),
+            },
+            NORMS,
+        ],
+    ),
     "LayerNormalization": ((5, 3), [{"axis": 1, "epsilon": 0.25, **weights("beta", "gamma")}, NORMS]),
-    "GroupNormalization": ((5, 4), [{"groups": 2, "epsilon": 0.25, **weights("beta", "gamma")},
-                                    {**NORMS, "groups": 5, "axis": 1}]),
+    "GroupNormalization": (
+        (5, 4),
+        [{"groups": 2, "epsilon": 0.25, **weights("beta", "gamma")}, {**NORMS, "groups": 5, "axis": 1}],
+    ),
     "RMSNormalization": ((5, 3), [{"epsilon": 0.25}]),
     "UnitNormalization": ((5, 3), [{"axis": 1}]),
-    "Normalization": ((5, 3), [{"mean": 0.5, "variance": 2.0, "invert": True, "axis": None},
-                               {"axis": 1, "mean": [1.0, 2.0, 3.0, 4.0, 5.0], "variance": [1.0, 2.0, 3.0, 4.0, 5.0]}]),
+    "Normalization": (
+        (5, 3),
+        [
+            {"mean": 0.5, "variance": 2.0, "invert": True, "axis": None},
+            {"axis": 1, "mean": [1.0, 2.0, 3.0, 4.0, 5.0], "variance": [1.0, 2.0, 3.0, 4.0, 5.0]},
+        ],
+    ),
     "Rescaling": ((5, 3), [{"scale": 0.5, "offset": -0.25}]),
     "ActivityRegularization": ((5, 3), [{"l1": 0.25, "l2": 0.125}]),
     "Identity": ((5, 3), [{}]),
@@ -181,14 +259,16 @@ REFUSED = {
     "Embedding": {"lora_rank", "lora_alpha", "quantization_config"},
     "BatchNormalization": {"renorm", "renorm_clipping", "renorm_momentum", "synchronized"},
 }
-IMAGES = ("Conv", "Depthwise", "Separable", "Max", "Average", "Global", "ZeroPadding", "Cropping", "UpSampling")
+IMAGES = ("Conv", "Depthwise", "Separable", "Max", "Average", "Global", "ZeroPadding", "Cropping",
+          "UpSampling")
 HERE = {name: row for name, row in ROWS.items() if hasattr(layers, name)}
 
 
 def is_random(options):
     """Whether training draws numbers; a cell's options count as well."""
     inner = options.get("cell")
-    return bool(RANDOM & set(options)) or any(getattr(inner, key, 0) for key in ("dropout", "recurrent_dropout"))
+    return bool(RANDOM & set(options)) or any(getattr(inner, key, 0)
+                                              for key in ("dropout", "recurrent_dropout"))
 
 
 def make(k, name, options):
@@ -199,17 +279,20 @@ def make(k, name, options):
 def build(k, name, shape, options):
     layer, options = make(k, name, options)
     ids = name == "Embedding"
-    first = [] if ids else [k.layers.Dense(shape[-1], input_shape=shape)] if k is tdfast else [k.layers.Dense(shape[-1])]
+    first = [] if ids else [k.layers.Dense(shape[-1],
+                                           input_shape=shape)] if k is tdfast else [k.layers.Dense(shape[-1])]
     return k.Sequential([k.Input(shape, dtype="int32") if ids else k.Input(shape), *first, layer]), options
 
 
 def near(got, want, what):
     got, want = np.asarray(got, "float64"), np.asarray(want, "float64")
     assert got.shape == want.shape, what
-    np.testing.assert_allclose(got, want, rtol=0, atol=NEAR * max(1.0, np.abs(want).max(initial=0)), err_msg=what)
+    np.testing.assert_allclose(got, want, rtol=0, atol=NEAR * max(1.0, np.abs(want).max(initial=0)),
+                               err_msg=what)
 
 
-@pytest.mark.parametrize("name, number", [(name, i) for name, row in HERE.items() for i in range(len(row[1]))])
+@pytest.mark.parametrize("name, number", [(name, i) for name,
+                                          row in HERE.items() for i in range(len(row[1]))])
 def test_options(name, number):
     shape, sets = HERE[name]
     for k in (tdfast, keras):
@@ -218,13 +301,18 @@ def test_options(name, number):
         warnings.simplefilter("ignore")
         (ours, options), (theirs, _) = (build(k, name, shape, sets[number]) for k in (tdfast, keras))
         rng = np.random.default_rng(number)
-        x = rng.integers(0, 6, (BATCH, *shape)) if name == "Embedding" else rng.normal(size=(BATCH, *shape)).astype("float32")
+        x = (
+            rng.integers(0, 6, (BATCH, *shape))
+            if name == "Embedding"
+            else rng.normal(size=(BATCH, *shape)).astype("float32")
+        )
         assert [w.path for w in ours.weights] == [w.path for w in theirs.weights]
         if any("initializer" in key for key in options):
             for a, b in zip(ours.layers[-1].weights, theirs.layers[-1].weights):
                 near(a.numpy(), b.value, f"{a.path} to begin with")
         start = [rng.normal(size=w.shape) / np.sqrt(max(1, int(np.prod(w.shape[:-1])))) for w in ours.weights]
-        start = [np.abs(a) + 0.3 if "variance" in w.name else a.astype(w.dtype) for a, w in zip(start, ours.weights)]
+        start = [np.abs(a) + 0.3 if "variance" in w.name else a.astype(w.dtype) for a,
+                 w in zip(start, ours.weights)]
         for k, model in ((tdfast, ours), (keras, theirs)):
             model.set_weights(start)
             for layer in model.layers:
@@ -241,7 +329,8 @@ def test_options(name, number):
 
 
 def given(name):
-    """The options that the sets of a layer give, with their values; of a cell, those that its calls above name."""
+    """The options that the sets of a layer give, with their values; of a cell, those that its calls above
+    name."""
     out = {}
     for options in ROWS[name][1]:
         if name.endswith("Cell"):
@@ -260,10 +349,12 @@ def given(name):
     and getattr(layers, name).__name__ == name and getattr(keras.layers, name).__name__ == name
     and name not in ("Layer", "InputLayer")])
 def test_nothing_is_left_out(name):
-    """A layer without a row, or an option that no set of its row has at another value than the default, is an error."""
+    """A layer without a row, or an option that no set of its row has at another value than the default, is an
+    error."""
     found = given(name)
     parameters = inspect.signature(getattr(keras.layers, name).__init__).parameters.values()
-    options = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"}
+    options = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD
+               and p.name != "self"}
     for key, usual in options.items():
         if key == "data_format" and name.startswith(IMAGES):
             with pytest.raises(ValueError, match="channels_first"):
@@ -278,12 +369,14 @@ def test_nothing_is_left_out(name):
 
 @pytest.mark.parametrize("make", [
     lambda L: L.LSTM(3, stateful=True, return_sequences=True), lambda L: L.GRU(3, stateful=True),
-    lambda L: L.SimpleRNN(3, stateful=True, go_backwards=True), lambda L: L.Bidirectional(L.LSTM(2, stateful=True)),
+    lambda L: L.SimpleRNN(3, stateful=True, go_backwards=True),
+    lambda L: L.Bidirectional(L.LSTM(2, stateful=True)),
     lambda L: L.RNN(L.GRUCell(3), stateful=True),
 ], ids=["LSTM", "GRU", "SimpleRNN", "Bidirectional", "RNN"])
 def test_stateful(make):
     """States go from call to call until they are reset. (In fit and predict, Keras on JAX forgets them.)"""
-    ours, theirs = (k.Sequential([k.Input(batch_shape=(BATCH, 5, 3)), make(k.layers)]) for k in (tdfast, keras))
+    ours, theirs = (k.Sequential([k.Input(batch_shape=(BATCH, 5, 3)), make(k.layers)])
+                    for k in (tdfast, keras))
     rng = np.random.default_rng(0)
     start = [rng.normal(size=w.shape) * 0.7 for w in ours.weights]
     ours.set_weights(start)

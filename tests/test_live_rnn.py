@@ -75,7 +75,8 @@ def compare(make, shape, rng, mask=None, initial_state=None, bound=1e-6):
 
     def run(weights, x, states):
         more = {} if initial_state is None else {"initial_state": like(initial_state, states)}
-        y, _ = theirs.stateless_call(weights, [v.value for v in theirs.non_trainable_variables], x, **call, **more)
+        y, _ = theirs.stateless_call(weights, [v.value for v in theirs.non_trainable_variables], x, **call,
+                                     **more)
         return y
 
     tape = Tape()
@@ -88,16 +89,20 @@ def compare(make, shape, rng, mask=None, initial_state=None, bound=1e-6):
         np.testing.assert_allclose(a, b, rtol=0, atol=bound, err_msg=f"output {i}")
 
     def loss(*arguments):
-        return sum((jax.numpy.asarray(a) * d).sum() for a, d in zip(jax.tree_util.tree_leaves(run(*arguments)), dys))
+        return sum((jax.numpy.asarray(a) * d).sum() for a,
+                   d in zip(jax.tree_util.tree_leaves(run(*arguments)), dys))
 
-    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))([v.value for v in theirs.trainable_variables], x, states)
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))([v.value for v in theirs.trainable_variables], x,
+                                                           states)
     dy = [d.copy() for d in dys]
     back = ours.backward(like(got, dy) if isinstance(got, (list, tuple)) else dy[0], tape)
     back = flat(back)
     names = [w.path for w in ours.weights] + ["x"] + [f"state {i}" for i in range(len(states))]
-    for name, a, b in zip(names, [w.grad for w in ours.weights] + back, flat(list(gradients[0])) + flat(gradients[1]) +
+    for name, a, b in zip(names, [w.grad for w in ours.weights] + back,
+                          flat(list(gradients[0])) + flat(gradients[1]) +
                           flat(list(gradients[2])), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=bound * max(1, np.abs(b).max()), err_msg=f"gradient of {name}")
+        np.testing.assert_allclose(a, b, rtol=0, atol=bound * max(1, np.abs(b).max()),
+                                   err_msg=f"gradient of {name}")
 
 
 # ---------------------------------------------------------------- LSTM, GRU, SimpleRNN, Bidirectional
@@ -137,7 +142,8 @@ def test_random_layer(seed):
     states = (2 if cell == "LSTM" else 1) if rng.random() < 0.4 else 0
     kind = (None, "right", "left", "interior", "full")[rng.integers(5)]
     if states and kind is not None:
-        # Before the first valid step Keras on JAX repeats the initial state, on its other backends 0, as tdfast does.
+        # Before the first valid step Keras on JAX repeats the initial state, on its other backends 0, as
+        # tdfast does.
         kind = "interior"
     if not options["unroll"] and not (states and kind):
         options["zero_output_for_mask"] = bool(rng.random() < 0.3)
@@ -146,7 +152,8 @@ def test_random_layer(seed):
     compare(lambda layers: getattr(layers, cell)(**options), (B, T, I), rng, mask, initial)
 
 
-@pytest.mark.parametrize("seed", [n for n in range(20) if n != 3])     # 3: Keras itself mixes float32 and float64, and fails
+# 3: Keras itself mixes float32 and float64, and fails
+@pytest.mark.parametrize("seed", [n for n in range(20) if n != 3])
 def test_random_bidirectional(seed):
     rng = np.random.default_rng(100 + seed)
     cell = CELLS[seed % 3]
@@ -183,9 +190,11 @@ def check_files(make, shape, tmp_path, tolerance=2e-6):
     x = np.random.default_rng(1).normal(size=(3, *shape)).astype("float32")
     want = np.asarray(theirs(x))
     np.testing.assert_allclose(ours.predict(x, verbose=0), want, rtol=0, atol=tolerance)
-    assert [w.path.partition("/")[2] for w in ours.weights] == [w.path.partition("/")[2] for w in theirs.weights]
+    assert [w.path.partition("/")[2] for w in ours.weights] == [w.path.partition("/")[2]
+                                                                for w in theirs.weights]
     ours.save(tmp_path / "ours.keras")
-    np.testing.assert_allclose(np.asarray(keras.saving.load_model(tmp_path / "ours.keras")(x)), want, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(keras.saving.load_model(tmp_path / "ours.keras")(x)), want, rtol=0,
+                               atol=1e-6)
     again = tdfast.saving.load_model(tmp_path / "ours.keras")
     assert np.array_equal(again.predict(x, verbose=0), ours.predict(x, verbose=0))
 
@@ -193,12 +202,15 @@ def check_files(make, shape, tmp_path, tolerance=2e-6):
 @pytest.mark.parametrize(
     "make, shape",
     [
-        (lambda L: [L.Bidirectional(L.LSTM(3, return_sequences=True)), L.Bidirectional(L.GRU(2), merge_mode="sum")], (4, 2)),
+        (lambda L: [L.Bidirectional(L.LSTM(3, return_sequences=True)),
+                    L.Bidirectional(L.GRU(2), merge_mode="sum")], (4, 2)),
         (lambda L: [L.Bidirectional(L.SimpleRNN(3), backward_layer=L.GRU(2, go_backwards=True))], (4, 2)),
         (lambda L: [L.TimeDistributed(L.Bidirectional(L.LSTM(2)))], (3, 4, 2)),
-        (lambda L: [L.TimeDistributed(L.TimeDistributed(L.LSTM(2, go_backwards=True, use_bias=False)))], (2, 3, 4, 2)),
+        (lambda L: [L.TimeDistributed(L.TimeDistributed(L.LSTM(2, go_backwards=True, use_bias=False)))],
+         (2, 3, 4, 2)),
     ],
-    ids=["Bidirectional", "Bidirectional of two kinds", "TimeDistributed Bidirectional", "TimeDistributed twice"],
+    ids=["Bidirectional", "Bidirectional of two kinds", "TimeDistributed Bidirectional",
+         "TimeDistributed twice"],
 )
 def test_files(make, shape, tmp_path):
     check_files(make, shape, tmp_path)

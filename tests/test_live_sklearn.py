@@ -38,7 +38,9 @@ def test_scikit_learn_clones_and_searches(jobs):
     estimator = Regressor(model_of())
     before = estimator.model.get_weights()
     twin = base.clone(estimator)
-    assert twin.model is not estimator.model and goes_on(twin.model) == goes_on(copy.deepcopy(estimator.model))
+    assert twin.model is not estimator.model and goes_on(twin.model) == goes_on(
+        copy.deepcopy(estimator.model)
+    )
     search = GridSearchCV(estimator, {"epochs": [1, 30]}, cv=2, n_jobs=jobs).fit(X, Y)
     assert search.best_params_ == {"epochs": 30}
     assert all(np.array_equal(a, b) for a, b in zip(before, estimator.model.get_weights()))

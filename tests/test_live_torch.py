@@ -30,18 +30,21 @@ def model_of(shape, *stack):
 
 def to_torch(module, target, modules=None):
     """tdfast's weights into the module, which refuses what is missing or unexpected."""
-    module.load_state_dict({key: torch.from_numpy(a) for key, a in torch_state_dict(target, modules).items()}, strict=True)
+    module.load_state_dict({key: torch.from_numpy(a) for key, a in torch_state_dict(target, modules).items()},
+                           strict=True)
 
 
 CELLS = {
     "LSTM": (torch.nn.LSTM, lambda units, **k: layers.LSTM(units, **k)),
     "GRU": (torch.nn.GRU, lambda units, **k: layers.GRU(units, **k)),
     "tanh": (torch.nn.RNN, lambda units, **k: layers.SimpleRNN(units, **k)),
-    "relu": (lambda *a, **k: torch.nn.RNN(*a, nonlinearity="relu", **k), lambda units, **k: layers.SimpleRNN(units, activation="relu", **k)),
+    "relu": (lambda *a, **k: torch.nn.RNN(*a, nonlinearity="relu", **k), lambda units,
+             **k: layers.SimpleRNN(units, activation="relu", **k)),
 }
 
 
-@pytest.mark.parametrize("kind, both, bias, depth", list(itertools.product(CELLS, [False, True], [True, False], [1, 3])))
+@pytest.mark.parametrize("kind, both, bias, depth",
+                         list(itertools.product(CELLS, [False, True], [True, False], [1, 3])))
 def test_recurrent_modules(kind, both, bias, depth):
     module, layer = CELLS[kind]
     theirs = module(5, 4, num_layers=depth, bidirectional=both, bias=bias, batch_first=True)
@@ -64,15 +67,20 @@ def test_recurrent_modules(kind, both, bias, depth):
 
 @pytest.mark.parametrize("ours, theirs, shape, first", [
     (lambda k: layers.Dense(4, **k), lambda: torch.nn.Linear(3, 4), (3,), False),
-    (lambda k: layers.TimeDistributed(layers.Dense(4, use_bias=False, **k), **k), lambda: torch.nn.Linear(3, 4, bias=False), (6, 3), False),
+    (lambda k: layers.TimeDistributed(layers.Dense(4, use_bias=False, **k), **k),
+     lambda: torch.nn.Linear(3, 4, bias=False), (6, 3), False),
     (lambda k: layers.LayerNormalization(epsilon=1e-5, **k), lambda: torch.nn.LayerNorm(3), (6, 3), False),
-    (lambda k: layers.LayerNormalization(epsilon=1e-5, center=False, **k), lambda: torch.nn.LayerNorm(3, bias=False), (6, 3), False),
-    (lambda k: layers.RMSNormalization(epsilon=1e-5, **k), lambda: torch.nn.RMSNorm(3, eps=1e-5), (6, 3), False),
+    (lambda k: layers.LayerNormalization(epsilon=1e-5, center=False, **k),
+     lambda: torch.nn.LayerNorm(3, bias=False), (6, 3), False),
+    (lambda k: layers.RMSNormalization(epsilon=1e-5, **k), lambda: torch.nn.RMSNorm(3, eps=1e-5), (6, 3),
+     False),
     (lambda k: layers.BatchNormalization(epsilon=1e-5, **k), lambda: torch.nn.BatchNorm1d(3), (6, 3), True),
-    (lambda k: layers.BatchNormalization(epsilon=1e-5, **k), lambda: torch.nn.BatchNorm2d(3), (6, 5, 3), True),
+    (lambda k: layers.BatchNormalization(epsilon=1e-5, **k), lambda: torch.nn.BatchNorm2d(3), (6, 5, 3),
+     True),
     (lambda k: layers.BatchNormalization(epsilon=1e-5, center=False, scale=False, **k),
      lambda: torch.nn.BatchNorm1d(3, affine=False), (6, 3), True),
-    (lambda k: layers.GroupNormalization(2, epsilon=1e-5, **k), lambda: torch.nn.GroupNorm(2, 4), (6, 4), True),
+    (lambda k: layers.GroupNormalization(2, epsilon=1e-5, **k), lambda: torch.nn.GroupNorm(2, 4), (6, 4),
+     True),
     (lambda k: layers.Conv1D(4, 3, strides=2, **k), lambda: torch.nn.Conv1d(3, 4, 3, stride=2), (9, 3), True),
     (lambda k: layers.Conv1D(4, 3, dilation_rate=2, groups=2, use_bias=False, **k),
      lambda: torch.nn.Conv1d(6, 4, 3, dilation=2, groups=2, bias=False), (9, 6), True),
@@ -85,7 +93,8 @@ def test_other_modules(ours, theirs, shape, first):
     with torch.no_grad():
         for name, value in module.state_dict().items():
             if value.dim():
-                value.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, tuple(value.shape)) if "var" in name else rng.normal(size=tuple(value.shape))))
+                value.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, tuple(value.shape)) if "var" in name
+                                             else rng.normal(size=tuple(value.shape))))
     module.eval()
     x = rng.normal(size=(4, *shape))
 
@@ -116,9 +125,11 @@ def test_a_tagger_of_modules_in_any_order():
     module = Tagger()
 
     def stack(name):
-        return layers.Bidirectional(layers.LSTM(4, return_sequences=True, dtype="float64"), dtype="float64", name=name)
+        return layers.Bidirectional(layers.LSTM(4, return_sequences=True, dtype="float64"), dtype="float64",
+                                    name=name)
 
-    model = tdfast.Sequential([layers.Embedding(9, 5, dtype="float64", input_shape=(7,)), stack("one"), stack("two"),
+    model = tdfast.Sequential([layers.Embedding(9, 5, dtype="float64", input_shape=(7,)), stack("one"),
+                               stack("two"),
                                layers.TimeDistributed(layers.Dense(2, dtype="float64"), dtype="float64")])
     names = ["embed", "rnn", "rnn", "head"]
     ids = np.random.default_rng(3).integers(0, 9, (3, 7))

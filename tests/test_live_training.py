@@ -1,6 +1,7 @@
 """fit, evaluate and predict beside Keras itself, with copied weights: the same epochs, to rounding.
 
-Keras runs on the backend that KERAS_BACKEND names, torch or JAX otherwise; without Keras these tests are skipped.
+Keras runs on the backend that KERAS_BACKEND names, torch or JAX otherwise; without Keras these tests are
+skipped.
 """
 
 import importlib.util
@@ -99,7 +100,8 @@ def test_fit_on_arrays(options):
     both_fit(many_to_many, lambda: (X, Y, options), METRICS)
 
 
-@pytest.mark.parametrize("wrap", [lambda y: [y], lambda y: (y,), lambda y: y[:, :, 0]], ids=["list", "tuple", "axis missing"])
+@pytest.mark.parametrize("wrap", [lambda y: [y], lambda y: (y,), lambda y: y[:, :, 0]],
+                         ids=["list", "tuple", "axis missing"])
 def test_targets_as_keras_takes_them(wrap):
     both_fit(many_to_many, lambda: (X, wrap(Y), {"batch_size": 4}))
 
@@ -122,7 +124,8 @@ CLASS_WEIGHT = {0: 0.5, 2: 3.0}
 ], ids=["labels", "column", "one-hot"])
 def test_class_weight(targets, loss):
     options = {"batch_size": 4, "class_weight": CLASS_WEIGHT, "validation_split": 0.3}
-    model = {"out": C, "activation": "softmax", "loss": loss, "metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}
+    model = {"out": C, "activation": "softmax", "loss": loss, "metrics": ["accuracy"],
+             "weighted_metrics": ["accuracy"]}
     both_fit(many_to_one, lambda: (X, targets, options), model)
 
 
@@ -138,8 +141,10 @@ def test_class_weight_for_each_step_is_that_sample_weight(one_hot):
     weights = np.select([STEP_LABELS == 0, STEP_LABELS == 2], [0.5, 3.0], 1.0)
     theirs, ours = pair(many_to_many, out=C, activation="softmax", weighted_metrics=["accuracy"],
                         loss="categorical_crossentropy" if one_hot else "sparse_categorical_crossentropy")
-    a = theirs.fit(X, targets, sample_weight=weights, batch_size=4, shuffle=False, epochs=2, verbose=0).history
-    b = ours.fit(X, targets, class_weight=CLASS_WEIGHT, batch_size=4, shuffle=False, epochs=2, verbose=0).history
+    a = theirs.fit(X, targets, sample_weight=weights, batch_size=4, shuffle=False, epochs=2,
+                   verbose=0).history
+    b = ours.fit(X, targets, class_weight=CLASS_WEIGHT, batch_size=4, shuffle=False, epochs=2,
+                 verbose=0).history
     same(a, b)
 
 
@@ -191,7 +196,8 @@ def test_validation_generator():
     both_fit(many_to_many, lambda: (X, Y, {**options, "validation_data": generator(endless=True)}), METRICS)
 
 
-@pytest.mark.parametrize("options", [{}, {"steps_per_epoch": 2}, {"class_weight": {0: 2.0}}], ids=["all", "steps", "class"])
+@pytest.mark.parametrize("options", [{}, {"steps_per_epoch": 2}, {"class_weight": {0: 2.0}}],
+                         ids=["all", "steps", "class"])
 def test_fit_on_a_py_dataset(options):
     theirs, ours = pair(many_to_one)
 
@@ -206,12 +212,14 @@ def test_fit_on_a_py_dataset(options):
     same(a, b)
     # A Keras data set works as it is.
     data = arguments(keras.utils.PyDataset)
-    assert np.isfinite(ours.fit(data, epochs=2, verbose=0, **options).history["loss"]).all() and data.ended == 2
+    assert np.isfinite(ours.fit(data, epochs=2, verbose=0,
+                                **options).history["loss"]).all() and data.ended == 2
 
 
 def test_fit_on_a_data_loader():
     torch = pytest.importorskip("torch")
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y)), batch_size=4)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y)),
+                                         batch_size=4)
     both_fit(many_to_many, lambda: (loader, None, {"validation_data": loader}), METRICS)
 
 
@@ -225,7 +233,8 @@ def test_evaluate_and_predict():
         (lambda: generator(weights=STEP_WEIGHTS), None, {}),
         (lambda: generator(endless=True), None, {"steps": 4}),
     ]:
-        results = [m.evaluate(x() if callable(x) else x, y, verbose=0, return_dict=True, **options) for m in (theirs, ours)]
+        results = [m.evaluate(x() if callable(x) else x, y, verbose=0, return_dict=True, **options)
+                   for m in (theirs, ours)]
         same(*results)
     for inputs, options in [
         (X, {"batch_size": 4}),
@@ -234,7 +243,8 @@ def test_evaluate_and_predict():
         (lambda: ((x,) for x, _ in generator()), {}),
         (lambda: generator(endless=True), {"steps": 4}),
     ]:
-        results = [m.predict(inputs() if callable(inputs) else inputs, verbose=0, **options) for m in (theirs, ours)]
+        results = [m.predict(inputs() if callable(inputs) else inputs, verbose=0, **options)
+                   for m in (theirs, ours)]
         np.testing.assert_allclose(results[1], results[0], atol=1e-6)
 
 
@@ -242,7 +252,8 @@ def test_single_batches():
     theirs, ours = pair(many_to_one, **METRICS)
     for weight in (None, WEIGHTS[:4], WEIGHTS[4:8]):
         for method in ("train_on_batch", "test_on_batch"):
-            results = [getattr(m, method)(X[:4], Y[:4, 0], sample_weight=weight, return_dict=True) for m in (theirs, ours)]
+            results = [getattr(m, method)(X[:4], Y[:4, 0], sample_weight=weight, return_dict=True)
+                       for m in (theirs, ours)]
             same(*results)
     results = [m.train_on_batch(X[:4], np.round(Y[:4, 0]), class_weight={0: 2.0, 1: 0.5}, return_dict=True)
                for m in (theirs, ours)]
@@ -257,26 +268,32 @@ def test_lengths_are_keras_masks():
     x = np.where(np.arange(T)[:, None] < lengths[:, None, None], X, np.float32(-9))
     theirs = keras.Sequential([keras.Input((T, F)), keras.layers.Masking(-9.0),
                                keras.layers.LSTM(4, return_sequences=True), keras.layers.Dense(1)])
-    # On torch, Keras's loss multiplies the weights by the mask in place, before its weighted metrics see them.
+    # On torch, Keras's loss multiplies the weights by the mask in place, before its weighted metrics see
+    # them.
     weighted = [] if keras.backend.backend() == "torch" else ["mse"]
     theirs.compile(keras.optimizers.SGD(0.1), "mse", metrics=["mae"], weighted_metrics=weighted)
-    ours = tdfast.Sequential([tdfast.Input((T, F)), tdfast.layers.LSTM(4, return_sequences=True), tdfast.layers.Dense(1)])
+    ours = tdfast.Sequential([tdfast.Input((T, F)), tdfast.layers.LSTM(4, return_sequences=True),
+                              tdfast.layers.Dense(1)])
     ours.compile(tdfast.optimizers.SGD(0.1), "mse", metrics=["mae"], weighted_metrics=weighted)
     ours.set_weights(theirs.get_weights())
-    np.testing.assert_allclose(ours.predict(x, lengths=lengths, verbose=0), theirs.predict(x, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(ours.predict(x, lengths=lengths, verbose=0), theirs.predict(x, verbose=0),
+                               atol=1e-6)
     for weight in (None, STEP_WEIGHTS):
         results = [theirs.evaluate(x, Y, sample_weight=weight, batch_size=4, verbose=0, return_dict=True),
-                   ours.evaluate(x, Y, sample_weight=weight, batch_size=4, verbose=0, return_dict=True, lengths=lengths)]
+                   ours.evaluate(x, Y, sample_weight=weight, batch_size=4, verbose=0, return_dict=True,
+                                 lengths=lengths)]
         same(*results)
         a = theirs.fit(x, Y, sample_weight=weight, batch_size=4, epochs=2, shuffle=False, verbose=0).history
-        b = ours.fit(x, Y, sample_weight=weight, batch_size=4, epochs=2, shuffle=False, verbose=0, lengths=lengths).history
+        b = ours.fit(x, Y, sample_weight=weight, batch_size=4, epochs=2, shuffle=False, verbose=0,
+                     lengths=lengths).history
         if keras.backend.backend() == "jax":
             # There Keras's metrics in fit, though not those in evaluate, count the masked steps as well.
             a, b = {"loss": a["loss"]}, {"loss": b["loss"]}
         same(a, b)
 
 
-@pytest.mark.parametrize("x,built", [(X[..., 0], (T, 1)), (X[..., :1, None], (T, 1))], ids=["axis missing", "axis too many"])
+@pytest.mark.parametrize("x,built", [(X[..., 0], (T, 1)), (X[..., :1, None], (T, 1))],
+                         ids=["axis missing", "axis too many"])
 def test_a_last_axis_of_one_may_be_missing(x, built):
     def make(k):
         return k.Sequential([k.Input(built), k.layers.LSTM(3)])

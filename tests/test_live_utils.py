@@ -32,7 +32,8 @@ def same(name, *args, **kwargs):
 
 
 @pytest.mark.parametrize("classes", [None, 4, 0])
-@pytest.mark.parametrize("labels", [[0, 1, 2], [[0], [1]], [[0, 1], [2, 0]], np.array([1.0, 2.0]), 3, [True, False], [[[1]]],
+@pytest.mark.parametrize("labels", [[0, 1, 2], [[0], [1]], [[0, 1], [2, 0]], np.array([1.0, 2.0]), 3,
+                                    [True, False], [[[1]]],
                                     np.zeros((2, 1, 1)), [5], ["a"]], ids=repr)
 def test_to_categorical(labels, classes):
     same("to_categorical", labels, classes)
@@ -40,9 +41,11 @@ def test_to_categorical(labels, classes):
 
 @pytest.mark.parametrize("options", [
     {}, {"maxlen": 2}, {"maxlen": 5, "padding": "post"}, {"maxlen": 2, "truncating": "post"}, {"value": 1.5},
-    {"value": 1.5, "dtype": "float32"}, {"value": "a", "dtype": object}, {"value": "a"}, {"dtype": "float32", "maxlen": 4},
+    {"value": 1.5, "dtype": "float32"}, {"value": "a", "dtype": object}, {"value": "a"},
+    {"dtype": "float32", "maxlen": 4},
     {"padding": "x"}], ids=str)
-@pytest.mark.parametrize("sequences", [RAGGED, [[]], [[], [1]], [1, 2], 5, [[[1, 2]], [[3, 4], [5, 6]]], [[[1, 2]], [[1]]],
+@pytest.mark.parametrize("sequences", [RAGGED, [[]], [[], [1]], [1, 2], 5, [[[1, 2]], [[3, 4], [5, 6]]],
+                                       [[[1, 2]], [[1]]],
                                        [np.array([1.7]), np.array([2])], ((1, 2), (3,))], ids=repr)
 def test_pad_sequences(sequences, options):
     if sequences == [[]] and options in ({"padding": "x"}, {"value": "a"}):
@@ -80,7 +83,8 @@ def test_progbar(verbose, capsys, monkeypatch):
     assert lines[0] == lines[1] and len(lines[0]) == (12 if verbose == 1 else 1)
 
 
-@pytest.mark.skipif("tensorflow" not in os.environ.get("TDFAST_LIVE", ""), reason="slow: set TDFAST_LIVE=tensorflow")
+@pytest.mark.skipif("tensorflow" not in os.environ.get("TDFAST_LIVE", ""),
+                    reason="slow: set TDFAST_LIVE=tensorflow")
 @pytest.mark.parametrize("start, end", [(None, None), (5, None), (5, 40), (None, 33)])
 @pytest.mark.parametrize("targets", [None, 61, 50])
 def test_timeseries_dataset_from_array(start, end, targets):
@@ -88,10 +92,13 @@ def test_timeseries_dataset_from_array(start, end, targets):
     data, y = np.arange(61.0), None if targets is None else np.arange(targets) * 10.0
     for length in (1, 4, 10, 61, 70):
         for stride, rate in [(1, 1), (3, 2), (3, 7)]:
-            options = {"sequence_length": length, "sequence_stride": stride, "sampling_rate": rate, "batch_size": 8,
+            options = {"sequence_length": length, "sequence_stride": stride, "sampling_rate": rate,
+                       "batch_size": 8,
                        "start_index": start, "end_index": end}
             try:
-                theirs = list(keras.utils.timeseries_dataset_from_array(data, y, **options).as_numpy_iterator())
+                theirs = list(
+                    keras.utils.timeseries_dataset_from_array(data, y, **options).as_numpy_iterator()
+                )
             except Exception:
                 with pytest.raises(ValueError):
                     tdfast.utils.timeseries_dataset_from_array(data, y, **options)

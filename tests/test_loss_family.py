@@ -51,7 +51,8 @@ def ctc(y, p):
     """From the definition: the sum over all ways that spell the labels."""
     def chance(labels, q):
         ways = itertools.product(range(q.shape[1]), repeat=len(q))
-        return sum(np.prod(q[np.arange(len(q)), way]) for way in ways if spelled(way) == [k for k in labels if k])
+        return sum(np.prod(q[np.arange(len(q)), way]) for way in ways
+                   if spelled(way) == [k for k in labels if k])
 
     return np.array([-np.log(chance(labels, q)) for labels, q in zip(y, shares(p))])
 
@@ -59,7 +60,8 @@ def ctc(y, p):
 # name: (loss, kind of targets, formula of the loss of each row)
 FORMULAS = {
     "mape": (losses.MeanAbsolutePercentageError(), "real", lambda y, p: 100 * mean(np.abs((y - p) / y))),
-    "msle": (losses.MeanSquaredLogarithmicError(), "share", lambda y, p: mean((np.log1p(y) - np.log1p(p)) ** 2)),
+    "msle": (losses.MeanSquaredLogarithmicError(), "share", lambda y,
+             p: mean((np.log1p(y) - np.log1p(p)) ** 2)),
     "log_cosh": (losses.LogCosh(), "real", lambda y, p: mean(np.log(np.cosh(p - y)))),
     "poisson": (losses.Poisson(), "share", lambda y, p: mean(p - y * np.log(p + 1e-7))),
     "kl": (losses.KLDivergence(), "share", lambda y, p: (y * np.log(y / p)).sum(-1)),
@@ -71,16 +73,21 @@ FORMULAS = {
     "focal": (losses.BinaryFocalCrossentropy(gamma=1.5, from_logits=True), "bit",
               lambda y, p: mean(-y * (1 - logistic(p)) ** 1.5 * np.log(logistic(p))
                                 - (1 - y) * logistic(p) ** 1.5 * np.log(1 - logistic(p)))),
-    "categorical_focal": (losses.CategoricalFocalCrossentropy(alpha=0.3, gamma=2.5, from_logits=True), "class",
-                          lambda y, p: (-0.3 * (1 - shares(p)) ** 2.5 * y * np.log(clipped(shares(p)))).sum(-1)),
+    "categorical_focal": (losses.CategoricalFocalCrossentropy(alpha=0.3, gamma=2.5, from_logits=True),
+                          "class",
+                          lambda y,
+                          p: (-0.3 * (1 - shares(p)) ** 2.5 * y * np.log(clipped(shares(p)))).sum(-1)),
     "generalized": (losses.CategoricalGeneralizedCrossEntropy(q=0.7), "label",
-                    lambda y, p: (1 - np.take_along_axis(p, y[..., None].astype(int), -1)[..., 0] ** 0.7) / 0.7),
+                    lambda y,
+                    p: (1 - np.take_along_axis(p, y[..., None].astype(int), -1)[..., 0] ** 0.7) / 0.7),
     "tversky": (losses.Tversky(alpha=0.3, beta=0.7), "share bit", lambda y, p: overlap(y, p, 0.3, 0.7)),
-    "dice": (losses.Dice(), "share bit", lambda y, p: 1 - (2 * (y * p).sum() + 1e-7) / (y.sum() + p.sum() + 1e-7)),
+    "dice": (losses.Dice(), "share bit", lambda y,
+             p: 1 - (2 * (y * p).sum() + 1e-7) / (y.sum() + p.sum() + 1e-7)),
     "quantile": (losses.Quantile(0.2), "real", lambda y, p: pinball(y, p, [0.2])),
     "quantiles": (losses.Quantile([0.1, 0.5, 0.9]), "narrow", lambda y, p: pinball(y, p, [0.1, 0.5, 0.9])),
     "ctc": (losses.CTC(), "spelling", ctc),
-    "custom": (losses.custom(lambda y, p: mean((p - y) ** 4), lambda y, p: 4 * (p - y) ** 3 / p.shape[-1]), "real",
+    "custom": (losses.custom(lambda y, p: mean((p - y) ** 4), lambda y, p: 4 * (p - y) ** 3 / p.shape[-1]),
+               "real",
                lambda y, p: mean((p - y) ** 4)),
 }
 KERNELS = ("mape", "msle", "log_cosh", "poisson", "kl", "hinge", "squared_hinge", "quantile", "quantiles")
@@ -92,12 +99,14 @@ def arrays(kind, lead=(N, T), dtype="float64"):
     outputs = rng.normal(size=(*lead, 3 * C if kind == "narrow" else C))
     one_hot = np.eye(C)[rng.integers(C, size=lead)]
     targets = {
-        "real": rng.normal(size=(*lead, C)) + 3, "narrow": rng.normal(size=(*lead, C)), "share": shares(rng.normal(size=(*lead, C))),
+        "real": rng.normal(size=(*lead, C)) + 3, "narrow": rng.normal(size=(*lead, C)),
+        "share": shares(rng.normal(size=(*lead, C))),
         "sign": rng.choice([-1.0, 1.0], size=(*lead, C)), "bit": rng.integers(2, size=(*lead, C)) * 1.0,
         "class": one_hot, "label": one_hot.argmax(-1), "share bit": rng.integers(2, size=(*lead, C)) * 1.0,
         "spelling": np.array([[1, 2], [3, 0], [0, 0], [2, 2]]),
     }[kind]
-    return targets.astype(dtype), (shares(outputs) if "share" in kind or kind == "label" else outputs).astype(dtype)
+    return targets.astype(dtype), (shares(outputs) if "share" in kind
+                                   or kind == "label" else outputs).astype(dtype)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -123,7 +132,11 @@ def test_weights(name):
 def test_gradient(name):
     loss, kind, _ = FORMULAS[name]
     y, p = arrays(kind)
-    weight = np.random.default_rng(1).random(np.shape(loss.values(y, p))) if name not in ("dice", "tversky") else None
+    weight = (
+        np.random.default_rng(1).random(np.shape(loss.values(y, p)))
+        if name not in ("dice", "tversky")
+        else None
+    )
     _, got = loss.value_and_grad(y, p, weight)
     want, step = np.empty_like(p), 1e-6
     for index in np.ndindex(p.shape):
@@ -160,7 +173,8 @@ def test_quantiles_are_learnt():
     model.compile("adam", losses.Quantile([0.1, 0.5, 0.9]))
     model.optimizer.learning_rate = 0.02
     model.fit(np.zeros_like(y), y, batch_size=500, epochs=60, verbose=0)
-    assert np.allclose(model.predict(np.zeros((1, 1)), verbose=0)[0], np.quantile(y, [0.1, 0.5, 0.9]), atol=0.1)
+    assert np.allclose(model.predict(np.zeros((1, 1)), verbose=0)[0], np.quantile(y, [0.1, 0.5, 0.9]),
+                       atol=0.1)
 
 
 def test_a_plain_function_is_refused_with_the_way_out():

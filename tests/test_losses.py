@@ -1,4 +1,5 @@
-"""Losses: values against float64 formulas, gradients against differences, Keras's rules for weights and masks."""
+"""Losses: values against float64 formulas, gradients against differences, Keras's rules for weights and
+masks."""
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ CASES = {
                       lambda y, p: reference.binary_crossentropy(y, p, True), "bit logits"),
     "categorical": (losses.CategoricalCrossentropy(), reference.categorical_crossentropy, "onehot"),
     "categorical smooth": (losses.CategoricalCrossentropy(label_smoothing=0.1),
-                           lambda y, p: reference.categorical_crossentropy(y, p, label_smoothing=0.1), "onehot"),
+                           lambda y, p: reference.categorical_crossentropy(y, p, label_smoothing=0.1),
+                           "onehot"),
     "categorical logits": (losses.CategoricalCrossentropy(from_logits=True),
                            lambda y, p: reference.categorical_crossentropy(y, p, True), "onehot logits"),
     "sparse": (losses.SparseCategoricalCrossentropy(), reference.sparse_categorical_crossentropy, "labels"),
@@ -171,7 +173,8 @@ def test_weights_of_samples_and_steps():
     rows = reference.mean_squared_error(y, p)
     loss, each = losses.MeanSquaredError(), np.arange(1.0, 5)
     for weight, spread in [(each, each[:, None]), (each[:, None], each[:, None]), (2.0, 2.0), ([3.0], 3.0),
-                           (rows * 0 + 2, 2), (np.full((4, 3, 1), 0.5), 0.5), (np.array([[1.0, 2, 3]]), [[1, 2, 3]])]:
+                           (rows * 0 + 2, 2), (np.full((4, 3, 1), 0.5), 0.5),
+                           (np.array([[1.0, 2, 3]]), [[1, 2, 3]])]:
         assert abs(loss(y, p, sample_weight=weight) - (rows * spread).mean()) < 1e-12
     with pytest.raises(ValueError, match=r"sample_weight has shape \(5,\).*\(4, 3\)"):
         loss(y, p, sample_weight=np.ones(5))
@@ -208,7 +211,8 @@ def test_errors():
     for bad in (3, -1):
         with pytest.raises(ValueError, match=rf"label {bad} at position 1 .* 3 classes.* 0 to 2"):
             sparse.value_and_grad(np.array([0, bad]), p)
-    with pytest.raises(ValueError, match=r"targets must have shape \(2,\).*\(2, 3\).*categorical_crossentropy"):
+    with pytest.raises(ValueError,
+                       match=r"targets must have shape \(2,\).*\(2, 3\).*categorical_crossentropy"):
         sparse(np.eye(3)[[0, 1]], p)
     with pytest.raises(ValueError, match="sparse_categorical_crossentropy, or one-hot"):
         losses.CategoricalCrossentropy()(np.array([0, 1]), p)
@@ -236,7 +240,9 @@ def test_config_round_trip():
         saved = losses.serialize(loss)
         assert saved["module"] == "keras.losses" and saved["class_name"] == type(loss).__name__
         again = losses.deserialize(saved)
-        assert type(again) is type(loss) and again.get_config() == loss.get_config() and again.kind == loss.kind
+        assert (
+            type(again) is type(loss) and again.get_config() == loss.get_config() and again.kind == loss.kind
+        )
     for spec in ("mse", "MSE", "mean_squared_error", "MeanSquaredError", losses.mse, losses.MeanSquaredError):
         assert isinstance(losses.get(spec), losses.MeanSquaredError)
     assert losses.get(None) is None

@@ -1,4 +1,5 @@
-"""Masks from end to end: the numbers of training are those of sequences cut by hand, and no layer loses a mask silently."""
+"""Masks from end to end: the numbers of training are those of sequences cut by hand, and no layer loses a
+mask silently."""
 
 import warnings
 
@@ -35,10 +36,12 @@ STACKS = {
     "other activations": lambda: [LSTM(5, activation="softsign", return_sequences=True, **D)],
     "zero outputs": lambda: [LSTM(5, return_sequences=True, zero_output_for_mask=True, **D)],
     "Bidirectional": lambda: [Bidirectional(GRU(4, return_sequences=True, **D), **D)],
-    "two directions in two": lambda: [Bidirectional(LSTM(4, return_sequences=True, **D), "sum", **D), GRU(3, return_sequences=True, **D)],
+    "two directions in two": lambda: [Bidirectional(LSTM(4, return_sequences=True, **D), "sum", **D),
+                                      GRU(3, return_sequences=True, **D)],
     "stacked": lambda: [LSTM(5, return_sequences=True, **D), GRU(3, return_sequences=True, **D)],
     "of cells": lambda: [RNN(LSTMCell(5, **D), return_sequences=True, **D)],
-    "layers behind": lambda: [LSTM(5, return_sequences=True, **D), LayerNormalization(**D), Dropout(0.0, **D), Activation("relu", **D)],
+    "layers behind": lambda: [LSTM(5, return_sequences=True, **D), LayerNormalization(**D), Dropout(0.0, **D),
+                              Activation("relu", **D)],
     "Dense first": lambda: [Dense(4, activation="tanh", **D), GRU(5, return_sequences=True, **D)],
     "nested": lambda: [Sequential([LSTM(5, return_sequences=True, **D)])],
     "no recurrence": lambda: [],
@@ -54,7 +57,9 @@ def padded(padding, seed=0):
     lengths = rng.integers(1, T, N)
     lengths[[1, 3, 4]] = 0, 1, T
     mask = np.arange(T) < lengths[:, None]
-    mask = mask[:, ::-1] if padding == "left" else rng.permuted(mask, axis=1) if padding == "interior" else mask
+    mask = (
+        mask[:, ::-1] if padding == "left" else rng.permuted(mask, axis=1) if padding == "interior" else mask
+    )
     x = rng.normal(size=(N, T, F))
     x[~mask] = 0
     return x, mask
@@ -62,7 +67,8 @@ def padded(padding, seed=0):
 
 def pair(stack, loss, end):
     """The same model with Masking in front and without it."""
-    made = [Sequential([Input((T, F)), Masking(**D), *STACKS[stack](), TimeDistributed(Dense(C, activation=end, **D))]),
+    made = [Sequential([Input((T, F)), Masking(**D), *STACKS[stack](),
+                        TimeDistributed(Dense(C, activation=end, **D))]),
             Sequential([Input((None, F)), *STACKS[stack](), TimeDistributed(Dense(C, activation=end, **D))])]
     made[1].set_weights(made[0].get_weights())
     metrics = ["mae", "mse"] if loss == "mse" else ["accuracy"]
@@ -77,7 +83,8 @@ def targets(loss, seed=1):
 
 
 def cut_by_hand(model, x, y, mask, weight):
-    """(loss, metrics, metrics with weights, gradients) of the valid steps, each row by itself and without padding."""
+    """(loss, metrics, metrics with weights, gradients) of the valid steps, each row by itself and without
+    padding."""
     start = [w.copy() for w in model.get_weights()]
     n, total_weight = mask.sum(), np.broadcast_to(weight, mask.shape)[mask].sum()
     names = model.metrics_names
@@ -86,7 +93,8 @@ def cut_by_hand(model, x, y, mask, weight):
         model.set_weights(start)
         rows = mask[i].sum()
         w = np.broadcast_to(weight, mask.shape)[i : i + 1, mask[i]]
-        got = model.train_on_batch(x[i : i + 1, mask[i]], y[i : i + 1, mask[i]], sample_weight=w, return_dict=True)
+        got = model.train_on_batch(x[i : i + 1, mask[i]], y[i : i + 1, mask[i]], sample_weight=w,
+                                   return_dict=True)
         names = list(got)
         share = [w.sum() / total_weight if k > len(names) // 2 else rows / n for k in range(len(names))]
         values = np.array([v * s for v, s in zip(got.values(), share)])
@@ -109,7 +117,8 @@ def test_loss_metrics_and_gradients_are_those_of_sequences_cut_by_hand(stack, pa
     x, mask = padded(padding)
     y = targets(loss)
     rng = np.random.default_rng(2)
-    weight = {None: np.ones((N, 1)), "samples": rng.uniform(0.5, 2, (N, 1)), "steps": rng.uniform(0.5, 2, (N, T))}[weighted]
+    weight = {None: np.ones((N, 1)), "samples": rng.uniform(0.5, 2, (N, 1)),
+              "steps": rng.uniform(0.5, 2, (N, T))}[weighted]
     masked, plain = pair(stack, loss, end)
     want, gradients = cut_by_hand(plain, x, y, mask, weight)
     given = {None: None, "samples": weight[:, 0], "steps": weight}[weighted]
@@ -123,7 +132,8 @@ def test_loss_metrics_and_gradients_are_those_of_sequences_cut_by_hand(stack, pa
         plain.set_weights(before)
         lengths = mask.sum(axis=1)
         close(plain.evaluate(x, y, sample_weight=given, lengths=lengths, verbose=0, return_dict=True), want)
-        history = plain.fit(x, y, sample_weight=given, lengths=lengths, batch_size=N, shuffle=False, verbose=0).history
+        history = plain.fit(x, y, sample_weight=given, lengths=lengths, batch_size=N, shuffle=False,
+                            verbose=0).history
         close({k: v[0] for k, v in history.items()}, want)
         for a, b, g in zip(before, plain.get_weights(), gradients):
             np.testing.assert_allclose(a - b, g, atol=1e-7)
@@ -139,11 +149,13 @@ def test_a_batch_of_padding_alone_trains_on(padding):
     assert masked.train_on_batch(x[: N - 2], targets("mse")[: N - 2])[0] == 0
     assert all(np.array_equal(a, b) for a, b in zip(before, masked.get_weights()))
     assert masked.evaluate(x, targets("mse"), batch_size=2, verbose=0)[1] == pytest.approx(
-        cut_by_hand(plain, x, targets("mse"), mask & (np.arange(N) > N - 3)[:, None], np.ones((N, 1)))[0]["mae"])
+        cut_by_hand(plain, x, targets("mse"), mask & (np.arange(N) > N - 3)[:, None],
+                    np.ones((N, 1)))[0]["mae"])
 
 
 @pytest.mark.parametrize("loss", ["dice", "mse"])
-@pytest.mark.parametrize("metric", ["cosine_similarity", lambda y, p: np.abs(y - p).max(axis=-1)], ids=["cosine", "own"])
+@pytest.mark.parametrize("metric", ["cosine_similarity", lambda y, p: np.abs(y - p).max(axis=-1)],
+                         ids=["cosine", "own"])
 def test_losses_and_metrics_that_see_the_whole_batch_get_it(loss, metric):
     """With them nothing is left out before the loss: the same outputs, targets and mask as ever."""
     seen = []
@@ -173,10 +185,13 @@ def test_many_rows_give_the_same_bits_for_any_number_of_threads():
         for threads in (1, 2, 3, 5):
             tdfast.set_num_threads(threads)
             tdfast.utils.set_random_seed(4)
-            model = Sequential([Masking(), *(cell(13, return_sequences=True) for cell in (LSTM, GRU, SimpleRNN)), Dense(2)])
+            model = Sequential([Masking(),
+                                *(cell(13, return_sequences=True) for cell in (LSTM, GRU, SimpleRNN)),
+                                Dense(2)])
             model.compile("adam", "mse")
             model.fit(x, x[..., :2], epochs=2, batch_size=95, verbose=0)
-            results.append((model.predict(x, verbose=0).tobytes(), [w.tobytes() for w in model.get_weights()]))
+            results.append((model.predict(x, verbose=0).tobytes(),
+                            [w.tobytes() for w in model.get_weights()]))
     finally:
         tdfast.set_num_threads(before)
     assert all(one == results[0] for one in results)
@@ -186,11 +201,14 @@ def test_many_rows_give_the_same_bits_for_any_number_of_threads():
 
 SEQUENCE, IMAGES, FRAMES, IDS = (T, 4), (T, 6, 4), (T, 6, 6, 2), (T,)
 ARGUMENTS = {
-    "Activation": ("tanh",), "ActivityRegularization": (0.1,), "AlphaDropout": (0.2,), "Dense": (3,), "Dropout": (0.2,),
-    "GaussianDropout": (0.2,), "GaussianNoise": (0.2,), "GRU": (3,), "LSTM": (3,), "SimpleRNN": (3,), "Permute": ((2, 1),),
+    "Activation": ("tanh",), "ActivityRegularization": (0.1,), "AlphaDropout": (0.2,), "Dense": (3,),
+    "Dropout": (0.2,),
+    "GaussianDropout": (0.2,), "GaussianNoise": (0.2,), "GRU": (3,), "LSTM": (3,), "SimpleRNN": (3,),
+    "Permute": ((2, 1),),
     "Reshape": ((-1,),), "Rescaling": (2.0,), "GroupNormalization": (2,), "RepeatVector": (3,),
 }
-ENDS = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "GlobalAveragePooling1D"}
+ENDS = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D",
+        "GlobalAveragePooling1D"}
 """Layers that use the mask up: what they give has no time axis any more."""
 
 
@@ -199,7 +217,12 @@ def every_layer():
     seen = set()
     for name in layers.__all__:
         cls = getattr(layers, name)
-        if not isinstance(cls, type) or not issubclass(cls, Layer) or cls in seen or issubclass(cls, layers.Cell):
+        if (
+            not isinstance(cls, type)
+            or not issubclass(cls, Layer)
+            or cls in seen
+            or issubclass(cls, layers.Cell)
+        ):
             continue
         seen.add(cls)
         name = cls.__name__
@@ -224,7 +247,11 @@ def every_layer():
         elif "Spatial" in name:
             yield name, cls(0.2), SEQUENCE if "1D" in name else IMAGES if "2D" in name else FRAMES
         elif "Pool" in name or name.startswith(("Cropping", "UpSampling", "ZeroPadding")):
-            yield name, cls(2) if name.startswith(("Max", "Average")) else cls(), SEQUENCE if "1D" in name else IMAGES
+            yield (
+                name,
+                cls(2) if name.startswith(("Max", "Average")) else cls(),
+                SEQUENCE if "1D" in name else IMAGES,
+            )
         elif name == "RepeatVector":
             yield name, cls(3), (4,)
         else:

@@ -47,7 +47,8 @@ def test_accuracies(n, dtype):
 
 def test_ties_and_nan():
     """The first of equal outputs is the largest; a row with NaN has no largest, and is no hit."""
-    p = np.array([[1, 3, 3], [3, 3, 3], [np.nan, 3, 3], [1, np.nan, 5], [-np.inf, -np.inf, -np.inf]], "float32")
+    p = np.array([[1, 3, 3], [3, 3, 3], [np.nan, 3, 3], [1, np.nan, 5], [-np.inf, -np.inf, -np.inf]],
+                 "float32")
     for pad in (0, 100):                                # short rows and long ones
         wide = np.concatenate([p, np.full((5, pad), -np.inf, "float32")], axis=1)
         values = metrics.SparseCategoricalAccuracy.function.call(np.array([1, 0, 0, 1, 0]), wide)
@@ -156,7 +157,8 @@ def test_get_and_config():
     assert metrics.get(losses.Huber(2.0)).function.delta == 2
     y, p = numbers((6, 4)), numbers((6, 4), 1)
     assert np.isclose(metrics.get("huber")(y, p), losses.Huber()(y, p), rtol=1e-7)
-    for metric in [metrics.BinaryAccuracy("b", threshold=0.7), metrics.Mean("m"), metrics.RootMeanSquaredError(),
+    for metric in [metrics.BinaryAccuracy("b", threshold=0.7), metrics.Mean("m"),
+                   metrics.RootMeanSquaredError(),
                    metrics.CategoricalAccuracy(), metrics.SparseCategoricalAccuracy(name="s")]:
         saved = metrics.serialize(metric)
         assert saved["module"] == "keras.metrics" and saved["class_name"] == type(metric).__name__

@@ -1,4 +1,5 @@
-"""The metrics beyond means of kernels: float64 formulas by hand, masks and weights, options, compile, state."""
+"""The metrics beyond means of kernels: float64 formulas by hand, masks and weights, options, compile,
+state."""
 
 import itertools
 import math
@@ -48,14 +49,16 @@ def test_thresholds_are_not_reached_by_equality_and_nan_is_never_above():
     p = np.array([0.5, 0.25, np.nan, 1.0, 0.0, 2.0, -1.0], "float32")
     y = np.ones(7)
     assert metrics.TruePositives([0.5, 0.25, 0.0])(y, p).tolist() == [2, 3, 4]
-    assert metrics.TruePositives([0.0, 0.5, 1.0])(y, p).tolist() == [4, 2, 0]       # even ones clip to 0 .. 1, as in Keras
+    # even ones clip to 0 .. 1, as in Keras
+    assert metrics.TruePositives([0.0, 0.5, 1.0])(y, p).tolist() == [4, 2, 0]
 
 
 @pytest.mark.parametrize("n", [3, 7, 11, 200, 1000])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_places_among_even_thresholds_are_exact(n, dtype):
     even = (np.arange(n) / (n - 1)).astype(dtype)
-    p = np.concatenate([even, np.nextafter(even, np.asarray(2, dtype)), np.nextafter(even, np.asarray(-1, dtype)), RNG.random(500).astype(dtype)])
+    p = np.concatenate([even, np.nextafter(even, np.asarray(2, dtype)),
+                        np.nextafter(even, np.asarray(-1, dtype)), RNG.random(500).astype(dtype)])
     want = (np.clip(p, 0, 1)[:, None] > even).sum(axis=1)
     assert np.array_equal(confusion.exceeded(p, even, True), want)
     assert np.array_equal(confusion.exceeded(np.clip(p, 0, 1), even, False), want)
@@ -65,7 +68,8 @@ def test_roc_area_is_the_part_of_pairs_in_order():
     y, p = Y[:, 0, 0], P[:, 0, 0]
     pairs = [(a > b) + 0.5 * (a == b) for a, b in itertools.product(p[y == 1], p[y == 0])]
     assert abs(metrics.AUC(num_thresholds=20_000)(y, p) - np.mean(pairs)) < 1e-9
-    low, mid, high = (metrics.AUC(num_thresholds=50, summation_method=s)(y, p) for s in ("minoring", "interpolation", "majoring"))
+    low, mid, high = (metrics.AUC(num_thresholds=50, summation_method=s)(y, p)
+                      for s in ("minoring", "interpolation", "majoring"))
     assert low < mid < high and math.isclose(2 * mid, low + high)
     logits = np.log(p / (1 - p))
     assert math.isclose(metrics.AUC(from_logits=True)(y, logits), metrics.AUC()(y, p), abs_tol=1e-6)
@@ -75,7 +79,8 @@ def test_areas_of_labels():
     y, p = Y[:, 0], P[:, 0]
     each = [metrics.AUC()(y[:, i], p[:, i]) for i in range(3)]
     assert math.isclose(metrics.AUC(multi_label=True)(y, p), np.mean(each))
-    assert math.isclose(metrics.AUC(multi_label=True, label_weights=[1, 2, 3])(y, p), np.dot(each, [1, 2, 3]) / 6)
+    assert math.isclose(metrics.AUC(multi_label=True, label_weights=[1, 2, 3])(y, p),
+                        np.dot(each, [1, 2, 3]) / 6)
     weights = np.broadcast_to([1.0, 2.0, 3.0], y.shape)
     assert math.isclose(metrics.AUC(label_weights=[1, 2, 3])(y, p), metrics.AUC()(y, p, weights))
 
@@ -162,7 +167,8 @@ def test_correlations():
     y, p = RNG.normal(size=(6, 9)), RNG.normal(size=(6, 9))
     r = [np.corrcoef(a, b)[0, 1] for a, b in zip(y, p)]
     assert math.isclose(metrics.PearsonCorrelation()(y, p), np.mean(r))
-    c = [2 * np.cov(a, b, ddof=0)[0, 1] / (a.var() + b.var() + (a.mean() - b.mean()) ** 2) for a, b in zip(y, p)]
+    c = [2 * np.cov(a, b, ddof=0)[0, 1] / (a.var() + b.var() + (a.mean() - b.mean()) ** 2) for a,
+         b in zip(y, p)]
     assert math.isclose(metrics.ConcordanceCorrelation()(y, p), np.mean(c), rel_tol=1e-6)
 
 
@@ -174,7 +180,8 @@ def test_correlation_over_masked_time(cls):
     p = np.where(mask[..., None], P, np.nan)
     m.update_state(Y * 1.5 + P, p, mask=mask, sample_weight=WEIGHT[:, 0])
     rows = [i for i in range(30) if mask[i].any()]
-    each = [[cls()((Y * 1.5 + P)[i, mask[i], c][None], P[i, mask[i], c][None]) for c in range(3)] for i in rows]
+    each = [[cls()((Y * 1.5 + P)[i, mask[i], c][None], P[i, mask[i], c][None]) for c in range(3)]
+            for i in rows]
     assert math.isclose(m.result(), np.average(np.mean(each, axis=1), weights=WEIGHT[rows, 0]), rel_tol=1e-6)
 
 
@@ -197,7 +204,11 @@ def test_top_k():
     y = RNG.integers(0, 6, 40)
     for k in (1, 3, 6, 9):
         want = np.mean([t in np.argsort(-row)[:k] for t, row in zip(y, p)])
-        assert metrics.SparseTopKCategoricalAccuracy(k)(y, p) == metrics.TopKCategoricalAccuracy(k)(np.eye(6)[y], p) == want
+        assert (
+            metrics.SparseTopKCategoricalAccuracy(k)(y, p)
+            == metrics.TopKCategoricalAccuracy(k)(np.eye(6)[y], p)
+            == want
+        )
     with pytest.raises(ValueError, match="label 6"):
         metrics.SparseTopKCategoricalAccuracy()([6], np.ones((1, 6)))
 
@@ -206,21 +217,27 @@ def test_top_k():
 
 ALL = {
     "Accuracy": {}, "BinaryAccuracy": {}, "CategoricalAccuracy": {}, "TopKCategoricalAccuracy": {"k": 2},
-    "BinaryCrossentropy": {}, "CategoricalCrossentropy": {}, "KLDivergence": {}, "Poisson": {}, "Hinge": {}, "SquaredHinge": {},
+    "BinaryCrossentropy": {}, "CategoricalCrossentropy": {}, "KLDivergence": {}, "Poisson": {}, "Hinge": {},
+    "SquaredHinge": {},
     "CategoricalHinge": {}, "MeanSquaredError": {}, "RootMeanSquaredError": {}, "MeanAbsoluteError": {},
-    "MeanAbsolutePercentageError": {}, "MeanSquaredLogarithmicError": {}, "CosineSimilarity": {}, "LogCoshError": {},
-    "R2Score": {"class_aggregation": None}, "TruePositives": {}, "TrueNegatives": {}, "FalsePositives": {}, "FalseNegatives": {},
+    "MeanAbsolutePercentageError": {}, "MeanSquaredLogarithmicError": {}, "CosineSimilarity": {},
+    "LogCoshError": {},
+    "R2Score": {"class_aggregation": None}, "TruePositives": {}, "TrueNegatives": {}, "FalsePositives": {},
+    "FalseNegatives": {},
     "Precision": {}, "Recall": {"thresholds": [0.2, 0.8]}, "AUC": {}, "PrecisionAtRecall": {"recall": 0.4},
     "RecallAtPrecision": {"precision": 0.4}, "SensitivityAtSpecificity": {"specificity": 0.4},
-    "SpecificityAtSensitivity": {"sensitivity": 0.4}, "F1Score": {}, "FBetaScore": {"beta": 2.0, "threshold": 0.4},
-    "BinaryIoU": {}, "OneHotIoU": {"num_classes": 3, "target_class_ids": [1]}, "OneHotMeanIoU": {"num_classes": 3},
+    "SpecificityAtSensitivity": {"sensitivity": 0.4}, "F1Score": {},
+    "FBetaScore": {"beta": 2.0, "threshold": 0.4},
+    "BinaryIoU": {}, "OneHotIoU": {"num_classes": 3, "target_class_ids": [1]},
+    "OneHotMeanIoU": {"num_classes": 3},
     "ConcordanceCorrelation": {}, "PearsonCorrelation": {},
 }
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_valid_steps_alone_count(name):
-    """With a mask and weights of any kind, the result is that of the valid steps as samples; NaN elsewhere is nothing."""
+    """With a mask and weights of any kind, the result is that of the valid steps as samples; NaN elsewhere is
+    nothing."""
     y = Y if "Categorical" not in name else np.eye(3, dtype="float32")[RNG.integers(0, 3, (30, 5))]
     p = P + 0.3 * RNG.normal(size=P.shape).astype("float32") if "Correlation" in name else P
     y = y + P if "Correlation" in name else y
@@ -286,7 +303,8 @@ def test_sparse_crossentropy_leaves_the_ignored_class_out():
     (lambda: metrics.get("IoU"), "needs arguments"),
     (lambda: metrics.get(3), "cannot be a metric"),
     (lambda: metrics.serialize(metrics.get(lambda y, p: p)), "named function"),
-    (lambda: metrics.deserialize({"class_name": "MeanMetricWrapper", "config": {"fn": {"config": "mine"}}}), "custom_objects"),
+    (lambda: metrics.deserialize({"class_name": "MeanMetricWrapper", "config": {"fn": {"config": "mine"}}}),
+     "custom_objects"),
     (lambda: metrics.MeanMetricWrapper(lambda y, p: 1.0).update_state(Y, P, mask=MASK), "masked steps"),
     (lambda: metrics.Metric(name="bare")(1, 2), "override update_state"),
 ])
@@ -299,7 +317,8 @@ def test_what_cannot_be_is_refused(make, match):
 
 
 def model(**options):
-    made = tdfast.Sequential([layers.LSTM(3, return_sequences=True, input_shape=(5, 3)), layers.Dense(3, "sigmoid")])
+    made = tdfast.Sequential([layers.LSTM(3, return_sequences=True, input_shape=(5, 3)),
+                              layers.Dense(3, "sigmoid")])
     made.compile("sgd", "mse", **options)
     return made
 
@@ -323,14 +342,19 @@ def largest(y_true, y_pred):
 
 
 def test_in_a_model():
-    made = model(metrics=["f1_score", ["auc", largest], Seen(name="s"), losses.Huber(0.1), losses.mean_squared_error,
-                          {"class_name": "Precision", "config": {"name": "precision", "thresholds": [0.4, 0.6]}}],
+    made = model(metrics=["f1_score", ["auc", largest], Seen(name="s"), losses.Huber(0.1),
+                          losses.mean_squared_error,
+                          {"class_name": "Precision", "config": {"name": "precision",
+                                                                 "thresholds": [0.4, 0.6]}}],
                  weighted_metrics=[largest, "r2_score"])
     lengths = MASK.sum(axis=1)
     history = made.fit(P, Y, epochs=2, verbose=0, lengths=lengths, sample_weight=WEIGHT).history
-    assert {k: np.shape(v) for k, v in history.items() if np.ndim(v) > 1} == {"f1_score": (2, 3), "precision": (2, 2)}
-    logs = made.evaluate(P, Y, verbose=0, lengths=lengths, sample_weight=WEIGHT, return_dict=True, batch_size=7)
-    assert list(logs) == ["loss", "f1_score", "auc", "largest", "seen", "twice", "huber_loss", "mean_squared_error", "precision",
+    assert {k: np.shape(v) for k,
+            v in history.items() if np.ndim(v) > 1} == {"f1_score": (2, 3), "precision": (2, 2)}
+    logs = made.evaluate(P, Y, verbose=0, lengths=lengths, sample_weight=WEIGHT, return_dict=True,
+                         batch_size=7)
+    assert list(logs) == ["loss", "f1_score", "auc", "largest", "seen", "twice", "huber_loss",
+                          "mean_squared_error", "precision",
                           "weighted_largest", "r2_score"]
     assert logs["seen"] == MASK.sum() and logs["twice"] == 2 * MASK.sum()
     p = made.predict(P, verbose=0, lengths=lengths)
@@ -358,7 +382,8 @@ def test_names_as_keras_numbers_them():
     assert made.metrics_names == ["loss", "auc", "auc_1", "lambda", "weighted_auc", "weighted_auc_1"]
     assert [m.name for m in made.metrics] == ["loss", "auc", "auc", "lambda", "auc", "auc"]
     tdfast.utils.clear_session()
-    assert [metrics.AUC().name, metrics.AUC().name, metrics.BinaryIoU().name] == ["auc", "auc_1", "binary_io_u"]
+    assert [metrics.AUC().name, metrics.AUC().name,
+            metrics.BinaryIoU().name] == ["auc", "auc_1", "binary_io_u"]
 
 
 @pytest.mark.parametrize("spec", [[None], "auc", [object()], [3]])
@@ -368,7 +393,8 @@ def test_what_compile_refuses(spec):
 
 
 def test_metrics_made_of_losses():
-    for name in ("cosine_similarity", "categorical_hinge", "quantile", "dice", "huber", "binary_focal_crossentropy"):
+    for name in ("cosine_similarity", "categorical_hinge", "quantile", "dice", "huber",
+                 "binary_focal_crossentropy"):
         metric, loss = metrics.get(name), losses.get(name)
         sign = -1 if name == "cosine_similarity" else 1         # the metric's is the similarity itself
         assert math.isclose(metric(Y[:, 0], P[:, 0]), sign * loss(Y[:, 0], P[:, 0]), rel_tol=1e-6)
@@ -387,7 +413,8 @@ def test_round_trips(name):
 
 def test_functions_in_files():
     saved = metrics.serialize(metrics.get(largest))
-    assert saved == {"module": "builtins", "class_name": "function", "config": "largest", "registered_name": "function"}
+    assert saved == {"module": "builtins", "class_name": "function", "config": "largest",
+                     "registered_name": "function"}
     assert metrics.deserialize(saved, {"largest": largest}).name == "largest"
     named = metrics.MeanMetricWrapper(metrics.top_k_categorical_accuracy, "top", k=1)
     again = metrics.deserialize(metrics.serialize(named))

@@ -1,7 +1,7 @@
 """Every public name of Keras is in tdfast or in the table that says what is not there, and never in both.
 
-tests/keras_names.json is the list of Keras's names, recorded from ``dir`` of its modules ("keras" is the package itself);
-tests/test_live_names.py compares it with Keras where that is installed.
+tests/keras_names.json is the list of Keras's names, recorded from ``dir`` of its modules ("keras" is the
+package itself); tests/test_live_names.py compares it with Keras where that is installed.
 """
 
 import importlib
@@ -15,7 +15,8 @@ from tdfast.compat import keras_table
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "keras.md"
-NAMES = {module: names for module, names in json.loads((HERE / "keras_names.json").read_text(encoding="utf8")).items()
+NAMES = {module: names for module,
+         names in json.loads((HERE / "keras_names.json").read_text(encoding="utf8")).items()
          if module != "version"}
 
 
@@ -28,7 +29,8 @@ def ours(module):
 
 
 def is_there(module, name):
-    """Whether tdfast's module of this name has the name. (hasattr will not do: what is listed raises an ImportError.)"""
+    """Whether tdfast's module of this name has the name. (hasattr will not do: what is listed raises an
+    ImportError.)"""
     try:
         return hasattr(ours(module), name)
     except ImportError:

@@ -1,6 +1,7 @@
 """The functions of vmath.h over a sample of all float32 inputs, and the machines that a build refuses.
 
-`.ci/native` has the rest of what is known about the compiled code: every input, sanitizers, races, other processors.
+`.ci/native` has the rest of what is known about the compiled code: every input, sanitizers, races, other
+processors.
 """
 
 import shutil
@@ -30,13 +31,15 @@ pytestmark = [
 
 def compiled(folder, source, *flags):
     target = folder / f"{Path(source).stem}.o"
-    common = [COMPILER, "-std=gnu11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    common = [COMPILER, "-std=gnu11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
+              "-Wno-unknown-pragmas"]
     subprocess.run([*common, f"-I{ROOT / 'src_c'}", *flags, "-c", DRIVERS / source, "-o", target], check=True)
     return target
 
 
 def vmath(folder, isa, *reference_flags, stride=30011):
-    objects = [compiled(folder, "vmath.c", *FLAGS[isa]), compiled(folder, "vmath_reference.c", "-DPRECISE", *reference_flags)]
+    objects = [compiled(folder, "vmath.c", *FLAGS[isa]), compiled(folder, "vmath_reference.c", "-DPRECISE",
+                                                                  *reference_flags)]
     subprocess.run([COMPILER, *objects, "-lm", "-o", folder / "vmath"], check=True)
     return subprocess.run([folder / "vmath", str(stride)], capture_output=True, text=True)
 
@@ -57,7 +60,8 @@ def test_vmath_would_tell_a_wrong_function(tmp_path):
 
 def test_the_team_of_threads(tmp_path):
     """Every part of a job runs once, with several callers, forks, and threads that sleep or do not."""
-    command = [COMPILER, "-std=gnu11", "-O2", "-pthread", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'src_c'}", DRIVERS / "team.c",
+    command = [COMPILER, "-std=gnu11", "-O2", "-pthread", "-Wall", "-Wextra", "-Werror",
+               f"-I{ROOT / 'src_c'}", DRIVERS / "team.c",
                ROOT / "src_c" / "team.c", "-o", tmp_path / "team"]
     subprocess.run(command, check=True)
     done = subprocess.run([tmp_path / "team", "2000"], capture_output=True, text=True, timeout=300)
@@ -66,7 +70,8 @@ def test_the_team_of_threads(tmp_path):
 
 @pytest.mark.parametrize(
     "flags, refusal",
-    [(["-m32", "-ffreestanding"], "64-bit"), (["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"], "little-endian")],
+    [(["-m32", "-ffreestanding"], "64-bit"), (["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"],
+                                              "little-endian")],
     ids=["32 bits", "big-endian"],
 )
 def test_the_compiler_refuses_other_machines(flags, refusal, tmp_path):

@@ -71,7 +71,8 @@ def test_constraints_at_any_size(make, size):
     layers.LayerNormalization, lambda **kw: layers.GroupNormalization(2, **kw),
 ])
 def test_normalizing_layers_at_any_size(make, size):
-    """Values and gradients are those of float64; rows that do not overflow keep their bits. Denormals are zeros."""
+    """Values and gradients are those of float64; rows that do not overflow keep their bits. Denormals are
+    zeros."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (3, 5, 4)).astype(np.float32)
     plain = make()(x)
@@ -85,7 +86,8 @@ def test_normalizing_layers_at_any_size(make, size):
         with kernel_arithmetic():
             it.forward(x.astype(dtype), tape, training=True)
             dx.append(it.backward(np.cos(np.arange(60)).reshape(3, 5, 4).astype(dtype), tape))
-    assert np.allclose(dx[0][1] * size, dx[1][1] * size, rtol=1e-4, atol=max(1e-4, np.finfo(np.float32).tiny * size))
+    assert np.allclose(dx[0][1] * size, dx[1][1] * size, rtol=1e-4,
+                       atol=max(1e-4, np.finfo(np.float32).tiny * size))
 
 
 def test_cosines_at_any_size():

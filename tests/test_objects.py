@@ -31,7 +31,8 @@ def test_there_and_back(name):
         assert type(again) is type(OBJECTS[name]())
 
 
-@pytest.mark.parametrize("function", [tdfast.activations.gelu, tdfast.losses.huber, tdfast.metrics.binary_accuracy])
+@pytest.mark.parametrize("function", [tdfast.activations.gelu, tdfast.losses.huber,
+                                      tdfast.metrics.binary_accuracy])
 def test_functions_by_name(function):
     config = serialize_keras_object(function)
     assert config["class_name"] == "function" and deserialize_keras_object(config) is function

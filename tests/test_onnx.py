@@ -104,46 +104,62 @@ MODELS = {
     **{f"{cell.__name__} last": ([cell(5)], SERIES) for cell in RECURRENT},
     **{f"{cell.__name__} sequences": ([cell(5, **seq())], SERIES) for cell in RECURRENT},
     **{f"{cell.__name__} backwards": ([cell(5, **seq(go_backwards=True))], SERIES) for cell in RECURRENT},
-    **{f"{cell.__name__} backwards last": ([cell(1, go_backwards=True, use_bias=False)], SERIES) for cell in RECURRENT},
-    "GRU reset before": ([GRU(5, reset_after=False, **seq()), GRU(3, reset_after=False, use_bias=False)], SERIES),
+    **{f"{cell.__name__} backwards last": ([cell(1, go_backwards=True, use_bias=False)], SERIES)
+       for cell in RECURRENT},
+    "GRU reset before": ([GRU(5, reset_after=False, **seq()), GRU(3, reset_after=False, use_bias=False)],
+                         SERIES),
     **{f"Bidirectional {mode}": ([Bidirectional(cell(5, **seq()), merge_mode=mode)], SERIES)
        for mode, cell in zip(("concat", "sum", "ave", "mul"), (LSTM, GRU, SimpleRNN, LSTM))},
     **{f"Bidirectional {mode} last": ([Bidirectional(cell(5), merge_mode=mode)], SERIES)
        for mode, cell in zip(("concat", "sum", "ave", "mul"), (GRU, SimpleRNN, LSTM, LSTM))},
-    "Bidirectional of two kinds": ([Bidirectional(LSTM(5, **seq()), backward_layer=GRU(3, **seq(go_backwards=True)))], SERIES),
+    "Bidirectional of two kinds": ([Bidirectional(LSTM(5, **seq()),
+                                                  backward_layer=GRU(3, **seq(go_backwards=True)))], SERIES),
     "Bidirectional, other activations": ([Bidirectional(
         GRU(5, activation="leaky_relu", **seq()),
-        backward_layer=GRU(5, recurrent_activation="hard_sigmoid", use_bias=False, **seq(go_backwards=True)))], SERIES),
+        backward_layer=GRU(5, recurrent_activation="hard_sigmoid", use_bias=False,
+                           **seq(go_backwards=True)))], SERIES),
     "Bidirectional, first backwards": ([Bidirectional(
         LSTM(5, **seq(go_backwards=True)), backward_layer=LSTM(5, **seq()), merge_mode="sum")], SERIES),
     "Dense on a vector": ([Dense(5, activation="relu"), Dropout(0.5), Dense(3, use_bias=False)], (4,)),
-    "TimeDistributed of images": ([TimeDistributed(Conv2D(3, 3)), TimeDistributed(Flatten()), LSTM(3)], (None, 5, 6, 2)),
+    "TimeDistributed of images": ([TimeDistributed(Conv2D(3, 3)), TimeDistributed(Flatten()), LSTM(3)],
+                                  (None, 5, 6, 2)),
     "TimeDistributed Sequential": ([TimeDistributed(tdfast.Sequential(
-        [Conv1D(4, 3, activation="relu"), GlobalMaxPooling1D(), Dense(5), RepeatVector(2), LSTM(3)]))], (None, 5, 4)),
-    "TimeDistributed of open size": ([TimeDistributed(Conv1D(4, 2, padding="same")), TimeDistributed(MaxPooling1D(2, padding="same"))], (None, None, 4)),
+        [Conv1D(4, 3, activation="relu"), GlobalMaxPooling1D(), Dense(5), RepeatVector(2), LSTM(3)]))],
+        (None, 5, 4)),
+    "TimeDistributed of open size": ([TimeDistributed(Conv1D(4, 2, padding="same")),
+                                      TimeDistributed(MaxPooling1D(2, padding="same"))], (None, None, 4)),
     "TimeDistributed twice": ([TimeDistributed(TimeDistributed(Dense(3)))], (None, 3, 4)),
     "nested": ([tdfast.Sequential([LSTM(5, **seq()), tdfast.Sequential([Dense(3)])]), Dense(2)], SERIES),
     **{f"Conv1D {padding} {options}": ([Conv1D(6, 3, padding=padding, **options)], shape)
        for padding, shape in (("valid", (9, 4)), ("same", SERIES), ("causal", SERIES), ("same", (9, 4)))
-       for options in ({"strides": 2, "activation": "gelu"}, {"dilation_rate": 2, "use_bias": False}, {"groups": 2})},
+       for options in ({"strides": 2, "activation": "gelu"}, {"dilation_rate": 2, "use_bias": False},
+                       {"groups": 2})},
     **{f"Conv2D {padding} {options}": ([Conv2D(6, (3, 2), padding=padding, **options)], IMAGE)
        for padding in ("valid", "same")
-       for options in ({"strides": (2, 3), "activation": "softmax"}, {"dilation_rate": (1, 2)}, {"groups": 2})},
+       for options in ({"strides": (2, 3), "activation": "softmax"}, {"dilation_rate": (1, 2)},
+                       {"groups": 2})},
     "Conv2D same, open sizes": ([Conv2D(3, 3, strides=2, padding="same")], (None, None, 2)),
     **{f"DepthwiseConv1D {padding} {options}": ([DepthwiseConv1D(3, padding=padding, **options)], shape)
        for padding, shape in (("valid", (9, 4)), ("same", SERIES), ("causal", SERIES))
-       for options in ({"strides": 2, "activation": "softmax"}, {"dilation_rate": 2, "depth_multiplier": 3, "use_bias": False})},
+       for options in ({"strides": 2, "activation": "softmax"},
+                       {"dilation_rate": 2, "depth_multiplier": 3, "use_bias": False})},
     **{f"DepthwiseConv2D {options}": ([DepthwiseConv2D((3, 2), **options)], IMAGE)
-       for options in ({"depth_multiplier": 2}, {"padding": "same", "strides": (2, 1), "dilation_rate": 2, "activation": "tanh"})},
+       for options in ({"depth_multiplier": 2}, {"padding": "same", "strides": (2, 1), "dilation_rate": 2,
+                                                 "activation": "tanh"})},
     "DepthwiseConv2D of one channel, open sizes": ([DepthwiseConv2D(3, 2, "same")], (None, None, 1)),
-    **{f"SeparableConv1D {padding}": ([SeparableConv1D(5, 3, padding=padding, strides=2, activation="gelu")], (9, 4))
+    **{f"SeparableConv1D {padding}": ([SeparableConv1D(5, 3, padding=padding, strides=2, activation="gelu")],
+                                      (9, 4))
        for padding in ("valid", "same", "causal")},
-    "SeparableConv2D": ([SeparableConv2D(5, (3, 2), depth_multiplier=2, dilation_rate=2, padding="same", use_bias=False)], IMAGE),
+    "SeparableConv2D": ([SeparableConv2D(5, (3, 2), depth_multiplier=2, dilation_rate=2, padding="same",
+                                         use_bias=False)], IMAGE),
     **{f"Conv1DTranspose {padding} {options}": ([Conv1DTranspose(3, padding=padding, **options)], SERIES)
        for padding in ("valid", "same")
-       for options in ({"kernel_size": 3}, {"kernel_size": 5, "strides": 2, "activation": "relu"}, {"kernel_size": 2, "strides": 4},
-                       {"kernel_size": 4, "strides": 3, "output_padding": 2}, {"kernel_size": 3, "dilation_rate": 3, "use_bias": False})},
-    **{f"Conv2DTranspose {padding}": ([Conv2DTranspose(3, (5, 2), (2, 3), padding, output_padding=(0, 1), activation="softmax")], IMAGE)
+       for options in ({"kernel_size": 3}, {"kernel_size": 5, "strides": 2, "activation": "relu"},
+                       {"kernel_size": 2, "strides": 4},
+                       {"kernel_size": 4, "strides": 3, "output_padding": 2},
+                       {"kernel_size": 3, "dilation_rate": 3, "use_bias": False})},
+    **{f"Conv2DTranspose {padding}": ([Conv2DTranspose(3, (5, 2), (2, 3), padding, output_padding=(0, 1),
+                                                       activation="softmax")], IMAGE)
        for padding in ("valid", "same")},
     "ZeroPadding1D": ([ZeroPadding1D((2, 0)), ZeroPadding1D()], SERIES),
     "ZeroPadding2D": ([ZeroPadding2D(((1, 0), (2, 3)))], IMAGE),
@@ -154,11 +170,13 @@ MODELS = {
     **{f"UpSampling2D {kind}": ([UpSampling2D((3, 2), interpolation=kind)], shape)
        for kind, shape in (("nearest", IMAGE), ("bilinear", (None, 5, 2)))},
     **{f"{kind.__name__} {padding} {strides}": ([kind(3, strides=strides, padding=padding)], shape)
-       for kind, shape in ((MaxPooling1D, (8, 4)), (AveragePooling1D, (8, 4)), (MaxPooling2D, IMAGE), (AveragePooling2D, IMAGE))
+       for kind, shape in ((MaxPooling1D, (8, 4)), (AveragePooling1D, (8, 4)), (MaxPooling2D, IMAGE),
+                           (AveragePooling2D, IMAGE))
        for padding in ("valid", "same") for strides in (None, 1, 2)},
     "AveragePooling1D same, open size": ([AveragePooling1D(3, padding="same")], SERIES),
     **{f"{kind.__name__} {keep}": ([kind(keepdims=keep)], shape) for keep in (False, True)
-       for kind, shape in ((GlobalMaxPooling1D, SERIES), (GlobalAveragePooling1D, SERIES), (GlobalMaxPooling2D, IMAGE),
+       for kind, shape in ((GlobalMaxPooling1D, SERIES), (GlobalAveragePooling1D, SERIES),
+                           (GlobalMaxPooling2D, IMAGE),
                            (GlobalAveragePooling2D, IMAGE))},
     "BatchNormalization": ([BatchNormalization()], SERIES),
     "BatchNormalization of rows": ([BatchNormalization(axis=1, scale=False)], IMAGE),
@@ -178,7 +196,8 @@ MODELS = {
     "Rescaling": ([Rescaling([1.0, 2.0, 3.0, 4.0], -1.0)], SERIES),
     "Normalization": ([Normalization()], SERIES),
     "Normalization of images": ([Normalization(axis=(1, 3))], IMAGE),
-    "Normalization of given numbers": ([Normalization(axis=None, mean=0.5, variance=2.0, invert=True)], SERIES),
+    "Normalization of given numbers": ([Normalization(axis=None, mean=0.5, variance=2.0, invert=True)],
+                                       SERIES),
     "UnitNormalization": ([UnitNormalization()], SERIES),
     "UnitNormalization of images": ([UnitNormalization(axis=[1, 2])], IMAGE),
     "RMSNormalization": ([RMSNormalization(epsilon=0.1)], SERIES),
@@ -201,7 +220,8 @@ def test_equals_predict(layers, shape, tmp_path):
 
 
 def test_the_table_above_has_every_converter():
-    assert set(CONVERTERS) - {Network} - random_models.classes_in(MODELS) == {Masking, Embedding}      # these have tests of their own below
+    # these have tests of their own below
+    assert set(CONVERTERS) - {Network} - random_models.classes_in(MODELS) == {Masking, Embedding}
 
 
 @pytest.mark.parametrize("name", list(tdfast._kernels.ACTIVATIONS))
@@ -218,7 +238,8 @@ def test_activations_in_cells(name, cell, tmp_path):
     gates = {} if cell is SimpleRNN else {"recurrent_activation": name if name in IN_CELLS else "sigmoid"}
     layer = cell(5, activation=name, name="odd", **gates)
     if name in IN_CELLS:
-        same_as_predict([layer, Dense(2)], (2, 4), tmp_path)     # two steps: gates that know no bound make more explode
+        # two steps: gates that know no bound make more explode
+        same_as_predict([layer, Dense(2)], (2, 4), tmp_path)
     else:
         with pytest.raises(ValueError, match=f"'odd'.*recurrent nodes.*activation {name}"):
             same_as_predict([layer], SERIES, tmp_path)
@@ -263,7 +284,8 @@ def test_masking(cell, zeros, backwards, sequences, tmp_path):
     [Masking(), GlobalAveragePooling1D()],
     [Masking(), BatchNormalization(), Masking(2.0), LSTM(3)],
     [tdfast.Sequential([Masking(), LSTM(4, return_sequences=True)]), GRU(3)],
-    [Masking(), ZeroPadding1D((2, 1)), Cropping1D((1, 0)), UpSampling1D(2), GRU(3, return_sequences=True), LSTM(2)],
+    [Masking(), ZeroPadding1D((2, 1)), Cropping1D((1, 0)), UpSampling1D(2), GRU(3, return_sequences=True),
+     LSTM(2)],
     [LSTM(4, return_sequences=True), Masking(), GRU(3)],
 ], ids=lambda layers: " ".join(type(layer).__name__ for layer in layers))
 def test_masks_travel(layers, tmp_path):
@@ -279,7 +301,8 @@ def test_masks_of_images_and_inside_of_steps(tmp_path):
 
 def test_embedding_masks(tmp_path):
     ids = np.array([[1, 2, 0, 3, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 2, 2]], "int32")
-    same_as_predict([Embedding(5, 4, mask_zero=True), Bidirectional(GRU(3, reset_after=False)), Dense(2)], (None,),
+    same_as_predict([Embedding(5, 4, mask_zero=True), Bidirectional(GRU(3, reset_after=False)), Dense(2)],
+                    (None,),
                     tmp_path, ids)
 
 
@@ -287,7 +310,8 @@ def test_embedding_masks(tmp_path):
 def test_a_mask_ends_where_predict_ends_it(tmp_path):
     x = inputs((7, 4), 3)
     x[:, 5:] = 0
-    same_as_predict([Masking(), LSTM(3, return_sequences=True), Flatten(name="flat"), Dense(2)], (7, 4), tmp_path, x)
+    same_as_predict([Masking(), LSTM(3, return_sequences=True), Flatten(name="flat"), Dense(2)], (7, 4),
+                    tmp_path, x)
 
 
 @pytest.mark.parametrize("layers", [
@@ -307,7 +331,8 @@ def test_lengths(layers, tmp_path):
 # ---------------------------------------------------------------- states
 @pytest.mark.parametrize("layers,names", [
     ([LSTM(5, return_sequences=True, name="one"), GRU(3, name="two")], ["one_h", "one_c", "two_h"]),
-    ([tdfast.Sequential([SimpleRNN(3, return_sequences=True, name="one")], name="in"), LSTM(2, name="two", stateful=True)],
+    ([tdfast.Sequential([SimpleRNN(3, return_sequences=True, name="one")], name="in"),
+      LSTM(2, name="two", stateful=True)],
      ["in/one_h", "two_h", "two_c"]),
 ])
 def test_states_carry_a_sequence_over(layers, names, tmp_path):
@@ -330,7 +355,8 @@ def test_states_of_both_directions_and_of_masked_rows(tmp_path):
     x, rng = gappy(), np.random.default_rng(0)
     given = [rng.normal(size=(6, 3)).astype("float32") for _ in range(4)]
     names = [i.name for i in s.get_overridable_initializers()]
-    assert names == [f"both/{way}_{layer.forward_layer.name[8:]}_{s}0" for way in ("forward", "backward") for s in "hc"]
+    assert names == [f"both/{way}_{layer.forward_layer.name[8:]}_{s}0" for way in ("forward", "backward")
+                     for s in "hc"]
     want = layer(x, initial_state=given, mask=(x != 0).any(axis=-1))
     got = run(s, x, **dict(zip(names, given)))
     for one, other in zip(got.values(), want):
@@ -348,7 +374,8 @@ def test_returned_states_are_outputs(tmp_path):
 
 # ---------------------------------------------------------------- the file
 def test_nodes_and_axes(tmp_path):
-    model = model_of([Bidirectional(LSTM(5, return_sequences=True)), GRU(3, return_sequences=True), SimpleRNN(2)], SERIES)
+    model = model_of([Bidirectional(LSTM(5, return_sequences=True)), GRU(3, return_sequences=True),
+                      SimpleRNN(2)], SERIES)
     saving.export_onnx(model, tmp_path / "m.onnx")
     proto = onnx.load(tmp_path / "m.onnx")
     kinds = [node.op_type for node in proto.graph.node]
@@ -360,7 +387,8 @@ def test_nodes_and_axes(tmp_path):
 
 @pytest.mark.parametrize("opset", range(17, 23))
 def test_opsets(opset, tmp_path):
-    layers = [Masking(), LSTM(5, return_sequences=True), BatchNormalization(), LayerNormalization(axis=1), GRU(3), Dense(4),
+    layers = [Masking(), LSTM(5, return_sequences=True), BatchNormalization(), LayerNormalization(axis=1),
+              GRU(3), Dense(4),
               Activation("sparsemax")]
     s = same_as_predict(layers, (7, 4), tmp_path, gappy(), opset=opset)
     assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == opset
@@ -386,7 +414,8 @@ def test_a_sequential_of_ones_own_class(tmp_path):
     ([LSTM(3, name="odd", stateful=True)], {}, "'odd'.*stateful.*states=True"),
     ([TimeDistributed(Dense(3)), Doubling(3, name="odd")], {}, "'odd' .Doubling. cannot be exported"),
     ([Masking(), Conv1D(3, 2, name="odd")], {}, "'odd' .Conv1D. does not pass on the mask"),
-    ([LSTM(3, return_sequences=True), Flatten(name="odd")], {"lengths": True}, "'odd' .Flatten. does not pass on.*lengths"),
+    ([LSTM(3, return_sequences=True), Flatten(name="odd")], {"lengths": True},
+     "'odd' .Flatten. does not pass on.*lengths"),
     ([Dense(3)], {"lengths": True}, "no layer.*uses a mask"),
     ([Dense(3)], {"opset": 11}, "17 to 22"),
     ([TimeDistributed(Masking(), name="odd")], {}, "'odd'.*lose the mask"),
@@ -394,10 +423,12 @@ def test_a_sequential_of_ones_own_class(tmp_path):
     ([random_models.with_own_tanh("odd")], {}, "'odd'.*activation tanh"),
     ([Activation(tdfast.activations.Function(np.sin, np.cos), name="odd")], {}, "'odd'.*activation sin"),
     ([Masking(), Softmax(name="odd")], {}, "'odd'.*behind a mask"),
-    ([SeparableConv1D(3, 2, 2, "same", dilation_rate=2, name="odd")], {}, "'odd'.*both strides and dilation_rate above 1"),
+    ([SeparableConv1D(3, 2, 2, "same", dilation_rate=2, name="odd")], {},
+     "'odd'.*both strides and dilation_rate above 1"),
 ])
 def test_refusals_name_the_layer(layers, options, error, tmp_path):
-    shape = (5, 3, 4) if type(getattr(layers[0], "layer", None)) is Masking else (None if "dilation" in error else 5, 4)
+    shape = (5, 3, 4) if type(getattr(layers[0], "layer",
+                                      None)) is Masking else (None if "dilation" in error else 5, 4)
     with pytest.raises(ValueError, match=error):
         session(model_of(layers, shape), tmp_path, **options)
     assert list(tmp_path.iterdir()) == []

@@ -94,7 +94,8 @@ FORMULAS = [
     ("Adadelta", {"rho": 0.8, "epsilon": 1e-2}),
     ("Adamax", {"beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-3}),
     ("Nadam", {"beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-3}),
-    ("Ftrl", {}), ("Ftrl", {"initial_accumulator_value": 0.5, "l1_regularization_strength": 0.4, "beta": 0.2}),
+    ("Ftrl", {}),
+    ("Ftrl", {"initial_accumulator_value": 0.5, "l1_regularization_strength": 0.4, "beta": 0.2}),
     ("Ftrl", {"l2_regularization_strength": 0.3, "l2_shrinkage_regularization_strength": 0.2}),
     ("Ftrl", {"learning_rate_power": -0.7}), ("Ftrl", {"learning_rate_power": -1.0}),
     ("Ftrl", {"learning_rate_power": 0.0}),
@@ -115,7 +116,8 @@ def test_formula(name, options, size):
         got, = run(optimizer, dtype, [w], [[g] for g in gradients])
         error = np.abs(got - want) / np.maximum(1, np.abs(want))
         # the sign that Lion takes may turn in float32 where the number is nearly 0
-        assert (np.sort(error)[: -2 if name == "Lion" and size > 17 and dtype == "float32" else None] < bound).all()
+        assert (np.sort(error)[: -2 if name == "Lion" and size > 17
+                               and dtype == "float32" else None] < bound).all()
         assert optimizer.iterations == 12
 
 
@@ -140,7 +142,8 @@ def test_zero_gradients_and_nan(name, options):
 
 def test_rmsprop_centered_survives_constant_gradients():
     """There the variance is 0, and rounding would make it negative."""
-    got, = run(optimizers.RMSprop(0.01, centered=True), values=[np.zeros(50)], gradients=[[np.linspace(1, 1e3, 50)]] * 300)
+    got, = run(optimizers.RMSprop(0.01, centered=True), values=[np.zeros(50)],
+               gradients=[[np.linspace(1, 1e3, 50)]] * 300)
     assert np.isfinite(got).all()
 
 
@@ -167,7 +170,8 @@ def test_clipnorm_is_per_variable_and_global_clipnorm_is_not():
 
 
 def test_limits_that_are_not_positive_are_none():
-    for options in ({"clipnorm": 0.0}, {"clipnorm": -1.0}, {"clipvalue": 0}, {"clipvalue": -1.0}, {"global_clipnorm": -1.0}):
+    for options in ({"clipnorm": 0.0}, {"clipnorm": -1.0}, {"clipvalue": 0}, {"clipvalue": -1.0},
+                    {"global_clipnorm": -1.0}):
         got, = run(optimizers.SGD(1.0, **options), "float64", [np.zeros(2)], [[np.array([3.0, 4.0])]])
         assert got.tolist() == [-3, -4]
 
@@ -186,7 +190,9 @@ def test_exclude_from_weight_decay(name):
     def after(exclude, when):
         optimizer, vs = getattr(optimizers, name)(0.1, weight_decay=0.5), variables()
         optimizer.build(Parameters(vs), vs)
-        arguments = {"var_list": [vs[i] for i in exclude]} if isinstance(exclude[0], int) else {"var_names": exclude}
+        arguments = (
+            {"var_list": [vs[i] for i in exclude]} if isinstance(exclude[0], int) else {"var_names": exclude}
+        )
         if when == "before":
             optimizer.built = False
         optimizer.exclude_from_weight_decay(**arguments)
@@ -215,7 +221,9 @@ def test_untrainable_pieces_stay():
     optimizer = optimizers.Adam(0.1)
     optimizer.build(parameters, [variables[0], variables[2]])
     optimizer.apply()
-    assert (variables[1].value == 1).all() and (variables[0].value < 1).all() and (variables[2].value < 1).all()
+    assert (
+        (variables[1].value == 1).all() and (variables[0].value < 1).all() and (variables[2].value < 1).all()
+    )
 
 
 OPTIONS = [
@@ -234,7 +242,8 @@ def test_bits_do_not_depend_on_isa_or_threads(name, options):
         for threads in (1, 2):
             runtime.set_num_threads(threads)
             results.add(b"".join(
-                run(getattr(optimizers, name)(0.01, **options, **more), values=[w], gradients=gradients)[0].tobytes()
+                run(getattr(optimizers, name)(0.01, **options, **more), values=[w],
+                    gradients=gradients)[0].tobytes()
                 for more in OPTIONS))
         assert len(results) == 1
         if isa in FMA_ISAS:
@@ -246,7 +255,8 @@ def test_variables_in_keras_order():
     optimizer = optimizers.Adam(amsgrad=True)
     setup(optimizer, [np.ones((2, 3)), np.ones(3)])
     names = [name for name, _ in optimizer.variables]
-    assert names == ["iteration", "learning_rate", "layer_w0_momentum", "layer_w0_velocity", "layer_w1_momentum",
+    assert names == ["iteration", "learning_rate", "layer_w0_momentum", "layer_w0_velocity",
+                     "layer_w1_momentum",
                      "layer_w1_velocity", "layer_w0_velocity_hat", "layer_w1_velocity_hat"]
     assert dict(optimizer.variables)["layer_w0_velocity"].shape == (2, 3)
     assert [n for n, _ in optimizers.SGD().variables] == ["iteration", "learning_rate"]
@@ -361,7 +371,8 @@ def test_nan_gradients_show():
 def test_config_round_trip():
     for optimizer in [optimizers.SGD(0.2, 0.9, True, clipnorm=2.0), *[
                       getattr(optimizers, name)(**options) for name, options in FORMULAS],
-                      optimizers.SGD(schedules.CosineDecay(0.1, 10)), optimizers.Adam(0.01, 0.8, 0.9, amsgrad=True),
+                      optimizers.SGD(schedules.CosineDecay(0.1, 10)),
+                      optimizers.Adam(0.01, 0.8, 0.9, amsgrad=True),
                       optimizers.AdamW(weight_decay=0.1, use_ema=True, ema_overwrite_frequency=5),
                       optimizers.Adam(gradient_accumulation_steps=4, global_clipnorm=1.0, name="mine")]:
         saved = optimizers.serialize(optimizer)
@@ -378,9 +389,11 @@ def test_config_round_trip():
     (lambda: optimizers.SGD("fast"), "learning_rate must be a number, a .*, got 'fast'"),
     (lambda: optimizers.SGD(use_ema=True, ema_overwrite_frequency=0.5), "ema_overwrite_frequency .* got 0.5"),
     (lambda: optimizers.Ftrl(learning_rate_power=0.5), "learning_rate_power must be 0 or less, got 0.5"),
-    (lambda: optimizers.Ftrl(beta=1, l1_regularization_strength=-1), "l1_regularization_strength must be 0 or more"),
+    (lambda: optimizers.Ftrl(beta=1, l1_regularization_strength=-1),
+     "l1_regularization_strength must be 0 or more"),
     (lambda: optimizers.Lion(beta_1=0.0), "beta_1 must be over 0"),
-    (lambda: optimizers.Adam(beta1=0.9), r"Adam does not know the argument\(s\) 'beta1'. Did you mean 'beta_1'"),
+    (lambda: optimizers.Adam(beta1=0.9),
+     r"Adam does not know the argument\(s\) 'beta1'. Did you mean 'beta_1'"),
     (lambda: optimizers.Adam(gradient_accumulation_steps=1), "at least 2, got 1"),
     (lambda: optimizers.Adam(use_ema=True, ema_momentum=2), "ema_momentum must be between 0 and 1, got 2"),
     (lambda: optimizers.AdamW(weight_decay=None), "AdamW needs a weight_decay"),

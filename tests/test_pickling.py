@@ -1,4 +1,5 @@
-"""A pickled and a deep-copied model is the model: it goes on training with the same bits, in any process, by itself."""
+"""A pickled and a deep-copied model is the model: it goes on training with the same bits, in any process, by
+itself."""
 
 import copy
 import io
@@ -42,7 +43,8 @@ class Doubling(layers.Layer):
         return dy * self.factor
 
     def get_config(self):
-        return {**super().get_config(), "factor": self.factor, "activation": tdfast.activations.serialize(self.activation)}
+        return {**super().get_config(), "factor": self.factor,
+                "activation": tdfast.activations.serialize(self.activation)}
 
 
 class Cubic(losses.Loss):
@@ -101,7 +103,8 @@ def model_of(optimizer="adam", loss="mse", measured=("mae",), more=()):
     set_random_seed(7)
     model = tdfast.Sequential([
         tdfast.Input((6, 3)), layers.LSTM(4, dropout=0.2, recurrent_dropout=0.1, return_sequences=True),
-        layers.Bidirectional(layers.GRU(3, dropout=0.2)), layers.BatchNormalization(), *more, layers.Dropout(0.3),
+        layers.Bidirectional(layers.GRU(3, dropout=0.2)), layers.BatchNormalization(), *more,
+        layers.Dropout(0.3),
         layers.Dense(1, kernel_regularizer="l2", kernel_constraint="max_norm"),
     ])
     model.compile(optimizer, loss, metrics=list(measured))
@@ -111,7 +114,8 @@ def model_of(optimizer="adam", loss="mse", measured=("mae",), more=()):
 def own_model():
     own = tdfast.activations.Function(cube, slope_of_cube)
     return model_of(SignDescent(), Cubic(), [worst, Largest(), "mae"],
-                    [Doubling(3, activation=own), layers.Dense(2, activation=own, kernel_initializer=initial)])
+                    [Doubling(3, activation=own), layers.Dense(2, activation=own,
+                                                               kernel_initializer=initial)])
 
 
 def initial(shape, dtype=None):
@@ -168,7 +172,11 @@ def test_a_copy_is_compiled_measured_and_counted_as_the_model():
         assert [m.result() for m in twin.metrics] == [m.result() for m in model.metrics]
         assert not {id(m) for m in twin.metrics} & {id(m) for m in model.metrics}
         assert twin.evaluate(X, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
-        assert type(twin.layers[3]) is Doubling and twin.layers[3].factor == 3 and twin.layers[3].activation.value is cube
+        assert (
+            type(twin.layers[3]) is Doubling
+            and twin.layers[3].factor == 3
+            and twin.layers[3].activation.value is cube
+        )
 
 
 def test_copying_draws_no_random_numbers():
@@ -208,7 +216,8 @@ def test_classes_of_one_name_stay_apart():
         return Twin
 
     first, second = make(1), make(2)
-    twin = copy.deepcopy(tdfast.Sequential([tdfast.Input((3,)), first(1), second(2), layers.Dense(2), DenseOfMine(2)]))
+    twin = copy.deepcopy(tdfast.Sequential([tdfast.Input((3,)), first(1), second(2), layers.Dense(2),
+                                            DenseOfMine(2)]))
     assert [type(layer) for layer in twin.layers] == [first, second, layers.Dense, DenseOfMine]
 
 
@@ -247,7 +256,9 @@ def test_a_pickle_names_nothing_but_the_loader_and_the_compiled_objects():
 
     model = tdfast.Sequential([tdfast.Input((6, 3)), layers.LSTM(4), layers.Dense(2)])
     assert names(model) == {"tdfast.engine.pickling.restored"}
-    assert names(tdfast.Sequential([tdfast.Input((3,)), Doubling()])) == {"tdfast.engine.pickling.restored", f"{__name__}.Doubling"}
+    assert names(tdfast.Sequential([tdfast.Input((3,)),
+                                    Doubling()])) == {"tdfast.engine.pickling.restored",
+                                                      f"{__name__}.Doubling"}
 
 
 def test_unbuilt_uncompiled_and_frozen():
@@ -267,7 +278,8 @@ def test_unbuilt_uncompiled_and_frozen():
 
 
 def test_stateful_layers_keep_their_states():
-    model = tdfast.Sequential([tdfast.Input(batch_shape=(4, 5, 3)), layers.Bidirectional(layers.GRU(2, stateful=True)),
+    model = tdfast.Sequential([tdfast.Input(batch_shape=(4, 5, 3)),
+                               layers.Bidirectional(layers.GRU(2, stateful=True)),
                                layers.RepeatVector(3), layers.LSTM(3, stateful=True, return_sequences=True),
                                layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)], stateful=True)])
     fresh = copy.deepcopy(model)
@@ -323,7 +335,8 @@ def test_an_optimizer_of_its_own():
     other = copy.deepcopy(model.optimizer)
     small = tdfast.Sequential([tdfast.Input((3,)), layers.Dense(1)])
     small.compile(other, "mse")
-    with pytest.raises(ValueError, match="a copy of one that has trained variables of the shapes.*from_config"):
+    with pytest.raises(ValueError,
+                       match="a copy of one that has trained variables of the shapes.*from_config"):
         small.fit(X[:, 0], Y, verbose=0)
     assert optimizers.AdamW.from_config(other.get_config()).iterations == 0
 
@@ -350,17 +363,22 @@ def test_a_function_as_learning_rate():
 
 
 def of_module(module, base):
-    needs = {"Constant": (), "Orthogonal": (), "OrthogonalRegularizer": (), "MeanMetricWrapper": (worst,), "IoU": (2, [0]),
-             "OneHotIoU": (2, [0]), "MeanIoU": (2,), "OneHotMeanIoU": (2,), "SensitivityAtSpecificity": (0.5,),
+    needs = {"Constant": (), "Orthogonal": (), "OrthogonalRegularizer": (), "MeanMetricWrapper": (worst,),
+             "IoU": (2, [0]),
+             "OneHotIoU": (2, [0]), "MeanIoU": (2,), "OneHotMeanIoU": (2,),
+             "SensitivityAtSpecificity": (0.5,),
              "SpecificityAtSensitivity": (0.5,), "PrecisionAtRecall": (0.5,), "RecallAtPrecision": (0.5,),
              "LossMetric": (losses.Huber(),)}
-    found = {c for c in (getattr(module, name) for name in dir(module)) if isinstance(c, type) and issubclass(c, base)}
+    found = {c for c in (getattr(module, name) for name in dir(module)) if isinstance(c, type)
+             and issubclass(c, base)}
     return [c(*needs.get(c.__name__, ())) for c in sorted(found - {base}, key=lambda c: c.__name__)]
 
 
 @pytest.mark.parametrize("thing", [
-    *of_module(losses, losses.Loss), losses.custom(cube, slope_of_cube), *of_module(regularizers, regularizers.Regularizer),
-    *of_module(constraints, constraints.Constraint), tdfast.activations.relu, tdfast.activations.elu.having(alpha=0.5),
+    *of_module(losses, losses.Loss), losses.custom(cube, slope_of_cube),
+    *of_module(regularizers, regularizers.Regularizer),
+    *of_module(constraints, constraints.Constraint), tdfast.activations.relu,
+    tdfast.activations.elu.having(alpha=0.5),
     optimizers.schedules.PolynomialDecay(0.1, 5), initializers.get(np.ones((2, 3))),
 ], ids=lambda thing: getattr(thing, "name", type(thing).__name__))
 def test_small_things(thing):
@@ -368,7 +386,8 @@ def test_small_things(thing):
         assert type(twin) is type(thing)
         if hasattr(thing, "get_config") and not isinstance(thing, type(losses.custom(cube, cube))):
             assert twin.get_config() == thing.get_config()
-    if callable(twin) and not isinstance(thing, (losses.Loss, initializers.Initializer, optimizers.schedules.LearningRateSchedule)):
+    if callable(twin) and not isinstance(thing, (losses.Loss, initializers.Initializer,
+                                                 optimizers.schedules.LearningRateSchedule)):
         x = np.linspace(-1, 1, 6, dtype="float32").reshape(2, 3)
         np.testing.assert_array_equal(twin(x), thing(x))
 
@@ -387,7 +406,8 @@ def test_metrics_with_their_sums(metric):
         assert np.array_equal(twin.result(), metric.result(), equal_nan=True)
         twin.update_state(*arguments)
         twin.reset_state()
-        assert not all(np.array_equal(a, b) for a, b in zip(twin.variables, metric.variables)) or not metric.variables
+        assert not all(np.array_equal(a, b) for a, b in zip(twin.variables,
+                                                            metric.variables)) or not metric.variables
     metric.reset_state()
 
 

@@ -1,4 +1,5 @@
-"""plot_history and plot_model: what the figures hold, that files come out, and what is said without matplotlib."""
+"""plot_history and plot_model: what the figures hold, that files come out, and what is said without
+matplotlib."""
 
 import sys
 
@@ -59,14 +60,16 @@ def test_history(history, tmp_path):
 
 def test_history_as_a_dict_and_a_choice():
     pytest.importorskip("matplotlib")
-    figure = utils.plot_history({"loss": [3.0, float("nan")], "a_b": [1.0, 2.0], "val_only": [1.0]}, names=["a_b", "only"])
+    figure = utils.plot_history({"loss": [3.0, float("nan")], "a_b": [1.0, 2.0], "val_only": [1.0]},
+                                names=["a_b", "only"])
     assert [axes.get_title() for axes in figure.axes] == ["a b", "only"]
     assert len(utils.plot_history({"loss": [3.0, float("nan")]}).axes) == 1
     assert len(utils.plot_history({f"m{i}": [1.0] for i in range(7)}).axes) == 7
 
 
 @pytest.mark.parametrize("given, names, words", [
-    ({}, None, "one epoch"), ({"loss": []}, None, "one epoch"), ([1, 2], None, "one epoch"), ({"loss": [1.0]}, ["mae"], "mae"),
+    ({}, None, "one epoch"), ({"loss": []}, None, "one epoch"), ([1, 2], None, "one epoch"),
+    ({"loss": [1.0]}, ["mae"], "mae"),
     ({"loss": [1.0]}, [], "loss")], ids=str)
 def test_what_is_no_history(given, names, words):
     with pytest.raises(ValueError, match=words):
@@ -80,17 +83,21 @@ def test_model_titles(model, tmp_path):
         utils.plot_model(model, file)
         assert file.read_bytes().startswith(start)
     figure = utils.plot_model(model, None)
-    assert texts(figure) == ["InputLayer", "Bidirectional of LSTM", "Sequential", "Dropout", "TimeDistributed of Dense"]
+    assert texts(figure) == ["InputLayer", "Bidirectional of LSTM", "Sequential", "Dropout",
+                             "TimeDistributed of Dense"]
 
 
 def test_model_details(model):
     pytest.importorskip("matplotlib")
     shown = texts(utils.plot_model(model, None, show_shapes=True, show_layer_names=True))
-    assert shown[2:5] == [f"{model.layers[0].name} (Bidirectional of LSTM)", "in: (None, 6, 2)", "out: (None, 6, 6)"]
+    assert shown[2:5] == [f"{model.layers[0].name} (Bidirectional of LSTM)", "in: (None, 6, 2)",
+                          "out: (None, 6, 6)"]
     assert "(None, 6, 2)" in shown
-    shown = texts(utils.plot_model(model, None, show_dtype=True, show_layer_activations=True, show_trainable=True))
+    shown = texts(utils.plot_model(model, None, show_dtype=True, show_layer_activations=True,
+                                   show_trainable=True))
     assert shown == [
-        "InputLayer", "dtype: float32", "Bidirectional of LSTM", "activation: tanh", "dtype: float32", "trainable: no",
+        "InputLayer", "dtype: float32", "Bidirectional of LSTM", "activation: tanh", "dtype: float32",
+        "trainable: no",
         "Sequential", "dtype: float32", "trainable: yes", "Dropout", "dtype: float32", "no weights",
         "TimeDistributed of Dense", "activation: tanh", "dtype: float32", "trainable: yes",
     ]
@@ -117,7 +124,8 @@ def test_boxes_arrows_and_frames(model, rankdir):
     assert [low < a and b < high for a, b in ends] == [False, False, True, True, False, False]
     assert ends[1][1] < low and high < ends[4][0]
     width, height = figure.get_size_inches()
-    assert all(0 < p.get_x() and p.get_x() + p.get_width() < width and 0 < p.get_y() and p.get_y() + p.get_height() < height
+    assert all(0 < p.get_x() and p.get_x() + p.get_width() < width and 0 < p.get_y()
+               and p.get_y() + p.get_height() < height
                for p in bodies + frames)
     # Each text fits into its box.
     figure.canvas.draw()
@@ -126,7 +134,9 @@ def test_boxes_arrows_and_frames(model, rankdir):
         inside = [p for p in bodies if p.get_x() < text.get_position()[0] < p.get_x() + p.get_width()
                   and p.get_y() < text.get_position()[1] < p.get_y() + p.get_height()]
         if text.get_text() and inside:
-            assert inside[0].get_x() <= box.x0 and box.x1 <= inside[0].get_x() + inside[0].get_width(), text.get_text()
+            assert inside[0].get_x() <= box.x0 and box.x1 <= inside[0].get_x() + inside[0].get_width(), (
+                text.get_text()
+            )
 
 
 def test_wrong_models():

@@ -55,7 +55,8 @@ def draw(monkeypatch, width, steps, count):
     """(the rows, each text of the bar while it ran) of an epoch with ``count`` metrics and validation."""
     screen, drawn = Screen(width), []
     monkeypatch.setattr(progress, "INTERVAL", -1)
-    monkeypatch.setattr(progress, "running", lambda *a, f=progress.running, **k: drawn.append(f(*a, **k)) or drawn[-1])
+    monkeypatch.setattr(progress, "running", lambda *a, f=progress.running,
+                        **k: drawn.append(f(*a, **k)) or drawn[-1])
     monkeypatch.setattr("sys.stdout", screen.file)
     logs = {"loss": 0.5, **{name: 12.25 for name in METRICS[:count]}}
     calls = CallbackList([progress.ProgbarLogger(1)], verbose=1, epochs=2, steps=steps)
@@ -69,7 +70,8 @@ def draw(monkeypatch, width, steps, count):
     return screen.rows(), [progress.plain(text) for text in drawn]
 
 
-METRICS = ["mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error", "pearson_correlation", "r2_score",
+METRICS = ["mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
+           "pearson_correlation", "r2_score",
            "root_mean_squared_error"]
 
 
@@ -83,13 +85,17 @@ def test_the_line_fits_while_it_runs_and_is_whole_at_the_end(monkeypatch, width,
     end = f"120/120 {'━' * 20} Ns T/step - loss: 0.5000{metrics} - val_loss: 0.5000{val}"
     assert rows[0].rstrip() == "Epoch 1/2" and without_times("".join(rows[1:])).rstrip() == end
     assert len(drawn) >= 120 and max(map(len, drawn)) < width
-    assert len(rows) == 2 + -(-len("".join(rows[1:])) // width), "the line while it ran was longer than the terminal"
+    assert len(rows) == 2 + -(-len("".join(rows[1:])) // width), (
+        "the line while it ran was longer than the terminal"
+    )
     for text in drawn:
         assert " - loss: 0.5000" in text
         if not text.endswith(metrics):
             assert "━" not in text or steps and len(text) == width - 1, "the bar goes before a metric does"
             missing = METRICS[text.count(" - ") - 1]
-            assert len(text.replace("━", "").rstrip()) + len(f" - {missing}: 12.2500") >= width, "there was room for a metric"
+            assert len(text.replace("━", "").rstrip()) + len(f" - {missing}: 12.2500") >= width, (
+                "there was room for a metric"
+            )
 
 
 def test_what_goes_first():
@@ -98,7 +104,8 @@ def test_what_goes_first():
     for room in range(100, 0, -1):
         text = progress.plain(progress.running(3, 10, "4s", " 5ms/step", logs, room))
         assert len(text) <= max(room, len(" 3/10"))
-        lengths.append([text.count("━")] + [word in text for word in ("mse", "mae", "step", "4s", "val_loss", " loss")])
+        lengths.append([text.count("━")] + [word in text for word in ("mse", "mae", "step", "4s", "val_loss",
+                                                                      " loss")])
     assert lengths[0] == [20, True, True, True, True, True, True] and lengths[-1] == [0] + [False] * 6
     for before, after in zip(lengths, lengths[1:]):
         assert after[1:] <= before[1:], "what went comes back"

@@ -1,4 +1,5 @@
-"""docs/files.md promises that later versions read what earlier ones wrote: here is one of each, tests/files/v<version>/.
+"""docs/files.md promises that later versions read what earlier ones wrote: here is one of each,
+tests/files/v<version>/.
 
 ``python tests/test_promise.py`` writes those of a new version; the folders of earlier ones stay as they are.
 """
@@ -39,7 +40,8 @@ def test_models_predict_and_train_on(folder):
     model = tdfast.models.load_model(folder / "model.keras")
     near(model.predict(data["x"], verbose=0), data["predictions"])
     near(model.evaluate(data["x"], data["y"], verbose=0), data["evaluation"])
-    near([model.train_on_batch(data["x"], data["y"], return_dict=True)["loss"] for _ in data["losses"]], data["losses"])
+    losses = [model.train_on_batch(data["x"], data["y"], return_dict=True)["loss"] for _ in data["losses"]]
+    near(losses, data["losses"])
 
 
 @pytest.mark.parametrize("name", ["model.weights.h5", "model.weights.npz"])
@@ -51,7 +53,8 @@ def test_weights_and_the_optimizer_go_on(folder, name):
     model.set_weights([np.zeros_like(w) for w in model.get_weights()])
     model.load_weights(folder / name)
     near(model.predict(data["x"], verbose=0), data["predictions"])
-    near([model.train_on_batch(data["x"], data["y"], return_dict=True)["loss"] for _ in data["losses"]], data["losses"])
+    near([model.train_on_batch(data["x"], data["y"], return_dict=True)["loss"] for _ in data["losses"]],
+         data["losses"])
 
 
 def example():
@@ -59,12 +62,14 @@ def example():
     from tdfast import layers as L
 
     tdfast.utils.set_random_seed(3)
-    inner = tdfast.Sequential([L.Input((4,)), L.Dense(4, activation="relu"), L.LayerNormalization()], name="inner")
+    inner = tdfast.Sequential([L.Input((4,)), L.Dense(4, activation="relu"), L.LayerNormalization()],
+                              name="inner")
     model = tdfast.Sequential([
         L.Input((6, 3)), L.Masking(0.0),
         L.Bidirectional(L.LSTM(3, return_sequences=True, kernel_regularizer="l2"), merge_mode="sum"),
         L.GRU(4, return_sequences=True, recurrent_activation="hard_sigmoid"), L.TimeDistributed(inner),
-        L.RNN([L.LSTMCell(3), L.GRUCell(4)], return_sequences=True), L.BatchNormalization(), L.SimpleRNN(3), L.RepeatVector(4),
+        L.RNN([L.LSTMCell(3), L.GRUCell(4)], return_sequences=True), L.BatchNormalization(), L.SimpleRNN(3),
+        L.RepeatVector(4),
         L.Conv1D(3, 2, padding="causal", activation="gelu"), L.GlobalAveragePooling1D(), L.Dropout(0.0),
         L.Dense(2, activation="softmax", kernel_constraint="max_norm"),
     ])
@@ -86,7 +91,8 @@ def write(folder):
     model.save(folder / "model.keras")
     model.save_weights(folder / "model.weights.h5")
     model.save_weights(folder / "model.weights.npz")
-    data = {"x": x, "y": y, "predictions": model.predict(x, verbose=0), "evaluation": np.array(model.evaluate(x, y, verbose=0))}
+    data = {"x": x, "y": y, "predictions": model.predict(x, verbose=0),
+            "evaluation": np.array(model.evaluate(x, y, verbose=0))}
     data["losses"] = np.array([model.train_on_batch(x, y, return_dict=True)["loss"] for _ in range(3)])
     np.savez(folder / "recorded.npz", **data)
 

@@ -81,20 +81,23 @@ def plain(**options):
 
 
 def masked(**options):
-    model = tdfast.Sequential([tdfast.Input((T, F)), layers.Bidirectional(layers.GRU(3, dropout=0.3)), layers.Dense(1)])
+    model = tdfast.Sequential([tdfast.Input((T, F)), layers.Bidirectional(layers.GRU(3, dropout=0.3)),
+                               layers.Dense(1)])
     model.compile(**{"optimizer": "rmsprop", "loss": "mse", **options})
     return model
 
 
 def stateful(**options):
-    model = tdfast.Sequential([tdfast.Input(batch_shape=(4, T, F)), layers.LSTM(3, stateful=True), layers.Dense(1)])
+    model = tdfast.Sequential([tdfast.Input(batch_shape=(4, T, F)), layers.LSTM(3, stateful=True),
+                               layers.Dense(1)])
     model.compile(**{"optimizer": "nadam", "loss": "mse", **options})
     return model
 
 
 def stateful_both(**options):
     model = tdfast.Sequential([
-        tdfast.Input(batch_shape=(4, T, F)), layers.Bidirectional(layers.LSTM(3, stateful=True, return_sequences=True)),
+        tdfast.Input(batch_shape=(4, T, F)),
+        layers.Bidirectional(layers.LSTM(3, stateful=True, return_sequences=True)),
         layers.RNN(layers.GRUCell(2), stateful=True), layers.Dense(1),
     ])
     model.compile(**{"optimizer": "adam", "loss": "mse", **options})
@@ -106,11 +109,15 @@ def measured(**options):
     set_random_seed(3)
     model = tdfast.Sequential([
         tdfast.Input((T, F)), layers.GaussianNoise(0.1), layers.SpatialDropout1D(0.2),
-        layers.RNN([layers.LSTMCell(3, dropout=0.2, recurrent_dropout=0.1), layers.GRUCell(3, dropout=0.1)], return_sequences=True),
-        layers.TimeDistributed(tdfast.Sequential([layers.Dense(3), layers.AlphaDropout(0.1)])), layers.GRU(3), layers.Dense(1, "sigmoid"),
+        layers.RNN([layers.LSTMCell(3, dropout=0.2, recurrent_dropout=0.1), layers.GRUCell(3, dropout=0.1)],
+                   return_sequences=True),
+        layers.TimeDistributed(tdfast.Sequential([layers.Dense(3), layers.AlphaDropout(0.1)])), layers.GRU(3),
+        layers.Dense(1, "sigmoid"),
     ])
-    own = [tdfast.metrics.AUC(num_thresholds=20, name="auc"), tdfast.metrics.Precision(name="p"), tdfast.metrics.R2Score(name="r2"), "accuracy"]
-    model.compile(**{"optimizer": "adamax", "loss": "binary_crossentropy", "metrics": own, "weighted_metrics": ["mae"], **options})
+    own = [tdfast.metrics.AUC(num_thresholds=20, name="auc"), tdfast.metrics.Precision(name="p"),
+           tdfast.metrics.R2Score(name="r2"), "accuracy"]
+    model.compile(**{"optimizer": "adamax", "loss": "binary_crossentropy", "metrics": own,
+                     "weighted_metrics": ["mae"], **options})
     return model
 
 
@@ -124,8 +131,10 @@ CASES = {
     "steps": (plain, lambda: {"x": X, "y": Y, "batch_size": 4, "steps_per_epoch": 3}),
     "lengths": (masked, lambda: {"x": X, "y": Y, "batch_size": 4, "lengths": LENGTHS}),
     "stateful": (stateful, lambda: {"x": X[:20], "y": Y[:20], "batch_size": 4, "shuffle": False}),
-    "stateful both ways": (stateful_both, lambda: {"x": X[:20], "y": Y[:20], "batch_size": 4, "shuffle": False}),
-    "metrics, cells": (measured, lambda: {"x": X, "y": Y > 0, "batch_size": 4, "class_weight": {0: 1.0, 1: 2.0},
+    "stateful both ways": (stateful_both, lambda: {"x": X[:20], "y": Y[:20], "batch_size": 4,
+                                                   "shuffle": False}),
+    "metrics, cells": (measured, lambda: {"x": X, "y": Y > 0, "batch_size": 4,
+                                          "class_weight": {0: 1.0, 1: 2.0},
                                           "validation_data": (X[:9], Y[:9] > 0, np.arange(9.0))}),
     "dataset": (plain, lambda: {"x": Data()}),
     "list-like": (plain, lambda: {"x": Batches()}),
@@ -136,7 +145,8 @@ CASES = {
                                                gradient_accumulation_steps=3)),
         lambda: {"x": X, "y": Y, "batch_size": 4}),
     "schedule": (
-        lambda: plain(optimizer=optimizers.Lion(optimizers.schedules.CosineDecay(0.01, 15), weight_decay=0.01)),
+        lambda: plain(optimizer=optimizers.Lion(optimizers.schedules.CosineDecay(0.01, 15),
+                                                weight_decay=0.01)),
         lambda: {"x": X, "y": Y, "batch_size": 4, "rates": False}),
 }
 
@@ -162,19 +172,23 @@ def train(case, folder, save_freq, kill_at=None, act=None, epochs=5):
         callbacks.TensorBoard(folder / "tb", update_freq=2),
     ]
     if arguments.pop("rates", True):
-        own += [callbacks.LearningRateScheduler(schedule), callbacks.ReduceLROnPlateau(watched, patience=1, min_delta=0.1)]
+        own += [callbacks.LearningRateScheduler(schedule),
+                callbacks.ReduceLROnPlateau(watched, patience=1, min_delta=0.1)]
     if model.optimizer.use_ema:
         own.append(callbacks.SwapEMAWeights(swap_on_epoch=True))
     if save_freq:
-        own.insert(0, BackupAndRestore(folder / "backup", save_freq=save_freq))     # wherever it stands, it acts last
+        # wherever it stands, it acts last
+        own.insert(0, BackupAndRestore(folder / "backup", save_freq=save_freq))
     if kill_at:
         own.append(Kill(kill_at, act))
     history = model.fit(epochs=epochs, verbose=0, callbacks=own, **arguments)
     stop = next(c for c in own if isinstance(c, callbacks.EarlyStopping))
     counts = next(c for c in own if isinstance(c, Counting))
-    numbers = {"history": history.history, "epoch": history.epoch, "steps": model.optimizer.steps, "wait": stop.wait,
+    numbers = {"history": history.history, "epoch": history.epoch, "steps": model.optimizer.steps,
+               "wait": stop.wait,
                "best": stop.best, "losses": counts.losses, "sums": counts.array.tolist(),
-               "rate": float(model.optimizer.learning_rate), "next": tdfast.random.generator().integers(10**9).item(),
+               "rate": float(model.optimizer.learning_rate),
+               "next": tdfast.random.generator().integers(10**9).item(),
                "csv": (folder / "log.csv").read_text()}
     return [*model.get_weights(), *(np.asarray(a) for _, a in model.optimizer.variables)], numbers
 
@@ -213,9 +227,10 @@ def test_a_real_kill_at_a_random_step(save_freq, at, tmp_path):
     code = ("import sys, pathlib, os, signal; sys.path.insert(0, sys.argv[1]); import test_resume as t\n"
             "t.train('arrays', pathlib.Path(sys.argv[2]), eval(sys.argv[3]), int(sys.argv[4]),"
             " lambda: os.kill(os.getpid(), signal.SIGKILL))")
-    done = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__), tmp_path / "b", repr(save_freq), str(at)],
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}, capture_output=True,
-                          cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__), tmp_path / "b",
+                           repr(save_freq), str(at)],
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                          capture_output=True, cwd=tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     same(train("arrays", tmp_path / "b", save_freq), train("arrays", tmp_path / "a", None))
 
@@ -230,7 +245,8 @@ def test_kills_at_random_moments(tmp_path):
             "t.train('arrays', pathlib.Path(sys.argv[2]), 1)")
     moments, killed = random.Random(5), 0
     for _ in range(6 * int(os.environ.get("TDFAST_FUZZ", "1"))):
-        with subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__), tmp_path / "b"], cwd=tmp_path,
+        with subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__), tmp_path / "b"],
+                              cwd=tmp_path,
                               env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
             assert child.stdout.readline() == b"ready\n", child.stderr.read().decode()
@@ -257,7 +273,8 @@ def test_a_kill_while_the_backup_is_written(call, tmp_path):
             "setattr(os, sys.argv[3], kill)\n"
             "t.train('arrays', pathlib.Path(sys.argv[2]), 1)")
     done = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__), tmp_path / "b", call],
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                          capture_output=True,
                           cwd=tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert len(os.listdir(tmp_path / "b" / "backup")) == 2      # one half written
@@ -300,7 +317,8 @@ def test_a_stop_in_the_middle_of_an_epoch_stays_one(tmp_path):
     def run(act, *more):
         set_random_seed(1)
         model = plain()
-        history = model.fit(X, Y, batch_size=4, epochs=9, verbose=0, callbacks=[Stop(act), *more], validation_data=(X, Y))
+        history = model.fit(X, Y, batch_size=4, epochs=9, verbose=0, callbacks=[Stop(act), *more],
+                            validation_data=(X, Y))
         return history.history, model.optimizer.steps, [w.tobytes() for w in model.get_weights()]
 
     backup = BackupAndRestore(tmp_path / "b", save_freq=1)
@@ -341,18 +359,21 @@ def test_a_backup_of_another_training_is_refused(make, arguments, what, tmp_path
     model.build((None, T, F))
     before = model.get_weights()
     with pytest.raises(ValueError, match=f"another training: {what}"):
-        model.fit(**{"x": X, "y": Y, "batch_size": 4, "epochs": 3, "verbose": 0, "callbacks": [BackupAndRestore(tmp_path)],
+        model.fit(**{"x": X, "y": Y, "batch_size": 4, "epochs": 3, "verbose": 0,
+                     "callbacks": [BackupAndRestore(tmp_path)],
                      **arguments})
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"junk" * 50])
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"",
+                                    lambda data: b"junk" * 50])
 def test_a_damaged_backup(damage, tmp_path):
     stopped(tmp_path, double_checkpoint=True)
     path = tmp_path / "latest.backup"
     path.write_bytes(damage(path.read_bytes()))
     history = plain().fit(X, Y, epochs=3, batch_size=4, verbose=0,
-                          callbacks=[BackupAndRestore(tmp_path, double_checkpoint=True, delete_checkpoint=False)])
+                          callbacks=[BackupAndRestore(tmp_path, double_checkpoint=True,
+                                                      delete_checkpoint=False)])
     assert history.epoch == [0, 1, 2]       # from the one before
     for file in tmp_path.iterdir():
         file.write_bytes(damage(file.read_bytes()))
@@ -394,7 +415,8 @@ def test_arguments():
 
 
 def test_state_file_round_trip(tmp_path):
-    state = {"a": [1, 2.5, None, True, "ü", float("inf")], "b": {"c": np.float32(0.1), "d": np.zeros((0, 3), "uint8")},
+    state = {"a": [1, 2.5, None, True, "ü", float("inf")], "b": {"c": np.float32(0.1),
+                                                                 "d": np.zeros((0, 3), "uint8")},
              "e": np.arange(6.0).reshape(2, 3).T, "f": np.array(5)}
     write_state(tmp_path / "s", state)
     back = read_state(tmp_path / "s")
@@ -405,7 +427,8 @@ def test_state_file_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [{"a": object()}, {1: 2}, {"a": np.array(["x"])}, {"a": np.array([None])},
-                                 {"__array__": 0}, {"a": [{"b": lambda: 0}]}, {"a": np.zeros(1, np.longdouble)},
+                                 {"__array__": 0}, {"a": [{"b": lambda: 0}]},
+                                 {"a": np.zeros(1, np.longdouble)},
                                  {"a": [np.zeros(1)] * 10**4}])
 def test_state_file_refuses_what_is_not_plain(bad, tmp_path):
     with pytest.raises(ValueError, match="state"):

@@ -49,8 +49,12 @@ def test_unknown_isa_lists_those_available(name):
 
 def test_python_without_its_lock_is_refused():
     """A free-threaded Python started with PYTHON_GIL=0; others are told that they are one."""
-    done = python("import sys\nif not hasattr(sys, '_is_gil_enabled') or sys._is_gil_enabled(): sys._is_gil_enabled = lambda: False\n"
-                  "import tdfast; tdfast.Sequential", **({"PYTHON_GIL": "0"} if sysconfig.get_config_var("Py_GIL_DISABLED") else {}))
+    done = python(
+        "import sys\nif not hasattr(sys, '_is_gil_enabled') or sys._is_gil_enabled(): sys._is_gil_enabled = "
+        "lambda: False\n"
+        "import tdfast; tdfast.Sequential",
+        **({"PYTHON_GIL": "0"} if sysconfig.get_config_var("Py_GIL_DISABLED") else {}),
+    )
     assert done.returncode != 0 and "ImportError" in done.stderr and "PYTHON_GIL=0" in done.stderr
 
 
@@ -110,7 +114,8 @@ def test_show_config(capsys):
 
 def test_import_needs_numpy_alone():
     code = (
-        "import sys; import numpy; before = set(sys.modules); import tdfast; tdfast.Sequential, tdfast.layers.LSTM;"
+        "import sys; import numpy; before = set(sys.modules); import tdfast; tdfast.Sequential, "
+        "tdfast.layers.LSTM;"
         "new = {m.split('.')[0] for m in set(sys.modules) - before};"
         "import sysconfig; print(sorted(n for n in new if n not in sys.stdlib_module_names))"
     )
@@ -121,10 +126,13 @@ def test_import_needs_numpy_alone():
 
 
 def test_the_source_folder_says_that_it_is_not_built(tmp_path):
-    shutil.copytree(Path(tdfast.__file__).parent, tmp_path / "tdfast", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copytree(Path(tdfast.__file__).parent, tmp_path / "tdfast",
+                    ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     done = python(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import tdfast; tdfast.layers")
     message = done.stderr.strip().splitlines()[-1]
-    assert message.startswith(f"ImportError: The tdfast in {tmp_path / 'tdfast'} is source that is not built."), done.stderr
+    assert message.startswith(
+        f"ImportError: The tdfast in {tmp_path / 'tdfast'} is source that is not built."
+    ), done.stderr
     assert "setup.py build_ext --inplace" in message
 
 
@@ -132,7 +140,8 @@ def test_a_script_runs_with_numpy_alone():
     """No optional package is needed to build, train quietly and predict."""
     code = (
         "import sys\n"
-        "for name in ('h5py', 'tqdm', 'matplotlib', 'onnx', 'sklearn', 'pandas', 'scipy'): sys.modules[name] = None\n"
+        "for name in ('h5py', 'tqdm', 'matplotlib', 'onnx', 'sklearn', 'pandas', 'scipy'): sys.modules[name] "
+        "= None\n"
         "import numpy as np, tdfast\n"
         "m = tdfast.Sequential([tdfast.layers.LSTM(3, input_shape=(4, 2)), tdfast.layers.Dense(1)])\n"
         "m.compile('adam', 'mse')\n"

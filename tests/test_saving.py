@@ -67,7 +67,8 @@ def dense_file(path, units=2, arrays=None, edit=None, **more):
     if arrays is None:
         arrays = {"layers/dense/vars/0": np.ones((3, 2), "f"), "layers/dense/vars/1": np.zeros(2, "f")}
     config = sequential(layer("Dense", "head", units=units), **more)
-    return members(path, {"metadata.json": {}, "config.json": config, "model.weights.h5": weights(arrays, edit)})
+    return members(path, {"metadata.json": {}, "config.json": config,
+                          "model.weights.h5": weights(arrays, edit)})
 
 
 @pytest.fixture
@@ -233,7 +234,8 @@ def test_missing_and_extra_weights(path):
 
 @pytest.mark.parametrize("array", [np.array(["a"] * 2, "S4"), np.zeros(2, "c8"), np.zeros(2, [("a", "f4")])])
 def test_weights_must_be_numbers(path, array):
-    refused(dense_file(path, arrays={"layers/dense/vars/0": np.ones((3, 2), "f"), "layers/dense/vars/1": array}),
+    refused(dense_file(path, arrays={"layers/dense/vars/0": np.ones((3, 2), "f"),
+                                     "layers/dense/vars/1": array}),
             "plain numbers")
 
 
@@ -283,7 +285,8 @@ def test_shapes_that_are_not_stored_take_no_memory(path):
 
 def test_compressed_hdf5_loads(path):
     def edit(file):
-        file.create_dataset("layers/dense/vars/0", data=np.full((3, 2), 7, "f"), compression="gzip", shuffle=True)
+        file.create_dataset("layers/dense/vars/0", data=np.full((3, 2), 7, "f"), compression="gzip",
+                            shuffle=True)
 
     dense_file(path, arrays={"layers/dense/vars/1": np.zeros(2, "f")}, edit=edit)
     np.testing.assert_array_equal(saving.load_model(path).layers[-1].kernel, np.full((3, 2), 7))
@@ -317,7 +320,8 @@ def test_pickled_npz_is_refused_and_never_unpickled(path):
     npz_file(path, **{"layers/dense/vars/0": np.array(Bomb(), object), "layers/dense/vars/1": np.ones(2)})
     refused(path, "pickled")
     # The form in which Keras itself writes .npz weights.
-    npz_file(path, **{"__root__": np.array({}, object), "layers/dense": np.array({"0": np.ones((3, 2))}, object)})
+    npz_file(path, **{"__root__": np.array({}, object),
+                      "layers/dense": np.array({"0": np.ones((3, 2))}, object)})
     refused(path, "pickled", "HDF5")
 
 
@@ -325,7 +329,8 @@ def test_npz_headers_that_lie():
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as z:
         header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**12,)})
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False,
+                                                      "shape": (10**12,)})
         z.writestr("vars/0.npy", header.getvalue() + bytes(40))
         z.writestr("vars/1.npy", b"nonsense")
     store = NpzWeights(out.getvalue(), "m")
@@ -350,7 +355,8 @@ def test_without_h5py_the_error_names_the_extra(path, monkeypatch):
         saving.load_model(path)
     with pytest.raises(ImportError, match=r"pip install 'tdfast\[keras\]'"):
         saving.save_model(model, path)
-    saving.load_model(npz_file(path, **{"layers/dense/vars/0": np.ones((3, 2)), "layers/dense/vars/1": np.ones(2)}))
+    saving.load_model(npz_file(path, **{"layers/dense/vars/0": np.ones((3, 2)),
+                                        "layers/dense/vars/1": np.ones(2)}))
 
 
 # ------------------------------------------------------------------------------------------ what tdfast lacks
@@ -377,7 +383,8 @@ def test_lambda_is_refused_by_name(path):
 
 
 def test_a_functional_model_is_named(path):
-    config = {"module": "keras.src.models.functional", "class_name": "Functional", "config": {"name": "f", "layers": []},
+    config = {"module": "keras.src.models.functional", "class_name": "Functional",
+              "config": {"name": "f", "layers": []},
               "registered_name": "Functional"}
     refused(members(path, {"config.json": config, "model.weights.h5": weights({})}), "Functional", "'f'")
 
@@ -393,7 +400,8 @@ def test_a_foreign_class_is_not_taken_for_ours(path):
     ("time_major", True, ["time_major=True", "'cell'"]),
     ("new_option", None, ["new_option=None", "'cell'"]),
     ("kernel_initializer", "magic", ["'magic'", "kernel_initializer", "'cell'"]),
-    ("kernel_initializer", {"module": "keras.initializers", "class_name": "Magic", "config": {}}, ["'Magic'", "'cell'"]),
+    ("kernel_initializer", {"module": "keras.initializers", "class_name": "Magic", "config": {}},
+     ["'Magic'", "'cell'"]),
     ("kernel_initializer", {"module": "a.b", "class_name": "Zeros", "config": {}}, ["a.b", "'cell'"]),
     ("kernel_regularizer", {"class_name": "L2", "config": {"l2": 1, "l9": 4}}, ["l9", "'cell'"]),
     ("kernel_constraint", 3, ["kernel_constraint", "'cell'"]),
@@ -494,8 +502,10 @@ def compiled(**config):
 @pytest.mark.parametrize("config, words", [
     ({"loss": "magic"}, ["'magic'", "loss"]),
     ({"loss": {"module": "keras.losses", "class_name": "Magic", "config": {}}}, ["'Magic'", "loss"]),
-    ({"optimizer": {"module": "keras.optimizers", "class_name": "Magic", "config": {}}}, ["'Magic'", "optimizer"]),
-    ({"optimizer": {"class_name": "Adam", "config": {"learning_rate": {"class_name": "MagicDecay", "config": {}}}}},
+    ({"optimizer": {"module": "keras.optimizers", "class_name": "Magic", "config": {}}},
+     ["'Magic'", "optimizer"]),
+    ({"optimizer": {"class_name": "Adam",
+                    "config": {"learning_rate": {"class_name": "MagicDecay", "config": {}}}}},
      ["MagicDecay", "learning_rate"]),
     ({"optimizer": {"class_name": "Adam", "config": {"warp": 9}}}, ["warp=9", "Adam"]),
     ({"metrics": ["magic"]}, ["'magic'", "metrics"]),
@@ -552,11 +562,13 @@ def same_model(a, b, x):
 def example_model(seed=1):
     """Every layer there is, nested, with names that mislead about the order."""
     tdfast.utils.set_random_seed(seed)
-    inner = tdfast.Sequential([layers.Dense(4, activation="relu"), layers.Dropout(0.1), layers.Dense(3)], name="inner")
+    inner = tdfast.Sequential([layers.Dense(4, activation="relu"), layers.Dropout(0.1), layers.Dense(3)],
+                              name="inner")
     model = tdfast.Sequential([
         layers.Input((6, 3)),
         layers.LSTM(4, return_sequences=True, name="lstm_1", kernel_regularizer="l2", dropout=0.2),
-        layers.LSTM(5, return_sequences=True, name="lstm", go_backwards=True, recurrent_activation="hard_sigmoid",
+        layers.LSTM(5, return_sequences=True, name="lstm", go_backwards=True,
+                    recurrent_activation="hard_sigmoid",
                     trainable=False),
         layers.TimeDistributed(inner),
         layers.Dropout(0.2),
@@ -613,7 +625,11 @@ def test_training_goes_on_as_if_never_saved(path, name, config):
     for _ in range(3):
         assert model.train_on_batch(x, y) == again.train_on_batch(x, y)
     same_model(model, again, x)
-    assert again.optimizer.iterations == model.optimizer.iterations == 4 // (config.get("gradient_accumulation_steps", 1))
+    assert (
+        again.optimizer.iterations
+        == model.optimizer.iterations
+        == 4 // (config.get("gradient_accumulation_steps", 1))
+    )
 
 
 def test_unbuilt_uncompiled_and_frozen_models(path):
@@ -636,7 +652,8 @@ def test_losses_as_metrics_are_saved(path):
     model.compile("sgd", "mse", metrics=metrics, weighted_metrics=["mse"])
     saving.save_model(model, path)
     again = saving.load_model(path)
-    assert again.evaluate(x, y, verbose=0, return_dict=True) == model.evaluate(x, y, verbose=0, return_dict=True)
+    assert again.evaluate(x, y, verbose=0,
+                          return_dict=True) == model.evaluate(x, y, verbose=0, return_dict=True)
 
     class Mine(tdfast.losses.MeanSquaredError):
         pass

@@ -28,14 +28,16 @@ CASES = [
      lambda t: 0.1 if t <= 3 else 0.02 if t <= 10 else 0.003),
     (PolynomialDecay, {"initial_learning_rate": 0.1, "decay_steps": 7},
      lambda t: (0.1 - 0.0001) * (1 - min(t, 7) / 7) + 0.0001),
-    (PolynomialDecay, {"initial_learning_rate": 0.1, "decay_steps": 7, "end_learning_rate": 0.01, "power": 2.0,
+    (PolynomialDecay, {"initial_learning_rate": 0.1, "decay_steps": 7, "end_learning_rate": 0.01,
+                       "power": 2.0,
                        "cycle": True},
      lambda t: (0.1 - 0.01) * (1 - t / (7 * max(1, math.ceil(t / 7)))) ** 2 + 0.01),
     (CosineDecay, {"initial_learning_rate": 0.1, "decay_steps": 9, "alpha": 0.2},
      lambda t: 0.1 * (0.8 * (1 + math.cos(math.pi * min(t, 9) / 9)) / 2 + 0.2)),
     (CosineDecay, {"initial_learning_rate": 0.01, "decay_steps": 9, "alpha": 0.2, "warmup_target": 0.1,
                    "warmup_steps": 4},
-     lambda t: 0.01 + 0.09 * t / 4 if t < 4 else 0.1 * (0.8 * (1 + math.cos(math.pi * min(t - 4, 9) / 9)) / 2 + 0.2)),
+     lambda t: 0.01 + 0.09 * t / 4 if t < 4
+     else 0.1 * (0.8 * (1 + math.cos(math.pi * min(t - 4, 9) / 9)) / 2 + 0.2)),
     (CosineDecayRestarts, {"initial_learning_rate": 0.1, "first_decay_steps": 5, "m_mul": 0.7, "alpha": 0.1},
      lambda t: restarts(t, 5, 2.0, 0.7, 0.1)),
     (CosineDecayRestarts, {"initial_learning_rate": 0.1, "first_decay_steps": 4, "t_mul": 1.0, "m_mul": 0.7},
@@ -68,7 +70,9 @@ def test_config_round_trip(cls, arguments, want):
     again = schedules.deserialize(saved)
     assert type(again) is cls and again.get_config() == schedule.get_config() and again(13) == schedule(13)
     optimizer = SGD.from_config(SGD(schedule).get_config())
-    assert optimizer.get_config()["learning_rate"] == saved and optimizer.learning_rate == pytest.approx(want(0))
+    assert optimizer.get_config()["learning_rate"] == saved and optimizer.learning_rate == pytest.approx(
+        want(0)
+    )
 
 
 class Own(LearningRateSchedule):
@@ -100,7 +104,8 @@ def test_own_schedules_and_functions():
     (lambda: CosineDecayRestarts(0.1, -1), ValueError, "first_decay_steps must be over 0, got -1"),
     (lambda: PiecewiseConstantDecay([1], [0.1]), ValueError, "1 boundaries and 1 values"),
     (lambda: LearningRateSchedule()(0), TypeError, "must override __call__"),
-    (lambda: SGD(type("Silent", (LearningRateSchedule,), {})()).get_config(), TypeError, "Silent must override get_config"),
+    (lambda: SGD(type("Silent", (LearningRateSchedule,), {})()).get_config(), TypeError,
+     "Silent must override get_config"),
     (lambda: SGD(lambda: 0.1).get_config(), ValueError, "cannot be serialized"),
     (lambda: schedules.get("Magic"), ValueError, "Unknown schedule 'Magic'"),
 ])

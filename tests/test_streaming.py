@@ -221,7 +221,8 @@ class Scaled(layers.Layer):
 
 
 def test_a_layer_of_ones_own_says_that_it_can_be_streamed():
-    m = shaken(tdfast.Sequential([tdfast.Input((None, 5)), GRU(4, return_sequences=True), Scaled(), Dense(2)]))
+    m = shaken(tdfast.Sequential([tdfast.Input((None, 5)), GRU(4, return_sequences=True), Scaled(),
+                                  Dense(2)]))
     x = inputs(3, 6)
     s = m.streamer(3)
     got = np.stack([s.step(x[:, t]) for t in range(6)], axis=1)

@@ -173,7 +173,8 @@ def test_right_layers_pass():
 
 @pytest.mark.parametrize("wrong, words", [
     (WrongInputGradient, "gradient of the input against central differences: off by .* at index"),
-    (WrongWeightGradient, r"gradient of weight 'scale' against central differences: off by .* at index \(0,\)"),
+    (WrongWeightGradient,
+     r"gradient of weight 'scale' against central differences: off by .* at index \(0,\)"),
     (WrongPartOfAGradient, r"gradient of the input .* at index \(\d, \d, 1\)"),
     (AddsToGradient, "must overwrite the gradient of 'scale'"),
     (SkipsWeightsOfTheFirst, r"need_dx=False\) must overwrite the gradient of 'scale'"),
@@ -181,8 +182,10 @@ def test_right_layers_pass():
     (KeepsOnItself, "must be on the tape"), (CountsItsCalls, "keeps a state|other numbers than"),
     (ReadsAnOldBuffer, "buffer was read before it was filled"), (MixesRows, "batch of their own"),
     (ForgetsAnOption, "differs in factor: 0.125 in place of 0.25"), (OptionsThatJsonLacks, "JSON"),
-    (UnknownOption, "from_config cannot read.*colour"), (WrongShape, "compute_output_shape says"), (WrongDtype, "dtype is float32"),
-    (NoEmptyBatch, "an empty batch fails"), (LeavesTheTape, "pop what forward pushed"), (WrongMask, "compute_mask must give"),
+    (UnknownOption, "from_config cannot read.*colour"), (WrongShape, "compute_output_shape says"),
+    (WrongDtype, "dtype is float32"),
+    (NoEmptyBatch, "an empty batch fails"), (LeavesTheTape, "pop what forward pushed"),
+    (WrongMask, "compute_mask must give"),
     (OneSizeOnly, r"samples of shape \(5, 3\): the gradient of the input"),
 ])
 def test_wrong_layers_are_found(wrong, words):

@@ -34,7 +34,8 @@ STACKS = {
     "pooling": lambda: [Dropout(0.1, seed=1), GlobalAveragePooling1D(), Dense(3)],
     "a model within": lambda: [TimeDistributed(Sequential([Dense(4), Dense(2)])), Sequential([LSTM(4)])],
     "shared axes": lambda: [PReLU(shared_axes=[1])],
-    "features made of features": lambda: [TimeDistributed(Reshape((2, 1))), TimeDistributed(Flatten()), LSTM(3)],
+    "features made of features": lambda: [TimeDistributed(Reshape((2, 1))), TimeDistributed(Flatten()),
+                                          LSTM(3)],
 }
 
 
@@ -63,7 +64,8 @@ def test_other_numbers_of_steps_compute_the_same_as_an_open_axis(name, steps):
     for method in ("test_on_batch", "train_on_batch"):
         assert getattr(fixed, method)(x, y) == getattr(free, method)(x, y)
     assert fixed.evaluate(x, y, verbose=0) == free.evaluate(x, y, verbose=0)
-    assert fixed.fit(x, y, shuffle=False, verbose=0).history == free.fit(x, y, shuffle=False, verbose=0).history
+    assert fixed.fit(x, y, shuffle=False,
+                     verbose=0).history == free.fit(x, y, shuffle=False, verbose=0).history
 
 
 def test_fit_and_predict_with_other_numbers_than_the_first_data():
@@ -107,7 +109,8 @@ def test_files_and_json_keep_the_freedom(tmp_path):
 
 
 REFUSED = [
-    (lambda: [Flatten(), Dense(1)], (3, 9, 2), ["Layer 'flatten", "GlobalAveragePooling1D", "(Dense)", "12", "18"]),
+    (lambda: [Flatten(), Dense(1)], (3, 9, 2), ["Layer 'flatten", "GlobalAveragePooling1D", "(Dense)", "12",
+                                                "18"]),
     (lambda: [Reshape((12,)), Dense(1)], (3, 9, 2), ["Reshape cannot give", "18 numbers"]),
     (lambda: [Permute((2, 1)), LSTM(3)], (3, 9, 2), ["(LSTM)", "6 features", "(Permute)"]),
     (lambda: [PReLU()], (3, 9, 2), ["(PReLU)", "(6, 2)"]),

@@ -1,4 +1,5 @@
-"""PyTorch's state dicts, against the formulas of PyTorch's documentation; beside torch itself in test_live_torch.py."""
+"""PyTorch's state dicts, against the formulas of PyTorch's documentation; beside torch itself in
+test_live_torch.py."""
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ def lstm_step(x, h, c, w):
 
 
 def gru_step(x, h, c, w):
-    (xr, xz, xn), (hr, hz, hn) = (np.split(a, 3, axis=-1) for a in (x @ w["ih"].T + w["bi"], h @ w["hh"].T + w["bh"]))
+    (xr, xz, xn), (hr, hz, hn) = (np.split(a, 3, axis=-1) for a in (x @ w["ih"].T + w["bi"],
+                                                                    h @ w["hh"].T + w["bh"]))
     r, z = sigmoid(xr + hr), sigmoid(xz + hz)
     return (1 - z) * np.tanh(xn + r * hn) + z * h, c
 
@@ -30,7 +32,8 @@ def rnn_step(x, h, c, w):
     return np.tanh(x @ w["ih"].T + w["bi"] + h @ w["hh"].T + w["bh"]), c
 
 
-KINDS = {"LSTM": (layers.LSTM, lstm_step, 4), "GRU": (layers.GRU, gru_step, 3), "RNN": (layers.SimpleRNN, rnn_step, 1)}
+KINDS = {"LSTM": (layers.LSTM, lstm_step, 4), "GRU": (layers.GRU, gru_step, 3),
+         "RNN": (layers.SimpleRNN, rnn_step, 1)}
 
 
 def random_state(gates, sizes, hidden, both):
@@ -38,7 +41,8 @@ def random_state(gates, sizes, hidden, both):
     state = {}
     for k, width in enumerate(sizes):
         for end in ("", "_reverse") if both else ("",):
-            for name, shape in (("weight_ih", (gates * hidden, width)), ("weight_hh", (gates * hidden, hidden)),
+            for name, shape in (("weight_ih", (gates * hidden, width)),
+                                ("weight_hh", (gates * hidden, hidden)),
                                 ("bias_ih", (gates * hidden,)), ("bias_hh", (gates * hidden,))):
                 state[f"{name}_l{k}{end}"] = rng.normal(size=shape) * 0.7
     return state
@@ -64,7 +68,8 @@ def test_recurrent_modules_of_two_layers(kind, both):
     x = rng.normal(size=(4, 7, 5))
     want = x
     for k in range(2):
-        want = np.concatenate([run(step, state, want, H, k, end) for end in (("", "_reverse") if both else ("",))], axis=-1)
+        want = np.concatenate([run(step, state, want, H, k, end)
+                               for end in (("", "_reverse") if both else ("",))], axis=-1)
 
     def make():
         one = layer(H, return_sequences=True, dtype="float64")
@@ -87,9 +92,11 @@ def whole_model():
     return tdfast.Sequential([
         tdfast.Input((6,)), layers.Embedding(11, 4, name="words"),
         layers.Conv1D(5, 3, name="conv"), layers.BatchNormalization(name="norm"), layers.Dropout(0.1),
-        layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="both"), layers.LayerNormalization(name="ln"),
+        layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="both"),
+        layers.LayerNormalization(name="ln"),
         layers.GRU(4, return_sequences=True, use_bias=False, name="gru"),
-        layers.TimeDistributed(tdfast.Sequential([layers.Dense(3, name="in"), layers.RMSNormalization(name="rms")]), name="td"),
+        layers.TimeDistributed(tdfast.Sequential([layers.Dense(3, name="in"),
+                                                  layers.RMSNormalization(name="rms")]), name="td"),
         layers.GroupNormalization(3, name="gn"), layers.Dense(2, use_bias=False, name="head"),
     ])
 
@@ -98,7 +105,11 @@ def test_a_whole_model_there_and_back():
     model, twin = whole_model(), whole_model()
     model.set_weights([rng.normal(size=w.shape) for w in model.weights])
     state = torch_state_dict(model)
-    assert state["conv.weight"].shape == (5, 4, 3) and state["td.in.weight"].shape == (3, 4) and "gru.bias_ih_l0" not in state
+    assert (
+        state["conv.weight"].shape == (5, 4, 3)
+        and state["td.in.weight"].shape == (3, 4)
+        and "gru.bias_ih_l0" not in state
+    )
     assert state["norm.num_batches_tracked"] == 0 and "both.weight_hh_l0_reverse" in state
     assert all(a.flags.c_contiguous and a.flags.owndata for a in state.values())
     load_torch_state_dict(twin, state)
@@ -111,7 +122,8 @@ def test_a_whole_model_there_and_back():
 def test_modules_choose_and_name():
     dense = layers.Dense(2)
     dense.build((None, 3))
-    state = {"a.weight": np.ones((2, 3)), "a.bias": np.ones(2), "b.c.weight": np.full((2, 3), 2.0), "b.c.bias": np.zeros(2)}
+    state = {"a.weight": np.ones((2, 3)), "a.bias": np.ones(2), "b.c.weight": np.full((2, 3), 2.0),
+             "b.c.bias": np.zeros(2)}
     load_torch_state_dict(dense, state, "b.c")
     np.testing.assert_array_equal(dense.kernel, np.full((3, 2), 2))
     assert list(torch_state_dict(dense, ["x"])) == ["x.weight", "x.bias"]
@@ -139,7 +151,8 @@ def test_everything_is_checked_before_the_first_write():
     lstm.build((None, 5, 3))
     good = torch_state_dict(lstm)
     good = {key: a + 1 for key, a in good.items()}
-    refused(lstm, {}, "'weight_ih_l0' of shape (16, 3) for layer 'memory' (LSTM) is missing", "No weight was changed")
+    refused(lstm, {}, "'weight_ih_l0' of shape (16, 3) for layer 'memory' (LSTM) is missing",
+            "No weight was changed")
     refused(lstm, {**good, "weight_hr_l0": np.ones(3)}, "'weight_hr_l0' is not expected")
     refused(lstm, {**good, "weight_ih_l1": np.ones(3)}, "'weight_ih_l1' is not expected")
     refused(lstm, {**good, "bias_hh_l0": np.ones(12)}, "'bias_hh_l0'", "(16,), got (12,)")
@@ -148,14 +161,16 @@ def test_everything_is_checked_before_the_first_write():
     model = tdfast.Sequential([tdfast.Input((5, 3)), lstm, layers.Dense(2, name="head")])
     state = torch_state_dict(model)
     state["memory.weight_ih_l0"] += 1
-    refused(model, {**state, "head.weight": np.ones((4, 2))}, "'head.weight' for layer 'head' (Dense)", "(2, 4), got (4, 2)")
+    refused(model, {**state, "head.weight": np.ones((4, 2))}, "'head.weight' for layer 'head' (Dense)",
+            "(2, 4), got (4, 2)")
     refused(model, state, "missing", modules=["memory", "tail"])
     load_torch_state_dict(model, state)
 
 
 @pytest.mark.parametrize("make, words", [
     (lambda: layers.LSTM(4, activation="relu"), "activation='relu'.*'tanh'"),
-    (lambda: layers.LSTM(4, recurrent_activation="hard_sigmoid"), "recurrent_activation='hard_sigmoid'.*'sigmoid'"),
+    (lambda: layers.LSTM(4, recurrent_activation="hard_sigmoid"),
+     "recurrent_activation='hard_sigmoid'.*'sigmoid'"),
     (lambda: layers.GRU(4, reset_after=False), "reset_after=False"),
     (lambda: layers.SimpleRNN(4, activation="sigmoid"), "activation='sigmoid'.*'tanh' or 'relu'"),
     (lambda: layers.RNN(layers.LSTMCell(3)), "RNN.*no module of PyTorch"),
@@ -180,4 +195,8 @@ def test_half_precision_and_lists():
     dense = layers.Dense(1)
     dense.build((None, 2))
     load_torch_state_dict(dense, {"weight": np.array([[1, 0.5]], "float16"), "bias": [2]})
-    assert dense.kernel.dtype == "float32" and dense.kernel.value.tolist() == [[1], [0.5]] and dense.bias.value.tolist() == [2]
+    assert (
+        dense.kernel.dtype == "float32"
+        and dense.kernel.value.tolist() == [[1], [0.5]]
+        and dense.bias.value.tolist() == [2]
+    )

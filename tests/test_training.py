@@ -83,7 +83,8 @@ def test_lstm_learns_a_delayed_echo():
 
 def test_one_to_many_learns_a_sequence():
     set_random_seed(0)
-    model = Sequential([RepeatVector(6, input_shape=(2,)), LSTM(12, return_sequences=True), TimeDistributed(Dense(1))])
+    model = Sequential([RepeatVector(6, input_shape=(2,)), LSTM(12, return_sequences=True),
+                        TimeDistributed(Dense(1))])
     model.compile(optimizers.Adam(0.02), "mse")
     y = np.array([[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]], "float32")[..., None] / 5
     history = model.fit(np.eye(2), y, epochs=300, verbose=0)
@@ -103,7 +104,9 @@ def test_fit_is_a_loop_of_train_on_batch():
         losses = []
         for i in range(0, 50, 16):
             before = by_hand.predict(x[i : i + 16], verbose=0)
-            losses.append(reference.reduced(reference.mean_squared_error(y[i : i + 16], before.astype("float64"))))
+            losses.append(
+                reference.reduced(reference.mean_squared_error(y[i : i + 16], before.astype("float64")))
+            )
             by_hand.train_on_batch(x[i : i + 16], y[i : i + 16])
         mean = np.average(losses, weights=[16, 16, 16, 2])
         assert abs(history.history["loss"][epoch] - mean) < 1e-5, "the loss shown is the mean over samples"
@@ -190,7 +193,8 @@ def test_threads_change_no_bit_of_a_training_run():
         for n in (1, 2, 3):
             tdfast.set_num_threads(n)
             set_random_seed(5)
-            model = Sequential([LSTM(33, return_sequences=True, input_shape=(20, 9)), TimeDistributed(Dense(5))])
+            model = Sequential([LSTM(33, return_sequences=True, input_shape=(20, 9)),
+                                TimeDistributed(Dense(5))])
             model.compile("adam", "mse")
             model.fit(x, x[..., :5], epochs=2, verbose=0)
             results.append(model.get_weights())

@@ -102,7 +102,8 @@ def test_pad_sequences_of_vectors_keeps_each_where_it_belongs():
     parts = [rng.normal(size=(n, 3)) for n in (2, 0, 5)]
     for padding in ("pre", "post"):
         for truncating in ("pre", "post"):
-            out = utils.pad_sequences(parts, maxlen=4, dtype="float64", padding=padding, truncating=truncating, value=9)
+            out = utils.pad_sequences(parts, maxlen=4, dtype="float64", padding=padding,
+                                      truncating=truncating, value=9)
             assert out.shape == (3, 4, 3) and (out[1] == 9).all()
             assert np.array_equal(out[0, 2:] if padding == "pre" else out[0, :2], parts[0])
             assert (out[0, :2] == 9).all() if padding == "pre" else (out[0, 2:] == 9).all()
@@ -160,8 +161,10 @@ def test_progbar_refuses():
 # ---------------------------------------------------------------- tdfast.random
 
 
-DRAWS = [("normal", (), 0, 1), ("normal", (2.0, 3.0), 2, 9), ("uniform", (), 0.5, 1 / 12), ("uniform", (-1.0, 3.0), 1, 16 / 12),
-         ("truncated_normal", (), 0, 0.7737), ("truncated_normal", (1.0, 2.0), 1, 4 * 0.7737), ("randint", (2, 6), 3.5, 1.25),
+DRAWS = [("normal", (), 0, 1), ("normal", (2.0, 3.0), 2, 9), ("uniform", (), 0.5, 1 / 12),
+         ("uniform", (-1.0, 3.0), 1, 16 / 12),
+         ("truncated_normal", (), 0, 0.7737), ("truncated_normal", (1.0, 2.0), 1, 4 * 0.7737),
+         ("randint", (2, 6), 3.5, 1.25),
          ("binomial", (10, 0.3), 3, 2.1), ("beta", (2.0, 3.0), 0.4, 0.04), ("gamma", (3.0,), 3, 3)]
 
 
@@ -173,7 +176,8 @@ def test_draws_have_the_moments_of_their_distribution(name, arguments, mean, var
     out = draw((n // 4, 4), *arguments, seed=3)
     assert out.shape == (n // 4, 4) and out.dtype == ("int32" if name == "randint" else "float32")
     assert abs(out.mean() - mean) < 5 * np.sqrt(variance / n)
-    assert abs(out.var() - variance) < 5 * variance * np.sqrt(8 / n)      # no kurtosis here is above that of gamma
+    # no kurtosis here is above that of gamma
+    assert abs(out.var() - variance) < 5 * variance * np.sqrt(8 / n)
     np.testing.assert_array_equal(out, draw((n // 4, 4), *arguments, seed=3))
     seeds = random.SeedGenerator(3)
     assert not np.array_equal(draw((9,), *arguments, seed=seeds), draw((9,), *arguments, seed=seeds))
@@ -189,7 +193,8 @@ def test_draws_of_other_kinds():
     assert set(random.uniform((99,), 0, 2, "int64", seed=1).tolist()) == {0, 1}
     x = np.arange(12).reshape(4, 3)
     shuffled = random.shuffle(x, axis=1, seed=1)
-    assert sorted(shuffled[0]) == [0, 1, 2] and np.array_equal(shuffled - shuffled[:1], np.repeat(x[:, :1], 3, axis=1))
+    assert sorted(shuffled[0]) == [0, 1, 2] and np.array_equal(shuffled - shuffled[:1],
+                                                               np.repeat(x[:, :1], 3, axis=1))
     p = np.array([0.7, 0.2, 0.1])
     drawn = random.categorical(np.log([p, p[::-1]]) + 5, 20000, seed=2)
     for row, want in zip(drawn, (p, p[::-1])):
@@ -200,7 +205,8 @@ def test_draws_of_other_kinds():
     # The largest float32 below 1, never 1 itself.
     assert random.uniform((300000,), 0.5, 1.0, seed=1).max() < 1
     for wrong in (lambda: random.normal(3, dtype="int32"), lambda: random.randint(3, 0, 2, "float32"),
-                  lambda: random.categorical([0.0], 1), lambda: random.dropout(np.ones(3), 1.0), lambda: random.uniform(3, 2, 1),
+                  lambda: random.categorical([0.0], 1), lambda: random.dropout(np.ones(3), 1.0),
+                  lambda: random.uniform(3, 2, 1),
                   lambda: random.normal(3, seed="a")):
         with pytest.raises(ValueError):
             wrong()

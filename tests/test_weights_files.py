@@ -67,8 +67,10 @@ def test_npz_is_read_by_numpy_without_pickle(tmp_path):
     model.save_weights(tmp_path / "m.weights.npz")
     with np.load(tmp_path / "m.weights.npz", allow_pickle=False) as arrays:
         assert sorted(arrays) == [
-            "layers/batch_normalization/vars/0", "layers/batch_normalization/vars/1", "layers/batch_normalization/vars/2",
-            "layers/batch_normalization/vars/3", "layers/dense/vars/0", "layers/dense/vars/1", "layers/lstm/cell/vars/0",
+            "layers/batch_normalization/vars/0", "layers/batch_normalization/vars/1",
+            "layers/batch_normalization/vars/2",
+            "layers/batch_normalization/vars/3", "layers/dense/vars/0", "layers/dense/vars/1",
+            "layers/lstm/cell/vars/0",
             "layers/lstm/cell/vars/1", "layers/lstm/cell/vars/2", "optimizer/vars/0", "optimizer/vars/1"]
         np.testing.assert_array_equal(arrays["layers/lstm/cell/vars/1"], model.layers[0].recurrent_kernel)
 
@@ -97,7 +99,8 @@ def test_what_does_not_fit_is_named_and_changes_nothing(tmp_path, ending, theirs
     path = tmp_path / f"m{ending}"
     make = {**theirs}
     other = tdfast.Sequential([
-        layers.Input((5, 3)), layers.LSTM(4, use_bias=make.get("use_bias", True)), layers.BatchNormalization(),
+        layers.Input((5, 3)), layers.LSTM(4, use_bias=make.get("use_bias", True)),
+        layers.BatchNormalization(),
         getattr(layers, make.get("head", "Dense"))(make.get("units", 2))])
     other.save_weights(path)
     model = small(units=2)
@@ -112,17 +115,20 @@ def test_what_does_not_fit_is_named_and_changes_nothing(tmp_path, ending, theirs
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_skip_mismatch_loads_the_rest_and_warns_for_each_layer(tmp_path, ending):
     path = tmp_path / f"m{ending}"
-    source = tdfast.Sequential([layers.Input((5, 3)), layers.LSTM(6), layers.BatchNormalization(), layers.Dense(2)])
+    source = tdfast.Sequential([layers.Input((5, 3)), layers.LSTM(6), layers.BatchNormalization(),
+                                layers.Dense(2)])
     source.layers[2].set_weights([np.full((6, 2), 7.0), np.full(2, 9.0)])
     source.save_weights(path)
-    model = tdfast.Sequential([layers.Input((5, 6)), layers.Conv1D(3, 1, name="eyes"), layers.LSTM(5, name="cell"),
+    model = tdfast.Sequential([layers.Input((5, 6)), layers.Conv1D(3, 1, name="eyes"),
+                               layers.LSTM(5, name="cell"),
                                layers.Reshape((1, 5)), layers.LSTM(6), layers.BatchNormalization(name="norm"),
                                layers.Dense(2, name="head")])
     before = model.get_weights()
     with pytest.warns(UserWarning) as caught:
         model.load_weights(path, skip_mismatch=True)
     texts = [str(w.message) for w in caught]
-    assert [next(n for n in ("'eyes'", "'cell'", "'lstm") if n in t) for t in texts] == ["'eyes'", "'cell'", "'lstm"], texts
+    assert [next(n for n in ("'eyes'", "'cell'", "'lstm") if n in t)
+            for t in texts] == ["'eyes'", "'cell'", "'lstm"], texts
     assert all("keeps the weights" in t for t in texts) and "(3, 24)" in texts[1] and "(3, 20)" in texts[1]
     assert all(w.filename == __file__ for w in caught)
     after = model.get_weights()
@@ -174,10 +180,12 @@ def test_an_optimizer_that_does_not_fit_keeps_its_state_with_a_warning(tmp_path)
         other.load_weights(path)
     assert other.optimizer.iterations == 0 and other.optimizer.learning_rate == 0.1
     same(model.get_weights(), other.get_weights())
-    tdfast.models.model_from_json(small(units=2).to_json()).load_weights(path)      # not compiled: nothing to say
+    # not compiled: nothing to say
+    tdfast.models.model_from_json(small(units=2).to_json()).load_weights(path)
 
 
-# ------------------------------------------------------------------------------------------ arguments and damage
+# ------------------------------------------------------------------------------------------ arguments and
+# damage
 def test_arguments(tmp_path):
     model = small()
     for name in ("m", "m.h5", "m.npz", "m.keras", "weights.h5"):
@@ -283,7 +291,8 @@ def test_member_that_expands_is_refused(tmp_path):
         tdfast.Sequential([layers.Dense(2, input_shape=(3,))]).load_weights(path)
 
 
-# ------------------------------------------------------------------------------------------ JSON, names, arguments
+# ------------------------------------------------------------------------------------------ JSON, names,
+# arguments
 def test_json_round_trip():
     model = example_model()
     model.compile(tdfast.optimizers.Adam(0.01), "mse", metrics=["mae"])
@@ -296,7 +305,8 @@ def test_json_round_trip():
     assert again.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", None, "{}", '{"class_name": "Dense", "config": {"units": 2}}',
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", None, "{}",
+                                  '{"class_name": "Dense", "config": {"units": 2}}',
                                   '{"class_name": "Sequential", "config": {}}', "[" * 100_000])
 def test_json_that_is_no_model(text):
     with pytest.raises(FileError):

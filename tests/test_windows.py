@@ -1,4 +1,5 @@
-"""Windows of time series: their counts and contents against plain loops, no copies, no leaks, and what fit makes of them."""
+"""Windows of time series: their counts and contents against plain loops, no copies, no leaks, and what fit
+makes of them."""
 
 import numpy as np
 import pytest
@@ -60,7 +61,8 @@ CASES = [
 @pytest.mark.parametrize("targets", [None, "all", "fewer"])
 def test_counts_and_contents(options, targets):
     y = {None: None, "all": np.arange(61), "fewer": np.arange(55)}[targets]
-    names = {"sequence_length": "length", "sequence_stride": "stride", "sampling_rate": "rate", "start_index": "start",
+    names = {"sequence_length": "length", "sequence_stride": "stride", "sampling_rate": "rate",
+             "start_index": "start",
              "end_index": "end"}
     want = by_loops(SERIES, y, **{names[k]: v for k, v in options.items() if k in names})
     if want is None:
@@ -86,7 +88,8 @@ def test_without_batches():
 
 def test_shuffled_passes():
     def passes(seed):
-        data = utils.timeseries_dataset_from_array(np.arange(200), np.arange(200), 3, batch_size=16, shuffle=True, seed=seed)
+        data = utils.timeseries_dataset_from_array(np.arange(200), np.arange(200), 3, batch_size=16,
+                                                   shuffle=True, seed=seed)
         out = []
         for _ in range(2):
             x, y = (np.concatenate(part) for part in zip(*data))
@@ -121,7 +124,8 @@ def test_shuffled_passes():
 ], ids=str)
 def test_wrong_arguments(options, words):
     with pytest.raises(ValueError, match=words):
-        utils.timeseries_dataset_from_array(**{"data": SERIES, "targets": None, "sequence_length": 3, **options})
+        utils.timeseries_dataset_from_array(**{"data": SERIES, "targets": None, "sequence_length": 3,
+                                               **options})
 
 
 def test_take_and_map():
@@ -142,10 +146,12 @@ def test_fit_on_batches_of_windows():
     ours, theirs = forecaster(3), forecaster(3)
     data = utils.timeseries_dataset_from_array(SERIES, SERIES[7:47, :1], 7, batch_size=16)
     a = ours.fit(data, validation_data=data, epochs=3, verbose=0)
-    b = theirs.fit(X.copy(), y, batch_size=16, validation_data=(X.copy(), y), epochs=3, verbose=0, shuffle=False)
+    b = theirs.fit(X.copy(), y, batch_size=16, validation_data=(X.copy(), y), epochs=3, verbose=0,
+                   shuffle=False)
     assert a.history.keys() == b.history.keys()
     assert all(a.history[k] == pytest.approx(b.history[k], rel=1e-6) for k in a.history)
-    assert ours.evaluate(data, verbose=0) == pytest.approx(theirs.evaluate(X, y, batch_size=16, verbose=0), rel=1e-6)
+    assert ours.evaluate(data, verbose=0) == pytest.approx(theirs.evaluate(X, y, batch_size=16, verbose=0),
+                                                           rel=1e-6)
     np.testing.assert_array_equal(ours.predict(data, verbose=0), ours.predict(X.copy(), verbose=0))
     inputs = utils.timeseries_dataset_from_array(SERIES[:46], None, 7)
     np.testing.assert_array_equal(ours.predict(inputs, verbose=0), ours.predict(X.copy(), verbose=0))
@@ -161,7 +167,8 @@ def test_places():
 # ---------------------------------------------------------------- windows
 
 
-@pytest.mark.parametrize("horizon, stride, columns", [(1, 1, None), (4, 1, None), (3, 2, None), (1, 3, 2), (2, 1, 2), (5, 7, 1)])
+@pytest.mark.parametrize("horizon, stride, columns", [(1, 1, None), (4, 1, None), (3, 2, None), (1, 3, 2),
+                                                      (2, 1, 2), (5, 7, 1)])
 @pytest.mark.parametrize("many", [False, True])
 def test_windows(horizon, stride, columns, many):
     x = SERIES[:, 0] if columns is None else SERIES
@@ -205,7 +212,8 @@ def test_fit_takes_the_views_and_computes_the_same_bits(dtype, series_dtype, shu
     runs = []
     for x, y in ((X, Y), (X.copy(), Y.copy())):
         model = forecaster(3, 2, many=True, dtype=dtype)
-        history = model.fit(x, y, epochs=2, batch_size=9, shuffle=shuffle, validation_split=0.3, verbose=0).history
+        history = model.fit(x, y, epochs=2, batch_size=9, shuffle=shuffle, validation_split=0.3,
+                            verbose=0).history
         more = model.fit(x, y, epochs=1, batch_size=9, lengths=np.arange(len(x)) % 8, verbose=0).history
         loss = model.evaluate(x, y, batch_size=9, verbose=0)
         masked = model.predict(x, lengths=np.arange(len(x)) % 8, verbose=0)
@@ -257,7 +265,8 @@ def test_as_view():
 
 
 @pytest.mark.parametrize("n, validation, gap, train, held", [
-    (10, 0.2, 0, 8, 2), (10, 0.25, 0, 7, 3), (10, 3, 0, 7, 3), (10, 0.3, 4, 3, 3), (2, 1, 0, 1, 1), (100, 0.01, 0, 99, 1)])
+    (10, 0.2, 0, 8, 2), (10, 0.25, 0, 7, 3), (10, 3, 0, 7, 3), (10, 0.3, 4, 3, 3), (2, 1, 0, 1, 1),
+    (100, 0.01, 0, 99, 1)])
 def test_temporal_split(n, validation, gap, train, held):
     x = np.arange(n)
     (a, ya), (b, yb) = utils.temporal_split(x, x * 2, validation, gap)
@@ -281,7 +290,8 @@ def test_the_gap_of_the_docstring_parts_overlapping_windows_and_is_the_least():
 
 @pytest.mark.parametrize("options, words", [
     ({"y": np.zeros(9)}, "10 and 9"), ({"validation": 1.0}, "validation"), ({"validation": 0}, "validation"),
-    ({"validation": 0.5, "gap": 5}, "none is left"), ({"gap": -1}, "gap"), ({"validation": 10}, "none is left")], ids=str)
+    ({"validation": 0.5, "gap": 5}, "none is left"), ({"gap": -1}, "gap"),
+    ({"validation": 10}, "none is left")], ids=str)
 def test_temporal_split_names_what_is_wrong(options, words):
     with pytest.raises(ValueError, match=words):
         utils.temporal_split(**{"x": np.zeros(10), "y": np.zeros(10), **options})
@@ -301,10 +311,13 @@ def test_split_dataset():
 
 
 @pytest.mark.parametrize("options, kind", [
-    ({}, ValueError), ({"left_size": 0}, ValueError), ({"left_size": 10}, ValueError), ({"left_size": 1.0}, ValueError),
-    ({"right_size": -0.1}, ValueError), ({"left_size": 0.6, "right_size": 0.6}, ValueError), ({"left_size": "1"}, TypeError),
+    ({}, ValueError), ({"left_size": 0}, ValueError), ({"left_size": 10}, ValueError),
+    ({"left_size": 1.0}, ValueError),
+    ({"right_size": -0.1}, ValueError), ({"left_size": 0.6, "right_size": 0.6}, ValueError),
+    ({"left_size": "1"}, TypeError),
     ({"left_size": 5, "right_size": 6}, ValueError), ({"dataset": "x", "left_size": 1}, TypeError),
-    ({"dataset": (np.zeros(3), np.zeros(4)), "left_size": 1}, ValueError), ({"left_size": 0.01}, ValueError)], ids=str)
+    ({"dataset": (np.zeros(3), np.zeros(4)), "left_size": 1}, ValueError), ({"left_size": 0.01}, ValueError)],
+    ids=str)
 def test_split_dataset_names_what_is_wrong(options, kind):
     with pytest.raises(kind, match="split_dataset"):
         utils.split_dataset(**{"dataset": np.zeros(10), **options})

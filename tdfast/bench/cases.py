@@ -46,12 +46,14 @@ class Case:
         if self.model == "step":
             return f"{self.unit} of one sequence: I={self.I}, {self.cell}({self.H}), Dense({self.O})"
         head = "" if self.model == "tddense" else f"{self.cell}({self.H}), "
-        return f"{self.unit}: N={self.N} B={self.B} T={self.T} I={self.I}, {head}TimeDistributed(Dense({self.O}))"
+        sizes = f"N={self.N} B={self.B} T={self.T} I={self.I}"
+        return f"{self.unit}: {sizes}, {head}TimeDistributed(Dense({self.O}))"
 
     @property
     def layers(self):
         """Names of the layers that an implementation must have, besides Dense and TimeDistributed."""
-        return {"tddense": [], "video": ["Conv2D", "MaxPooling2D", "Flatten", "LSTM"]}.get(self.model, [self.cell])
+        return {"tddense": [], "video": ["Conv2D", "MaxPooling2D", "Flatten",
+                                         "LSTM"]}.get(self.model, [self.cell])
 
 
 CASES = [
@@ -110,7 +112,8 @@ def weights(case):
         return dense(case.I, case.O)
     out = []
     if case.model == "video":
-        out = [uniform(3, 3, 3, 16, fan=27), uniform(16, fan=27), uniform(3, 3, 16, 32, fan=144), uniform(32, fan=144)]
+        out = [uniform(3, 3, 3, 16, fan=27), uniform(16, fan=27), uniform(3, 3, 16, 32, fan=144),
+               uniform(32, fan=144)]
     return [*out, *recurrent(case.cell, case.I, case.H), *dense(case.H, case.O)]
 
 

@@ -16,10 +16,12 @@ def parser():
     p.add_argument("case", nargs="*", help="what to time (see --list); all of it by default")
     p.add_argument("--peers", metavar="NAMES", default=",".join(one.name for one in implementations.PEERS),
                    help="separated by commas; '' for none. Default: %(default)s")
-    p.add_argument("--threads", type=int, default=None, help="for each implementation; default: one a processor")
+    p.add_argument("--threads", type=int, default=None,
+                   help="for each implementation; default: one a processor")
     p.add_argument("--json", metavar="FILE", help="write all numbers there too")
     p.add_argument("--markdown", action="store_true", help="print the tables for a README")
-    p.add_argument("--quick", action="store_true", help="two rounds of one unit: shows that it works, no more")
+    p.add_argument("--quick", action="store_true",
+                   help="two rounds of one unit: shows that it works, no more")
     p.add_argument("--list", action="store_true", help="print the cases and stop")
     return p
 

@@ -19,8 +19,8 @@ COSTS = {
 def run(names, contestants, threads, quick=False, say=print):
     """{cost: {implementation: number}}: seconds or bytes.
 
-    'numpy' has an import time too; 'steady-step' holds one number for each batch size and 'masked' one for each cell and
-    padding, of tdfast alone.
+    'numpy' has an import time too; 'steady-step' holds one number for each batch size and 'masked' one for
+    each cell and padding, of tdfast alone.
     """
     costs = {name: {} for name in names}
     if "import" in names:
@@ -47,7 +47,8 @@ def run(names, contestants, threads, quick=False, say=print):
     if "steady-step" in names:
         with Process(implementations.TDFAST, threads) as process:
             process.ask("load", module=implementations.TDFAST.module, case="fit-blog", threads=threads)
-            costs["steady-step"] = {f"batch {b}": process.ask("allocations", batch=b)["bytes"] for b in (32, 128)}
+            costs["steady-step"] = {f"batch {b}": process.ask("allocations", batch=b)["bytes"]
+                                    for b in (32, 128)}
     if "masked" in names:
         with Process(implementations.TDFAST, threads) as process:
             costs["masked"] = process.ask("masked", threads=threads, quick=quick)

@@ -52,7 +52,8 @@ class Implementation:
         """What it and what it requires take on disk, without NumPy and without compiled .pyc files."""
         if self.name == "tdfast":
             folder = Path(importlib.util.find_spec("tdfast").origin).parent
-            own = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and f.suffix not in (".pyc", ".c"))
+            own = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()
+                      and f.suffix not in (".pyc", ".c"))
             return own + sum(_size(dist) for dist in _closure(["tqdm"]))
         return sum(_size(dist) for dist in _closure([dist for _, dist in self.packages]))
 
@@ -62,7 +63,8 @@ _KERAS = "import keras; from keras.layers import LSTM, Dense, TimeDistributed; k
 
 def _keras(backend, *packages):
     return Implementation(
-        f"keras-{backend}", "tdfast.bench.with_keras", {"tensorflow": "Keras TF"}.get(backend, f"Keras {backend}"),
+        f"keras-{backend}", "tdfast.bench.with_keras",
+        {"tensorflow": "Keras TF"}.get(backend, f"Keras {backend}"),
         (("keras", "keras"), *packages), statement=_KERAS, env=(("KERAS_BACKEND", backend),),
     )
 
@@ -70,7 +72,8 @@ def _keras(backend, *packages):
 TDFAST = Implementation("tdfast", "tdfast.bench.with_tdfast", "tdfast", (("tdfast", "tdfast"),),
                         statement=_KERAS.replace("keras", "tdfast"))
 PEERS = [
-    Implementation("torch", "tdfast.bench.with_torch", "PyTorch", (("torch", "torch"),), statement="import torch"),
+    Implementation("torch", "tdfast.bench.with_torch", "PyTorch", (("torch", "torch"),),
+                   statement="import torch"),
     _keras("jax", ("jax", "jax")),
     _keras("tensorflow", ("tensorflow", "tensorflow")),
     _keras("torch", ("torch", "torch")),

@@ -1,4 +1,5 @@
-"""What a masked epoch costs beside the same epoch with all steps: tdfast alone, in one process, turn by turn."""
+"""What a masked epoch costs beside the same epoch with all steps: tdfast alone, in one process, turn by
+turn."""
 
 import time
 
@@ -14,10 +15,12 @@ KINDS = ("right", "left", "interior", "lengths")
 
 
 def shares(threads, quick=False):
-    """{'LSTM right': share of the padded epoch's time, ...} with a quarter of valid steps, the best of each by turns.
+    """{'LSTM right': share of the padded epoch's time, ...} with a quarter of valid steps, the best of each
+    by turns.
 
-    A cell of 64 units and TimeDistributed(Dense(10)) on 512 sequences of 100 steps, batches of 64, adam and mse; padding
-    right, left or in between behind a Masking layer, or right with ``lengths=``. The lengths are random, from 0 to 50.
+    A cell of 64 units and TimeDistributed(Dense(10)) on 512 sequences of 100 steps, batches of 64, adam and
+    mse; padding right, left or in between behind a Masking layer, or right with ``lengths=``. The lengths are
+    random, from 0 to 50.
     """
     tdfast.set_num_threads(threads)
     rng = np.random.default_rng(0)
@@ -44,7 +47,8 @@ def shares(threads, quick=False):
 
 def _model(cell, masking=False):
     model = tdfast.Sequential([
-        Input((T, I)), *([Masking()] if masking else []), getattr(tdfast.layers, cell)(H, return_sequences=True),
+        Input((T, I)), *([Masking()] if masking else []), getattr(tdfast.layers,
+                                                                  cell)(H, return_sequences=True),
         TimeDistributed(Dense(O)),
     ])
     model.compile("adam", "mse")

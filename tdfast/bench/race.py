@@ -13,8 +13,8 @@ import numpy as np
 
 from tdfast.bench import implementations
 
-# Largest difference allowed in outputs, in the loss of an epoch and in the outputs after it, as a share of the largest
-# number of tdfast's own.
+# Largest difference allowed in outputs, in the loss of an epoch and in the outputs after it, as a share of
+# the largest number of tdfast's own.
 TOLERANCE = 1e-4
 FIRST_LIMIT = 180.0     # seconds that a worker may take for one answer; then it is ended
 
@@ -33,7 +33,8 @@ class Process:
         self.implementation = implementation
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tdfast.bench.worker"], cwd=implementations.HOME, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "tdfast.bench.worker"], cwd=implementations.HOME, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=self._log, text=True, env=implementations.environment(implementation, threads))
 
     def __enter__(self):
@@ -103,8 +104,10 @@ def compare(name, want, got):
             continue
         largest = max(np.abs(a).max(), 1e-30)
         off = np.abs(a - b).max() / largest
-        if not off <= TOLERANCE:                    # NaN is a difference too
-            problems.append(f"{name}: {key} differ from tdfast's by {off:.1e} of the largest, allowed {TOLERANCE:.0e}")
+        if not off <= TOLERANCE:  # NaN is a difference too
+            problems.append(
+                f"{name}: {key} differ from tdfast's by {off:.1e} of the largest, allowed {TOLERANCE:.0e}"
+            )
     return problems
 
 

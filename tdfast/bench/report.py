@@ -27,7 +27,11 @@ def size(count):
     """'12.3 MiB' and the like."""
     for unit, unit_size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count >= unit_size:
-            return f"{count / unit_size:.3g} {unit}" if count < 1000 * unit_size else f"{count / unit_size:.0f} {unit}"
+            return (
+                f"{count / unit_size:.3g} {unit}"
+                if count < 1000 * unit_size
+                else f"{count / unit_size:.0f} {unit}"
+            )
     return f"{count:.0f} B"
 
 
@@ -44,13 +48,17 @@ def line(name, one):
 
 def head(result):
     """The lines over the tables."""
-    lines = [f"{result['processor']}, {result['isa']}, {result['threads']} thread(s) for each; {result['date']}",
-             f"{result['platform']}, Python {result['python']}, NumPy {result['numpy']}"]
+    lines = [
+        f"{result['processor']}, {result['isa']}, {result['threads']} thread(s) for each; {result['date']}",
+        f"{result['platform']}, Python {result['python']}, NumPy {result['numpy']}",
+    ]
     lines += [f"{_label(name)}: {version}" for name, version in result["versions"].items()]
     lines += [f"{_label(name)}: {why}" for name, why in result["missing"].items()]
     if result["peak"]:
         best = max(result["peak"], key=result["peak"].get)
-        lines.append(f"fp32 peak: {result['peak'][best] / 1e9:.0f} GFLOP/s, measured: {_label(best)}'s large products")
+        lines.append(
+            f"fp32 peak: {result['peak'][best] / 1e9:.0f} GFLOP/s, measured: {_label(best)}'s large products"
+        )
     if result["quick"]:
         lines.append("--quick: shows that everything runs; the times mean nothing.")
     return lines

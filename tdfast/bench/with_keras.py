@@ -45,7 +45,8 @@ class KerasModel:
             activation = "softmax" if case.model == "recurrent" else None
             model.add(layers.TimeDistributed(layers.Dense(case.O, activation=activation)))
         if case.does == "fit":
-            model.compile(optimizer="adam", loss="mse" if case.model == "tddense" else "categorical_crossentropy")
+            model.compile(optimizer="adam", loss="mse" if case.model == "tddense"
+                          else "categorical_crossentropy")
         self.model = model
 
     def set_weights(self, weights):
@@ -68,7 +69,8 @@ class KerasModel:
     def step_model(self, keras):
         """(x, h, c) of one time step to [y, h, c]: no backend keeps a state within a compiled call."""
         case, layers = self.case, keras.layers
-        inputs = [keras.Input(batch_shape=(1, 1, case.I)), *(keras.Input(batch_shape=(1, case.H)) for _ in range(2))]
+        inputs = [keras.Input(batch_shape=(1, 1, case.I)),
+                  *(keras.Input(batch_shape=(1, case.H)) for _ in range(2))]
         h, *state = getattr(layers, case.cell)(case.H, return_state=True)(inputs[0], initial_state=inputs[1:])
         return keras.Model(inputs, [layers.Dense(case.O)(h), *state])
 
@@ -83,7 +85,10 @@ class KerasModel:
             import jax
 
             compiled = jax.jit(model.stateless_call)
-            fixed = [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
+            fixed = (
+                [v.value for v in model.trainable_variables],
+                [v.value for v in model.non_trainable_variables],
+            )
 
             def call(inputs):
                 return compiled(*fixed, inputs)[0]

@@ -49,7 +49,8 @@ def _states(case):
 
 
 def _graph(case, weights):
-    """x (B, T, I) to y (B, T, O); a step of a stream is x (1, 1, I), time first, with the states beside it."""
+    """x (B, T, I) to y (B, T, O); a step of a stream is x (1, 1, I), time first, with the states beside
+    it."""
     from onnx import TensorProto, helper, numpy_helper
 
     stream = case.does == "stream"

@@ -52,19 +52,22 @@ class Model:
                 order, bias, other = (1, 0, 2), *bias
             else:                                       # i f c o, as in PyTorch; there are two biases there
                 order, other = (0, 1, 2, 3), np.zeros_like(bias)
-            new.update({f"rnn.{name}_l0": np.concatenate([np.split(w, len(order), axis=-1)[g] for g in order], axis=-1).T
+            new.update({f"rnn.{name}_l0": np.concatenate([np.split(w, len(order), axis=-1)[g] for g in order],
+                                                         axis=-1).T
                         for name, w in (("weight_ih", kernel), ("weight_hh", recurrent), ("bias_ih", bias),
                                         ("bias_hh", other))})
         new["out.weight"], new["out.bias"] = weights[0].T, weights[1]
         self.model.load_state_dict({k: self.torch.from_numpy(np.array(v, order="C")) for k, v in new.items()})
 
     def first_epoch(self):
-        """The mean loss of one epoch in the order of the rows, trained as Keras does so that it can be compared.
+        """The mean loss of one epoch in the order of the rows, trained as Keras does so that it can be
+        compared.
 
         An LSTM of Keras has one bias, so the second stays as it is; Adam's epsilon is added before the
         second moment is corrected, so here it is divided by that correction, step by step.
         """
-        second = [p for name, p in self.model.named_parameters() if name == "rnn.bias_hh_l0" and self.case.cell == "LSTM"]
+        second = [p for name, p in self.model.named_parameters() if name == "rnn.bias_hh_l0"
+                  and self.case.cell == "LSTM"]
         group, steps = self.optimizer.param_groups[0], 0
 
         def as_keras():

@@ -107,7 +107,8 @@ class Worker:
         """Bytes that one steady training step holds on to at its height, beyond what lived before it."""
         import tracemalloc
 
-        x, y = np.resize(self.x, (batch, *self.x.shape[1:])), np.ones((batch, self.case.T, self.case.O), np.float32)
+        x, y = np.resize(self.x, (batch, *self.x.shape[1:])), np.ones((batch, self.case.T, self.case.O),
+                                                                      np.float32)
         for _ in range(3):
             self.model.model.train_on_batch(x, y)
         tracemalloc.start()
@@ -153,7 +154,8 @@ def _tdfast_product(size, threads):
     bias = np.zeros(size, np.float32)
     packed = runtime.aligned((_kernels.dense_pack_size(size, size),))
     _kernels.dense_pack(size, size, kernel, packed)
-    return lambda: _kernels.dense_forward(act=linear, M=size, K=size, N=size, x=x, packed=packed, bias=bias, y=y)
+    return lambda: _kernels.dense_forward(act=linear, M=size, K=size, N=size, x=x, packed=packed, bias=bias,
+                                          y=y)
 
 
 def _torch_product(size, threads):

@@ -6,12 +6,13 @@ from tdfast.callbacks.base import Callback
 class SwapEMAWeights(Callback):
     """Puts the optimizer's moving averages in the weights' place while the model is evaluated or predicts.
 
-    Needs an optimizer with ``use_ema=True``. Before the first update there are no averages, and nothing happens.
+    Needs an optimizer with ``use_ema=True``. Before the first update there are no averages, and nothing
+    happens.
     Source: https://github.com/keras-team/keras/blob/master/keras/src/callbacks/swap_ema_weights.py.
 
     Args:
-        swap_on_epoch: True also leaves them there from the end of each epoch to the beginning of the next, for
-            callbacks behind this one such as `ModelCheckpoint`.
+        swap_on_epoch: True also leaves them there from the end of each epoch to the beginning of the next,
+            for callbacks behind this one such as `ModelCheckpoint`.
 
     Raises:
         ValueError: for an optimizer without averages.
@@ -28,7 +29,8 @@ class SwapEMAWeights(Callback):
         optimizer = self.model.optimizer
         if not getattr(optimizer, "use_ema", False):
             raise ValueError(
-                "SwapEMAWeights needs an optimizer that keeps averages of the weights: make it with use_ema=True."
+                "SwapEMAWeights needs an optimizer that keeps averages of the weights: make it with "
+                "use_ema=True."
             )
         if optimizer.built and optimizer.steps and optimizer.averages_in_place != averages:
             optimizer.swap_averages()

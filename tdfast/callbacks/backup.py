@@ -13,18 +13,21 @@ from tdfast.errors import FileError
 class BackupAndRestore(Callback):
     """Keeps all of a training in one file, from which the same script, run again, goes on to the bit.
 
-    The file carries the weights, the optimizer (all slots, averages, accumulated gradients), the epoch and the
-    batch, the order of the samples, all random states (tdfast's, the layers', NumPy's and Python's global ones), the
-    metrics' sums, stateful layers' states, and the other callbacks' own numbers (`Callback.get_state`). So weights
-    and history come out with the same bits as without interruption, provided that the script makes the same model,
-    data and callbacks. In the middle of an epoch ``on_epoch_begin`` is called once more before the numbers are put back.
+    The file carries the weights, the optimizer (all slots, averages, accumulated gradients), the epoch and
+    the batch, the order of the samples, all random states (tdfast's, the layers', NumPy's and Python's global
+    ones), the metrics' sums, stateful layers' states, and the other callbacks' own numbers
+    (`Callback.get_state`). So weights and history come out with the same bits as without interruption,
+    provided that the script makes the same model, data and callbacks. In the middle of an epoch
+    ``on_epoch_begin`` is called once more before the numbers are put back.
 
-    Of arrays and of a PyDataset (or any object with ``__getitem__`` and a length) the batches that were done are not
-    read again. An iterable, such as a DataLoader, begins its epoch anew and the batches done are skipped: it must
-    give them in the same order by itself. A generator is read from its beginning and all batches done are skipped.
-    Random numbers that a PyDataset with several workers draws ahead of time cannot come again.
+    Of arrays and of a PyDataset (or any object with ``__getitem__`` and a length) the batches that were done
+    are not read again. An iterable, such as a DataLoader, begins its epoch anew and the batches done are
+    skipped: it must give them in the same order by itself. A generator is read from its beginning and all
+        batches done
+    are skipped. Random numbers that a PyDataset with several workers draws ahead of time cannot come again.
 
-    The file is replaced only by a complete new one: a kill or a full disk while it is written leaves the last one.
+    The file is replaced only by a complete new one: a kill or a full disk while it is written leaves the last
+    one.
     Source: https://keras.io/api/callbacks/backup_and_restore/, which goes on from the epoch's beginning.
 
     Args:
@@ -70,7 +73,8 @@ class BackupAndRestore(Callback):
             self.model._run.restore(self._state)
 
     def on_epoch_begin(self, epoch, logs=None):
-        # What other callbacks did at the beginning of this epoch, such as a new learning rate, was done before.
+        # What other callbacks did at the beginning of this epoch, such as a new learning rate, was done
+        # before.
         if self._state is not None and self._state["batch"]:
             self.model._run.restore(self._state)
         self._state = None
@@ -103,7 +107,9 @@ class BackupAndRestore(Callback):
                 return read_state(path)
             except FileError as error:
                 if path == paths[-1]:
-                    raise FileError(f"BackupAndRestore: {error} Delete '{path}' to train from the beginning.") from error
+                    raise FileError(
+                        f"BackupAndRestore: {error} Delete '{path}' to train from the beginning."
+                    ) from error
 
     def _write(self):
         from tdfast.saving.atomic import replacing

@@ -18,8 +18,8 @@ class Callback:
     ``self.params`` is a dict with 'verbose', 'epochs' and 'steps'. ``logs`` maps the names of the loss
     and metrics to floats; those of a batch are the means since the epoch began.
 
-    A callback with numbers of its own survives an exact resume (see `BackupAndRestore`) when it says which: list
-    their names in ``state_names``, or override `get_state` and `set_state`.
+    A callback with numbers of its own survives an exact resume (see `BackupAndRestore`) when it says which:
+    list their names in ``state_names``, or override `get_state` and `set_state`.
 
     >>> class Printer(Callback):
     ...     def on_epoch_end(self, epoch, logs=None):
@@ -110,10 +110,12 @@ class Callback:
         """When `predict` ends."""
 
     def on_abort(self):
-        """When `fit`, `evaluate` or `predict` ends by an error or Ctrl-C, instead of its other end (not in Keras)."""
+        """When `fit`, `evaluate` or `predict` ends by an error or Ctrl-C, instead of its other end (not in
+        Keras)."""
 
     def get_state(self):
-        """What a resumed training needs, a dict from names to numbers, strings, None, arrays, lists and dicts of these."""
+        """What a resumed training needs, a dict from names to numbers, strings, None, arrays, lists and dicts
+        of these."""
         return {name: getattr(self, name) for name in self.state_names}
 
     def set_state(self, state):

@@ -38,7 +38,8 @@ class CallbackList(Callback):
             if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
                 raise ValueError(
                     f"callbacks must be objects of classes derived from tdfast.callbacks.Callback, got "
-                    f"{callback!r}." + (" Make an object of it: add ()." if isinstance(callback, type) else "")
+                    f"{callback!r}." + (" Make an object of it: add ()." if isinstance(callback, type)
+                                        else "")
                 )
         self.history = self._find(History, add_history)
         if add_progbar:

@@ -14,9 +14,10 @@ class ModelCheckpoint(MonitorCallback):
     Source: https://keras.io/api/callbacks/model_checkpoint/.
 
     Args:
-        filepath: where to, which may hold the epoch (from 1), with save_freq a number the batch, and the logs:
-            ``"{epoch:02d}-{val_loss:.2f}.keras"``. Folders that are not there are made. It ends in '.keras', or,
-            with save_weights_only, in '.weights.h5' or '.weights.npz'.
+        filepath: where to, which may hold the epoch (from 1), with save_freq a number the batch, and the
+            logs: ``"{epoch:02d}-{val_loss:.2f}.keras"``. Folders that are not there are made. It ends in
+                '.keras',
+            or, with save_weights_only, in '.weights.h5' or '.weights.npz'.
         monitor: the number that save_best_only goes by.
         verbose: 1 says when it acts.
         save_best_only: True saves only when that number is better than it ever was, for this model.
@@ -82,7 +83,9 @@ class ModelCheckpoint(MonitorCallback):
         if not self._is_wanted(epoch, logs, path):
             return
         if os.path.isdir(path):
-            raise IsADirectoryError(f"ModelCheckpoint: '{path}' is a directory. Give filepath the name of a file.")
+            raise IsADirectoryError(
+                f"ModelCheckpoint: '{path}' is a directory. Give filepath the name of a file."
+            )
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         if not self.save_weights_only:
             self.model.save(path, overwrite=True)
@@ -90,7 +93,8 @@ class ModelCheckpoint(MonitorCallback):
             self.model.save_weights(path, overwrite=True)
         else:
             raise ValueError(
-                f"ModelCheckpoint: a {type(self.model).__name__} has no save_weights. Use save_weights_only=False and a "
+                f"ModelCheckpoint: a {type(self.model).__name__} has no save_weights. Use "
+                "save_weights_only=False and a "
                 "path that ends in '.keras'."
             )
         self._say(epoch, f"finished saving model to {path}")
@@ -112,7 +116,8 @@ class ModelCheckpoint(MonitorCallback):
         if current is None or getattr(current, "ndim", 0):
             warnings.warn(
                 f"ModelCheckpoint goes by '{self.monitor}', which is "
-                f"{'not among ' + (', '.join(logs) or 'none') if current is None else 'not a single number'}: saving anyway.",
+                + (f"not among {', '.join(logs) or 'none'}" if current is None else "not a single number")
+                + ": saving anyway.",
                 stacklevel=4,
             )
             return True

@@ -32,7 +32,9 @@ class EventFile:
 
     def __init__(self, folder):
         os.makedirs(folder, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_count)}.v2"
+        name = (
+            f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_count)}.v2"
+        )
         self.path = os.path.join(folder, name)
         self._file = open(self.path, "wb")
         self._write(_field(1, time.time()) + _field(3, "brain.Event:2"))
@@ -49,7 +51,8 @@ class EventFile:
         if not values.size:
             return
         counts, edges = np.histogram(values, bins)
-        parts = [float(n) for n in (values.min(), values.max(), values.size, values.sum(), np.square(values).sum())]
+        parts = [float(n) for n in (values.min(), values.max(), values.size, values.sum(),
+                                    np.square(values).sum())]
         body = b"".join(_field(i, n) for i, n in enumerate(parts, 1))
         body += _field(6, edges[1:].astype("<f8").tobytes()) + _field(7, counts.astype("<f8").tobytes())
         self._summary(tag, step, _field(5, body))

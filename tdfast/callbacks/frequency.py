@@ -19,7 +19,9 @@ class Frequency:
     def __init__(self, value, what):
         whole = hasattr(value, "__index__") and not isinstance(value, bool)
         if value != "epoch" and not (whole and int(value) >= 1):
-            raise ValueError(f"{what} must be 'epoch' or a whole number of batches of at least 1, got {value!r}.")
+            raise ValueError(
+                f"{what} must be 'epoch' or a whole number of batches of at least 1, got {value!r}."
+            )
         self.batches = None if value == "epoch" else int(value)
         self.seen = 0
 

@@ -9,8 +9,8 @@ from tdfast.callbacks.base import Callback
 class CSVLogger(Callback):
     """Writes the logs of each epoch as a line of a CSV file, which is on its way to the disk at once.
 
-    The columns are 'epoch' and the names of the first epoch's logs in alphabetic order, with a 'val_' column for
-    each if `fit` validates, but not in the first epoch. What an epoch lacks is 'NA'. A training that is
+    The columns are 'epoch' and the names of the first epoch's logs in alphabetic order, with a 'val_' column
+    for each if `fit` validates, but not in the first epoch. What an epoch lacks is 'NA'. A training that is
     resumed exactly (`BackupAndRestore`) leaves the file that it would have written without interruption.
 
     Source: https://keras.io/api/callbacks/csv_logger/.
@@ -70,7 +70,8 @@ class CSVLogger(Callback):
 
     def _open_writer(self):
         if self.writer is None:
-            self.writer = csv.DictWriter(self.csv_file, ["epoch", *self.keys], dialect="excel", delimiter=self.sep)
+            self.writer = csv.DictWriter(self.csv_file, ["epoch", *self.keys], dialect="excel",
+                                         delimiter=self.sep)
 
     def on_train_end(self, logs=None):
         self.on_abort()

@@ -55,7 +55,8 @@ class MonitorCallback(Callback):
             raise ValueError(
                 f"{type(self).__name__}: whether '{self.monitor}' should become small or large is not "
                 "known. Pass mode='min' or mode='max'."
-                + (f" It is not among the metrics of this epoch: {', '.join(logs)}." if logs and self.monitor not in logs else "")
+                + (f" It is not among the metrics of this epoch: {', '.join(logs)}." if logs
+                   and self.monitor not in logs else "")
             )
         return direction
 
@@ -70,7 +71,8 @@ class MonitorCallback(Callback):
             )
         elif getattr(value, "ndim", 0):
             raise ValueError(
-                f"{type(self).__name__} watches '{self.monitor}', which is {value.size} numbers: give the metric an average, "
+                f"{type(self).__name__} watches '{self.monitor}', which is {value.size} numbers: give the "
+                "metric an average, "
                 "or watch another."
             )
         return value

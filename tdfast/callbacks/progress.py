@@ -180,8 +180,8 @@ def progress(done, steps, width=BAR_WIDTH):
 def running(done, steps, left, rate, logs, room=None, width=BAR_WIDTH):
     """The line while batches come, within ``room`` characters, so that the next one can be written over it.
 
-    Where it is too long, the bar shrinks first. Then metrics go, the last one first, then the times, and the losses
-    at the end.
+    Where it is too long, the bar shrinks first. Then metrics go, the last one first, then the times, and the
+    losses at the end.
 
     Args:
         done, steps: batches, and how many there will be (None: not known).
@@ -229,7 +229,8 @@ class Progbar:
         verbose: 0 is silent, 1 draws the bar, 2 prints a line at the end.
         interval: seconds between two drawings at least.
         stateful_metrics: names whose values are shown as they are; all others are averaged over the steps.
-        stateless_metrics: names whose values are averaged; all others are shown as they are. Not with the former.
+        stateless_metrics: names whose values are averaged; all others are shown as they are. Not with the
+            former.
         unit_name: what a step is called.
 
     >>> bar = Progbar(2, verbose=2)
@@ -238,13 +239,20 @@ class Progbar:
     2/2 - 0s - .../step - loss: 0.2500
     """
 
-    def __init__(self, target, width=BAR_WIDTH, verbose=1, interval=INTERVAL, stateful_metrics=None, stateless_metrics=None,
+    def __init__(self, target, width=BAR_WIDTH, verbose=1, interval=INTERVAL, stateful_metrics=None,
+                 stateless_metrics=None,
                  unit_name="step"):
         if stateful_metrics is not None and stateless_metrics is not None:
             raise ValueError("Progbar: give stateful_metrics or stateless_metrics, not both.")
         if verbose not in (0, 1, 2):
             raise ValueError(f"Progbar: verbose must be 0, 1 or 2, got {verbose!r}.")
-        self.target, self.width, self.verbose, self.interval, self.unit_name = target, width, verbose, interval, unit_name
+        self.target, self.width, self.verbose, self.interval, self.unit_name = (
+            target,
+            width,
+            verbose,
+            interval,
+            unit_name,
+        )
         self._stateful = None if stateful_metrics is None else set(stateful_metrics)
         self._stateless = None if stateless_metrics is None else set(stateless_metrics)
         self._sums, self._seen, self._drawn, self._length = {}, 0, -math.inf, 0
@@ -262,7 +270,9 @@ class Progbar:
             finalize = self.target is not None and current >= self.target
         steps = max(current - self._seen, 1)
         for name, value in values or []:
-            averaged = name in self._stateless if self._stateless is not None else name not in (self._stateful or ())
+            averaged = (
+                name in self._stateless if self._stateless is not None else name not in (self._stateful or ())
+            )
             total, count = self._sums.get(name, (0.0, 0)) if averaged and not finalize else (0.0, 0)
             weight = steps if averaged and not finalize else 1
             self._sums[name] = (total + float(value) * weight, count + weight)
@@ -281,8 +291,11 @@ class Progbar:
         means = {name: total / count for name, (total, count) in self._sums.items()}
         each = seconds / max(current, 1)
         if not live:
-            count = f"{current:{len(str(self.target))}d}/{self.target}" if self.target else f"{current}/Unknown"
-            text = f"{count} - {seconds:.0f}s -{step_time(each, self.unit_name)}{numbers(means, signed=self.verbose == 1)}"
+            count = (
+                f"{current:{len(str(self.target))}d}/{self.target}" if self.target else f"{current}/Unknown"
+            )
+            text = f"{count} - {seconds:.0f}s -{step_time(each, self.unit_name)}"
+            text += numbers(means, signed=self.verbose == 1)
             say(text)
             return
         left = duration(each * (self.target - current)) if self.target and not finalize else f"{seconds:.0f}s"

@@ -18,7 +18,8 @@ def _rate_into(logs, model):
 class LearningRateScheduler(Callback):
     """Sets the learning rate at the beginning of each epoch.
 
-    ``logs`` and the history get a 'learning_rate'. Source: https://keras.io/api/callbacks/learning_rate_scheduler/.
+    ``logs`` and the history get a 'learning_rate'. Source:
+    https://keras.io/api/callbacks/learning_rate_scheduler/.
 
     Args:
         schedule: a function of (epoch, learning rate), or of the epoch alone, that returns the new rate.
@@ -35,7 +36,9 @@ class LearningRateScheduler(Callback):
     def __init__(self, schedule, verbose=0):
         super().__init__()
         if not callable(schedule):
-            raise ValueError(f"LearningRateScheduler: schedule must be a function of (epoch, rate), got {schedule!r}.")
+            raise ValueError(
+                f"LearningRateScheduler: schedule must be a function of (epoch, rate), got {schedule!r}."
+            )
         self.schedule, self.verbose = schedule, verbose
         try:
             inspect.signature(schedule).bind(0, 0.0)
@@ -47,9 +50,13 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         optimizer = self.model.optimizer
-        rate = self.schedule(epoch, float(optimizer.learning_rate)) if self._takes_rate else self.schedule(epoch)
+        rate = (
+            self.schedule(epoch, float(optimizer.learning_rate)) if self._takes_rate else self.schedule(epoch)
+        )
         if isinstance(rate, bool) or not (isinstance(rate, numbers.Real) or getattr(rate, "ndim", None) == 0):
-            raise ValueError(f"LearningRateScheduler: the schedule must return a number, got {rate!r} for epoch {epoch}.")
+            raise ValueError(
+                f"LearningRateScheduler: the schedule must return a number, got {rate!r} for epoch {epoch}."
+            )
         optimizer.learning_rate = float(rate)
         if self.verbose > 0:
             say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
@@ -61,7 +68,8 @@ class LearningRateScheduler(Callback):
 class ReduceLROnPlateau(MonitorCallback):
     """Multiplies the learning rate by ``factor`` when a number has not improved for some epochs.
 
-    ``logs`` and the history get a 'learning_rate'. Source: https://keras.io/api/callbacks/reduce_lr_on_plateau/.
+    ``logs`` and the history get a 'learning_rate'. Source:
+    https://keras.io/api/callbacks/reduce_lr_on_plateau/.
 
     Args:
         monitor: the number's name in the logs.
@@ -82,7 +90,8 @@ class ReduceLROnPlateau(MonitorCallback):
 
     state_names = ("best", "wait", "cooldown_counter")
 
-    def __init__(self, monitor="val_loss", factor=0.1, patience=10, verbose=0, mode="auto", min_delta=1e-4, cooldown=0,
+    def __init__(self, monitor="val_loss", factor=0.1, patience=10, verbose=0, mode="auto", min_delta=1e-4,
+                 cooldown=0,
                  min_lr=0.0):
         super().__init__(monitor, mode, min_delta=min_delta)
         if factor >= 1.0:
@@ -102,7 +111,8 @@ class ReduceLROnPlateau(MonitorCallback):
         return self.cooldown_counter > 0
 
     def on_epoch_end(self, epoch, logs=None):
-        self._direction(logs)                   # an unknown one is an error in the first epoch, not the second
+        # an unknown one is an error in the first epoch, not the second
+        self._direction(logs)
         _rate_into(logs, self.model)
         current = (logs or {}).get(self.monitor)
         if current is None:

@@ -85,8 +85,8 @@ class EarlyStopping(MonitorCallback):
 class TerminateOnNaN(Callback):
     """Ends `fit` when the loss of a batch is NaN or infinite.
 
-    The update of that batch is left out, so the weights are those of the step before. Without this callback such
-    a loss is a FloatingPointError. Source: https://keras.io/api/callbacks/terminate_on_nan/.
+    The update of that batch is left out, so the weights are those of the step before. Without this callback
+    such a loss is a FloatingPointError. Source: https://keras.io/api/callbacks/terminate_on_nan/.
 
     Args:
         raise_error: True raises a RuntimeError instead of ending quietly.
@@ -106,6 +106,8 @@ class TerminateOnNaN(Callback):
         if loss is None or math.isfinite(loss):
             return
         if self.raise_error:
-            raise RuntimeError(f"The loss became {loss} at batch {batch}: training ends here (TerminateOnNaN).")
+            raise RuntimeError(
+                f"The loss became {loss} at batch {batch}: training ends here (TerminateOnNaN)."
+            )
         say(f"Batch {batch}: Invalid loss, terminating training")
         self.model.stop_training = True

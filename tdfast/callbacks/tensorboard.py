@@ -13,7 +13,8 @@ from tdfast.callbacks.frequency import Frequency
 class TensorBoard(Callback):
     """Writes the logs for ``tensorboard --logdir <log_dir>``; training needs no package for it.
 
-    Source: https://keras.io/api/callbacks/tensorboard/. Curves have Keras's names: 'epoch_loss', 'batch_loss',
+    Source: https://keras.io/api/callbacks/tensorboard/. Curves have Keras's names: 'epoch_loss',
+        'batch_loss',
     'epoch_learning_rate', 'evaluation_loss_vs_iterations'; training and validation are two runs.
 
     Args:
@@ -38,7 +39,8 @@ class TensorBoard(Callback):
                  embeddings_metadata=None):
         super().__init__()
         for name, value in (("write_images", write_images), ("profile_batch", profile_batch),
-                            ("embeddings_freq", embeddings_freq), ("embeddings_metadata", embeddings_metadata)):
+                            ("embeddings_freq", embeddings_freq),
+                            ("embeddings_metadata", embeddings_metadata)):
             if value:
                 raise ValueError(f"TensorBoard: {name}={value!r} is not offered here. Leave it out.")
         self.log_dir, self.histogram_freq = os.fspath(log_dir), histogram_freq
@@ -65,8 +67,10 @@ class TensorBoard(Callback):
             try:
                 text = json.dumps(serialize_layer(self.model))
             except (TypeError, ValueError) as error:
-                warnings.warn(f"TensorBoard: the model's config cannot be written, so its graph is left out ({error}).",
-                              stacklevel=2)
+                warnings.warn(
+                    f"TensorBoard: the model's config cannot be written, so its graph is left out ({error}).",
+                    stacklevel=2,
+                )
             else:
                 self._file("train").text("keras", text, 0, "graph_keras_model")
 
@@ -87,7 +91,8 @@ class TensorBoard(Callback):
 
     def on_test_end(self, logs=None):
         if self.model.optimizer is not None:
-            self._scalars("validation", "evaluation_{}_vs_iterations", logs or {}, self.model.optimizer.iterations)
+            self._scalars("validation", "evaluation_{}_vs_iterations", logs or {},
+                          self.model.optimizer.iterations)
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}

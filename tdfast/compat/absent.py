@@ -1,4 +1,5 @@
-"""Errors for names of Keras's that are not in tdfast: why not, and what to use, by the tables of `tdfast.compat.keras_table`."""
+"""Errors for names of Keras's that are not in tdfast: why not, and what to use, by the tables of
+`tdfast.compat.keras_table`."""
 
 from tdfast.compat import keras_table
 
@@ -8,9 +9,11 @@ def _by_name(rows, place):
 
 
 def lookup(module):
-    """The ``__getattr__`` of a module: an ImportError for names in the table, an AttributeError for all others.
+    """The ``__getattr__`` of a module: an ImportError for names in the table, an AttributeError for all
+    others.
 
-    An ImportError, since that is what ``from tdfast.layers import ...`` shows; of an AttributeError it drops the text.
+    An ImportError, since that is what ``from tdfast.layers import ...`` shows; of an AttributeError it drops
+    the text.
 
     Args:
         module: its ``__name__``.
@@ -25,7 +28,8 @@ def lookup(module):
         why = _by_name(keras_table.NAMES + keras_table.OLDER, place).get(name)
         if why is None:
             raise AttributeError(f"module '{module}' has no attribute '{name}'", name=name)
-        raise ImportError(f"{module} has no '{name}', which Keras has: {why}. See docs/keras.md.", name=module)
+        raise ImportError(f"{module} has no '{name}', which Keras has: {why}. See docs/keras.md.",
+                          name=module)
 
     return __getattr__
 
@@ -33,8 +37,8 @@ def lookup(module):
 class Missing:
     """Stands in a class for a member that only Keras's has. To ask an object for it raises an AttributeError.
 
-    A member that a subclass or an object has of its own goes before it. Where nothing is missing it costs nothing,
-    as a class's ``__getattr__`` would.
+    A member that a subclass or an object has of its own goes before it. Where nothing is missing it costs
+    nothing, as a class's ``__getattr__`` would.
     """
 
     def __init__(self, name, why):
@@ -47,8 +51,10 @@ class Missing:
         if obj is None:
             return self
         raise AttributeError(
-            f"'{cls.__name__}' object has no attribute '{self.name}', which Keras's has: {self.why}. See docs/keras.md.",
-            name=self.name, obj=obj,
+            f"'{cls.__name__}' object has no attribute '{self.name}', which Keras's has: {self.why}. See "
+            "docs/keras.md.",
+            name=self.name,
+            obj=obj,
         )
 
 

@@ -12,7 +12,8 @@ _UNEXPECTED = re.compile(r"\(\) got an unexpected keyword argument '(\w+)'")
 
 
 def spelled(function):
-    """A function or method whose error for a call that does not fit it names it as the user did, and the near names.
+    """A function or method whose error for a call that does not fit it names it as the user did, and the near
+    names.
 
     A call that fits costs one more frame.
 
@@ -51,7 +52,8 @@ def _unknown_of(function, kwargs):
     if not unknown:
         return None
     return f"{function.__name__}() does not know the argument(s) {', '.join(map(repr, unknown))}." + (
-        keras_table.of_argument([function.__name__], unknown) or did_you_mean(unknown, {name: name for name in known})
+        keras_table.of_argument([function.__name__], unknown)
+        or did_you_mean(unknown, {name: name for name in known})
         or f" It takes {', '.join(known)}."
     )
 
@@ -71,7 +73,8 @@ def spell(cls, *methods):
 
 
 def spell_constructor(cls):
-    """The class, whose constructor's error for an argument that it does not know names the class and the near names.
+    """The class, whose constructor's error for an argument that it does not know names the class and the near
+    names.
 
     >>> @spell_constructor
     ... class Huber:
@@ -101,6 +104,7 @@ def spell_constructor(cls):
 def level_of_the_caller():
     """The stacklevel of a warning for whoever called tdfast."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
+    while frame.f_back is not None and frame.f_globals.get("__name__",
+                                                           "").split(".")[0] == __name__.split(".")[0]:
         frame, level = frame.f_back, level + 1
     return level

@@ -1,7 +1,8 @@
 """Objects of Keras, TensorFlow, PyTorch and JAX in the place of tdfast's own.
 
-What Keras describes by a name and a config that tdfast has is taken by these: losses, metrics, optimizers without a step,
-activations, initializers, regularizers, constraints. All else is refused as what it is, with what to write.
+What Keras describes by a name and a config that tdfast has is taken by these: losses, metrics, optimizers
+without a step, activations, initializers, regularizers, constraints. All else is refused as what it is, with
+what to write.
 """
 
 import difflib
@@ -9,16 +10,20 @@ import inspect
 
 from tdfast.engine.names import snake_case
 
-PACKAGES = {"keras": "Keras", "tf_keras": "Keras", "tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "jaxlib": "JAX",
+PACKAGES = {"keras": "Keras", "tf_keras": "Keras", "tensorflow": "TensorFlow", "torch": "PyTorch",
+            "jax": "JAX", "jaxlib": "JAX",
             "flax": "Flax"}
 """The first part of a module's name -> what people call it."""
 
 _FUNCTIONS = {"softmax_v2": "softmax", "log_softmax_v2": "log_softmax", "swish": "silu"}
 """TensorFlow's inner names of functions."""
 
-_TORCH = {"MSELoss": "mean_squared_error", "L1Loss": "mean_absolute_error", "SmoothL1Loss": "huber", "HuberLoss": "huber",
-          "BCELoss": "binary_crossentropy", "BCEWithLogitsLoss": "binary_crossentropy", "KLDivLoss": "kl_divergence",
-          "CrossEntropyLoss": "sparse_categorical_crossentropy", "CTCLoss": "ctc", "Linear": "Dense", "BatchNorm1d": "BatchNormalization"}
+_TORCH = {"MSELoss": "mean_squared_error", "L1Loss": "mean_absolute_error", "SmoothL1Loss": "huber",
+          "HuberLoss": "huber",
+          "BCELoss": "binary_crossentropy", "BCEWithLogitsLoss": "binary_crossentropy",
+          "KLDivLoss": "kl_divergence",
+          "CrossEntropyLoss": "sparse_categorical_crossentropy", "CTCLoss": "ctc", "Linear": "Dense",
+          "BatchNorm1d": "BatchNormalization"}
 """Names of PyTorch's -> those of the same thing here."""
 
 _OTHERWISE = {"Tversky", "tversky"}
@@ -35,17 +40,20 @@ def _kind(obj):
 
 
 def package_of(obj):
-    """'Keras', 'TensorFlow', 'PyTorch' or 'JAX' if an object, a class (or a base of it) or a function is of theirs; else None.
+    """'Keras', 'TensorFlow', 'PyTorch' or 'JAX' if an object, a class (or a base of it) or a function is of
+    theirs; else None.
 
     >>> package_of(3) is None
     True
     """
     kind = _kind(obj)
-    return next((PACKAGES[root] for root in map(_root, getattr(kind, "__mro__", (kind,))) if root in PACKAGES), None)
+    return next((PACKAGES[root] for root in map(_root, getattr(kind, "__mro__", (kind,)))
+                 if root in PACKAGES), None)
 
 
 def described(obj, package):
-    """(the name by which tdfast may know an object of theirs, whether Keras's name and config say all of it)."""
+    """(the name by which tdfast may know an object of theirs, whether Keras's name and config say all of
+    it)."""
     kind = _kind(obj)
     name = _FUNCTIONS.get(kind.__name__, kind.__name__)
     return name, name not in _OTHERWISE and _speaks_keras(kind, package)
@@ -57,7 +65,8 @@ def is_kind(obj):
 
 
 def _speaks_keras(kind, package):
-    """Whether a class or a function, itself and not its base alone, is Keras's, or a function is TensorFlow's."""
+    """Whether a class or a function, itself and not its base alone, is Keras's, or a function is
+    TensorFlow's."""
     root, module = _root(kind), str(kind.__module__)
     if inspect.isclass(kind):
         return root in ("keras", "tf_keras") or (root == "tensorflow" and ".keras." in module)
@@ -73,10 +82,12 @@ def refusal(spec, name, package, registry):
         registry: the `tdfast.engine.registry.Registry` of this kind.
     """
     names = registry.names()
-    near = _TORCH.get(name) or next(iter(difflib.get_close_matches(snake_case(name.removesuffix("Optimizer")), names, n=1)), None)
+    near = _TORCH.get(name) or next(iter(difflib.get_close_matches(snake_case(name.removesuffix("Optimizer")),
+                                                                   names, n=1)), None)
     hint = f" Did you mean '{near}'?" if near in registry.spellings() else ""
     return (
-        f"{called(spec)} is of {package}, and tdfast cannot compute with it. Give {registry.kind} names or objects of "
+        f"{called(spec)} is of {package}, and tdfast cannot compute with it. Give {registry.kind} names or "
+        "objects of "
         f"tdfast.{registry.plural}.{hint} Known {registry.plural}: {', '.join(names)}."
     )
 
@@ -105,7 +116,10 @@ def layer_hint(obj, known):
     ours = _TORCH.get(name, name)
     if ours in known:
         return f" It is a layer of {package}: write tdfast.layers.{ours}(...)."
-    return f" It is of {package}: give layers of tdfast.layers. What of Keras is not there, and what to use: docs/keras.md."
+    return (
+        f" It is of {package}: give layers of tdfast.layers. What of Keras is not there, and what to use: "
+        "docs/keras.md."
+    )
 
 
 def is_symbolic(x):

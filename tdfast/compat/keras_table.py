@@ -1,4 +1,5 @@
-"""What of Keras is not in tdfast, why not, and what to use: the tables of docs/keras.md; a test compares both.
+"""What of Keras is not in tdfast, why not, and what to use: the tables of docs/keras.md; a test compares
+both.
 
 A row is (where, names, why or what instead). `tdfast.compat.absent` shows it to whoever asks for such a name.
 """
@@ -202,111 +203,122 @@ OLDER = (
 """Names of older versions of Keras, by module."""
 
 MEMBERS = (
-    ("layers",
-     "call",
-     "a layer computes in `forward(x, tape, training, mask)` and has a `backward`: docs/layers.md"),
-    ("layers",
-     "input, output, get_input_at, get_output_at, get_input_shape_at, get_output_shape_at, "
-     "inbound_nodes, outbound_nodes, symbolic_call, compute_output_spec",
-     "there are no symbolic tensors, as graph models are not there yet; what layer n gives is "
-     "`Sequential(model.layers[: n + 1]).predict(x)`"),
-    ("layers",
-     "input_spec",
-     "`input_shape`; a layer of your own checks its `input_shape` in `build`"),
-    ("layers",
-     "add_loss, add_metric, add_update, updates",
-     "a penalty on the output is an `activity_regularizer`, one on a weight its `regularizer`; a loss"
-     " of your own has its gradient (`tdfast.losses.Loss`), metrics belong to `compile`"),
-    ("layers",
-     "metrics, metrics_variables",
-     "metrics belong to the model: `model.metrics`"),
-    ("layers",
-     "add_variable",
-     "`add_weight`"),
-    ("layers",
-     "dtype_policy, compute_dtype, variable_dtype, input_dtype",
-     "a layer computes in its `dtype`, which is that of its weights"),
-    ("layers",
-     "quantize, quantized_build, quantized_call, quantization_mode, enable_lora, rematerialized_call",
-     "weights are float32 or float64, and a layer computes in these"),
-    ("layers",
-     "stateless_call",
-     "a framework's inside: `layer(x)` calls a layer"),
-    ("layers",
-     "path",
-     "`name`; the weights have a `path`"),
-    ("layers",
-     "load_own_variables, save_own_variables, get_build_config, build_from_config",
-     "`get_weights`, `set_weights` and `get_config` are what files hold"),
-    ("models",
-     "fit_generator, evaluate_generator, predict_generator",
-     "`fit`, `evaluate` and `predict` take generators"),
-    ("models",
-     "predict_classes",
-     "`model.predict(x).argmax(axis=-1)`, or for one sigmoid `(model.predict(x) > 0.5).astype(int)`"),
-    ("models",
-     "predict_proba",
-     "`predict`"),
-    ("models",
-     "fit_on_batch, evaluate_on_batch",
-     "`train_on_batch`, `test_on_batch`"),
-    ("models",
-     "outputs, input_names, output_names",
-     "a `Sequential` has one output, of `output_shape`, and one input"),
-    ("models",
-     "predict_step, make_train_function, make_test_function, make_predict_function, train_function, "
-     "test_function, predict_function, jit_compile, run_eagerly, jax_state_sync, get_state_tree, "
-     "set_state_tree, distribute_strategy",
-     "how a framework runs a step: `train_on_batch`, `test_on_batch` and `predict_on_batch` run one"),
-    ("models",
-     "compute_loss, compute_loss_and_updates, stateless_compute_loss, compute_metrics, "
-     "get_metrics_result",
-     "`evaluate(x, y, return_dict=True)`; a loss of your own is a `tdfast.losses.Loss`, a metric a "
-     "`tdfast.metrics.Metric`"),
-    ("models",
-     "get_compile_config, compile_from_config",
-     "`to_json` has how the model was compiled, and `save` too"),
-    ("models",
-     "export",
-     "`tdfast.saving.export_onnx` and `tdfast.saving.export_c`"),
-    ("models",
-     "to_yaml",
-     "`to_json`"),
-    ("models",
-     "get_quantization_layer_structure",
-     "weights are float32 or float64"),
-    ("optimizers",
-     "apply_gradients, minimize, compute_gradients, get_gradients, get_updates, update_step, "
-     "stateless_apply",
-     "`fit` and `train_on_batch` make the steps; an optimizer of your own has `update(w, grad, "
-     "slots)`"),
-    ("optimizers",
-     "add_variable, add_variable_from_reference, add_optimizer_variables, add_slot, get_slot, assign,"
-     " assign_add, assign_sub",
-     "an optimizer of your own names its `slot_names` and gets them in `update(w, grad, slots)`"),
-    ("optimizers",
-     "get_weights, set_weights, load_own_variables, save_own_variables",
-     "`variables`; files and copies of a model hold the optimizer's state"),
-    ("optimizers",
-     "scale_loss",
-     "float32 and float64 need no loss scaling"),
-    ("metrics",
-     "stateless_reset_state, stateless_result, stateless_update_state",
-     "`reset_state`, `result` and `update_state`"),
-    ("datasets",
-     "window, flat_map, interleave, padded_batch, ragged_batch, dense_to_ragged_batch, rebatch, group_by_window, "
-     "bucket_by_sequence_length, scan, reduce, unique, shard, rejection_resample, random, choose_from_datasets, "
-     "sample_from_datasets",
-     "write a generator over the batches, or index the arrays of `tdfast.utils.windows`"),
-    ("datasets",
-     "save, load, snapshot, options, with_options, from_generator, from_tensor_slices, from_tensors, ignore_errors",
-     "batches are views of arrays in memory: `fit` takes arrays, generators and a `PyDataset` as well"),
-    ("metrics",
-     "reset_states",
-     "`reset_state`"),
-    ("metrics",
-     "interpolate_pr_auc",
-     "`AUC(curve=\"PR\")` does so in `result`"),
+    (
+        "layers",
+        "call",
+        "a layer computes in `forward(x, tape, training, mask)` and has a `backward`: docs/layers.md",
+    ),
+    (
+        "layers",
+        "input, output, get_input_at, get_output_at, get_input_shape_at, get_output_shape_at, "
+        "inbound_nodes, outbound_nodes, symbolic_call, compute_output_spec",
+        "there are no symbolic tensors, as graph models are not there yet; what layer n gives is "
+        "`Sequential(model.layers[: n + 1]).predict(x)`",
+    ),
+    ("layers", "input_spec", "`input_shape`; a layer of your own checks its `input_shape` in `build`"),
+    (
+        "layers",
+        "add_loss, add_metric, add_update, updates",
+        "a penalty on the output is an `activity_regularizer`, one on a weight its `regularizer`; a loss"
+        " of your own has its gradient (`tdfast.losses.Loss`), metrics belong to `compile`",
+    ),
+    ("layers", "metrics, metrics_variables", "metrics belong to the model: `model.metrics`"),
+    ("layers", "add_variable", "`add_weight`"),
+    (
+        "layers",
+        "dtype_policy, compute_dtype, variable_dtype, input_dtype",
+        "a layer computes in its `dtype`, which is that of its weights",
+    ),
+    (
+        "layers",
+        "quantize, quantized_build, quantized_call, quantization_mode, enable_lora, rematerialized_call",
+        "weights are float32 or float64, and a layer computes in these",
+    ),
+    ("layers", "stateless_call", "a framework's inside: `layer(x)` calls a layer"),
+    ("layers", "path", "`name`; the weights have a `path`"),
+    (
+        "layers",
+        "load_own_variables, save_own_variables, get_build_config, build_from_config",
+        "`get_weights`, `set_weights` and `get_config` are what files hold",
+    ),
+    (
+        "models",
+        "fit_generator, evaluate_generator, predict_generator",
+        "`fit`, `evaluate` and `predict` take generators",
+    ),
+    (
+        "models",
+        "predict_classes",
+        "`model.predict(x).argmax(axis=-1)`, or for one sigmoid `(model.predict(x) > 0.5).astype(int)`",
+    ),
+    ("models", "predict_proba", "`predict`"),
+    ("models", "fit_on_batch, evaluate_on_batch", "`train_on_batch`, `test_on_batch`"),
+    (
+        "models",
+        "outputs, input_names, output_names",
+        "a `Sequential` has one output, of `output_shape`, and one input",
+    ),
+    (
+        "models",
+        "predict_step, make_train_function, make_test_function, make_predict_function, train_function, "
+        "test_function, predict_function, jit_compile, run_eagerly, jax_state_sync, get_state_tree, "
+        "set_state_tree, distribute_strategy",
+        "how a framework runs a step: `train_on_batch`, `test_on_batch` and `predict_on_batch` run one",
+    ),
+    (
+        "models",
+        "compute_loss, compute_loss_and_updates, stateless_compute_loss, compute_metrics, get_metrics_result",
+        "`evaluate(x, y, return_dict=True)`; a loss of your own is a `tdfast.losses.Loss`, a metric a "
+        "`tdfast.metrics.Metric`",
+    ),
+    (
+        "models",
+        "get_compile_config, compile_from_config",
+        "`to_json` has how the model was compiled, and `save` too",
+    ),
+    ("models", "export", "`tdfast.saving.export_onnx` and `tdfast.saving.export_c`"),
+    ("models", "to_yaml", "`to_json`"),
+    ("models", "get_quantization_layer_structure", "weights are float32 or float64"),
+    (
+        "optimizers",
+        "apply_gradients, minimize, compute_gradients, get_gradients, get_updates, update_step, "
+        "stateless_apply",
+        "`fit` and `train_on_batch` make the steps; an optimizer of your own has `update(w, grad, slots)`",
+    ),
+    (
+        "optimizers",
+        "add_variable, add_variable_from_reference, add_optimizer_variables, add_slot, get_slot, assign,"
+        " assign_add, assign_sub",
+        "an optimizer of your own names its `slot_names` and gets them in `update(w, grad, slots)`",
+    ),
+    (
+        "optimizers",
+        "get_weights, set_weights, load_own_variables, save_own_variables",
+        "`variables`; files and copies of a model hold the optimizer's state",
+    ),
+    ("optimizers", "scale_loss", "float32 and float64 need no loss scaling"),
+    (
+        "metrics",
+        "stateless_reset_state, stateless_result, stateless_update_state",
+        "`reset_state`, `result` and `update_state`",
+    ),
+    (
+        "datasets",
+        "window, flat_map, interleave, padded_batch, ragged_batch, dense_to_ragged_batch, rebatch, "
+        "group_by_window, "
+        "bucket_by_sequence_length, scan, reduce, unique, shard, rejection_resample, random, "
+        "choose_from_datasets, "
+        "sample_from_datasets",
+        "write a generator over the batches, or index the arrays of `tdfast.utils.windows`",
+    ),
+    (
+        "datasets",
+        "save, load, snapshot, options, with_options, from_generator, from_tensor_slices, from_tensors, "
+        "ignore_errors",
+        "batches are views of arrays in memory: `fit` takes arrays, generators and a `PyDataset` as well",
+    ),
+    ("metrics", "reset_states", "`reset_state`"),
+    ("metrics", "interpolate_pr_auc", '`AUC(curve="PR")` does so in `result`'),
 )
 """Members of Keras's layers, models (which have those of layers too), optimizers and metrics."""
 

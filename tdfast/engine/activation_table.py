@@ -15,15 +15,17 @@ class Row:
     Args:
         formula: in words, for the docstring.
         example: its results for [-1, 0, 2], rounded to 4 digits, as text.
-        c: an expression in C of one number v; ``$f`` is the suffix of C's functions and constants: f for float and
-            nothing for double. None where there is nothing to do.
+        c: an expression in C of one number v; ``$f`` is the suffix of C's functions and constants: f for
+            float and nothing for double. None where there is nothing to do.
         c_row: in its place, the body of a function in C that works on the row x of n numbers.
         onnx: a function of the graph and a value that adds f(value).
-        cell: what a recurrent node of ONNX calls it, its alpha and its beta, as far as it has them; None: nothing.
+        cell: what a recurrent node of ONNX calls it, its alpha and its beta, as far as it has them; None:
+            nothing.
         aliases: other names.
         parameters: in words, those that a call takes.
-        numpy: with parameters, (value, slope) in NumPy, each of x and the parameters with Keras's names, order and
-            defaults; then ``c_with`` and ``onnx_with`` are like ``c`` and ``onnx``, with the parameters by name.
+        numpy: with parameters, (value, slope) in NumPy, each of x and the parameters with Keras's names,
+            order and defaults; then ``c_with`` and ``onnx_with`` are like ``c`` and ``onnx``, with the
+            parameters by name.
     """
 
     def __init__(self, formula, example, *, onnx, c=None, c_row=None, cell=None, aliases=(), parameters="",
@@ -36,7 +38,8 @@ class Row:
 
 # ---------------------------------------------------------------- in NumPy, with parameters
 def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
-    y = np.where(x <= threshold, negative_slope * np.minimum(x - threshold, 0) if negative_slope else np.zeros_like(x), x)
+    y = np.where(x <= threshold, negative_slope * np.minimum(x - threshold, 0) if negative_slope
+                 else np.zeros_like(x), x)
     return y if max_value is None else np.minimum(y, max_value)
 
 
@@ -143,8 +146,8 @@ def _sparse_sigmoid(g, x):
 
 
 def _sparsemax(g, x):
-    """max(x - tau, 0): with z the row sorted downwards and k the last place where 1 + k z_k > z_1 + ... + z_k,
-    tau = (z_1 + ... + z_k - 1) / k."""
+    """max(x - tau, 0): with z the row sorted downwards and k the last place where 1 + k z_k > z_1 + ... +
+    z_k, tau = (z_1 + ... + z_k - 1) / k."""
     size = g.sizes(x, -1)
     z, _ = g.node("TopK", x, size, outputs=(True, True), axis=-1)
     sums = g.node("CumSum", z, g.constant(np.int64(-1)))
@@ -197,109 +200,214 @@ _LARGEST = """\
 
 # ---------------------------------------------------------------- the table
 TABLE = {
-    "linear": Row("x: nothing is changed", "[-1.0, 0.0, 2.0]", onnx=lambda g, x: x, cell=("Affine", [1.0], [0.0])),
+    "linear": Row(
+        "x: nothing is changed", "[-1.0, 0.0, 2.0]", onnx=lambda g, x: x, cell=("Affine", [1.0], [0.0])
+    ),
     "tanh": Row(
-        "(exp(x) - exp(-x)) / (exp(x) + exp(-x)), from -1 to 1", "[-0.7616, 0.0, 0.964]",
-        c="tanh$f(v)", onnx=_op("Tanh"), cell=("Tanh", [], [])),
+        "(exp(x) - exp(-x)) / (exp(x) + exp(-x)), from -1 to 1",
+        "[-0.7616, 0.0, 0.964]",
+        c="tanh$f(v)",
+        onnx=_op("Tanh"),
+        cell=("Tanh", [], []),
+    ),
     "sigmoid": Row(
-        "1 / (1 + exp(-x)), from 0 to 1", "[0.2689, 0.5, 0.8808]",
-        c="1 / (1 + exp$f(-v))", onnx=_op("Sigmoid"), cell=("Sigmoid", [], [])),
+        "1 / (1 + exp(-x)), from 0 to 1",
+        "[0.2689, 0.5, 0.8808]",
+        c="1 / (1 + exp$f(-v))",
+        onnx=_op("Sigmoid"),
+        cell=("Sigmoid", [], []),
+    ),
     "relu": Row(
-        "max(x, 0)", "[0.0, 0.0, 2.0]", c="v < 0 ? 0 : v", onnx=_op("Relu"), cell=("Relu", [], []),
-        parameters="negative_slope=0.0, max_value=None, threshold=0.0: max_value where x is above it, x from the "
+        "max(x, 0)",
+        "[0.0, 0.0, 2.0]",
+        c="v < 0 ? 0 : v",
+        onnx=_op("Relu"),
+        cell=("Relu", [], []),
+        parameters="negative_slope=0.0, max_value=None, threshold=0.0: max_value where x is above it, x from "
+                   "the "
         "threshold on, and negative_slope (x - threshold) below",
-        numpy=(_relu, _relu_slope), c_with=f"{_LEAK} > $max_value ? $max_value : {_LEAK}", onnx_with=_relu_nodes),
-    "relu6": Row(
-        "min(max(x, 0), 6)", "[0.0, 0.0, 2.0]", c="v < 0 ? 0 : v > 6 ? 6 : v", onnx=_clip(0, 6)),
+        numpy=(_relu, _relu_slope),
+        c_with=f"{_LEAK} > $max_value ? $max_value : {_LEAK}",
+        onnx_with=_relu_nodes,
+    ),
+    "relu6": Row("min(max(x, 0), 6)", "[0.0, 0.0, 2.0]", c="v < 0 ? 0 : v > 6 ? 6 : v", onnx=_clip(0, 6)),
     "leaky_relu": Row(
-        "x where it is positive, else negative_slope x", "[-0.2, 0.0, 2.0]", c="v < 0 ? 0.2$f * v : v",
-        onnx=_op("LeakyRelu", alpha=0.2), cell=("LeakyRelu", [0.2], []), parameters="negative_slope=0.2",
-        numpy=(_leaky, _leaky_slope), c_with="v < 0 ? $negative_slope * v : v",
-        onnx_with=lambda g, x, negative_slope: g.node("LeakyRelu", x, alpha=negative_slope)),
+        "x where it is positive, else negative_slope x",
+        "[-0.2, 0.0, 2.0]",
+        c="v < 0 ? 0.2$f * v : v",
+        onnx=_op("LeakyRelu", alpha=0.2),
+        cell=("LeakyRelu", [0.2], []),
+        parameters="negative_slope=0.2",
+        numpy=(_leaky, _leaky_slope),
+        c_with="v < 0 ? $negative_slope * v : v",
+        onnx_with=lambda g, x, negative_slope: g.node("LeakyRelu", x, alpha=negative_slope),
+    ),
     "elu": Row(
-        "x where it is positive, else alpha (exp(x) - 1)", "[-0.6321, 0.0, 2.0]", c="v > 0 ? v : expm1$f(v)",
-        onnx=_op("Elu", alpha=1.0), cell=("Elu", [1.0], []), parameters="alpha=1.0",
-        numpy=(_elu, _elu_slope), c_with="v > 0 ? v : $alpha * expm1$f(v)",
-        onnx_with=lambda g, x, alpha: g.node("Elu", x, alpha=alpha)),
+        "x where it is positive, else alpha (exp(x) - 1)",
+        "[-0.6321, 0.0, 2.0]",
+        c="v > 0 ? v : expm1$f(v)",
+        onnx=_op("Elu", alpha=1.0),
+        cell=("Elu", [1.0], []),
+        parameters="alpha=1.0",
+        numpy=(_elu, _elu_slope),
+        c_with="v > 0 ? v : $alpha * expm1$f(v)",
+        onnx_with=lambda g, x, alpha: g.node("Elu", x, alpha=alpha),
+    ),
     "selu": Row(
         "1.0507 times x where it is positive, else 1.0507 1.67326 (exp(x) - 1): keeps mean 0 and variance 1",
-        "[-1.1113, 0.0, 2.1014]", c="1.0507009873554805$f * (v > 0 ? v : 1.6732632423543772$f * expm1$f(v))",
-        onnx=_op("Selu", alpha=1.6732632423543772, gamma=1.0507009873554805)),
+        "[-1.1113, 0.0, 2.1014]",
+        c="1.0507009873554805$f * (v > 0 ? v : 1.6732632423543772$f * expm1$f(v))",
+        onnx=_op("Selu", alpha=1.6732632423543772, gamma=1.0507009873554805),
+    ),
     "celu": Row(
-        "max(x, 0) + min(0, alpha (exp(x / alpha) - 1))", "[-0.6321, 0.0, 2.0]", c="v > 0 ? v : expm1$f(v)",
-        onnx=_op("Elu", alpha=1.0), cell=("Elu", [1.0], []), parameters="alpha=1.0",
-        numpy=(_celu, _celu_slope), c_with="v > 0 ? v : $alpha * expm1$f(v / $alpha)", onnx_with=_celu_nodes),
+        "max(x, 0) + min(0, alpha (exp(x / alpha) - 1))",
+        "[-0.6321, 0.0, 2.0]",
+        c="v > 0 ? v : expm1$f(v)",
+        onnx=_op("Elu", alpha=1.0),
+        cell=("Elu", [1.0], []),
+        parameters="alpha=1.0",
+        numpy=(_celu, _celu_slope),
+        c_with="v > 0 ? v : $alpha * expm1$f(v / $alpha)",
+        onnx_with=_celu_nodes,
+    ),
     "softplus": Row(
-        "log(1 + exp(x))", "[0.3133, 0.6931, 2.1269]", c=_SOFTPLUS, onnx=_op("Softplus"), cell=("Softplus", [], [])),
+        "log(1 + exp(x))",
+        "[0.3133, 0.6931, 2.1269]",
+        c=_SOFTPLUS,
+        onnx=_op("Softplus"),
+        cell=("Softplus", [], []),
+    ),
     "softsign": Row(
-        "x / (1 + |x|), from -1 to 1", "[-0.5, 0.0, 0.6667]", c="v / (1 + fabs$f(v))", onnx=_op("Softsign"),
-        cell=("Softsign", [], [])),
+        "x / (1 + |x|), from -1 to 1",
+        "[-0.5, 0.0, 0.6667]",
+        c="v / (1 + fabs$f(v))",
+        onnx=_op("Softsign"),
+        cell=("Softsign", [], []),
+    ),
     "exponential": Row("exp(x)", "[0.3679, 1.0, 7.3891]", c="exp$f(v)", onnx=_op("Exp")),
     "hard_sigmoid": Row(
-        "x / 6 + 0.5, cut off at 0 and 1", "[0.3333, 0.5, 0.8333]", c="v < -3 ? 0 : v > 3 ? 1 : (v + 3) / 6",
-        onnx=_op("HardSigmoid", alpha=1 / 6, beta=0.5), cell=("HardSigmoid", [1 / 6], [0.5])),
+        "x / 6 + 0.5, cut off at 0 and 1",
+        "[0.3333, 0.5, 0.8333]",
+        c="v < -3 ? 0 : v > 3 ? 1 : (v + 3) / 6",
+        onnx=_op("HardSigmoid", alpha=1 / 6, beta=0.5),
+        cell=("HardSigmoid", [1 / 6], [0.5]),
+    ),
     "hard_silu": Row(
-        "x times `hard_sigmoid` of x; also called hard_swish", "[-0.3333, 0.0, 1.6667]",
-        c="v < -3 ? 0 : v > 3 ? v : v * (v + 3) / 6", onnx=_times(_op("HardSigmoid", alpha=1 / 6, beta=0.5)),
-        aliases=("hard_swish",)),
+        "x times `hard_sigmoid` of x; also called hard_swish",
+        "[-0.3333, 0.0, 1.6667]",
+        c="v < -3 ? 0 : v > 3 ? v : v * (v + 3) / 6",
+        onnx=_times(_op("HardSigmoid", alpha=1 / 6, beta=0.5)),
+        aliases=("hard_swish",),
+    ),
     "hard_tanh": Row(
-        "x, cut off at -1 and 1", "[-1.0, 0.0, 1.0]", c="v < -1 ? -1 : v > 1 ? 1 : v", onnx=_clip(-1, 1)),
+        "x, cut off at -1 and 1", "[-1.0, 0.0, 1.0]", c="v < -1 ? -1 : v > 1 ? 1 : v", onnx=_clip(-1, 1)
+    ),
     "hard_shrink": Row(
-        "x where |x| is above the threshold, else 0", "[-1.0, 0.0, 2.0]", c="fabs$f(v) <= 0.5$f ? 0 : v",
-        onnx=_op("Shrink", lambd=0.5, bias=0.0), parameters="threshold=0.5",
-        numpy=(_hard_shrink, _hard_shrink_slope), c_with="fabs$f(v) <= $threshold ? 0 : v",
-        onnx_with=_shrink_nodes(lambda g, x, threshold: x)),
+        "x where |x| is above the threshold, else 0",
+        "[-1.0, 0.0, 2.0]",
+        c="fabs$f(v) <= 0.5$f ? 0 : v",
+        onnx=_op("Shrink", lambd=0.5, bias=0.0),
+        parameters="threshold=0.5",
+        numpy=(_hard_shrink, _hard_shrink_slope),
+        c_with="fabs$f(v) <= $threshold ? 0 : v",
+        onnx_with=_shrink_nodes(lambda g, x, threshold: x),
+    ),
     "soft_shrink": Row(
-        "x drawn to 0 by the threshold, and 0 where |x| is below it", "[-0.5, 0.0, 1.5]",
-        c="fabs$f(v) <= 0.5$f ? 0 : v - copysign$f(0.5$f, v)", onnx=_op("Shrink", lambd=0.5, bias=0.5),
-        parameters="threshold=0.5", numpy=(_soft_shrink, _hard_shrink_slope),
-        c_with="fabs$f(v) <= $threshold ? 0 : v - copysign$f($threshold, v)", onnx_with=_shrink_nodes(_towards_zero)),
+        "x drawn to 0 by the threshold, and 0 where |x| is below it",
+        "[-0.5, 0.0, 1.5]",
+        c="fabs$f(v) <= 0.5$f ? 0 : v - copysign$f(0.5$f, v)",
+        onnx=_op("Shrink", lambd=0.5, bias=0.5),
+        parameters="threshold=0.5",
+        numpy=(_soft_shrink, _hard_shrink_slope),
+        c_with="fabs$f(v) <= $threshold ? 0 : v - copysign$f($threshold, v)",
+        onnx_with=_shrink_nodes(_towards_zero),
+    ),
     "tanh_shrink": Row("x - tanh(x)", "[-0.2384, 0.0, 1.036]", c="v - tanh$f(v)", onnx=_tanh_shrink),
     "silu": Row(
-        "x times `sigmoid` of x; also called swish", "[-0.2689, 0.0, 1.7616]", c="v / (1 + exp$f(-v))",
-        onnx=_times(_op("Sigmoid")), aliases=("swish",)),
+        "x times `sigmoid` of x; also called swish",
+        "[-0.2689, 0.0, 1.7616]",
+        c="v / (1 + exp$f(-v))",
+        onnx=_times(_op("Sigmoid")),
+        aliases=("swish",),
+    ),
     "gelu": Row(
-        "x times the normal distribution function of x: 0.5 x (1 + erf(x / sqrt(2)))", "[-0.1587, 0.0, 1.9545]",
-        c="0.5$f * v * erfc$f(-0.7071067811865476$f * v)", onnx=_times(_normal_cdf),
-        parameters="approximate=False; True means `gelu_tanh`"),
+        "x times the normal distribution function of x: 0.5 x (1 + erf(x / sqrt(2)))",
+        "[-0.1587, 0.0, 1.9545]",
+        c="0.5$f * v * erfc$f(-0.7071067811865476$f * v)",
+        onnx=_times(_normal_cdf),
+        parameters="approximate=False; True means `gelu_tanh`",
+    ),
     "gelu_tanh": Row(
-        "0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), near `gelu`", "[-0.1588, 0.0, 1.9546]",
-        c="v / (1 + exp$f(-1.5957691216057308$f * v * (1 + 0.044715$f * v * v)))", onnx=_times(_normal_cdf_by_tanh)),
+        "0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), near `gelu`",
+        "[-0.1588, 0.0, 1.9546]",
+        c="v / (1 + exp$f(-1.5957691216057308$f * v * (1 + 0.044715$f * v * v)))",
+        onnx=_times(_normal_cdf_by_tanh),
+    ),
     "mish": Row(
-        "x tanh(log(1 + exp(x)))", "[-0.3034, 0.0, 1.944]", c=f"v * tanh$f({_SOFTPLUS})", onnx=_times(_tanh_of_softplus)),
+        "x tanh(log(1 + exp(x)))",
+        "[-0.3034, 0.0, 1.944]",
+        c=f"v * tanh$f({_SOFTPLUS})",
+        onnx=_times(_tanh_of_softplus),
+    ),
     "log_sigmoid": Row(
-        "log(1 / (1 + exp(-x)))", "[-1.3133, -0.6931, -0.1269]", c="(v < 0 ? v : 0) - log1p$f(exp$f(-fabs$f(v)))",
-        onnx=_log_sigmoid),
+        "log(1 / (1 + exp(-x)))",
+        "[-1.3133, -0.6931, -0.1269]",
+        c="(v < 0 ? v : 0) - log1p$f(exp$f(-fabs$f(v)))",
+        onnx=_log_sigmoid,
+    ),
     "squareplus": Row(
-        "(x + sqrt(x^2 + b)) / 2", "[0.618, 1.0, 2.4142]",
-        c="v < 0 ? 2 / (sqrt$f(v * v + 4) - v) : 0.5$f * (v + sqrt$f(v * v + 4))", onnx=_squareplus_nodes,
-        parameters="b=4", numpy=(_squareplus, _squareplus_slope), c_with="(v + sqrt$f(v * v + $b)) / 2",
-        onnx_with=_squareplus_nodes),
+        "(x + sqrt(x^2 + b)) / 2",
+        "[0.618, 1.0, 2.4142]",
+        c="v < 0 ? 2 / (sqrt$f(v * v + 4) - v) : 0.5$f * (v + sqrt$f(v * v + 4))",
+        onnx=_squareplus_nodes,
+        parameters="b=4",
+        numpy=(_squareplus, _squareplus_slope),
+        c_with="(v + sqrt$f(v * v + $b)) / 2",
+        onnx_with=_squareplus_nodes,
+    ),
     "sparse_plus": Row(
-        "0 up to -1, (x + 1)^2 / 4 between, x from 1 on", "[0.0, 0.25, 2.0]",
-        c="v <= -1 ? 0 : v >= 1 ? v : 0.25$f * (v + 1) * (v + 1)", onnx=_sparse_plus),
+        "0 up to -1, (x + 1)^2 / 4 between, x from 1 on",
+        "[0.0, 0.25, 2.0]",
+        c="v <= -1 ? 0 : v >= 1 ? v : 0.25$f * (v + 1) * (v + 1)",
+        onnx=_sparse_plus,
+    ),
     "sparse_sigmoid": Row(
-        "(x + 1) / 2, cut off at 0 and 1", "[0.0, 0.5, 1.0]", c="v <= -1 ? 0 : v >= 1 ? 1 : 0.5$f * (v + 1)",
-        onnx=_sparse_sigmoid),
+        "(x + 1) / 2, cut off at 0 and 1",
+        "[0.0, 0.5, 1.0]",
+        c="v <= -1 ? 0 : v >= 1 ? 1 : 0.5$f * (v + 1)",
+        onnx=_sparse_sigmoid,
+    ),
     "softmax": Row(
-        "exp(x) / sum(exp(x)) along an axis: positive numbers with the sum 1", "[0.042, 0.1142, 0.8438]",
-        c_row=_LARGEST + """\
+        "exp(x) / sum(exp(x)) along an axis: positive numbers with the sum 1",
+        "[0.042, 0.1142, 0.8438]",
+        c_row=_LARGEST
+        + """\
     for (j = 0; j < n; j++) {
         x[j] = exp$f(x[j] - largest);
         sum += x[j];
     }
     for (j = 0; j < n; j++) x[j] /= sum;
-""", onnx=_op("Softmax", axis=-1), parameters="axis=-1"),
+""",
+        onnx=_op("Softmax", axis=-1),
+        parameters="axis=-1",
+    ),
     "log_softmax": Row(
-        "x - log(sum(exp(x))) along an axis", "[-3.1698, -2.1698, -0.1698]",
-        c_row=_LARGEST + """\
+        "x - log(sum(exp(x))) along an axis",
+        "[-3.1698, -2.1698, -0.1698]",
+        c_row=_LARGEST
+        + """\
     for (j = 0; j < n; j++) sum += exp$f(x[j] - largest);
     for (j = 0; j < n; j++) x[j] = x[j] - largest - log$f(sum);
-""", onnx=_op("LogSoftmax", axis=-1), parameters="axis=-1"),
+""",
+        onnx=_op("LogSoftmax", axis=-1),
+        parameters="axis=-1",
+    ),
     # max(x - tau, 0) with sum 1: tau is that of the numbers above it, which are fewer in every round.
     "sparsemax": Row(
-        "the nearest point with the sum 1 and no negative number, along an axis: often with zeros", "[0.0, 0.0, 1.0]",
-        c_row=_LARGEST + """\
+        "the nearest point with the sum 1 and no negative number, along an axis: often with zeros",
+        "[0.0, 0.0, 1.0]",
+        c_row=_LARGEST
+        + """\
     $real tau = -1;
     int count = n + 1, before;
 
@@ -315,6 +423,9 @@ TABLE = {
         tau = (sum - 1) / ($real)count;
     } while (count < before);
     for (j = 0; j < n; j++) x[j] = x[j] - largest <= tau ? 0 : x[j] - largest - tau;
-""", onnx=_sparsemax, parameters="axis=-1"),
+""",
+        onnx=_sparsemax,
+        parameters="axis=-1",
+    ),
 }
 """name -> `Row`, for each name of tdf_activation (src_c/activations.h)."""

@@ -4,12 +4,14 @@ import numpy as np
 
 from tdfast import _kernels
 
-for _dtype in (np.float32, np.float64):     # NumPy 1 works these out on first use, and warns where denormals are 0
+# NumPy 1 works these out on first use, and warns where denormals are 0
+for _dtype in (np.float32, np.float64):
     np.finfo(_dtype)
 
 
 def kernel_arithmetic():
-    """A context for a block: NumPy overflows to infinity without a warning and takes denormals as 0, as the kernels do.
+    """A context for a block: NumPy overflows to infinity without a warning and takes denormals as 0, as the
+    kernels do.
 
     Many processors take a hundred times as long for a denormal as for another number.
 

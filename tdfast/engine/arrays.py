@@ -16,7 +16,8 @@ def as_array(x, dtype, who):
 
 
 def as_contiguous(x, dtype):
-    """The array in the form that kernels read: of this dtype, C-contiguous, aligned, in this machine's byte order."""
+    """The array in the form that kernels read: of this dtype, C-contiguous, aligned, in this machine's byte
+    order."""
     if not x.ndim:
         return x.astype(dtype)
     x = np.ascontiguousarray(x, dtype)
@@ -27,7 +28,8 @@ def as_ids(x, size, who):
     """Whole numbers from 0 to ``size`` - 1 as C-contiguous int32, from integers of any kind or whole floats.
 
     Raises:
-        ValueError: naming the first number that is out of range, not whole, or beyond what its dtype holds exactly.
+        ValueError: naming the first number that is out of range, not whole, or beyond what its dtype holds
+            exactly.
 
     >>> as_ids([[0.0, 3.0]], 4, "Layer 'words'")
     array([[0, 3]], dtype=int32)
@@ -37,12 +39,17 @@ def as_ids(x, size, who):
         with np.errstate(invalid="ignore"):
             low, high = x.min(), x.max()
         if not (low >= 0 and high < size):      # NaN too
-            _refuse(x, (x >= 0) & (x < size), f"is out of range: input_dim={size} stands for the ids from 0 to {size - 1}", who)
+            _refuse(x, (x >= 0) & (x < size),
+                    f"is out of range: input_dim={size} stands for the ids from 0 to {size - 1}", who)
         if x.dtype.kind == "f":
             exact = 2 ** (np.finfo(x.dtype).nmant + 1)
             if high >= exact:
-                _refuse(x, x < exact, f"may be rounded, as {x.dtype} holds each whole number only below {exact}; pass integers",
-                        who)
+                _refuse(
+                    x,
+                    x < exact,
+                    f"may be rounded, as {x.dtype} holds each whole number only below {exact}; pass integers",
+                    who,
+                )
             if not np.array_equal(x, np.rint(x)):
                 _refuse(x, x == np.rint(x), "is not a whole number", who)
     return as_contiguous(x, np.int32)
@@ -60,20 +67,27 @@ def as_numbers(x, who):
         x = x.detach()                      # torch refuses to hand over a tensor that wants a gradient
     if foreign.is_symbolic(x):
         raise ValueError(
-            f"{who} expects an array of numbers, got a {type(x).__name__}, which stands for the input of a graph model. Those "
+            f"{who} expects an array of numbers, got a {type(x).__name__}, which stands for the input of a "
+            "graph model. Those "
             "are not there yet: write Sequential([Input((64, 15)), LSTM(8), Dense(1)]), or give an array."
         )
     try:
         array = np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{who} expects an array of numbers, but {type(x).__name__} does not become one: {error}") from error
+        raise ValueError(
+            f"{who} expects an array of numbers, but {type(x).__name__} does not become one: {error}"
+        ) from error
     if array.dtype == object and hasattr(x, "to_numpy"):
         array = _numbers_of_frame(x, array)
     if array.dtype.kind not in "fiub":
         raise ValueError(
             f"{who} expects an array of numbers, got dtype {array.dtype}. "
-            + ("Sequences of different lengths must be padded to one length first (tdfast.utils.pad_sequences)."
-               if array.dtype == object else "Convert it to numbers first, for example with .astype('float32').")
+            + (
+                "Sequences of different lengths must be padded to one length first "
+                "(tdfast.utils.pad_sequences)."
+                if array.dtype == object
+                else "Convert it to numbers first, for example with .astype('float32')."
+            )
         )
     return array
 
@@ -103,7 +117,8 @@ def as_view(x, convert):
 
 
 def numbers_behind(x):
-    """The numbers that ``x`` shows again and again, with those between them, as a flat array; None if it does not.
+    """The numbers that ``x`` shows again and again, with those between them, as a flat array; None if it does
+    not.
 
     >>> numbers_behind(np.broadcast_to(np.float32(3), (1000, 1000)))
     array([3.], dtype=float32)
@@ -140,7 +155,8 @@ def as_mask(mask, x, who):
     least = 2 if x.ndim > 2 else 1                  # an input (batch, features) has no time steps
     if mask.ndim < least or mask.shape != x.shape[: mask.ndim]:
         raise ValueError(
-            f"Layer '{who}': a mask must have the input's first dimensions, {x.shape[:2]}, got shape {mask.shape}."
+            f"Layer '{who}': a mask must have the input's first dimensions, {x.shape[:2]}, got shape "
+            f"{mask.shape}."
         )
     return mask
 

@@ -1,7 +1,8 @@
 """Keras's functional models that are plain chains, read as `Sequential` models.
 
-Keras describes such a model as a graph: each layer's ``inbound_nodes`` say which tensors it was called on, and operations
-that make masks stand between the layers. Here the graph is followed from the output to the input.
+Keras describes such a model as a graph: each layer's ``inbound_nodes`` say which tensors it was called on,
+and operations that make masks stand between the layers. Here the graph is followed from the output to the
+input.
 """
 
 from tdfast.errors import FileError
@@ -13,7 +14,8 @@ MAX_LAYERS = 4096
 
 
 def chain_of(config):
-    """(the config of a Sequential model with these layers, the class of each layer in the file's list, their places there).
+    """(the config of a Sequential model with these layers, the class of each layer in the file's list, their
+    places there).
 
     Args:
         config: the config of a functional model, of Keras 3 or 2.
@@ -44,7 +46,8 @@ class _Graph:
         if len(layers) > MAX_LAYERS:
             self.refuse(f"it has {len(layers)} layers, more than {MAX_LAYERS}")
         for item in layers:
-            name, kind = (item.get("name"), item.get("class_name")) if isinstance(item, dict) else (None, None)
+            name, kind = (item.get("name"),
+                          item.get("class_name")) if isinstance(item, dict) else (None, None)
             inner = item.get("config") if isinstance(item, dict) else None
             if name is None and isinstance(inner, dict):
                 name = inner.get("name")
@@ -59,7 +62,8 @@ class _Graph:
 
     def refuse(self, why):
         raise FileError(
-            f"Model '{self.name}' is a Functional model. tdfast reads one that is a plain chain of layers, from one input to one "
+            f"Model '{self.name}' is a Functional model. tdfast reads one that is a plain chain of layers, "
+            "from one input to one "
             f"output, but {why}."
         )
 
@@ -131,30 +135,38 @@ class _Graph:
         if isinstance(node, list):                  # Keras 2: [[layer, call, output, options], ...]
             options = node[0][3] if len(node) == 1 and isinstance(node[0], list) and len(node[0]) > 3 else {}
             return node, options if isinstance(options, dict) else {}
-        arguments, options = (node.get("args"), node.get("kwargs")) if isinstance(node, dict) else (None, None)
+        arguments, options = (node.get("args"),
+                              node.get("kwargs")) if isinstance(node, dict) else (None, None)
         if not isinstance(arguments, list) or not isinstance(options, dict):
             self.refuse(f"the call of {label} has no args and kwargs")
         if len(arguments) == 1 and isinstance(arguments[0], list):
             arguments = arguments[0]
         tensors = [self.history(value) for value in arguments]
-        others = {f"argument {i}": value for i, (value, tensor) in enumerate(zip(arguments, tensors)) if tensor is None}
+        others = {f"argument {i}": value for i, (value, tensor) in enumerate(zip(arguments, tensors))
+                  if tensor is None}
         return [tensor for tensor in tensors if tensor is not None], {**others, **options}
 
     @staticmethod
     def history(value):
         """[layer, call, output] of a description of a tensor, else None."""
-        if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__" and isinstance(value.get("config"), dict):
+        if (
+            isinstance(value, dict)
+            and value.get("class_name") == "__keras_tensor__"
+            and isinstance(value.get("config"), dict)
+        ):
             return value["config"].get("keras_history") or []
         return None
 
     # ---------------------------------------------------------------- masks
     def check_mask(self, name, label):
-        """A mask must be the one that Embedding or Masking makes from its input: the layers here make it again."""
+        """A mask must be the one that Embedding or Masking makes from its input: the layers here make it
+        again."""
         item, any_of = self.operations.get(name), None
         if item is not None and item["class_name"] == "Any":
             any_of = item["config"]
             tensors, _ = self.call(name)
-            name = self.tensor(tensors[0], f"the inputs of the mask of {label}") if len(tensors) == 1 else None
+            name = self.tensor(tensors[0],
+                               f"the inputs of the mask of {label}") if len(tensors) == 1 else None
             item = self.operations.get(name)
         if item is not None and item["class_name"] == "NotEqual":
             tensors, options = self.call(name)
@@ -162,9 +174,14 @@ class _Graph:
                 source, value = self.tensor(tensors[0], f"the inputs of '{name}'"), options.get("argument 1")
                 for maker, layer in self.items.items():
                     if any_of is None:
-                        fits = layer["class_name"] == "Embedding" and layer["config"].get("mask_zero") is True and value == 0
+                        fits = (
+                            layer["class_name"] == "Embedding"
+                            and layer["config"].get("mask_zero") is True
+                            and value == 0
+                        )
                     else:
-                        fits = (layer["class_name"] == "Masking" and layer["config"].get("mask_value") == value
+                        fits = (layer["class_name"] == "Masking"
+                                and layer["config"].get("mask_value") == value
                                 and any_of.get("axis") in (-1, [-1]) and any_of.get("keepdims") is False)
                     if fits and self.call(maker)[0] == [[source, 0, 0]]:
                         return

@@ -42,7 +42,8 @@ class Graph:
         self._sources = [place[id(tensor)] for tensor in self.inputs]
         self._sinks = [place[id(tensor)] for tensor in self.outputs]
         self._calls = [
-            (node.layer, [place[id(tensor)] for tensor in node.inputs], [place[id(tensor)] for tensor in node.outputs])
+            (node.layer, [place[id(tensor)] for tensor in node.inputs],
+             [place[id(tensor)] for tensor in node.outputs])
             for node in self.nodes
         ]
         readers = collections.Counter(place for _, sources, _ in self._calls for place in sources)
@@ -57,7 +58,8 @@ class Graph:
         """The graph of layers each of which is called on the output of the one before.
 
         >>> from tdfast.layers import Dense, Dropout
-        >>> [node.layer.name for node in Graph.chain([Dropout(0.5, name="first"), Dense(2, name="second")]).nodes]
+        >>> graph = Graph.chain([Dropout(0.5, name="first"), Dense(2, name="second")])
+        >>> [node.layer.name for node in graph.nodes]
         ['first', 'second']
         """
         first = last = SymbolicTensor(name="input")
@@ -71,12 +73,14 @@ class Graph:
 
     # ---------------------------------------------------------------- walks
     def walk(self, values, function):
-        """Carry values through the graph, from the inputs to the outputs: shapes, plans, symbols of another format.
+        """Carry values through the graph, from the inputs to the outputs: shapes, plans, symbols of another
+        format.
 
         Args:
             values: one for each input.
-            function: what a call makes of its values: ``function(node, value)`` gives one for each output of the call. A
-                call with several inputs gets a list, and gives a list where it has several outputs.
+            function: what a call makes of its values: ``function(node, value)`` gives one for each output of
+                the call. A call with several inputs gets a list, and gives a list where it has several
+                outputs.
 
         Returns:
             A list with the value of each output.
@@ -97,14 +101,16 @@ class Graph:
 
     # ---------------------------------------------------------------- passes
     def forward(self, values, masks, record, tape, training=False, packing=None):
-        """The outputs and their masks, as two lists; each call leaves what backward needs on a tape of its own.
+        """The outputs and their masks, as two lists; each call leaves what backward needs on a tape of its
+        own.
 
         Args:
             values, masks: one for each input.
-            record: the `tdfast.engine.tape.Record` of whoever holds the graph. Its ``packed`` is then the `PackedSteps`
-                of outputs that hold the valid steps alone, or None.
+            record: the `tdfast.engine.tape.Record` of whoever holds the graph. Its ``packed`` is then the
+                `PackedSteps` of outputs that hold the valid steps alone, or None.
             tape: the tape on which that record lies.
-            packing: the number of the call that may leave masked steps out; None: none. See `tdfast.training.packing`.
+            packing: the number of the call that may leave masked steps out; None: none. See
+                `tdfast.training.packing`.
         """
         held, marks = [None] * self._size, [None] * self._size
         for place, value, mask in zip(self._sources, values, masks):
@@ -133,11 +139,12 @@ class Graph:
         return [held[place] for place in self._sinks], [marks[place] for place in self._sinks]
 
     def backward(self, gradients, record, need_inputs=True):
-        """The gradients of the inputs, as a list, from those of the outputs; None stands for zeros on both sides.
+        """The gradients of the inputs, as a list, from those of the outputs; None stands for zeros on both
+        sides.
 
-        A gradient belongs to the call that receives it, which may write over it. So where several calls read a tensor,
-        their gradients are summed in memory of its own, in the reverse order of the calls. A layer that is called
-        again adds to the gradients of its weights.
+        A gradient belongs to the call that receives it, which may write over it. So where several calls read
+        a tensor, their gradients are summed in memory of its own, in the reverse order of the calls. A layer
+        that is called again adds to the gradients of its weights.
         """
         learns = [bool(layer.trainable_weights) for layer, _, _ in self._calls]
         needed = self._needed(learns, need_inputs)
@@ -171,7 +178,8 @@ class Graph:
         return [held[place] for place in self._sources] if need_inputs else [None] * len(self._sources)
 
     def _needed(self, learns, need_inputs):
-        """Whether anybody reads the gradient of each tensor: below the lowest weights that learn, nobody does."""
+        """Whether anybody reads the gradient of each tensor: below the lowest weights that learn, nobody
+        does."""
         needed = [False] * self._size
         for place in self._sources:
             needed[place] = need_inputs
@@ -223,7 +231,8 @@ def _own_memory(gradients, record, call):
     """The gradients of a call's inputs, none of which shares its memory with another."""
     out = []
     for k, gradient in enumerate(gradients):
-        if gradient is not None and any(other is not None and np.may_share_memory(gradient, other) for other in out):
+        if gradient is not None and any(other is not None and np.may_share_memory(gradient, other)
+                                        for other in out):
             own = record.buffer(("apart", call, k), gradient.shape, gradient.dtype)
             np.copyto(own, gradient)
             gradient = own
@@ -242,7 +251,9 @@ def _in_order(inputs, outputs):
             if id(tensor) in known:
                 continue
             if tensor.node is None:
-                raise ValueError(f"The outputs depend on {tensor!r}, which is not among the inputs of the graph.")
+                raise ValueError(
+                    f"The outputs depend on {tensor!r}, which is not among the inputs of the graph."
+                )
             if ready:
                 order.append(tensor.node)
                 known.update(id(made) for made in tensor.node.outputs)

@@ -36,7 +36,9 @@ def standardize_dtype(dtype):
     except TypeError:
         name = str(dtype)
     if name not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}. tdfast computes in these two.")
+        raise ValueError(
+            f"dtype must be 'float32' or 'float64', got {dtype!r}. tdfast computes in these two."
+        )
     return name
 
 
@@ -45,8 +47,8 @@ def weights_from(source):
     """For a block: layers that make weights in this thread take their values from a function.
 
     Args:
-        source: ``source(layer, shape, name=..., trainable=...)`` gives an array of that shape, or None: the layer's
-            own initializer fills the weight.
+        source: ``source(layer, shape, name=..., trainable=...)`` gives an array of that shape, or None: the
+            layer's own initializer fills the weight.
     """
     before, _source.function = getattr(_source, "function", None), source
     try:
@@ -57,7 +59,8 @@ def weights_from(source):
 
 @contextlib.contextmanager
 def _as_before_if_it_fails(layer):
-    """Memory that cannot be had, or Ctrl-C, leaves no half of the weights behind: the next build makes them all."""
+    """Memory that cannot be had, or Ctrl-C, leaves no half of the weights behind: the next build makes them
+    all."""
     layers = [layer]
     for inner in layers:
         layers.extend(inner.sublayers())
@@ -73,7 +76,8 @@ def _as_before_if_it_fails(layer):
 
 
 def _marks_built(build):
-    """``build`` such that a user, too, may call it: it checks the shape and, at its end, notes that the weights are there.
+    """``build`` such that a user, too, may call it: it checks the shape and, at its end, notes that the
+    weights are there.
 
     Within such a call, `super().build()` is a part of it: a layer is built when the outermost one has ended.
     """
@@ -145,8 +149,8 @@ class Layer:
     """Whether it treats each row of the last axis by itself, whatever axes there are before."""
 
     per_step = False
-    """Whether its output at a step depends on its input at that step alone, so that training may leave masked steps out
-    before it: see `tdfast.training.packing`. A class that overrides `forward` says it anew."""
+    """Whether its output at a step depends on its input at that step alone, so that training may leave masked
+    steps out before it: see `tdfast.training.packing`. A class that overrides `forward` says it anew."""
 
     reads_masked_steps = False
     """Whether a time step's result depends on other steps, also on those that the mask leaves out."""
@@ -185,7 +189,8 @@ class Layer:
         if batch_size is not None:
             if batch_shape is None or batch_shape[0] not in (None, batch_size):
                 raise ValueError(
-                    f"Layer '{self.name}': batch_size={batch_size} is the first number of its batch_shape, so it belongs beside an "
+                    f"Layer '{self.name}': batch_size={batch_size} is the first number of its batch_shape, "
+                    "so it belongs beside an "
                     f"input_shape, got {'none' if batch_shape is None else f'batch_shape={batch_shape}'}."
                 )
             batch_shape = (batch_size, *batch_shape[1:])
@@ -248,7 +253,8 @@ class Layer:
         return self
 
     def add_to_stream(self, stream, x):
-        """Add this layer to a `tdfast.models.streaming.Streamer`; returns the array that will hold its output.
+        """Add this layer to a `tdfast.models.streaming.Streamer`; returns the array that will hold its
+        output.
 
         Args:
             stream: the streamer: ``stream.kernels`` takes the kernels, ``stream.array`` gives memory and
@@ -267,7 +273,8 @@ class Layer:
         if not self.treats_steps_alone((len(x), 1, *x.shape[1:])):
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) cannot work one time step at a time, so the "
-                "model cannot be streamed. Recurrent layers can, and those that treat each step by itself and "
+                "model cannot be streamed. Recurrent layers can, and those that treat each step by itself "
+                "and "
                 "in the same way."
             )
         return stream.run(self, x)
@@ -301,7 +308,8 @@ class Layer:
                 value = initializers.get(initializer)(tuple(shape), dtype=self.dtype)
         except MemoryError:
             raise MemoryError(
-                f"Layer '{self.name}': cannot allocate {size:,} bytes for its weight '{name}' of shape {tuple(shape)}."
+                f"Layer '{self.name}': cannot allocate {size:,} bytes for its weight '{name}' of shape "
+                f"{tuple(shape)}."
             ) from None
         variable = Variable(
             value,
@@ -315,7 +323,8 @@ class Layer:
         return variable
 
     def build_inner(self, layer, input_shape):
-        """Build a layer inside this one, if it is not built: its weights' paths begin with this layer's name."""
+        """Build a layer inside this one, if it is not built: its weights' paths begin with this layer's
+        name."""
         fresh = not layer.built
         layer.ensure_built(input_shape)
         if fresh:
@@ -345,7 +354,8 @@ class Layer:
 
     @property
     def weights(self):
-        """All variables, in Keras's order: this layer's own, those made trainable first, then each inner layer's."""
+        """All variables, in Keras's order: this layer's own, those made trainable first, then each inner
+        layer's."""
         own = sorted(self._weights, key=lambda w: not w.made_trainable)
         return own + [w for layer in self.sublayers() for w in layer.weights]
 
@@ -366,7 +376,8 @@ class Layer:
 
     @property
     def non_trainable_weights(self):
-        """The variables that training leaves as they are, or that the layer itself changes, as moving averages."""
+        """The variables that training leaves as they are, or that the layer itself changes, as moving
+        averages."""
         trainable = {id(w) for w in self.trainable_weights}
         return [w for w in self.weights if id(w) not in trainable]
 
@@ -430,14 +441,17 @@ class Layer:
             self.input_shape = tuple(input_shape)
 
     def refuse_keras_call(self):
-        """Raise a TypeError if its class computes in Keras's ``call``, which nobody would run, and not in `forward`."""
+        """Raise a TypeError if its class computes in Keras's ``call``, which nobody would run, and not in
+        `forward`."""
         for cls in type(self).__mro__:
             if "forward" in vars(cls):
                 return
             if callable(vars(cls).get("call")):
                 raise TypeError(
-                    f"Layer '{self.name}': the class {cls.__name__} computes in call(), as a layer of Keras does, but tdfast "
-                    "runs forward(x, tape, training, mask) and, to train, backward(dy, tape, need_dx), in NumPy. Write these "
+                    f"Layer '{self.name}': the class {cls.__name__} computes in call(), as a layer of Keras "
+                    "does, but tdfast "
+                    "runs forward(x, tape, training, mask) and, to train, backward(dy, tape, need_dx), in "
+                    "NumPy. Write these "
                     "two instead: docs/layers.md shows how."
                 )
 
@@ -460,7 +474,8 @@ class Layer:
             return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
 
     def as_input(self, x, who=None):
-        """``x`` as a C-contiguous array that `forward` takes, of this layer's dtype; a copy only where that needs one.
+        """``x`` as a C-contiguous array that `forward` takes, of this layer's dtype; a copy only where that
+        needs one.
 
         Args:
             x: any array-like of numbers.

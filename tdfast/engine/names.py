@@ -38,7 +38,8 @@ def unknown_arguments(cls, unknown):
     known = {}
     for base in cls.__mro__[:-1]:
         parameters = inspect.signature(base.__init__).parameters.values()
-        known |= {p.name: p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"}
+        known |= {p.name: p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+                  and p.name != "self"}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     if "learning_rate" in known:

@@ -19,8 +19,8 @@ class Function:
     Args:
         value: f(x), an array of x's shape and dtype; each number by itself.
         slope: f'(x), likewise.
-        name: by which a file knows it; that of ``value`` when None. To load such a file, register the object with
-            `tdfast.saving.register_keras_serializable`, or give ``custom_objects={name: function}``.
+        name: by which a file knows it; that of ``value`` when None. To load such a file, register the object
+            with `tdfast.saving.register_keras_serializable`, or give ``custom_objects={name: function}``.
 
     >>> cube = Function(lambda x: x**3, lambda x: 3 * x**2, "cube")
     >>> cube([2.0]).tolist(), cube.gradient([2.0], [1.0]).tolist()
@@ -34,7 +34,9 @@ class Function:
 
     def __init__(self, value, slope, name=None):
         if not callable(value) or not callable(slope):
-            raise ValueError(f"Function needs two functions, value(x) and slope(x), got {value!r} and {slope!r}.")
+            raise ValueError(
+                f"Function needs two functions, value(x) and slope(x), got {value!r} and {slope!r}."
+            )
         self.value, self.slope = value, slope
         self.name = self.__name__ = name or getattr(value, "__name__", type(value).__name__)
 
@@ -63,7 +65,8 @@ class Function:
     def _checked(self, result, x, what):
         if np.shape(result) != x.shape:
             raise ValueError(
-                f"The {what} of activation '{self.name}' must return an array of its input's shape, {x.shape}, got "
+                f"The {what} of activation '{self.name}' must return an array of its input's shape, "
+                f"{x.shape}, got "
                 f"{np.shape(result)}."
             )
         return result
@@ -99,7 +102,8 @@ def _parametric(name, parameters):
 
 def _floats(x):
     x = np.asarray(x)
-    return np.ascontiguousarray(x, np.float64 if x.dtype == np.float64 else np.float32) if x.ndim else x.astype(np.float32)
+    return np.ascontiguousarray(x, np.float64 if x.dtype == np.float64
+                                else np.float32) if x.ndim else x.astype(np.float32)
 
 
 def _pieces(array):

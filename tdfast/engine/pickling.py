@@ -1,8 +1,8 @@
 """pickle and copy.deepcopy of layers and models, without a file and without HDF5.
 
-A pickle holds what a model file says of a layer, its arrays, and the users' own classes and functions, which pickle
-knows by their module and name; of a compiled model also its optimizer, loss and metrics. joblib, multiprocessing and
-scikit-learn's ``clone`` need no more.
+A pickle holds what a model file says of a layer, its arrays, and the users' own classes and functions, which
+pickle knows by their module and name; of a compiled model also its optimizer, loss and metrics. joblib,
+multiprocessing and scikit-learn's ``clone`` need no more.
 """
 
 import io
@@ -63,8 +63,10 @@ def restored(state, objects, compiled=None):
     weights = layer.weights
     if [w.shape for w in weights] != [a.shape for a in arrays["weights"]]:
         raise FileError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its config: its weights have the shapes "
-            f"{[a.shape for a in arrays['weights']]}, but the layer of that config has {[w.shape for w in weights]}."
+            f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its config: its "
+            "weights have the shapes "
+            f"{[a.shape for a in arrays['weights']]}, but the layer of that config has "
+            f"{[w.shape for w in weights]}."
         )
     for weight, array in zip(weights, arrays["weights"]):
         weight.value[...] = array
@@ -86,11 +88,14 @@ Layer.__reduce__ = reduced
 
 def seeds_of(layers):
     """The `SeedGenerator`s of layers, in order."""
-    return [value for layer in layers for value in vars(layer).values() if isinstance(value, random.SeedGenerator)]
+    return [value for layer in layers for value in vars(layer).values()
+            if isinstance(value, random.SeedGenerator)]
 
 
 def stateful_of(layers):
-    """Those that keep states from batch to batch by themselves: not what only shows its inner layers' states."""
+    """Those that keep states from batch to batch by themselves: not what only shows its inner layers'
+    states."""
+
     def shows_alone(layer):
         states = getattr(type(layer), "states", None)
         return isinstance(states, property) and states.fset is None
@@ -139,7 +144,8 @@ def _check_plain(value, who):
             _check_plain(entry, who)
     elif not (value is None or isinstance(value, (str, bytes, bool, int, float, np.ndarray, np.generic))):
         raise ValueError(
-            f"{who} holds {value!r} ({type(value).__name__}). get_config must give numbers, text, arrays, lists and dicts of "
+            f"{who} holds {value!r} ({type(value).__name__}). get_config must give numbers, text, arrays, "
+            "lists and dicts of "
             "them, so that the layer can be copied, pickled and saved."
         )
 

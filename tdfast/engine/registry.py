@@ -1,6 +1,8 @@
-"""Every class and function by its name: users' own, and tdfast's of each kind; objects of one kind from Keras's dicts.
+"""Every class and function by its name: users' own, and tdfast's of each kind; objects of one kind from
+Keras's dicts.
 
-What a file may name is looked up here and in the caller's ``custom_objects``. Nothing is imported because a file says so.
+What a file may name is looked up here and in the caller's ``custom_objects``. Nothing is imported because a
+file says so.
 """
 
 import contextlib
@@ -81,8 +83,8 @@ def get_registered_name(obj):
 
 @contextlib.contextmanager
 def noting():
-    """For a block in which things are described: a dict of the users' classes and functions among them, each by
-    the name that its description has there.
+    """For a block in which things are described: a dict of the users' classes and functions among them, each
+    by the name that its description has there.
 
     >>> with noting() as objects:
     ...     name = get_registered_name(contextlib.suppress)
@@ -101,7 +103,10 @@ def noted(item, name):
     notes = getattr(_scope, "notes", None)
     if notes is None:
         return name
-    full = registered_name(item) or f"{getattr(item, '__module__', '')}>{getattr(item, '__qualname__', item.__name__)}"
+    full = (
+        registered_name(item)
+        or f"{getattr(item, '__module__', '')}>{getattr(item, '__qualname__', item.__name__)}"
+    )
     name, n = full, 0
     while notes.setdefault(name, item) is not item:
         n += 1
@@ -114,7 +119,8 @@ def find(name, custom_objects=None):
 
     Args:
         name: a string.
-        custom_objects: the caller's own dict, which goes before the `custom_object_scope` and the registered ones.
+        custom_objects: the caller's own dict, which goes before the `custom_object_scope` and the registered
+            ones.
     """
     for known in (custom_objects or {}, getattr(_scope, "objects", {}), _OBJECTS):
         if name in known:
@@ -156,9 +162,11 @@ CustomObjectScope = custom_object_scope
 
 # ---------------------------------------------------------------- kinds
 def home(plural):
-    """The module of tdfast whose objects Keras calls so, such as 'losses': it has a ``get``, most have a ``REGISTRY``.
+    """The module of tdfast whose objects Keras calls so, such as 'losses': it has a ``get``, most have a
+    ``REGISTRY``.
 
-    It is imported when it is first asked for. This is the only way by which the engine reaches what is built on it.
+    It is imported when it is first asked for. This is the only way by which the engine reaches what is built
+    on it.
 
     >>> home("losses").__name__
     'tdfast.losses'
@@ -279,7 +287,8 @@ class Registry:
         )
 
     def taken(self, spec):
-        """``spec``; if it is an object of Keras's or a function of TensorFlow's that tdfast has, then its name, or tdfast's object.
+        """``spec``; if it is an object of Keras's or a function of TensorFlow's that tdfast has, then its
+        name, or tdfast's object.
 
         Raises:
             ValueError: for other objects of these packages, and for an optimizer that has made steps.
@@ -294,7 +303,8 @@ class Registry:
             return name
         if getattr(spec, "built", False) and getattr(spec, "iterations", None) is not None:
             raise ValueError(
-                f"{foreign.called(spec)} is an optimizer of {package} that belongs to a model, whose state tdfast does not "
+                f"{foreign.called(spec)} is an optimizer of {package} that belongs to a model, whose state "
+                "tdfast does not "
                 f"take over: make a new one, tdfast.optimizers.{name}(...)."
             )
         module = home(self.plural if self.has(name) else "losses")
@@ -491,7 +501,10 @@ def _find(module, name, who):
 
 
 def _unknown(name, who, error):
-    return f"{sentence(who)} is {name!r}, which tdfast does not have. {error} If it is your own, pass it in custom_objects."
+    return (
+        f"{sentence(who)} is {name!r}, which tdfast does not have. {error} If it is your own, pass it in "
+        "custom_objects."
+    )
 
 
 def fit_arguments(cls, config, who):
@@ -526,7 +539,8 @@ def _parameters(cls):
 
 
 def construct(cls, arguments, who):
-    """An object of a class from the arguments that its config has; a FileError that says whose it is where that fails."""
+    """An object of a class from the arguments that its config has; a FileError that says whose it is where
+    that fails."""
     try:
         if hasattr(cls, "from_config"):
             return cls.from_config(dict(arguments))
@@ -551,12 +565,14 @@ def custom_of(spec, custom_objects):
 def refuse_unknown_module(spec, who):
     """A class of somebody else's may share its name with one of tdfast's and be another thing."""
     module = spec.get("module")
-    if module is None or (isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras", "tdfast", "builtins")):
+    if module is None or (isinstance(module, str)
+                          and module.split(".")[0] in ("keras", "tf_keras", "tdfast", "builtins")):
         return
     if isinstance(module, str) and module.startswith("tensorflow.keras"):
         return
     raise FileError(
-        f"{sentence(who)} is the class {short(spec.get('class_name'))} of the module {short(module)}, which tdfast "
+        f"{sentence(who)} is the class {short(spec.get('class_name'))} of the module {short(module)}, which "
+        "tdfast "
         "does not import. Pass the class in custom_objects."
     )
 
@@ -573,5 +589,6 @@ def short(value):
 
 
 def layer_hint(obj):
-    """What an error says of something of Keras's, PyTorch's and so on that is given for a layer; nothing if it is of none."""
+    """What an error says of something of Keras's, PyTorch's and so on that is given for a layer; nothing if
+    it is of none."""
     return foreign.layer_hint(obj, dir(home("layers")))

@@ -90,10 +90,12 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
     for key, value in arguments.items():
         if _describes_layer(value, custom_objects):
             arguments[key] = deserialize_layer(value, custom_objects, f"{path}/{key}", made)
-        elif known and isinstance(value, list) and value and all(_describes_layer(v, custom_objects) for v in value):
+        elif known and isinstance(value, list) and value and all(_describes_layer(v, custom_objects)
+                                                                 for v in value):
             places = child_keys([v["class_name"] for v in value])
             arguments[key] = [
-                deserialize_layer(v, custom_objects, f"{path}/{key}/{place}", made) for v, place in zip(value, places)
+                deserialize_layer(v, custom_objects, f"{path}/{key}/{place}", made) for v,
+                place in zip(value, places)
             ]
         elif key == "dtype" and class_name != "InputLayer":
             arguments[key] = _dtype(value, who)
@@ -112,10 +114,12 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
 
 
 def _chain(config, custom_objects, path, made):
-    """The Sequential model of a functional one, whose weights are at the places of its layers in the file's list."""
+    """The Sequential model of a functional one, whose weights are at the places of its layers in the file's
+    list."""
     layers, class_names, places = chain.chain_of(config)
     keys = child_keys(class_names)
-    return _sequential(registry.home("models").Sequential, layers, custom_objects, path, made, [keys[i] for i in places])
+    return _sequential(registry.home("models").Sequential, layers, custom_objects, path, made,
+                       [keys[i] for i in places])
 
 
 def _sequential(cls, config, custom_objects, path, made, keys=None):
@@ -130,7 +134,8 @@ def _sequential(cls, config, custom_objects, path, made, keys=None):
             _layer_class(item, class_name, f"layer '{item['config'].get('name')}'", custom_objects)
     keys = keys or child_keys(class_names)
     children = [
-        deserialize_layer(item, custom_objects, f"{path}/layers/{key}", made) for key, item in zip(keys, layers)
+        deserialize_layer(item, custom_objects, f"{path}/layers/{key}", made) for key,
+        item in zip(keys, layers)
     ]
     arguments = {"layers": children, "name": name, "trainable": config.get("trainable", True)}
     model = construct(lambda **given: cls(**given), arguments, f"Sequential '{name}'")
@@ -169,7 +174,8 @@ def _layer_class(spec, class_name, who, custom_objects):
     found = vars(place).get(class_name) if class_name[:1] != "_" else None
     if not inspect.isclass(found) or not issubclass(found, Layer) or found is Layer:
         raise FileError(
-            f"{sentence(who)} is a {class_name}, which tdfast does not have. tdfast has {', '.join(_layer_names())}. "
+            f"{sentence(who)} is a {class_name}, which tdfast does not have. tdfast has "
+            f"{', '.join(_layer_names())}. "
             "If it is your own class, pass it in custom_objects."
         )
     return found
@@ -178,7 +184,8 @@ def _layer_class(spec, class_name, who, custom_objects):
 def _layer_names():
     layers = registry.home("layers")
     found = (getattr(layers, name, None) for name in dir(layers))
-    return sorted({c.__name__ for c in found if inspect.isclass(c) and issubclass(c, Layer) and c is not Layer} | {"Sequential"})
+    return sorted({c.__name__ for c in found if inspect.isclass(c) and issubclass(c, Layer)
+                   and c is not Layer} | {"Sequential"})
 
 
 def _is_known(cls):
@@ -188,7 +195,9 @@ def _is_known(cls):
 def _parts(spec, what):
     """The class_name and the config of a dict, known to be a string and a dict."""
     if not isinstance(spec, dict) or not isinstance(spec.get("class_name"), str):
-        raise FileError(f"The description of {what} must be a dict with 'class_name' and 'config', got {short(spec)}.")
+        raise FileError(
+            f"The description of {what} must be a dict with 'class_name' and 'config', got {short(spec)}."
+        )
     config = spec.get("config")
     if not isinstance(config, dict) or not all(isinstance(k, str) for k in config):
         raise FileError(f"The config of {what} ({spec['class_name']}) must be a dict, got {short(config)}.")
@@ -222,7 +231,9 @@ def _dtype(value, who):
         config = value.get("config")
         value = config.get("name") if isinstance(config, dict) else None
     if value not in (None, "float32", "float64"):
-        raise FileError(f"The dtype {short(value)} of {who} does not exist in tdfast: it computes in float32 or float64.")
+        raise FileError(
+            f"The dtype {short(value)} of {who} does not exist in tdfast: it computes in float32 or float64."
+        )
     return value
 
 
@@ -255,14 +266,16 @@ def _plain(value):
 
 # ---------------------------------------------------------------- objects of every kind
 # Functions are looked for in this order, as in Keras.
-_MODULES = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers", "optimizers.schedules", "regularizers")
+_MODULES = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers",
+            "optimizers.schedules", "regularizers")
 
 
 def serialize_keras_object(obj):
     """Keras's dict for a layer, an initializer, a loss, an optimizer, a function, ...
 
     Args:
-        obj: the object. A list, a tuple or a dict is serialized by its entries; numbers, strings and None stay.
+        obj: the object. A list, a tuple or a dict is serialized by its entries; numbers, strings and None
+            stay.
 
     Returns:
         Plain values: a dict with module, class_name, config and registered_name.
@@ -316,7 +329,8 @@ def deserialize_keras_object(config, custom_objects=None, safe_mode=True):
         safe_mode: accepted; program code is never read from a config.
 
     Raises:
-        ValueError: naming the class or function that nobody knows. Nothing is imported because a config says so.
+        ValueError: naming the class or function that nobody knows. Nothing is imported because a config says
+            so.
 
     >>> from tdfast.initializers import Constant
     >>> deserialize_keras_object(serialize_keras_object(Constant(2.0)))
@@ -327,7 +341,8 @@ def deserialize_keras_object(config, custom_objects=None, safe_mode=True):
     if not isinstance(config, dict):
         return config
     if "class_name" not in config or "config" not in config:
-        return {key: deserialize_keras_object(value, custom_objects, safe_mode) for key, value in config.items()}
+        return {key: deserialize_keras_object(value, custom_objects, safe_mode) for key,
+                value in config.items()}
     name, arguments = config["class_name"], config["config"]
     if name == "__numpy__":
         return np.array(arguments["value"], arguments["dtype"])
@@ -338,14 +353,18 @@ def deserialize_keras_object(config, custom_objects=None, safe_mode=True):
         return deserialize_layer(config, custom_objects)
     if module == "random" and name == "SeedGenerator":
         return random.SeedGenerator.from_config(arguments)
-    found = registry.find(config.get("registered_name") or name, custom_objects) or registry.find(name, custom_objects)
+    found = registry.find(config.get("registered_name") or name,
+                          custom_objects) or registry.find(name, custom_objects)
     if found is not None:
         if inspect.isclass(found) and issubclass(found, Layer):
             return deserialize_layer(config, custom_objects)
         return found.from_config(arguments) if hasattr(found, "from_config") else found(**arguments)
     if module in _MODULES:
         return registry.home(module).deserialize(config, custom_objects)
-    raise FileError(f"The class {name!r} of the module {config.get('module')!r} is not known here: pass it in custom_objects.")
+    raise FileError(
+        f"The class {name!r} of the module {config.get('module')!r} is not known here: pass it in "
+        "custom_objects."
+    )
 
 
 def _function(name):

@@ -80,7 +80,8 @@ class Tape:
         self.keep, self.version, self.bare, self.position = outer.keep, outer.version, outer.bare, 0
 
     def records_from(self, start=0):
-        """The records of the pass so far, from that place on, each followed by those of the calls within it."""
+        """The records of the pass so far, from that place on, each followed by those of the calls within
+        it."""
         for record in self.records[start : self.position]:
             yield record
             for inner in record.tapes:

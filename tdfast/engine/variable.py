@@ -27,7 +27,8 @@ class Variable:
     (6.0, (2, 3), 'float32')
     """
 
-    __slots__ = ("value", "_grad", "name", "path", "_trainable", "made_trainable", "regularizer", "constraint",
+    __slots__ = ("value", "_grad", "name", "path", "_trainable", "made_trainable", "regularizer",
+                 "constraint",
                  "owner")
     __array_priority__ = 100
 
@@ -107,7 +108,8 @@ class Variable:
 
     def __reduce__(self):
         # A copy owns its memory, and has no gradient yet.
-        return Variable, (self.value.copy(), self.name, self.path, self.trainable, self.regularizer, self.constraint)
+        return Variable, (self.value.copy(), self.name, self.path, self.trainable, self.regularizer,
+                          self.constraint)
 
     def __len__(self):
         return len(self.value)

@@ -47,7 +47,8 @@ class Activating(Layer):
         """``value`` as a number of at least 0; else a ValueError that names the layer."""
         if isinstance(value, (bool, str)) or value is None or not value >= 0:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): {name} must be a number of at least 0, got {value!r}."
+                f"Layer '{self.name}' ({type(self).__name__}): {name} must be a number of at least 0, got "
+                f"{value!r}."
             )
         return value
 
@@ -56,7 +57,8 @@ class Activation(Activating):
     """``y = f(x)``, with x of any shape.
 
     Args:
-        activation: a name or object of `tdfast.activations`, also a `Function` of your own; softmax acts on the last axis.
+        activation: a name or object of `tdfast.activations`, also a `Function` of your own; softmax acts on
+            the last axis.
 
     See https://keras.io/api/layers/core_layers/activation/.
 
@@ -102,7 +104,8 @@ class ReLU(Activating):
         self.activation = activations.relu.having(**self._parameters())
 
     def _parameters(self):
-        return {"max_value": self.max_value, "negative_slope": self.negative_slope, "threshold": self.threshold}
+        return {"max_value": self.max_value, "negative_slope": self.negative_slope,
+                "threshold": self.threshold}
 
     def get_config(self):
         return {**super().get_config(), **self._parameters()}
@@ -162,14 +165,15 @@ class PReLU(Layer):
     Args:
         alpha_initializer: of the weight, whose shape is that of a sample.
         alpha_regularizer, alpha_constraint: or None.
-        shared_axes: axes (the first after the batch is 1) along which alpha is one and the same; ``[1]`` for sequences
-            of any length.
+        shared_axes: axes (the first after the batch is 1) along which alpha is one and the same; ``[1]`` for
+            sequences of any length.
 
     >>> PReLU(alpha_initializer="ones")([[-1.0, 1.0]]).tolist()
     [[-1.0, 1.0]]
     """
 
-    def __init__(self, alpha_initializer="Zeros", alpha_regularizer=None, alpha_constraint=None, shared_axes=None, **kwargs):
+    def __init__(self, alpha_initializer="Zeros", alpha_regularizer=None, alpha_constraint=None,
+                 shared_axes=None, **kwargs):
         super().__init__(**kwargs)
         self.alpha_initializer = initializers.get(alpha_initializer)
         self.alpha_regularizer = regularizers.get(alpha_regularizer)
@@ -183,13 +187,21 @@ class PReLU(Layer):
         shape, n = tuple(input_shape), len(input_shape)
         shared = self.shared_axes or []
         if any(isinstance(a, bool) or not isinstance(a, (int, np.integer)) or not 1 <= a < n for a in shared):
-            raise ValueError(f"Layer '{self.name}' (PReLU): shared_axes={shared} are not axes from 1 of input of shape {shape}.")
+            raise ValueError(
+                f"Layer '{self.name}' (PReLU): shared_axes={shared} are not axes from 1 of input of shape "
+                f"{shape}."
+            )
         wanted = self.alpha.shape if self.built else shape[1:]
-        if len(wanted) != n - 1 or any(w != size for i, (w, size) in enumerate(zip(wanted, shape[1:]), 1) if i not in shared):
-            raise ValueError(f"Layer '{self.name}' (PReLU) was built for samples of shape {wanted}, got input of shape {shape}.")
+        if len(wanted) != n - 1 or any(w != size for i, (w, size) in enumerate(zip(wanted, shape[1:]), 1)
+                                       if i not in shared):
+            raise ValueError(
+                f"Layer '{self.name}' (PReLU) was built for samples of shape {wanted}, got input of shape "
+                f"{shape}."
+            )
         if any(size is None for i, size in enumerate(shape[1:], 1) if i not in shared):
             raise ValueError(
-                f"Layer '{self.name}' (PReLU) has a weight for each number of a sample, but its shape {shape[1:]} is open. Name "
+                f"Layer '{self.name}' (PReLU) has a weight for each number of a sample, but its shape "
+                f"{shape[1:]} is open. Name "
                 "the axes of any size in shared_axes."
             )
 
@@ -198,7 +210,8 @@ class PReLU(Layer):
 
     def build(self, input_shape):
         shape = tuple(1 if i in (self.shared_axes or ()) else n for i, n in enumerate(input_shape[1:], 1))
-        self.alpha = self.add_weight(shape, self.alpha_initializer, "alpha", regularizer=self.alpha_regularizer,
+        self.alpha = self.add_weight(shape, self.alpha_initializer, "alpha",
+                                     regularizer=self.alpha_regularizer,
                                      constraint=self.alpha_constraint)
 
     def forward(self, x, tape, training=False, mask=None):
@@ -243,7 +256,9 @@ class Softmax(Layer):
         super().__init__(**kwargs)
         axes = axis if isinstance(axis, (list, tuple)) else [axis]
         if not axes or not all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in axes):
-            raise ValueError(f"Layer '{self.name}' (Softmax): axis must be a whole number or several, got {axis!r}.")
+            raise ValueError(
+                f"Layer '{self.name}' (Softmax): axis must be a whole number or several, got {axis!r}."
+            )
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
 
     def __call__(self, x, training=False, mask=None, **kwargs):
@@ -258,7 +273,8 @@ class Softmax(Layer):
     def _check_mask(self, mask, x):
         if mask is not None and mask.shape != x.shape:
             raise ValueError(
-                f"Layer '{self.name}' (Softmax): a mask must fit the input of shape {x.shape}, got shape {mask.shape}. To "
+                f"Layer '{self.name}' (Softmax): a mask must fit the input of shape {x.shape}, got shape "
+                f"{mask.shape}. To "
                 'hand a mask of time steps on, use Activation("softmax").'
             )
 
@@ -281,7 +297,8 @@ class Softmax(Layer):
         axes = self.axis if isinstance(self.axis, list) else [self.axis]
         if any(not -n <= a < n or a % n == 0 for a in axes):
             raise ValueError(
-                f"Layer '{self.name}' (Softmax): axis={self.axis} does not fit input of shape {shape}. An axis must be one of "
+                f"Layer '{self.name}' (Softmax): axis={self.axis} does not fit input of shape {shape}. An "
+                "axis must be one of "
                 "the input's, and not the batch."
             )
         return sorted({a % n for a in axes})

@@ -90,11 +90,13 @@ class Dense(Layer):
     def check_input_shape(self, input_shape):
         if len(input_shape) < 2 or input_shape[-1] is None:
             raise ValueError(
-                f"Layer '{self.name}' (Dense) expects input of shape (batch, ..., features), got {tuple(input_shape)}."
+                f"Layer '{self.name}' (Dense) expects input of shape (batch, ..., features), got "
+                f"{tuple(input_shape)}."
             )
         if self.built and input_shape[-1] != self.kernel.shape[0]:
             raise ValueError(
-                f"Layer '{self.name}' (Dense) was built for {self.kernel.shape[0]} features in the last axis, "
+                f"Layer '{self.name}' (Dense) was built for {self.kernel.shape[0]} features in the last "
+                "axis, "
                 f"but got input of shape {tuple(input_shape)}."
             )
 
@@ -150,7 +152,8 @@ class Dense(Layer):
         dx = rec.buffer("dx", x.shape, dtype) if need_dx else None
         scratch = rec.buffer("scratch", (_kernels.dense_scratch_size(K, N),), dtype)
         _kernels.dense_backward(
-            act=act.kind, M=math.prod(x.shape[:-1]), K=K, N=N, x=x, kernel=kernel.value, z=rec.z, y=rec.y, dy=dy, dz=dy,
+            act=act.kind, M=math.prod(x.shape[:-1]), K=K, N=N, x=x, kernel=kernel.value, z=rec.z, y=rec.y,
+            dy=dy, dz=dy,
             dx=dx, dkernel=kernel.grad, dbias=self.bias.grad if self.use_bias else None, scratch=scratch,
         )
         return dx
@@ -215,7 +218,9 @@ class InputLayer(Layer):
         try:
             return standardize_dtype(dtype)
         except ValueError:
-            raise ValueError(f"Input: dtype must be float32, float64 or one of whole numbers, got {dtype!r}.") from None
+            raise ValueError(
+                f"Input: dtype must be float32, float64 or one of whole numbers, got {dtype!r}."
+            ) from None
 
     def forward(self, x, tape, training=False, mask=None):
         tape.push(self)
@@ -236,14 +241,16 @@ def Input(shape=None, batch_size=None, dtype=None, batch_shape=None, name=None, 
     >>> Input((64, 15)).batch_shape
     (None, 64, 15)
     """
-    return InputLayer(shape=shape, batch_size=batch_size, dtype=dtype, batch_shape=batch_shape, name=name, **kwargs)
+    return InputLayer(shape=shape, batch_size=batch_size, dtype=dtype, batch_shape=batch_shape, name=name,
+                      **kwargs)
 
 
 def no_quantization(config, layer):
     """Refuse a quantization_config that is not None."""
     if config is not None:
         raise ValueError(
-            f"Layer '{layer.name}' ({type(layer).__name__}): quantization_config={config!r:.80} is not supported: tdfast has "
+            f"Layer '{layer.name}' ({type(layer).__name__}): quantization_config={config!r:.80} is not "
+            "supported: tdfast has "
             "weights in float32 and float64 only. Leave it out."
         )
 
@@ -274,5 +281,6 @@ def weight_config(layer, names, kinds=("initializer", "regularizer", "constraint
     """The configuration of each weight's initializer, regularizer and constraint."""
     modules = {"initializer": initializers, "regularizer": regularizers, "constraint": constraints}
     return {
-        f"{name}_{kind}": modules[kind].serialize(getattr(layer, f"{name}_{kind}")) for kind in kinds for name in names
+        f"{name}_{kind}": modules[kind].serialize(getattr(layer, f"{name}_{kind}")) for kind in kinds
+        for name in names
     }

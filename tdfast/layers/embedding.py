@@ -48,13 +48,16 @@ class Embedding(Layer):
         **kwargs,
     ):
         if kwargs.pop("input_length", None) is not None:
-            warnings.warn("Embedding: input_length does nothing, any length will do; leave it out.", stacklevel=2)
+            warnings.warn("Embedding: input_length does nothing, any length will do; leave it out.",
+                          stacklevel=2)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         no_quantization(quantization_config, self)
         self.input_dim = positive_int(input_dim, "input_dim", self)
         self.output_dim = positive_int(output_dim, "output_dim", self)
         if self.input_dim >= 2**31:
-            raise ValueError(f"Layer '{self.name}' (Embedding): input_dim must be below 2**31, got {input_dim}.")
+            raise ValueError(
+                f"Layer '{self.name}' (Embedding): input_dim must be below 2**31, got {input_dim}."
+            )
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
@@ -96,7 +99,8 @@ class Embedding(Layer):
         if bad >= 0:
             self.as_input(ids)      # raises, and says which
         if self.mask_zero:
-            rec.mask = join_masks(np.not_equal(ids, 0, out=rec.buffer("mask", ids.shape, np.dtype(bool))), mask)
+            rec.mask = join_masks(np.not_equal(ids, 0, out=rec.buffer("mask", ids.shape, np.dtype(bool))),
+                                  mask)
         if tape.keep:
             rec.ids = ids
         return y

@@ -12,7 +12,8 @@ class Masking(Layer):
     """Leaves out the time steps all of whose features equal ``mask_value``, and sets them to 0.
 
     The mask goes on through the layers behind to the loss and the metrics, which count the other steps
-    only. It takes the place of a mask that comes in. Padding may stand left, right or in between, and a row may be all padding.
+    only. It takes the place of a mask that comes in. Padding may stand left, right or in between, and a row
+    may be all padding.
     Source: https://keras.io/api/layers/core_layers/masking/.
 
     Args:
@@ -31,7 +32,9 @@ class Masking(Layer):
     def __init__(self, mask_value=0.0, **kwargs):
         super().__init__(**kwargs)
         if isinstance(mask_value, bool) or not isinstance(mask_value, (int, float, np.integer, np.floating)):
-            raise ValueError(f"Layer '{self.name}' (Masking): mask_value must be a number, got {mask_value!r}.")
+            raise ValueError(
+                f"Layer '{self.name}' (Masking): mask_value must be a number, got {mask_value!r}."
+            )
         self.mask_value = mask_value
 
     def compute_mask(self, inputs, mask=None):

@@ -16,7 +16,8 @@ MASK_EPSILON = 1e-7          # what Keras adds to the number of valid steps, les
 class Normalizing(Layer):
     """What the normalizing layers share: a factor gamma and a term beta, and their configuration."""
 
-    def __init__(self, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
+    def __init__(self, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer,
+                 gamma_regularizer,
                  beta_constraint, gamma_constraint, **kwargs):
         super().__init__(**kwargs)
         if isinstance(epsilon, bool) or not epsilon >= 0:
@@ -51,7 +52,8 @@ class Normalizing(Layer):
         axes = sorted(a % n for a in axes)
         if any(input_shape[a] is None for a in axes):
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) needs to know the size of axis {axes} of its input, got "
+                f"Layer '{self.name}' ({type(self).__name__}) needs to know the size of axis {axes} of its "
+                "input, got "
                 f"shape {tuple(input_shape)}."
             )
         return axes
@@ -59,7 +61,8 @@ class Normalizing(Layer):
     def check_input_shape(self, input_shape):
         if self.built and self.sizes_of(input_shape) != self.sizes_of(self.input_shape):
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) was built for input of shape {self.input_shape}, got "
+                f"Layer '{self.name}' ({type(self).__name__}) was built for input of shape "
+                f"{self.input_shape}, got "
                 f"{tuple(input_shape)}."
             )
 
@@ -127,13 +130,16 @@ class LayerNormalization(Normalizing):
     [[-1.0, 1.0]]
     """
 
-    def __init__(self, axis=-1, epsilon=0.001, center=True, scale=True, beta_initializer="zeros", gamma_initializer="ones",
+    def __init__(self, axis=-1, epsilon=0.001, center=True, scale=True, beta_initializer="zeros",
+                 gamma_initializer="ones",
                  beta_regularizer=None, gamma_regularizer=None, beta_constraint=None, gamma_constraint=None,
                  rms_scaling=False, **kwargs):
-        super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
-                         beta_constraint, gamma_constraint, **kwargs)
+        super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer,
+                         gamma_regularizer, beta_constraint, gamma_constraint, **kwargs)
         if self._flag(rms_scaling, "rms_scaling"):
-            raise ValueError(f"Layer '{self.name}': rms_scaling=True is not supported; Keras has deprecated it.")
+            raise ValueError(
+                f"Layer '{self.name}': rms_scaling=True is not supported; Keras has deprecated it."
+            )
         self.axis = [int(a) for a in axis] if isinstance(axis, (list, tuple)) else [int(axis)]
 
     def sizes_of(self, input_shape):
@@ -203,11 +209,13 @@ class BatchNormalization(Normalizing):
         momentum: how slowly the moving statistics follow, from 0 to 1.
         epsilon: added to the variance.
         center, scale: whether there are beta and gamma.
-        beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer: of the weights.
+        beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer: of the
+        weights.
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: or None.
         renorm, renorm_clipping, renorm_momentum, synchronized: accepted as long as both switches are False.
 
-    Call: ``layer(x, training=False, mask=None)`` with x of shape (batch, ..., features); the output has its shape.
+    Call: ``layer(x, training=False, mask=None)`` with x of shape (batch, ..., features); the output has its
+        shape.
 
     >>> import numpy as np
     >>> layer = BatchNormalization()
@@ -219,11 +227,14 @@ class BatchNormalization(Normalizing):
 
     batch_coupled = True
 
-    def __init__(self, axis=-1, momentum=0.99, epsilon=0.001, center=True, scale=True, beta_initializer="zeros",
-                 gamma_initializer="ones", moving_mean_initializer="zeros", moving_variance_initializer="ones",
+    def __init__(self, axis=-1, momentum=0.99, epsilon=0.001, center=True, scale=True,
+                 beta_initializer="zeros",
+                 gamma_initializer="ones", moving_mean_initializer="zeros",
+                 moving_variance_initializer="ones",
                  beta_regularizer=None, gamma_regularizer=None, beta_constraint=None, gamma_constraint=None,
                  renorm=False, renorm_clipping=None, renorm_momentum=0.99, synchronized=False, **kwargs):
-        super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
+        super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer,
+                         gamma_regularizer,
                          beta_constraint, gamma_constraint, **kwargs)
         synchronized, renorm = self._flag(synchronized, "synchronized"), self._flag(renorm, "renorm")
         if synchronized or renorm:
@@ -242,13 +253,16 @@ class BatchNormalization(Normalizing):
     def build(self, input_shape):
         shape = tuple(self.sizes_of(input_shape))
         self.add_scale_and_center(shape)
-        self.moving_mean = self.add_weight(shape, self.moving_mean_initializer, "moving_mean", trainable=False)
-        self.moving_variance = self.add_weight(shape, self.moving_variance_initializer, "moving_variance", trainable=False)
+        self.moving_mean = self.add_weight(shape, self.moving_mean_initializer, "moving_mean",
+                                           trainable=False)
+        self.moving_variance = self.add_weight(shape, self.moving_variance_initializer, "moving_variance",
+                                               trainable=False)
 
     def _axes(self, shape):
         """(the axes to average over, the shape of gamma against x)."""
         axis = self.axis % len(shape)
-        return tuple(a for a in range(len(shape)) if a != axis), tuple(n if a == axis else 1 for a, n in enumerate(shape))
+        return tuple(a for a in range(len(shape))
+                     if a != axis), tuple(n if a == axis else 1 for a, n in enumerate(shape))
 
     def forward(self, x, tape, training=False, mask=None):
         rec = tape.push(self)
@@ -276,7 +290,8 @@ class BatchNormalization(Normalizing):
         if mask is None:
             return True, math.prod(x.shape[a] for a in others)
         counts = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
-        return counts, np.sum(np.broadcast_to(counts, x.shape), axis=others, dtype=x.dtype) + x.dtype.type(MASK_EPSILON)
+        return counts, np.sum(np.broadcast_to(counts, x.shape), axis=others,
+                              dtype=x.dtype) + x.dtype.type(MASK_EPSILON)
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
@@ -286,7 +301,8 @@ class BatchNormalization(Normalizing):
         if not need_dx:
             return None
         if rec.batch:
-            # normal = (x - mean) inverse, with mean and variance = sums of x and (x - mean)^2, where they count, / total
+            # normal = (x - mean) inverse, with mean and variance = sums of x and (x - mean)^2, where they
+            # count, / total
             total = rec.total.reshape(shape) if np.ndim(rec.total) else rec.total
             slope = np.sum(np.multiply(dnormal, rec.normal, out=work), axis=others, keepdims=True) / total
             mean = np.sum(dnormal, axis=others, keepdims=True) / total

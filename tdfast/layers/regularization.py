@@ -27,7 +27,8 @@ class Randomized(Layer):
         super().__init__(**kwargs)
         if isinstance(amount, (bool, str)) or not 0 <= amount <= 1:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): {self.amount_name} must be a number from 0 to 1, got {amount!r}."
+                f"Layer '{self.name}' ({type(self).__name__}): {self.amount_name} must be a number from 0 to "
+                f"1, got {amount!r}."
             )
         setattr(self, self.amount_name, amount)
         self.seed = random.check_seed(seed)
@@ -174,7 +175,8 @@ class SpatialDropout1D(Dropout):
     def check_input_shape(self, input_shape):
         if len(input_shape) != self.ndim:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) expects input of shape {self.axes}, got {tuple(input_shape)}."
+                f"Layer '{self.name}' ({type(self).__name__}) expects input of shape {self.axes}, got "
+                f"{tuple(input_shape)}."
             )
 
     def get_config(self):
@@ -207,13 +209,18 @@ class SpatialDropout2D(SpatialDropout1D):
 
     def __init__(self, rate, data_format=None, seed=None, name=None, dtype=None, **kwargs):
         super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
-        self.data_format = one_of(data_format or "channels_last", ("channels_last", "channels_first"), "data_format", self)
+        self.data_format = one_of(data_format or "channels_last", ("channels_last", "channels_first"),
+                                  "data_format", self)
         first = self.data_format == "channels_first"
         places = ("depth", "rows", "columns")[-self.ndim + 2:]
         self.axes = "(batch, " + ", ".join(("channels", *places) if first else (*places, "channels")) + ")"
 
     def pattern_shape(self, shape):
-        return (*shape[:2], *(1,) * (self.ndim - 2)) if self.data_format == "channels_first" else super().pattern_shape(shape)
+        return (
+            (*shape[:2], *(1,) * (self.ndim - 2))
+            if self.data_format == "channels_first"
+            else super().pattern_shape(shape)
+        )
 
     def get_config(self):
         return {**super().get_config(), "data_format": self.data_format}
@@ -259,7 +266,9 @@ class GaussianDropout(Randomized):
     def __init__(self, rate, seed=None, **kwargs):
         super().__init__(rate, seed, **kwargs)
         if rate == 1:
-            raise ValueError(f"Layer '{self.name}' (GaussianDropout): rate must be below 1, where its noise is infinite.")
+            raise ValueError(
+                f"Layer '{self.name}' (GaussianDropout): rate must be below 1, where its noise is infinite."
+            )
 
     def draw(self, factors):
         return self.normal(factors, 1.0, math.sqrt(self.rate / (1 - self.rate)))
@@ -327,7 +336,9 @@ class AlphaDropout(Dropout):
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(rate, noise_shape, seed, **kwargs)
         if rate == 1:
-            raise ValueError(f"Layer '{self.name}' (AlphaDropout): rate must be below 1, where its factor is infinite.")
+            raise ValueError(
+                f"Layer '{self.name}' (AlphaDropout): rate must be below 1, where its factor is infinite."
+            )
 
     def forward(self, x, tape, training=False, mask=None):
         y = super().forward(x, tape, training, mask)

@@ -33,9 +33,11 @@ class Rescaling(Layer):
     def check_input_shape(self, input_shape):
         for a in (self._scale, self._offset):
             sizes = a.shape[::-1]
-            if len(sizes) >= len(input_shape) or any(n not in (1, m) for n, m in zip(sizes, input_shape[::-1]) if m is not None):
+            if len(sizes) >= len(input_shape) or any(n not in (1, m) for n,
+                                                     m in zip(sizes, input_shape[::-1]) if m is not None):
                 raise ValueError(
-                    f"Layer '{self.name}' (Rescaling): a scale or offset of shape {a.shape} does not broadcast to samples of "
+                    f"Layer '{self.name}' (Rescaling): a scale or offset of shape {a.shape} does not "
+                    "broadcast to samples of "
                     f"shape {tuple(input_shape[1:])}."
                 )
 
@@ -101,12 +103,16 @@ class Normalization(Layer):
         super().__init__(**kwargs)
         axes = () if axis is None else tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
         if not all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in axes):
-            raise ValueError(f"Layer '{self.name}' (Normalization): axis must be a whole number, several or None, got {axis!r}.")
+            raise ValueError(
+                f"Layer '{self.name}' (Normalization): axis must be a whole number, several or None, got "
+                f"{axis!r}."
+            )
         self.axis = tuple(int(a) for a in axes)
         self.input_mean, self.input_variance, self.invert = mean, variance, self._flag(invert, "invert")
         if (mean is None) != (variance is None):
             raise ValueError(
-                f"Layer '{self.name}' (Normalization): mean and variance must both be given, or neither, got mean={mean} and "
+                f"Layer '{self.name}' (Normalization): mean and variance must both be given, or neither, got "
+                f"mean={mean} and "
                 f"variance={variance}."
             )
         if mean is not None:
@@ -114,7 +120,8 @@ class Normalization(Layer):
             shapes = [as_numbers(a, who).shape for a in (mean, variance)]
             if shapes[0] != shapes[1] or len(shapes[0]) > len(self.axis):
                 raise ValueError(
-                    f"{who}: mean and variance must have one shape, of at most {len(self.axis)} axes (as axis={self.axis}), got "
+                    f"{who}: mean and variance must have one shape, of at most {len(self.axis)} axes (as "
+                    f"axis={self.axis}), got "
                     f"{shapes[0]} and {shapes[1]}."
                 )
         self.adapt_mean = self.adapt_variance = self.count = None
@@ -126,16 +133,21 @@ class Normalization(Layer):
     def check_input_shape(self, input_shape):
         shape, n = tuple(input_shape), len(input_shape)
         if any(not -n <= a < n for a in self.axis):
-            raise ValueError(f"Layer '{self.name}' (Normalization): axis={self.axis} does not fit input of shape {shape}.")
+            raise ValueError(
+                f"Layer '{self.name}' (Normalization): axis={self.axis} does not fit input of shape {shape}."
+            )
         kept = self._kept(n)
         if not self.built and any(shape[a] is None for a in kept):
             raise ValueError(
-                f"Layer '{self.name}' (Normalization) has statistics for each place of axis {kept}, so it needs their size, got "
+                f"Layer '{self.name}' (Normalization) has statistics for each place of axis {kept}, so it "
+                "needs their size, got "
                 f"input of shape {shape}."
             )
-        if self.built and [shape[a] for a in kept] != [self.input_shape[a] for a in self._kept(len(self.input_shape))]:
+        if self.built and [shape[a] for a in kept] != [self.input_shape[a]
+                                                       for a in self._kept(len(self.input_shape))]:
             raise ValueError(
-                f"Layer '{self.name}' (Normalization) was built for input of shape {self.input_shape}, got {shape}."
+                f"Layer '{self.name}' (Normalization) was built for input of shape {self.input_shape}, got "
+                f"{shape}."
             )
         if self.input_mean is not None:
             self._given(np.asarray(self.input_mean), shape)
@@ -146,7 +158,8 @@ class Normalization(Layer):
         sizes = tuple(input_shape[a] for a in self._kept(len(input_shape)))
         self.adapt_mean = self.add_weight(sizes, "zeros", "mean", trainable=False)
         self.adapt_variance = self.add_weight(sizes, "ones", "variance", trainable=False)
-        self.count = self.add_weight((), "zeros", "count", trainable=False)      # Keras's files have it; nothing reads it
+        # Keras's files have it; nothing reads it
+        self.count = self.add_weight((), "zeros", "count", trainable=False)
 
     def treats_steps_alone(self, shape):
         return 1 not in self._kept(len(shape))
@@ -159,7 +172,8 @@ class Normalization(Layer):
             where[a] = n
             if n not in (1, shape[a]):
                 raise ValueError(
-                    f"Layer '{self.name}' (Normalization): a mean of shape {value.shape} does not fit axis {a} of input of shape "
+                    f"Layer '{self.name}' (Normalization): a mean of shape {value.shape} does not fit axis "
+                    f"{a} of input of shape "
                     f"{shape}."
                 )
         return value.astype(self.dtype).reshape(where)
@@ -167,7 +181,8 @@ class Normalization(Layer):
     def _statistics(self, shape):
         """Mean and standard deviation as arrays that broadcast to an input of this shape."""
         if self.input_mean is not None:
-            mean, variance = (self._given(np.asarray(a), shape) for a in (self.input_mean, self.input_variance))
+            mean, variance = (self._given(np.asarray(a), shape)
+                              for a in (self.input_mean, self.input_variance))
         else:
             kept = self._kept(len(shape))
             where = [n if a in kept else 1 for a, n in enumerate(shape)]
@@ -178,8 +193,8 @@ class Normalization(Layer):
         """Learn mean and variance from data, in place of those learned before.
 
         Args:
-            data: an array (samples, ...), or an iterable of batches (also (x, y) tuples): a list, a generator, a
-                `PyDataset`.
+            data: an array (samples, ...), or an iterable of batches (also (x, y) tuples): a list, a
+                generator, a `PyDataset`.
 
         Raises:
             ValueError: without any data, for batches that do not fit, or if mean and variance were given.
@@ -187,13 +202,17 @@ class Normalization(Layer):
         The batches are weighed by their size, and summed in float64.
         """
         if self.input_mean is not None:
-            raise ValueError(f"Layer '{self.name}' (Normalization) was given its mean and variance; adapt() would change them.")
+            raise ValueError(
+                f"Layer '{self.name}' (Normalization) was given its mean and variance; adapt() would change "
+                "them."
+            )
         count, mean, variance = 0, 0.0, 0.0
         for batch in _batches(data):
             batch = batch[0] if isinstance(batch, tuple) else batch
             if not hasattr(batch, "__array__"):
                 raise TypeError(
-                    f"adapt of layer '{self.name}' (Normalization) takes an array, or an iterable of arrays, each a batch; got one "
+                    f"adapt of layer '{self.name}' (Normalization) takes an array, or an iterable of arrays, "
+                    "each a batch; got one "
                     f"that holds {type(batch).__name__}."
                 )
             x = as_numbers(batch, f"adapt of layer '{self.name}'")
@@ -210,7 +229,9 @@ class Normalization(Layer):
             variance = variance * (1 - part) + spread * part + (ours - mean) ** 2 * part * (1 - part)
             mean = mean * (1 - part) + ours * part
         if count == 0:
-            raise ValueError(f"adapt of layer '{self.name}' (Normalization) got no data: it needs at least one batch.")
+            raise ValueError(
+                f"adapt of layer '{self.name}' (Normalization) got no data: it needs at least one batch."
+            )
         self.adapt_mean.assign(mean)
         self.adapt_variance.assign(variance)
 
@@ -244,7 +265,8 @@ class Normalization(Layer):
 
     def get_config(self):
         return {**super().get_config(), "axis": self.axis, "invert": self.invert,
-                "mean": np.array(self.input_mean).tolist(), "variance": np.array(self.input_variance).tolist()}
+                "mean": np.array(self.input_mean).tolist(),
+                "variance": np.array(self.input_variance).tolist()}
 
 
 def _batches(data):

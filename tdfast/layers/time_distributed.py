@@ -34,15 +34,20 @@ class TimeDistributed(Layer):
             )
         layer.refuse_keras_call()
         if getattr(layer, "return_state", False):
-            raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': with return_state it has several outputs.")
+            raise ValueError(
+                f"TimeDistributed cannot wrap layer '{layer.name}': with return_state it has several outputs."
+            )
         if getattr(layer, "stateful", False):
-            raise ValueError(f"TimeDistributed cannot wrap layer '{layer.name}': a stateful layer needs a fixed batch.")
+            raise ValueError(
+                f"TimeDistributed cannot wrap layer '{layer.name}': a stateful layer needs a fixed batch."
+            )
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = layer.dtype
         super().__init__(**kwargs)
         if self.dtype != layer.dtype:
             raise ValueError(
-                f"Layer '{self.name}' (TimeDistributed) has dtype {self.dtype}, but '{layer.name}' has {layer.dtype}: give "
+                f"Layer '{self.name}' (TimeDistributed) has dtype {self.dtype}, but '{layer.name}' has "
+                f"{layer.dtype}: give "
                 "both the same dtype=."
             )
         self.layer = layer
@@ -62,7 +67,8 @@ class TimeDistributed(Layer):
     def check_input_shape(self, input_shape):
         if len(input_shape) < 3:
             raise ValueError(
-                f"Layer '{self.name}' (TimeDistributed) expects input of at least 3 dimensions, (batch, time, ...), "
+                f"Layer '{self.name}' (TimeDistributed) expects input of at least 3 dimensions, (batch, "
+                "time, ...), "
                 f"got {tuple(input_shape)}. A recurrent layer before it needs return_sequences=True."
             )
         if self.built:
@@ -77,8 +83,10 @@ class TimeDistributed(Layer):
     def compute_mask(self, inputs, mask=None):
         if self.layer.makes_mask:
             raise TypeError(
-                f"Layer '{self.name}' (TimeDistributed) hands on the mask of the time steps, and so the mask that "
-                f"'{self.layer.name}' ({type(self.layer).__name__}) makes within each step would be lost. Wrap a "
+                f"Layer '{self.name}' (TimeDistributed) hands on the mask of the time steps, and so the mask "
+                "that "
+                f"'{self.layer.name}' ({type(self.layer).__name__}) makes within each step would be lost. "
+                "Wrap a "
                 "Sequential of it and the layers that use its mask."
             )
         return super().compute_mask(inputs, mask)
@@ -115,7 +123,8 @@ class TimeDistributed(Layer):
             xt = np.ascontiguousarray(x[:, t])
             step_mask = None if mask is None else np.ascontiguousarray(mask[:, t])
             steps.append(self.layer.forward(xt, tape, training=True, mask=step_mask))
-        return np.stack(steps, axis=1, out=rec.buffer("y", (len(x), len(steps), *steps[0].shape[1:]), x.dtype))
+        return np.stack(steps, axis=1, out=rec.buffer("y", (len(x), len(steps), *steps[0].shape[1:]),
+                                                      x.dtype))
 
     def _backward_steps(self, dy, tape, need_dx):
         variables = self.layer.weights

@@ -8,14 +8,16 @@ from tdfast.layers.normalization import Normalizing
 
 
 class _Length(Layer):
-    """What UnitNormalization and RMSNormalization share: ``n = x / length``, with the length of x along some axes."""
+    """What UnitNormalization and RMSNormalization share: ``n = x / length``, with the length of x along some
+    axes."""
 
     def __init__(self, axis, **kwargs):
         super().__init__(**kwargs)
         axes = axis if isinstance(axis, (list, tuple)) else [axis]
         if not axes or not all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in axes):
             raise TypeError(
-                f"Layer '{self.name}' ({type(self).__name__}): axis must be a whole number or a list of them, got {axis!r}."
+                f"Layer '{self.name}' ({type(self).__name__}): axis must be a whole number or a list of "
+                f"them, got {axis!r}."
             )
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
 
@@ -24,7 +26,8 @@ class _Length(Layer):
         n, axes = len(shape), self.axis if isinstance(self.axis, list) else [self.axis]
         if any(not -n <= a < n or a % n == 0 for a in axes):
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): axis={self.axis} does not fit input of shape {tuple(shape)}. "
+                f"Layer '{self.name}' ({type(self).__name__}): axis={self.axis} does not fit input of shape "
+                f"{tuple(shape)}. "
                 "An axis must be one of the input's, and not the batch."
             )
         return tuple(sorted({a % n for a in axes}))
@@ -49,7 +52,8 @@ class _Length(Layer):
         rec.weight = self.inverse_length(inverse, x, rec.axes, max(x.size // max(inverse.size, 1), 1))
         rec.inverse = inverse
         np.multiply(x, inverse, out=rec.normal)
-        denormal = inverse < np.finfo(x.dtype).tiny         # 1 / length is 0 then, though n is a number like any other
+        # 1 / length is 0 then, though n is a number like any other
+        denormal = inverse < np.finfo(x.dtype).tiny
         if denormal.any():
             exact = np.divide(x, np.sqrt(norms.squares(x, rec.axes)))
             np.copyto(rec.normal, exact, where=denormal, casting="same_kind")
@@ -58,7 +62,8 @@ class _Length(Layer):
     def back(self, rec, dn):
         """The gradient of x from that of n: (dn - n sum(dn n) weight) / length, in dn's memory."""
         work = np.multiply(dn, rec.normal, out=rec.buffer("work", dn.shape, dn.dtype))
-        along = np.sum(work, axis=rec.axes, keepdims=True, out=rec.buffer("along", rec.inverse.shape, dn.dtype))
+        along = np.sum(work, axis=rec.axes, keepdims=True,
+                       out=rec.buffer("along", rec.inverse.shape, dn.dtype))
         along *= rec.weight
         np.subtract(dn, np.multiply(rec.normal, along, out=work), out=dn)
         return np.multiply(dn, rec.inverse, out=dn)
@@ -82,7 +87,8 @@ class UnitNormalization(_Length):
         super().__init__(axis, **kwargs)
 
     def inverse_length(self, squares, x, axes, n):
-        """1 / length in the place of the sum of squares; returns the weight of `back`, 0 where the length was not x's."""
+        """1 / length in the place of the sum of squares; returns the weight of `back`, 0 where the length was
+        not x's."""
         norms.inverse_roots(squares, lambda: norms.squares(x, axes))
         np.minimum(squares, squares.dtype.type(1 / self.LEAST), out=squares)
         return (squares < squares.dtype.type(1 / self.LEAST)).astype(squares.dtype)
@@ -114,7 +120,10 @@ class RMSNormalization(_Length):
     def __init__(self, axis=-1, epsilon=1e-6, **kwargs):
         super().__init__(axis, **kwargs)
         if isinstance(epsilon, bool) or not epsilon >= 0:
-            raise ValueError(f"Layer '{self.name}' (RMSNormalization): epsilon must be a number of at least 0, got {epsilon!r}.")
+            raise ValueError(
+                f"Layer '{self.name}' (RMSNormalization): epsilon must be a number of at least 0, got "
+                f"{epsilon!r}."
+            )
         self.epsilon, self.scale = epsilon, None
 
     def check_input_shape(self, input_shape):
@@ -122,12 +131,14 @@ class RMSNormalization(_Length):
         if None in sizes or (self.built and sizes != self.scale.shape):
             raise ValueError(
                 f"Layer '{self.name}' (RMSNormalization) needs a known size of axis {self.axis}"
-                + (f", {self.scale.shape}," if self.built else "") + f" got input of shape {tuple(input_shape)}."
+                + (f", {self.scale.shape}," if self.built
+                   else "") + f" got input of shape {tuple(input_shape)}."
             )
 
     def build(self, input_shape):
         self.scale = self.add_weight(tuple(input_shape[a] for a in self.axes(input_shape)), "ones", "scale")
-        self.axis = sorted(self.axis) if isinstance(self.axis, list) else [self.axis]       # as in Keras, once it is built
+        # as in Keras, once it is built
+        self.axis = sorted(self.axis) if isinstance(self.axis, list) else [self.axis]
 
     def inverse_length(self, squares, x, axes, n):
         """1 / length in the place of the sum of squares; returns the weight of `back`."""
@@ -158,8 +169,9 @@ class RMSNormalization(_Length):
 class GroupNormalization(Normalizing):
     """Each group of features of a sample to mean 0 and variance 1, then times gamma plus beta.
 
-    Mean and variance are those of the group's numbers at all places of the sample (all time steps, masked ones
-    too, as in Keras). Source: https://keras.io/api/layers/normalization_layers/group_normalization/; Wu and He 2018.
+    Mean and variance are those of the group's numbers at all places of the sample (all time steps, masked
+    ones too, as in Keras). Source: https://keras.io/api/layers/normalization_layers/group_normalization/; Wu
+    and He 2018.
 
     Args:
         groups: how many; the features must divide into them. -1: each feature by itself.
@@ -177,12 +189,21 @@ class GroupNormalization(Normalizing):
     """
 
     def __init__(self, groups=32, axis=-1, epsilon=1e-3, center=True, scale=True, beta_initializer="zeros",
-                 gamma_initializer="ones", beta_regularizer=None, gamma_regularizer=None, beta_constraint=None,
+                 gamma_initializer="ones", beta_regularizer=None, gamma_regularizer=None,
+                 beta_constraint=None,
                  gamma_constraint=None, **kwargs):
-        super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
+        super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer,
+                         gamma_regularizer,
                          beta_constraint, gamma_constraint, **kwargs)
-        if isinstance(groups, bool) or not isinstance(groups, (int, np.integer)) or (groups < 1 and groups != -1):
-            raise ValueError(f"Layer '{self.name}' (GroupNormalization): groups must be a whole number above 0 or -1, got {groups!r}.")
+        if (
+            isinstance(groups, bool)
+            or not isinstance(groups, (int, np.integer))
+            or (groups < 1 and groups != -1)
+        ):
+            raise ValueError(
+                f"Layer '{self.name}' (GroupNormalization): groups must be a whole number above 0 or -1, got "
+                f"{groups!r}."
+            )
         self.groups, self.axis = int(groups), int(axis)
 
     @property
@@ -198,7 +219,8 @@ class GroupNormalization(Normalizing):
         features, = self.sizes_of(input_shape)
         if self.groups != -1 and features % self.groups:
             raise ValueError(
-                f"Layer '{self.name}' (GroupNormalization): {features} features do not divide into groups={self.groups}."
+                f"Layer '{self.name}' (GroupNormalization): {features} features do not divide into "
+                f"groups={self.groups}."
             )
 
     def build(self, input_shape):
@@ -251,5 +273,6 @@ class GroupNormalization(Normalizing):
 
     def get_config(self):
         config = self.config_of({}, {})
-        head = {key: config.pop(key) for key in ("name", "trainable", "dtype", "activity_regularizer") if key in config}
+        head = {key: config.pop(key) for key in ("name", "trainable", "dtype", "activity_regularizer")
+                if key in config}
         return {**head, "groups": self.groups, **config}

@@ -1,7 +1,8 @@
 """Losses, as in `keras.losses`: a number to make small, and its gradient.
 
-``regression``, ``classification``, ``batch`` and ``ctc`` hold the losses, ``base`` what they share. A hot loss is a case in
-src_c/loss.c and a small class; the others are two methods in NumPy, as a user's own are (`Loss`, `custom`).
+``regression``, ``classification``, ``batch`` and ``ctc`` hold the losses, ``base`` what they share. A hot
+loss is a case in src_c/loss.c and a small class; the others are two methods in NumPy, as a user's own are
+(`Loss`, `custom`).
 """
 
 from tdfast.compat import absent
@@ -59,14 +60,17 @@ msle = MSLE = mean_squared_logarithmic_error
 bce = BCE = binary_crossentropy
 kld = KLD = kl_divergence
 _CLASS_OF = {
-    mean_squared_error: MeanSquaredError, mean_absolute_error: MeanAbsoluteError, huber: Huber, log_cosh: LogCosh,
+    mean_squared_error: MeanSquaredError, mean_absolute_error: MeanAbsoluteError, huber: Huber,
+    log_cosh: LogCosh,
     mean_absolute_percentage_error: MeanAbsolutePercentageError, poisson: Poisson, pinball: Quantile,
     mean_squared_logarithmic_error: MeanSquaredLogarithmicError, cosine_similarity: CosineSimilarity,
     categorical_crossentropy: CategoricalCrossentropy, binary_crossentropy: BinaryCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy, kl_divergence: KLDivergence,
-    binary_focal_crossentropy: BinaryFocalCrossentropy, categorical_focal_crossentropy: CategoricalFocalCrossentropy,
+    binary_focal_crossentropy: BinaryFocalCrossentropy,
+    categorical_focal_crossentropy: CategoricalFocalCrossentropy,
     categorical_generalized_cross_entropy: CategoricalGeneralizedCrossEntropy, hinge: Hinge,
-    squared_hinge: SquaredHinge, categorical_hinge: CategoricalHinge, dice: Dice, tversky: Tversky, circle: Circle, ctc: CTC,
+    squared_hinge: SquaredHinge, categorical_hinge: CategoricalHinge, dice: Dice, tversky: Tversky,
+    circle: Circle, ctc: CTC,
 }
 
 
@@ -83,8 +87,10 @@ def get(identifier):
     if found is not None and not isinstance(found, Loss):
         name = getattr(identifier, "__name__", identifier)
         raise ValueError(
-            f"The function {name} cannot be a loss alone, since training needs its gradient too: write that as a "
-            f"second function and use tdfast.losses.custom({name}, gradient), or subclass tdfast.losses.Loss with "
+            f"The function {name} cannot be a loss alone, since training needs its gradient too: write that "
+            "as a "
+            f"second function and use tdfast.losses.custom({name}, gradient), or subclass tdfast.losses.Loss "
+            "with "
             "call and gradient."
         )
     return found

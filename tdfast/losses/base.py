@@ -76,7 +76,8 @@ def check_shapes(true_shape, pred_shape, sparse, who):
     """Raise a ValueError unless targets of this shape fit outputs of that shape; None fits any size."""
     true_shape, pred_shape = tuple(true_shape), tuple(pred_shape)
     want = pred_shape[:-1] if sparse else pred_shape
-    for shape in (true_shape, true_shape[:-1] if true_shape and true_shape[-1] == 1 else true_shape, (*true_shape, 1)):
+    for shape in (true_shape, true_shape[:-1] if true_shape and true_shape[-1] == 1 else true_shape,
+                  (*true_shape, 1)):
         if same_shape(shape, want):
             return
     hint = ""
@@ -85,7 +86,8 @@ def check_shapes(true_shape, pred_shape, sparse, who):
     elif not sparse and "categorical" in who and len(true_shape) < len(pred_shape):
         hint = " For integer labels use sparse_categorical_crossentropy, or one-hot encode them."
     raise ValueError(
-        f"{who}: the outputs have shape {pred_shape}, so the targets must have shape {want}, but got {true_shape}.{hint}"
+        f"{who}: the outputs have shape {pred_shape}, so the targets must have shape {want}, but got "
+        f"{true_shape}.{hint}"
     )
 
 
@@ -167,7 +169,8 @@ class Loss:
 
     For a loss of your own, subclass it with two methods in NumPy (or see `custom`):
 
-    - ``call(y_true, y_pred)``: the loss of each sample, (N,), of each step, (N, T), or one number for the batch;
+    - ``call(y_true, y_pred)``: the loss of each sample, (N,), of each step, (N, T), or one number for the
+      batch;
     - ``gradient(y_true, y_pred)``: its derivative by y_pred, of y_pred's shape.
 
     Weights, masks and the reduction are applied to both. Neither method may write to its arguments.
@@ -205,7 +208,9 @@ class Loss:
     # -------------------------------------------------- what a loss of one's own overrides
     def call(self, y_true, y_pred):
         """The loss of each row, not weighted, as an array."""
-        raise ValueError(f"Loss '{self.name}' ({type(self).__name__}) has no values: override call(y_true, y_pred).")
+        raise ValueError(
+            f"Loss '{self.name}' ({type(self).__name__}) has no values: override call(y_true, y_pred)."
+        )
 
     def gradient(self, y_true, y_pred):
         """The derivative of each row's loss by y_pred, of y_pred's shape."""
@@ -279,7 +284,8 @@ class Loss:
         one, shape = values.ndim == 0, values.shape
         if one and mask is not None:
             raise ValueError(
-                f"Loss '{self.name}' gives one number for the whole batch, so masked steps cannot be left out: "
+                f"Loss '{self.name}' gives one number for the whole batch, so masked steps cannot be left "
+                "out: "
                 "return a value for each sample and step, or use a model without a mask."
             )
         if one and sample_weight is not None:
@@ -295,17 +301,20 @@ class Loss:
         slope = np.asarray(self.gradient(y_true, y_pred))
         if slope.shape != y_pred.shape:
             raise ValueError(
-                f"Loss '{self.name}': gradient gave the shape {slope.shape}, but the outputs have {y_pred.shape}."
+                f"Loss '{self.name}': gradient gave the shape {slope.shape}, but the outputs have "
+                f"{y_pred.shape}."
             )
         factor = np.asarray(factor, dy.dtype)
-        np.multiply(slope, factor.reshape(factor.shape + (1,) * (dy.ndim - factor.ndim)), out=dy, casting="unsafe")
+        np.multiply(slope, factor.reshape(factor.shape + (1,) * (dy.ndim - factor.ndim)), out=dy,
+                    casting="unsafe")
 
     def checked_values(self, y_true, y_pred):
         """`call`'s values as an array, whose shape must be a first part of y_pred's."""
         values = np.asarray(self.call(y_true, y_pred))
         if values.shape != y_pred.shape[: values.ndim]:
             raise ValueError(
-                f"Loss '{self.name}': call gave values of shape {values.shape} for outputs of shape {y_pred.shape}; "
+                f"Loss '{self.name}': call gave values of shape {values.shape} for outputs of shape "
+                f"{y_pred.shape}; "
                 "expected one number, one for each sample, or one for each sample and step."
             )
         return values
@@ -366,7 +375,8 @@ class KernelLoss(BuiltIn):
         levels = None if self.levels is None else self.levels_of(N, y_pred.dtype)
         total = _kernels.loss(
             loss=self.kind, M=M, N=N, target=None if sparse else t, labels=t if sparse else None, p=y_pred,
-            weight=weight, level=levels, scale=scale, delta=self.delta, epsilon=EPSILON, smoothing=self.smoothing,
+            weight=weight, level=levels, scale=scale, delta=self.delta, epsilon=EPSILON,
+            smoothing=self.smoothing,
             rows=rows, dp=dy, result=result,
         )
         if sparse and result[1] >= 0:
@@ -374,7 +384,8 @@ class KernelLoss(BuiltIn):
         return total, rows
 
     def reduced(self, y_true, y_pred, sample_weight, mask, dy, buffers):
-        weight, scale = weights_and_scale(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype, self.reduction)
+        weight, scale = weights_and_scale(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype,
+                                          self.reduction)
         return self.rows(y_true, y_pred, weight, scale, dy, buffers)[0] * scale
 
     def call(self, y_true, y_pred):
@@ -419,7 +430,8 @@ class AlongAxis(BuiltIn):
         for what, a in (("sample_weight", sample_weight), ("the mask", mask)):
             if any(size != 1 for size in np.shape(a)[axis:]):
                 raise ValueError(
-                    f"{self.name}: {what} has shape {np.shape(a)}, but axis={self.axis} makes one value of all that "
+                    f"{self.name}: {what} has shape {np.shape(a)}, but axis={self.axis} makes one value of "
+                    "all that "
                     f"lies along axis {axis}, so single entries of it cannot be weighted."
                 )
         t, p = self.moved(y_true, y_pred)
@@ -456,7 +468,8 @@ class _Custom(Loss):
 
     def get_config(self):
         raise ValueError(
-            f"Loss '{self.name}' is made of functions, which a file cannot hold: compile without it before saving, "
+            f"Loss '{self.name}' is made of functions, which a file cannot hold: compile without it before "
+            "saving, "
             "or subclass tdfast.losses.Loss with a get_config."
         )
 
@@ -480,6 +493,8 @@ def custom(value, gradient, name=None, reduction="sum_over_batch_size"):
     """
     for what, function in (("value", value), ("gradient", gradient)):
         if not callable(function):
-            raise ValueError(f"losses.custom: {what} must be a function of (y_true, y_pred), got {function!r}.")
+            raise ValueError(
+                f"losses.custom: {what} must be a function of (y_true, y_pred), got {function!r}."
+            )
     given = getattr(value, "__name__", "custom")
     return _Custom(value, gradient, name or ("custom" if given == "<lambda>" else given), reduction)

@@ -14,8 +14,11 @@ class _Overlap(BuiltIn):
 
     def __init__(self, axis, reduction, name, dtype):
         super().__init__(name, reduction, dtype)
-        if axis is not None and any(isinstance(a, bool) or not hasattr(a, "__index__") for a in np.ravel(axis)):
-            raise ValueError(f"{self.name}: axis must be None, a whole number or a tuple of them, got {axis!r}.")
+        if axis is not None and any(isinstance(a, bool) or not hasattr(a, "__index__")
+                                    for a in np.ravel(axis)):
+            raise ValueError(
+                f"{self.name}: axis must be None, a whole number or a tuple of them, got {axis!r}."
+            )
         self.axis = tuple(axis) if isinstance(axis, (list, tuple)) else axis
 
     def axes(self, ndim):
@@ -45,7 +48,8 @@ class _Overlap(BuiltIn):
             return super().reduced(y_true, y_pred, sample_weight, None, dy, buffers)
         keep = spread(np.asarray(mask, bool), y_pred.shape, "mask")
         t = self.prepare(y_true, y_pred, buffers)
-        value = super().reduced(np.where(keep, t, 0), np.where(keep, y_pred, 0), sample_weight, None, dy, buffers)
+        value = super().reduced(np.where(keep, t, 0), np.where(keep, y_pred, 0), sample_weight, None, dy,
+                                buffers)
         if dy is not None:
             dy *= keep
         return value
@@ -96,7 +100,8 @@ class Tversky(_Overlap):
     0.5
     """
 
-    def __init__(self, alpha=0.5, beta=0.5, reduction="sum_over_batch_size", name="tversky", axis=None, dtype=None):
+    def __init__(self, alpha=0.5, beta=0.5, reduction="sum_over_batch_size", name="tversky", axis=None,
+                 dtype=None):
         super().__init__(axis, reduction, name, dtype)
         self.alpha, self.beta = alpha, beta
 
@@ -141,7 +146,8 @@ class Circle(BuiltIn):
 
     sparse = True
 
-    def __init__(self, gamma=80.0, margin=0.4, remove_diagonal=True, reduction="sum_over_batch_size", name="circle",
+    def __init__(self, gamma=80.0, margin=0.4, remove_diagonal=True, reduction="sum_over_batch_size",
+                 name="circle",
                  dtype=None):
         super().__init__(name, reduction, dtype)
         self.gamma, self.margin = gamma, margin
@@ -150,7 +156,9 @@ class Circle(BuiltIn):
     def check(self, y_true_shape, y_pred_shape):
         super().check(y_true_shape, y_pred_shape)
         if len(y_pred_shape) != 2:
-            raise ValueError(f"{self.name}: the outputs must be vectors, (N, D), but have shape {tuple(y_pred_shape)}.")
+            raise ValueError(
+                f"{self.name}: the outputs must be vectors, (N, D), but have shape {tuple(y_pred_shape)}."
+            )
 
     def _pairs(self, y_true, y_pred):
         """(losses, distances before the cut at 0, and the softmax weights of like and unlike pairs)."""
@@ -172,12 +180,14 @@ class Circle(BuiltIn):
         t = self.prepare(y_true, y_pred, buffers)
         z, gap, near, far = self._pairs(t, y_pred)
         values = np.logaddexp(0, z)
-        keep = values > 0 if mask is None else (values > 0) & spread(np.asarray(mask, bool), values.shape, "mask")
+        keep = values > 0 if mask is None else (values > 0) & spread(np.asarray(mask, bool), values.shape,
+                                                                     "mask")
         weight, scale = weights_and_scale(sample_weight, keep, values.shape, y_pred.dtype, self.reduction)
         if dy is not None:
             d, m = np.maximum(gap, 0), self.margin
             room = np.maximum(1 + m - d, 0)
-            # max(gap, 0) has half a slope where the gap is 0; so has max(1 + m - d, 0), where nothing comes of it.
+            # max(gap, 0) has half a slope where the gap is 0; so has max(1 + m - d, 0), where nothing comes
+            # of it.
             slope = near * (2 * self.gamma * d)
             slope -= far * self.gamma * (room + (1 - m - d) * np.heaviside(1 + m - d, 0.5))
             slope *= (weight * scale * np.exp(-np.logaddexp(0, -z)))[:, None] * np.heaviside(gap, 0.5)

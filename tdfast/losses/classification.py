@@ -58,8 +58,8 @@ class _Crossentropy(_FromProbabilities, AlongAxis, KernelLoss):
         self.smoothing, self.kind = float(label_smoothing), self.kinds[self.from_logits]
 
     def get_config(self):
-        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
-                "axis": self.axis}
+        return {**super().get_config(), "from_logits": self.from_logits,
+                "label_smoothing": self.label_smoothing, "axis": self.axis}
 
 
 def check_smoothing(label_smoothing, who):
@@ -212,7 +212,8 @@ def crossentropy_of(true_shape, pred_shape, binary, sparse, categorical):
 
 @REGISTRY.register
 class BinaryFocalCrossentropy(_OfBits, _FromProbabilities, AlongAxis):
-    """`BinaryCrossentropy` with each value times (1 - p_t)^gamma, so that what is learnt already counts little.
+    """`BinaryCrossentropy` with each value times (1 - p_t)^gamma, so that what is learnt already counts
+    little.
 
     p_t = t p + (1 - t) (1 - p) is the probability given to the truth.
 
@@ -228,7 +229,8 @@ class BinaryFocalCrossentropy(_OfBits, _FromProbabilities, AlongAxis):
     0.1733
     """
 
-    def __init__(self, apply_class_balancing=False, alpha=0.25, gamma=2.0, from_logits=False, label_smoothing=0.0,
+    def __init__(self, apply_class_balancing=False, alpha=0.25, gamma=2.0, from_logits=False,
+                 label_smoothing=0.0,
                  axis=-1, reduction="sum_over_batch_size", name="binary_focal_crossentropy", dtype=None):
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
@@ -265,9 +267,9 @@ class BinaryFocalCrossentropy(_OfBits, _FromProbabilities, AlongAxis):
         return slope * (weight / y_pred.shape[-1])
 
     def get_config(self):
-        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
-                "axis": self.axis, "apply_class_balancing": self.apply_class_balancing, "alpha": self.alpha,
-                "gamma": self.gamma}
+        return {**super().get_config(), "from_logits": self.from_logits,
+                "label_smoothing": self.label_smoothing, "axis": self.axis,
+                "apply_class_balancing": self.apply_class_balancing, "alpha": self.alpha, "gamma": self.gamma}
 
 
 @REGISTRY.register
@@ -331,8 +333,9 @@ class CategoricalFocalCrossentropy(_FromProbabilities, AlongAxis):
         return slope / whole
 
     def get_config(self):
-        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
-                "axis": self.axis, "alpha": self.alpha, "gamma": self.gamma}
+        return {**super().get_config(), "from_logits": self.from_logits,
+                "label_smoothing": self.label_smoothing, "axis": self.axis, "alpha": self.alpha,
+                "gamma": self.gamma}
 
 
 @REGISTRY.register
@@ -352,7 +355,8 @@ class CategoricalGeneralizedCrossEntropy(BuiltIn):
 
     sparse = True
 
-    def __init__(self, q=0.5, reduction="sum_over_batch_size", name="categorical_generalized_cross_entropy", dtype=None):
+    def __init__(self, q=0.5, reduction="sum_over_batch_size", name="categorical_generalized_cross_entropy",
+                 dtype=None):
         super().__init__(name, reduction, dtype)
         if not 0 < q < 1:
             raise ValueError(f"{self.name}: q must be between 0 and 1, got {q}.")
@@ -472,7 +476,8 @@ def _clip(p):
 
 def _clip_slope(p):
     """The derivative of the clip: half at its ends."""
-    return np.heaviside(p - np.asarray(EPSILON, p.dtype), 0.5) * np.heaviside(np.asarray(1 - EPSILON, p.dtype) - p, 0.5)
+    return np.heaviside(p - np.asarray(EPSILON, p.dtype),
+                        0.5) * np.heaviside(np.asarray(1 - EPSILON, p.dtype) - p, 0.5)
 
 
 def _power_slope(x, exponent):
@@ -497,7 +502,8 @@ def _log_softmax(x):
     return x - np.log1p(rest), np.where(largest, rest, 1 + rest - e) / (1 + rest)
 
 
-# ---------------------------------------------------------------- the same as functions, one value for each row
+# ---------------------------------------------------------------- the same as functions, one value for each
+# row
 
 
 def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1):
@@ -557,9 +563,11 @@ def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, 
     return BinaryCrossentropy(from_logits, label_smoothing, axis).values(y_true, y_pred)
 
 
-def binary_focal_crossentropy(y_true, y_pred, apply_class_balancing=False, alpha=0.25, gamma=2.0, from_logits=False,
+def binary_focal_crossentropy(y_true, y_pred, apply_class_balancing=False, alpha=0.25, gamma=2.0,
+                              from_logits=False,
                               label_smoothing=0.0, axis=-1):
-    """-mean((1 - p_t)^gamma log p_t), p_t the probability of the truth: `BinaryFocalCrossentropy` of each row.
+    """-mean((1 - p_t)^gamma log p_t), p_t the probability of the truth: `BinaryFocalCrossentropy` of each
+    row.
 
     Args:
         y_true: targets, (..., features).
@@ -578,7 +586,8 @@ def binary_focal_crossentropy(y_true, y_pred, apply_class_balancing=False, alpha
                                    axis).values(y_true, y_pred)
 
 
-def categorical_focal_crossentropy(y_true, y_pred, alpha=0.25, gamma=2.0, from_logits=False, label_smoothing=0.0,
+def categorical_focal_crossentropy(y_true, y_pred, alpha=0.25, gamma=2.0, from_logits=False,
+                                   label_smoothing=0.0,
                                    axis=-1):
     """-sum(alpha (1 - p)^gamma y_true log p): `CategoricalFocalCrossentropy` of each row.
 
@@ -594,7 +603,8 @@ def categorical_focal_crossentropy(y_true, y_pred, alpha=0.25, gamma=2.0, from_l
     >>> categorical_focal_crossentropy([[0.0, 1.0]], [[0.5, 0.5]]).round(4)
     array([0.0433])
     """
-    return CategoricalFocalCrossentropy(alpha, gamma, from_logits, label_smoothing, axis).values(y_true, y_pred)
+    return CategoricalFocalCrossentropy(alpha, gamma, from_logits, label_smoothing,
+                                        axis).values(y_true, y_pred)
 
 
 def categorical_generalized_cross_entropy(y_true, y_pred, q):
@@ -663,7 +673,8 @@ def squared_hinge(y_true, y_pred):
 
 
 def categorical_hinge(y_true, y_pred):
-    """max(neg - pos + 1, 0), pos the output of the truth, neg the largest other: `CategoricalHinge` of each row.
+    """max(neg - pos + 1, 0), pos the output of the truth, neg the largest other: `CategoricalHinge` of each
+    row.
 
     Args:
         y_true: targets, (..., features).

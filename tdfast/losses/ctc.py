@@ -10,9 +10,11 @@ NEVER = -1e30               # the logarithm of a probability of 0
 
 @REGISTRY.register
 class CTC(Loss):
-    """-log of the probability that the outputs spell the labels, over all ways to spread them over the time steps.
+    """-log of the probability that the outputs spell the labels, over all ways to spread them over the time
+    steps.
 
-    A way is a class for each step. It spells what is left when first repeated classes count once, and then the blank,
+    A way is a class for each step. It spells what is left when first repeated classes count once, and then
+    the blank,
     class 0, is taken out: 0 1 1 0 1 spells 1 1. Its probability is the product of the steps' softmax(logits).
 
     y_true: (batch, most labels), whole numbers from 1 to classes - 1, filled up with 0 behind the last.
@@ -20,10 +22,11 @@ class CTC(Loss):
     One value a sample; sample_weight (batch,).
 
     Raises:
-        ValueError: for a label that is no class, one behind a 0, and labels that the steps are too few for: each needs a
-            step, and one more stands between two equal ones.
+        ValueError: for a label that is no class, one behind a 0, and labels that the steps are too few for:
+            each needs a step, and one more stands between two equal ones.
 
-    Source: Graves et al., Connectionist Temporal Classification (2006); https://keras.io/api/losses/probabilistic_losses/
+    Source: Graves et al., Connectionist Temporal Classification (2006);
+        https://keras.io/api/losses/probabilistic_losses/
 
     >>> logits = np.log([[[0.5, 0.5], [0.5, 0.5]]])         # 1 1, 0 1 and 1 0 of four ways spell 1
     >>> round(CTC()([[1]], logits), 4), round(float(-np.log(3 / 4)), 4)
@@ -38,7 +41,8 @@ class CTC(Loss):
     def check(self, y_true_shape, y_pred_shape):
         if len(y_pred_shape) != 3 or len(y_true_shape) != 2:
             raise ValueError(
-                f"{self.name}: needs outputs of shape (batch, time, classes) and targets of shape (batch, most labels), got "
+                f"{self.name}: needs outputs of shape (batch, time, classes) and targets of shape (batch, "
+                "most labels), got "
                 f"outputs of shape {tuple(y_pred_shape)} and targets of shape {tuple(y_true_shape)}."
             )
 
@@ -63,13 +67,15 @@ class CTC(Loss):
         return float((values * factor).sum())
 
     def paths(self, labels, logits, mask, need_grad=False):
-        """(the loss of each sample in float64, its derivative by the logits or None), with a mask (batch, time) or None."""
+        """(the loss of each sample in float64, its derivative by the logits or None), with a mask (batch,
+        time) or None."""
         B, T, C = logits.shape
         count, places = self._counted(labels, C), None
         steps = np.full(B, T)
         if mask is not None and not mask.all():
             mask = np.asarray(mask, bool).reshape(B, T)
-            steps, places = mask.sum(axis=1), np.argsort(~mask, axis=1, kind="stable")[..., None]    # valid ones first
+            # valid ones first
+            steps, places = mask.sum(axis=1), np.argsort(~mask, axis=1, kind="stable")[..., None]
             logits = np.take_along_axis(logits, places, axis=1)
         self._check_room(labels, count, steps)
         logits = logits.astype(np.float64)
@@ -91,7 +97,8 @@ class CTC(Loss):
         if bad.any():
             sample, place = np.argwhere(bad)[0]
             raise ValueError(
-                f"{self.name}: label {labels[sample, place]} of sample {sample} is out of range: the outputs have {classes} "
+                f"{self.name}: label {labels[sample, place]} of sample {sample} is out of range: the outputs "
+                f"have {classes} "
                 f"classes, so labels are from 1 to {classes - 1}, and 0 behind the last."
             )
         late = there[:, 1:] & ~there[:, :-1]
@@ -109,8 +116,10 @@ class CTC(Loss):
         if len(short):
             i = int(short[0])
             raise ValueError(
-                f"{self.name}: the {count[i]} labels of sample {i} need {count[i] + twice[i]} time steps, one each and one "
-                f"between equal neighbours, but there are {steps[i]}. Give the model more steps, or leave the sample out."
+                f"{self.name}: the {count[i]} labels of sample {i} need {count[i] + twice[i]} time steps, "
+                "one each and one "
+                f"between equal neighbours, but there are {steps[i]}. Give the model more steps, or leave "
+                "the sample out."
             )
 
 
@@ -129,7 +138,8 @@ class _Ways:
         self.states[:, 1::2] = labels
         self.jumps = np.full((B, 2 * L + 1), NEVER)         # to a label from the one before, past the blank
         self.jumps[:, 3::2][labels[:, 1:] != labels[:, :-1]] = 0
-        self.emitted = np.ascontiguousarray(np.take_along_axis(log_p, self.states[:, None], axis=2).swapaxes(0, 1))
+        self.emitted = np.ascontiguousarray(np.take_along_axis(log_p, self.states[:, None],
+                                                               axis=2).swapaxes(0, 1))
         self.to = self._to()
         self.total = self._total()
 
@@ -155,7 +165,8 @@ class _Ways:
         return -self.total
 
     def slope(self):
-        """(B, T, C) the derivative of the losses by the logits: softmax less the share of the ways that are there."""
+        """(B, T, C) the derivative of the losses by the logits: softmax less the share of the ways that are
+        there."""
         to, emitted, (B, T, C) = self.to, self.emitted, self.log_p.shape
         beyond = np.full(to.shape[1:], NEVER)               # of all endings behind a state
         place = np.arange(beyond.shape[1])

@@ -163,7 +163,10 @@ class Quantile(KernelLoss):
         super().__init__(name, reduction, dtype)
         levels = np.array(quantiles, "float64", ndmin=1)
         if levels.ndim != 1 or not levels.size or not ((levels > 0) & (levels < 1)).all():
-            raise ValueError(f"{self.name}: quantiles must be a number between 0 and 1 or a list of them, got {quantiles!r}.")
+            raise ValueError(
+                f"{self.name}: quantiles must be a number between 0 and 1 or a list of them, got "
+                f"{quantiles!r}."
+            )
         self.quantiles = float(levels[0]) if np.ndim(quantiles) == 0 else levels.tolist()
         self.levels = levels
         self._tiled = {}
@@ -183,14 +186,17 @@ class Quantile(KernelLoss):
         many, last = len(self.levels), pred_shape[-1]
         if last is not None and last % many == 0:
             n = last // many
-            if same_shape(true_shape, (*pred_shape[:-1], n)) or (n == 1 and same_shape(true_shape, pred_shape[:-1])):
+            if same_shape(true_shape,
+                          (*pred_shape[:-1], n)) or (n == 1 and same_shape(true_shape, pred_shape[:-1])):
                 return n
         if many == 1:
             check_shapes(true_shape, pred_shape, False, self.name)
             return last
         raise ValueError(
-            f"{self.name}: the outputs have shape {pred_shape}, their last axis F * {many} (F features, {many} quantiles), "
-            f"so the targets must have shape ({', '.join(map(str, pred_shape[:-1]))}, F), but got {true_shape}."
+            f"{self.name}: the outputs have shape {pred_shape}, their last axis F * {many} (F features, "
+            f"{many} quantiles), "
+            f"so the targets must have shape ({', '.join(map(str, pred_shape[:-1]))}, F), but got "
+            f"{true_shape}."
         )
 
     def match_rank(self, y_true, y_pred, dy, steps):
@@ -212,7 +218,8 @@ class Quantile(KernelLoss):
 
 @REGISTRY.register("cosine_proximity")
 class CosineSimilarity(AlongAxis):
-    """-sum(a b) over ``axis``, a and b being y_true and y_pred divided by their lengths: -1 for one direction.
+    """-sum(a b) over ``axis``, a and b being y_true and y_pred divided by their lengths: -1 for one
+    direction.
 
     Outputs shorter than 1e-7 have no direction: they are divided by that, and their gradient is 0.
 
@@ -251,7 +258,8 @@ def unit(x):
     return x * factor, factor
 
 
-# ---------------------------------------------------------------- the same as functions, one value for each row
+# ---------------------------------------------------------------- the same as functions, one value for each
+# row
 
 
 def mean_squared_error(y_true, y_pred):

@@ -1,8 +1,8 @@
 """Metrics, as in `keras.metrics`: numbers over all batches seen.
 
-``reduction`` holds sums and means, ``accuracy``, ``regression``, ``classification`` and ``correlation`` means of
-values; ``confusion``, ``auc``, ``fscore`` and ``iou`` count decisions; ``base`` is what they share. State is float64
-and does not grow with the samples; masked steps never count.
+``reduction`` holds sums and means, ``accuracy``, ``regression``, ``classification`` and ``correlation`` means
+of values; ``confusion``, ``auc``, ``fscore`` and ``iou`` count decisions; ``base`` is what they share. State
+is float64 and does not grow with the samples; masked steps never count.
 """
 
 from tdfast import losses
@@ -88,8 +88,10 @@ FUNCTIONS = {
     for f in (
         binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, top_k_categorical_accuracy,
         sparse_top_k_categorical_accuracy, pearson_correlation, concordance_correlation, binary_crossentropy,
-        binary_focal_crossentropy, categorical_crossentropy, categorical_focal_crossentropy, categorical_hinge, hinge,
-        huber, kl_divergence, log_cosh, mean_absolute_error, mean_absolute_percentage_error, mean_squared_error,
+        binary_focal_crossentropy, categorical_crossentropy, categorical_focal_crossentropy,
+        categorical_hinge, hinge,
+        huber, kl_divergence, log_cosh, mean_absolute_error, mean_absolute_percentage_error,
+        mean_squared_error,
         mean_squared_logarithmic_error, poisson, sparse_categorical_crossentropy, squared_hinge,
     )
 }
@@ -97,7 +99,8 @@ FUNCTIONS = {
 
 
 def get(identifier):
-    """The `Metric` that a name, a class, an object, a function or Keras's dict means; losses count as metrics.
+    """The `Metric` that a name, a class, an object, a function or Keras's dict means; losses count as
+    metrics.
 
     Raises:
         ValueError: for an unknown name, listing the known ones, and for a class that needs arguments.
@@ -121,14 +124,17 @@ def get(identifier):
         try:
             found = found()
         except TypeError as error:
-            raise ValueError(f"The metric {identifier!r} needs arguments, so give an object: {error}.") from error
+            raise ValueError(
+                f"The metric {identifier!r} needs arguments, so give an object: {error}."
+            ) from error
     if isinstance(found, losses.Loss):
         return LossMetric(found)
     if found is None or isinstance(found, Metric):
         return found
     if not callable(found) or hasattr(found, "update_state"):
         raise ValueError(
-            f"{identifier!r} cannot be a metric: give a name, a tdfast.metrics.Metric or a function f(y_true, y_pred)."
+            f"{identifier!r} cannot be a metric: give a name, a tdfast.metrics.Metric or a function "
+            "f(y_true, y_pred)."
         )
     return of_function(found)
 
@@ -141,17 +147,19 @@ def follows_the_loss(spec):
 def for_loss(name, loss, y_true_shape, y_pred_shape):
     """The metric that 'accuracy' ('acc') or 'crossentropy' ('ce') means for these shapes, as in Keras.
 
-    One output means `BinaryAccuracy`, labels mean `SparseCategoricalAccuracy`, one-hot targets `CategoricalAccuracy`; any
-    other name means the same for all shapes.
+    One output means `BinaryAccuracy`, labels mean `SparseCategoricalAccuracy`, one-hot targets
+    `CategoricalAccuracy`; any other name means the same for all shapes.
 
     >>> type(for_loss("accuracy", None, (None,), (None, 3))).__name__
     'SparseCategoricalAccuracy'
     """
     if follows_the_loss(name):
         if name.lower() in ("accuracy", "acc"):
-            cls = crossentropy_of(y_true_shape, y_pred_shape, BinaryAccuracy, SparseCategoricalAccuracy, CategoricalAccuracy)
+            cls = crossentropy_of(y_true_shape, y_pred_shape, BinaryAccuracy, SparseCategoricalAccuracy,
+                                  CategoricalAccuracy)
         else:
-            cls = crossentropy_of(y_true_shape, y_pred_shape, BinaryCrossentropy, SparseCategoricalCrossentropy,
+            cls = crossentropy_of(y_true_shape, y_pred_shape, BinaryCrossentropy,
+                                  SparseCategoricalCrossentropy,
                                   CategoricalCrossentropy)
         return cls(name=name)
     metric = get(name)
@@ -162,7 +170,8 @@ def for_loss(name, loss, y_true_shape, y_pred_shape):
 def serialize(metric):
     """Keras's dict for a metric; a loss as a metric is a `MeanMetricWrapper` of its function there.
 
-    A function that `compile` was given is one there too: by its name, which custom_objects must have on loading.
+    A function that `compile` was given is one there too: by its name, which custom_objects must have on
+    loading.
 
     >>> serialize(AUC(curve="PR"))["config"]["curve"]
     'PR'
@@ -184,7 +193,11 @@ def deserialize(config, custom_objects=None):
     >>> deserialize(serialize(AUC(curve="PR"))).get_config()["curve"]
     'PR'
     """
-    if isinstance(config, dict) and config.get("class_name") == "MeanMetricWrapper" and isinstance(config.get("config"), dict):
+    if (
+        isinstance(config, dict)
+        and config.get("class_name") == "MeanMetricWrapper"
+        and isinstance(config.get("config"), dict)
+    ):
         return MeanMetricWrapper.from_config(config["config"], custom_objects)
     if isinstance(config, dict) and config.get("class_name") == "function":
         config = config.get("config")
@@ -197,12 +210,16 @@ __getattr__ = absent.lookup(__name__)
 
 __all__ = [  # noqa: PLE0604 -- functions are listed above
     "AUC", "Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "BinaryIoU", "CategoricalAccuracy",
-    "CategoricalCrossentropy", "CategoricalHinge", "ConcordanceCorrelation", "CosineSimilarity", "F1Score", "FBetaScore",
+    "CategoricalCrossentropy", "CategoricalHinge", "ConcordanceCorrelation", "CosineSimilarity", "F1Score",
+    "FBetaScore",
     "FalseNegatives", "FalsePositives", "Hinge", "IoU", "KLDivergence", "LogCoshError", "LossMetric", "Mean",
     "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanIoU", "MeanMetricWrapper", "MeanSquaredError",
-    "MeanSquaredLogarithmicError", "Metric", "OneHotIoU", "OneHotMeanIoU", "PearsonCorrelation", "Poisson", "Precision",
-    "PrecisionAtRecall", "R2Score", "Recall", "RecallAtPrecision", "RootMeanSquaredError", "SensitivityAtSpecificity",
+    "MeanSquaredLogarithmicError", "Metric", "OneHotIoU", "OneHotMeanIoU", "PearsonCorrelation", "Poisson",
+    "Precision",
+    "PrecisionAtRecall", "R2Score", "Recall", "RecallAtPrecision", "RootMeanSquaredError",
+    "SensitivityAtSpecificity",
     "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy", "SparseTopKCategoricalAccuracy",
-    "SpecificityAtSensitivity", "SquaredHinge", "Sum", "TopKCategoricalAccuracy", "TrueNegatives", "TruePositives",
+    "SpecificityAtSensitivity", "SquaredHinge", "Sum", "TopKCategoricalAccuracy", "TrueNegatives",
+    "TruePositives",
     "deserialize", "for_loss", "get", "serialize", *FUNCTIONS,
 ]

@@ -11,13 +11,14 @@ EPSILON = 1e-7
 
 @REGISTRY.register
 class AUC(ThresholdMetric):
-    """The area under the ROC curve (recall over the false positives' rate) or another, as a sum over thresholds.
+    """The area under the ROC curve (recall over the false positives' rate) or another, as a sum over
+    thresholds.
 
     Args:
         num_thresholds: how many, evenly from 0 to 1; more are more exact.
         curve: 'ROC', 'PR' (precision over recall) or 'PRGAIN' (precision gain over recall gain).
-        summation_method: 'interpolation' (trapezoids; for 'PR' Davis and Goadrich's interpolation), 'minoring'
-            (rectangles below the curve) or 'majoring' (above).
+        summation_method: 'interpolation' (trapezoids; for 'PR' Davis and Goadrich's interpolation),
+            'minoring' (rectangles below the curve) or 'majoring' (above).
         thresholds: those between 0 and 1 to use instead.
         multi_label: an area for each output, then their mean. Outputs (N, T, C) count as N T rows.
         num_labels: how many outputs there are, with multi_label; None: the first batch tells.
@@ -36,11 +37,13 @@ class AUC(ThresholdMetric):
 
     direction = "up"
 
-    def __init__(self, num_thresholds=200, curve="ROC", summation_method="interpolation", name=None, dtype=None,
+    def __init__(self, num_thresholds=200, curve="ROC", summation_method="interpolation", name=None,
+                 dtype=None,
                  thresholds=None, multi_label=False, num_labels=None, label_weights=None, from_logits=False):
         super().__init__(name=name, dtype=dtype)
         self.curve = _choice("curve", curve, ("ROC", "PR", "PRGAIN"), str.lower, self.name)
-        self.summation_method = _choice("summation_method", summation_method, ("interpolation", "majoring", "minoring"),
+        self.summation_method = _choice("summation_method", summation_method,
+                                        ("interpolation", "majoring", "minoring"),
                                         str.capitalize, self.name)
         self._given = thresholds is not None
         if self._given:
@@ -73,23 +76,27 @@ class AUC(ThresholdMetric):
         if self.label_weights is not None:
             if self.label_weights.shape != p.shape[1:]:
                 raise ValueError(
-                    f"{self.name}: label_weights has shape {self.label_weights.shape}, but there are {p.shape[1]} outputs."
+                    f"{self.name}: label_weights has shape {self.label_weights.shape}, but there are "
+                    f"{p.shape[1]} outputs."
                 )
             if not self.multi_label:
                 w = np.broadcast_to(self.label_weights, p.shape) if w is None else w * self.label_weights
-        self.add(counts(t, _sigmoid(p) if self.from_logits else p, w, self.thresholds, self.even, self.multi_label))
+        self.add(counts(t, _sigmoid(p) if self.from_logits else p, w, self.thresholds, self.even,
+                        self.multi_label))
 
     def result(self):
         if self.curve == "PR" and self.summation_method == "interpolation":
             areas = self._interpolated()
         else:
             x, y = self._curve()
-            combine = {"interpolation": lambda a, b: (a + b) / 2, "minoring": np.minimum, "majoring": np.maximum}
+            combine = {"interpolation": lambda a, b: (a + b) / 2, "minoring": np.minimum,
+                       "majoring": np.maximum}
             areas = ((x[:-1] - x[1:]) * combine[self.summation_method](y[:-1], y[1:])).sum(axis=0)
         if not self.multi_label:
             return float(areas)
         weights = self.label_weights
-        return float(areas.mean() if weights is None else plain(ratio((areas * weights).sum(), weights.sum())))
+        return float(areas.mean() if weights is None
+                     else plain(ratio((areas * weights).sum(), weights.sum())))
 
     def _curve(self):
         """(x, y) of each threshold."""
@@ -117,7 +124,8 @@ class AUC(ThresholdMetric):
         weights = None if self.label_weights is None else self.label_weights.tolist()
         config = {
             **super().get_config(), "num_thresholds": self.num_thresholds, "curve": self.curve,
-            "summation_method": self.summation_method, "multi_label": self.multi_label, "num_labels": self.num_labels,
+            "summation_method": self.summation_method, "multi_label": self.multi_label,
+            "num_labels": self.num_labels,
             "label_weights": weights, "from_logits": self.from_logits,
         }
         return {**config, "thresholds": self.thresholds[1:-1]} if self._given else config

@@ -1,4 +1,5 @@
-"""What metrics share: names, state, how a training step hands over its batch, targets beside outputs as rows."""
+"""What metrics share: names, state, how a training step hands over its batch, targets beside outputs as
+rows."""
 
 import functools
 import inspect
@@ -18,7 +19,8 @@ DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32",
 
 
 class State(np.ndarray):
-    """A metric's number or array: a float64 NumPy array with Keras's `assign`, `assign_add` and `assign_sub`."""
+    """A metric's number or array: a float64 NumPy array with Keras's `assign`, `assign_add` and
+    `assign_sub`."""
 
     def assign(self, value):
         """Overwrite."""
@@ -38,9 +40,9 @@ class Metric:
     """A number over many batches: `update_state`, `result` and `reset_state`.
 
     For a metric of your own, make its state with `add_variable` and write ``update_state(y_true, y_pred,
-    sample_weight=None)`` and ``result()``, which gives a number, an array or a dict of them. Where the model has a
-    mask, it is part of sample_weight, 0 where a step does not count; an update_state with an argument ``mask`` gets
-    both apart.
+    sample_weight=None)`` and ``result()``, which gives a number, an array or a dict of them. Where the model
+    has a mask, it is part of sample_weight, 0 where a step does not count; an update_state with an argument
+    ``mask`` gets both apart.
 
     Args:
         dtype: kept for Keras's sake; state is float64.
@@ -77,7 +79,8 @@ class Metric:
         return self.__dict__.setdefault("_variables", [])
 
     def add_variable(self, shape, initializer="zeros", dtype=None, name=None):
-        """A float64 `State`, which `reset_state` sets to 0. ``dtype`` and ``name`` describe it in Keras only."""
+        """A float64 `State`, which `reset_state` sets to 0. ``dtype`` and ``name`` describe it in Keras
+        only."""
         from tdfast import initializers
 
         state = np.zeros(shape, np.float64).view(State)
@@ -96,7 +99,10 @@ class Metric:
 
     def update_state(self, *args, **kwargs):
         """Count a batch."""
-        raise ValueError(f"Metric '{self.name}' ({type(self).__name__}) counts nothing: override update_state(y_true, y_pred).")
+        raise ValueError(
+            f"Metric '{self.name}' ({type(self).__name__}) counts nothing: override update_state(y_true, "
+            "y_pred)."
+        )
 
     def result(self):
         """The number, array or dict of all batches since `reset_state`."""
@@ -138,7 +144,8 @@ def _extras(update_state):
 
 
 def _dtype_name(dtype, who):
-    name = {"int": "int32", "float": config.floatx()}.get(dtype, getattr(dtype, "name", dtype)) if _hashable(dtype) else dtype
+    name = {"int": "int32",
+            "float": config.floatx()}.get(dtype, getattr(dtype, "name", dtype)) if _hashable(dtype) else dtype
     if name not in DTYPES:
         raise ValueError(f"{who}: dtype must be None or one of {', '.join(DTYPES)}, got {dtype!r}.")
     return name
@@ -152,7 +159,8 @@ def _hashable(value):
 
 
 def rows_of(y_true, y_pred, sample_weight, who):
-    """(targets, outputs, weights or None), each (M, C): all axes but the last are rows; rows of weight 0 are left out."""
+    """(targets, outputs, weights or None), each (M, C): all axes but the last are rows; rows of weight 0 are
+    left out."""
     p = as_outputs(y_pred)
     if p.ndim < 2:
         p = p.reshape(-1, 1)

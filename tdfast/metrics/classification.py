@@ -27,7 +27,8 @@ class BinaryCrossentropy(LossMean):
         super().__init__(name, dtype)
 
     def get_config(self):
-        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing}
+        return {**super().get_config(), "from_logits": self.from_logits,
+                "label_smoothing": self.label_smoothing}
 
 
 @REGISTRY.register
@@ -47,13 +48,15 @@ class CategoricalCrossentropy(LossMean):
 
     direction = "down"
 
-    def __init__(self, name="categorical_crossentropy", dtype=None, from_logits=False, label_smoothing=0, axis=-1):
+    def __init__(self, name="categorical_crossentropy", dtype=None, from_logits=False, label_smoothing=0,
+                 axis=-1):
         self.function = losses.CategoricalCrossentropy(from_logits, label_smoothing, axis)
         self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
         super().__init__(name, dtype)
 
     def get_config(self):
-        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing,
+        return {**super().get_config(), "from_logits": self.from_logits,
+                "label_smoothing": self.label_smoothing,
                 "axis": self.axis}
 
 
@@ -74,7 +77,8 @@ class SparseCategoricalCrossentropy(LossMean):
 
     direction = "down"
 
-    def __init__(self, name="sparse_categorical_crossentropy", dtype=None, from_logits=False, ignore_class=None, axis=-1):
+    def __init__(self, name="sparse_categorical_crossentropy", dtype=None, from_logits=False,
+                 ignore_class=None, axis=-1):
         self.function = losses.SparseCategoricalCrossentropy(from_logits, ignore_class, axis=axis)
         self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
         super().__init__(name, dtype)

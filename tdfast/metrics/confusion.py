@@ -1,7 +1,7 @@
 """Counts of right and wrong decisions over thresholds, and what is made of them.
 
-An output above a threshold says yes. For n thresholds the state is n numbers for each of the four counts, summed
-in float64, whatever the number of samples.
+An output above a threshold says yes. For n thresholds the state is n numbers for each of the four counts,
+summed in float64, whatever the number of samples.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negative
 
 
 def are_even(thresholds):
-    """Whether 3 or more thresholds lie at equal distances from 0 to 1. Outputs are clipped to 0 .. 1 then, as in Keras."""
+    """Whether 3 or more thresholds lie at equal distances from 0 to 1. Outputs are clipped to 0 .. 1 then, as
+    in Keras."""
     n = len(thresholds)
     return n >= 3 and np.allclose(thresholds, np.arange(n) / (n - 1), atol=1e-7)
 
@@ -22,7 +23,8 @@ def exceeded(p, thresholds, even):
     """How many of the sorted thresholds each output is greater than; NaN is greater than none."""
     nan = np.isnan(p)
     if even:
-        # Rounded down, a place is at most one too low: two comparisons give the exact number, sooner than a search.
+        # Rounded down, a place is at most one too low: two comparisons give the exact number, sooner than a
+        # search.
         p = np.clip(np.where(nan, 0, p), 0, 1)
         above = (p * (len(thresholds) - 1)).astype(np.intp)
         beyond = np.append(thresholds, np.asarray([np.inf], p.dtype))
@@ -52,7 +54,8 @@ def counts(t, p, w, thresholds, even, by_label=False):
 
 
 class ThresholdMetric(Metric):
-    """A metric of the four counts over thresholds: `true_positives`, `false_positives` and so on are arrays."""
+    """A metric of the four counts over thresholds: `true_positives`, `false_positives` and so on are
+    arrays."""
 
     top_k = class_id = None
     thresholds = (0.5,)
@@ -77,7 +80,9 @@ class ThresholdMetric(Metric):
             p = kept
         if self.class_id is not None:
             if not -p.shape[1] <= self.class_id < p.shape[1]:
-                raise ValueError(f"{self.name}: class_id={self.class_id}, but the outputs have {p.shape[1]} classes.")
+                raise ValueError(
+                    f"{self.name}: class_id={self.class_id}, but the outputs have {p.shape[1]} classes."
+                )
             t, p, w = (None if a is None else a[:, self.class_id, None] for a in (t, p, w))
         self.add(counts(t, p, w, self.thresholds, self.even))
 
@@ -112,7 +117,9 @@ def check_thresholds(thresholds, default, who):
         return [default]
     given = list(thresholds) if isinstance(thresholds, (list, tuple, np.ndarray)) else [thresholds]
     if not given or any(t is None or not 0 <= t <= 1 for t in given):
-        raise ValueError(f"{who}: thresholds must be a number from 0 to 1 or a list of them, got {thresholds!r}.")
+        raise ValueError(
+            f"{who}: thresholds must be a number from 0 to 1 or a list of them, got {thresholds!r}."
+        )
     return given
 
 
@@ -152,7 +159,8 @@ class TruePositives(_Count):
 
 @REGISTRY.register
 class TrueNegatives(_Count):
-    """The (weighted) number of outputs not above the threshold whose target is 0; thresholds as in `TruePositives`.
+    """The (weighted) number of outputs not above the threshold whose target is 0; thresholds as in
+    `TruePositives`.
 
     Source: https://keras.io/api/metrics/classification_metrics/
 
@@ -165,7 +173,8 @@ class TrueNegatives(_Count):
 
 @REGISTRY.register
 class FalsePositives(_Count):
-    """The (weighted) number of outputs above the threshold whose target is 0; thresholds as in `TruePositives`.
+    """The (weighted) number of outputs above the threshold whose target is 0; thresholds as in
+    `TruePositives`.
 
     Source: https://keras.io/api/metrics/classification_metrics/
 
@@ -178,7 +187,8 @@ class FalsePositives(_Count):
 
 @REGISTRY.register
 class FalseNegatives(_Count):
-    """The (weighted) number of outputs not above the threshold whose target is 1; thresholds as in `TruePositives`.
+    """The (weighted) number of outputs not above the threshold whose target is 1; thresholds as in
+    `TruePositives`.
 
     Source: https://keras.io/api/metrics/classification_metrics/
 
@@ -203,7 +213,8 @@ class _Part(ThresholdMetric):
         self.start(check_thresholds(thresholds, 0.5 if top_k is None else LOWEST, self.name), class_id, top_k)
 
     def get_config(self):
-        return {**super().get_config(), "thresholds": self.init_thresholds, "top_k": self.top_k, "class_id": self.class_id}
+        return {**super().get_config(), "thresholds": self.init_thresholds, "top_k": self.top_k,
+                "class_id": self.class_id}
 
 
 @REGISTRY.register
@@ -227,7 +238,8 @@ class Precision(_Part):
 
 @REGISTRY.register
 class Recall(_Part):
-    """TP / (TP + FN): of the targets that are 1, the part whose output is above the threshold; 0 where there is none.
+    """TP / (TP + FN): of the targets that are 1, the part whose output is above the threshold; 0 where there
+    is none.
 
     Args:
         thresholds, top_k, class_id: as for `Precision`.
@@ -246,7 +258,8 @@ class Recall(_Part):
 
 
 class _At(ThresholdMetric):
-    """The largest ``best`` over those thresholds where ``bound`` is at least the value given under that name."""
+    """The largest ``best`` over those thresholds where ``bound`` is at least the value given under that
+    name."""
 
     direction = "up"
     best = bound = None
@@ -259,11 +272,13 @@ class _At(ThresholdMetric):
         if num_thresholds <= 0:
             raise ValueError(f"{self.name}: num_thresholds must be at least 1, got {num_thresholds}.")
         self.value, self.num_thresholds = value, num_thresholds
-        self.start([0.5] if num_thresholds == 1 else np.arange(num_thresholds) / (num_thresholds - 1), class_id)
+        self.start([0.5] if num_thresholds == 1 else np.arange(num_thresholds) / (num_thresholds - 1),
+                   class_id)
         self.even = num_thresholds > 1
 
     def result(self):
-        best, bound = getattr(ThresholdMetric, self.best), getattr(ThresholdMetric, _PART.get(self.bound, self.bound))
+        best, bound = getattr(ThresholdMetric, self.best), getattr(ThresholdMetric,
+                                                                   _PART.get(self.bound, self.bound))
         return float(np.max(np.where(bound.fget(self) >= self.value, best.fget(self), 0), initial=0))
 
     def get_config(self):

@@ -46,7 +46,8 @@ def _concordance(gap, var_t, var_p, cov):
 
 
 class _Correlation(MeanMetricWrapper):
-    """The mean of a correlation; where the axis is the one a mask lies along, it is that of the valid steps."""
+    """The mean of a correlation; where the axis is the one a mask lies along, it is that of the valid
+    steps."""
 
     direction = "up"
     _of_moments = None
@@ -63,8 +64,10 @@ class _Correlation(MeanMetricWrapper):
         keep = spread(np.asarray(mask, bool), p.shape, f"metric '{self.name}': mask")
         some = keep.any(axis=self.axis)             # a sample without a valid step has no correlation
         keep = keep | ~np.expand_dims(some, self.axis)
-        values = type(self)._of_moments(*_moments(np.where(keep, np.reshape(y_true, p.shape), 0), np.where(keep, p, 0), self.axis, keep))
-        self.count_values(np.where(some, values, 0), np.ones(values.shape) if sample_weight is None else sample_weight, some)
+        values = type(self)._of_moments(*_moments(np.where(keep, np.reshape(y_true, p.shape), 0),
+                                                  np.where(keep, p, 0), self.axis, keep))
+        self.count_values(np.where(some, values, 0), np.ones(values.shape) if sample_weight is None
+                          else sample_weight, some)
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype, "axis": self.axis}

@@ -32,7 +32,9 @@ class FBetaScore(Metric):
     def __init__(self, average=None, beta=1.0, threshold=None, name="fbeta_score", dtype=None):
         super().__init__(name=name, dtype=dtype)
         if average not in (None, "micro", "macro", "weighted"):
-            raise ValueError(f"{self.name}: average must be None, 'micro', 'macro' or 'weighted', got {average!r}.")
+            raise ValueError(
+                f"{self.name}: average must be None, 'micro', 'macro' or 'weighted', got {average!r}."
+            )
         if not isinstance(beta, float) or not beta > 0:
             raise ValueError(f"{self.name}: beta must be a float above 0, got {beta!r}.")
         if threshold is not None and (not isinstance(threshold, float) or not 0 < threshold <= 1):
@@ -41,7 +43,9 @@ class FBetaScore(Metric):
         self.reset_state()
 
     def reset_state(self):
-        self.true_positives = self.false_positives = self.false_negatives = self.intermediate_weights = np.zeros(())
+        self.true_positives = self.false_positives = self.false_negatives = self.intermediate_weights = (
+            np.zeros(())
+        )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         t, p, w = rows_of(y_true, y_pred, sample_weight, self.name)
@@ -70,7 +74,8 @@ class FBetaScore(Metric):
         return plain(score)
 
     def get_config(self):
-        return {**super().get_config(), "average": self.average, "beta": self.beta, "threshold": self.threshold}
+        return {**super().get_config(), "average": self.average, "beta": self.beta,
+                "threshold": self.threshold}
 
 
 @REGISTRY.register

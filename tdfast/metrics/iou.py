@@ -21,7 +21,8 @@ class IoU(Metric):
         axis: that of the classes.
 
     Raises:
-        ValueError: for a target class that is not among the classes, or as many targets as outputs are not there.
+        ValueError: for a target class that is not among the classes, or as many targets as outputs are not
+            there.
 
     Source: https://keras.io/api/metrics/segmentation_metrics/
 
@@ -32,13 +33,18 @@ class IoU(Metric):
     direction, default_dtype = "up", "int32"
     keys = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
 
-    def __init__(self, num_classes, target_class_ids, name=None, dtype=None, ignore_class=None, sparse_y_true=True,
+    def __init__(self, num_classes, target_class_ids, name=None, dtype=None, ignore_class=None,
+                 sparse_y_true=True,
                  sparse_y_pred=True, axis=-1):
         super().__init__(name=name, dtype=dtype)
         self.num_classes, self.target_class_ids = num_classes, list(target_class_ids)
-        if not self.target_class_ids or not 0 <= min(self.target_class_ids) <= max(self.target_class_ids) < num_classes:
+        if (
+            not self.target_class_ids
+            or not 0 <= min(self.target_class_ids) <= max(self.target_class_ids) < num_classes
+        ):
             raise ValueError(
-                f"{self.name}: target_class_ids must be from 0 to {num_classes - 1} (num_classes={num_classes}), got "
+                f"{self.name}: target_class_ids must be from 0 to {num_classes - 1} "
+                f"(num_classes={num_classes}), got "
                 f"{self.target_class_ids}."
             )
         self.ignore_class, self.axis = ignore_class, axis
@@ -50,12 +56,17 @@ class IoU(Metric):
         self.total_cm = np.zeros((self.num_classes, self.num_classes))
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        t, p, n = self._labels(y_true, self.sparse_y_true), self._labels(y_pred, self.sparse_y_pred), self.num_classes
+        t, p, n = (
+            self._labels(y_true, self.sparse_y_true),
+            self._labels(y_pred, self.sparse_y_pred),
+            self.num_classes,
+        )
         if t.size != p.size:
             raise ValueError(f"{self.name}: there are targets for {t.shape} but outputs for {p.shape}.")
         w = None
         if sample_weight is not None:
-            w = spread(np.asarray(sample_weight, np.float64), p.shape, f"{self.name}: sample_weight").reshape(-1)
+            w = spread(np.asarray(sample_weight, np.float64), p.shape,
+                       f"{self.name}: sample_weight").reshape(-1)
         t, p = t.reshape(-1), p.reshape(-1)
         keep = (t >= 0) & (t < n) & (p >= 0) & (p < n)
         if self.ignore_class is not None:
@@ -101,7 +112,8 @@ class BinaryIoU(IoU):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         p = np.asarray(y_pred)
-        super().update_state(y_true, p >= np.asarray(self.threshold, p.dtype if p.dtype.kind == "f" else None), sample_weight)
+        super().update_state(y_true, p >= np.asarray(self.threshold,
+                                                     p.dtype if p.dtype.kind == "f" else None), sample_weight)
 
 
 @REGISTRY.register
@@ -116,9 +128,11 @@ class MeanIoU(IoU):
 
     keys = ("num_classes", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
 
-    def __init__(self, num_classes, name=None, dtype=None, ignore_class=None, sparse_y_true=True, sparse_y_pred=True,
+    def __init__(self, num_classes, name=None, dtype=None, ignore_class=None, sparse_y_true=True,
+                 sparse_y_pred=True,
                  axis=-1):
-        super().__init__(num_classes, range(num_classes), name, dtype, ignore_class, sparse_y_true, sparse_y_pred, axis)
+        super().__init__(num_classes, range(num_classes), name, dtype, ignore_class, sparse_y_true,
+                         sparse_y_pred, axis)
 
 
 @REGISTRY.register
@@ -133,7 +147,8 @@ class OneHotIoU(IoU):
 
     keys = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_pred", "axis")
 
-    def __init__(self, num_classes, target_class_ids, name=None, dtype=None, ignore_class=None, sparse_y_pred=False,
+    def __init__(self, num_classes, target_class_ids, name=None, dtype=None, ignore_class=None,
+                 sparse_y_pred=False,
                  axis=-1):
         super().__init__(num_classes, target_class_ids, name, dtype, ignore_class, False, sparse_y_pred, axis)
 

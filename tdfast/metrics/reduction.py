@@ -77,7 +77,8 @@ def _weighted(values, weight, who):
     if values.ndim == 0:                    # one number for all: as if each had it
         return float(values * weight.sum()), float(weight.sum())
     weight = base.spread(weight, values.shape, f"metric '{who}': sample_weight")
-    return float(np.multiply(values, weight, where=weight != 0, out=np.zeros(values.shape)).sum()), float(weight.sum())
+    return float(np.multiply(values, weight, where=weight != 0,
+                             out=np.zeros(values.shape)).sum()), float(weight.sum())
 
 
 @REGISTRY.register
@@ -85,8 +86,8 @@ class MeanMetricWrapper(Mean):
     """The mean of a function's values: ``compile(metrics=[f])`` makes one of each plain function.
 
     Args:
-        fn: ``fn(y_true, y_pred, **kwargs)`` of NumPy arrays, giving a value for each sample (N,), for each step
-            (N, T) or more, or one number for the batch. It must not write to its arguments.
+        fn: ``fn(y_true, y_pred, **kwargs)`` of NumPy arrays, giving a value for each sample (N,), for each
+            step (N, T) or more, or one number for the batch. It must not write to its arguments.
         **kwargs: further arguments for fn.
 
     Raises:
@@ -94,7 +95,8 @@ class MeanMetricWrapper(Mean):
 
     Source: https://keras.io/api/metrics/reduction_metrics/
 
-    >>> MeanMetricWrapper(lambda y, p: np.abs(y - p).max(axis=-1), name="worst")(np.zeros((2, 2)), np.array([[1, 2], [4, 3]]))
+    >>> worst = MeanMetricWrapper(lambda y, p: np.abs(y - p).max(axis=-1), name="worst")
+    >>> worst(np.zeros((2, 2)), np.array([[1, 2], [4, 3]]))
     3.0
     """
 
@@ -112,8 +114,10 @@ class MeanMetricWrapper(Mean):
         if mask is not None:
             if values.ndim < np.ndim(mask):
                 raise ValueError(
-                    f"Metric '{self.name}': its values have shape {values.shape}, so masked steps (the mask has shape "
-                    f"{np.shape(mask)}) cannot be left out: give a value for each sample and step, or use a model without "
+                    f"Metric '{self.name}': its values have shape {values.shape}, so masked steps (the mask "
+                    "has shape "
+                    f"{np.shape(mask)}) cannot be left out: give a value for each sample and step, or use a "
+                    "model without "
                     "a mask."
                 )
             sample_weight = base.row_weights(sample_weight, mask, values.shape, np.float64, "sum")
@@ -140,7 +144,8 @@ class MeanMetricWrapper(Mean):
                 fn = getattr(losses, fn, None) if fn in losses.__all__ else _metric_function(fn)
         if not callable(fn):
             raise ValueError(
-                f"The function {config.get('fn')!r} of the metric {config.get('name')!r} is not known: pass it in custom_objects."
+                f"The function {config.get('fn')!r} of the metric {config.get('name')!r} is not known: pass "
+                "it in custom_objects."
             )
         config["fn"] = fn
         loss = losses._class_of(fn)
@@ -163,12 +168,16 @@ def _function_config(fn, who):
     """Keras's description of a function: its name."""
     name = getattr(fn, "__name__", None)
     if name is None or name == "<lambda>":
-        raise ValueError(f"Metric '{who}' is made of {fn!r}, which has no name to be saved by: use a named function or a Metric class.")
+        raise ValueError(
+            f"Metric '{who}' is made of {fn!r}, which has no name to be saved by: use a named function or a "
+            "Metric class."
+        )
     return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
 
 
 class LossMean(MeanMetricWrapper):
-    """The mean over the rows of a loss, or of an accuracy, by its kernel; a metric of this kind is a small class."""
+    """The mean over the rows of a loss, or of an accuracy, by its kernel; a metric of this kind is a small
+    class."""
 
     function = base.KernelLoss()            # whose rows are averaged
     elementwise = False                     # whether Keras weighs each output by itself
@@ -198,7 +207,8 @@ class LossMean(MeanMetricWrapper):
             weight = base.row_weights(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype, "sum")
             count = float(weight.sum(dtype=np.float64))
         total, values = f.rows(y_true, y_pred, weight, 1.0, None, buffers)
-        if weight is not None and math.isnan(total):        # the kernel's 0 times NaN of a row that does not count
+        # the kernel's 0 times NaN of a row that does not count
+        if weight is not None and math.isnan(total):
             total = _weighted(values.astype(np.float64), weight, self.name)[0]
         self.add(total, count)
 
@@ -234,11 +244,13 @@ class LossMetric(LossMean):
         found = [f for f, c in losses._CLASS_OF.items() if c is loss]
         if not found:
             raise ValueError(
-                f"save_model: the metric '{self.name}' is the loss {loss.__name__} with options of its own or a class of "
+                f"save_model: the metric '{self.name}' is the loss {loss.__name__} with options of its own "
+                "or a class of "
                 "yours, which a file cannot say. Use a metric class, or compile without it before saving."
             )
         options = {k: v for k, v in self.function.get_config().items() if k not in ("name", "reduction")}
-        return {"name": self.name, "dtype": self.dtype, "fn": _function_config(found[0], self.name), **options}
+        return {"name": self.name, "dtype": self.dtype, "fn": _function_config(found[0], self.name),
+                **options}
 
     @classmethod
     def from_config(cls, config):

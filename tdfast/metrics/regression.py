@@ -116,7 +116,8 @@ class _Cosine(losses.CosineSimilarity):
 
 @REGISTRY.register("cosine_proximity")
 class CosineSimilarity(LossMean):
-    """The mean of sum(a b) over ``axis``, a and b being y_true and y_pred divided by their lengths: 1 for one direction.
+    """The mean of sum(a b) over ``axis``, a and b being y_true and y_pred divided by their lengths: 1 for one
+    direction.
 
     Args:
         axis: along which the vectors lie.
@@ -146,11 +147,11 @@ class R2Score(Metric):
     Outputs (N, T, C) count as N T samples of C outputs.
 
     Args:
-        class_aggregation: 'uniform_average' (the mean over the outputs), 'variance_weighted_average', or None: an
-            array with one score for each output.
-        num_regressors: of the adjusted score ``1 - (1 - R2) (n - 1) / (n - num_regressors - 1)``, n being the number
-            of samples with a weight, however many outputs they have; 0: not adjusted. Too few samples warn,
-            and the score is not adjusted.
+        class_aggregation: 'uniform_average' (the mean over the outputs), 'variance_weighted_average', or
+            None: an array with one score for each output.
+        num_regressors: of the adjusted score ``1 - (1 - R2) (n - 1) / (n - num_regressors - 1)``, n being the
+            number of samples with a weight, however many outputs they have; 0: not adjusted. Too few samples
+            warn, and the score is not adjusted.
 
     Raises:
         ValueError: for another class_aggregation or num_regressors < 0.
@@ -167,7 +168,8 @@ class R2Score(Metric):
         super().__init__(name=name, dtype=dtype)
         if class_aggregation not in (None, "uniform_average", "variance_weighted_average"):
             raise ValueError(
-                f"{self.name}: class_aggregation must be None, 'uniform_average' or 'variance_weighted_average', got "
+                f"{self.name}: class_aggregation must be None, 'uniform_average' or "
+                "'variance_weighted_average', got "
                 f"{class_aggregation!r}."
             )
         if num_regressors < 0:
@@ -211,4 +213,5 @@ class R2Score(Metric):
         return plain(score)
 
     def get_config(self):
-        return {**super().get_config(), "class_aggregation": self.class_aggregation, "num_regressors": self.num_regressors}
+        return {**super().get_config(), "class_aggregation": self.class_aggregation,
+                "num_regressors": self.num_regressors}

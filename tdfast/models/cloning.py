@@ -17,14 +17,15 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
         input_tensors: a `tdfast.Input`, or a list of one, for the copy to be built on; None: as the model.
         clone_function: makes the copy's layer from a layer of the model; None: a new one of the same config.
         call_function: as in Keras, for functional models only, so anything but None is refused.
-        recursive: True clones the layers of models inside the model by ``clone_function`` as well, instead of calling it
-            with the inner model.
+        recursive: True clones the layers of models inside the model by ``clone_function`` as well, instead of
+            calling it with the inner model.
 
     Returns:
         A `tdfast.Sequential`.
 
     Raises:
-        ValueError: for arguments that Keras refuses, or a clone_function that returns something else than a layer.
+        ValueError: for arguments that Keras refuses, or a clone_function that returns something else than a
+            layer.
 
     >>> import tdfast
     >>> from tdfast.layers import GRU, LSTM, Dense
@@ -36,12 +37,19 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
     if not isinstance(model, Sequential):
         raise ValueError(f"clone_model expects a Sequential model, got {model!r}.")
     if call_function is not None:
-        raise ValueError("clone_model: call_function is for functional models; a Sequential model does not call its layers.")
+        raise ValueError(
+            "clone_model: call_function is for functional models; a Sequential model does not call its "
+            "layers."
+        )
     if clone_function is not None and not callable(clone_function):
-        raise ValueError(f"clone_model: clone_function must be a function of a layer, got {clone_function!r}.")
+        raise ValueError(
+            f"clone_model: clone_function must be a function of a layer, got {clone_function!r}."
+        )
     if isinstance(input_tensors, (list, tuple)):
         if len(input_tensors) != 1:
-            raise ValueError(f"clone_model: a Sequential model has one input, but input_tensors has {len(input_tensors)}.")
+            raise ValueError(
+                f"clone_model: a Sequential model has one input, but input_tensors has {len(input_tensors)}."
+            )
         input_tensors = input_tensors[0]
     if input_tensors is not None and not isinstance(input_tensors, InputLayer):
         raise ValueError(f"clone_model: input_tensors must be a tdfast.Input, got {input_tensors!r}.")
@@ -52,7 +60,8 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
         return (clone_function or _made_again)(layer)
 
     first = [_made_again(layer) for layer in model.inputs] if input_tensors is None else [input_tensors]
-    twin = Sequential(first + [clone(layer) for layer in model.layers], name=model.name, trainable=model.trainable)
+    twin = Sequential(first + [clone(layer) for layer in model.layers], name=model.name,
+                      trainable=model.trainable)
     if model.compiled:
         twin.compile_as(model)
     return twin

@@ -26,9 +26,11 @@ def _figure(width, height, who):
 
 @spelled
 def plot_history(history, names=None, to_file=None, log=False, dpi=120):
-    """How the loss and each metric went, epoch by epoch: a panel for each, with the validation beside the training.
+    """How the loss and each metric went, epoch by epoch: a panel for each, with the validation beside the
+    training.
 
-    The best epoch of the validation, or of the training where there is none, is marked in the panel of the loss. A
+    The best epoch of the validation, or of the training where there is none, is marked in the panel of the
+    loss. A
     history does not tell which epochs were validated: with validation_freq they are taken to lie evenly.
 
     Args:
@@ -48,7 +50,9 @@ def plot_history(history, names=None, to_file=None, log=False, dpi=120):
     """
     logs = getattr(history, "history", history)
     if not isinstance(logs, dict) or not any(len(values) for values in logs.values()):
-        raise ValueError("plot_history expects the History that fit returned, or its dict, with one epoch at least.")
+        raise ValueError(
+            "plot_history expects the History that fit returned, or its dict, with one epoch at least."
+        )
     known = list(dict.fromkeys(name.removeprefix("val_") for name in logs))
     names = known if names is None else [names] if isinstance(names, str) else list(names)
     unknown = [name for name in names if name not in known]
@@ -75,7 +79,8 @@ def _panel(axes, name, logs, epochs, log):
         if values:
             every = max(1, len(epochs) // len(values)) if epochs else 1
             where = (epochs or range(1, len(values) + 1))[every - 1 :: every][: len(values)]
-            axes.plot(where, values, color=color, label=label, linewidth=1.8, marker="o" if len(values) < 25 else None,
+            axes.plot(where, values, color=color, label=label, linewidth=1.8,
+                      marker="o" if len(values) < 25 else None,
                       markersize=3.5)
             last = (where, values)
     if name == "loss" and all(map(math.isfinite, last[1])):
@@ -95,7 +100,8 @@ def _panel(axes, name, logs, epochs, log):
 
 
 @spelled
-def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, show_layer_names=False, rankdir="TB",
+def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, show_layer_names=False,
+               rankdir="TB",
                expand_nested=False, dpi=200, show_layer_activations=False, show_trainable=False):
     """A model's layers as boxes, from its input to its output.
 
@@ -124,10 +130,13 @@ def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, 
     >>> figure = plot_model(model, to_file=None)
     """
     if not getattr(model, "built", False):
-        raise ValueError(f"plot_model: model '{model.name}' is not built: call build(input_shape), or the model on data.")
+        raise ValueError(
+            f"plot_model: model '{model.name}' is not built: call build(input_shape), or the model on data."
+        )
     if rankdir not in ("TB", "LR"):
         raise ValueError(f"plot_model: rankdir must be 'TB' or 'LR', got {rankdir!r}.")
-    shown = {"shapes": show_shapes, "dtype": show_dtype, "names": show_layer_names, "activations": show_layer_activations,
+    shown = {"shapes": show_shapes, "dtype": show_dtype, "names": show_layer_names,
+             "activations": show_layer_activations,
              "trainable": show_trainable}
     boxes = [*(_Box(layer, shown, ()) for layer in model.inputs), *_boxes(model, shown, expand_nested, ())]
     _place(boxes, rankdir)
@@ -141,7 +150,8 @@ def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, 
     for before, box in zip(boxes, boxes[1:]):
         ends = (before.middle(1, rankdir), box.middle(0, rankdir))
         axes.annotate("", xytext=ends[0], xy=ends[1],
-                      arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0})
+                      arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 0,
+                                  "shrinkB": 0})
     for box in boxes:
         box.draw(axes)
     if to_file is not None:
@@ -174,9 +184,13 @@ class _Box:
         if shown["dtype"]:
             self.lines.append(f"dtype: {layer.dtype}")
         if shown["trainable"] and not _is_input(layer):
-            self.lines.append(f"trainable: {'yes' if layer.trainable else 'no'}" if layer.weights else "no weights")
+            self.lines.append(f"trainable: {'yes' if layer.trainable else 'no'}" if layer.weights
+                              else "no weights")
         letters = max(len(self.title) * 1.08, *(len(line) for line in self.lines), 8)
-        self.width, self.height = letters * LETTER + 0.3, LINE * (1 + len(self.lines)) + 0.14 + 0.08 * bool(self.lines)
+        self.width, self.height = (
+            letters * LETTER + 0.3,
+            LINE * (1 + len(self.lines)) + 0.14 + 0.08 * bool(self.lines),
+        )
         self.x = self.y = 0.0
 
     def middle(self, end, rankdir):
@@ -189,12 +203,16 @@ class _Box:
         from matplotlib.patches import Rectangle
 
         head = LINE + 0.14
-        axes.add_patch(Rectangle((self.x, self.y), self.width, self.height, facecolor=PAPER, edgecolor=INK, linewidth=1.1))
-        axes.add_patch(Rectangle((self.x, self.y), self.width, head, facecolor=INK, edgecolor=INK, linewidth=1.1))
+        axes.add_patch(Rectangle((self.x, self.y), self.width, self.height, facecolor=PAPER, edgecolor=INK,
+                                 linewidth=1.1))
+        axes.add_patch(Rectangle((self.x, self.y), self.width, head, facecolor=INK, edgecolor=INK,
+                                 linewidth=1.1))
         middle = self.x + self.width / 2
-        axes.text(middle, self.y + head / 2, self.title, color="white", weight="bold", fontsize=10, ha="center", va="center")
+        axes.text(middle, self.y + head / 2, self.title, color="white", weight="bold", fontsize=10,
+                  ha="center", va="center")
         for i, line in enumerate(self.lines):
-            axes.text(middle, self.y + head + 0.04 + LINE * (i + 0.5), line, color=INK, fontsize=9.5, ha="center", va="center")
+            axes.text(middle, self.y + head + 0.04 + LINE * (i + 0.5), line, color=INK, fontsize=9.5,
+                      ha="center", va="center")
 
 
 def _boxes(model, shown, expand, frames):
@@ -237,7 +255,8 @@ def _draw_frames(axes, boxes):
         left, top = min(b.x for b in within) - room, min(b.y for b in within) - room - 0.1
         width = max(b.x + b.width for b in within) + room - left
         height = max(b.y + b.height for b in within) + room - top
-        axes.add_patch(FancyBboxPatch((left, top), width, height, boxstyle="round,pad=0,rounding_size=0.08", linestyle="--",
+        axes.add_patch(FancyBboxPatch((left, top), width, height, boxstyle="round,pad=0,rounding_size=0.08",
+                                      linestyle="--",
                                       facecolor="none", edgecolor=FRAME, linewidth=1.1))
         axes.text(left + 0.08, top + 0.02, frame.name, color=INK, fontsize=8, style="italic", va="top")
 

@@ -43,7 +43,10 @@ class Sequential(Trainer, Network):
         self._fitting = set()       # the shapes of samples that all layers were seen to take
         self._input = None
         if isinstance(layers, Layer):
-            raise ValueError(f"Sequential expects a list of layers, such as [LSTM(8), Dense(1)], got {layers!r}: put it into [ ].")
+            raise ValueError(
+                f"Sequential expects a list of layers, such as [LSTM(8), Dense(1)], got {layers!r}: put it "
+                "into [ ]."
+            )
         for layer in layers or []:
             self.add(layer, rebuild=False)
         self._build_if_known()
@@ -77,7 +80,9 @@ class Sequential(Trainer, Network):
             )
         if isinstance(layer, InputLayer):
             if self._stack or self._input is not None:
-                raise ValueError(f"Model '{self.name}' already has an input or layers: Input must come first.")
+                raise ValueError(
+                    f"Model '{self.name}' already has an input or layers: Input must come first."
+                )
             self._input = layer
             return
         layer.refuse_keras_call()
@@ -88,12 +93,14 @@ class Sequential(Trainer, Network):
             )
         if self._stack and getattr(self._stack[-1], "return_state", False):
             raise ValueError(
-                f"Layer '{self._stack[-1].name}' returns its states as well (return_state=True), so nothing can "
+                f"Layer '{self._stack[-1].name}' returns its states as well (return_state=True), so nothing "
+                "can "
                 "follow it in a Sequential model: every layer must have one output."
             )
         if getattr(layer, "merge_mode", "") is None:
             raise ValueError(
-                f"Layer '{layer.name}' gives two outputs (merge_mode=None), but every layer of a Sequential model must "
+                f"Layer '{layer.name}' gives two outputs (merge_mode=None), but every layer of a Sequential "
+                "model must "
                 "have one. Use merge_mode='concat', 'sum', 'ave' or 'mul', or call the layer by itself."
             )
         if not self._stack and self._input is None and layer.batch_shape is not None:
@@ -173,7 +180,8 @@ class Sequential(Trainer, Network):
     def check_input_shape(self, input_shape):
         """Raise a ValueError that names the layer which cannot take this shape.
 
-        Any axis may differ from what the model was built for, the number of time steps above all, unless a layer minds.
+        Any axis may differ from what the model was built for, the number of time steps above all, unless a
+        layer minds.
         """
         if not self.built:
             return
@@ -210,7 +218,8 @@ class Sequential(Trainer, Network):
         if fixing is None:
             return ""
         return (
-            f" Layer '{fixing.name}' ({type(fixing).__name__}) makes features of the time steps, so their number is fixed. To "
+            f" Layer '{fixing.name}' ({type(fixing).__name__}) makes features of the time steps, so their "
+            "number is fixed. To "
             "take any number use a layer such as GlobalAveragePooling1D in its place."
         )
 
@@ -225,7 +234,8 @@ class Sequential(Trainer, Network):
         return self._lock.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
 
     def get_weights(self):
-        """Copies of all weights, as a list of arrays; those of one moment, also while another thread trains."""
+        """Copies of all weights, as a list of arrays; those of one moment, also while another thread
+        trains."""
         with self._lock.reading():
             return super().get_weights()
 
@@ -248,9 +258,12 @@ class Sequential(Trainer, Network):
         for layer in self._stack:
             if layer.name == name:
                 return layer
-        raise ValueError(f"Model '{self.name}' has no layer '{name}'. It has: {[layer.name for layer in self._stack]}.")
+        raise ValueError(
+            f"Model '{self.name}' has no layer '{name}'. It has: {[layer.name for layer in self._stack]}."
+        )
 
-    def summary(self, line_length=None, positions=None, print_fn=None, expand_nested=False, show_trainable=False,
+    def summary(self, line_length=None, positions=None, print_fn=None, expand_nested=False,
+                show_trainable=False,
                 layer_range=None):
         """Print a table of the layers with their output shapes and numbers of parameters."""
         from tdfast.models.summary import print_summary
@@ -282,7 +295,8 @@ class Sequential(Trainer, Network):
             load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 
     def to_json(self, **kwargs):
-        """The layers and how the model was compiled, without weights, as JSON that `model_from_json` and Keras 3 read.
+        """The layers and how the model was compiled, without weights, as JSON that `model_from_json` and
+        Keras 3 read.
 
         Args:
             kwargs: for `json.dumps`, such as ``indent=2``.
@@ -312,7 +326,8 @@ class Sequential(Trainer, Network):
 
 
 spell(Sequential, "add", "build", "compile", "evaluate", "fit", "get_layer", "load_weights", "pop", "predict",
-      "predict_on_batch", "save", "save_weights", "set_weights", "streamer", "summary", "test_on_batch", "to_json", "train_on_batch")
+      "predict_on_batch", "save", "save_weights", "set_weights", "streamer", "summary", "test_on_batch",
+      "to_json", "train_on_batch")
 
 
 def _shape_after(node, shape):

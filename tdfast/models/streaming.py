@@ -36,7 +36,8 @@ class Streamer:
 
     >>> import tdfast
     >>> from tdfast.layers import LSTM, Dense, TimeDistributed
-    >>> model = tdfast.Sequential([LSTM(4, return_sequences=True, input_shape=(None, 3)), TimeDistributed(Dense(2))])
+    >>> lstm = LSTM(4, return_sequences=True, input_shape=(None, 3))
+    >>> model = tdfast.Sequential([lstm, TimeDistributed(Dense(2))])
     >>> s = model.streamer()
     >>> x = np.ones((1, 5, 3), "float32")
     >>> steps = [s.step(x[:, t]) for t in range(5)]
@@ -47,10 +48,13 @@ class Streamer:
     def __init__(self, model, batch_size=1, allow_nan=False):
         if not model.built:
             raise ValueError(
-                f"Model '{model.name}' has no weights yet: call build(input_shape), or predict once, before streamer()."
+                f"Model '{model.name}' has no weights yet: call build(input_shape), or predict once, before "
+                "streamer()."
             )
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or int(batch_size) < 1:
-            raise ValueError(f"streamer: batch_size must be a whole number of at least 1, got {batch_size!r}.")
+            raise ValueError(
+                f"streamer: batch_size must be a whole number of at least 1, got {batch_size!r}."
+            )
         if not isinstance(allow_nan, (bool, np.bool_)):
             raise ValueError(f"streamer: allow_nan must be True or False, got {allow_nan!r}.")
         self._ids = _embedding_at_the_start(model)

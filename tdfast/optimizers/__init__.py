@@ -23,7 +23,8 @@ from tdfast.optimizers.methods import (
 
 __getattr__ = absent.lookup(__name__)
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam", "Optimizer",
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam",
+           "Optimizer",
            "RMSprop", "deserialize", "get", "schedules", "serialize"]
 
 

@@ -42,7 +42,8 @@ class LearningRate(float):
 
 SMALL = 2.0**-100
 OLD_NAMES = {"lr": "learning_rate", "decay": "learning_rate to a schedules.InverseTimeDecay, or weight_decay"}
-_OF_THE_BUILD = {"parameters", "trainable_variables", "_places", "_constrained", "_variable_grads", "_partial", "_pieces"}
+_OF_THE_BUILD = {"parameters", "trainable_variables", "_places", "_constrained", "_variable_grads",
+                 "_partial", "_pieces"}
 
 
 @absent.members("optimizers")
@@ -96,7 +97,8 @@ class Optimizer:
         if unknown.pop("decay", None):
             warnings.warn(
                 f"{type(self).__name__}: decay does nothing, as in Keras 3. A rate that falls is a schedule: "
-                "learning_rate=tdfast.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay).",
+                "learning_rate=tdfast.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, "
+                "decay_rate=decay).",
                 stacklevel=level_of_the_caller(),
             )
         if unknown:
@@ -118,14 +120,16 @@ class Optimizer:
             )
         if gradient_accumulation_steps and not gradient_accumulation_steps >= 2:
             raise ValueError(
-                f"gradient_accumulation_steps must be a whole number of at least 2, got {gradient_accumulation_steps}."
+                "gradient_accumulation_steps must be a whole number of at least 2, got "
+                f"{gradient_accumulation_steps}."
             )
         if use_ema and not 0 <= ema_momentum <= 1:
             raise ValueError(f"ema_momentum must be between 0 and 1, got {ema_momentum}.")
         if use_ema and ema_overwrite_frequency and not (
                 isinstance(ema_overwrite_frequency, int) and ema_overwrite_frequency >= 1):
             raise ValueError(
-                f"ema_overwrite_frequency must be a whole number of at least 1, or None, got {ema_overwrite_frequency}."
+                "ema_overwrite_frequency must be a whole number of at least 1, or None, got "
+                f"{ema_overwrite_frequency}."
             )
         self.steps = 0
         self.built = False
@@ -169,14 +173,17 @@ class Optimizer:
             return
         real = hasattr(value, "__float__") and not np.ndim(value) and np.isreal(value)
         if not real or isinstance(value, bool):
-            raise ValueError(f"learning_rate must be a number, a LearningRateSchedule or a function, got {value!r}.")
+            raise ValueError(
+                f"learning_rate must be a number, a LearningRateSchedule or a function, got {value!r}."
+            )
         if not value >= 0:
             raise ValueError(
                 f"learning_rate must be 0 or more, got {value!r}: a step goes against the gradient by itself."
             )
         if callable(self._learning_rate):
             raise TypeError(
-                f"The learning rate of optimizer '{self.name}' follows {_kind(self._learning_rate)}, so a number cannot "
+                f"The learning rate of optimizer '{self.name}' follows {_kind(self._learning_rate)}, so a "
+                "number cannot "
                 "be assigned. Make the optimizer with a number for that."
             )
         self._learning_rate = float(value)
@@ -206,7 +213,9 @@ class Optimizer:
         """
         place = {id(v): where for v, where in zip(parameters.variables, parameters.slices)}
         names = [name for group in self.slot_groups() for name in group]
-        names += ["average"] * bool(self.use_ema) + ["gradient_accumulator"] * bool(self.gradient_accumulation_steps)
+        names += ["average"] * bool(self.use_ema) + ["gradient_accumulator"] * bool(
+            self.gradient_accumulation_steps
+        )
         slots = {}
         for name in names:
             slots[name] = slot = runtime.aligned(parameters.values.shape, parameters.values.dtype)
@@ -238,14 +247,16 @@ class Optimizer:
             for start, stop in (ends for group in groups for ends in self.parameters.segments(group)):
                 here = slice(start, stop)
                 slots = {name: slot[here] for name, slot in self.slots.items()}
-                self._pieces.append((self.parameters.values[here], self.parameters.grads[here], slots, decays))
+                self._pieces.append((self.parameters.values[here], self.parameters.grads[here], slots,
+                                     decays))
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
         """Leave variables out of `weight_decay`; a second call replaces the first.
 
         Args:
             var_list: variables, such as ``[layer.bias]``.
-            var_names: regular expressions; a variable whose name (``"bias"``) one of them matches is left out.
+            var_names: regular expressions; a variable whose name (``"bias"``) one of them matches is left
+                out.
         """
         self._excluded = tuple(var_list or ())
         self._excluded_names = "|".join(sorted(set(var_names))) if var_names else None
@@ -254,10 +265,12 @@ class Optimizer:
 
     def _not_decayed(self, variable):
         names = self._excluded_names
-        return any(v is variable for v in self._excluded) or (names is not None and re.search(names, variable.name) is not None)
+        return any(v is variable for v in self._excluded) or (names is not None
+                                                              and re.search(names, variable.name) is not None)
 
     def slot_groups(self):
-        """The slots in use in the order in which Keras saves them: those of one group alternate for each variable."""
+        """The slots in use in the order in which Keras saves them: those of one group alternate for each
+        variable."""
         return [tuple(self.slot_names)] if self.slot_names else []
 
     def initial_value(self, slot_name):
@@ -326,7 +339,8 @@ class Optimizer:
 
     def _update_piece(self, w, grad, slots, numbers, decay, clip, factor):
         if self.rule:
-            _kernels.optim_step(_kernels.RULES[self.rule], w, grad, tuple(map(slots.get, self.slot_names)), numbers,
+            _kernels.optim_step(_kernels.RULES[self.rule], w, grad, tuple(map(slots.get, self.slot_names)),
+                                numbers,
                                 decay=decay, clip=clip, grad_scale=factor)
             return
         if factor != 1:
@@ -377,7 +391,8 @@ class Optimizer:
         return None
 
     def rounded(self, number):
-        """The number in the weights' precision: Keras computes powers of beta in it, which shows in the first steps."""
+        """The number in the weights' precision: Keras computes powers of beta in it, which shows in the first
+        steps."""
         return float(self.parameters.values.dtype.type(number))
 
     def _average(self):
@@ -417,12 +432,14 @@ class Optimizer:
             variables = self.trainable_variables
             state["_kept"] = {
                 "shapes": [v.shape for v in variables],
-                "slots": {name: [slot[where].copy() for where in self._places] for name, slot in self.slots.items()},
+                "slots": {name: [slot[where].copy() for where in self._places] for name,
+                          slot in self.slots.items()},
                 "excluded": [i for i, v in enumerate(variables) if any(v is w for w in self._excluded)],
             }
         elif self._excluded and self._kept is None:
             raise ValueError(
-                f"Optimizer '{self.name}' cannot be copied before it is built: exclude_from_weight_decay(var_list=...) gave it "
+                f"Optimizer '{self.name}' cannot be copied before it is built: "
+                "exclude_from_weight_decay(var_list=...) gave it "
                 "variables, which the copy would not have. Train a step first, or give var_names."
             )
         return {**state, "built": False, "slots": {}, "_excluded": ()}
@@ -440,8 +457,10 @@ class Optimizer:
         kept, shapes = self._kept, [v.shape for v in self.trainable_variables]
         if shapes != kept["shapes"]:
             raise ValueError(
-                f"Optimizer '{self.name}' is a copy of one that has trained variables of the shapes {kept['shapes']}, but is "
-                f"to train {shapes}. Make a new one: {type(self).__name__}.from_config(optimizer.get_config())."
+                f"Optimizer '{self.name}' is a copy of one that has trained variables of the shapes "
+                f"{kept['shapes']}, but is "
+                f"to train {shapes}. Make a new one: "
+                f"{type(self).__name__}.from_config(optimizer.get_config())."
             )
         for name, arrays in kept["slots"].items():
             for where, array in zip(self._places, arrays):

@@ -152,7 +152,8 @@ class RMSprop(Optimizer):
         self.centered = self._flag(centered, "centered")
 
     def slot_groups(self):
-        return [("velocity",)] + [("momentum",)] * (self.momentum > 0) + [("average_gradient",)] * self.centered
+        return [("velocity",)] + [("momentum",
+                                   )] * (self.momentum > 0) + [("average_gradient",)] * self.centered
 
     def numbers(self, rate):
         return rate, self.rho, 1 - self.rho, self.momentum, self.epsilon

@@ -84,8 +84,13 @@ class ExponentialDecay(_Named):
 
     keys = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name")
 
-    def __init__(self, initial_learning_rate, decay_steps, decay_rate, staircase=False, name="ExponentialDecay"):
-        self.initial_learning_rate, self.decay_steps, self.decay_rate = initial_learning_rate, decay_steps, decay_rate
+    def __init__(self, initial_learning_rate, decay_steps, decay_rate, staircase=False,
+                 name="ExponentialDecay"):
+        self.initial_learning_rate, self.decay_steps, self.decay_rate = (
+            initial_learning_rate,
+            decay_steps,
+            decay_rate,
+        )
         self.staircase, self.name = staircase, name
         self._check("decay_steps", flag="staircase")
 
@@ -117,7 +122,8 @@ class InverseTimeDecay(ExponentialDecay):
     0.025
     """
 
-    def __init__(self, initial_learning_rate, decay_steps, decay_rate, staircase=False, name="InverseTimeDecay"):
+    def __init__(self, initial_learning_rate, decay_steps, decay_rate, staircase=False,
+                 name="InverseTimeDecay"):
         super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
     def __call__(self, step):
@@ -148,12 +154,15 @@ class PiecewiseConstantDecay(_Named):
     def __init__(self, boundaries, values, name="PiecewiseConstant"):
         for key, given in (("boundaries", boundaries), ("values", values)):
             if isinstance(given, (str, dict)) or not hasattr(given, "__len__"):
-                raise ValueError(f"PiecewiseConstantDecay: {key} must be a list of numbers, got {given!r:.80}.")
+                raise ValueError(
+                    f"PiecewiseConstantDecay: {key} must be a list of numbers, got {given!r:.80}."
+                )
             for value in given:
                 arguments.number(value, f"each of the {key}", "PiecewiseConstantDecay")
         if len(boundaries) != len(values) - 1:
             raise ValueError(
-                f"PiecewiseConstantDecay: there must be one value more than boundaries, got {len(boundaries)} "
+                "PiecewiseConstantDecay: there must be one value more than boundaries, got "
+                f"{len(boundaries)} "
                 f"boundaries and {len(values)} values."
             )
         self.boundaries, self.values, self.name = list(boundaries), list(values), name
@@ -199,7 +208,9 @@ class PolynomialDecay(_Named):
         if self.cycle:
             steps *= max(math.ceil(step / steps), 1)
         rest = 1 - min(int(step), steps) / steps
-        return (self.initial_learning_rate - self.end_learning_rate) * rest**self.power + self.end_learning_rate
+        return (
+            self.initial_learning_rate - self.end_learning_rate
+        ) * rest**self.power + self.end_learning_rate
 
 
 def _cosine(fraction):
@@ -211,7 +222,8 @@ def _cosine(fraction):
 class CosineDecay(_Named):
     """A straight line up to the warm-up's target, then half a cosine wave down to alpha of it::
 
-        step < warmup_steps:  initial_learning_rate + (warmup_target - initial_learning_rate) step / warmup_steps
+        step < warmup_steps:  initial_learning_rate + (warmup_target - initial_learning_rate) s,
+                              s = step / warmup_steps
         later:                warmup_target ((1 - alpha) (1 + cos(pi s / decay_steps)) / 2 + alpha),
                               s = min(step - warmup_steps, decay_steps)
 
@@ -249,7 +261,9 @@ class CosineDecay(_Named):
             if step < self.warmup_steps:
                 return start + (self.warmup_target - start) * step / self.warmup_steps
             step, start = step - self.warmup_steps, self.warmup_target
-        return start * ((1 - self.alpha) * _cosine(min(step, self.decay_steps) / self.decay_steps) + self.alpha)
+        return start * (
+            (1 - self.alpha) * _cosine(min(step, self.decay_steps) / self.decay_steps) + self.alpha
+        )
 
 
 @REGISTRY.register

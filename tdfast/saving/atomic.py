@@ -10,9 +10,10 @@ import secrets
 def replacing(path):
     """A binary file object that takes the place of ``path`` when the block ends without an error.
 
-    It is written beside ``path``, flushed to the disk and then renamed, so a crash, a kill or a full disk leaves what was
-    there before. An error leaves nothing else; a kill can leave the unfinished ``.NAME.*.part``. A file that is replaced keeps
-    its rights and, where that is allowed, its owner; of a symbolic link the file that it points at is replaced.
+    It is written beside ``path``, flushed to the disk and then renamed, so a crash, a kill or a full disk
+    leaves what was there before. An error leaves nothing else; a kill can leave the unfinished
+    ``.NAME.*.part``. A file that is replaced keeps its rights and, where that is allowed, its owner; of a
+    symbolic link the file that it points at is replaced.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "a")
@@ -49,9 +50,11 @@ def replacing(path):
 
 
 def _new_file(folder, name, mode):
-    """(handle, path) of a new file in the folder, of which nobody else knows; the system applies the umask to ``mode``."""
+    """(handle, path) of a new file in the folder, of which nobody else knows; the system applies the umask to
+    ``mode``."""
     while True:
-        beside = os.path.join(folder, f".{name[:50]}.{secrets.token_hex(4)}.part")      # names have at most 255 bytes
+        # names have at most 255 bytes
+        beside = os.path.join(folder, f".{name[:50]}.{secrets.token_hex(4)}.part")
         with contextlib.suppress(FileExistsError):
             return os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), beside
 

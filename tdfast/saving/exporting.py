@@ -7,7 +7,8 @@ from tdfast.engine.network import Network
 from tdfast.engine.parametric import Parametric
 
 IDLE = (
-    layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout, layers.GaussianNoise,
+    layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout,
+    layers.GaussianNoise,
     layers.Identity, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
 )
 """The layers that hand their input on when nothing is trained."""
@@ -19,15 +20,16 @@ def check_model(model, who):
         raise ValueError(f"{who} expects a tdfast.Sequential, got {model!r} ({type(model).__name__}).")
     if not model.built:
         raise ValueError(
-            f"{who}: model '{model.name}' has no weights yet. Call build(input_shape), or predict once, before."
+            f"{who}: model '{model.name}' has no weights yet. Call build(input_shape), or predict once, "
+            "before."
         )
 
 
 def converter_of(layer, table, what):
     """The entry of ``table`` (layer class -> converter) for a layer.
 
-    A class of the user's own may compute something else than its base; only a `Sequential` of another class, as one
-    writes it to train in another way, is taken for what it is.
+    A class of the user's own may compute something else than its base; only a `Sequential` of another class,
+    as one writes it to train in another way, is taken for what it is.
 
     Raises:
         ValueError: naming the layer, where there is none.
@@ -51,12 +53,15 @@ def refuse(layer, why):
 def check_dtype(layer, dtype):
     """Refuse a layer that computes in another dtype than the model."""
     if layer.dtype != dtype:
-        refuse(layer, f"has dtype {layer.dtype}, but the model has {dtype}: all layers of an export need the same.")
+        refuse(
+            layer,
+            f"has dtype {layer.dtype}, but the model has {dtype}: all layers of an export need the same.",
+        )
 
 
 def activation_entry(layer, activation, table, what):
-    """The entry of ``table`` (name -> ...) for one of a layer's activations, which must be tdfast's own of that name; or
-    for one with parameters, whose name in the table is "<name> with" them.
+    """The entry of ``table`` (name -> ...) for one of a layer's activations, which must be tdfast's own of
+    that name; or for one with parameters, whose name in the table is "<name> with" them.
 
     Raises:
         ValueError: naming the layer, where there is none.
@@ -64,7 +69,10 @@ def activation_entry(layer, activation, table, what):
     name = f"{activation.name} with" if type(activation) is Parametric else activation.name
     if name in table and (type(activation) is Parametric or getattr(activations, name, None) is activation):
         return table[name]
-    refuse(layer, f"cannot be exported to {what} with the activation {activation!r}. These can be: {', '.join(table)}.")
+    refuse(
+        layer,
+        f"cannot be exported to {what} with the activation {activation!r}. These can be: {', '.join(table)}.",
+    )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,5 @@
-"""A tree of plain values and arrays in one file: JSON and .npy in a zip archive, written atomically, no pickle."""
+"""A tree of plain values and arrays in one file: JSON and .npy in a zip archive, written atomically, no
+pickle."""
 
 import io
 import json
@@ -71,8 +72,10 @@ def _write(file, state):
     text = json.dumps(_pack(state, arrays, "state"))
     if len(arrays) >= MAX_MEMBERS or len(text) > MAX_JSON:
         raise ValueError(
-            f"The state has {len(arrays)} arrays and {len(text):,} bytes of numbers and text, more than the {MAX_MEMBERS - 1} "
-            f"and {MAX_JSON:,} that can be read again. Join lists of numbers and of small arrays into one array."
+            f"The state has {len(arrays)} arrays and {len(text):,} bytes of numbers and text, more than the "
+            f"{MAX_MEMBERS - 1} "
+            f"and {MAX_JSON:,} that can be read again. Join lists of numbers and of small arrays into one "
+            "array."
         )
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("state.json", text)
@@ -95,7 +98,8 @@ def _pack(value, arrays, where):
         arrays.append(np.asarray(value))
         return {_SCALAR if isinstance(value, np.generic) else _ARRAY: len(arrays) - 1}
     raise ValueError(
-        f"{where} is a {type(value).__name__}, which a file of state cannot hold: it takes numbers, strings, None, arrays of "
+        f"{where} is a {type(value).__name__}, which a file of state cannot hold: it takes numbers, strings, "
+        "None, arrays of "
         "numbers, and lists and dicts of these."
     )
 

@@ -1,6 +1,7 @@
 """Weights to and from PyTorch's state dicts, by NumPy's protocols; torch itself is not needed.
 
-PyTorch keeps matrices transposed, a recurrent layer's gates in an order of its own and its bias in two halves.
+PyTorch keeps matrices transposed, a recurrent layer's gates in an order of its own and its bias in two
+halves.
 """
 
 import contextlib
@@ -34,20 +35,21 @@ _COUNTER = "num_batches_tracked"
 def load_torch_state_dict(target, state, modules=None):
     """Overwrite weights with those of a PyTorch module, such as ``torch.load(path, weights_only=True)``.
 
-    nn.LSTM, nn.GRU, nn.RNN (also of several layers, also bidirectional), nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d,
-    nn.LayerNorm, nn.GroupNorm, nn.RMSNorm and nn.BatchNorm1d/2d go to the layers that compute the same. The two halves of a
-    bias are added where Keras has one. Options are not in a state dict: see docs/torch.md for those to give the layers.
+    nn.LSTM, nn.GRU, nn.RNN (also of several layers, also bidirectional), nn.Linear, nn.Embedding, nn.Conv1d,
+    nn.Conv2d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm and nn.BatchNorm1d/2d go to the layers that compute the
+    same. The two halves of a bias are added where Keras has one. Options are not in a state dict: see
+    docs/torch.md for those to give the layers.
 
     Args:
         target: a layer, or a `tdfast.Sequential`, with weights (built).
         state: the module's ``state_dict()``: a dict from names to tensors or arrays.
-        modules: the module's name for each layer with weights, in the model's order: ["rnn", "rnn", "head"], where nn.LSTM
-            "rnn" has two layers. Keys of other modules are then not looked at. None: the modules in the state's order, or, for
-            a layer, keys without a module's name.
+        modules: the module's name for each layer with weights, in the model's order: ["rnn", "rnn", "head"],
+            where nn.LSTM "rnn" has two layers. Keys of other modules are then not looked at. None: the
+            modules in the state's order, or, for a layer, keys without a module's name.
 
     Raises:
-        ValueError: naming missing and unexpected keys and shapes, or a layer that PyTorch has no module for. No weight has
-            changed then.
+        ValueError: naming missing and unexpected keys and shapes, or a layer that PyTorch has no module for.
+            No weight has changed then.
 
     >>> import numpy as np
     >>> from tdfast.layers import Dense
@@ -62,22 +64,30 @@ def load_torch_state_dict(target, state, modules=None):
     places, chosen = _places(target, modules, state, who)
     wanted, problems, pairs = {}, [], []
     for prefix, suffix, layer in places:
-        wanted.update({f"{prefix}{_leaf(leaf, suffix)}": (layer, array.shape) for leaf, array in _to_torch(layer, who).items()})
-    optional = {f"{prefix}{_COUNTER}" for prefix, _, layer in places if isinstance(layer, layers.BatchNormalization)}
+        wanted.update({f"{prefix}{_leaf(leaf, suffix)}": (layer, array.shape) for leaf,
+                       array in _to_torch(layer, who).items()})
+    optional = {f"{prefix}{_COUNTER}" for prefix, _, layer in places
+                if isinstance(layer, layers.BatchNormalization)}
     given = {key: value for key, value in state.items() if chosen is None or key.rpartition(".")[0] in chosen}
     for key, (layer, shape) in wanted.items():
         if key not in given:
-            problems.append(f"'{key}' of shape {shape} for layer '{layer.name}' ({type(layer).__name__}) is missing")
+            problems.append(
+                f"'{key}' of shape {shape} for layer '{layer.name}' ({type(layer).__name__}) is missing"
+            )
     problems += [f"'{key}' is not expected" for key in given if key not in wanted and key not in optional]
     arrays = {key: as_numbers(given[key], f"{who}: '{key}'") for key in wanted if key in given}
     for key, array in arrays.items():
         layer, shape = wanted[key]
         if array.shape != shape:
-            problems.append(f"'{key}' for layer '{layer.name}' ({type(layer).__name__}) should have shape {shape}, got {array.shape}")
+            problems.append(
+                f"'{key}' for layer '{layer.name}' ({type(layer).__name__}) should have shape {shape}, got "
+                f"{array.shape}"
+            )
     if problems:
         raise ValueError(f"{who}: {'; '.join(problems)}. No weight was changed.")
     for prefix, suffix, layer in places:
-        pairs += _from_torch(layer, {leaf: arrays[f"{prefix}{_leaf(leaf, suffix)}"] for leaf in _to_torch(layer, who)})
+        pairs += _from_torch(layer, {leaf: arrays[f"{prefix}{_leaf(leaf, suffix)}"]
+                                     for leaf in _to_torch(layer, who)})
     traffic = getattr(target, "_lock", None)
     with traffic.writing() if traffic else contextlib.nullcontext():
         for variable, array in pairs:
@@ -88,12 +98,13 @@ def load_torch_state_dict(target, state, modules=None):
 def torch_state_dict(target, modules=None):
     """The weights under the names, and in the form, in which a PyTorch module takes them.
 
-    ``module.load_state_dict({name: torch.from_numpy(a) for name, a in torch_state_dict(model).items()})``. Where PyTorch has
-    two halves of a bias and Keras one, the second is zeros.
+    ``module.load_state_dict({name: torch.from_numpy(a) for name, a in torch_state_dict(model).items()})``.
+    Where PyTorch has two halves of a bias and Keras one, the second is zeros.
 
     Args:
         target: a layer, or a `tdfast.Sequential`, with weights.
-        modules: as in `load_torch_state_dict`; None: the layers' names, ``lstm.weight_ih_l0``, or none for a layer.
+        modules: as in `load_torch_state_dict`; None: the layers' names, ``lstm.weight_ih_l0``, or none for a
+            layer.
 
     Returns:
         A dict from names to new arrays.
@@ -136,7 +147,8 @@ def _refuse_checkpoint(state, who):
 
 # ---------------------------------------------------------------- which module is which layer
 def _places(target, modules, state, who):
-    """([(prefix of the keys, ending of a recurrent layer's keys, layer)], the modules that were chosen, or None)."""
+    """([(prefix of the keys, ending of a recurrent layer's keys, layer)], the modules that were chosen, or
+    None)."""
     target._require_built(who)
     found = list(_parts(target, ""))
     is_model = hasattr(target, "layers") or len(found) > 1
@@ -153,7 +165,8 @@ def _places(target, modules, state, who):
         names = _modules_of(state)
         if len(names) != len(found):
             raise ValueError(
-                f"{who}: the state has {len(names)} layers, {names}, but model '{target.name}' has {len(found)} with weights, "
+                f"{who}: the state has {len(names)} layers, {names}, but model '{target.name}' has "
+                f"{len(found)} with weights, "
                 f"{[path for path, _ in found]}. Give modules=, a name for each of the latter."
             )
     out, number, before = [], 0, None
@@ -161,7 +174,10 @@ def _places(target, modules, state, who):
         recurrent = _cells(layer) is not None
         number = number + 1 if name == before and recurrent else 0
         if (name, number) in {place for _, place in out}:
-            raise ValueError(f"{who}: module '{name}' stands for two layers, the second being '{path}' ({type(layer).__name__}).")
+            raise ValueError(
+                f"{who}: module '{name}' stands for two layers, the second being '{path}' "
+                f"({type(layer).__name__})."
+            )
         before = name
         out.append((layer, (name, number)))
     return [(f"{name}." if name else "", f"_l{number}", layer) for layer, (name, number) in out], chosen
@@ -255,12 +271,14 @@ def _plain_names(layer, who):
         if isinstance(layer, kind):
             if "beta" in has and "gamma" not in has:
                 raise ValueError(
-                    f"{who}: layer '{layer.name}' ({type(layer).__name__}) has scale=False with center=True, which no module of "
+                    f"{who}: layer '{layer.name}' ({type(layer).__name__}) has scale=False with center=True, "
+                    "which no module of "
                     "PyTorch has."
                 )
             return names
     raise ValueError(
-        f"{who}: layer '{layer.name}' ({type(layer).__name__}) has weights, but no module of PyTorch that is known here. Those are "
+        f"{who}: layer '{layer.name}' ({type(layer).__name__}) has weights, but no module of PyTorch that is "
+        "known here. Those are "
         f"for {', '.join(sorted(kind.__name__ for kind in (*_PLAIN, *_GATES)))}."
     )
 
@@ -271,13 +289,18 @@ def _gates_of(cell, who):
     label = f"{who}: layer '{cell.name}' ({type(cell).__name__})"
     if kind is None:
         raise ValueError(f"{label} has no module of PyTorch; LSTM, GRU and SimpleRNN have.")
-    fitting = {"activation": ("tanh", "relu") if kind is layers.SimpleRNN else ("tanh",), "recurrent_activation": ("sigmoid",)}
+    fitting = {"activation": ("tanh", "relu") if kind is layers.SimpleRNN else ("tanh",),
+               "recurrent_activation": ("sigmoid",)}
     for option, names in fitting.items():
         name = getattr(getattr(cell, option, None), "name", None)
         if name is not None and name not in names:
-            raise ValueError(f"{label} has {option}='{name}', but PyTorch's computes {' or '.join(map(repr, names))}.")
+            raise ValueError(
+                f"{label} has {option}='{name}', but PyTorch's computes {' or '.join(map(repr, names))}."
+            )
     if kind is layers.GRU and not cell.reset_after:
-        raise ValueError(f"{label} has reset_after=False, but PyTorch's resets after the product: use reset_after=True.")
+        raise ValueError(
+            f"{label} has reset_after=False, but PyTorch's resets after the product: use reset_after=True."
+        )
     return _GATES[kind]
 
 

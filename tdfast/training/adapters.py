@@ -27,7 +27,8 @@ def _has_batches(x):
 
 
 def unpack(batch, who):
-    """(x, y, sample_weight) of what a stream yields: ``x``, ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``."""
+    """(x, y, sample_weight) of what a stream yields: ``x``, ``(x,)``, ``(x, y)`` or ``(x, y,
+    sample_weight)``."""
     if not isinstance(batch, (tuple, list)):
         return batch, None, None
     if not 1 <= len(batch) <= 3:
@@ -49,23 +50,29 @@ def check_inputs(x, as_input, who, input_shape=None, views=False):
         input_shape: the model's, or None; as in Keras a last axis of 1 may be missing, or one too many.
         views: whether overlapping windows of a series may stay a view of it, which is not contiguous.
     """
-    if isinstance(x, (list, tuple)) and x and all(isinstance(a, (list, tuple)) and any(map(_is_array, a)) for a in x):
+    if isinstance(x, (list, tuple)) and x and all(isinstance(a, (list, tuple))
+                                                  and any(map(_is_array, a)) for a in x):
         raise ValueError(
-            f"{who}: x is a {type(x).__name__} of {type(x[0]).__name__}s of arrays. If each is a batch (x, y), pass "
+            f"{who}: x is a {type(x).__name__} of {type(x[0]).__name__}s of arrays. If each is a batch (x, "
+            "y), pass "
             "iter(x), which yields them."
         )
     if isinstance(x, (list, tuple)) and x and all(_is_array(a) and np.ndim(a) > 1 for a in x):
         if len(x) > 1:
             raise ValueError(
-                f"{who}: got a {type(x).__name__} of {len(x)} arrays, but a Sequential model has one input: pass one array."
+                f"{who}: got a {type(x).__name__} of {len(x)} arrays, but a Sequential model has one input: "
+                "pass one array."
             )
         x = x[0]
     if isinstance(x, dict):
         raise ValueError(
-            f"{who}: got a dict with {sorted(map(str, x))}, but a Sequential model has one input: pass one array."
+            f"{who}: got a dict with {sorted(map(str, x))}, but a Sequential model has one input: pass one "
+            "array."
         )
     if hasattr(x, "toarray"):
-        raise ValueError(f"{who}: x is a sparse {type(x).__name__}; pass x.toarray(), tdfast computes on dense arrays.")
+        raise ValueError(
+            f"{who}: x is a sparse {type(x).__name__}; pass x.toarray(), tdfast computes on dense arrays."
+        )
     if x is None or isinstance(x, (str, bytes)) or is_stream(x):
         raise ValueError(f"{who} expects x as an array of numbers, got {type(x).__name__}.")
     x = as_view(x, lambda a: as_input(a, who)) if views else as_input(x, who)
@@ -95,7 +102,8 @@ def check_finite(x, what):
         return
     where = tuple(int(i) for i in np.argwhere(bad)[0])
     raise ValueError(
-        f"{what} holds {int(bad.sum())} value(s) that are NaN or infinite, the first at index {where}: {x[where]}. "
+        f"{what} holds {int(bad.sum())} value(s) that are NaN or infinite, the first at index {where}: "
+        f"{x[where]}. "
         "Clean the data (np.nan_to_num, or drop those samples), or allow it with "
         "tdfast.config.set_check_finite(False)."
     )
@@ -110,7 +118,9 @@ def check_targets(y, n, dtype, sparse, who, views=False):
         raise ValueError(f"{who} needs targets: pass y as the second argument.")
     if isinstance(y, dict) or (isinstance(y, (list, tuple)) and len(y) > 1 and all(np.ndim(a) > 1 for a in y)
                                and len(y) != n):
-        raise ValueError(f"{who}: got a {type(y).__name__} of {len(y)} targets, but a Sequential model has one output.")
+        raise ValueError(
+            f"{who}: got a {type(y).__name__} of {len(y)} targets, but a Sequential model has one output."
+        )
     if isinstance(y, (list, tuple)) and len(y) == 1 != n and np.ndim(y[0]) and len(y[0]) == n:
         y = y[0]                        # as in Keras: the targets of a model of one output, in a list
     y = as_numbers(y, f"{who}: y")
@@ -168,13 +178,17 @@ def class_weight_to_sample_weight(class_weight, y, dtype, rank):
         fine = labels == np.rint(labels)
         if not fine.all():
             raise ValueError(
-                f"class_weight needs targets that are class numbers, but y holds {labels[~fine].flat[0]}. Weigh such targets "
+                f"class_weight needs targets that are class numbers, but y holds {labels[~fine].flat[0]}. "
+                "Weigh such targets "
                 "with sample_weight."
             )
     out = np.ones(labels.shape, dtype)
     for label, weight in class_weight.items():
         if isinstance(label, str) or label != int(label):
-            raise ValueError(f"class_weight has the key {label!r}, but its keys must be class numbers, such as {{0: 1.0, 1: 5.0}}.")
+            raise ValueError(
+                f"class_weight has the key {label!r}, but its keys must be class numbers, such as {{0: 1.0, "
+                f"1: 5.0}}."
+            )
         if not isinstance(weight, numbers.Real) or not math.isfinite(weight):
             raise ValueError(f"class_weight[{label!r}] must be a finite number, got {weight!r}.")
         out[labels == int(label)] = weight
@@ -209,7 +223,8 @@ def note_batch_size(batch_size, x, who):
     """Warn that a batch_size does nothing for what yields batches, where Keras says nothing."""
     if batch_size is not None and check_batch_size(batch_size, who) != getattr(x, "batch_size", None):
         warnings.warn(
-            f"{who}: x is a {type(x).__name__}, which yields batches; they stay as they are, whatever batch_size={batch_size} says.",
+            f"{who}: x is a {type(x).__name__}, which yields batches; they stay as they are, whatever "
+            f"batch_size={batch_size} says.",
             stacklevel=level_of_the_caller(),
         )
 
@@ -232,14 +247,20 @@ def check_lengths(lengths, n, T, who):
         raise ValueError(f"{who}: lengths needs x of shape (samples, time, ...).")
     lengths = as_numbers(lengths, f"{who}: lengths")
     if lengths.shape != (n,):
-        raise ValueError(f"{who}: lengths must have one entry for each of the {n} samples, shape ({n},), got {lengths.shape}.")
+        raise ValueError(
+            f"{who}: lengths must have one entry for each of the {n} samples, shape ({n},), got "
+            f"{lengths.shape}."
+        )
     if lengths.dtype.kind not in "iu":
-        raise ValueError(f"{who}: lengths must be whole numbers, got dtype {lengths.dtype}. Use .astype(int).")
+        raise ValueError(
+            f"{who}: lengths must be whole numbers, got dtype {lengths.dtype}. Use .astype(int)."
+        )
     lengths = lengths.astype(np.int64)
     low, high = int(lengths.min()), int(lengths.max())
     if low < 0 or high > T:
         at = int(lengths.argmin() if low < 0 else lengths.argmax())
         raise ValueError(
-            f"{who}: lengths must be from 0 to {T}, the number of x's time steps, but lengths[{at}] is {lengths[at]}."
+            f"{who}: lengths must be from 0 to {T}, the number of x's time steps, but lengths[{at}] is "
+            f"{lengths[at]}."
         )
     return lengths

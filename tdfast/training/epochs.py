@@ -27,7 +27,9 @@ class EpochIterator:
 
     def __init__(self, source, steps=None, who="fit"):
         if steps is None and getattr(source, "endless", False):
-            raise ValueError(f"{who}: the batches never end, as repeat() says: give the number of steps, or repeat(count).")
+            raise ValueError(
+                f"{who}: the batches never end, as repeat() says: give the number of steps, or repeat(count)."
+            )
         self.source, self.wanted, self.who = source, steps, who
         self._pass = None
         self._taken = 0             # from this pass
@@ -36,7 +38,8 @@ class EpochIterator:
 
     @property
     def size(self):
-        """Numbers that tell these data from others: samples, those of a batch, batches of an epoch; None: not known."""
+        """Numbers that tell these data from others: samples, those of a batch, batches of an epoch; None: not
+        known."""
         return [getattr(self.source, "samples", None), getattr(self.source, "batch_size", None), self.wanted]
 
     def state(self):
@@ -118,9 +121,13 @@ class EpochIterator:
         wanted = f"{count} of {self.wanted} batches came" if self.wanted else "no batch is left"
         warnings.warn(
             f"{self.who}: the input ran out of data: {wanted}. "
-            + ("Ask for fewer steps, or give more data." if self.source.again else
-               "A generator can be read only once: make it endless and pass the number of steps, or pass an object "
-               "that can be read again, such as arrays, a PyDataset or a DataLoader."),
+            + (
+                "Ask for fewer steps, or give more data."
+                if self.source.again
+                else "A generator can be read only once: make it endless and pass the number of steps, or "
+                     "pass an object "
+                "that can be read again, such as arrays, a PyDataset or a DataLoader."
+            ),
             stacklevel=level_of_the_caller(),
         )
 
@@ -155,7 +162,8 @@ class ArrayBatches:
         """Nothing to do."""
 
     def one_pass(self, order=None, start=0):
-        """All batches once: (x, y, sample_weight, mask). Or, to go on with one, those from ``start`` in its order."""
+        """All batches once: (x, y, sample_weight, mask). Or, to go on with one, those from ``start`` in its
+        order."""
         self.order = order = self._order() if order is None else order
         for i in range(start, self.batches):
             rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
@@ -163,9 +171,11 @@ class ArrayBatches:
                 index = np.arange(rows.start, rows.stop) if order is None else order[rows]
                 yield self.padding.gather(self.arrays, index, self.buffers)
             elif order is None:
-                yield (*(a if a is None else self._slice(k, a, rows) for k, a in enumerate(self.arrays)), None)
+                yield (*(a if a is None else self._slice(k, a, rows) for k, a in enumerate(self.arrays)),
+                       None)
             else:
-                yield (*(a if a is None else self._gather(k, a, order[rows]) for k, a in enumerate(self.arrays)), None)
+                yield (*(a if a is None else self._gather(k, a, order[rows]) for k,
+                         a in enumerate(self.arrays)), None)
 
     def _order(self):
         if not self.shuffle:
@@ -207,8 +217,10 @@ class StreamBatches:
     def __init__(self, data, prepare, shuffle=False):
         self.data, self.prepare, self.shuffle = data, prepare, shuffle
         self.again = not hasattr(data, "__next__")
-        self.indexed = hasattr(data, "__getitem__") and (hasattr(data, "num_batches") or not hasattr(data, "__iter__"))
-        if any(c.__name__ == "Dataset" and c.__module__.startswith("torch.utils.data") for c in type(data).__mro__):
+        self.indexed = hasattr(data, "__getitem__") and (hasattr(data, "num_batches")
+                                                         or not hasattr(data, "__iter__"))
+        if any(c.__name__ == "Dataset" and c.__module__.startswith("torch.utils.data")
+               for c in type(data).__mro__):
             raise ValueError(
                 f"{type(data).__name__} is a torch Dataset, which yields single samples: wrap it in a "
                 "torch.utils.data.DataLoader, which makes batches of them."
@@ -239,7 +251,8 @@ class StreamBatches:
 
     def one_pass(self, order=None, start=0):
         """All batches once, prepared. Or, to go on with a pass, those from ``start`` in its order."""
-        return map(self.prepare, self._items(order, start) if self.indexed else itertools.islice(self.data, start, None))
+        return map(self.prepare, self._items(order, start) if self.indexed
+                   else itertools.islice(self.data, start, None))
 
     def _items(self, order, start):
         count = self.batches

@@ -7,7 +7,8 @@ from tdfast.engine.network import Network
 
 
 class Plan:
-    """What may be done with the time axis of a model's inputs, when all steps after a row's length are masked.
+    """What may be done with the time axis of a model's inputs, when all steps after a row's length are
+    masked.
 
     Attributes:
         cut: whether a batch may be cut to its longest row, with the same numbers for the steps that are left.
@@ -30,7 +31,14 @@ class _Steps:
     """
 
     def __init__(self, whole, short, mask, cut, held=False, plan=None):
-        self.whole, self.short, self.mask, self.cut, self.held, self.plan = whole, short, mask, cut, held, plan
+        self.whole, self.short, self.mask, self.cut, self.held, self.plan = (
+            whole,
+            short,
+            mask,
+            cut,
+            held,
+            plan,
+        )
 
 
 def plan(graph, shape, who):
@@ -64,7 +72,8 @@ def _after(layer, steps, T, who):
     # Whatever took the mask in has used it: nothing after it knows of time, or it is a fault.
     if len(whole) > 2 and whole[1] == T and whole != short and not hasattr(layer, "return_sequences"):
         raise ValueError(
-            f"{who}: lengths cannot be kept beyond layer '{layer.name}' ({type(layer).__name__}), which passes "
+            f"{who}: lengths cannot be kept beyond layer '{layer.name}' ({type(layer).__name__}), which "
+            "passes "
             "no mask on. Take it out, or do without lengths."
         )
     return _Steps(whole, short, mask, cut, held, Plan(cut and whole == short, False, held))
@@ -73,12 +82,14 @@ def _after(layer, steps, T, who):
 def _mask_after(layer, shape, mask, who):
     if layer.replaces_mask:
         raise ValueError(
-            f"{who}: lengths makes a mask, in the place of which layer '{layer.name}' ({type(layer).__name__}) makes another. "
+            f"{who}: lengths makes a mask, in the place of which layer '{layer.name}' "
+            f"({type(layer).__name__}) makes another. "
             "Take that layer out, or do without lengths."
         )
     if not layer.supports_masking:
         raise ValueError(
-            f"{who}: lengths makes a mask, which layer '{layer.name}' ({type(layer).__name__}) cannot carry. Put it after "
+            f"{who}: lengths makes a mask, which layer '{layer.name}' ({type(layer).__name__}) cannot carry. "
+            "Put it after "
             "a recurrent layer with return_sequences=False, or take it out."
         )
     blank = np.broadcast_to(np.zeros((), layer.dtype), (1, *shape[1:]))

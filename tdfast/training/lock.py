@@ -12,14 +12,16 @@ IDLE = 4
 class ModelLock:
     """Keeps the calls on one model out of one another's way.
 
-    - Calls that change the model's own records (`exclusive`: compile, fit, evaluate, train_on_batch, test_on_batch) run
-      one at a time. A second one in another thread is refused, and does not wait: waiting could last for ever.
+    - Calls that change the model's own records (`exclusive`: compile, fit, evaluate, train_on_batch,
+      test_on_batch) run one at a time. A second one in another thread is refused, and does not wait: waiting
+      could last for ever.
     - Predictions (`reading`) run side by side, each in a `Seat` of its own.
-    - Changes of the weights (`writing`: one update, set_weights) happen while no prediction reads them, so that
-      a prediction sees the weights of one moment.
+    - Changes of the weights (`writing`: one update, set_weights) happen while no prediction reads them, so
+      that a prediction sees the weights of one moment.
 
-    Only a thread's own calls may nest. Locks are held by their own ``with`` alone, which no signal can come between,
-    and the token of `exclusive` is known by a weak reference: Ctrl-C leaves nothing taken. A forked child starts free.
+    Only a thread's own calls may nest. Locks are held by their own ``with`` alone, which no signal can come
+    between, and the token of `exclusive` is known by a weak reference: Ctrl-C leaves nothing taken. A forked
+    child starts free.
 
     Args:
         make: makes the working memory of a seat.
@@ -42,7 +44,8 @@ class ModelLock:
 
     # ---------------------------------------------------------------- one at a time
     def exclusive(self, what):
-        """A token: while it lives, or until `free`, no other thread gets one. None for a call within such a call.
+        """A token: while it lives, or until `free`, no other thread gets one. None for a call within such a
+        call.
 
         Raises:
             RuntimeError: naming the call that is there.
@@ -58,7 +61,8 @@ class ModelLock:
             return None
         names = [thread.name for thread in threading.enumerate() if thread.ident == there.thread]
         raise RuntimeError(
-            f"{what}: {there.what} of this model is at work in thread '{(names or ['?'])[0]}', and one at a time can "
+            f"{what}: {there.what} of this model is at work in thread '{(names or ['?'])[0]}', and one at a "
+            "time can "
             "be. Wait for it, or give each thread a model of its own. predict may run beside it at any time."
         )
 
@@ -74,7 +78,8 @@ class ModelLock:
 
     # ---------------------------------------------------------------- side by side
     def take(self):
-        """A seat for one call, to be given back by `leave`. Read weights with its ``lock``, once past the ``gate``."""
+        """A seat for one call, to be given back by `leave`. Read weights with its ``lock``, once past the
+        ``gate``."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -121,7 +126,8 @@ class ModelLock:
             self.leave(seat, done)
 
     def read_by(self, function, *args, **kwargs):
-        """What ``function`` returns, which sees the weights of one moment: `reading` without a generator's price."""
+        """What ``function`` returns, which sees the weights of one moment: `reading` without a generator's
+        price."""
         seat, done = self.take(), False
         try:
             with self.gate:

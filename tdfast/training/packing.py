@@ -1,8 +1,9 @@
 """The last layers and the loss on the steps that a mask leaves, and on no other.
 
-What comes out at a masked step is nothing to the loss and the metrics. So where a recurrent layer is followed by layers
-that see one step at a time, training and evaluation let it hand over the valid steps of the batch alone, as one long
-sequence, and take the targets and weights of these. `predict` and calls of the model compute all steps.
+What comes out at a masked step is nothing to the loss and the metrics. So where a recurrent layer is followed
+by layers that see one step at a time, training and evaluation let it hand over the valid steps of the batch
+alone, as one long sequence, and take the targets and weights of these. `predict` and calls of the model
+compute all steps.
 """
 
 from tdfast.losses.base import KernelLoss, spread
@@ -23,18 +24,26 @@ def starts_at(graph, loss, metrics):
     >>> starts_at(graph, losses.get("mse"), ["accuracy"]), starts_at(graph, losses.get("dice"), [])
     (1, None)
     """
-    if not _by_rows(loss) or not all(isinstance(m, str) or (isinstance(m, LossMean) and _by_rows(m.function)) for m in metrics):
+    if not _by_rows(loss) or not all(isinstance(m, str) or (isinstance(m, LossMean) and _by_rows(m.function))
+                                     for m in metrics):
         return None
     if len(graph.outputs) != 1:
         return None
     node = graph.outputs[0].node
-    while node is not None and _is_per_step(node.layer) and len(node.inputs) == 1 and graph.reads(node.inputs[0]) == 1:
+    while (
+        node is not None
+        and _is_per_step(node.layer)
+        and len(node.inputs) == 1
+        and graph.reads(node.inputs[0]) == 1
+    ):
         node = node.inputs[0].node
-    return graph.nodes.index(node) if node is not None and getattr(node.layer, "can_be_packed", False) else None
+    return graph.nodes.index(node) if node is not None and getattr(node.layer, "can_be_packed",
+                                                                   False) else None
 
 
 def _is_per_step(layer):
-    """Whether a layer says so itself: a subclass with another `forward` may differ from what its base says."""
+    """Whether a layer says so itself: a subclass with another `forward` may differ from what its base
+    says."""
     for cls in type(layer).__mro__:
         if "per_step" in vars(cls):
             return bool(layer.per_step)

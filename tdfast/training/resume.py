@@ -16,7 +16,8 @@ class Run:
         model: the model, built and compiled, its optimizer ready.
         layers: the model and all layers in it.
         calls: its `CallbackList`.
-        train, test: the `tdfast.training.epochs.EpochIterator` of the training and of the validation (or None).
+        train, test: the `tdfast.training.epochs.EpochIterator` of the training and of the validation (or
+            None).
         epoch: the first epoch.
 
     Attributes:
@@ -98,7 +99,8 @@ class Run:
         for what, (here, saved) in pairs.items():
             if here != saved:
                 raise ValueError(
-                    f"The backup is of another training: {what} do not agree, {saved} there and {here} here. Make model "
+                    f"The backup is of another training: {what} do not agree, {saved} there and {here} here. "
+                    "Make model "
                     "and data as they were, or delete the backup to train from the beginning."
                 )
 
@@ -106,7 +108,8 @@ class Run:
         model = self.model
         if len(saved) > len(model.metrics):     # names become objects when shapes are known
             x, y, *_ = self.train.peek()
-            model._make_metrics(y, np.broadcast_to(np.zeros((), model.dtype), model.compute_output_shape(x.shape)))
+            model._make_metrics(y, np.broadcast_to(np.zeros((), model.dtype),
+                                                   model.compute_output_shape(x.shape)))
         for metric, numbers in zip(model.metrics, saved):
             _set_numbers(metric, numbers)
 

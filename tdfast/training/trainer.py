@@ -88,8 +88,9 @@ class Trainer:
             loss: a name or object of `tdfast.losses`.
             loss_weights: 1 or [1]: a model has one output.
             metrics, weighted_metrics: lists of names, classes or objects of `tdfast.metrics`, or of functions
-                f(y_true, y_pred) of NumPy arrays that give a value for each sample, each step, or one number. Only
-                the weighted ones use sample_weight. 'accuracy' is the one that fits the loss and the shapes.
+                f(y_true, y_pred) of NumPy arrays that give a value for each sample, each step, or one number.
+                Only the weighted ones use sample_weight. 'accuracy' is the one that fits the loss and the
+                shapes.
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: accepted for Keras's sake.
                 They tell Keras how to run a step; tdfast has one way, which gives the same numbers.
 
@@ -99,20 +100,29 @@ class Trainer:
         at_work = self._lock.at_work()
         if at_work != "compile":
             raise RuntimeError(
-                f"compile: {at_work} of model '{self.name}' is under way, whose optimizer, loss and metrics must "
-                "stay. Compile after it (set model.stop_training = True to end it); model.optimizer.learning_rate "
+                f"compile: {at_work} of model '{self.name}' is under way, whose optimizer, loss and metrics "
+                "must "
+                "stay. Compile after it (set model.stop_training = True to end it); "
+                "model.optimizer.learning_rate "
                 "can be changed at any time."
             )
         if loss_weights is not None and _only(loss_weights, "loss_weights") != 1:
             raise ValueError(
-                f"loss_weights={loss_weights!r} weighs the losses of several outputs, but a Sequential model has one, of weight 1. "
+                f"loss_weights={loss_weights!r} weighs the losses of several outputs, but a Sequential model "
+                "has one, of weight 1. "
                 "Weigh samples with sample_weight, or write the factor into a loss of your own."
             )
         optimizer = optimizers.get(optimizer)
         loss = None if loss is None else losses.get(_only(loss, "loss"))
         if loss is not None and loss.reduction in (None, "none"):
-            raise ValueError(f"Loss '{loss.name}' has reduction=None, but training needs one number: use 'sum_over_batch_size'.")
-        plain, weighted = _metric_specs(metrics, "metrics"), _metric_specs(weighted_metrics, "weighted_metrics")
+            raise ValueError(
+                f"Loss '{loss.name}' has reduction=None, but training needs one number: use "
+                "'sum_over_batch_size'."
+            )
+        plain, weighted = (
+            _metric_specs(metrics, "metrics"),
+            _metric_specs(weighted_metrics, "weighted_metrics"),
+        )
         plain, weighted = _each_its_own(plain, weighted)
         self._refuse_optimizer_of_another(optimizer, "compile")
         self.optimizer, self.loss = optimizer, loss
@@ -126,9 +136,11 @@ class Trainer:
         self._loss_tracker = metrics.Mean(name="loss")
 
     def compiled_state(self):
-        """What `compile` was given and what became of it, for a copy: optimizer, loss, metrics with their sums."""
+        """What `compile` was given and what became of it, for a copy: optimizer, loss, metrics with their
+        sums."""
         optimizer = copy.deepcopy(self.optimizer)       # of this moment: a thread may be training
-        return {"optimizer": optimizer, "loss": self.loss, "specs": self._metric_specs, "metrics": self._metrics,
+        return {"optimizer": optimizer, "loss": self.loss, "specs": self._metric_specs,
+                "metrics": self._metrics,
                 "loss_tracker": self._loss_tracker}
 
     def set_compiled_state(self, state):
@@ -140,7 +152,8 @@ class Trainer:
             self._ready_to_train()
 
     def compile_as(self, model):
-        """Compile as another model was, with a new optimizer and copies of its loss and metrics, which start anew."""
+        """Compile as another model was, with a new optimizer and copies of its loss and metrics, which start
+        anew."""
         loss, specs = copy.deepcopy((model.loss, model._metric_specs))
         optimizer = model.optimizer
         self.compile(optimizer and type(optimizer).from_config(optimizer.get_config()), loss)
@@ -178,7 +191,8 @@ class Trainer:
             metric.reset_state()
 
     def _counters(self):
-        """The objects that count over batches; metrics given by name are among them once the shapes are known."""
+        """The objects that count over batches; metrics given by name are among them once the shapes are
+        known."""
         counting = self._metric_specs if self._metrics is None else self._metrics
         return [self._loss_tracker, *(metric for metric, _ in counting if not isinstance(metric, str))]
 
@@ -189,8 +203,8 @@ class Trainer:
     def _counting_alone(self):
         """For the block, metrics that count for this call alone.
 
-        A callback may evaluate in the middle of an epoch, with this model or with another one that shares a metric. The
-        numbers of that epoch must not change by it, so such a call counts in copies.
+        A callback may evaluate in the middle of an epoch, with this model or with another one that shares a
+        metric. The numbers of that epoch must not change by it, so such a call counts in copies.
         """
         held, copies = (self._metric_specs, self._metrics, self._loss_tracker), None
         if not _counting.isdisjoint(map(id, self._counters())):
@@ -208,7 +222,8 @@ class Trainer:
         """Names into objects, now that the shapes are known."""
         made = []
         for spec, weighted in self._metric_specs:
-            metric = metrics.for_loss(spec, self.loss, y.shape, y_pred.shape) if isinstance(spec, str) else spec
+            metric = metrics.for_loss(spec, self.loss, y.shape,
+                                      y_pred.shape) if isinstance(spec, str) else spec
             made.append((metric, weighted))
         self._metrics = made
 
@@ -216,7 +231,9 @@ class Trainer:
         if not self.compiled:
             raise ValueError(f"{who}: call compile(optimizer=..., loss=...) before {who}.")
         if self.loss is None:
-            raise ValueError(f"{who}: the model was compiled without a loss. Call compile(optimizer=..., loss=...).")
+            raise ValueError(
+                f"{who}: the model was compiled without a loss. Call compile(optimizer=..., loss=...)."
+            )
 
     # ---------------------------------------------------------------- one step
     def train_step(self, x, y, sample_weight=None, mask=None, where=""):
@@ -303,7 +320,8 @@ class Trainer:
 
     def _explain_gradient(self, variable, where):
         """Which gradient left the range of its dtype, though the loss did not."""
-        layer = next(layer for layer in self.walk() if layer is not self and any(v is variable for v in layer.weights))
+        layer = next(layer for layer in self.walk() if layer is not self
+                     and any(v is variable for v in layer.weights))
         return (
             f"The gradient of weight '{variable.name}' of layer '{layer.name}' ({type(layer).__name__}) is "
             f"not finite{where}, though the loss is. Try smaller inputs, targets or weights. {KEPT}"
@@ -339,7 +357,8 @@ class Trainer:
         if found:
             return found[0]
         return (
-            f"{start}. Every layer's output is finite, so it began in the loss '{self.loss.name}': check that the "
+            f"{start}. Every layer's output is finite, so it began in the loss '{self.loss.name}': check "
+            "that the "
             f"targets are finite and fit it. The largest output is {np.max(np.abs(h), initial=0):.3g}: where "
             f"training has made it that large, try {cure}. {KEPT}"
         )
@@ -364,13 +383,15 @@ class Trainer:
         self._note_parts()
 
     def _refuse_optimizer_of_another(self, optimizer, who):
-        """An optimizer that has trained other variables would carry its step count and schedule over to this model."""
+        """An optimizer that has trained other variables would carry its step count and schedule over to this
+        model."""
         if not optimizer.built or optimizer.parameters is self._parameters:
             return
         known = {id(v) for v in optimizer.parameters.variables}
         if not self.built or any(id(v) not in known for v in self.trainable_weights):
             raise ValueError(
-                f"{who}: optimizer '{optimizer.name}' ({type(optimizer).__name__}) has trained another model, whose moments "
+                f"{who}: optimizer '{optimizer.name}' ({type(optimizer).__name__}) has trained another "
+                "model, whose moments "
                 f"and step count it keeps. Make a new one for model '{self.name}': "
                 f"{type(optimizer).__name__}.from_config(optimizer.get_config())."
             )
@@ -384,7 +405,8 @@ class Trainer:
         self._packing = None if self._active else packing.starts_at(self.graph, self.loss, metrics)
 
     def _check_inputs(self, x, who, views=False):
-        """Inputs as an array that fits the model; builds it if need be. ``views`` as in `adapters.check_inputs`."""
+        """Inputs as an array that fits the model; builds it if need be. ``views`` as in
+        `adapters.check_inputs`."""
         x = adapters.check_inputs(x, self.as_input, who, self.input_shape, views)
         self.ensure_built((None, *x.shape[1:]), x.shape)
         return x
@@ -404,7 +426,8 @@ class Trainer:
             return sample_weight
         if sample_weight is not None:
             raise ValueError(f"{who}: give sample_weight or class_weight, not both.")
-        return adapters.class_weight_to_sample_weight(class_weight, y, self.dtype, len(self.compute_output_shape(x.shape)))
+        return adapters.class_weight_to_sample_weight(class_weight, y, self.dtype,
+                                                      len(self.compute_output_shape(x.shape)))
 
     def _array_feed(self, arrays, lengths, batch_size, steps, who, shuffle=False, class_weight=None):
         """A `EpochIterator` of arrays that were checked."""
@@ -415,7 +438,8 @@ class Trainer:
             batch_size = -(-len(x) // steps)
         size = adapters.check_batch_size(batch_size, who)
         padding = None if lengths is None else ragged.Padding(lengths, self._time_plan(x, who))
-        # In the middle of an epoch, which a callback is in, the model's own buffers may hold the batch to come.
+        # In the middle of an epoch, which a callback is in, the model's own buffers may hold the batch to
+        # come.
         buffers = Record(self) if self._is_counting() else self._buffers
         return EpochIterator(ArrayBatches((x, y, weight), size, buffers, shuffle, padding), steps, who)
 
@@ -425,7 +449,8 @@ class Trainer:
         for name, value in others.items():
             if value is not None:
                 raise ValueError(
-                    f"{who}: x is a {type(x).__name__}, which yields batches (x, y) or (x, y, sample_weight), so {name} "
+                    f"{who}: x is a {type(x).__name__}, which yields batches (x, y) or (x, y, "
+                    f"sample_weight), so {name} "
                     "cannot be given beside it."
                 )
 
@@ -433,10 +458,12 @@ class Trainer:
             x, y, weight = self._check(*adapters.unpack(batch, who), who)
             return x, y, self._weigh_classes(class_weight, x, y, weight, who), None
 
-        return EpochIterator(StreamBatches(x, prepare, shuffle), adapters.check_steps(steps, f"{who}: the number of steps"), who)
+        return EpochIterator(StreamBatches(x, prepare, shuffle),
+                             adapters.check_steps(steps, f"{who}: the number of steps"), who)
 
     def _check_lengths(self, lengths, x, who):
-        return None if lengths is None else adapters.check_lengths(lengths, len(x), x.shape[1] if x.ndim > 1 else None, who)
+        return None if lengths is None else adapters.check_lengths(lengths, len(x),
+                                                                   x.shape[1] if x.ndim > 1 else None, who)
 
     def _time_plan(self, x, who):
         return ragged.plan(self.graph, x.shape, who)
@@ -449,7 +476,8 @@ class Trainer:
 
     # ---------------------------------------------------------------- fit
     @_exclusive
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_split=0.0,
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None,
+            validation_split=0.0,
             validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
             steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1,
             lengths=None, validation_lengths=None):
@@ -461,8 +489,9 @@ class Trainer:
                 iterable such as a torch DataLoader, a `tdfast.utils.PyDataset`. Batches may differ in their
                 number of rows and of time steps.
             y: targets, as many samples. None where x yields batches, and so is sample_weight.
-            batch_size: samples of one update; None is 32, or what steps_per_epoch makes of all samples. Where x yields
-                batches, they stay as they are, with a warning; arrays as validation_data are cut by it.
+            batch_size: samples of one update; None is 32, or what steps_per_epoch makes of all samples. Where
+                x yields batches, they stay as they are, with a warning; arrays as validation_data are cut by
+                it.
             epochs: the number of the last epoch; each sees every sample once.
             verbose: 0 is silent, 1 or 'auto' shows a bar (one line an epoch where the output is not a
                 terminal), 2 a line an epoch.
@@ -496,8 +525,9 @@ class Trainer:
         Warns when the data end before the epochs do; training then ends, as in Keras.
 
         Ctrl-C ends training after the step that runs, with its weights and the history so far kept in
-        ``model.history``. So does an error in a callback, a generator or a layer. The callbacks' ``on_train_end`` is
-        not called then, as in Keras. `tdfast.callbacks.BackupAndRestore` lets the next run go on from there.
+        ``model.history``. So does an error in a callback, a generator or a layer. The callbacks'
+        ``on_train_end`` is not called then, as in Keras. `tdfast.callbacks.BackupAndRestore` lets the next
+        run go on from there.
 
         >>> import numpy as np, tdfast
         >>> model = tdfast.Sequential([tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])
@@ -509,11 +539,17 @@ class Trainer:
         1
         """
         self._require_compiled("fit")
-        epochs, initial_epoch = adapters.check_count(epochs, "fit: epochs"), adapters.check_count(initial_epoch, "fit: initial_epoch")
+        epochs, initial_epoch = (
+            adapters.check_count(epochs, "fit: epochs"),
+            adapters.check_count(initial_epoch, "fit: initial_epoch"),
+        )
         is_due = _due(validation_freq)
-        shuffle = shuffle if isinstance(shuffle, str) and shuffle == "batch" else flag(shuffle, "shuffle", "fit")
+        shuffle = (
+            shuffle if isinstance(shuffle, str) and shuffle == "batch" else flag(shuffle, "shuffle", "fit")
+        )
         train, test = self._training_feeds(
-            x, y, sample_weight, lengths, class_weight, batch_size, steps_per_epoch, shuffle, validation_split,
+            x, y, sample_weight, lengths, class_weight, batch_size, steps_per_epoch, shuffle,
+            validation_split,
             validation_data, validation_lengths, validation_batch_size, validation_steps,
         )
         self._ready_to_train()
@@ -554,8 +590,11 @@ class Trainer:
         held_out = None
         if adapters.is_stream(x):
             if split and validation_data is None:
-                raise ValueError("fit: validation_split needs x and y as arrays; pass validation_data instead.")
-            train = self._stream_feed(x, steps, "fit", shuffle, class_weight, y=y, sample_weight=sample_weight,
+                raise ValueError(
+                    "fit: validation_split needs x and y as arrays; pass validation_data instead."
+                )
+            train = self._stream_feed(x, steps, "fit", shuffle, class_weight, y=y,
+                                      sample_weight=sample_weight,
                                       batch_size=batch_size, lengths=lengths)
             if train.peek() is None:
                 raise ValueError(f"fit: x is a {type(x).__name__} that yields no batch.")
@@ -567,10 +606,12 @@ class Trainer:
             train = self._array_feed(arrays, lengths, batch_size, steps, "fit", shuffle, class_weight)
         size = validation_batch_size or batch_size
         if validation_data is not None:
-            return train, self._validation_feed(validation_data, validation_lengths, lengths, size, validation_steps)
+            return train, self._validation_feed(validation_data, validation_lengths, lengths, size,
+                                                validation_steps)
         if validation_lengths is not None:
             raise ValueError("fit: validation_lengths belongs to validation_data, which was not given.")
-        return train, held_out and self._array_feed(held_out[:3], held_out[3], size, validation_steps, "fit's validation")
+        return train, held_out and self._array_feed(held_out[:3], held_out[3], size, validation_steps,
+                                                    "fit's validation")
 
     def _validation_feed(self, given, lengths, train_lengths, batch_size, steps):
         who = "fit's validation_data"
@@ -578,21 +619,26 @@ class Trainer:
             return self._stream_feed(given, steps, who, validation_lengths=lengths)
         if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
             raise ValueError(
-                "validation_data must be (x, y) or (x, y, sample_weight), or something that yields such batches, got "
-                f"{type(given).__name__}" + (f" of {len(given)} entries." if isinstance(given, (tuple, list)) else ".")
+                "validation_data must be (x, y) or (x, y, sample_weight), or something that yields such "
+                "batches, got "
+                f"{type(given).__name__}"
+                + (f" of {len(given)} entries." if isinstance(given, (tuple, list)) else ".")
             )
         x, y, weight = adapters.unpack(given, who)
         if adapters.is_stream(x):
             return self._stream_feed(x, steps, who, y=y, sample_weight=weight, validation_lengths=lengths)
         arrays = self._check(x, y, weight, who, views=True)
         if lengths is None and train_lengths is not None:
-            raise ValueError("fit: with lengths, give validation_lengths for the arrays of validation_data as well.")
+            raise ValueError(
+                "fit: with lengths, give validation_lengths for the arrays of validation_data as well."
+            )
         lengths = self._check_lengths(lengths, arrays[0], who)
         return self._array_feed(arrays, lengths, batch_size, steps, who)
 
     def _calls(self, callbacks, verbose, epochs, steps, **options):
         """All callbacks as one, the progress bar among them."""
-        return CallbackList(callbacks, add_progbar=True, model=self, verbose=verbose, epochs=epochs, steps=steps, **options)
+        return CallbackList(callbacks, add_progbar=True, model=self, verbose=verbose, epochs=epochs,
+                            steps=steps, **options)
 
     def _train_epoch(self, run, interrupts):
         """The logs of one epoch, or of the rest of it, or None if there was no batch."""
@@ -652,13 +698,15 @@ class Trainer:
         self._require_compiled("evaluate")
         return_dict = flag(return_dict, "return_dict", "evaluate")
         if adapters.is_stream(x):
-            feed = self._stream_feed(x, steps, "evaluate", y=y, sample_weight=sample_weight, batch_size=batch_size,
+            feed = self._stream_feed(x, steps, "evaluate", y=y, sample_weight=sample_weight,
+                                     batch_size=batch_size,
                                      lengths=lengths)
             if feed.peek() is None:
                 raise ValueError(f"evaluate: x is a {type(x).__name__} that yields no batch.")
         else:
             arrays = self._check(x, y, sample_weight, "evaluate", views=True)
-            feed = self._array_feed(arrays, self._check_lengths(lengths, arrays[0], "evaluate"), batch_size, steps,
+            feed = self._array_feed(arrays, self._check_lengths(lengths, arrays[0], "evaluate"), batch_size,
+                                    steps,
                                     "evaluate")
         self._note_parts()
         calls = self._calls(callbacks, verbose, 1, feed.steps)
@@ -714,12 +762,15 @@ class Trainer:
     def _predict_stream(self, x, batch_size, verbose, steps, callbacks, lengths):
         adapters.note_batch_size(batch_size, x, "predict")
         if lengths is not None:
-            raise ValueError(f"predict: x is a {type(x).__name__}, which yields batches, so lengths cannot be given.")
+            raise ValueError(
+                f"predict: x is a {type(x).__name__}, which yields batches, so lengths cannot be given."
+            )
 
         def prepare(batch):
             return self._check_inputs(adapters.unpack(batch, "predict")[0], "predict"), None, None, None
 
-        feed = EpochIterator(StreamBatches(x, prepare), adapters.check_steps(steps, "predict: steps"), "predict")
+        feed = EpochIterator(StreamBatches(x, prepare), adapters.check_steps(steps, "predict: steps"),
+                             "predict")
         if feed.peek() is None:
             raise ValueError(f"predict: x is a {type(x).__name__} that yields no batch.")
         calls = self._calls(callbacks, verbose, 1, feed.steps)
@@ -734,8 +785,8 @@ class Trainer:
 
         Args:
             samples: how many rows there are in all; None: not known.
-            at_once: no code of the user's runs between the batches, so that all of them can have the weights of one
-                moment; else each batch has those of its own.
+            at_once: no code of the user's runs between the batches, so that all of them can have the weights
+                of one moment; else each batch has those of its own.
         """
         pieces, out, start, loan = [], None, 0, None
         self.stop_predicting = False
@@ -927,7 +978,8 @@ def _joined(parts):
     shapes = {part.shape[1:] for part in parts}
     if len(shapes) > 1:
         raise ValueError(
-            f"predict: the batches' outputs have different shapes, {sorted(shapes)}, and cannot be joined. Predict "
+            f"predict: the batches' outputs have different shapes, {sorted(shapes)}, and cannot be joined. "
+            "Predict "
             "them one by one with predict_on_batch."
         )
     return np.concatenate(parts)
@@ -987,5 +1039,7 @@ def _due(freq):
     if isinstance(freq, (list, tuple, set)):
         return lambda epoch: epoch in freq
     if isinstance(freq, bool) or not hasattr(freq, "__index__") or int(freq) < 1:
-        raise ValueError(f"validation_freq must be a whole number of at least 1 or a list of epochs, got {freq!r}.")
+        raise ValueError(
+            f"validation_freq must be a whole number of at least 1 or a list of epochs, got {freq!r}."
+        )
     return lambda epoch: epoch % int(freq) == 0

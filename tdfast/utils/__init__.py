@@ -1,4 +1,5 @@
-"""Small helpers of `keras.utils`: seeds, a fresh start, one-hot labels, padding, unit length, data by the batch."""
+"""Small helpers of `keras.utils`: seeds, a fresh start, one-hot labels, padding, unit length, data by the
+batch."""
 
 import itertools
 import random as python_random
@@ -142,9 +143,13 @@ def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncati
     parts = [np.asarray(s) for s in sequences]
     steps = {part.shape[1:] for part in parts if len(part)}
     if len(steps) > 1:
-        raise ValueError(f"pad_sequences: the steps of all sequences must have one shape, got {sorted(steps)}.")
+        raise ValueError(
+            f"pad_sequences: the steps of all sequences must have one shape, got {sorted(steps)}."
+        )
     if maxlen is not None and (not isinstance(maxlen, (int, np.integer)) or maxlen < 0):
-        raise ValueError(f"pad_sequences: maxlen must be a whole number of at least 0 or None, got {maxlen!r}.")
+        raise ValueError(
+            f"pad_sequences: maxlen must be a whole number of at least 0 or None, got {maxlen!r}."
+        )
     maxlen = max(map(len, parts), default=0) if maxlen is None else int(maxlen)
     _check_fits([np.asarray(value)], dtype, f"value={value!r}")
     _check_fits(parts, dtype, "the sequences")
@@ -220,7 +225,8 @@ def pack_x_y_sample_weight(x, y=None, sample_weight=None):
 
 @spelled
 def unpack_x_y_sample_weight(data):
-    """(x, y, sample_weight) of a batch x, (x,), (x, y) or (x, y, sample_weight), with None for what is not there.
+    """(x, y, sample_weight) of a batch x, (x,), (x, y) or (x, y, sample_weight), with None for what is not
+    there.
 
     Raises:
         ValueError: for a tuple of more entries.
@@ -230,7 +236,9 @@ def unpack_x_y_sample_weight(data):
     """
     parts = tuple(data) if isinstance(data, (tuple, list)) else (data,)
     if not 1 <= len(parts) <= 3:
-        raise ValueError(f"A batch must be (x,), (x, y) or (x, y, sample_weight), got a tuple of {len(parts)} entries.")
+        raise ValueError(
+            f"A batch must be (x,), (x, y) or (x, y, sample_weight), got a tuple of {len(parts)} entries."
+        )
     return (*parts, None, None)[:3]
 
 
@@ -257,12 +265,18 @@ class PyDataset:
     """
 
     def __init__(self, workers=1, use_multiprocessing=False, max_queue_size=10):
-        self.workers, self.use_multiprocessing, self.max_queue_size = workers, use_multiprocessing, max_queue_size
+        self.workers, self.use_multiprocessing, self.max_queue_size = (
+            workers,
+            use_multiprocessing,
+            max_queue_size,
+        )
 
     workers, use_multiprocessing, max_queue_size = 1, False, 10     # where a subclass does not call __init__
 
     def __getitem__(self, index):
-        raise TypeError(f"{type(self).__name__} must override __getitem__(index), which returns a batch (x, y).")
+        raise TypeError(
+            f"{type(self).__name__} must override __getitem__(index), which returns a batch (x, y)."
+        )
 
     def __iter__(self):
         count = self.num_batches
@@ -272,7 +286,9 @@ class PyDataset:
     def num_batches(self):
         """The number of batches; None: endless."""
         if not hasattr(self, "__len__"):
-            raise TypeError(f"{type(self).__name__} must override __len__ or num_batches, the number of batches.")
+            raise TypeError(
+                f"{type(self).__name__} must override __len__ or num_batches, the number of batches."
+            )
         return len(self)
 
     def on_epoch_begin(self):
@@ -288,9 +304,11 @@ __getattr__ = absent.lookup(__name__)
 
 __all__ = [
     "CustomObjectScope", "Progbar", "PyDataset", "Sequence", "clear_session", "custom_object_scope",
-    "deserialize_keras_object", "disable_interactive_logging", "enable_interactive_logging", "get_custom_objects",
+    "deserialize_keras_object", "disable_interactive_logging", "enable_interactive_logging",
+    "get_custom_objects",
     "get_registered_name", "get_registered_object", "is_interactive_logging_enabled", "normalize",
     "pack_x_y_sample_weight", "pad_sequences", "plot_history", "plot_model", "register_keras_serializable",
-    "serialize_keras_object", "set_random_seed", "split_dataset", "temporal_split", "timeseries_dataset_from_array",
+    "serialize_keras_object", "set_random_seed", "split_dataset", "temporal_split",
+    "timeseries_dataset_from_array",
     "to_categorical", "unpack_x_y_sample_weight", "windows",
 ]

@@ -1,7 +1,7 @@
 """What scripts call on the batches of `timeseries_dataset_from_array`, with tf.data's names and meaning.
 
-Each method gives batches that are made anew in every pass, from one pass over those it was called on. Nothing is kept but
-by `cache`. The elements are NumPy arrays, or tuples of them.
+Each method gives batches that are made anew in every pass, from one pass over those it was called on. Nothing
+is kept but by `cache`. The elements are NumPy arrays, or tuples of them.
 """
 
 import collections
@@ -47,7 +47,8 @@ class Batches:
     def __len__(self):
         count = self.cardinality()
         if count < 0:
-            raise TypeError("These batches never end." if count == ENDLESS else "How many batches there are is not known.")
+            raise TypeError("These batches never end." if count == ENDLESS
+                            else "How many batches there are is not known.")
         return int(count)
 
     def cardinality(self):
@@ -65,9 +66,11 @@ class Batches:
 
     # ---------------------------------------------------------------- others from these
     def take(self, count):
-        """The first ``count`` elements of a pass, to look at: ``for x, y in batches.take(1): ...``; -1: all."""
+        """The first ``count`` elements of a pass, to look at: ``for x, y in batches.take(1): ...``; -1:
+        all."""
         count = whole(count, "take: count", -1)
-        return self if count < 0 else Derived(_first, self, count, count=_known(lambda n: min(n, count), self, endless=count))
+        return self if count < 0 else Derived(_first, self, count,
+                                              count=_known(lambda n: min(n, count), self, endless=count))
 
     def skip(self, count):
         """All but the first ``count`` elements of a pass."""
@@ -75,14 +78,16 @@ class Batches:
         return Derived(_rest, self, count, count=_known(lambda n: max(n - count, 0), self))
 
     def map(self, function, num_parallel_calls=None, deterministic=None):
-        """The elements that ``function(x, y)`` (or ``function(x)``) makes of these, such as another split of a window.
+        """The elements that ``function(x, y)`` (or ``function(x)``) makes of these, such as another split of
+        a window.
 
         Args:
             function: of NumPy arrays.
             num_parallel_calls, deterministic: accepted; they tell TensorFlow how, and change no element.
 
         >>> from tdfast.utils import timeseries_dataset_from_array
-        >>> batches = timeseries_dataset_from_array(np.arange(6), None, 3).map(lambda x: (x[:, :-1], x[:, -1:]))
+        >>> batches = timeseries_dataset_from_array(np.arange(6), None, 3)
+        >>> batches = batches.map(lambda x: (x[:, :-1], x[:, -1:]))
         >>> [(x.shape, y.shape) for x, y in batches]
         [((4, 2), (4, 1))]
         """
@@ -109,7 +114,8 @@ class Batches:
         return Derived(_shuffled, self, size, draw, count=self._count())
 
     def repeat(self, count=None):
-        """Pass after pass, ``count`` of them; None or -1: without end, so that `fit` needs ``steps_per_epoch``."""
+        """Pass after pass, ``count`` of them; None or -1: without end, so that `fit` needs
+        ``steps_per_epoch``."""
         count = None if count in (None, -1) else whole(count, "repeat: count", 0)
         total = ENDLESS if count is None else _known(lambda n: n * count, self)
         return Derived(_repeated, self, count, count=total)
@@ -127,7 +133,9 @@ class Batches:
     def cache(self, filename=""):
         """The same elements in each pass: they are kept, in memory, when a pass has gone through."""
         if filename:
-            raise ValueError("cache keeps the elements in memory: give no filename, or write them with np.save.")
+            raise ValueError(
+                "cache keeps the elements in memory: give no filename, or write them with np.save."
+            )
         return Derived(_kept, self, [], count=self._count())
 
     def prefetch(self, buffer_size=None):
@@ -222,7 +230,13 @@ def _filtered(source, predicate):
 
 
 def _shuffled(source, size, draw):
-    draw = draw if isinstance(draw, np.random.Generator) else random.generator() if draw is None else _generator(draw)
+    draw = (
+        draw
+        if isinstance(draw, np.random.Generator)
+        else random.generator()
+        if draw is None
+        else _generator(draw)
+    )
     elements = iter(source)
     buffer = list(itertools.islice(elements, size))
     while buffer:

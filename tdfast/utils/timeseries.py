@@ -1,4 +1,5 @@
-"""Time series as windows: for forecasts, for batches of Keras's `timeseries_dataset_from_array`, and split by time.
+"""Time series as windows: for forecasts, for batches of Keras's `timeseries_dataset_from_array`, and split by
+time.
 
 Windows overlap, so arrays of them would hold every number many times. Here they are views of the series.
 """
@@ -75,12 +76,15 @@ def windows(x, lookback, horizon=1, many_to_many=False, stride=1, targets=None):
         whole(value, f"windows: {name}", 1)
     for name, array in (("x", x), ("targets", targets)):
         if array.ndim not in (1, 2):
-            raise ValueError(f"windows: {name} must have the shape (steps,) or (steps, features), got {array.shape}.")
+            raise ValueError(
+                f"windows: {name} must have the shape (steps,) or (steps, features), got {array.shape}."
+            )
     if len(targets) != len(x):
         raise ValueError(f"windows: targets must have x's {len(x)} steps, got {len(targets)}.")
     if len(x) < lookback + horizon:
         raise ValueError(
-            f"windows: lookback={lookback} and horizon={horizon} need {lookback + horizon} steps, but x has {len(x)}."
+            f"windows: lookback={lookback} and horizon={horizon} need {lookback + horizon} steps, but x has "
+            f"{len(x)}."
         )
     count = (len(x) - lookback - horizon) // stride + 1
     X = sliding(x[:, None] if x.ndim == 1 else x, lookback, stride)[:count]
@@ -95,7 +99,8 @@ def windows(x, lookback, horizon=1, many_to_many=False, stride=1, targets=None):
 
 @spelled
 def temporal_split(x, y, validation=0.2, gap=0):
-    """((x_train, y_train), (x_val, y_val)): the last samples validate, and a gap before them is used by neither.
+    """((x_train, y_train), (x_val, y_val)): the last samples validate, and a gap before them is used by
+    neither.
 
     Samples in the order of time, split at random, or next to each other where they are overlapping windows,
     show the validation's numbers to the training. Windows of ``lookback`` and ``horizon`` with a stride share
@@ -118,7 +123,9 @@ def temporal_split(x, y, validation=0.2, gap=0):
     """
     n = len(x)
     if len(y) != n:
-        raise ValueError(f"temporal_split: x and y must have the same number of samples, got {n} and {len(y)}.")
+        raise ValueError(
+            f"temporal_split: x and y must have the same number of samples, got {n} and {len(y)}."
+        )
     whole(gap, "temporal_split: gap", 0)
     if isinstance(validation, (float, np.floating)) and 0 < validation < 1:
         held = n - int(np.floor(n * (1 - validation)))
@@ -127,7 +134,8 @@ def temporal_split(x, y, validation=0.2, gap=0):
     end = n - held - gap
     if end < 1:
         raise ValueError(
-            f"temporal_split: of {n} samples, {held} validate and {gap} are the gap, so none is left to train on."
+            f"temporal_split: of {n} samples, {held} validate and {gap} are the gap, so none is left to "
+            "train on."
         )
     return (x[:end], y[:end]), (x[n - held :], y[n - held :])
 
@@ -138,8 +146,8 @@ def split_dataset(dataset, left_size=None, right_size=None, shuffle=False, seed=
 
     Args:
         dataset: an array, or a tuple or list of arrays with one first axis.
-        left_size, right_size: the number of samples of a part (int), or its share (float); None: what the other
-            leaves. At least one is given.
+        left_size, right_size: the number of samples of a part (int), or its share (float); None: what the
+            other leaves. At least one is given.
         shuffle: True draws which samples go where.
         seed: a whole number for that draw; None: from the process's generator.
 
@@ -154,7 +162,9 @@ def split_dataset(dataset, left_size=None, right_size=None, shuffle=False, seed=
     ([0, 1, 2], [3, 4])
     """
     if not isinstance(dataset, (tuple, list)) and not hasattr(dataset, "__array__"):
-        raise TypeError(f"split_dataset expects an array, or a tuple or list of arrays, got {type(dataset).__name__}.")
+        raise TypeError(
+            f"split_dataset expects an array, or a tuple or list of arrays, got {type(dataset).__name__}."
+        )
     several = isinstance(dataset, (tuple, list))
     arrays = [np.asarray(a) for a in dataset] if several else [np.asarray(dataset)]
     counts = sorted({len(a) for a in arrays})
@@ -180,23 +190,31 @@ def _sizes(left, right, n):
             counts.append(None)
             continue
         if type(size) not in (int, float):
-            raise TypeError(f"split_dataset: {name} must be an int, a float or None, got {type(size).__name__}.")
+            raise TypeError(
+                f"split_dataset: {name} must be an int, a float or None, got {type(size).__name__}."
+            )
         if not 0 < size < (1 if type(size) is float else n):
             raise ValueError(
-                f"split_dataset: {name} must be a part between 0 and 1, or a whole number from 1 to {n - 1}, got {size}."
+                f"split_dataset: {name} must be a part between 0 and 1, or a whole number from 1 to {n - 1}, "
+                f"got {size}."
             )
         counts.append(round(size * n) if type(size) is float else size)
     left = n - counts[1] if counts[0] is None else counts[0]
     right = n - counts[0] if counts[1] is None else counts[1]
     if left + right > n:
-        raise ValueError(f"split_dataset: left_size={left} and right_size={right} together exceed the {n} samples.")
+        raise ValueError(
+            f"split_dataset: left_size={left} and right_size={right} together exceed the {n} samples."
+        )
     if left < 1 or right < 1:
-        raise ValueError(f"split_dataset: {n} samples would make parts of {left} and {right}: each needs one.")
+        raise ValueError(
+            f"split_dataset: {n} samples would make parts of {left} and {right}: each needs one."
+        )
     return left, right
 
 
 @spelled
-def timeseries_dataset_from_array(data, targets, sequence_length, sequence_stride=1, sampling_rate=1, batch_size=128,
+def timeseries_dataset_from_array(data, targets, sequence_length, sequence_stride=1, sampling_rate=1,
+                                  batch_size=128,
                                   shuffle=False, seed=None, start_index=None, end_index=None):
     """Windows of a series by the batch, for `fit`, `evaluate` and `predict`.
 
@@ -207,23 +225,26 @@ def timeseries_dataset_from_array(data, targets, sequence_length, sequence_strid
     Args:
         data: (steps, ...), equally spaced in time.
         targets: (steps, ...), ``targets[i]`` belongs to the window that begins at step i, so shift them:
-            ``timeseries_dataset_from_array(x[:-n], y[n:], n)`` forecasts the step after each window. None: the
-            batches hold the windows alone.
+            ``timeseries_dataset_from_array(x[:-n], y[n:], n)`` forecasts the step after each window. None:
+            the batches hold the windows alone.
         sequence_length: steps of a window.
         sequence_stride: steps from one window to the next.
         sampling_rate: steps between two of a window.
-        batch_size: windows of a batch (the last may have fewer); None: one window after the other, no batches.
+        batch_size: windows of a batch (the last may have fewer); None: one window after the other, no
+            batches.
         shuffle: True draws a new order of all windows for each pass.
         seed: a whole number, which makes the orders repeat; None: from the process's generator.
         start_index, end_index: only the steps from start_index up to end_index (exclusive) are used.
 
     Returns:
-        A `WindowBatches`, with tf.data's methods: take, skip, map, filter, shuffle, repeat, batch, unbatch, cache, prefetch, ...
+        A `WindowBatches`, with tf.data's methods: take, skip, map, filter, shuffle, repeat, batch, unbatch,
+        cache, prefetch, ...
 
     Raises:
         ValueError: for numbers that do not fit the data, or too few targets.
 
-    >>> batches = timeseries_dataset_from_array(np.arange(10), np.arange(10), 4, sequence_stride=3, batch_size=2)
+    >>> x = np.arange(10)
+    >>> batches = timeseries_dataset_from_array(x, x, 4, sequence_stride=3, batch_size=2)
     >>> [(x.tolist(), y.tolist()) for x, y in batches]
     [([[0, 1, 2, 3], [3, 4, 5, 6]], [0, 3]), ([[6, 7, 8, 9]], [6])]
     """
@@ -241,7 +262,8 @@ def timeseries_dataset_from_array(data, targets, sequence_length, sequence_strid
     end = n if end_index is None else whole(end_index, f"{who}: end_index", 1)
     if start >= n or (end_index is not None and not start < end < n):
         raise ValueError(
-            f"{who}: start_index and end_index must be below the {n} steps of data, the first below the second, got "
+            f"{who}: start_index and end_index must be below the {n} steps of data, the first below the "
+            "second, got "
             f"start_index={start_index} and end_index={end_index}."
         )
     count = end - start - (sequence_length - 1) * sampling_rate
@@ -255,17 +277,20 @@ def timeseries_dataset_from_array(data, targets, sequence_length, sequence_strid
     Y = targets[start:end:sequence_stride][:count]
     if len(Y) < count:
         raise ValueError(
-            f"{who}: {count} windows need as many targets, but from start_index={start} on there are {len(Y)}. Give "
+            f"{who}: {count} windows need as many targets, but from start_index={start} on there are "
+            f"{len(Y)}. Give "
             "targets for all steps of data at which a window begins."
         )
     return WindowBatches(X, Y, batch_size, shuffle, seed)
 
 
 class WindowBatches(Batches):
-    """Batches (x, y) of windows, or x alone, made as they are asked for: a view of the series, or a shuffled copy.
+    """Batches (x, y) of windows, or x alone, made as they are asked for: a view of the series, or a shuffled
+    copy.
 
     It can be read again and again, ``len`` is the number of batches, and `fit` (also as validation_data),
-    `evaluate` and `predict` take it. `timeseries_dataset_from_array` makes it. It has the methods of `tdfast.utils.batches.Batches`.
+    `evaluate` and `predict` take it. `timeseries_dataset_from_array` makes it. It has the methods of
+    `tdfast.utils.batches.Batches`.
 
     >>> batches = timeseries_dataset_from_array(np.arange(9), None, 3, batch_size=4)
     >>> len(batches), [x.shape for x in batches]

@@ -21,7 +21,8 @@ def kernel_sizes(shape, window, filters, strides=(1, 1), dilation=(1, 1), paddin
     ]
     axes = [(1, 1, 1, 1, 1, 0, 0)] * (2 - len(axes)) + axes
     (H, kh, sh, dh, Ho, top, below), (W, kw, sw, dw, Wo, left, right) = axes
-    return (groups, N, H, W, C, filters, kh, kw, sh, sw, dh, dw, top, left, top + H + below, left + W + right, Ho, Wo)
+    return (groups, N, H, W, C, filters, kh, kw, sh, sw, dh, dw, top, left, top + H + below, left + W + right,
+            Ho, Wo)
 
 
 def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.linear):
@@ -40,7 +41,8 @@ def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.line
     y = rec.buffer("y", (len(x), *sizes[2 - x.ndim :], sizes[5]), x.dtype)
     z = rec.buffer("z", y.shape, x.dtype) if activation.needs_input and tape.keep else None
     scratch = rec.buffer("scratch", (scratch_size,), x.dtype)
-    _kernels.conv_forward(sizes, act=activation.kind, x=x, packed=packed, bias=bias, z=z, y=y, scratch=scratch)
+    _kernels.conv_forward(sizes, act=activation.kind, x=x, packed=packed, bias=bias, z=z, y=y,
+                          scratch=scratch)
     if tape.keep:
         rec.x, rec.z, rec.y = x, z, y
     return y
@@ -73,13 +75,15 @@ class Convolving(Layer):
     def _refuse_strides_with_dilation(self):
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): strides and dilation_rate cannot both be above 1, got "
+                f"Layer '{self.name}' ({type(self).__name__}): strides and dilation_rate cannot both be "
+                "above 1, got "
                 f"strides={self.strides} and dilation_rate={self.dilation_rate}."
             )
 
     def _set_weights_options(self, names, options):
         """Initializer, regularizer and constraint of each weight, from keyword arguments."""
-        for module, kind in ((initializers, "initializer"), (regularizers, "regularizer"), (constraints, "constraint")):
+        for module, kind in ((initializers, "initializer"), (regularizers, "regularizer"),
+                             (constraints, "constraint")):
             for name in names:
                 setattr(self, f"{name}_{kind}", module.get(options[f"{name}_{kind}"]))
 
@@ -88,7 +92,8 @@ class Convolving(Layer):
         options = options or name
         return self.add_weight(
             shape, getattr(self, f"{options}_initializer"), name,
-            regularizer=getattr(self, f"{options}_regularizer"), constraint=getattr(self, f"{options}_constraint"),
+            regularizer=getattr(self, f"{options}_regularizer"),
+            constraint=getattr(self, f"{options}_constraint"),
         )
 
     def check_input_shape(self, input_shape):
@@ -99,7 +104,8 @@ class Convolving(Layer):
     def _check_channels(self, input_shape):
         if self.built and input_shape[-1] != self.input_shape[-1]:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) was built for {self.input_shape[-1]} channels in the "
+                f"Layer '{self.name}' ({type(self).__name__}) was built for {self.input_shape[-1]} channels "
+                "in the "
                 f"last axis, but got input of shape {tuple(input_shape)}."
             )
 
@@ -120,7 +126,8 @@ class Convolving(Layer):
 
     def _sizes(self, shape, filters, groups=1):
         """The kernels' sizes for an input of this shape."""
-        return kernel_sizes(shape, self.kernel_size, filters, self.strides, self.dilation_rate, self.padding, groups)
+        return kernel_sizes(shape, self.kernel_size, filters, self.strides, self.dilation_rate, self.padding,
+                            groups)
 
     def _windows_config(self):
         return {
@@ -177,7 +184,8 @@ class _Conv(Convolving):
         self.kernel = self.bias = None
         if self.filters % self.groups:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): groups must divide filters, got filters={self.filters} "
+                f"Layer '{self.name}' ({type(self).__name__}): groups must divide filters, got "
+                f"filters={self.filters} "
                 f"and groups={self.groups}."
             )
         self._refuse_strides_with_dilation()
@@ -212,7 +220,8 @@ class _Conv(Convolving):
 
 
 class Conv1D(_Conv):
-    """A convolution over time: ``y[t, f] = activation(bias[f] + sum over v, c of x[t s + v d, c] kernel[v, c, f])``.
+    """A convolution over time: ``y[t, f] = activation(bias[f] + sum over v, c of x[t s + v d, c] kernel[v, c,
+    f])``.
 
     Source: https://keras.io/api/layers/convolution_layers/convolution1d/.
 

@@ -1,4 +1,5 @@
-"""Convolutions whose windows see one channel each: DepthwiseConv, and SeparableConv, which mixes the channels after."""
+"""Convolutions whose windows see one channel each: DepthwiseConv, and SeparableConv, which mixes the channels
+after."""
 
 from tdfast import activations
 from tdfast.layers.convolution.conv import Convolving, convolve, convolve_back, kernel_sizes
@@ -15,7 +16,8 @@ class _Depthwise(Convolving):
     def _set_options(self, options):
         """Attributes from the arguments that both have."""
         self.depth_multiplier = positive_int(options["depth_multiplier"], "depth_multiplier", self)
-        self._set_windows(*(options[name] for name in ("kernel_size", "strides", "padding", "data_format", "dilation_rate")),
+        self._set_windows(*(options[name] for name in ("kernel_size", "strides", "padding", "data_format",
+                                                       "dilation_rate")),
                           self.paddings)
         self.activation = activations.get(options["activation"])
         self.use_bias = self._flag(options["use_bias"], "use_bias")
@@ -116,7 +118,8 @@ class DepthwiseConv1D(_DepthwiseConv):
     Raises:
         ValueError: for sizes that are not positive, a window that does not fit, an input of another rank.
 
-    Input (batch, steps, channels), output (batch, new steps, channels * depth_multiplier). A mask cannot go through.
+    Input (batch, steps, channels), output (batch, new steps, channels * depth_multiplier). A mask cannot go
+    through.
 
     >>> import numpy as np
     >>> DepthwiseConv1D(3, depth_multiplier=2)(np.zeros((50, 64, 15))).shape
@@ -130,8 +133,9 @@ class DepthwiseConv1D(_DepthwiseConv):
 class DepthwiseConv2D(_DepthwiseConv):
     """A convolution over images, of each channel by itself.
 
-    ``y[i, j, c m + q] = activation(bias[c m + q] + sum over u, v of x[i s + u d, j s + v d, c] kernel[u, v, c, q])``
-    with m = depth_multiplier. Source: https://keras.io/api/layers/convolution_layers/depthwise_convolution2d/.
+    ``y[i, j, c m + q] = activation(bias[c m + q] + sum over u, v of x[i s + u d, j s + v d, c] kernel[u, v,
+    c, q])`` with m = depth_multiplier. Source:
+    https://keras.io/api/layers/convolution_layers/depthwise_convolution2d/.
 
     Args:
         kernel_size: height and width of a window; one number for both.
@@ -143,15 +147,16 @@ class DepthwiseConv2D(_DepthwiseConv):
         dilation_rate: pixels from one element of a window to the next.
         activation: a name or object of `tdfast.activations`; None is linear.
         use_bias: whether there is a bias.
-        depthwise_initializer, bias_initializer: of the weights, (*kernel_size, channels, depth_multiplier) and
-            (channels * depth_multiplier,).
+        depthwise_initializer, bias_initializer: of the weights, (*kernel_size, channels, depth_multiplier)
+            and (channels * depth_multiplier,).
         depthwise_regularizer, bias_regularizer, activity_regularizer: penalties, or None.
         depthwise_constraint, bias_constraint: projections after each update, or None.
 
     Raises:
         ValueError: as `DepthwiseConv1D`.
 
-    Input (batch, height, width, channels), output (batch, new height, new width, channels * depth_multiplier).
+    Input (batch, height, width, channels), output (batch, new height, new width, channels *
+    depth_multiplier).
 
     >>> import numpy as np
     >>> DepthwiseConv2D(3, padding="same")(np.zeros((4, 32, 32, 3))).shape
@@ -205,7 +210,8 @@ class _SeparableConv(_Depthwise):
     def forward(self, x, tape, training=False, mask=None):
         y = convolve(tape.push(self), tape, x, self.depthwise_kernel.value, self._depthwise_sizes(x.shape))
         sizes = kernel_sizes(y.shape, (1,) * self.rank, self.filters)
-        return convolve(tape.push(self), tape, y, self.pointwise_kernel.value, sizes, self._bias_value, self.activation)
+        return convolve(tape.push(self), tape, y, self.pointwise_kernel.value, sizes, self._bias_value,
+                        self.activation)
 
     def backward(self, dy, tape, need_dx=True):
         dy = convolve_back(tape.pop(self), dy, self.pointwise_kernel, True, self.bias, self.activation)
@@ -230,13 +236,16 @@ class SeparableConv1D(_SeparableConv):
 
     Args:
         filters: channels of the output.
-        kernel_size, strides, padding, data_format, dilation_rate, depth_multiplier: of the first of the two, as
+        kernel_size, strides, padding, data_format, dilation_rate, depth_multiplier:
+            of the first of the two, as
             in `DepthwiseConv1D`.
         activation: a name or object of `tdfast.activations`; None is linear.
         use_bias: whether there is a bias.
-        depthwise_initializer, pointwise_initializer, bias_initializer: of the weights, (kernel_size, channels,
+        depthwise_initializer, pointwise_initializer, bias_initializer: of the weights, (kernel_size,
+        channels,
             depth_multiplier), (1, channels * depth_multiplier, filters) and (filters,).
-        depthwise_regularizer, pointwise_regularizer, bias_regularizer, activity_regularizer: penalties, or None.
+        depthwise_regularizer, pointwise_regularizer, bias_regularizer, activity_regularizer:
+            penalties, or None.
         depthwise_constraint, pointwise_constraint, bias_constraint: projections after each update, or None.
 
     Raises:
@@ -262,13 +271,16 @@ class SeparableConv2D(_SeparableConv):
 
     Args:
         filters: channels of the output.
-        kernel_size, strides, padding, data_format, dilation_rate, depth_multiplier: of the first of the two, as
+        kernel_size, strides, padding, data_format, dilation_rate, depth_multiplier: of the first of the two,
+        as
             in `DepthwiseConv2D`.
         activation: a name or object of `tdfast.activations`; None is linear.
         use_bias: whether there is a bias.
-        depthwise_initializer, pointwise_initializer, bias_initializer: of the weights, (*kernel_size, channels,
+        depthwise_initializer, pointwise_initializer, bias_initializer: of the weights, (*kernel_size,
+        channels,
             depth_multiplier), (1, 1, channels * depth_multiplier, filters) and (filters,).
-        depthwise_regularizer, pointwise_regularizer, bias_regularizer, activity_regularizer: penalties, or None.
+        depthwise_regularizer, pointwise_regularizer, bias_regularizer, activity_regularizer: penalties, or
+        None.
         depthwise_constraint, pointwise_constraint, bias_constraint: projections after each update, or None.
 
     Raises:

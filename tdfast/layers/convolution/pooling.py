@@ -50,7 +50,9 @@ class _Windows(_Pooling):
     def __init__(self, pool_size=2, strides=None, padding="valid", data_format=None, name=None, **kwargs):
         super().__init__(name=name, **kwargs)
         self.pool_size = shapes.sizes_of(pool_size, self.rank, "pool_size", self)
-        self.strides = self.pool_size if strides is None else shapes.sizes_of(strides, self.rank, "strides", self)
+        self.strides = (
+            self.pool_size if strides is None else shapes.sizes_of(strides, self.rank, "strides", self)
+        )
         self.padding = shapes.one_of(padding, ("valid", "same"), "padding", self)
         self.data_format = shapes.channels_last(data_format, self)
 
@@ -59,7 +61,8 @@ class _Windows(_Pooling):
         self.compute_output_shape(input_shape)
 
     def compute_output_shape(self, input_shape):
-        spatial = shapes.output_sizes(input_shape[1:-1], self.pool_size, self.strides, self.padding, self, "pool_size")
+        spatial = shapes.output_sizes(input_shape[1:-1], self.pool_size, self.strides, self.padding, self,
+                                      "pool_size")
         return (input_shape[0], *spatial, input_shape[-1])
 
     def forward(self, x, tape, training=False, mask=None):
@@ -188,7 +191,8 @@ class _Global(_Pooling):
         super().check_input_shape(input_shape)
         if 0 in input_shape[1:-1]:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): nothing to pool in an input of shape {tuple(input_shape)}."
+                f"Layer '{self.name}' ({type(self).__name__}): nothing to pool in an input of shape "
+                f"{tuple(input_shape)}."
             )
 
     def compute_output_shape(self, input_shape):

@@ -46,7 +46,8 @@ def borders(value, rank, name, layer):
     each = tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
     if len(each) != rank:
         raise ValueError(
-            f"Layer '{layer.name}' ({type(layer).__name__}): {name} must be a whole number, or {rank} of them, or {rank} "
+            f"Layer '{layer.name}' ({type(layer).__name__}): {name} must be a whole number, or {rank} of "
+            f"them, or {rank} "
             f"pairs ((top, bottom), (left, right)), got {value!r}."
         )
     return tuple(shapes.sizes_of(pair, 2, name, layer, least=0) for pair in each)
@@ -109,8 +110,8 @@ class ZeroPadding1D(_ZeroPadding):
     Raises:
         ValueError: for numbers that are negative or not whole, an input of another rank.
 
-    Input (batch, steps, channels), output (batch, before + steps + behind, channels). A mask goes along: the new
-    steps do not count (Keras drops it, with a warning).
+    Input (batch, steps, channels), output (batch, before + steps + behind, channels). A mask goes along: the
+    new steps do not count (Keras drops it, with a warning).
 
     >>> ZeroPadding1D((2, 0))([[[1.0], [3.0]]]).tolist()
     [[[0.0], [0.0], [1.0], [3.0]]]
@@ -189,11 +190,11 @@ class Cropping1D(_Cropping):
         cropping: how many steps to leave out at the start and at the end; one number for both.
 
     Raises:
-        ValueError: for numbers that are negative or not whole, an input of another rank, or one of which nothing
-            would be left.
+        ValueError: for numbers that are negative or not whole, an input of another rank, or one of which
+            nothing would be left.
 
-    Input (batch, steps, channels), output (batch, steps that are left, channels). A mask goes along, cropped as the
-    steps are (Keras drops it, with a warning).
+    Input (batch, steps, channels), output (batch, steps that are left, channels). A mask goes along, cropped
+    as the steps are (Keras drops it, with a warning).
 
     >>> Cropping1D((1, 0))([[[1.0], [3.0], [5.0]]]).tolist()
     [[[3.0], [5.0]]]
@@ -214,8 +215,8 @@ class Cropping2D(_Cropping):
     Source: https://keras.io/api/layers/reshaping_layers/cropping2d/.
 
     Args:
-        cropping: how many pixels to leave out: one number for all sides, or (above and below, left and right), or
-            ((above, below), (left, right)).
+        cropping: how many pixels to leave out: one number for all sides, or (above and below, left and
+            right), or ((above, below), (left, right)).
         data_format: None or 'channels_last'.
 
     Raises:
@@ -263,8 +264,8 @@ def repeated_back(dy, dx, sizes):
 
 
 def phases(size, dtype):
-    """(phase, weight of the element itself, weight of its neighbour, -1 or 1 for the neighbour's side) of each of the
-    ``size`` new elements for one old one, whose centres are spread evenly over its place."""
+    """(phase, weight of the element itself, weight of its neighbour, -1 or 1 for the neighbour's side) of
+    each of the ``size`` new elements for one old one, whose centres are spread evenly over its place."""
     for p in range(size):
         distance = (p + 0.5) / size - 0.5
         yield p, dtype.type(1 - abs(distance)), dtype.type(abs(distance)), -1 if distance < 0 else 1
@@ -273,8 +274,8 @@ def phases(size, dtype):
 def between(x, y, size, axis, work):
     """Fill y with ``size`` elements along an axis for each of x, on straight lines between x's neighbours.
 
-    An element beyond the outermost of x is equal to it. What has no weight is not touched: an infinity spreads no
-    farther than its lines go. ``work``: two arrays like x.
+    An element beyond the outermost of x is equal to it. What has no weight is not touched: an infinity
+    spreads no farther than its lines go. ``work``: two arrays like x.
     """
     first, n = (slice(None),) * axis, x.shape[axis]
     y = y.reshape(*x.shape[: axis + 1], size, *x.shape[axis + 1 :])
@@ -285,7 +286,8 @@ def between(x, y, size, axis, work):
             continue
         edge, inner, near = ((*first, part) for part in _neighbours(n, side))
         to[edge] = x[edge]
-        one, two = np.multiply(x[inner], own, out=work[0][inner]), np.multiply(x[near], other, out=work[1][inner])
+        one, two = np.multiply(x[inner], own,
+                               out=work[0][inner]), np.multiply(x[near], other, out=work[1][inner])
         np.add(one, two, out=to[inner])
 
 
@@ -353,7 +355,8 @@ class _UpSampling(_Resizing):
         return [slice(i, i + step) for i in range(0, shape[0], step)]
 
     def _wide(self, rec, x):
-        """(images like x with all their columns but not yet their rows, two work arrays like x, two like those images)."""
+        """(images like x with all their columns but not yet their rows, two work arrays like x, two like
+        those images)."""
         shape = (*x.shape[:2], x.shape[2] * self._sizes[1], x.shape[3])
         wide, *more = (rec.buffer(f"wide {i}", shape, x.dtype) for i in range(3))
         return wide, [rec.buffer(f"work {i}", x.shape, x.dtype) for i in range(2)], more
@@ -370,8 +373,8 @@ class UpSampling1D(_UpSampling):
     Raises:
         ValueError: if size is not a whole number of at least 1, for an input of another rank.
 
-    Input (batch, steps, channels), output (batch, steps * size, channels). A mask goes along, repeated as the steps
-    are (Keras drops it, with a warning).
+    Input (batch, steps, channels), output (batch, steps * size, channels). A mask goes along, repeated as the
+    steps are (Keras drops it, with a warning).
 
     >>> UpSampling1D(2)([[[1.0], [3.0]]]).tolist()
     [[[1.0], [1.0], [3.0], [3.0]]]
@@ -394,8 +397,9 @@ class UpSampling1D(_UpSampling):
 class UpSampling2D(_UpSampling):
     """Larger images: each pixel several times, or pixels on the lines between the old ones.
 
-    With 'bilinear', the new pixels' centres are spread evenly over the old pixels, and those beyond the centres of
-    the outermost have their values. Source: https://keras.io/api/layers/reshaping_layers/up_sampling2d/.
+    With 'bilinear', the new pixels' centres are spread evenly over the old pixels, and those beyond the
+    centres of the outermost have their values. Source:
+    https://keras.io/api/layers/reshaping_layers/up_sampling2d/.
 
     Args:
         size: how many rows for one, and how many columns; one number for both.
@@ -403,8 +407,8 @@ class UpSampling2D(_UpSampling):
         interpolation: 'nearest' or 'bilinear'.
 
     Raises:
-        ValueError: for sizes that are not whole numbers of at least 1, another interpolation, an input of another
-            rank.
+        ValueError: for sizes that are not whole numbers of at least 1, another interpolation, an input of
+            another rank.
 
     Input (batch, height, width, channels), output (batch, height * size[0], width * size[1], channels).
 

@@ -1,4 +1,5 @@
-"""Windows that slide over images and sequences: the arguments of convolutions and pooling, and their sizes."""
+"""Windows that slide over images and sequences: the arguments of convolutions and pooling, and their
+sizes."""
 
 import numpy as np
 
@@ -14,7 +15,9 @@ def sizes_of(value, n, name, layer, least=1):
         large = any(_is_whole(v) and v > LARGEST for v in values)
         what = f"a whole number {f'from {least} to {LARGEST}' if large else f'of at least {least}'}"
         what += f" or {n} of them" if n > 1 else ""
-        raise ValueError(f"Layer '{layer.name}' ({type(layer).__name__}): {name} must be {what}, got {value!r}.")
+        raise ValueError(
+            f"Layer '{layer.name}' ({type(layer).__name__}): {name} must be {what}, got {value!r}."
+        )
     return tuple(int(v) for v in values)
 
 
@@ -27,7 +30,8 @@ def one_of(value, known, name, layer):
     text = value.lower() if isinstance(value, str) else value
     if text not in known:
         raise ValueError(
-            f"Layer '{layer.name}' ({type(layer).__name__}): {name} must be one of {', '.join(map(repr, known))}, "
+            f"Layer '{layer.name}' ({type(layer).__name__}): {name} must be one of "
+            f"{', '.join(map(repr, known))}, "
             f"got {value!r}."
         )
     return text
@@ -35,16 +39,20 @@ def one_of(value, known, name, layer):
 
 def channels_last(data_format, layer):
     """'channels_last' for it and for None; everything else is refused."""
-    if one_of(data_format or "channels_last", ("channels_last", "channels_first"), "data_format", layer) != "channels_last":
+    if one_of(data_format or "channels_last", ("channels_last", "channels_first"), "data_format",
+              layer) != "channels_last":
         raise ValueError(
-            f"Layer '{layer.name}' ({type(layer).__name__}): data_format='channels_first' is not supported, the channels "
-            "must be the last axis. Move them there with np.moveaxis(x, 1, -1), or put a Permute layer before this one."
+            f"Layer '{layer.name}' ({type(layer).__name__}): data_format='channels_first' is not supported, "
+            "the channels "
+            "must be the last axis. Move them there with np.moveaxis(x, 1, -1), or put a Permute layer "
+            "before this one."
         )
     return "channels_last"
 
 
 def check_rank(input_shape, rank, layer):
-    """Refuse an input that has not ``rank`` axes between batch and channels, or no known number of channels."""
+    """Refuse an input that has not ``rank`` axes between batch and channels, or no known number of
+    channels."""
     if len(input_shape) == rank + 2 and input_shape[-1] is not None:
         return
     expected = ", ".join(("batch", *AXES[rank], "channels"))
@@ -93,7 +101,8 @@ def output_sizes(sizes, windows, strides, padding, layer, what="kernel_size"):
         if n == 0:
             raise ValueError(
                 f"Layer '{layer.name}' ({type(layer).__name__}): a window of {' x '.join(map(str, windows))} "
-                f"({what}{', with dilation_rate' if what == 'kernel_size' else ''}) does not fit into an input of "
+                f"({what}{', with dilation_rate' if what == 'kernel_size' else ''}) does not fit into an "
+                "input of "
                 f"{' x '.join(map(str, sizes))}. Use padding='same', or a smaller {what}."
             )
         out.append(n)

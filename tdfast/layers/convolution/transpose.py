@@ -24,7 +24,8 @@ def transposed(n, window, stride, padding, more):
     reach = (n - 1) * stride + window
     if padding == "valid":
         return reach + (max(stride - window, 0) if more is None else more), 0
-    zeros = window - stride if more is None else window - window % 2 - more         # below 0: the output reaches farther
+    # below 0: the output reaches farther
+    zeros = window - stride if more is None else window - window % 2 - more
     return reach - zeros, max(zeros // 2, 0)
 
 
@@ -60,7 +61,8 @@ class _ConvTranspose(Convolving):
             self.output_padding = shapes.sizes_of(output_padding, self.rank, "output_padding", self, least=0)
             if any(more >= stride for more, stride in zip(self.output_padding, self.strides)):
                 raise ValueError(
-                    f"Layer '{self.name}' ({type(self).__name__}): output_padding must be below strides on each axis, got "
+                    f"Layer '{self.name}' ({type(self).__name__}): output_padding must be below strides on "
+                    "each axis, got "
                     f"output_padding={self.output_padding} and strides={self.strides}."
                 )
         self._refuse_strides_with_dilation()
@@ -72,7 +74,8 @@ class _ConvTranspose(Convolving):
     def _axes(self, spatial):
         """For each axis (size of the input or None, window, stride, padding, output_padding)."""
         more = self.output_padding or (None,) * self.rank
-        return [(n, span, stride, self.padding, p) for n, span, stride, p in zip(spatial, self._window, self.strides, more)]
+        return [(n, span, stride, self.padding, p) for n, span, stride,
+                p in zip(spatial, self._window, self.strides, more)]
 
     def check_input_shape(self, input_shape):
         shapes.check_rank(input_shape, self.rank, self)
@@ -80,11 +83,14 @@ class _ConvTranspose(Convolving):
         self.compute_output_shape(input_shape)
 
     def compute_output_shape(self, input_shape):
-        spatial = tuple(None if axis[0] is None else transposed(*axis)[0] for axis in self._axes(input_shape[1:-1]))
+        spatial = tuple(None if axis[0] is None else transposed(*axis)[0]
+                        for axis in self._axes(input_shape[1:-1]))
         if any(n is not None and n < 1 for n in (*input_shape[1:-1], *spatial)):
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): an input of shape {tuple(input_shape)} would give an output of "
-                f"shape {(input_shape[0], *spatial, self.filters)}. Use a larger output_padding, or padding='valid'."
+                f"Layer '{self.name}' ({type(self).__name__}): an input of shape {tuple(input_shape)} would "
+                "give an output of "
+                f"shape {(input_shape[0], *spatial, self.filters)}. Use a larger output_padding, or "
+                "padding='valid'."
             )
         return (input_shape[0], *spatial, self.filters)
 
@@ -94,7 +100,8 @@ class _ConvTranspose(Convolving):
             self.bias = self._add_weight("bias", (self.filters,))
 
     def _transposed_sizes(self, shape):
-        """The kernels' sizes of the convolution whose windows make an input of this shape, from the output."""
+        """The kernels' sizes of the convolution whose windows make an input of this shape, from the
+        output."""
         axes = []
         for axis, k, rate in zip(self._axes(shape[1:-1]), self.kernel_size, self.dilation_rate):
             n, span, stride, *_ = axis
@@ -111,7 +118,8 @@ class _ConvTranspose(Convolving):
         z = rec.buffer("z", y.shape, x.dtype) if act.needs_input and tape.keep else None
         scratch = rec.buffer("scratch", (_kernels.conv_transpose_size(sizes),), x.dtype)
         bias = self.bias.value if self.use_bias else None
-        _kernels.conv_transpose(sizes, act=act.kind, x=x, kernel=self.kernel.value, bias=bias, z=z, y=y, scratch=scratch)
+        _kernels.conv_transpose(sizes, act=act.kind, x=x, kernel=self.kernel.value, bias=bias, z=z, y=y,
+                                scratch=scratch)
         if tape.keep:
             rec.sizes, rec.x, rec.z, rec.y = sizes, x, z, y
         return y
@@ -123,7 +131,8 @@ class _ConvTranspose(Convolving):
             _kernels.act_backward(act.kind, *rows, x=rec.z, y=rec.y, dy=dy, dx=dy)
         pack_size, forward_size, backward_size = _kernels.conv_sizes(sizes)
         scratch = rec.buffer("scratch", (backward_size,), dtype)
-        _kernels.conv_backward(sizes, act=linear, x=dy, kernel=self.kernel.value, dy=x, dkernel=self.kernel.grad,
+        _kernels.conv_backward(sizes, act=linear, x=dy, kernel=self.kernel.value, dy=x,
+                               dkernel=self.kernel.grad,
                                scratch=scratch)
         if self.use_bias:
             sums = rec.buffer("sums", (_kernels.sums_scratch_size(self.filters),), dtype)
@@ -152,16 +161,19 @@ class _ConvTranspose(Convolving):
 class Conv1DTranspose(_ConvTranspose):
     """A transposed convolution over time: each step of the input adds its window to the output.
 
-    ``y = activation(bias + z)``, with ``z[t s + v d - b, f] = sum over all t, v, c of x[t, c] kernel[v, f, c]``, where b
-    is what padding 'same' takes off the start. Source: https://keras.io/api/layers/convolution_layers/convolution1d_transpose/.
+    ``y = activation(bias + z)``, with ``z[t s + v d - b, f] = sum over all t, v, c of x[t, c] kernel[v, f,
+    c]``, where b is what padding 'same' takes off the start. Source:
+    https://keras.io/api/layers/convolution_layers/convolution1d_transpose/.
 
     Args:
         filters: channels of the output.
         kernel_size: steps of a window.
         strides: steps of the output from one window to the next.
-        padding: 'valid' (the output is as long as the windows reach) or 'same' (as long as the input, times strides).
-        output_padding: how long the output is, None for that: from 0 to strides - 1 steps more than (steps - 1) *
-            strides + window ('valid') or, for 'same', + 1 where the window (with its dilation) is odd, + 0 where it is even.
+        padding: 'valid' (the output is as long as the windows reach) or 'same' (as long as the input, times
+            strides).
+        output_padding: how long the output is, None for that: from 0 to strides - 1 steps more than (steps -
+            1) * strides + window ('valid') or, for 'same', + 1 where the window (with its dilation) is odd, +
+            0 where it is even.
         data_format: None or 'channels_last'.
         dilation_rate: steps from one element of a window to the next; above 1 only with strides of 1.
         activation: a name or object of `tdfast.activations`; None is linear.
@@ -171,8 +183,8 @@ class Conv1DTranspose(_ConvTranspose):
         kernel_constraint, bias_constraint: projections after each update, or None.
 
     Raises:
-        ValueError: for sizes that are not positive, output_padding not below strides, strides and dilation_rate
-            both above 1, an output without steps, an input of another rank.
+        ValueError: for sizes that are not positive, output_padding not below strides, strides and
+            dilation_rate both above 1, an output without steps, an input of another rank.
 
     Input (batch, steps, channels), output (batch, new steps, filters). A mask cannot go through.
 
@@ -187,21 +199,23 @@ class Conv1DTranspose(_ConvTranspose):
 class Conv2DTranspose(_ConvTranspose):
     """A transposed convolution over images: each pixel of the input adds its window to the output.
 
-    ``y = activation(bias + z)``, with ``z[i s + u d - a, j s + v d - b, f] = sum over all i, j, u, v, c of x[i, j, c]
-    kernel[u, v, f, c]``, where a and b are what padding 'same' takes off above and on the left.
+    ``y = activation(bias + z)``, with ``z[i s + u d - a, j s + v d - b, f] = sum over all i, j, u, v, c of
+    x[i, j, c] kernel[u, v, f, c]``, where a and b are what padding 'same' takes off above and on the left.
     Source: https://keras.io/api/layers/convolution_layers/convolution2d_transpose/.
 
     Args:
         filters: channels of the output.
         kernel_size: height and width of a window; one number for both.
         strides: pixels of the output from one window to the next, down and to the right.
-        padding: 'valid' (the output is as large as the windows reach) or 'same' (as large as the input, times strides).
+        padding: 'valid' (the output is as large as the windows reach) or 'same' (as large as the input, times
+            strides).
         output_padding: how large the output is, as in `Conv1DTranspose`, for each axis; one number for both.
         data_format: None or 'channels_last'.
         dilation_rate: pixels from one element of a window to the next; above 1 only with strides of 1.
         activation: a name or object of `tdfast.activations`; None is linear.
         use_bias: whether there is a bias.
-        kernel_initializer, bias_initializer: of the weights, (*kernel_size, filters, channels) and (filters,).
+        kernel_initializer, bias_initializer: of the weights, (*kernel_size, filters, channels) and
+            (filters,).
         kernel_regularizer, bias_regularizer, activity_regularizer: penalties, or None.
         kernel_constraint, bias_constraint: projections after each update, or None.
 

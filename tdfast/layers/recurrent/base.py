@@ -111,8 +111,16 @@ class GateWeights(Layer):
         return {"units": self.units}
 
     def get_config(self):
-        gated = {"recurrent_activation": activations.serialize(self.recurrent_activation)} if self.gates > 1 else {}
-        activity = {"activity_regularizer": regularizers.serialize(self.activity_regularizer)} if self.cell_name else {}
+        gated = (
+            {"recurrent_activation": activations.serialize(self.recurrent_activation)}
+            if self.gates > 1
+            else {}
+        )
+        activity = (
+            {"activity_regularizer": regularizers.serialize(self.activity_regularizer)}
+            if self.cell_name
+            else {}
+        )
         return {
             **super().get_config(),
             **self.size_config(),
@@ -140,29 +148,35 @@ def inserted(config, after, **new):
 
 
 class Recurrent(Loop):
-    """What the recurrent layers share over their weights (see `GateWeights`): shapes, states, dropout and passes."""
+    """What the recurrent layers share over their weights (see `GateWeights`): shapes, states, dropout and
+    passes."""
 
     def __init__(self, **kwargs):
         use_cudnn = kwargs.pop("use_cudnn", "auto") if self.gates > 1 else "auto"
         super().__init__(**kwargs)
         if use_cudnn is True:
-            raise ValueError(f"Layer '{self.name}': use_cudnn=True is not possible, tdfast computes on the CPU.")
+            raise ValueError(
+                f"Layer '{self.name}': use_cudnn=True is not possible, tdfast computes on the CPU."
+            )
 
     # ---------------------------------------------------------------- shapes
     def check_input_shape(self, input_shape):
         if len(input_shape) != 3 or input_shape[-1] is None:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) expects input of shape (batch, time, features), "
-                f"got {tuple(input_shape)}."
-                + (NO_TIME_AXIS if len(input_shape) == 2 else "")
+                f"Layer '{self.name}' ({type(self).__name__}) expects input of shape (batch, time, "
+                "features), "
+                f"got {tuple(input_shape)}." + (NO_TIME_AXIS if len(input_shape) == 2 else "")
             )
         if self.built and input_shape[-1] != self.kernel.shape[0]:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) was built for {self.kernel.shape[0]} features a step, "
+                f"Layer '{self.name}' ({type(self).__name__}) was built for {self.kernel.shape[0]} features "
+                "a step, "
                 f"but got input of shape {tuple(input_shape)}."
             )
         if input_shape[1] == 0:
-            raise ValueError(f"Layer '{self.name}' ({type(self).__name__}) needs at least one time step, got none.")
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) needs at least one time step, got none."
+            )
 
     def compute_output_shape(self, input_shape):
         batch, time = input_shape[:2]
@@ -188,7 +202,8 @@ class Recurrent(Loop):
     # ---------------------------------------------------------------- passes
     @property
     def can_be_packed(self):
-        """Whether the mask that comes in is that of the outputs, which `forward` can then give of valid steps alone."""
+        """Whether the mask that comes in is that of the outputs, which `forward` can then give of valid steps
+        alone."""
         return self.return_sequences and not self.go_backwards and not self.return_state
 
     def activation_kinds(self):
@@ -196,15 +211,17 @@ class Recurrent(Loop):
         return self.activation.kind, self.recurrent_activation.kind if self.gates > 1 else 0
 
     def forward(self, x, tape, training=False, mask=None, initial_state=None, packed=False):
-        """As `Layer.forward`. With ``packed`` and a mask that leaves steps out the output is (1, steps, units), of the
-        others alone, in the order of the record's ``valid``, and so is dy in `backward`: see `tdfast.training.packing`."""
+        """As `Layer.forward`. With ``packed`` and a mask that leaves steps out the output is (1, steps,
+        units), of the others alone, in the order of the record's ``valid``, and so is dy in `backward`: see
+        `tdfast.training.packing`."""
         rec = tape.push(self)
         cell, acts = self.cell_kind, self.activation_kinds()
         sizes = B, T, I, H = *x.shape, self.units
         dtype = x.dtype
         sequences = self.return_sequences
         given = initial_state is not None
-        states = self.first_states(initial_state, x.shape, dtype) if given or self.stateful else [None] * self.n_states
+        states = self.first_states(initial_state, x.shape,
+                                   dtype) if given or self.stateful else [None] * self.n_states
         if training and self.dropout:
             x = self.drop_inputs(x, rec)
         factors = self.recurrent_factors(rec, B, dtype) if training and self.recurrent_dropout else None
@@ -239,8 +256,8 @@ class Recurrent(Loop):
         return [y, *last] if self.return_state else y
 
     def backward(self, dy, tape, need_dx=True):
-        """As `Layer.backward`; with return_state, dy is [dy, dh] (LSTM: [dy, dh, dc]), and with an initial_state
-        the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
+        """As `Layer.backward`; with return_state, dy is [dy, dh] (LSTM: [dy, dh, dc]), and with an
+        initial_state the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
         rec = tape.pop(self)
         cell, acts, dtype = self.cell_kind, self.activation_kinds(), rec.memory.dtype
         sizes = B, _, _, H = *rec.shape, self.units
@@ -253,7 +270,8 @@ class Recurrent(Loop):
         _kernels.rnn_backward(
             cell, sizes, acts=acts, sequences=self.return_sequences, reverse=self.go_backwards,
             mask_zero_output=self.zero_output_for_mask, steps=rec.valid.lists, compact=rec.packed,
-            rec_drop=rec.factors, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value, tape=rec.memory,
+            rec_drop=rec.factors, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value,
+            tape=rec.memory,
             scratch=scratch, dy=dy, dlast=self.h_and_c(last), dx=dx, dkernel=self.kernel.grad,
             drecurrent=self.recurrent_kernel.grad, dbias=self.bias.grad if self.use_bias else None,
             dfirst=self.h_and_c(first),
@@ -274,7 +292,8 @@ class Recurrent(Loop):
         cell, sizes, acts = self.cell_kind, (B, 1, I, H), self.activation_kinds()
         packed = stream.array((_kernels.rnn_pack_size(cell, I, H),))
         bias = self.bias.value if self.use_bias else None
-        _kernels.rnn_pack(cell, I, H, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value, bias=bias,
+        _kernels.rnn_pack(cell, I, H, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value,
+                          bias=bias,
                           packed=packed)
         states = stream.add_states((B, H), self.n_states)
         scratch = stream.array((_kernels.rnn_sizes(cell, sizes, acts)[2],))

@@ -50,7 +50,8 @@ class Bidirectional(Layer):
                 continue
             if not isinstance(given, Layer) or not hasattr(given, "return_sequences"):
                 raise ValueError(
-                    f"Bidirectional: {what} must be a recurrent layer, such as Bidirectional(LSTM(8)), got {given!r} "
+                    f"Bidirectional: {what} must be a recurrent layer, such as Bidirectional(LSTM(8)), got "
+                    f"{given!r} "
                     f"({type(given).__name__})." + registry.layer_hint(given)
                 )
         if merge_mode not in MERGE_MODES:
@@ -82,12 +83,14 @@ class Bidirectional(Layer):
             one, other = getattr(forward, option), getattr(backward, option)
             if one != other:
                 raise ValueError(
-                    f"Layer '{self.name}' (Bidirectional): both layers need the same {option}, but '{forward.name}' has "
+                    f"Layer '{self.name}' (Bidirectional): both layers need the same {option}, but "
+                    f"'{forward.name}' has "
                     f"{one} and '{backward.name}' has {other}."
                 )
         if forward.dtype != self.dtype or backward.dtype != self.dtype:
             raise ValueError(
-                f"Layer '{self.name}' (Bidirectional) has dtype {self.dtype}, but '{forward.name}' has {forward.dtype} and "
+                f"Layer '{self.name}' (Bidirectional) has dtype {self.dtype}, but '{forward.name}' has "
+                f"{forward.dtype} and "
                 f"'{backward.name}' has {backward.dtype}: give all the same dtype=."
             )
 
@@ -106,8 +109,10 @@ class Bidirectional(Layer):
             shapes.append(self._outputs_of(inner.compute_output_shape(input_shape))[0])
         if self.merge_mode in ("sum", "mul", "ave") and shapes[0] != shapes[1]:
             raise ValueError(
-                f"Layer '{self.name}' (Bidirectional): merge_mode='{self.merge_mode}' needs outputs of one shape, but "
-                f"'{self.forward_layer.name}' gives {shapes[0]} and '{self.backward_layer.name}' gives {shapes[1]}. "
+                f"Layer '{self.name}' (Bidirectional): merge_mode='{self.merge_mode}' needs outputs of one "
+                "shape, but "
+                f"'{self.forward_layer.name}' gives {shapes[0]} and '{self.backward_layer.name}' gives "
+                f"{shapes[1]}. "
                 "Use merge_mode='concat', or the same number of units."
             )
         if self._first_weights is not None:
@@ -174,7 +179,11 @@ class Bidirectional(Layer):
         if initial_state is None:
             return {}, {}
         if not isinstance(initial_state, (list, tuple)) or len(initial_state) % 2:
-            got = f"a list of {len(initial_state)}" if isinstance(initial_state, (list, tuple)) else type(initial_state).__name__
+            got = (
+                f"a list of {len(initial_state)}"
+                if isinstance(initial_state, (list, tuple))
+                else type(initial_state).__name__
+            )
             raise ValueError(
                 f"Layer '{self.name}' (Bidirectional): initial_state must be a list, the states of "
                 f"'{self.forward_layer.name}' and then as many of '{self.backward_layer.name}', got {got}."
@@ -186,7 +195,8 @@ class Bidirectional(Layer):
     def forward(self, x, tape, training=False, mask=None, initial_state=None):
         rec = tape.push(self)
         first, first_rev = self._split_states(initial_state)
-        y, states = self._outputs_of(self.forward_layer.forward(x, tape, training=training, mask=mask, **first))
+        y, states = self._outputs_of(self.forward_layer.forward(x, tape, training=training, mask=mask,
+                                                                **first))
         y_rev, states_rev = self._outputs_of(
             self.backward_layer.forward(x, tape, training=training, mask=mask, **first_rev)
         )
@@ -211,8 +221,8 @@ class Bidirectional(Layer):
         return [out, *states, *states_rev] if self.return_state else out
 
     def backward(self, dy, tape, need_dx=True):
-        """As `Layer.backward`; dy is a list where forward's result is one, and with an initial_state the result
-        is (dx, *dstates), the forward layer's first."""
+        """As `Layer.backward`; dy is a list where forward's result is one, and with an initial_state the
+        result is (dx, *dstates), the forward layer's first."""
         rec = tape.peek(self)
         dy = list(dy) if isinstance(dy, (list, tuple)) else [dy]
         n = 2 if self.merge_mode is None else 1
@@ -233,7 +243,8 @@ class Bidirectional(Layer):
         return (dx, *first) if rec.given else dx
 
     def _unmerge(self, dy, rec):
-        """The gradients of the two layers' outputs, each with memory of its own and in the order of its run."""
+        """The gradients of the two layers' outputs, each with memory of its own and in the order of its
+        run."""
         mode, d = self.merge_mode, dy[0]
         if mode == "concat":
             shape = (*d.shape[:-1], rec.width)

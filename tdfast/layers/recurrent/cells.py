@@ -53,7 +53,8 @@ class Cell(Layer):
         """(output, new states) of one step; what `backward` needs goes on the tape.
 
         Args:
-            x: (batch, features), C-contiguous, of the cell's dtype. Not to be written to; it stays until backward.
+            x: (batch, features), C-contiguous, of the cell's dtype. Not to be written to; it stays until
+                backward.
             states: a list of arrays, one a state; the same holds for them.
             tape: a `Tape`. Call ``tape.push(self)`` exactly once.
             training: True in `fit`.
@@ -96,9 +97,11 @@ class Cell(Layer):
     def state_sizes(self):
         """The widths of all states, as a flat list."""
         sizes = list(self.state_size) if isinstance(self.state_size, (list, tuple)) else [self.state_size]
-        if not all(hasattr(n, "__index__") and not isinstance(n, bool) and int(n) > 0 for n in sizes) or not sizes:
+        if not all(hasattr(n, "__index__") and not isinstance(n, bool)
+                   and int(n) > 0 for n in sizes) or not sizes:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): a cell needs a state_size, a whole number or a list of "
+                f"Layer '{self.name}' ({type(self).__name__}): a cell needs a state_size, a whole number or "
+                "a list of "
                 f"them (one a state), got {self.state_size!r}. Set it in __init__."
             )
         return [int(n) for n in sizes]
@@ -128,7 +131,8 @@ class Cell(Layer):
 
     def compute_output_shape(self, input_shape):
         raise ValueError(
-            f"Layer '{self.name}' ({type(self).__name__}) is a cell, one step of a recurrent layer, and no layer of a "
+            f"Layer '{self.name}' ({type(self).__name__}) is a cell, one step of a recurrent layer, and no "
+            "layer of a "
             f"model: use RNN({type(self).__name__}(...))."
         )
 
@@ -140,7 +144,8 @@ class Cell(Layer):
         want = self.step_shapes(x.shape)[1]
         if [s.shape for s in flat] != want:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): states must be arrays of the shapes {want}, got "
+                f"Layer '{self.name}' ({type(self).__name__}): states must be arrays of the shapes {want}, "
+                "got "
                 f"{[s.shape for s in flat]}. get_initial_state(batch_size) makes some."
             )
         tape = Tape(keep=False)
@@ -149,7 +154,8 @@ class Cell(Layer):
 
 
 class BuiltInCell(Cell):
-    """What LSTMCell, GRUCell and SimpleRNNCell share: a sequence of them is the layer `over_time`, compiled."""
+    """What LSTMCell, GRUCell and SimpleRNNCell share: a sequence of them is the layer `over_time`,
+    compiled."""
 
     over_time = None
 
@@ -164,12 +170,18 @@ class BuiltInCell(Cell):
         return self.units
 
     def check_input_shape(self, input_shape):
-        if len(input_shape) != 2 or input_shape[-1] is None or (self.built and input_shape[-1] != self.kernel.shape[0]):
+        if len(input_shape) != 2 or input_shape[-1] is None or (self.built
+                                                                and input_shape[-1] != self.kernel.shape[0]):
             features = self.kernel.shape[0] if self.built else "features"
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) expects one step of shape (batch, {features}), got "
+                f"Layer '{self.name}' ({type(self).__name__}) expects one step of shape (batch, {features}), "
+                "got "
                 f"{tuple(input_shape)}."
-                + (f" For whole sequences use RNN({type(self).__name__}(...))." if len(input_shape) == 3 else "")
+                + (
+                    f" For whole sequences use RNN({type(self).__name__}(...))."
+                    if len(input_shape) == 3
+                    else ""
+                )
             )
 
     def build(self, input_shape):
@@ -206,13 +218,15 @@ def check_cell(cell, who):
     if not isinstance(cell, Cell):
         hint = " LSTM is a whole layer; its cell is LSTMCell." if isinstance(cell, Recurrent) else ""
         raise ValueError(
-            f"{who} needs cells such as LSTMCell(8), or of a class of your own that derives from tdfast.layers.Cell, "
+            f"{who} needs cells such as LSTMCell(8), or of a class of your own that derives from "
+            "tdfast.layers.Cell, "
             f"got {cell!r} ({type(cell).__name__}).{hint or registry.layer_hint(cell)}"
         )
     cell.refuse_keras_call()
     if cell.activity_regularizer is not None:
         raise ValueError(
-            f"Layer '{cell.name}' ({type(cell).__name__}): a cell has no activity_regularizer. Give it to the RNN."
+            f"Layer '{cell.name}' ({type(cell).__name__}): a cell has no activity_regularizer. Give it to "
+            "the RNN."
         )
     _ = cell.state_sizes        # raises if it has none
 
@@ -247,7 +261,8 @@ class StackedRNNCells(Cell):
         for cell in cells:
             if cell.dtype != self.dtype:
                 raise ValueError(
-                    f"Layer '{self.name}' (StackedRNNCells) has dtype {self.dtype}, but '{cell.name}' has {cell.dtype}: "
+                    f"Layer '{self.name}' (StackedRNNCells) has dtype {self.dtype}, but '{cell.name}' has "
+                    f"{cell.dtype}: "
                     "give all the same dtype=."
                 )
         self.cells = cells
@@ -289,7 +304,8 @@ class StackedRNNCells(Cell):
     def __call__(self, x, states, training=False):
         if not isinstance(states, (list, tuple)) or len(states) != len(self.cells):
             raise ValueError(
-                f"Layer '{self.name}' (StackedRNNCells): states must be a list with the states of each of the "
+                f"Layer '{self.name}' (StackedRNNCells): states must be a list with the states of each of "
+                "the "
                 f"{len(self.cells)} cells. get_initial_state(batch_size) makes one."
             )
         new = []
@@ -306,5 +322,6 @@ class StackedRNNCells(Cell):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        cells = [c if isinstance(c, Layer) else deserialize_layer(c, custom_objects) for c in config.pop("cells")]
+        cells = [c if isinstance(c, Layer) else deserialize_layer(c, custom_objects)
+                 for c in config.pop("cells")]
         return cls(cells, **config)

@@ -92,7 +92,8 @@ class _Step(Cell):
         spent[...] = dz
         scratch = work.buffer("scratch back", (_kernels.conv_sizes(rec.sizes)[2],), dtype)
         _kernels.conv_backward(
-            rec.sizes, act=activations.linear.kind, x=rec.h, kernel=layer.recurrent_kernel.value, dy=spent, dx=dh,
+            rec.sizes, act=activations.linear.kind, x=rec.h, kernel=layer.recurrent_kernel.value, dy=spent,
+            dx=dh,
             dkernel=layer.recurrent_kernel.grad, scratch=scratch,
         )
         if rec.factors is not None:
@@ -108,9 +109,12 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
     supports_masking = True
 
     def __init__(self, filters, kernel_size, strides=1, padding="valid", data_format=None, dilation_rate=1,
-                 activation="tanh", recurrent_activation="sigmoid", use_bias=True, kernel_initializer="glorot_uniform",
-                 recurrent_initializer="orthogonal", bias_initializer="zeros", unit_forget_bias=True, **kwargs):
-        super().__init__(filters, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+                 activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+                 kernel_initializer="glorot_uniform",
+                 recurrent_initializer="orthogonal", bias_initializer="zeros", unit_forget_bias=True,
+                 **kwargs):
+        super().__init__(filters, activation, recurrent_activation, use_bias, kernel_initializer,
+                         recurrent_initializer,
                          bias_initializer, unit_forget_bias, **kwargs)
         self.filters = self.units
         self._set_windows(kernel_size, strides, padding, data_format, dilation_rate, ("valid", "same"))
@@ -120,14 +124,18 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
         if len(input_shape) != self.rank + 3 or input_shape[-1] is None:
             axes = ", ".join(("batch", "time", *shapes.AXES[self.rank], "channels"))
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) expects input of shape ({axes}), got {tuple(input_shape)}."
+                f"Layer '{self.name}' ({type(self).__name__}) expects input of shape ({axes}), got "
+                f"{tuple(input_shape)}."
             )
         if input_shape[1] == 0:
-            raise ValueError(f"Layer '{self.name}' ({type(self).__name__}) needs at least one time step, got none.")
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) needs at least one time step, got none."
+            )
         Convolving.check_input_shape(self, (input_shape[0], *input_shape[2:]))
 
     def kernel_shapes(self, input_shape):
-        return (*self.kernel_size, input_shape[-1], 4 * self.filters), (*self.kernel_size, self.filters, 4 * self.filters)
+        return (*self.kernel_size, input_shape[-1],
+                4 * self.filters), (*self.kernel_size, self.filters, 4 * self.filters)
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -198,7 +206,8 @@ class ConvLSTM1D(_ConvLSTM):
 
 
 class ConvLSTM2D(_ConvLSTM):
-    """An LSTM over sequences of images: its products with weights are convolutions (*), its states are images.
+    """An LSTM over sequences of images: its products with weights are convolutions (*), its states are
+    images.
 
     With s = recurrent_activation and a = activation::
 

@@ -11,7 +11,8 @@ class GRUWeights(GateWeights):
     gates = _kernels.rnn_gates(_kernels.CELLS["gru"])
 
     def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
-                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
+                 bias_initializer="zeros",
                  *, reset_after=True, **kwargs):
         super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
                          recurrent_initializer, bias_initializer, **kwargs)
@@ -87,7 +88,8 @@ class GRUCell(BuiltInCell, GRUWeights):
 
     Args:
         units: size of h.
-        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+        bias_initializer,
             kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
             recurrent_constraint, bias_constraint, reset_after, seed: as in `GRU`.
         dropout, recurrent_dropout: as in `LSTMCell`.

@@ -16,20 +16,23 @@ def flatten(nested):
 
 
 NO_TIME_AXIS = (
-    " Add the time axis: x[:, :, None] for one feature a step. A recurrent layer before this one needs return_sequences=True."
+    " Add the time axis: x[:, :, None] for one feature a step. A recurrent layer before this one needs "
+    "return_sequences=True."
 )
 """What to do about an input (batch, features) of a layer that runs over time."""
 
 
 class Loop(Layer):
-    """A layer that goes through a sequence step by step: what it returns, in which direction, from which states.
+    """A layer that goes through a sequence step by step: what it returns, in which direction, from which
+    states.
 
     A subclass sets ``n_states``, says the shapes of the states with `state_shapes`, and computes.
     """
 
     n_states = 1
 
-    def __init__(self, return_sequences=False, return_state=False, go_backwards=False, stateful=False, unroll=False,
+    def __init__(self, return_sequences=False, return_state=False, go_backwards=False, stateful=False,
+                 unroll=False,
                  zero_output_for_mask=False, **kwargs):
         super().__init__(**kwargs)
         self.return_sequences = self._flag(return_sequences, "return_sequences")
@@ -97,8 +100,10 @@ class Loop(Layer):
                 return [None] * self.n_states
             if self.states[0].shape[0] != input_shape[0]:
                 raise ValueError(
-                    f"Layer '{self.name}' is stateful: its state is of a batch of {self.states[0].shape[0]}, but "
-                    f"this batch has {input_shape[0]} rows. Use one batch_size that divides the number of samples, or "
+                    f"Layer '{self.name}' is stateful: its state is of a batch of {self.states[0].shape[0]}, "
+                    "but "
+                    f"this batch has {input_shape[0]} rows. Use one batch_size that divides the number of "
+                    "samples, or "
                     "call reset_states() first."
                 )
             return self.states
@@ -171,7 +176,8 @@ class CellLoop(Loop):
 
     def add_to_stream(self, stream, x):
         raise ValueError(
-            f"Layer '{self.name}' runs a {type(self._cell).__name__}, a cell of your own, which compiled code cannot "
+            f"Layer '{self.name}' runs a {type(self._cell).__name__}, a cell of your own, which compiled "
+            "code cannot "
             "call: the model cannot be streamed. With LSTMCell, GRUCell and SimpleRNNCell it can."
         )
 
@@ -220,8 +226,8 @@ class CellLoop(Loop):
         return [y, *last] if self.return_state else y
 
     def backward(self, dy, tape, need_dx=True):
-        """As `Layer.backward`; with return_state, dy is [dy, *dstates], and with an initial_state the result is
-        (dx, *dstates)."""
+        """As `Layer.backward`; with return_state, dy is [dy, *dstates], and with an initial_state the result
+        is (dx, *dstates)."""
         rec, cell = tape.peek(self), self._cell
         mask, (B, T) = rec.mask, rec.shape[:2]
         dy, *dlast = dy if self.return_state else [dy]
@@ -279,7 +285,8 @@ def _choose(out, new, old, valid):
 
 
 class Delegating(Loop):
-    """A loop whose work is done by other loops, its runners: one after the other, each over the whole sequence."""
+    """A loop whose work is done by other loops, its runners: one after the other, each over the whole
+    sequence."""
 
     def __init__(self, *args, **kwargs):
         self._runners = []
@@ -318,8 +325,15 @@ class Delegating(Loop):
         """The runners, with the options that the layer has now."""
         for runner in self._runners:
             runner.return_sequences, runner.zero_output_for_mask = True, False
-            runner.return_state, runner.stateful, runner.go_backwards = self.return_state, self.stateful, False
-        runner.return_sequences, runner.zero_output_for_mask = self.return_sequences, self.zero_output_for_mask
+            runner.return_state, runner.stateful, runner.go_backwards = (
+                self.return_state,
+                self.stateful,
+                False,
+            )
+        runner.return_sequences, runner.zero_output_for_mask = (
+            self.return_sequences,
+            self.zero_output_for_mask,
+        )
         self._runners[0].go_backwards = self.go_backwards
         return self._runners
 
@@ -360,7 +374,8 @@ class Delegating(Loop):
         want = sum(runner.n_states for runner in self._runners)
         if len(flat) != want:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): initial_state must hold {want} array(s), in the order in "
+                f"Layer '{self.name}' ({type(self).__name__}): initial_state must hold {want} array(s), in "
+                "the order in "
                 f"which return_state gives them, got {len(flat)}."
             )
         return self.split(flat)

@@ -15,7 +15,8 @@ class LSTMWeights(GateWeights):
     gates = _kernels.rnn_gates(cell_kind)
 
     def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
-                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
+                 bias_initializer="zeros",
                  unit_forget_bias=True, **kwargs):
         super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
                          recurrent_initializer, bias_initializer, **kwargs)
@@ -89,7 +90,8 @@ class LSTMCell(BuiltInCell, LSTMWeights):
 
     Args:
         units: size of h and c.
-        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+        bias_initializer,
             unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
             recurrent_constraint, bias_constraint, seed: as in `LSTM`.
         dropout, recurrent_dropout: the share of inputs and of h that training drops: in an `RNN` with one

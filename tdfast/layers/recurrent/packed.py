@@ -42,7 +42,8 @@ class PackedSteps:
         return len(self.lists[2])
 
     def pick(self, array, buffers=None, name=""):
-        """The entries of ``array`` (batch, time, ...) at the steps that count, (1, steps, ...), in the kernels' order."""
+        """The entries of ``array`` (batch, time, ...) at the steps that count, (1, steps, ...), in the
+        kernels' order."""
         row, starts, steps, _ = self.lists
         at = np.repeat(row * array.shape[1], np.diff(starts)) + steps
         shape, rows = (1, len(steps), *array.shape[2:]), array.reshape(-1, *array.shape[2:])

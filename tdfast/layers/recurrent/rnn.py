@@ -9,9 +9,9 @@ from tdfast.layers.recurrent.loops import NO_TIME_AXIS, Delegating
 class RNN(Delegating):
     """A cell, or a stack of them, over a whole sequence: ``output_t, states = cell(x_t, states)``.
 
-    A built-in cell runs as the compiled layer it is a step of, over the whole sequence at once; a cell of your
-    own (see `Cell`) is called step by step. A masked step keeps all states and gives the output before it
-    once more. See https://keras.io/api/layers/recurrent_layers/rnn/.
+    A built-in cell runs as the compiled layer it is a step of, over the whole sequence at once; a cell of
+    your own (see `Cell`) is called step by step. A masked step keeps all states and gives the output before
+    it once more. See https://keras.io/api/layers/recurrent_layers/rnn/.
 
     Args:
         cell: a cell such as `LSTMCell`, or a list of cells, which makes `StackedRNNCells`.
@@ -43,10 +43,12 @@ class RNN(Delegating):
         check_cell(cell, "RNN")
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = cell.dtype
-        super().__init__(return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, **kwargs)
+        super().__init__(return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask,
+                         **kwargs)
         if cell.dtype != self.dtype:
             raise ValueError(
-                f"Layer '{self.name}' (RNN) has dtype {self.dtype}, but its cell '{cell.name}' has {cell.dtype}: give both "
+                f"Layer '{self.name}' (RNN) has dtype {self.dtype}, but its cell '{cell.name}' has "
+                f"{cell.dtype}: give both "
                 "the same dtype=."
             )
         self.cell = cell
@@ -63,14 +65,16 @@ class RNN(Delegating):
     def check_input_shape(self, input_shape):
         if len(input_shape) < 3:
             raise ValueError(
-                f"Layer '{self.name}' (RNN) expects input of shape (batch, time, features), got {tuple(input_shape)}."
+                f"Layer '{self.name}' (RNN) expects input of shape (batch, time, features), got "
+                f"{tuple(input_shape)}."
                 + (NO_TIME_AXIS if len(input_shape) == 2 else "")
             )
         if input_shape[1] == 0:
             raise ValueError(f"Layer '{self.name}' (RNN) needs at least one time step, got none.")
         if self.built and input_shape[-1] != self.input_shape[-1]:
             raise ValueError(
-                f"Layer '{self.name}' (RNN) was built for {self.input_shape[-1]} features a step, but got input of shape "
+                f"Layer '{self.name}' (RNN) was built for {self.input_shape[-1]} features a step, but got "
+                "input of shape "
                 f"{tuple(input_shape)}."
             )
         self.cell.check_input_shape((input_shape[0], *input_shape[2:]))

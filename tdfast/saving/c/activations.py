@@ -18,4 +18,5 @@ def _body(expression):
 
 BODIES = {name: row.c_row or _body(row.c) for name, row in TABLE.items()}
 BODIES.update({f"{name} with": _body(row.c_with) for name, row in TABLE.items() if row.c_with})
-"""By name: the body of the function; None where there is nothing to do. Those "with" parameters hold their names."""
+"""By name: the body of the function; None where there is nothing to do. Those "with" parameters hold
+their names."""

@@ -24,8 +24,8 @@ $about *
  *     ${name}_step(&state, x, y);      for each time step: x[${NAME}_INPUTS], y[${NAME}_OUTPUTS]
  *
  * ${step_about}
- * x and y must not overlap. A state may be copied, to come back to it. No function allocates, or keeps anything but
- * in the state.
+ * x and y must not overlap. A state may be copied, to come back to it. No function allocates, or keeps
+ * anything but in the state.
  *
  *     ${name}_run(x, steps, y);        a whole sequence, at least one step: x[steps][${NAME}_INPUTS],
  *                                      ${run_about}
@@ -152,13 +152,14 @@ def export_c(model, path, name="model"):
     Where the output is one vector a sequence, a step gives that of the steps so far.
 
     Args:
-        model: a built `Sequential` on sequences, of recurrent, Dense, TimeDistributed, Activation, Dropout and
-            normalizing layers, with an Embedding at the start or a global pooling at the end of time.
+        model: a built `Sequential` on sequences, of recurrent, Dense, TimeDistributed, Activation, Dropout
+            and normalizing layers, with an Embedding at the start or a global pooling at the end of time.
         path: of the file; an older one is replaced when the new one is complete and on the disk.
         name: before which all names in the file begin: a letter, then letters, digits and single underscores.
 
     Raises:
-        ValueError: naming the layer, and its option, that cannot be in the file; for a name that C does not take.
+        ValueError: naming the layer, and its option, that cannot be in the file; for a name that C does not
+            take.
 
     >>> import os, tempfile, tdfast
     >>> model = tdfast.Sequential([tdfast.layers.LSTM(4, input_shape=(None, 3)), tdfast.layers.Dense(2)])
@@ -170,7 +171,8 @@ def export_c(model, path, name="model"):
     check_model(model, "export_c")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9]+)*", name) or len(name) > 20:
         raise ValueError(
-            "export_c: name must be at most 20 letters, digits and single underscores, with a letter first and no "
+            "export_c: name must be at most 20 letters, digits and single underscores, with a letter first "
+            "and no "
             f"underscore last, got {name!r}."
         )
     text = _file_of(model, name)
@@ -181,8 +183,10 @@ def export_c(model, path, name="model"):
 def _file_of(model, name):
     shape = (None, *model.input_shape[1:])
     if len(shape) not in (2, 3):
-        raise ValueError(f"export_c: model '{model.name}' takes inputs of shape {shape}, but C code takes a vector of "
-                         "numbers at each time step: (batch, time, features).")
+        raise ValueError(
+            f"export_c: model '{model.name}' takes inputs of shape {shape}, but C code takes a vector of "
+            "numbers at each time step: (batch, time, features)."
+        )
     source = Source(name, model.dtype, shape)
     add_layer(source, model, shape)
     stages, sequences = source.stages, source.over_time
@@ -191,7 +195,8 @@ def _file_of(model, name):
     early, late = [s for s in stages if s.over_time], [s for s in stages if not s.over_time]
     steps, x, y = _self_test(model, shape, stages[0])
     macro = name.upper()
-    names = {"NAME": macro, "at_t": f" + (size_t)t * {macro}_OUTPUTS" if sequences else "", "last": early[-1].outputs}
+    names = {"NAME": macro, "at_t": f" + (size_t)t * {macro}_OUTPUTS" if sequences else "",
+             "last": early[-1].outputs}
     return source.fill(
         FILE, **names,
         title=plain(model.name), version=__version__,
@@ -202,7 +207,8 @@ def _file_of(model, name):
         members="".join(f"{member}\n" for member in source.members),
         arrays="\n".join(source.arrays), helpers="\n".join(source.helpers.values()),
         stages="\n".join(_function(source, stage) for stage in stages),
-        chains=_chain(source, "over_time", early, True) + (_chain(source, "at_end", late, False) if late else ""),
+        chains=_chain(source, "over_time", early, True) + (_chain(source, "at_end", late, False) if late
+                                                           else ""),
         step=source.fill(STEP_AND_END if late else STEP, **names),
         run=source.fill(RUN_AND_END if late else RUN, **names),
         tolerance=f"1e-4{source.f}" if source.f else "1e-9",
@@ -217,8 +223,10 @@ def _indented(text):
 
 def _function(source, stage):
     state = f"{source.name}_state *s, " if stage.stateful else ""
-    return (f"/* {stage.title} */\nstatic void {stage.symbol}({state}const {source.real} *x, {source.real} *y)\n"
-            f"{{\n{stage.body}}}\n")
+    return (
+        f"/* {stage.title} */\nstatic void {stage.symbol}({state}const {source.real} *x, {source.real} *y)\n"
+        f"{{\n{stage.body}}}\n"
+    )
 
 
 def _chain(source, what, stages, counts):
@@ -250,7 +258,9 @@ def _self_test(model, shape, first):
                 undo.enter_context(changed(layer, stateful=False, states=None))
         y = np.array(model.forward(model.as_input(x), Tape(keep=False)))
     if np.isnan(y).any():
-        raise ValueError(f"export_c: model '{model.name}' gives NaN for random numbers, so no self-test can be made.")
+        raise ValueError(
+            f"export_c: model '{model.name}' gives NaN for random numbers, so no self-test can be made."
+        )
     return steps, x, y
 
 

@@ -1,9 +1,9 @@
 """What each layer becomes in C: a template for a class, filled in by the function in `STAGES`.
 
-A stage is one C function, ``static void stage(state, x, y)`` or, without a state, ``stage(x, y)``: it takes the
-numbers of one time step and gives those for the next layer. In the templates, $real is float or double, $f the
-suffix of C's functions, ${me} the stage's name, with which its arrays' names begin, $i its number, $I and $N how many
-numbers come and go.
+A stage is one C function, ``static void stage(state, x, y)`` or, without a state, ``stage(x, y)``: it takes
+the numbers of one time step and gives those for the next layer. In the templates, $real is float or double,
+$f the suffix of C's functions, ${me} the stage's name, with which its arrays' names begin, $i its number, $I
+and $N how many numbers come and go.
 """
 
 import re
@@ -198,13 +198,17 @@ class Source:
     def helper(self, what, arguments, body, **names):
         """The name of a static function that several stages share."""
         symbol = f"{self.name}_{what}"
-        self.helpers[symbol] = f"static void {symbol}({self.fill(arguments)})\n{{\n{self.fill(body, **names)}}}\n"
+        self.helpers[symbol] = (
+            f"static void {symbol}({self.fill(arguments)})\n{{\n{self.fill(body, **names)}}}\n"
+        )
         return symbol
 
     def array(self, symbol, values):
         """A constant array with exactly these numbers."""
         values = np.asarray(values, self.dtype).ravel()
-        self.arrays.append(f"static const {self.real} {symbol}[{values.size}] = {{\n{self.numbers(values)}\n}};\n")
+        self.arrays.append(
+            f"static const {self.real} {symbol}[{values.size}] = {{\n{self.numbers(values)}\n}};\n"
+        )
 
     def numbers(self, values):
         """Numbers in C, a few a line."""
@@ -277,7 +281,9 @@ def add_layer(source, layer, shape):
     to_stages = converter_of(layer, STAGES, "C")
     check_dtype(layer, source.dtype)
     if len(source.shape) == 2 and not source.stages and to_stages not in (_sequential, _nothing, _embedding):
-        refuse(layer, f"takes inputs of shape {source.shape}, which have no time axis: C code is for sequences.")
+        refuse(
+            layer, f"takes inputs of shape {source.shape}, which have no time axis: C code is for sequences."
+        )
     to_stages(source, layer, shape)
     return layer.compute_output_shape(shape)
 
@@ -301,12 +307,14 @@ def _dense(source, layer, shape):
 
 
 def _activation(source, layer, shape):
-    source.add(layer, shape, ACTIVATION, shape[-1], activation=source.apply(layer, layer.activation, shape[-1], "y"))
+    source.add(layer, shape, ACTIVATION, shape[-1],
+               activation=source.apply(layer, layer.activation, shape[-1], "y"))
 
 
 def _lstm(source, layer, shape):
     f, g = layer.activation, layer.recurrent_activation
-    _recurrent(source, layer, shape, LSTM, "hc", i_gate=(g, "z"), f_gate=(g, "z + N"), c_gate=(f, "z + 2 * N"),
+    _recurrent(source, layer, shape, LSTM, "hc", i_gate=(g, "z"), f_gate=(g, "z + N"),
+               c_gate=(f, "z + 2 * N"),
                o_gate=(g, "z + 3 * N"), output=(f, "y"))
 
 
@@ -346,13 +354,15 @@ def _check_features(layer, axes, shape):
 def _batch_normalization(source, layer, shape):
     _check_features(layer, [layer.axis], shape)
     factor = 1 / np.sqrt(layer.moving_variance.value.astype(np.float64) + layer.epsilon)
-    arrays = {"mean": layer.moving_mean.value, "factor": factor * layer.gamma.value if layer.scale else factor,
+    arrays = {"mean": layer.moving_mean.value, "factor": factor * layer.gamma.value if layer.scale
+              else factor,
               "beta": layer.beta.value if layer.center else np.zeros(shape[-1])}
     source.add(layer, shape, BATCH_NORMALIZATION, shape[-1], arrays)
 
 
 def _one_step(layer, values, shape):
-    """What broadcasts to (batch, time, features), or to (batch, features), as a vector that is the same at all steps."""
+    """What broadcasts to (batch, time, features), or to (batch, features), as a vector that is the same at
+    all steps."""
     values = np.broadcast_to(values, [1 if size is None else size for size in (1, *shape[1:])])
     if values.ndim == 3:
         if (values != values[:, :1]).any():
@@ -382,7 +392,8 @@ def _prelu(source, layer, shape):
 def _softmax(source, layer, shape):
     if layer._axes(len(shape)) != [len(shape) - 1]:
         refuse(layer, f"cannot be exported to C with axis={layer.axis}: only along the features, axis=-1.")
-    source.add(layer, shape, ACTIVATION, shape[-1], activation=source.apply(layer, activations.softmax, shape[-1], "y"))
+    source.add(layer, shape, ACTIVATION, shape[-1],
+               activation=source.apply(layer, activations.softmax, shape[-1], "y"))
 
 
 def _layer_normalization(source, layer, shape):
@@ -390,16 +401,22 @@ def _layer_normalization(source, layer, shape):
     n = shape[-1]
     arrays = {"gamma": layer.gamma.value if layer.scale else np.ones(n),
               "beta": layer.beta.value if layer.center else np.zeros(n)}
-    source.add(layer, shape, LAYER_NORMALIZATION, n, arrays, epsilon=source.number(source.dtype.type(layer.epsilon)))
+    source.add(layer, shape, LAYER_NORMALIZATION, n, arrays,
+               epsilon=source.number(source.dtype.type(layer.epsilon)))
 
 
 def _embedding(source, layer, shape):
     if layer.mask_zero:
         refuse(layer, "cannot be exported to C with mask_zero=True: the C code leaves out no steps.")
     if source.stages or shape != source.shape:
-        refuse(layer, "cannot be exported to C unless it is the first layer, on inputs of shape (batch, time).")
+        refuse(
+            layer, "cannot be exported to C unless it is the first layer, on inputs of shape (batch, time)."
+        )
     if layer.input_dim > 2**24 and source.f:
-        refuse(layer, f"cannot be exported to C with input_dim={layer.input_dim}: a float holds ids up to 2**24 alone.")
+        refuse(
+            layer,
+            f"cannot be exported to C with input_dim={layer.input_dim}: a float holds ids up to 2**24 alone.",
+        )
     arrays = {"embeddings": layer.embeddings.value}
     source.add(layer, (*shape, 1), EMBEDDING, layer.output_dim, arrays, rows=layer.input_dim)
 

@@ -98,24 +98,31 @@ class Archive:
         if info.flag_bits & _ENCRYPTED:
             raise FileError(f"{what} is encrypted; tdfast does not read that.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FileError(f"{what} is compressed by method {info.compress_type}; only stored and deflate are read.")
+            raise FileError(
+                f"{what} is compressed by method {info.compress_type}; only stored and deflate are read."
+            )
         if limit is not None and info.file_size > limit:
             raise FileError(f"{what} says it has {info.file_size:,} bytes, more than the {limit:,} allowed.")
         if info.compress_size > self.size:
-            raise FileError(f"{what} says it takes {info.compress_size:,} bytes, but the whole file has {self.size:,}.")
+            raise FileError(
+                f"{what} says it takes {info.compress_size:,} bytes, but the whole file has {self.size:,}."
+            )
         most = info.compress_size if info.compress_type == zipfile.ZIP_STORED else max(
             SMALL, MAX_EXPANSION * info.compress_size
         )
         if info.file_size > most:
             raise FileError(
-                f"{what} says it has {info.file_size:,} bytes but takes only {info.compress_size:,} in the file: "
+                f"{what} says it has {info.file_size:,} bytes but takes only {info.compress_size:,} in the "
+                "file: "
                 "a zip bomb, or a damaged file."
             )
         try:
             with self.zip.open(info) as member:
                 data = member.read(info.file_size + 1)
         except (*_DAMAGE, OSError) as error:
-            raise FileError(f"{what} is damaged or cut short ({error}). Fetch or save the file again.") from error
+            raise FileError(
+                f"{what} is damaged or cut short ({error}). Fetch or save the file again."
+            ) from error
         if len(data) != info.file_size:
             raise FileError(f"{what} is cut short: {len(data):,} of {info.file_size:,} bytes are there.")
         return data
@@ -126,9 +133,13 @@ class Archive:
         try:
             value = json.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
-            raise FileError(f"'{name}' in '{self.name}' is not readable JSON ({error or type(error).__name__}).") from error
+            raise FileError(
+                f"'{name}' in '{self.name}' is not readable JSON ({error or type(error).__name__})."
+            ) from error
         if not isinstance(value, dict):
-            raise FileError(f"'{name}' in '{self.name}' must hold a JSON object, but holds a {type(value).__name__}.")
+            raise FileError(
+                f"'{name}' in '{self.name}' must hold a JSON object, but holds a {type(value).__name__}."
+            )
         return value
 
     def close(self):

@@ -78,7 +78,9 @@ def _optimizer(optimizers, spec, custom_objects):
             spec = {**spec, "config": {**spec["config"], "learning_rate": rate}}
         for key, value in spec["config"].items():
             if isinstance(value, (list, dict)):
-                raise FileError(f"The option {key} of the optimizer must be a number or a name, got {value!r:.80}.")
+                raise FileError(
+                    f"The option {key} of the optimizer must be a number or a name, got {value!r:.80}."
+                )
     return revive(optimizers, spec, custom_objects, "the optimizer of compile")
 
 
@@ -89,7 +91,8 @@ def _metric(metrics, spec, custom_objects, key):
             revive(metrics, spec, custom_objects, who)
         return custom_objects.get(spec, spec)
     if isinstance(spec, dict) and spec.get("class_name") == "MeanMetricWrapper":
-        return metrics.deserialize(spec, custom_objects)        # whose config holds its function and that one's arguments
+        # whose config holds its function and that one's arguments
+        return metrics.deserialize(spec, custom_objects)
     return revive(metrics, spec, custom_objects, who)
 
 
@@ -105,7 +108,10 @@ def _only(value, what):
     value = _of_the_output(value)
     if isinstance(value, list):
         if len(value) != 1:
-            raise FileError(f"{what[0].upper()}{what[1:]} of compile is a list of {len(value)}; tdfast's models have one output.")
+            raise FileError(
+                f"{what[0].upper()}{what[1:]} of compile is a list of {len(value)}; tdfast's models have one "
+                "output."
+            )
         return value[0]
     return value
 
@@ -128,9 +134,11 @@ def _load_optimizer(model, store, old, named):
     paths, optimizer = optimizer_paths(store), model.optimizer
     if not paths or optimizer is None:
         return
-    if not named:           # as in a .keras file of a model that Keras has saved as .h5 before
-        warnings.warn(f"'{store.name}' does not say which optimizer its state is of: '{optimizer.name}' starts afresh.",
-                      stacklevel=level_of_the_caller())
+    if not named:  # as in a .keras file of a model that Keras has saved as .h5 before
+        warnings.warn(
+            f"'{store.name}' does not say which optimizer its state is of: '{optimizer.name}' starts afresh.",
+            stacklevel=level_of_the_caller(),
+        )
         return
     if model.built and len(paths) > len(optimizer.variables) - old:
         model._ready_to_train()

@@ -29,7 +29,8 @@ KERAS_VERSION = "3.15.1"
 
 @spelled
 def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
-    """Read a model from a .keras file of Keras 3 or of tdfast, or from a whole-model .h5 file of Keras 2 or 3.
+    """Read a model from a .keras file of Keras 3 or of tdfast, or from a whole-model .h5 file of Keras 2 or
+    3.
 
     Weights, and with ``compile`` also loss, metrics, optimizer and its state, come back as they were.
     No code in the file is run, nothing is imported because the file names it, and sizes are checked
@@ -62,7 +63,8 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     """
     if safe_mode is not True:
         raise ValueError(
-            f"load_model: safe_mode={safe_mode!r} is not supported: tdfast never runs code from a file. Leave it out."
+            f"load_model: safe_mode={safe_mode!r} is not supported: tdfast never runs code from a file. "
+            "Leave it out."
         )
     compile = flag(compile, "compile", "load_model")
     try:
@@ -78,7 +80,9 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
             finally:
                 store.close()
     except (RecursionError, MemoryError) as error:
-        raise FileError(f"'{filepath}' asks for more than this machine has: {error or type(error).__name__}.") from error
+        raise FileError(
+            f"'{filepath}' asks for more than this machine has: {error or type(error).__name__}."
+        ) from error
 
 
 def _load(config, store, custom_objects, compile, version):
@@ -134,7 +138,9 @@ def model_from_json(json_string, custom_objects=None):
     try:
         config = json.loads(json_string)
     except (TypeError, ValueError, RecursionError) as error:
-        raise FileError(f"model_from_json: the text is not readable JSON ({error or type(error).__name__}).") from error
+        raise FileError(
+            f"model_from_json: the text is not readable JSON ({error or type(error).__name__})."
+        ) from error
     name = "the JSON text"
     old = is_old(config)
     try:
@@ -148,7 +154,9 @@ def model_from_json(json_string, custom_objects=None):
         if config.get("compile_config"):
             compile_as(model, config["compile_config"], custom_objects or {}, name)
     except (RecursionError, MemoryError) as error:
-        raise FileError(f"{name} asks for more than this machine has: {error or type(error).__name__}.") from error
+        raise FileError(
+            f"{name} asks for more than this machine has: {error or type(error).__name__}."
+        ) from error
     if old:
         warn_of_hard_sigmoid(model, name)
     return model
@@ -165,7 +173,9 @@ def _build(model, shape, name):
     except FileError:
         raise
     except Exception as error:
-        raise FileError(f"The model in '{name}' cannot be built for inputs of shape {shape}: {error}") from error
+        raise FileError(
+            f"The model in '{name}' cannot be built for inputs of shape {shape}: {error}"
+        ) from error
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -203,10 +213,13 @@ def save_model(model, filepath, overwrite=True, zipped=None):
     """
     filepath = os.fspath(filepath)
     if zipped not in (None, True):
-        raise ValueError(f"save_model: zipped={zipped!r} is not supported: tdfast writes one zipped file. Leave it out.")
+        raise ValueError(
+            f"save_model: zipped={zipped!r} is not supported: tdfast writes one zipped file. Leave it out."
+        )
     if filepath.endswith((".h5", ".hdf5")):
         raise ValueError(
-            f"save_model: tdfast does not write Keras's legacy HDF5 format, got {filepath!r}. Save as '.keras', which Keras 3 "
+            f"save_model: tdfast does not write Keras's legacy HDF5 format, got {filepath!r}. Save as "
+            "'.keras', which Keras 3 "
             "reads too; for weights alone there is save_weights('m.weights.h5')."
         )
     if not filepath.endswith(".keras"):

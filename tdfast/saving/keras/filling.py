@@ -31,7 +31,8 @@ class Filler:
             self.attach(inner, f"{path}/{key}")
 
     def __call__(self, layer, shape, name, trainable):
-        """The array of a new weight, as `tdfast.engine.layer.weights_from` asks for it; None for a layer of no file."""
+        """The array of a new weight, as `tdfast.engine.layer.weights_from` asks for it; None for a layer of
+        no file."""
         if id(layer) not in self.seen:
             return None
         _, base, counts = self.seen[id(layer)]
@@ -51,19 +52,22 @@ class Filler:
         kind = type(layer).__name__
         if path not in self.waiting:
             raise FileError(
-                f"The weights of layer '{layer.name}' ({kind}) are not in '{self.store.name}': its {name} of shape "
+                f"The weights of layer '{layer.name}' ({kind}) are not in '{self.store.name}': its {name} of "
+                "shape "
                 f"{shape} should be at '{path}'."
             )
         stored = self.store.shape(path)
         if stored != shape:
             raise FileError(
-                f"The weights of layer '{layer.name}' ({kind}) do not fit its config: {name} should have shape {shape}, "
+                f"The weights of layer '{layer.name}' ({kind}) do not fit its config: {name} should have "
+                f"shape {shape}, "
                 f"but '{path}' in '{self.store.name}' has shape {stored}."
             )
 
     def finish(self):
         """Refuse arrays of layers that nothing has asked for: a part of the model would be missing."""
-        left = sorted(p for p in self.waiting if p.startswith(("layers/", "vars/")) and "/seed_generator/" not in p)
+        left = sorted(p for p in self.waiting if p.startswith(("layers/", "vars/"))
+                      and "/seed_generator/" not in p)
         if left:
             raise FileError(
                 f"'{self.store.name}' has weights that its config has no place for: "

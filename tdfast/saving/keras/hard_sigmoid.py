@@ -12,7 +12,8 @@ NAME = "hard_sigmoid"
 
 
 def keep_hard_sigmoid(model, file):
-    """Multiply the weights in front of each hard_sigmoid, so that a model of Keras 2 predicts what it did there.
+    """Multiply the weights in front of each hard_sigmoid, so that a model of Keras 2 predicts what it did
+    there.
 
     Args:
         model: with the weights of Keras 2.
@@ -24,8 +25,10 @@ def keep_hard_sigmoid(model, file):
     names = sorted({layer.name for layer in _layers(model) if _scale(layer)})
     if names:
         warnings.warn(
-            f"'{file}' is of Keras 2, whose hard_sigmoid is steeper than Keras 3's. The weights in front of it in layer "
-            f"{', '.join(map(repr, names))} were multiplied by {FACTOR}: predictions are the same, steps of training are not.",
+            f"'{file}' is of Keras 2, whose hard_sigmoid is steeper than Keras 3's. The weights in front of "
+            "it in layer "
+            f"{', '.join(map(repr, names))} were multiplied by {FACTOR}: predictions are the same, steps of "
+            "training are not.",
             stacklevel=level_of_the_caller(),
         )
 
@@ -57,13 +60,16 @@ def _scale(layer):
         return False
     count = getattr(layer, "gates", 1)
     weights = {w.name: w for w in layer._weights}
-    if not weights.keys() <= {"kernel", "recurrent_kernel", "bias"} or not weights or (recurrent and count == 4):
+    if not weights.keys() <= {"kernel", "recurrent_kernel",
+                              "bias"} or not weights or (recurrent and count == 4):
         raise FileError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) has Keras 2's hard_sigmoid, clip(0.2 x + 0.5), as its activation. "
+            f"Layer '{layer.name}' ({type(layer).__name__}) has Keras 2's hard_sigmoid, clip(0.2 x + 0.5), "
+            "as its activation. "
             "Keras 3's is another function, and tdfast follows Keras 3."
         )
     # LSTM: i, f, c, o; GRU: z, r, h. The part that is no gate goes through the other activation.
-    parts = np.array({4: [gates, gates, recurrent, gates], 3: [gates, gates, recurrent]}.get(count, [recurrent]))
+    parts = np.array({4: [gates, gates, recurrent, gates], 3: [gates, gates,
+                                                               recurrent]}.get(count, [recurrent]))
     factors = np.where(parts, FACTOR, 1.0)
     for w in weights.values():
         w.assign(w.value * np.repeat(factors, w.shape[-1] // count).astype(w.dtype))

@@ -1,4 +1,5 @@
-"""The whole-model HDF5 file of Keras 2 and tf.keras, which Keras 3 still writes for ``model.save("m.h5")``."""
+"""The whole-model HDF5 file of Keras 2 and tf.keras, which Keras 3 still writes for
+``model.save("m.h5")``."""
 
 import json
 import os
@@ -61,7 +62,11 @@ def load_legacy(file, custom_objects, compile):
     try:
         config = _json(store, "model_config")
         if config is None:
-            what = "weights alone: make the model and call its load_weights" if _holds_weights(store) else "no model"
+            what = (
+                "weights alone: make the model and call its load_weights"
+                if _holds_weights(store)
+                else "no model"
+            )
             raise FileError(f"'{name}' is an HDF5 file that holds {what}.")
         model = _model(config, store, custom_objects)
         if compile:
@@ -84,7 +89,9 @@ def _json(store, name):
             raise ValueError("not one text, or too long")
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FileError(f"The {name} of '{store.name}' is not readable JSON ({error or type(error).__name__}).") from error
+        raise FileError(
+            f"The {name} of '{store.name}' is not readable JSON ({error or type(error).__name__})."
+        ) from error
 
 
 def _model(config, store, custom_objects):
@@ -99,7 +106,8 @@ def _model(config, store, custom_objects):
             pairs = legacy_pairs(model, store)
         elif any(names_of(store, group, "weight_names") for group in _layer_groups(store)):
             raise FileError(
-                f"'{store.name}' has weights, but not the shape of the model's input, which they need. Make the model, "
+                f"'{store.name}' has weights, but not the shape of the model's input, which they need. Make "
+                "the model, "
                 "build it, and call its load_weights."
             )
     values = []
@@ -134,7 +142,8 @@ class _FromStoredShapes(Filler):
             group = f"model_weights/{layer.name}/"
             there = [str(self.store.shape(p)) for p in self.store.paths() if p.startswith(group)]
             raise FileError(
-                f"The weights of layer '{layer.name}' ({type(layer).__name__}) do not fit its config: {name} should have "
+                f"The weights of layer '{layer.name}' ({type(layer).__name__}) do not fit its config: {name} "
+                "should have "
                 f"shape {shape}, but '{self.store.name}' has "
                 + (f"{', '.join(there)} under its name." if there else "no such array left.")
             )

@@ -83,7 +83,8 @@ def _without_kernel(config):
 
 _CHANGES = {
     **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose"), _one_group),
-    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"), _without_kernel),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"),
+                    _without_kernel),
     "BatchNormalization": _one_axis, "BatchNormalizationV1": _one_axis, "LayerNormalization": _one_axis,
     "Embedding": _embedding, "GRU": _gru, "GRUCell": _gru, "InputLayer": _input, "LeakyReLU": _leaky,
 }
@@ -98,17 +99,23 @@ def _modern_initializer(spec):
         return spec.removesuffix("V2")
     if isinstance(spec, dict) and isinstance(spec.get("class_name"), str):
         spec = {**spec, "class_name": spec["class_name"].removesuffix("V2")}
-    if isinstance(spec, dict) and spec.get("class_name") == "VarianceScaling" and isinstance(spec.get("config"), dict):
+    if (
+        isinstance(spec, dict)
+        and spec.get("class_name") == "VarianceScaling"
+        and isinstance(spec.get("config"), dict)
+    ):
         if spec["config"].get("distribution") == "normal":
             return {**spec, "config": {**spec["config"], "distribution": "truncated_normal"}}
     return spec
 
 
 def modern_compile(config):
-    """Keras 3's compile_config from the training_config of a legacy file, or from Keras 2's compile_config."""
+    """Keras 3's compile_config from the training_config of a legacy file, or from Keras 2's
+    compile_config."""
     if not isinstance(config, dict):
         raise FileError(f"How the model was compiled must be described by a dict, got {config!r:.80}.")
-    out = {key: value for key, value in config.items() if key not in ("optimizer_config", "sample_weight_mode")}
+    out = {key: value for key, value in config.items() if key not in ("optimizer_config",
+                                                                      "sample_weight_mode")}
     out["optimizer"] = _modern_optimizer(config.get("optimizer_config", config.get("optimizer")))
     loss = out.get("loss")
     if isinstance(loss, dict) and "class_name" not in loss and len(loss) == 1:
@@ -151,7 +158,8 @@ def _modern_loss(spec):
 
 
 def _modern_optimizer(spec):
-    if not isinstance(spec, dict) or not isinstance(spec.get("config"), dict) or not isinstance(spec.get("class_name"), str):
+    if not isinstance(spec, dict) or not isinstance(spec.get("config"),
+                                                    dict) or not isinstance(spec.get("class_name"), str):
         return spec
     name, config = spec["class_name"].removeprefix("Custom>"), dict(spec["config"])
     if "lr" in config:
@@ -160,10 +168,14 @@ def _modern_optimizer(spec):
         config["epsilon"] = 1e-7
     config.pop("schedule_decay", None)
     decay = config.pop("decay", 0)
-    if decay and name != "Nadam":               # where it is no decay of the learning rate, but a constant of the method
+    # where it is no decay of the learning rate, but a constant of the method
+    if decay and name != "Nadam":
         if not all(isinstance(n, (int, float)) for n in (decay, config.get("learning_rate"))):
-            raise FileError(f"The decay of the learning rate of optimizer {name} must be a number, got {decay!r:.80}.")
-        config["learning_rate"] = {"module": "keras.optimizers.schedules", "class_name": "InverseTimeDecay", "config": {
+            raise FileError(
+                f"The decay of the learning rate of optimizer {name} must be a number, got {decay!r:.80}."
+            )
+        config["learning_rate"] = {"module": "keras.optimizers.schedules", "class_name": "InverseTimeDecay",
+                                   "config": {
             "initial_learning_rate": config["learning_rate"], "decay_steps": 1, "decay_rate": decay}}
     out = {"class_name": name, "config": config}
     if spec.get("module") == "keras.optimizers.legacy":

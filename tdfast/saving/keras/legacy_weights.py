@@ -1,8 +1,9 @@
-"""The weights in HDF5 files of Keras 2, tf.keras and Keras 3's legacy format: a group for each layer, under its name.
+"""The weights in HDF5 files of Keras 2, tf.keras and Keras 3's legacy format: a group for each layer, under
+its name.
 
-A group's attribute ``weight_names`` lists its arrays, trainable ones first; the attribute ``layer_names`` above lists the
-groups in the order of the layers. In a file of a whole model all that is in the group ``model_weights``, and the arrays of
-the optimizer are in ``optimizer_weights``.
+A group's attribute ``weight_names`` lists its arrays, trainable ones first; the attribute ``layer_names``
+above lists the groups in the order of the layers. In a file of a whole model all that is in the group
+``model_weights``, and the arrays of the optimizer are in ``optimizer_weights``.
 """
 
 import itertools
@@ -13,7 +14,8 @@ MAX_NAMES = 100_000
 
 # The names that earlier Keras versions gave to an optimizer's slots.
 _SLOTS = {
-    "m": "momentum", "v": "velocity", "vhat": "velocity_hat", "u": "norm", "rms": "velocity", "mg": "average_gradient",
+    "m": "momentum", "v": "velocity", "vhat": "velocity_hat", "u": "norm", "rms": "velocity",
+    "mg": "average_gradient",
     "accum_grad": "accumulated_grad", "accum_var": "accumulated_delta_var",
 }
 
@@ -55,7 +57,8 @@ def legacy_pairs(model, store, skip_mismatch=False, by_name=False):
     rest = names_of(store, f"{top}/top_level_model_weights".lstrip("/"), "weight_names")
     if rest and not skip_mismatch:
         raise FileError(
-            f"'{store.name}' has weights of the model itself, outside its layers ({', '.join(rest[:3])}), which a Sequential "
+            f"'{store.name}' has weights of the model itself, outside its layers ({', '.join(rest[:3])}), "
+            "which a Sequential "
             "model has no place for. skip_mismatch=True leaves them out."
         )
     if by_name:
@@ -64,14 +67,16 @@ def legacy_pairs(model, store, skip_mismatch=False, by_name=False):
     filled = [(name, paths) for name, paths in stored.items() if paths]
     if len(layers) != len(filled):
         raise FileError(
-            f"'{store.name}' has weights of {len(filled)} layers ({_some(name for name, _ in filled)}), but model "
+            f"'{store.name}' has weights of {len(filled)} layers ({_some(name for name, _ in filled)}), but "
+            "model "
             f"'{model.name}' has {len(layers)} layers with weights ({_some(layer.name for layer in layers)})."
         )
     return [_triple(layer, paths) for layer, (_, paths) in zip(layers, filled)]
 
 
 def legacy_state(optimizer, store):
-    """The paths of the arrays of an optimizer's state, in the order of ``optimizer.variables``; None for its learning rate.
+    """The paths of the arrays of an optimizer's state, in the order of ``optimizer.variables``; None for its
+    learning rate.
 
     Returns:
         The paths, and a sentence that says why there are none, else "".
@@ -99,12 +104,16 @@ def legacy_state(optimizer, store):
         if name == "learning_rate":
             out.append(None)
             continue
-        slot = name if name == "iteration" else max((s for s in optimizer.slots if name.endswith(f"_{s}")), key=len, default="")
+        slot = name if name == "iteration" else max((s for s in optimizer.slots if name.endswith(f"_{s}")),
+                                                    key=len, default="")
         if not found.get(slot):
             return [], f"'{store.name}' has no array for {name} of optimizer '{optimizer.name}'."
         out.append(found[slot].pop(0))
     if any(found.pop(slot) for slot in ["iteration", *optimizer.slots]):
-        return [], f"'{store.name}' has the state of an optimizer of another model than '{optimizer.name}' has."
+        return (
+            [],
+            f"'{store.name}' has the state of an optimizer of another model than '{optimizer.name}' has.",
+        )
     return out, ""
 
 
@@ -121,7 +130,8 @@ def _renamed(slot, optimizer):
 
 def _top(store):
     """The path of the group with the layers' groups; None if there is none."""
-    return next((path for path in ("", "model_weights") if names_of(store, path, "layer_names") is not None), None)
+    return next((path for path in ("", "model_weights") if names_of(store, path, "layer_names") is not None),
+                None)
 
 
 def _triple(layer, paths):

@@ -1,7 +1,7 @@
 """Where a model's arrays are in Keras's files: at a layer's place in the model, not under its name.
 
-``layers/<class in snake_case>[_n]/vars/<i>``, counted per class; an RNN's at ``.../cell/vars``, those of the layer inside
-a wrapper at ``.../layer/vars``; the optimizer's at ``optimizer/vars``.
+``layers/<class in snake_case>[_n]/vars/<i>``, counted per class; an RNN's at ``.../cell/vars``, those of the
+layer inside a wrapper at ``.../layer/vars``; the optimizer's at ``optimizer/vars``.
 """
 
 import re
@@ -55,12 +55,16 @@ def misfit(layer, variables, paths, store):
     stored = [store.shape(path) for path in paths]
     if len(variables) != len(paths):
         return (
-            f"{who} has {len(variables)} weights{_listed(v.shape for v in variables)}, but '{store.name}' has {len(paths)} "
+            f"{who} has {len(variables)} weights{_listed(v.shape for v in variables)}, but '{store.name}' "
+            f"has {len(paths)} "
             f"arrays for it{_listed(stored)}."
         )
     for variable, path, shape in zip(variables, paths, stored):
         if shape != variable.shape:
-            return f"{who}: its {variable.name} has shape {variable.shape}, but '{path}' in '{store.name}' has shape {shape}."
+            return (
+                f"{who}: its {variable.name} has shape {variable.shape}, but '{path}' in '{store.name}' has "
+                f"shape {shape}."
+            )
     return ""
 
 
@@ -79,7 +83,8 @@ def sublayers_by_attribute(layer):
             found.append((name, value))
         elif isinstance(value, list) and not name.startswith("_"):
             inner = [v for v in value if isinstance(v, Layer)]
-            found += [(f"{name}/{key}", v) for key, v in zip(child_keys([type(v).__name__ for v in inner]), inner)]
+            found += [(f"{name}/{key}", v) for key, v in zip(child_keys([type(v).__name__ for v in inner]),
+                                                             inner)]
     return found
 
 
@@ -88,10 +93,12 @@ def has_cell(layer):
     return getattr(layer, "cell_name", None) is not None
 
 
-# ------------------------------------------------------------------------------------------ the optimizer's state
+# ------------------------------------------------------------------------------------------ the optimizer's
+# state
 def optimizer_paths(store):
     """The paths of the arrays of an optimizer's state, in its order."""
-    numbers = sorted(int(p.rsplit("/", 1)[1]) for p in store.paths() if re.fullmatch(r"optimizer/vars/\d{1,9}", p))
+    numbers = sorted(int(p.rsplit("/", 1)[1]) for p in store.paths()
+                     if re.fullmatch(r"optimizer/vars/\d{1,9}", p))
     return [f"optimizer/vars/{n}" for n in numbers]
 
 
@@ -102,12 +109,15 @@ def optimizer_misfit(optimizer, store, paths):
     """
     who = f"The state of optimizer '{optimizer.name}' ({type(optimizer).__name__})"
     if len(paths) != len(optimizer.variables):
-        return f"{who} in '{store.name}' has {len(paths)} arrays, but {len(optimizer.variables)} are expected."
+        return (
+            f"{who} in '{store.name}' has {len(paths)} arrays, but {len(optimizer.variables)} are expected."
+        )
     for path, (name, array) in zip(paths, optimizer.variables):
         stored = np.shape(array) if path is None else store.shape(path)
         if stored != np.shape(array):
             return (
-                f"{who} does not fit the model: {name} should have shape {np.shape(array)}, but in '{store.name}' it has "
+                f"{who} does not fit the model: {name} should have shape {np.shape(array)}, but in "
+                f"'{store.name}' it has "
                 f"shape {stored}."
             )
     return ""

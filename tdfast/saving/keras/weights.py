@@ -53,10 +53,14 @@ def _length_of_heap(data, start, name):
     length = min(int.from_bytes(data[start + 8 : start + 16], "little"), len(data) - start)
     at, end = start + 16, start + length
     while at + 16 <= end:
-        number, size = int.from_bytes(data[at : at + 2], "little"), int.from_bytes(data[at + 8 : at + 16], "little")
-        room = 16 + -(-size // 8) * 8 if number else size           # number 0 is the free rest, with its own head
+        number, size = int.from_bytes(data[at : at + 2],
+                                      "little"), int.from_bytes(data[at + 8 : at + 16], "little")
+        # number 0 is the free rest, with its own head
+        room = 16 + -(-size // 8) * 8 if number else size
         if room < 16 or room > end - at:
-            raise FileError(f"The weights in '{name}' are not a readable HDF5 file (text at byte {at} is damaged).")
+            raise FileError(
+                f"The weights in '{name}' are not a readable HDF5 file (text at byte {at} is damaged)."
+            )
         at += room
     return length
 
@@ -75,7 +79,8 @@ class H5Weights:
         self._size = len(data)
         self._datasets = {}
         self._groups = {}
-        self._longest_text = max((_length_of_heap(data, m.start(), name) for m in _HEAP.finditer(data)), default=0)
+        self._longest_text = max((_length_of_heap(data, m.start(), name) for m in _HEAP.finditer(data)),
+                                 default=0)
 
         def visit(path, item):
             if not isinstance(path, str):
@@ -115,11 +120,15 @@ class H5Weights:
             raise FileError(f"{what} is empty.")
         _check_dtype(dtype, what)
         if filters - _FILTERS:
-            raise FileError(f"{what} is compressed in a way that tdfast does not read (filter {max(filters)}).")
+            raise FileError(
+                f"{what} is compressed in a way that tdfast does not read (filter {max(filters)})."
+            )
         need = math.prod(shape) * dtype.itemsize
         most = max(SMALL, MAX_EXPANSION * min(stored, self._size)) if chunked else stored
         if need > most or stored > self._size:
-            raise FileError(f"{what} says it has shape {shape}, {need:,} bytes, but {stored:,} bytes are stored.")
+            raise FileError(
+                f"{what} says it has shape {shape}, {need:,} bytes, but {stored:,} bytes are stored."
+            )
         return shape
 
     def read(self, path):
@@ -205,7 +214,9 @@ class NpzWeights:
         start = file.tell()
         need = math.prod(shape) * dtype.itemsize
         if need != len(data) - start or any(n < 0 for n in shape):
-            raise FileError(f"{what} says it has shape {shape}, {need:,} bytes, but holds {len(data) - start:,}.")
+            raise FileError(
+                f"{what} says it has shape {shape}, {need:,} bytes, but holds {len(data) - start:,}."
+            )
         array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
         self._arrays[path] = array
         return array
@@ -233,7 +244,9 @@ def open_weights(archive):
             f"'{archive.name}' holds its weights in a form that tdfast does not read: "
             f"{', '.join(m for m in list(archive.members)[:5] if 'weights' in m)}."
         )
-    raise FileError(f"'{archive.name}' is not a complete .keras archive: 'model.weights.h5' is missing from it.")
+    raise FileError(
+        f"'{archive.name}' is not a complete .keras archive: 'model.weights.h5' is missing from it."
+    )
 
 
 def write_npz(groups, file):

@@ -1,4 +1,5 @@
-"""Files of weights alone: .weights.h5 in Keras 3's layout, .weights.npz with the same paths, and Keras 2's .h5."""
+"""Files of weights alone: .weights.h5 in Keras 3's layout, .weights.npz with the same paths, and Keras 2's
+.h5."""
 
 import io
 import os
@@ -30,8 +31,9 @@ def save_weights(model, filepath, overwrite=True):
 
     Args:
         model: a built `tdfast.Sequential`.
-        filepath: a path that ends in ".weights.h5", which Keras 3 reads too and which needs h5py, or in ".weights.npz",
-            which `numpy.load` reads too: each array under its path, "layers/lstm/cell/vars/0".
+        filepath: a path that ends in ".weights.h5", which Keras 3 reads too and which needs h5py, or in
+            ".weights.npz", which `numpy.load` reads too: each array under its path,
+            "layers/lstm/cell/vars/0".
         overwrite: False refuses to replace an existing file.
 
     Raises:
@@ -52,7 +54,9 @@ def save_weights(model, filepath, overwrite=True):
     """
     filepath = os.fspath(filepath)
     if not filepath.endswith((".weights.h5", ".weights.npz")):
-        raise ValueError(f"save_weights: the path must end in '.weights.h5' or '.weights.npz', got {filepath!r}.")
+        raise ValueError(
+            f"save_weights: the path must end in '.weights.h5' or '.weights.npz', got {filepath!r}."
+        )
     _require_built(model, "save_weights")
     if not flag(overwrite, "overwrite", "save_weights") and os.path.exists(filepath):
         raise FileExistsError(f"save_weights: '{filepath}' exists, and overwrite=False.")
@@ -67,21 +71,23 @@ def save_weights(model, filepath, overwrite=True):
 def load_weights(model, filepath, skip_mismatch=False, by_name=False):
     """Overwrite a model's weights with those of a file.
 
-    Layers get the arrays at their places in the model, whatever their names are. An optimizer that has as many arrays
-    as the file gets its state too; else a warning says that it keeps its own. All is checked, and read, before the first
-    weight changes.
+    Layers get the arrays at their places in the model, whatever their names are. An optimizer that has as
+    many arrays as the file gets its state too; else a warning says that it keeps its own. All is checked, and
+    read, before the first weight changes.
 
     Args:
         model: a built `tdfast.Sequential`.
-        filepath: a path that ends in ".weights.h5", ".weights.npz", ".keras", or in ".h5" or ".hdf5" for weights or
-            a whole model of Keras 2.
-        skip_mismatch: True keeps the weights of a layer that the file's arrays do not fit, or of which it has none, with a
-            warning for each, and leaves out arrays that the model has no layer for. False raises.
-        by_name: for Keras 2's files: layers get the arrays stored under their names; other layers keep theirs.
+        filepath: a path that ends in ".weights.h5", ".weights.npz", ".keras", or in ".h5" or ".hdf5" for
+            weights or a whole model of Keras 2.
+        skip_mismatch: True keeps the weights of a layer that the file's arrays do not fit, or of which it has
+            none, with a warning for each, and leaves out arrays that the model has no layer for. False
+            raises.
+        by_name: for Keras 2's files: layers get the arrays stored under their names; other layers keep
+            theirs.
 
     Raises:
-        FileError: (a ValueError) naming the layer, the shape expected and the shape found, if they do not fit, or if the
-            file is damaged. No weight was changed.
+        FileError: (a ValueError) naming the layer, the shape expected and the shape found, if they do not
+            fit, or if the file is damaged. No weight was changed.
         ValueError: for another ending, or a model without weights yet.
         ImportError: for HDF5 without h5py, naming the extra to install.
 
@@ -99,7 +105,8 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False):
     filepath = os.fspath(filepath)
     if not filepath.endswith((".h5", ".hdf5", ".weights.npz", ".keras")):
         raise ValueError(
-            "load_weights: the path must end in '.weights.h5', '.weights.npz', '.keras', or '.h5' for a file of Keras 2, "
+            "load_weights: the path must end in '.weights.h5', '.weights.npz', '.keras', or '.h5' for a file "
+            "of Keras 2, "
             f"got {filepath!r}."
         )
     _require_built(model, "load_weights")
@@ -112,13 +119,16 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False):
         finally:
             store.close()
     except MemoryError as error:
-        raise FileError(f"'{filepath}' asks for more memory than this machine has. No weight was changed.") from error
+        raise FileError(
+            f"'{filepath}' asks for more memory than this machine has. No weight was changed."
+        ) from error
 
 
 def _require_built(model, what):
     if not model.built:
         raise ValueError(
-            f"{what}: model '{model.name}' has no weights yet. Call it on an array first, or call build(input_shape)."
+            f"{what}: model '{model.name}' has no weights yet. Call it on an array first, or call "
+            "build(input_shape)."
         )
 
 
@@ -135,10 +145,12 @@ def _load(model, store, skip_mismatch, by_name):
     legacy = has_legacy_weights(store)
     if by_name and not legacy:
         raise ValueError(
-            f"load_weights: '{store.name}' has no names of layers (those are in Keras 2's .h5 files), so by_name=True "
+            f"load_weights: '{store.name}' has no names of layers (those are in Keras 2's .h5 files), so "
+            "by_name=True "
             "cannot be done. Leave it out: layers get the arrays at their places."
         )
-    pairs = legacy_pairs(model, store, skip_mismatch, by_name) if legacy else _pairs(model, store, skip_mismatch)
+    pairs = legacy_pairs(model, store, skip_mismatch,
+                         by_name) if legacy else _pairs(model, store, skip_mismatch)
     chosen, skipped = [], []
     for layer, variables, paths in pairs:
         text = misfit(layer, variables, paths, store)
@@ -163,7 +175,8 @@ def _pairs(model, store, skip_mismatch):
     found = {}
     for path in store.paths():
         base, _, number = path.rpartition("/")
-        if number.isdecimal() and (base == "vars" or base.endswith("/vars")) and not base.startswith("optimizer/"):
+        if number.isdecimal() and (base == "vars"
+                                   or base.endswith("/vars")) and not base.startswith("optimizer/"):
             found.setdefault(base[: -len("vars")].rstrip("/"), []).append(path)
     for path, layer, _, variables in places(model):
         paths = sorted(found.pop(path, ()), key=lambda p: int(p.rpartition("/")[2]))

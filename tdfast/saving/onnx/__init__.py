@@ -17,18 +17,20 @@ from tdfast.saving.onnx.masks import Mask
 def export_onnx(model, path, states=False, lengths=False, opset=17):
     """Write a model to an ONNX file that computes what `predict` does.
 
-    Recurrent layers become LSTM, GRU and RNN nodes. The batch, and each axis of the input whose size the model leaves
-    open (None), may have any size. The graph's input is "input" and its output "output"; a `Masking` layer or an
-    `Embedding` with mask_zero finds the steps to leave out in the data, wherever they are.
+    Recurrent layers become LSTM, GRU and RNN nodes. The batch, and each axis of the input whose size the
+    model leaves open (None), may have any size. The graph's input is "input" and its output "output"; a
+    `Masking` layer or an `Embedding` with mask_zero finds the steps to leave out in the data, wherever they
+    are.
 
     Args:
         model: a built `Sequential`, all of one dtype.
         path: of the file; an older one is replaced when the new one is complete and on the disk.
-        states: recurrent layers' first states become inputs, "<layer>_h0" and for an LSTM "<layer>_c0" (batch, units),
-            that may be left out (zeros), and their last states outputs, "<layer>_h" and "<layer>_c". The names of
-            models and wrappers around a layer come before its own, with "/"; layers inside TimeDistributed keep theirs.
-        lengths: one more input, "lengths", int32 (batch,), as in ``predict(x, lengths=lengths)``: how many steps of
-            each row count, for sequences padded on the right.
+        states: recurrent layers' first states become inputs, "<layer>_h0" and for an LSTM "<layer>_c0"
+            (batch, units), that may be left out (zeros), and their last states outputs, "<layer>_h" and
+            "<layer>_c". The names of models and wrappers around a layer come before its own, with "/"; layers
+            inside TimeDistributed keep theirs.
+        lengths: one more input, "lengths", int32 (batch,), as in ``predict(x, lengths=lengths)``: how many
+            steps of each row count, for sequences padded on the right.
         opset: the version of ONNX's operators, 17 to 22.
 
     Raises:
@@ -38,15 +40,19 @@ def export_onnx(model, path, states=False, lengths=False, opset=17):
     Source: https://onnx.ai/onnx/operators/
 
     >>> import tdfast
-    >>> model = tdfast.Sequential([tdfast.layers.GRU(4, stateful=True, name="memory", batch_shape=(1, None, 3))])
+    >>> gru = tdfast.layers.GRU(4, stateful=True, name="memory", batch_shape=(1, None, 3))
+    >>> model = tdfast.Sequential([gru])
     >>> export_onnx(model, "model.onnx")
     Traceback (most recent call last):
     ...
-    ValueError: Layer 'memory' (GRU) is stateful, but a graph keeps nothing from one call to the next: export with ...
+    ValueError: Layer 'memory' (GRU) is stateful, but a graph keeps nothing from one call to the next: export
+        with ...
     """
     check_model(model, "export_onnx")
     if opset not in OPSETS:
-        raise ValueError(f"export_onnx: opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}.")
+        raise ValueError(
+            f"export_onnx: opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}."
+        )
     graph = _graph_of(model, bool(states), bool(lengths), int(opset))
     proto = graph.to_model(model.name, __version__)
     with replacing(os.fspath(path)) as file:
@@ -63,13 +69,16 @@ def _graph_of(model, states, lengths, opset):
     if lengths:
         if len(shape) < 2 or (len(shape) == 2 and kind == g.dtype):
             raise ValueError(
-                f"export_onnx: lengths=True needs a model of sequences, but '{model.name}' takes inputs of shape "
+                f"export_onnx: lengths=True needs a model of sequences, but '{model.name}' takes inputs of "
+                "shape "
                 f"{shape}."
             )
         mask = given = Mask.of_lengths(g, g.input("lengths", np.int32, ("batch",)), x)
     y, out, _ = convert_model(g, model, x, shape, mask)
     if lengths and not given.used:
-        raise ValueError(f"export_onnx: lengths=True changes nothing, as no layer of model '{model.name}' uses a mask.")
+        raise ValueError(
+            f"export_onnx: lengths=True changes nothing, as no layer of model '{model.name}' uses a mask."
+        )
     g.output("output", y, g.dtype, _dims(out, keeps_time=_keeps_time(model)), first=True)
     return g
 

@@ -5,7 +5,8 @@ from tdfast.saving.exporting import activation_entry
 
 NODES = {name: row.onnx for name, row in TABLE.items()}
 NODES.update({f"{name} with": row.onnx_with for name, row in TABLE.items() if row.onnx_with})
-"""By name: a function of the graph and a value that adds f(value); those "with" parameters take them too, by name."""
+"""By name: a function of the graph and a value that adds f(value); those "with" parameters take them too, by
+name."""
 
 IN_CELLS = {name: row.cell for name, row in TABLE.items() if row.cell}
 """By name: what a recurrent node calls it, its alpha and its beta, as far as it has them."""
@@ -18,7 +19,9 @@ def activate(g, layer, x):
 
 
 def cell_attributes(layer, activations):
-    """(names, alphas, betas) for a recurrent node; alphas and betas of those functions alone that have one."""
-    entries = [activation_entry(layer, f, IN_CELLS, "ONNX, in whose recurrent nodes it is,") for f in activations]
+    """(names, alphas, betas) for a recurrent node; alphas and betas of those functions alone that have
+    one."""
+    entries = [activation_entry(layer, f, IN_CELLS, "ONNX, in whose recurrent nodes it is,")
+               for f in activations]
     names, alphas, betas = zip(*entries)
     return list(names), sum(alphas, []), sum(betas, [])

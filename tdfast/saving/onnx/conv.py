@@ -22,12 +22,17 @@ def _window_attributes(layer, shape, window, span):
     sizes = shape[1:-1]
     if layer.padding == "same" and None in sizes and max(layer.strides) > 1:
         if tuple(span) != tuple(window):
-            refuse(layer, "cannot be exported to ONNX with padding='same' for sizes left open and both strides and "
-                          f"dilation_rate above 1: build the model for a size, not for {shape[1:]}.")
+            refuse(
+                layer,
+                "cannot be exported to ONNX with padding='same' for sizes left open and both strides and "
+                f"dilation_rate above 1: build the model for a size, not for {shape[1:]}.",
+            )
         return {**attributes, "auto_pad": "SAME_UPPER"}
     # With strides of 1 the zeros depend on the window alone.
-    places = [shapes.placed(size or 1, *rest, layer.padding) for size, *rest in zip(sizes, span, layer.strides)]
-    return {**attributes, "pads": [p[1] for p in places] + [p[2] if layer.padding != "valid" else 0 for p in places]}
+    places = [shapes.placed(size or 1, *rest, layer.padding) for size,
+              *rest in zip(sizes, span, layer.strides)]
+    return {**attributes,
+            "pads": [p[1] for p in places] + [p[2] if layer.padding != "valid" else 0 for p in places]}
 
 
 # ---------------------------------------------------------------- convolutions
@@ -41,7 +46,8 @@ def _convolved(g, layer, x, shape, name, kernel, groups, bias):
     """The convolution of x, which has its channels in axis 1; ``shape`` is the layer's input's."""
     span = [(k - 1) * rate + 1 for k, rate in zip(layer.kernel_size, layer.dilation_rate)]
     attributes = _window_attributes(layer, shape, layer.kernel_size, span)
-    return g.node("Conv", x, *_weights(g, name, kernel, bias), dilations=layer.dilation_rate, group=groups, **attributes)
+    return g.node("Conv", x, *_weights(g, name, kernel, bias), dilations=layer.dilation_rate, group=groups,
+                  **attributes)
 
 
 def _conv(g, layer, x, shape, mask):
@@ -63,17 +69,21 @@ def _depthwise_conv(g, layer, x, shape, mask):
 
 def _separable_conv(g, layer, x, shape, mask):
     def both(x):
-        y = _convolved(g, layer, x, shape, "depthwise_kernel", _by_channel(layer.depthwise_kernel.value), shape[-1], None)
+        y = _convolved(g, layer, x, shape, "depthwise_kernel", _by_channel(layer.depthwise_kernel.value),
+                       shape[-1], None)
         return g.node("Conv", y, *_weights(g, "pointwise_kernel", layer.pointwise_kernel.value, layer.bias))
 
     return activate(g, layer, _channels_first(g, layer.rank, x, both))
 
 
 def _conv_transpose(g, layer, x, shape, mask):
-    """Where the windows reach beyond the output they are cut (pads), where the output reaches farther it is padded."""
-    places = [transposed(1, *axis[1:]) for axis in layer._axes(shape[1:-1])]      # the same for any number of steps
+    """Where the windows reach beyond the output they are cut (pads), where the output reaches farther it is
+    padded."""
+    # the same for any number of steps
+    places = [transposed(1, *axis[1:]) for axis in layer._axes(shape[1:-1])]
     behind = [span - size - before for span, (size, before) in zip(layer._window, places)]
-    attributes = {"kernel_shape": layer.kernel_size, "strides": layer.strides, "dilations": layer.dilation_rate,
+    attributes = {"kernel_shape": layer.kernel_size, "strides": layer.strides,
+                  "dilations": layer.dilation_rate,
                   "pads": [before for _, before in places] + [max(n, 0) for n in behind],
                   "output_padding": [max(-n, 0) for n in behind]}
     weights = _weights(g, "kernel", layer.kernel.value, layer.bias)
@@ -118,7 +128,8 @@ def _cropping(g, layer, x, shape, mask):
     starts, ends = zip(*((before, -behind or np.iinfo(np.int64).max) for before, behind in layer._borders))
 
     def cropped(value, axes):
-        return g.node("Slice", value, g.integers(*starts), g.integers(*ends), g.integers(*range(1, layer.rank + 1)))
+        return g.node("Slice", value, g.integers(*starts), g.integers(*ends),
+                      g.integers(*range(1, layer.rank + 1)))
 
     return _with_mask(cropped, layer, x, mask)
 

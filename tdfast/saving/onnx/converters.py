@@ -1,8 +1,8 @@
 """What each layer becomes in a graph: one function for a class, in `CONVERTERS`.
 
-A converter takes the graph, the layer, the name of its input's value, the input's shape (None where any size will
-do) and its `Mask` (or None). It returns the name of the output, or (output, mask) where the mask is not simply handed
-on.
+A converter takes the graph, the layer, the name of its input's value, the input's shape (None where any size
+will do) and its `Mask` (or None). It returns the name of the output, or (output, mask) where the mask is not
+simply handed on.
 """
 
 import numpy as np
@@ -27,9 +27,11 @@ def convert_model(g, layer, x, shape, mask):
     """`convert` for the model itself, whose name is no part of the names inside."""
     to_nodes = converter_of(layer, CONVERTERS, "ONNX")
     check_dtype(layer, g.dtype)
-    ends = type(layer).compute_mask is not Layer.compute_mask       # a layer that says itself what becomes of a mask
+    # a layer that says itself what becomes of a mask
+    ends = type(layer).compute_mask is not Layer.compute_mask
     if mask is not None and not layer.supports_masking and not (ends and not mask.right):
-        refuse(layer, "does not pass on the mask of its input" + (", which lengths=True makes" if mask.right else "")
+        refuse(layer, "does not pass on the mask of its input" + (", which lengths=True makes" if mask.right
+                                                                  else "")
                + ". Put it before the layer that makes the mask, or after a recurrent layer with "
                  "return_sequences=False.")
     y = to_nodes(g, layer, x, shape, mask)
@@ -40,8 +42,8 @@ def convert_model(g, layer, x, shape, mask):
 
 # ---------------------------------------------------------------- shapes
 def _reshaped(g, x, head, tail, like):
-    """x with the axes ``head`` (a vector's value) and then ``tail``; an unknown size is that of the same axis, counted
-    from the end, of the value ``like``."""
+    """x with the axes ``head`` (a vector's value) and then ``tail``; an unknown size is that of the same
+    axis, counted from the end, of the value ``like``."""
     if None not in tail:
         tail = g.integers(*tail)
     else:
@@ -84,8 +86,11 @@ def _time_distributed(g, layer, x, shape, mask):
     """(B, T, ...) as (B T, ...), the inner layer, and back."""
     inner = layer.layer
     if inner.makes_mask:
-        refuse(layer, f"would lose the mask that '{inner.name}' makes within each step. Wrap a Sequential of it and "
-                      "the layers that use its mask.")
+        refuse(
+            layer,
+            f"would lose the mask that '{inner.name}' makes within each step. Wrap a Sequential of it and "
+            "the layers that use its mask.",
+        )
 
     def folded(value, tail):
         rows = g.node("Mul", g.sizes(value, 0, 1), g.sizes(value, 1, 2))
@@ -159,7 +164,8 @@ def _batch_normalization(g, layer, x, shape, mask):
     gamma = 1 / np.sqrt(layer.moving_variance.value.astype(np.float64) + layer.epsilon)
     if layer.scale:
         gamma = gamma * layer.gamma.value
-    return _scaled(g, layer, centred, gamma.reshape(along), layer.beta.value.reshape(along) if layer.center else None)
+    return _scaled(g, layer, centred, gamma.reshape(along), layer.beta.value.reshape(along) if layer.center
+                   else None)
 
 
 def _layer_normalization(g, layer, x, shape, mask):
@@ -206,7 +212,8 @@ def _group_normalization(g, layer, x, shape, mask):
     y = _normal(g, g.node("Reshape", moved, g.integers(0, layer.groups, -1)), [2], layer.epsilon)
     y = g.node("Transpose", g.node("Reshape", y, g.sizes(moved, 0)), perm=np.argsort(order).tolist())
     along = [shape[axis] if a == axis else 1 for a in range(n)]
-    return _scaled(g, layer, y, *(None if w is None else w.value.reshape(along) for w in (layer.gamma, layer.beta)))
+    return _scaled(g, layer, y,
+                   *(None if w is None else w.value.reshape(along) for w in (layer.gamma, layer.beta)))
 
 
 def _masking(g, layer, x, shape, mask):

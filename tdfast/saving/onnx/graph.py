@@ -94,7 +94,8 @@ class Graph:
             outputs: None for one; else booleans: which of the outputs are wanted. The others are "".
         """
         label = self.name(kind)
-        made = [label] if outputs is None else [f"{label}:{i}" if wanted else "" for i, wanted in enumerate(outputs)]
+        made = [label] if outputs is None else [f"{label}:{i}" if wanted else "" for i,
+                                                wanted in enumerate(outputs)]
         self._nodes.append((kind, inputs, made, label, attributes))
         return label if outputs is None else made
 
@@ -132,7 +133,9 @@ class Graph:
 
         size = sum(value.nbytes for value in self._constants.values())
         if size > LIMIT:
-            raise ValueError(f"export_onnx: the weights take {size} bytes, but one ONNX file holds {LIMIT} at most.")
+            raise ValueError(
+                f"export_onnx: the weights take {size} bytes, but one ONNX file holds {LIMIT} at most."
+            )
 
         def number_of(dtype):
             return helper.np_dtype_to_tensor_dtype(dtype)

@@ -1,4 +1,5 @@
-"""Masks in the graph: which steps count, and how recurrent nodes, which know lengths alone, leave out the others."""
+"""Masks in the graph: which steps count, and how recurrent nodes, which know lengths alone, leave out the
+others."""
 
 import numpy as np
 
@@ -6,8 +7,8 @@ import numpy as np
 class Mask:
     """Booleans (batch, time, ...), True at steps that count, as a value of the graph.
 
-    A recurrent node takes lengths, so a mask with holes is brought to the front first (`compact`) and the node's
-    outputs go back to their places (`expand`). A value that several layers ask for is made once.
+    A recurrent node takes lengths, so a mask with holes is brought to the front first (`compact`) and the
+    node's outputs go back to their places (`expand`). A value that several layers ask for is made once.
 
     Args:
         graph: a `Graph`.
@@ -26,7 +27,8 @@ class Mask:
     def of_lengths(cls, graph, lengths, x):
         """The mask of the first ``lengths`` steps of x."""
         steps = steps_of(graph, x)
-        return cls(graph, graph.node("Less", steps, graph.add_axis(graph.cast(lengths, np.int64), 1)), 2, lengths)
+        return cls(graph, graph.node("Less", steps, graph.add_axis(graph.cast(lengths, np.int64), 1)), 2,
+                   lengths)
 
     def changed(self, change):
         """The mask that ``change(value, number of its axes)`` makes of this one."""
@@ -56,7 +58,8 @@ class Mask:
     def some(self):
         """Whether a row has a step that counts, (batch, 1)."""
         g = self.graph
-        return self._once("some", lambda: g.add_axis(g.node("Greater", self.lengths, g.constant(np.int32(0))), 1))
+        return self._once("some", lambda: g.add_axis(g.node("Greater", self.lengths, g.constant(np.int32(0))),
+                                                     1))
 
     @property
     def each(self):
@@ -84,7 +87,8 @@ class Mask:
             steps = steps_of(g, self.valid)
             # Descending: those that count in their order, then the others.
             keys = g.node("Sub", g.node("Mul", self.counts, g.sizes(self.valid, 1, 2)), steps)
-            return g.add_axis(g.node("TopK", keys, g.sizes(self.valid, 1, 2), outputs=(True, True), axis=1)[1], -1)
+            return g.add_axis(g.node("TopK", keys, g.sizes(self.valid, 1, 2), outputs=(True, True),
+                                     axis=1)[1], -1)
 
         return x if self.right else g.node("GatherND", x, self._once("order", order), batch_dims=1)
 
@@ -103,7 +107,8 @@ class Mask:
             return y
 
         def places():
-            # A forward step before the first that counts gets place -1, the last: that is 0, since one is missing.
+            # A forward step before the first that counts gets place -1, the last: that is 0, since one is
+            # missing.
             seen = g.node("CumSum", self.counts, g.constant(np.int64(1)))
             return g.add_axis(g.node("Sub", seen, self.counts if reverse else g.integers(1)), -1)
 
@@ -113,7 +118,8 @@ class Mask:
     def at_end(self, first):
         """The mask of the last step, or of the first, (batch, 1)."""
         g = self.graph
-        return self._once(f"end {first}", lambda: g.node("Gather", self.valid, g.integers(0 if first else -1), axis=1))
+        return self._once(f"end {first}", lambda: g.node("Gather", self.valid, g.integers(0 if first else -1),
+                                                         axis=1))
 
 
 def steps_of(graph, x):

@@ -6,7 +6,8 @@ from tdfast.layers import GRU, LSTM
 from tdfast.saving.exporting import refuse
 from tdfast.saving.onnx.activations import cell_attributes
 
-# Where ONNX's gates stand in Keras's weights: ONNX has LSTM i o f c and GRU z r h, Keras LSTM i f c o and GRU z r h.
+# Where ONNX's gates stand in Keras's weights: ONNX has LSTM i o f c and GRU z r h, Keras LSTM i f c o and GRU
+# z r h.
 GATES = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2), "RNN": (0,)}
 
 
@@ -34,8 +35,11 @@ def bidirectional(g, layer, x, shape, mask):
 def _run(g, layer, cells, x, mask):
     """The outputs of recurrent layers over one input, each in the order of its run."""
     if layer.stateful and not g.states:
-        refuse(layer, "is stateful, but a graph keeps nothing from one call to the next: export with states=True, "
-                      "and hand the states on yourself (not possible inside TimeDistributed).")
+        refuse(
+            layer,
+            "is stateful, but a graph keeps nothing from one call to the next: export with states=True, "
+            "and hand the states on yourself (not possible inside TimeDistributed).",
+        )
     compact = x if mask is None else mask.compact(x)
     time_first = g.node("Transpose", compact, perm=(1, 0, 2))
     groups = [cells] if len({_likeness(cell) for cell in cells}) == 1 else [[cell] for cell in cells]
@@ -51,7 +55,8 @@ def _kind(cell):
 
 
 def _node(g, cells, x, time_first, mask):
-    """One node for one layer, or for two of opposite directions; their outputs, each in the order of its run."""
+    """One node for one layer, or for two of opposite directions; their outputs, each in the order of its
+    run."""
     kind, sequences = _kind(cells[0]), cells[0].return_sequences
     # In a node of two directions, the one that begins at the end is the second.
     ordered = sorted(cells, key=lambda cell: cell.go_backwards)
@@ -74,7 +79,8 @@ def _node(g, cells, x, time_first, mask):
         end = states[0]
         if mask is not None:
             end = g.node("Where", mask.some, end, g.number(0))
-            states = [g.node("Where", mask.some, s, g.node("Squeeze", before, g.integers(0)) if before else g.number(0))
+            states = [g.node("Where", mask.some, s, g.node("Squeeze", before, g.integers(0)) if before
+                             else g.number(0))
                       for s, before in zip(states, first[d] or [None] * len(states))]
         if sequences:
             out = g.node("Transpose", _direction(g, y, d, len(cells), axis=1), perm=(1, 0, 2))
@@ -129,7 +135,8 @@ def _weights(cell):
 
 
 def _first_states(g, cell, x):
-    """The states to begin with, (1, batch, units) each: inputs of the graph, 0 when left out; [] without states."""
+    """The states to begin with, (1, batch, units) each: inputs of the graph, 0 when left out; [] without
+    states."""
     if not g.states:
         return []
     shape = g.node("Concat", g.sizes(x, 0, 1), g.integers(cell.units), axis=0)
@@ -137,7 +144,8 @@ def _first_states(g, cell, x):
     for letter in "hc"[: cell.n_states]:
         name = f"{_public(g, cell)}_{letter}0"
         # A default has to have a size: one row, which stands for all.
-        given = g.input(name, g.dtype, (f"{name}_batch", cell.units), default=np.zeros((1, cell.units), g.dtype))
+        given = g.input(name, g.dtype, (f"{name}_batch", cell.units),
+                        default=np.zeros((1, cell.units), g.dtype))
         made.append(g.add_axis(g.node("Expand", given, shape), 0))
     return made
 
