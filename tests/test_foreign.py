@@ -62,6 +62,18 @@ def test_objects_are_named_as_what_they_are(get, module, name, words):
         get(object_of(module, name))
 
 
+def test_what_keras_describes_by_name_and_config_is_taken():
+    def huber(config, **attributes):
+        return type("Huber", (), {"__module__": "keras.src.losses.losses", "get_config": lambda self: config,
+                                  **attributes})()
+
+    assert losses.get(huber({"delta": 2.5, "name": "mine"})).delta == 2.5
+    assert losses.get(huber({}, _fn_kwargs={"delta": 0.5})).delta == 0.5          # which Keras's config forgets
+    adam = type("Adam", (), {"__module__": "keras.src.optimizers.adam", "built": False,
+                             "get_config": lambda self: {"learning_rate": 0.25}})()
+    assert optimizers.get(adam).learning_rate == 0.25
+
+
 def test_a_class_derived_from_one_of_theirs_is_theirs():
     theirs = type(object_of("keras.src.losses.loss", "Loss"))
     mine = type("Mine", (theirs,), {"__module__": "my_code"})()

@@ -64,6 +64,12 @@ def is_kind(obj):
     return _kind(obj) is obj
 
 
+def config_of(obj):
+    """The config of an object of Keras's, with what its Huber and CosineSimilarity leave out."""
+    lost = {key: value for key, value in getattr(obj, "_fn_kwargs", {}).items() if key in ("delta", "axis")}
+    return {**lost, **obj.get_config()}
+
+
 def _speaks_keras(kind, package):
     """Whether a class or a function, itself and not its base alone, is Keras's, or a function is
     TensorFlow's."""
