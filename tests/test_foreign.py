@@ -68,7 +68,7 @@ def test_what_keras_describes_by_name_and_config_is_taken():
                                   **attributes})()
 
     assert losses.get(huber({"delta": 2.5, "name": "mine"})).delta == 2.5
-    assert losses.get(huber({}, _fn_kwargs={"delta": 0.5})).delta == 0.5          # which Keras's config forgets
+    assert losses.get(huber({}, _fn_kwargs={"delta": 0.5})).delta == 0.5  # which Keras's config forgets
     adam = type("Adam", (), {"__module__": "keras.src.optimizers.adam", "built": False,
                              "get_config": lambda self: {"learning_rate": 0.25}})()
     assert optimizers.get(adam).learning_rate == 0.25
