@@ -146,7 +146,7 @@ class Graph:
         a tensor, their gradients are summed in memory of its own, in the reverse order of the calls. A layer
         that is called again adds to the gradients of its weights.
         """
-        learns = [bool(layer.trainable_weights) for layer, _, _ in self._calls]
+        learns = [layer.learns for layer, _, _ in self._calls]
         needed = self._needed(learns, need_inputs)
         held = [None] * self._size
         for place, gradient in zip(self._sinks, gradients):

@@ -375,6 +375,13 @@ class Layer:
     trainable_variables = trainable_weights
 
     @property
+    def learns(self):
+        """Whether training changes any weight of the layer, or of those inside it."""
+        return self._trainable and (
+            any(w.trainable for w in self._weights) or any(inner.learns for inner in self.sublayers())
+        )
+
+    @property
     def non_trainable_weights(self):
         """The variables that training leaves as they are, or that the layer itself changes, as moving
         averages."""
