@@ -128,7 +128,8 @@ class Graph:
                     record.packed, mask = inner.records[0].valid, None
             else:
                 y = layer.forward(x, inner, training=training, mask=mask)
-            record.note_activity(layer, y, i)
+            if layer.activity_regularizer is not None or record.activities:
+                record.note_activity(layer, y, i)
             mask = layer.passed_mask(x, mask, inner.records[0])
             if len(places) == 1:
                 held[places[0]], marks[places[0]] = y, mask
@@ -154,13 +155,17 @@ class Graph:
         done = set()
         for i in range(len(self._calls) - 1, -1, -1):
             layer, sources, places = self._calls[i]
-            need_dx = any(needed[s] for s in sources)
+            need_dx = needed[sources[0]] if len(sources) == 1 else any(needed[s] for s in sources)
             if not (need_dx or learns[i]):
                 continue
-            dy = self._of_call(i, [held[place] for place in places], record)
+            if len(places) == 1 and not record.activities:
+                dy = held[places[0]]
+            else:
+                dy = self._of_call(i, [held[place] for place in places], record)
             if dy is None:
                 continue
-            dy = record.add_activity_gradient(dy, i)
+            if record.activities:
+                dy = record.add_activity_gradient(dy, i)
             if self._repeats and learns[i] and layer in done:
                 dx = _add_gradients(layer, dy, record, i, need_dx)
             else:
@@ -184,8 +189,10 @@ class Graph:
         for place in self._sources:
             needed[place] = need_inputs
         for learn, (_, sources, places) in zip(learns, self._calls):
+            for source in sources:
+                learn = learn or needed[source]
             for place in places:
-                needed[place] = learn or any(needed[s] for s in sources)
+                needed[place] = learn
         return needed
 
     def _receive(self, held, place, gradient, record):

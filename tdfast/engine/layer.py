@@ -377,9 +377,15 @@ class Layer:
     @property
     def learns(self):
         """Whether training changes any weight of the layer, or of those inside it."""
-        return self._trainable and (
-            any(w.trainable for w in self._weights) or any(inner.learns for inner in self.sublayers())
-        )
+        if not self._trainable:
+            return False
+        for weight in self._weights:        # loops: they run in every step, and end at the first that learns
+            if weight.trainable:
+                return True
+        for inner in self.sublayers():
+            if inner.learns:
+                return True
+        return False
 
     @property
     def non_trainable_weights(self):
