@@ -51,13 +51,10 @@ class Tape:
 
     def peek(self, layer):
         """The record of a layer whose inner layers' calls, pushed after its own, are not yet undone."""
-        return self.records[self._place_of(layer)]
-
-    def _place_of(self, layer):
         i = self.position - 1
         while self.records[i].layer is not layer:
             i -= 1
-        return i
+        return self.records[i]
 
     def pop(self, layer):
         """The record of the last call not yet undone, which must be ``layer``'s."""
@@ -69,11 +66,6 @@ class Tape:
                 f"'{record.layer.name}' there. Call backward in the reverse order of forward."
             )
         return record
-
-    def pop_with_inner(self, layer):
-        """`pop`, where calls of inner layers may be left that nobody will undo."""
-        self.position = self._place_of(layer)
-        return self.records[self.position]
 
     def begin(self, outer):
         """Start a pass that is a part of another tape's."""

@@ -40,27 +40,12 @@ def read_state(path):
         OSError: if it cannot be opened.
     """
     with open(path, "rb") as file:
-        return state_from_bytes(file.read(), str(path))
-
-
-def state_to_bytes(state):
-    """What `write_state` would write.
-
-    >>> state_from_bytes(state_to_bytes({"a": np.arange(2)}), "it")
-    {'a': array([0, 1])}
-    """
-    file = io.BytesIO()
-    _write(file, state)
-    return file.getvalue()
-
-
-def state_from_bytes(data, name):
-    """What `write_state` wrote, from its bytes; ``name`` is for messages."""
+        data = file.read()
     file = io.BytesIO(data)
-    file.name = name
+    file.name = str(path)
     with Archive(file) as archive:
         packed = archive.read_json("state.json")
-    store = NpzWeights(data, name)
+    store = NpzWeights(data, str(path))
     try:
         return _unpack(packed, store)
     finally:
