@@ -209,7 +209,18 @@ def test_loss_weights_of_one(weights):
     assert model.fit(dataset(), verbose=0).history == plain.fit(dataset(), verbose=0).history
 
 
-@pytest.mark.parametrize("weights, words", [([2.0], "loss_weights=.2.0. .*sample_weight"),
+def test_loss_weights_multiply_the_loss_and_its_gradient():
+    weighted, plain = compiled(), compiled()
+    weighted.compile(optimizers.SGD(1e-4), "mse", loss_weights=[4.0], metrics=["mae"])
+    plain.compile(optimizers.SGD(4e-4), "mse", metrics=["mae"])
+    got, want = (m.fit(dataset(), verbose=0).history for m in (weighted, plain))
+    assert got["loss"] == pytest.approx([4 * value for value in want["loss"]], rel=1e-6)
+    assert got["mae"] == pytest.approx(want["mae"], rel=1e-6)
+    for a, b in zip(weighted.get_weights(), plain.get_weights()):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weights, words", [(["2"], "must hold numbers"), (True, "must hold numbers"),
                                             ([1.0, 2.0], "loss_weights has 2 entries")])
 def test_other_loss_weights_are_refused(weights, words):
     with pytest.raises(ValueError, match=words):

@@ -392,7 +392,7 @@ def test_csv_logger_on_a_full_disk():
     made = model(optimizers.SGD(0.1, use_ema=True))
     with pytest.raises(OSError, match="No space"), pytest.warns(UserWarning, match="CSVLogger.on_abort"):
         fit(made, callbacks.SwapEMAWeights(swap_on_epoch=True), callbacks.CSVLogger("/dev/full"))
-    assert not made.optimizer.averages_in_place and made._run is None
+    assert not made.optimizer.averages_in_place and made._trainer.run is None
     assert np.isfinite(fit(made).history["loss"]).all()
 
 
@@ -404,7 +404,7 @@ def test_a_callback_may_fit(tmp_path):
 
     made = model()
     assert fit(made, Again(), callbacks.BackupAndRestore(tmp_path / "b", save_freq=1)).epoch == [0, 1, 2, 3]
-    assert made._run is None
+    assert made._trainer.run is None
 
 
 def test_csv_logger_takes_several_values_and_text(tmp_path):
@@ -549,7 +549,7 @@ def test_a_callback_that_fails_leaves_model_and_history(hook):
     made = model()
     with pytest.raises(RuntimeError, match="mine"):
         fit(made, log, callbacks.LambdaCallback(**{hook: fail}), validation_data=(X, Y))
-    assert made.history is not None and made._run is None
+    assert made.history is not None and made._trainer.run is None
     assert bool(ended) == (hook == "on_train_end")
     assert fit(made).epoch == [0, 1, 2, 3]
 

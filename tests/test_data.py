@@ -11,6 +11,7 @@ from tdfast.engine.arrays import as_array
 from tdfast.engine.tape import Record
 from tdfast.layers import GRU, LSTM, Dense, TimeDistributed
 from tdfast.training import adapters
+from tdfast.training.batch import Batch
 from tdfast.training.epochs import ArrayBatches, EpochIterator, StreamBatches
 from tdfast.utils import PyDataset, set_random_seed
 
@@ -560,12 +561,12 @@ def test_wrong_numbers_of_steps():
 
 
 def rows_of(feed, epochs):
-    return [[x[:, 0, 0].tolist() for x, *_ in feed] for _ in range(epochs)]
+    return [[batch.inputs[0][:, 0, 0].tolist() for batch in feed] for _ in range(epochs)]
 
 
 def test_steps_go_on_where_the_last_epoch_ended():
     x = np.arange(10.0).reshape(10, 1, 1)
-    feed = EpochIterator(ArrayBatches((x, None, None), 2, Record(None)), 2)
+    feed = EpochIterator(ArrayBatches(Batch((x,)), 2, Record(None)), 2)
     assert rows_of(feed, 2) == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
     with pytest.warns(UserWarning, match="1 of 2"):
         assert rows_of(feed, 2) == [[[8, 9]], [[0, 1], [2, 3]]]
@@ -574,7 +575,7 @@ def test_steps_go_on_where_the_last_epoch_ended():
 def test_shuffle_within_batches():
     x = np.arange(10.0).reshape(10, 1, 1)
     set_random_seed(1)
-    feed = EpochIterator(ArrayBatches((x, None, None), 4, Record(None), shuffle="batch"))
+    feed = EpochIterator(ArrayBatches(Batch((x,)), 4, Record(None), shuffle="batch"))
     for epoch in rows_of(feed, 3):
         assert [sorted(rows) for rows in epoch] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert len({str(epoch) for epoch in rows_of(feed, 5)}) > 1

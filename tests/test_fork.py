@@ -340,7 +340,7 @@ def together(*functions):
 def test_readers_see_the_weights_of_one_moment(how, tmp_path, monkeypatch):
     """While one thread trains, the others' results are those of the weights between two of its steps, bit for
     bit."""
-    monkeypatch.setattr("tdfast.training.trainer.PREDICT_ROWS", 12)        # several passes
+    monkeypatch.setattr("tdfast.training.prediction.PREDICT_ROWS", 12)        # several passes
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 30, (40, 10)), np.eye(3, dtype="float32")[rng.integers(0, 3, 40)]
     if how == "lengths":

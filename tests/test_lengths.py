@@ -6,6 +6,7 @@ import pytest
 from tdfast import Sequential
 from tdfast.callbacks import Callback
 from tdfast.layers import GRU, LSTM, Dense, Flatten, Masking, SimpleRNN, TimeDistributed
+from tdfast.training.batch import Batch
 
 N, T, F = 23, 9, 3
 rng = np.random.default_rng(0)
@@ -63,12 +64,13 @@ def test_fit_and_evaluate_are_the_masks(stack, weighted):
     history = a.fit(X, y, sample_weight=w, batch_size=5, shuffle=False, epochs=2, lengths=LENGTHS,
                     verbose=0).history
     for epoch in range(2):
-        b._ready_to_train()
+        b._trainer.ready_to_train()
         b.reset_metrics()
         for i in range(0, N, 5):
             rows = slice(i, i + 5)
-            b.train_step(X[rows], y[rows], None if w is None else w[rows], MASK[rows])
-        for name, value in b._logs().items():
+            weights = None if w is None else w[rows]
+            b._trainer._step.train(Batch((X[rows],), (y[rows],), (weights,), (MASK[rows],)))
+        for name, value in b._trainer.objective.logs().items():
             assert history[name][epoch] == pytest.approx(value, rel=1e-5)
     for p, q in zip(a.get_weights(), b.get_weights()):
         np.testing.assert_allclose(p, q, atol=1e-6)

@@ -510,12 +510,21 @@ def compiled(**config):
     ({"optimizer": {"class_name": "Adam", "config": {"warp": 9}}}, ["warp=9", "Adam"]),
     ({"metrics": ["magic"]}, ["'magic'", "metrics"]),
     ({"metrics": [{"module": "keras.metrics", "class_name": "Magic", "config": {}}]}, ["'Magic'", "metrics"]),
-    ({"loss_weights": [2.0]}, ["loss_weights"]),
+    ({"loss_weights": [2.0, 3.0]}, ["loss_weights"]),
 ])
 def test_compile_state_that_does_not_exist_is_named(path, config, words):
     dense_file(path, **compiled(**config))
     refused(path, *words, "compile=False")
     assert saving.load_model(path, compile=False).count_params() == 8
+
+
+def test_loss_weights_come_back(path):
+    model = tdfast.Sequential([layers.Input((2,)), layers.Dense(1)])
+    model.compile("sgd", "mse", loss_weights=2.0)
+    model.save(path)
+    x, y = np.ones((3, 2)), np.zeros((3, 1))
+    assert saving.load_model(path).evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(2 * np.mean(model.predict(x, verbose=0) ** 2))
 
 
 # ------------------------------------------------------------------------------------------ custom objects

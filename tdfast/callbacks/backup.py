@@ -70,13 +70,13 @@ class BackupAndRestore(Callback):
         self._frequency.seen = 0
         self._state = self._read()
         if self._state is not None:
-            self.model._run.restore(self._state)
+            self.model._trainer.run.restore(self._state)
 
     def on_epoch_begin(self, epoch, logs=None):
         # What other callbacks did at the beginning of this epoch, such as a new learning rate, was done
         # before.
         if self._state is not None and self._state["batch"]:
-            self.model._run.restore(self._state)
+            self.model._trainer.run.restore(self._state)
         self._state = None
 
     def on_train_batch_end(self, batch, logs=None):
@@ -119,4 +119,4 @@ class BackupAndRestore(Callback):
         if self.double_checkpoint and os.path.exists(self._path):
             with open(self._path, "rb") as old, replacing(self._previous) as file:
                 shutil.copyfileobj(old, file)
-        write_state(self._path, self.model._run.state())
+        write_state(self._path, self.model._trainer.run.state())

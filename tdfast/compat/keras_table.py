@@ -255,7 +255,7 @@ MEMBERS = (
     ("models", "fit_on_batch, evaluate_on_batch", "`train_on_batch`, `test_on_batch`"),
     (
         "models",
-        "outputs, input_names, output_names",
+        "outputs, input_names",
         "a `Sequential` has one output, of `output_shape`, and one input",
     ),
     (

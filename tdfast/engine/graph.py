@@ -71,6 +71,15 @@ class Graph:
         """How many calls read a tensor; to be an output counts as one."""
         return self._reads[id(tensor)]
 
+    def output_layer(self, place):
+        """The layer whose output, as it is, is an output of the graph; None where another call reads it too,
+        or the layer is called again."""
+        tensor = self.outputs[place]
+        if tensor.node is None or self.reads(tensor) != 1 or len(tensor.node.outputs) != 1:
+            return None
+        layer = tensor.node.layer
+        return layer.output_layer() if sum(node.layer is layer for node in self.nodes) == 1 else None
+
     # ---------------------------------------------------------------- walks
     def walk(self, values, function):
         """Carry values through the graph, from the inputs to the outputs: shapes, plans, symbols of another

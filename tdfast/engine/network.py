@@ -37,20 +37,35 @@ class Network(Layer):
 
     def forward(self, x, tape, training=False, mask=None, packing=None):
         """As `Layer.forward`; ``packing`` as in `Graph.forward`, whose ``packed`` the record then has."""
-        rec = tape.push(self)
-        (y,), (rec.mask,) = self.graph.forward([x], [mask], rec, tape, training, packing)
-        return y
+        graph, rec = self.graph, tape.push(self)
+        if len(graph.inputs) == 1:
+            x, mask = [x], [mask]
+        ys, masks = graph.forward(x, mask or [None] * len(x), rec, tape, training, packing)
+        if len(ys) == 1:
+            (rec.mask,) = masks
+            return ys[0]
+        rec.mask = masks
+        return ys
 
     def backward(self, dy, tape, need_dx=True):
-        return self.graph.backward([dy], tape.pop(self), need_dx)[0]
+        graph = self.graph
+        dx = graph.backward([dy] if len(graph.outputs) == 1 else dy, tape.pop(self), need_dx)
+        return dx[0] if len(dx) == 1 else dx
 
     def activity_penalty(self, tape):
         """The sum of the activity regularizers' penalties of the last forward pass."""
         return sum(rec.activity_penalty() for rec in tape.records_from())
 
+    def output_layers(self):
+        """For each output the layer whose output, as it is, is that one; None where there is none."""
+        places = range(len(self.graph.outputs))
+        if type(self).forward is not Network.forward or self.activity_regularizer is not None:
+            return [None for _ in places]
+        return [self.graph.output_layer(place) for place in places]
+
     def output_layer(self):
-        plain = type(self).forward is Network.forward and self.activity_regularizer is None
-        return self.graph.nodes[-1].layer.output_layer() if plain and self.graph.nodes else self
+        layers = self.output_layers()
+        return (layers[0] if len(layers) == 1 else None) or self
 
     def add_to_stream(self, stream, x):
         return self.graph.walk([x], lambda node, x: node.layer.add_to_stream(stream, x))[0]

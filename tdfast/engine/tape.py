@@ -21,7 +21,7 @@ class Tape:
             reuse what they packed from their weights; None: pack them in every pass.
 
     Attributes:
-        bare: the layer that leaves its activation out, see `tdfast.training.objective`; None: none does.
+        bare: the layers that leave their activation out, see `tdfast.training.logits`.
     """
 
     __slots__ = ("keep", "version", "bare", "records", "position")
@@ -29,7 +29,7 @@ class Tape:
     def __init__(self, keep=True, version=None):
         self.keep = keep
         self.version = version
-        self.bare = None
+        self.bare = ()
         self.records = []
         self.position = 0
 

@@ -119,7 +119,7 @@ class Dense(Layer):
         rec = tape.push(self)
         kernel = self.kernel.value
         K, N = kernel.shape
-        rec.bare = tape.bare is self
+        rec.bare = self in tape.bare
         dtype, act = x.dtype, activations.linear if rec.bare else self._kernel_activation
         M = math.prod(x.shape[:-1])
         packed = rec.buffer("packed", (_kernels.dense_pack_size(K, N),), dtype)

@@ -5,17 +5,16 @@ from tdfast.compat.calling import spell
 from tdfast.engine import registry
 from tdfast.engine.graph import Graph
 from tdfast.engine.layer import Layer
-from tdfast.engine.network import Network
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.layers.core import InputLayer
 from tdfast.layers.shaping import Flatten, Permute, Reshape
-from tdfast.training.trainer import Trainer
+from tdfast.models.model import Model
 
 __all__ = ["Sequential"]
 
 
 @absent.members("models")
-class Sequential(Trainer, Network):
+class Sequential(Model):
     """A stack of layers, each with one input and one output.
 
     Args:
@@ -36,8 +35,7 @@ class Sequential(Trainer, Network):
     """
 
     def __init__(self, layers=None, trainable=True, name=None, dtype=None, **kwargs):
-        Network.__init__(self, name=name, trainable=trainable, dtype=dtype, **kwargs)
-        Trainer.__init__(self)
+        super().__init__(name=name, trainable=trainable, dtype=dtype, **kwargs)
         self._stack = []
         self._graph = None
         self._fitting = set()       # the shapes of samples that all layers were seen to take
@@ -226,87 +224,12 @@ class Sequential(Trainer, Network):
     def as_input(self, x, who=None):
         return self._stack[0].as_input(x, who) if self._stack else super().as_input(x, who)
 
-    def __reduce__(self):
-        with self._lock.reading():
-            return super().__reduce__()
+    @property
+    def output_names(self):
+        """The name of the last layer, in a list."""
+        return [layer.name for layer in self._stack[-1:] or [self]]
 
-    def __call__(self, x, training=False, mask=None, **kwargs):
-        return self._lock.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
-
-    def get_weights(self):
-        """Copies of all weights, as a list of arrays; those of one moment, also while another thread
-        trains."""
-        with self._lock.reading():
-            return super().get_weights()
-
-    def set_weights(self, weights):
-        """Overwrite all weights with a list of arrays of the same shapes."""
-        with self._lock.writing():
-            super().set_weights(weights)
-
-    def streamer(self, batch_size=1, allow_nan=False):
-        """A `tdfast.models.streaming.Streamer`, which takes one time step at a time and keeps the state."""
-        from tdfast.models.streaming import Streamer
-
-        return Streamer(self, batch_size, allow_nan)
-
-    # ---------------------------------------------------------------- access
-    def get_layer(self, name=None, index=None):
-        """A layer by its name or its index."""
-        if index is not None:
-            return self._stack[index]
-        for layer in self._stack:
-            if layer.name == name:
-                return layer
-        raise ValueError(
-            f"Model '{self.name}' has no layer '{name}'. It has: {[layer.name for layer in self._stack]}."
-        )
-
-    def summary(self, line_length=None, positions=None, print_fn=None, expand_nested=False,
-                show_trainable=False,
-                layer_range=None):
-        """Print a table of the layers with their output shapes and numbers of parameters."""
-        from tdfast.models.summary import print_summary
-
-        print_summary(self, line_length=line_length, positions=positions, print_fn=print_fn,
-                      expand_nested=expand_nested, show_trainable=show_trainable, layer_range=layer_range)
-
-    def save(self, filepath, overwrite=True, zipped=None):
-        """Write the model with its weights and the optimizer's state to a .keras file (see
-        `tdfast.saving.save_model`)."""
-        from tdfast.saving import save_model
-
-        with self._lock.reading():
-            save_model(self, filepath, overwrite=overwrite, zipped=zipped)
-
-    def save_weights(self, filepath, overwrite=True):
-        """Write the weights and the optimizer's state to a .weights.h5 or .weights.npz file (see
-        `tdfast.saving.save_weights`)."""
-        from tdfast.saving import save_weights
-
-        with self._lock.reading():
-            save_weights(self, filepath, overwrite=overwrite)
-
-    def load_weights(self, filepath, skip_mismatch=False, by_name=False):
-        """Overwrite the weights with those of a file (see `tdfast.saving.load_weights`)."""
-        from tdfast.saving import load_weights
-
-        with self._lock.writing():
-            load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
-
-    def to_json(self, **kwargs):
-        """The layers and how the model was compiled, without weights, as JSON that `model_from_json` and
-        Keras 3 read.
-
-        Args:
-            kwargs: for `json.dumps`, such as ``indent=2``.
-        """
-        import json
-
-        from tdfast.saving.keras.file import description
-
-        return json.dumps(description(self), **kwargs)
-
+    # ---------------------------------------------------------------- config
     def get_config(self):
         layers = ([] if self._input is None else [self._input]) + self._stack
         config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype,

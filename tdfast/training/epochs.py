@@ -10,6 +10,7 @@ import numpy as np
 from tdfast import random
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine.arrays import gather
+from tdfast.training.batch import Batch
 
 
 class EpochIterator:
@@ -139,9 +140,10 @@ class ArrayBatches:
     every batch again; the data set is never copied.
 
     Args:
-        arrays: (x, y, sample_weight), None in the place of one that is not there.
+        arrays: a `tdfast.training.batch.Batch` of all samples, None in the place of an array that is not
+            there.
         batch_size: rows of every batch but, perhaps, the last.
-        buffers: a `tdfast.engine.layer.Record`.
+        buffers: a `tdfast.engine.tape.Record`.
         shuffle: True draws a new order of the samples for each pass; 'batch' only within each batch.
         padding: a `tdfast.training.lengths.Padding` of sequences of different lengths, or None.
     """
@@ -151,7 +153,7 @@ class ArrayBatches:
     def __init__(self, arrays, batch_size, buffers, shuffle=False, padding=None):
         self.arrays, self.batch_size, self.buffers = arrays, batch_size, buffers
         self.shuffle, self.padding = shuffle, padding
-        self.samples = len(arrays[0])
+        self.samples = len(arrays.inputs[0])
         self.batches = -(-self.samples // batch_size)
         self.order = None
 
@@ -162,8 +164,7 @@ class ArrayBatches:
         """Nothing to do."""
 
     def one_pass(self, order=None, start=0):
-        """All batches once: (x, y, sample_weight, mask). Or, to go on with one, those from ``start`` in its
-        order."""
+        """All batches once, each a `Batch`. Or, to go on with one, those from ``start`` in its order."""
         self.order = order = self._order() if order is None else order
         for i in range(start, self.batches):
             rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
@@ -171,11 +172,15 @@ class ArrayBatches:
                 index = np.arange(rows.start, rows.stop) if order is None else order[rows]
                 yield self.padding.gather(self.arrays, index, self.buffers)
             elif order is None:
-                yield (*(a if a is None else self._slice(k, a, rows) for k, a in enumerate(self.arrays)),
-                       None)
+                yield self._each(self._slice, rows)
             else:
-                yield (*(a if a is None else self._gather(k, a, order[rows]) for k,
-                         a in enumerate(self.arrays)), None)
+                yield self._each(self._gather, order[rows])
+
+    def _each(self, take, rows):
+        return Batch(*[
+            tuple([None if a is None else take((part, k), a, rows) for k, a in enumerate(arrays)])
+            for part, arrays in enumerate(self.arrays)
+        ])
 
     def _order(self):
         if not self.shuffle:
@@ -187,13 +192,13 @@ class ArrayBatches:
         return np.concatenate([start + draw(min(self.batch_size, self.samples - start)) for start in starts])
 
     def _gather(self, k, a, index):
-        out = self.buffers.buffer(("rows", k), (len(index), *a.shape[1:]), a.dtype)
+        out = self.buffers.buffer(k, (len(index), *a.shape[1:]), a.dtype)
         return gather(a, index, out)
 
     def _slice(self, k, a, rows):
         part = a[rows]
         if not part.flags.c_contiguous:         # a view of overlapping windows
-            out = self.buffers.buffer(("rows", k), part.shape, part.dtype)
+            out = self.buffers.buffer(k, part.shape, part.dtype)
             out[...] = part
             return out
         return part
@@ -205,7 +210,7 @@ class StreamBatches:
     Args:
         data: what the user passed. An iterator is read once; an iterable anew in each pass; of an object
             with ``__getitem__`` and a number of batches, batch i is ``data[i]``.
-        prepare: what makes of each batch (x, y, sample_weight, mask).
+        prepare: what makes a `Batch` of each.
         shuffle: whether to take the batches of a PyDataset in a random order.
 
     Attributes:

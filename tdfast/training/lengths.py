@@ -4,6 +4,7 @@ import numpy as np
 
 from tdfast.engine.arrays import gather
 from tdfast.engine.network import Network
+from tdfast.training.batch import Batch
 
 
 class Plan:
@@ -130,25 +131,32 @@ class Padding:
         return np.argsort(-self.lengths[:n], kind="stable")
 
     def gather(self, arrays, index, buffers, spare=0):
-        """(x, y, sample_weight, mask) of some rows, cut to the longest of them and ``spare`` steps more."""
-        x, *others = arrays
-        lengths, T = self.lengths[index], x.shape[1]
+        """The `Batch` of some rows, cut to the longest of them and ``spare`` steps more."""
+        lengths, T = self.lengths[index], arrays.inputs[0].shape[1]
         steps = min(max(int(lengths.max()), 1) + spare, T) if self.plan.cut else T
-        out = [_rows(buffers, 0, x, index, steps)]
-        for k, a in enumerate(others, 1):
-            timed = a is not None and self.plan.follows and a.ndim > 1 and a.shape[1] == T
-            out.append(a if a is None else _rows(buffers, k, a, index, steps if timed else None))
+
+        def rows(name, a, timed):
+            return None if a is None else _rows(buffers, name, a, index, steps if timed else None)
+
+        def follows(a):
+            return a is not None and self.plan.follows and a.ndim > 1 and a.shape[1] == T
+
         mask = buffers.buffer("lengths", (len(index), steps), np.bool_)
         np.less(np.arange(steps), lengths[:, None], out=mask)
-        return (*out, mask)
+        return Batch(
+            tuple(rows(("x", k), a, True) for k, a in enumerate(arrays.inputs)),
+            tuple(rows(("y", k), a, follows(a)) for k, a in enumerate(arrays.targets)),
+            tuple(rows(("weight", k), a, follows(a)) for k, a in enumerate(arrays.weights)),
+            (mask,),
+        )
 
 
-def _rows(buffers, k, a, index, steps):
+def _rows(buffers, name, a, index, steps):
     """The rows ``a[index, :steps]`` in reused memory."""
     if steps is None or steps == a.shape[1]:
-        out = buffers.buffer(("rows", k), (len(index), *a.shape[1:]), a.dtype)
+        out = buffers.buffer(name, (len(index), *a.shape[1:]), a.dtype)
         return gather(a, index, out)
-    out = buffers.buffer(("rows", k), (len(index), steps, *a.shape[2:]), a.dtype)
+    out = buffers.buffer(name, (len(index), steps, *a.shape[2:]), a.dtype)
     for row, i in zip(out, index):
         row[...] = a[i, :steps]
     return out

@@ -1,74 +1,362 @@
-"""What training makes small: the loss of a model's outputs, or of the logits under its last activation.
+"""What training makes small and what it counts: the losses, their weights and the metrics, by output."""
 
-The sigmoid of 20 is 1 in float32, and so are those of all larger numbers. A loss that is given outputs alone
-cannot tell how wrong a confident model is, and its gradient is 0 there. So where a model ends in the
-activation that belongs to its crossentropy, training and evaluation leave that activation out and take the
-crossentropy from the logits. The gradient is then outputs - targets, at any size. Metrics, `predict` and
-calls of the model see probabilities as ever.
-"""
+import contextlib
+import copy
 
-from tdfast import activations
-from tdfast.engine.tape import Tape
-from tdfast.layers import Activation, Dense, Softmax
-from tdfast.metrics import CategoricalAccuracy, SparseCategoricalAccuracy
+import numpy as np
 
-KINDS = (Dense, Activation, Softmax)
-"""Layers that can leave their activation out. Subclasses may differ, and do not count."""
+from tdfast import losses, metrics
+from tdfast.engine.tape import Record
+from tdfast.training import logits
+
+_counting = set()
+"""The ids of the metrics that are in the middle of an epoch or an evaluation, of any model."""
 
 
-OF_THE_LARGEST = (CategoricalAccuracy, SparseCategoricalAccuracy)
+class Head:
+    """One output of a model with what `compile` gave it.
+
+    Args:
+        loss: a `tdfast.losses.Loss`, or None.
+        weight: what the loss is multiplied by in the sum of all losses.
+        specs: (metric or a name that becomes one, whether sample weights count) for each metric.
+        name: of the output, in the logs of a model with several; None for the only one.
+    """
+
+    def __init__(self, loss, weight=1.0, specs=(), name=None):
+        self.loss, self.weight, self.specs, self.name = loss, weight, list(specs), name
+        self.metrics = None             # (metric, weighted), once the shapes are known
+        self.tracker = metrics.Mean(name=None if name is None else f"{name}_loss")
+        self.logits = None              # the `tdfast.training.logits.Logits`, while there are some
+        self.buffers = Record(None)
+
+    def __getstate__(self):
+        return {"loss": self.loss, "weight": self.weight, "specs": self.specs, "name": self.name,
+                "metrics": self.metrics, "tracker": self.tracker}
+
+    def __setstate__(self, state):
+        self.__init__(state["loss"], state["weight"], state["specs"], state["name"])
+        self.metrics, self.tracker = state["metrics"], state["tracker"]
+
+    def value_and_gradient(self, y, y_pred, sample_weight, mask, need_gradient):
+        """The loss of a batch, not weighted, and its weighted gradient."""
+        loss = self.loss if self.logits is None else self.logits.loss
+        value, dy = loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self.buffers,
+                                        need_grad=need_gradient)
+        if need_gradient and self.weight != 1:
+            dy *= self.weight
+        return value, dy
+
+    def count(self, y, y_pred, sample_weight, mask):
+        """Tell the metrics of a batch."""
+        if not self.specs or y is None:
+            return
+        if self.metrics is None:
+            self.make_metrics(y.shape, y_pred.shape)
+        if self.logits is not None:
+            y_pred = self.logits.outputs(y_pred, self.metrics, self.buffers)
+        try:
+            for metric, weighted in self.metrics:
+                metric.update_batch(y, y_pred, sample_weight if weighted else None, mask, self.buffers)
+        except Exception as error:
+            _say_whose(error, metric)
+            raise
+
+    def make_metrics(self, y_shape, y_pred_shape):
+        """Names into objects, now that the shapes are known."""
+        self.metrics = [
+            (metrics.for_loss(spec, self.loss, y_shape, y_pred_shape) if isinstance(spec, str) else spec,
+             weighted)
+            for spec, weighted in self.specs
+        ]
+
+    def counters(self):
+        """The objects that count; metrics given by name are among them once the shapes are known."""
+        counting = self.specs if self.metrics is None else self.metrics
+        return [self.tracker, *(metric for metric, _ in counting if not isinstance(metric, str))]
 
 
 class Objective:
-    """The loss of a model, and what it is taken of.
-
-    Attributes:
-        loss: a `tdfast.losses.Loss` of what the model gives in a pass whose `Tape.bare` is ``layer``.
-        layer: the one that leaves its activation out; None: none does.
-    """
-
-    def __init__(self, loss, layer=None):
-        self.loss, self.layer = loss, layer
-        self._is_softmax = getattr(layer, "activation", None) is activations.softmax
-        self._tape = Tape(keep=False)
-
-    def outputs(self, given, metrics, buffers):
-        """The model's outputs, from what the loss was given, for some (metric, weighted), or None: any.
-
-        The largest logit of a row has the largest probability: metrics of nothing else do without a softmax.
-        """
-        if self.layer is None:
-            return given
-        if self._is_softmax and metrics and all(type(metric) in OF_THE_LARGEST for metric, _ in metrics):
-            return given
-        if isinstance(self.layer, Softmax):
-            self._tape.rewind()
-            return self.layer.forward(given, self._tape)
-        out = buffers.buffer("outputs", given.shape, given.dtype)
-        self.layer.activation.forward(given, out)
-        return out
-
-
-def of(model, layers, loss):
-    """The `Objective` of a model that is built.
+    """The losses and the metrics of a model.
 
     Args:
-        model: a `Sequential`.
-        layers: all of its layers, inner ones too.
-        loss: what it was compiled with.
+        heads: a `Head` for each output.
 
-    >>> from tdfast import Sequential, layers, losses
-    >>> model = Sequential([layers.Input((2,)), layers.Dense(1, "sigmoid")])
-    >>> [of(model, model.layers, losses.get(name)).layer is None for name in ("bce", "mse")]
-    [False, True]
+    Attributes:
+        bare: the layers that leave their activation out in training, see `tdfast.training.logits`.
     """
-    layer = model.output_layer()
-    once = sum(it is layer for it in layers) == 1
-    if type(layer) not in KINDS or layer.activity_regularizer is not None or not once:
-        return Objective(loss)
-    activation, axis = (activations.softmax, layer.axis) if type(layer) is Softmax else (layer.activation, -1)
-    if activation not in (activations.sigmoid, activations.softmax) or isinstance(axis, list):
-        return Objective(loss)
-    shape = model.compute_output_shape(model.input_shape)
-    on_logits = loss.on_logits(activation.name, axis % len(shape), shape)
-    return Objective(loss) if on_logits is None else Objective(on_logits, layer)
+
+    def __init__(self, heads=()):
+        self.heads = list(heads)
+        self.loss_tracker = metrics.Mean(name="loss")
+        self.bare = ()
+
+    def __getstate__(self):
+        return {"heads": self.heads, "loss_tracker": self.loss_tracker}
+
+    def __setstate__(self, state):
+        self.heads, self.loss_tracker, self.bare = state["heads"], state["loss_tracker"], ()
+
+    def anew(self):
+        """A copy that has counted nothing."""
+        heads = [Head(*copy.deepcopy((head.loss, head.weight, head.specs)), head.name) for head in self.heads]
+        twin = Objective(heads)
+        twin.reset()
+        return twin
+
+    @property
+    def loss(self):
+        """The loss of the only output; a list of several, with None for an output without one."""
+        found = [head.loss for head in self.heads]
+        return found[0] if len(found) == 1 else found if any(found) else None
+
+    @property
+    def specs(self):
+        """All metrics, as objects or as names that are to become one."""
+        return [spec for head in self.heads for spec, _ in head.specs]
+
+    def prepare(self, model, layers):
+        """Find the outputs whose loss is taken of logits.
+
+        Args:
+            model: the model, built.
+            layers: all calls of layers in it, inner ones too.
+        """
+        shapes = model.output_shapes(model.input_shape)
+        for head, layer, shape in zip(self.heads, model.output_layers(), shapes):
+            head.logits = layer and logits.of(layer, layers, head.loss, shape)
+        self.bare = tuple(head.logits.layer for head in self.heads if head.logits is not None)
+
+    # ---------------------------------------------------------------- a batch
+    def value_and_gradients(self, outputs, batch, need_gradients=True):
+        """The weighted sum of the losses of a batch, and its gradient by each output (None: no loss)."""
+        total, gradients, several = 0.0, [], len(self.heads) > 1
+        for head, y_pred, y, weight, mask in zip(self.heads, outputs, batch.targets, batch.weights,
+                                                 batch.masks):
+            if head.loss is None:
+                gradients.append(None)
+                continue
+            value, dy = head.value_and_gradient(y, y_pred, weight, mask, need_gradients)
+            if several:
+                head.tracker.add(value * len(y_pred), len(y_pred))
+            total += value * head.weight
+            gradients.append(dy)
+        return total, gradients
+
+    def count(self, outputs, batch):
+        """Tell the metrics of a batch."""
+        for head, y_pred, y, weight, mask in zip(self.heads, outputs, batch.targets, batch.weights,
+                                                 batch.masks):
+            head.count(y, y_pred, weight, mask)
+
+    # ---------------------------------------------------------------- what was counted
+    def entries(self):
+        """(name in the logs, metric) of all: the loss, the metrics, the losses of several outputs.
+
+        A second metric of one name is 'weighted_' + name, or gets a number.
+        """
+        out, taken, several = [("loss", self.loss_tracker)], {"loss"}, len(self.heads) > 1
+        for wanted in (False, True):
+            for head in self.heads:
+                prefix = f"{head.name}_" if several else ""
+                for metric, weighted in head.metrics or []:
+                    if weighted == wanted:
+                        out.append((_untaken(prefix, metric.name, weighted, taken), metric))
+        if several:
+            out += [(head.tracker.name, head.tracker) for head in self.heads if head.loss is not None]
+        return out
+
+    def logs(self):
+        """What all of them say, by name: a float for one number; an array where a metric has several."""
+        logs = {}
+        for name, metric in self.entries():
+            try:
+                result = metric.result()
+            except Exception as error:
+                _say_whose(error, metric)
+                raise
+            logs.update(result if isinstance(result, dict) else {name: result})
+        return {name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in logs.items()}
+
+    def reset(self):
+        """Start all running means again, also those of metrics that another model or loop has used."""
+        for metric in self._counters():
+            metric.reset_state()
+
+    def _counters(self):
+        return [self.loss_tracker, *(metric for head in self.heads for metric in head.counters())]
+
+    @property
+    def is_counting(self):
+        """Whether an epoch or an evaluation is under way."""
+        return id(self.loss_tracker) in _counting
+
+    @contextlib.contextmanager
+    def counting_alone(self):
+        """For the block, metrics that count for this call alone.
+
+        A callback may evaluate in the middle of an epoch, with this model or with another one that shares a
+        metric. The numbers of that epoch must not change by it, so such a call counts in copies.
+        """
+        held, copies = self._counted(), None
+        if not _counting.isdisjoint(map(id, self._counters())):
+            copies = copy.deepcopy(held)
+            self._set_counted(copies)
+        ids = {id(counter) for counter in self._counters()}
+        _counting.update(ids)
+        try:
+            yield
+        finally:
+            _counting.difference_update(ids)
+            if copies:
+                self._set_counted(held)
+
+    def _counted(self):
+        return self.loss_tracker, [(head.specs, head.metrics, head.tracker) for head in self.heads]
+
+    def _set_counted(self, counted):
+        self.loss_tracker, parts = counted
+        for head, part in zip(self.heads, parts):
+            head.specs, head.metrics, head.tracker = part
+
+
+def _untaken(prefix, name, weighted, taken):
+    """A name for the logs that no other metric has, which is taken from now on."""
+    first = prefix + name
+    if weighted and first in taken:
+        first = f"{prefix}weighted_{name}"
+    out, n = first, 0
+    while out in taken:
+        n += 1
+        out = f"{first}_{n}"
+    taken.add(out)
+    return out
+
+
+def _say_whose(error, metric):
+    """Raise an error once more, as one that says which metric it is of; leave it where it does so itself."""
+    if metric.name in str(error):
+        return
+    text = f"Metric '{metric.name}' ({type(metric).__name__}): {error}"
+    try:
+        told = type(error)(text)
+    except Exception:                   # a class of errors that takes more than a text
+        told = RuntimeError(text)
+    raise told from error
+
+
+# ---------------------------------------------------------------- what compile was given
+
+
+def objective_of(names, loss, loss_weights, plain, weighted):
+    """The `Objective` that the arguments of `compile` describe.
+
+    Args:
+        names: of the outputs.
+        loss, loss_weights, plain, weighted: loss, loss_weights, metrics and weighted_metrics as `compile`
+            takes them.
+
+    Raises:
+        ValueError: for a name that is not known, or a structure that does not fit the outputs.
+    """
+    several = len(names) > 1
+    given = _by_output(loss, names, "loss")
+    found = [None if one is None else losses.get(one) for one in given]
+    for one in found:
+        if one is not None and one.reduction in (None, "none"):
+            raise ValueError(
+                f"Loss '{one.name}' has reduction=None, but training needs one number: use "
+                "'sum_over_batch_size'."
+            )
+    weights = _weights(loss_weights, names, several and not isinstance(loss, (list, tuple, dict)))
+    specs = _each_its_own(*_specs_by_output(plain, names, "metrics"),
+                          *_specs_by_output(weighted, names, "weighted_metrics"))
+    heads = []
+    for i, name in enumerate(names):
+        both = [(spec, False) for spec in specs[i]] + [(spec, True) for spec in specs[len(names) + i]]
+        heads.append(Head(found[i], weights[i], both, name if several else None))
+    return Objective(heads)
+
+
+def _is_by_output(given):
+    return isinstance(given, (list, tuple)) or (isinstance(given, dict) and "class_name" not in given)
+
+
+def _by_output(given, names, what):
+    """One entry for each output, from one for all, a list, or a dict by the outputs' names."""
+    if not _is_by_output(given):
+        return [given] * len(names)
+    if len(names) == 1:                 # whatever name Keras's user gave the only output
+        values = list(given.values()) if isinstance(given, dict) else list(given)
+        if len(values) != 1:
+            raise ValueError(f"The model has one output, but {what} has {len(values)} entries.")
+        return values
+    if isinstance(given, dict):
+        unknown = sorted(map(str, set(given) - set(names)))
+        if unknown:
+            raise ValueError(
+                f"{what} has {', '.join(map(repr, unknown))}, but the model's outputs are {list(names)}."
+            )
+        return [given.get(name) for name in names]
+    if len(given) != len(names):
+        raise ValueError(
+            f"{what} has {len(given)} entries, but the model has {len(names)} outputs, {list(names)}: give "
+            "one for each, None where there is none."
+        )
+    return list(given)
+
+
+def _weights(given, names, one_loss):
+    """The weight of each output's loss."""
+    if given is None:
+        return [1.0] * len(names)
+    if _is_by_output(given) and one_loss:
+        raise ValueError(
+            f"loss_weights has {len(given)} entries, but loss is one for all outputs: give a loss for each, "
+            "in a list or by the outputs' names."
+        )
+    weights = [1.0 if weight is None else weight for weight in _by_output(given, names, "loss_weights")]
+    for weight in weights:
+        if isinstance(weight, (bool, str)) or not hasattr(weight, "__float__"):
+            raise ValueError(f"loss_weights must hold numbers, got {weight!r}.")
+    return [float(weight) for weight in weights]
+
+
+def _specs_by_output(given, names, what):
+    """A list of metrics for each output: names that `metrics.for_loss` decides on stay names."""
+    if given is None:
+        return [[] for _ in names]
+    if not _is_by_output(given):
+        raise ValueError(f"{what} must be a list, such as ['accuracy'], got {given!r}.")
+    if len(names) == 1:
+        if isinstance(given, dict):
+            (given,) = _by_output(given, names, what)
+        return [_specs(given, what)]
+    return [_specs(one, what) if one is not None else [] for one in _by_output(given, names, what)]
+
+
+def _specs(given, what):
+    out = []
+    for spec in given if isinstance(given, (list, tuple)) else [given]:
+        if isinstance(spec, (list, tuple)):
+            out += _specs(spec, what)
+            continue
+        if spec is None:
+            raise ValueError(f"{what} holds None: give names, metrics or functions, such as ['accuracy'].")
+        metric = spec if metrics.follows_the_loss(spec) else metrics.get(spec)
+        if isinstance(spec, str) and not isinstance(metric, str):
+            metric.name = spec
+        out.append(metric)
+    return out
+
+
+def _each_its_own(*lists):
+    """Lists of metrics in which an object that comes again is a copy, since each counts for itself."""
+    seen, out = set(), []
+    for specs in lists:
+        out.append([])
+        for spec in specs:
+            again = id(spec) in seen and not isinstance(spec, str)
+            out[-1].append(copy.deepcopy(spec) if again else spec)
+            seen.add(id(spec))
+    return out

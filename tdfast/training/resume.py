@@ -7,6 +7,7 @@ import numpy as np
 from tdfast import random
 from tdfast.engine.pickling import seeds_of, stateful_of
 from tdfast.engine.variable import Variable
+from tdfast.training.batch import one_or_list
 
 
 class Run:
@@ -107,9 +108,11 @@ class Run:
     def _restore_metrics(self, saved):
         model = self.model
         if len(saved) > len(model.metrics):     # names become objects when shapes are known
-            x, y, *_ = self.train.peek()
-            model._make_metrics(y, np.broadcast_to(np.zeros((), model.dtype),
-                                                   model.compute_output_shape(x.shape)))
+            batch = self.train.peek()
+            shapes = model.output_shapes(one_or_list([x.shape for x in batch.inputs]))
+            for head, y, shape in zip(model._trainer.objective.heads, batch.targets, shapes):
+                if y is not None:
+                    head.make_metrics(y.shape, shape)
         for metric, numbers in zip(model.metrics, saved):
             _set_numbers(metric, numbers)
 

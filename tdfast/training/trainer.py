@@ -1,81 +1,64 @@
-"""compile, fit, evaluate and predict: the training loop.
-
-`Trainer.train_step` is the whole algorithm on one screen.
-"""
+"""Trainer: compile, fit, evaluate and predict. `tdfast.training.step` has the algorithm of one batch."""
 
 import contextlib
 import copy
 import functools
-import math
-import signal
-import threading
 
-import numpy as np
-
-from tdfast import losses, metrics, optimizers
+from tdfast import optimizers
 from tdfast.callbacks.calls import CallbackList
 from tdfast.engine.arguments import flag
 from tdfast.engine.arithmetic import kernel_arithmetic
-from tdfast.engine.tape import Record, Tape
 from tdfast.engine.variable import Parameters
 from tdfast.errors import LossError
-from tdfast.training import adapters, objective, packing
-from tdfast.training import lengths as ragged
-from tdfast.training.epochs import ArrayBatches, EpochIterator, StreamBatches
-from tdfast.training.lock import ModelLock
+from tdfast.training import adapters
+from tdfast.training.batch import Batch, one_or_list
+from tdfast.training.data import DataAdapter
+from tdfast.training.epochs import ArrayBatches
+from tdfast.training.interrupts import Interrupts
+from tdfast.training.objective import Objective, objective_of
+from tdfast.training.prediction import Prediction, tape_of
 from tdfast.training.resume import Run
+from tdfast.training.step import Step
 
-PREDICT_BYTES = 2**24
-PREDICT_ROWS = 252
-"""What predict works on at once: see `Trainer._rows_per_pass`. Rows in multiples of the kernels' tile."""
-
-
-KEPT = "The weights are those of the step before."
 _NOTHING = contextlib.nullcontext()
-
-_counting = set()
-"""The ids of the metrics that are in the middle of an epoch or an evaluation, of any model."""
-
-
-def _inference_tape():
-    return Tape(keep=False)
-
-
-def _begun(tape):
-    """The tape for weights as they are now."""
-    tape.rewind()
-    tape.version, tape.bare = object(), None
-    return tape
 
 
 def _exclusive(method):
-    """One such call on a model at a time: see `ModelLock`."""
+    """One such call on a model at a time: see `tdfast.training.lock.ModelLock`."""
 
     @functools.wraps(method)
     def called(self, *args, **kwargs):
-        token = self._lock.exclusive(method.__name__)
+        token = self.lock.exclusive(method.__name__)
         try:
             return method(self, *args, **kwargs)
         finally:
-            self._lock.free(token)
+            self.lock.free(token)
 
     return called
 
 
 class Trainer:
-    """What a model can do beyond a layer: learn, be measured, and predict."""
+    """What a model can do beyond a layer: learn, be measured, and predict. A model has one, and passes the
+    public methods on.
 
-    def __init__(self):
-        self.optimizer = self.loss = None
+    Args:
+        model: the model.
+        lock: its `tdfast.training.lock.ModelLock`.
+
+    Attributes:
+        run: the `tdfast.training.resume.Run` of the fit that is under way, or None.
+    """
+
+    def __init__(self, model, lock):
+        self.model, self.lock = model, lock
+        self.optimizer = None
+        self.objective = Objective()
         self.compiled = False
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        self.history = None
-        self._run = None            # the fit that is under way
+        self.history = self.run = None
         self._parameters = None
-        self._tape = Tape()
-        self._buffers = Record(self)
-        self._lock = ModelLock(_inference_tape)
-        self._reset_compiled_metrics([], [])
+        self._step = Step(model, lock)
+        self._data = DataAdapter(model, self._step.buffers, self.objective)
 
     # ---------------------------------------------------------------- compile
     @_exclusive
@@ -86,7 +69,7 @@ class Trainer:
         Args:
             optimizer: a name or object of `tdfast.optimizers`.
             loss: a name or object of `tdfast.losses`.
-            loss_weights: 1 or [1]: a model has one output.
+            loss_weights: what the loss is multiplied by.
             metrics, weighted_metrics: lists of names, classes or objects of `tdfast.metrics`, or of functions
                 f(y_true, y_pred) of NumPy arrays that give a value for each sample, each step, or one number.
                 Only the weighted ones use sample_weight. 'accuracy' is the one that fits the loss and the
@@ -97,135 +80,65 @@ class Trainer:
         Raises:
             ValueError: for a name that is not known; the text lists the known ones.
         """
-        at_work = self._lock.at_work()
+        at_work = self.lock.at_work()
         if at_work != "compile":
             raise RuntimeError(
-                f"compile: {at_work} of model '{self.name}' is under way, whose optimizer, loss and metrics "
-                "must "
-                "stay. Compile after it (set model.stop_training = True to end it); "
-                "model.optimizer.learning_rate "
-                "can be changed at any time."
-            )
-        if loss_weights is not None and _only(loss_weights, "loss_weights") != 1:
-            raise ValueError(
-                f"loss_weights={loss_weights!r} weighs the losses of several outputs, but a Sequential model "
-                "has one, of weight 1. "
-                "Weigh samples with sample_weight, or write the factor into a loss of your own."
+                f"compile: {at_work} of model '{self.model.name}' is under way, whose optimizer, loss and "
+                "metrics must stay. Compile after it (set model.stop_training = True to end it); "
+                "model.optimizer.learning_rate can be changed at any time."
             )
         optimizer = optimizers.get(optimizer)
-        loss = None if loss is None else losses.get(_only(loss, "loss"))
-        if loss is not None and loss.reduction in (None, "none"):
-            raise ValueError(
-                f"Loss '{loss.name}' has reduction=None, but training needs one number: use "
-                "'sum_over_batch_size'."
-            )
-        plain, weighted = (
-            _metric_specs(metrics, "metrics"),
-            _metric_specs(weighted_metrics, "weighted_metrics"),
-        )
-        plain, weighted = _each_its_own(plain, weighted)
+        objective = objective_of(self.model.output_names, loss, loss_weights, metrics, weighted_metrics)
         self._refuse_optimizer_of_another(optimizer, "compile")
-        self.optimizer, self.loss = optimizer, loss
-        self._reset_compiled_metrics(plain, weighted)
+        self._take(optimizer, objective)
+
+    def _take(self, optimizer, objective):
+        self.optimizer, self.objective = optimizer, objective
+        self._data.objective = objective
         self.compiled = True
         self.stop_training = False
 
-    def _reset_compiled_metrics(self, plain, weighted):
-        self._metric_specs = [(spec, False) for spec in plain] + [(spec, True) for spec in weighted]
-        self._metrics = None
-        self._loss_tracker = metrics.Mean(name="loss")
-
     def compiled_state(self):
-        """What `compile` was given and what became of it, for a copy: optimizer, loss, metrics with their
-        sums."""
+        """What `compile` was given and what became of it, for a copy: the optimizer, and the losses and
+        metrics with their sums."""
         optimizer = copy.deepcopy(self.optimizer)       # of this moment: a thread may be training
-        return {"optimizer": optimizer, "loss": self.loss, "specs": self._metric_specs,
-                "metrics": self._metrics,
-                "loss_tracker": self._loss_tracker}
+        return {"optimizer": optimizer, "objective": self.objective}
 
     def set_compiled_state(self, state):
         """Compile as the model of a `compiled_state` was, with its objects."""
-        self.compile(state["optimizer"], state["loss"])
-        self._metric_specs, self._metrics = state["specs"], state["metrics"]
-        self._loss_tracker = state["loss_tracker"]
-        if self.built and self.optimizer.has_kept_state:
-            self._ready_to_train()
+        self._take(state["optimizer"], state["objective"])
+        if self.model.built and self.optimizer.has_kept_state:
+            self.ready_to_train()
 
-    def compile_as(self, model):
-        """Compile as another model was, with a new optimizer and copies of its loss and metrics, which start
-        anew."""
-        loss, specs = copy.deepcopy((model.loss, model._metric_specs))
-        optimizer = model.optimizer
-        self.compile(optimizer and type(optimizer).from_config(optimizer.get_config()), loss)
-        self._metric_specs = specs
-        for metric, _ in specs:
-            if not isinstance(metric, str):
-                metric.reset_state()
+    def compile_as(self, trainer):
+        """Compile as another model was, with a new optimizer and copies of its losses and metrics, which
+        start anew."""
+        optimizer = trainer.optimizer
+        self._take(type(optimizer).from_config(optimizer.get_config()), trainer.objective.anew())
+
+    @property
+    def loss(self):
+        """The loss that the model was compiled with; a list where it has several outputs."""
+        return self.objective.loss if self.compiled else None
 
     @property
     def validates(self):
         """Whether the `fit` that is under way measures validation data."""
-        return self._run is not None and self._run.test is not None
+        return self.run is not None and self.run.test is not None
 
     @property
     def metrics(self):
-        """The loss's running mean, then the metrics."""
-        return ([self._loss_tracker] if self.compiled else []) + [m for m, _ in self._metrics or []]
+        """The loss's running mean, then the metrics, then the means of several outputs' losses."""
+        return [metric for _, metric in self.objective.entries()] if self.compiled else []
 
     @property
     def metrics_names(self):
-        """The names in the logs: a second metric of one name is 'weighted_' + name, or gets a number."""
-        names = ["loss"] if self.compiled else []
-        for metric, weighted in self._metrics or []:
-            first = f"weighted_{metric.name}" if weighted and metric.name in names else metric.name
-            name, n = first, 0
-            while name in names:
-                n += 1
-                name = f"{first}_{n}"
-            names.append(name)
-        return names
+        """The names in the logs."""
+        return [name for name, _ in self.objective.entries()] if self.compiled else []
 
     def reset_metrics(self):
         """Start all running means again, also those of metrics that another model or loop has used."""
-        for metric in self._counters():
-            metric.reset_state()
-
-    def _counters(self):
-        """The objects that count over batches; metrics given by name are among them once the shapes are
-        known."""
-        counting = self._metric_specs if self._metrics is None else self._metrics
-        return [self._loss_tracker, *(metric for metric, _ in counting if not isinstance(metric, str))]
-
-    def _is_counting(self):
-        return id(self._loss_tracker) in _counting
-
-    @contextlib.contextmanager
-    def _counting_alone(self):
-        """For the block, metrics that count for this call alone.
-
-        A callback may evaluate in the middle of an epoch, with this model or with another one that shares a
-        metric. The numbers of that epoch must not change by it, so such a call counts in copies.
-        """
-        held, copies = (self._metric_specs, self._metrics, self._loss_tracker), None
-        if not _counting.isdisjoint(map(id, self._counters())):
-            self._metric_specs, self._metrics, self._loss_tracker = copies = copy.deepcopy(held)
-        ids = {id(counter) for counter in self._counters()}
-        _counting.update(ids)
-        try:
-            yield
-        finally:
-            _counting.difference_update(ids)
-            if copies and self._metric_specs is copies[0]:
-                self._metric_specs, self._metrics, self._loss_tracker = held
-
-    def _make_metrics(self, y, y_pred):
-        """Names into objects, now that the shapes are known."""
-        made = []
-        for spec, weighted in self._metric_specs:
-            metric = metrics.for_loss(spec, self.loss, y.shape,
-                                      y_pred.shape) if isinstance(spec, str) else spec
-            made.append((metric, weighted))
-        self._metrics = made
+        self.objective.reset()
 
     def _require_compiled(self, who):
         if not self.compiled:
@@ -235,143 +148,10 @@ class Trainer:
                 f"{who}: the model was compiled without a loss. Call compile(optimizer=..., loss=...)."
             )
 
-    # ---------------------------------------------------------------- one step
-    def train_step(self, x, y, sample_weight=None, mask=None, where=""):
-        """Forward, loss, backward, update: the loss of this batch before the update."""
-        tape, aim = self._tape, self._objective
-        tape.rewind()
-        tape.bare = aim.layer
-        before = [v.value.copy() for v in self._moving]
-        y_pred = self.forward(x, tape, training=True, mask=mask, packing=self._packing)
-        given = mask
-        y, sample_weight, mask = self._targets_for(y_pred, y, sample_weight, tape.records[0])
-        value, dy = aim.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers)
-        value += self._penalty(tape)
-        if self._metric_specs:
-            self._update_metrics(y, aim.outputs(y_pred, self._metrics, self._buffers), sample_weight, mask)
-        if not math.isfinite(value):
-            self._refuse_step(value, len(x), before, lambda: self._explain(x, value, where, given))
-        self.backward(dy, tape, need_dx=False)
-        for v in self._regularized:
-            v.grad[...] += v.regularizer.gradient(v.value)
-        bad = self.optimizer.bad_gradient()
-        if bad is not None:
-            self._refuse_step(math.nan, len(x), before, lambda: self._explain_gradient(bad, where))
-        self._lock.changed_by(self.optimizer.apply)
-        self._loss_tracker.add(value * len(x), len(x))
-        return value
-
-    def test_step(self, x, y, sample_weight, mask, tape):
-        """The loss of this batch, and the metrics, without learning."""
-        tape.rewind()
-        aim = self._objective
-        tape.bare = aim.layer
-        with kernel_arithmetic():
-            y_pred = self.forward(x, tape, mask=mask, packing=self._packing)
-            y, sample_weight, mask = self._targets_for(y_pred, y, sample_weight, tape.records[0])
-            value, _ = aim.loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self._buffers,
-                                               need_grad=False)
-            value += self._penalty(tape)
-            if self._metric_specs:
-                y_pred = aim.outputs(y_pred, self._metrics, self._buffers)
-                self._update_metrics(y, y_pred, sample_weight, mask)
-        self._loss_tracker.add(value * len(x), len(x))
-        return value
-
-    def _targets_for(self, y_pred, y, sample_weight, record):
-        """(targets, weights, mask) for what `forward` gave: see `tdfast.training.packing`."""
-        if record.packed is None:
-            return y, sample_weight, record.mask
-        return *packing.pack_targets(y_pred, y, sample_weight, record.packed, self._buffers), None
-
-    def _penalty(self, tape):
-        """The regularizers' part of the loss."""
-        total = sum(float(v.regularizer(v.value)) for v in self._regularized)
-        return total + self.activity_penalty(tape) if self._active else total
-
-    def _update_metrics(self, y, y_pred, sample_weight, mask):
-        if self._metrics is None:
-            self._make_metrics(y, y_pred)
-        try:
-            for metric, weighted in self._metrics:
-                metric.update_batch(y, y_pred, sample_weight if weighted else None, mask, self._buffers)
-        except Exception as error:
-            _say_whose(error, metric)
-            raise
-
-    def _logs(self):
-        logs = {}
-        for name, metric in zip(self.metrics_names, self.metrics):
-            try:
-                result = metric.result()
-            except Exception as error:
-                _say_whose(error, metric)
-                raise
-            logs.update(result if isinstance(result, dict) else {name: result})
-        # A float for one number; metrics with several, such as F1Score of each class, give arrays.
-        return {name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in logs.items()}
-
-    def _refuse_step(self, value, rows, before, explain):
-        """Raise a `LossError`: no weight is then what it was not before the step."""
-        for v, held in zip(self._moving, before):
-            v.value[...] = held
-        self._loss_tracker.add(value * rows, rows)
-        raise LossError(explain())
-
-    def _explain_gradient(self, variable, where):
-        """Which gradient left the range of its dtype, though the loss did not."""
-        layer = next(layer for layer in self.walk() if layer is not self
-                     and any(v is variable for v in layer.weights))
-        return (
-            f"The gradient of weight '{variable.name}' of layer '{layer.name}' ({type(layer).__name__}) is "
-            f"not finite{where}, though the loss is. Try smaller inputs, targets or weights. {KEPT}"
-        )
-
-    def _explain(self, x, value, where, mask):
-        """Why the loss is not a number: the first layer whose weights or outputs are not finite."""
-        tape, start = Tape(keep=False), f"The loss became {value}{where}"
-        cure = "a smaller learning_rate" + ("" if self.optimizer.clips else " or clipnorm=1")
-        if not np.isfinite(x).all():
-            return f"{start}: the inputs hold NaN or infinity. {KEPT}"
-        found = []
-
-        def look(node, given):
-            h, mask = given
-            if found:
-                return given
-            layer = node.layer
-            bad = [w.name for w in layer.weights if not np.isfinite(w.value).all()]
-            tape.rewind()
-            y = layer.forward(h, tape, training=False, mask=mask)
-            name = f"layer '{layer.name}' ({type(layer).__name__})"
-            if bad:
-                found.append(
-                    f"{start}. It began before that step: weight '{bad[0]}' of {name} was not finite. Where "
-                    f"no file and no callback set it so, an update did: try {cure}."
-                )
-            elif not np.isfinite(y).all():
-                found.append(f"{start}. It began in {name}: its output is not finite. Try {cure}. {KEPT}")
-            return y.copy(), layer.compute_mask(h, mask)
-
-        (h, _), = self.graph.walk([(x, mask)], look)
-        if found:
-            return found[0]
-        return (
-            f"{start}. Every layer's output is finite, so it began in the loss '{self.loss.name}': check "
-            "that the "
-            f"targets are finite and fit it. The largest output is {np.max(np.abs(h), initial=0):.3g}: where "
-            f"training has made it that large, try {cure}. {KEPT}"
-        )
-
-    def _whole_step(self):
-        """The context of a step that no prediction may see half done: where forward, too, changes weights
-        (moving statistics), all of it, else its update alone, which `train_step` sees to."""
-        return self._lock.writing() if self._moving else _NOTHING
-
     # ---------------------------------------------------------------- preparation
-    def _ready_to_train(self):
+    def ready_to_train(self):
         """Put the weights into flat vectors, and the optimizer on top of them."""
-        variables, trainable = self.weights, self.trainable_weights
+        variables, trainable = self.model.weights, self.model.trainable_weights
         optimizer = self.optimizer
         self._refuse_optimizer_of_another(optimizer, "fit")
         if self._parameters is None or not self._parameters.is_current(variables):
@@ -379,8 +159,7 @@ class Trainer:
         if (not optimizer.built or optimizer.parameters is not self._parameters
                 or [id(v) for v in optimizer.trainable_variables] != [id(v) for v in trainable]):
             optimizer.build(self._parameters, trainable)
-        self._moving = [v for v in variables if not v.trainable]    # moving statistics change in forward
-        self._note_parts()
+        self._step.prepare(self.objective, optimizer)
 
     def _refuse_optimizer_of_another(self, optimizer, who):
         """An optimizer that has trained other variables would carry its step count and schedule over to this
@@ -388,91 +167,22 @@ class Trainer:
         if not optimizer.built or optimizer.parameters is self._parameters:
             return
         known = {id(v) for v in optimizer.parameters.variables}
-        if not self.built or any(id(v) not in known for v in self.trainable_weights):
+        if not self.model.built or any(id(v) not in known for v in self.model.trainable_weights):
             raise ValueError(
                 f"{who}: optimizer '{optimizer.name}' ({type(optimizer).__name__}) has trained another "
-                "model, whose moments "
-                f"and step count it keeps. Make a new one for model '{self.name}': "
+                f"model, whose moments and step count it keeps. Make one for model '{self.model.name}': "
                 f"{type(optimizer).__name__}.from_config(optimizer.get_config())."
             )
 
-    def _note_parts(self):
-        self._regularized = [v for v in self.trainable_weights if v.regularizer is not None]
-        layers = list(self.walk())[1:]
-        self._active = any(layer.activity_regularizer is not None for layer in layers)
-        self._objective = objective.of(self, layers, self.loss)
-        metrics = [spec for spec, _ in self._metric_specs]
-        self._packing = None if self._active else packing.starts_at(self.graph, self.loss, metrics)
+    def _whole_step(self):
+        """The context of a step that no prediction may see half done: where forward, too, changes weights
+        (moving statistics), all of it, else its update alone, which `Step.train` sees to."""
+        return self.lock.writing() if self._step.moving else _NOTHING
 
-    def _check_inputs(self, x, who, views=False):
-        """Inputs as an array that fits the model; builds it if need be. ``views`` as in
-        `adapters.check_inputs`."""
-        x = adapters.check_inputs(x, self.as_input, who, self.input_shape, views)
-        self.ensure_built((None, *x.shape[1:]), x.shape)
-        return x
-
-    def _check(self, x, y, sample_weight, who, views=False):
-        """Inputs, targets and weights as arrays that fit the model."""
-        x = self._check_inputs(x, who, views)
-        y = adapters.check_targets(y, len(x), self.dtype, self.loss.sparse, who, views)
-        outputs = self.compute_output_shape(x.shape)
-        self.loss.check(y.shape, outputs)
-        self.loss.look_at(y, outputs, who)
-        return x, y, adapters.check_sample_weight(sample_weight, len(x), self.dtype, who)
-
-    def _weigh_classes(self, class_weight, x, y, sample_weight, who):
-        """sample_weight, or what class_weight makes of the targets."""
-        if class_weight is None:
-            return sample_weight
-        if sample_weight is not None:
-            raise ValueError(f"{who}: give sample_weight or class_weight, not both.")
-        return adapters.class_weight_to_sample_weight(class_weight, y, self.dtype,
-                                                      len(self.compute_output_shape(x.shape)))
-
-    def _array_feed(self, arrays, lengths, batch_size, steps, who, shuffle=False, class_weight=None):
-        """A `EpochIterator` of arrays that were checked."""
-        x, y, weight = arrays
-        weight = self._weigh_classes(class_weight, x, y, weight, who)
-        steps = adapters.check_steps(steps, f"{who}: the number of steps")
-        if batch_size is None and steps:
-            batch_size = -(-len(x) // steps)
-        size = adapters.check_batch_size(batch_size, who)
-        padding = None if lengths is None else ragged.Padding(lengths, self._time_plan(x, who))
-        # In the middle of an epoch, which a callback is in, the model's own buffers may hold the batch to
-        # come.
-        buffers = Record(self) if self._is_counting() else self._buffers
-        return EpochIterator(ArrayBatches((x, y, weight), size, buffers, shuffle, padding), steps, who)
-
-    def _stream_feed(self, x, steps, who, shuffle=False, class_weight=None, batch_size=None, **others):
-        """A `EpochIterator` of what yields batches; ``others`` belong into the batches and must be None."""
-        adapters.note_batch_size(batch_size, x, who)
-        for name, value in others.items():
-            if value is not None:
-                raise ValueError(
-                    f"{who}: x is a {type(x).__name__}, which yields batches (x, y) or (x, y, "
-                    f"sample_weight), so {name} "
-                    "cannot be given beside it."
-                )
-
-        def prepare(batch):
-            x, y, weight = self._check(*adapters.unpack(batch, who), who)
-            return x, y, self._weigh_classes(class_weight, x, y, weight, who), None
-
-        return EpochIterator(StreamBatches(x, prepare, shuffle),
-                             adapters.check_steps(steps, f"{who}: the number of steps"), who)
-
-    def _check_lengths(self, lengths, x, who):
-        return None if lengths is None else adapters.check_lengths(lengths, len(x),
-                                                                   x.shape[1] if x.ndim > 1 else None, who)
-
-    def _time_plan(self, x, who):
-        return ragged.plan(self.graph, x.shape, who)
-
-    @contextlib.contextmanager
-    def _inference_tape(self):
-        """A tape of this call's own, and the weights of one moment; its buffers serve a later call."""
-        with self._lock.reading() as seat:
-            yield _begun(seat.memory)
+    def _calls(self, callbacks, verbose, epochs, steps, **options):
+        """All callbacks as one, the progress bar among them."""
+        return CallbackList(callbacks, add_progbar=True, model=self.model, verbose=verbose, epochs=epochs,
+                            steps=steps, **options)
 
     # ---------------------------------------------------------------- fit
     @_exclusive
@@ -547,22 +257,21 @@ class Trainer:
         shuffle = (
             shuffle if isinstance(shuffle, str) and shuffle == "batch" else flag(shuffle, "shuffle", "fit")
         )
-        train, test = self._training_feeds(
-            x, y, sample_weight, lengths, class_weight, batch_size, steps_per_epoch, shuffle,
-            validation_split,
-            validation_data, validation_lengths, validation_batch_size, validation_steps,
-        )
-        self._ready_to_train()
+        validation = {"data": validation_data, "lengths": validation_lengths,
+                      "batch_size": validation_batch_size, "steps": validation_steps}
+        train, test = self._data.for_training(x, y, sample_weight, lengths, class_weight, batch_size,
+                                              steps_per_epoch, shuffle, validation_split, validation)
+        self.ready_to_train()
         calls = self._calls(callbacks, verbose, epochs, train.steps, add_history=True)
         self.stop_training = False
-        outer, finished = self._run, False          # a callback may call fit as well
-        self._run = run = Run(self, list(self.walk()), calls, train, test, initial_epoch)
+        outer, finished = self.run, False           # a callback may call fit as well
+        self.run = run = Run(self.model, list(self.model.walk()), calls, train, test, initial_epoch)
         try:
             calls.on_train_begin()
-            with _Interrupts() as interrupts:
+            with Interrupts() as interrupts:
                 while run.epoch < epochs and not run.over:
                     calls.on_epoch_begin(run.epoch)
-                    with self._counting_alone():
+                    with self.objective.counting_alone():
                         logs = self._train_epoch(run, interrupts)
                     if logs is None:
                         break               # out of data
@@ -574,112 +283,57 @@ class Trainer:
                     run.over = self.stop_training
             finished = True
         finally:
-            self._run = outer
+            self.run = outer
             if not finished:
                 calls.on_abort()
             if epochs > 0:
-                with self._lock.writing():
+                with self.lock.writing():
                     self.optimizer.finalize_variable_values()
             if finished:
                 calls.on_train_end(run.logs)
         return self.history
 
-    def _training_feeds(self, x, y, sample_weight, lengths, class_weight, batch_size, steps, shuffle, split,
-                        validation_data, validation_lengths, validation_batch_size, validation_steps):
-        """What fit trains on and what it validates on (or None), both checked and the model built."""
-        held_out = None
-        if adapters.is_stream(x):
-            if split and validation_data is None:
-                raise ValueError(
-                    "fit: validation_split needs x and y as arrays; pass validation_data instead."
-                )
-            train = self._stream_feed(x, steps, "fit", shuffle, class_weight, y=y,
-                                      sample_weight=sample_weight,
-                                      batch_size=batch_size, lengths=lengths)
-            if train.peek() is None:
-                raise ValueError(f"fit: x is a {type(x).__name__} that yields no batch.")
-        else:
-            arrays = self._check(x, y, sample_weight, "fit", views=True)
-            lengths = self._check_lengths(lengths, arrays[0], "fit")
-            if split and validation_data is None:
-                (*arrays, lengths), held_out = adapters.split_validation([*arrays, lengths], split)
-            train = self._array_feed(arrays, lengths, batch_size, steps, "fit", shuffle, class_weight)
-        size = validation_batch_size or batch_size
-        if validation_data is not None:
-            return train, self._validation_feed(validation_data, validation_lengths, lengths, size,
-                                                validation_steps)
-        if validation_lengths is not None:
-            raise ValueError("fit: validation_lengths belongs to validation_data, which was not given.")
-        return train, held_out and self._array_feed(held_out[:3], held_out[3], size, validation_steps,
-                                                    "fit's validation")
-
-    def _validation_feed(self, given, lengths, train_lengths, batch_size, steps):
-        who = "fit's validation_data"
-        if adapters.is_stream(given):
-            return self._stream_feed(given, steps, who, validation_lengths=lengths)
-        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-            raise ValueError(
-                "validation_data must be (x, y) or (x, y, sample_weight), or something that yields such "
-                "batches, got "
-                f"{type(given).__name__}"
-                + (f" of {len(given)} entries." if isinstance(given, (tuple, list)) else ".")
-            )
-        x, y, weight = adapters.unpack(given, who)
-        if adapters.is_stream(x):
-            return self._stream_feed(x, steps, who, y=y, sample_weight=weight, validation_lengths=lengths)
-        arrays = self._check(x, y, weight, who, views=True)
-        if lengths is None and train_lengths is not None:
-            raise ValueError(
-                "fit: with lengths, give validation_lengths for the arrays of validation_data as well."
-            )
-        lengths = self._check_lengths(lengths, arrays[0], who)
-        return self._array_feed(arrays, lengths, batch_size, steps, who)
-
-    def _calls(self, callbacks, verbose, epochs, steps, **options):
-        """All callbacks as one, the progress bar among them."""
-        return CallbackList(callbacks, add_progbar=True, model=self, verbose=verbose, epochs=epochs,
-                            steps=steps, **options)
-
     def _train_epoch(self, run, interrupts):
         """The logs of one epoch, or of the rest of it, or None if there was no batch."""
-        calls, where = run.calls, f" in epoch {run.epoch + 1}, batch "
+        calls, objective, where = run.calls, self.objective, f" in epoch {run.epoch + 1}, batch "
         if run.batch == 0:
-            self.reset_metrics()
+            objective.reset()
         elif self.stop_training:
-            return self._logs()
+            return objective.logs()
         i = run.batch - 1
-        for i, (x, y, weight, mask) in enumerate(run.train, run.batch):
+        for i, batch in enumerate(run.train, run.batch):
             if calls.has_batch_hooks:
                 calls.on_train_batch_begin(i)
             try:
                 with interrupts.held(), kernel_arithmetic(), self._whole_step():
-                    self.train_step(x, y, weight, mask, f"{where}{i + 1}")
+                    self._step.train(batch, f"{where}{i + 1}")
             except LossError:
                 if not calls.handles_nan:
                     raise
             run.batch = i + 1
             if calls.has_batch_hooks:
-                calls.on_train_batch_end(i, self._logs)
+                calls.on_train_batch_end(i, objective.logs)
                 if self.stop_training:
                     break
-        return None if i < 0 else self._logs()
+        return None if i < 0 else objective.logs()
 
+    # ---------------------------------------------------------------- evaluate
     def _evaluate(self, batches, calls):
         """The logs over some batches, or None if there was no batch."""
         self.stop_evaluating = False
         calls.on_test_begin()
-        i = -1
-        with self._counting_alone(), self._inference_tape() as tape:
-            self.reset_metrics()
-            for i, (x, y, weight, mask) in enumerate(batches):
+        i, objective = -1, self.objective
+        with objective.counting_alone(), tape_of(self.lock) as tape:
+            objective.reset()
+            for i, batch in enumerate(batches):
                 if calls.has_test_batch_hooks:
                     calls.on_test_batch_begin(i)
-                self.test_step(x, y, weight, mask, tape)
+                self._step.test(batch, tape)
                 if calls.has_test_batch_hooks:
-                    calls.on_test_batch_end(i, self._logs)
+                    calls.on_test_batch_end(i, objective.logs)
                     if self.stop_evaluating:
                         break
-            logs = None if i < 0 else self._logs()
+            logs = None if i < 0 else objective.logs()
         calls.on_test_end(logs)
         return logs
 
@@ -697,22 +351,12 @@ class Trainer:
         """
         self._require_compiled("evaluate")
         return_dict = flag(return_dict, "return_dict", "evaluate")
-        if adapters.is_stream(x):
-            feed = self._stream_feed(x, steps, "evaluate", y=y, sample_weight=sample_weight,
-                                     batch_size=batch_size,
-                                     lengths=lengths)
-            if feed.peek() is None:
-                raise ValueError(f"evaluate: x is a {type(x).__name__} that yields no batch.")
-        else:
-            arrays = self._check(x, y, sample_weight, "evaluate", views=True)
-            feed = self._array_feed(arrays, self._check_lengths(lengths, arrays[0], "evaluate"), batch_size,
-                                    steps,
-                                    "evaluate")
-        self._note_parts()
+        feed = self._data.for_evaluation(x, y, sample_weight, lengths, batch_size, steps, "evaluate")
+        self._step.prepare(self.objective, self.optimizer)
         calls = self._calls(callbacks, verbose, 1, feed.steps)
         with _aborting(calls):
             logs = self._evaluate(feed, calls)
-        return logs if return_dict else self._in_order(logs)
+        return logs if return_dict else _values(logs)
 
     # ---------------------------------------------------------------- predict
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, lengths=None):
@@ -732,142 +376,26 @@ class Trainer:
             An array with one row for each sample; a list of arrays where the last layer has return_state.
         """
         if adapters.is_stream(x):
-            return self._predict_stream(x, batch_size, verbose, steps, callbacks, lengths)
-        x = self._check_inputs(x, "predict", views=True)
-        lengths = self._check_lengths(lengths, x, "predict")
-        feed = self._array_feed((x, None, None), lengths, batch_size, steps, "predict")
+            adapters.note_batch_size(batch_size, x, "predict")
+            if lengths is not None:
+                raise ValueError(
+                    f"predict: x is a {type(x).__name__}, which yields batches, so lengths cannot be given."
+                )
+            feed = self._data.stream_of_inputs(x, steps, "predict")
+        else:
+            inputs = self._data.inputs(x, "predict", views=True)
+            lengths = self._data.lengths(lengths, inputs, "predict")
+            feed = self._data.arrays(Batch(inputs), lengths, batch_size, steps, "predict")
         calls = self._calls(callbacks, verbose, 1, feed.steps)
-        batches, padding = feed.source, feed.source.padding
-        batches.buffers = Record(self)          # not those of a fit beside it
-        whole_batches = calls.has_predict_batch_hooks or self._is_stateful()
-        if padding is not None and whole_batches:
-            # What callbacks see, and what a state is of, are the caller's batches.
-            padding.plan.cut = False
-        wanted = len(x) if feed.wanted is None else min(feed.wanted * batches.batch_size, len(x))
         with _aborting(calls):
+            prediction = Prediction(self, calls)
             calls.on_predict_begin()
-            if whole_batches:
-                out = self._predict(feed, calls, at_once=callbacks is None)
-            elif padding is not None:
-                out = self._predict_padded(x[:wanted], padding, batches.batch_size)
+            if isinstance(feed.source, ArrayBatches):
+                out = prediction.of_arrays(feed, at_once=callbacks is None)
             else:
-                if feed.wanted and feed.wanted > batches.batches:
-                    feed.warn(batches.batches)
-                rows = self._rows_per_pass(x, batches.batch_size)
-                source = ArrayBatches((x[:wanted], None, None), rows, batches.buffers)
-                out = self._predict(source.one_pass(), calls, wanted, at_once=True)
+                out = prediction.of_batches(feed)
             calls.on_predict_end()
-        return out if len(out) > 1 else out[0]
-
-    def _predict_stream(self, x, batch_size, verbose, steps, callbacks, lengths):
-        adapters.note_batch_size(batch_size, x, "predict")
-        if lengths is not None:
-            raise ValueError(
-                f"predict: x is a {type(x).__name__}, which yields batches, so lengths cannot be given."
-            )
-
-        def prepare(batch):
-            return self._check_inputs(adapters.unpack(batch, "predict")[0], "predict"), None, None, None
-
-        feed = EpochIterator(StreamBatches(x, prepare), adapters.check_steps(steps, "predict: steps"),
-                             "predict")
-        if feed.peek() is None:
-            raise ValueError(f"predict: x is a {type(x).__name__} that yields no batch.")
-        calls = self._calls(callbacks, verbose, 1, feed.steps)
-        with _aborting(calls):
-            calls.on_predict_begin()
-            out = self._predict(feed, calls)
-            calls.on_predict_end()
-        return out if len(out) > 1 else out[0]
-
-    def _predict(self, batches, calls, samples=None, at_once=False):
-        """The outputs of all batches, as a list of arrays (more than one with return_state).
-
-        Args:
-            samples: how many rows there are in all; None: not known.
-            at_once: no code of the user's runs between the batches, so that all of them can have the weights
-                of one moment; else each batch has those of its own.
-        """
-        pieces, out, start, loan = [], None, 0, None
-        self.stop_predicting = False
-        with self._lock.reading() if at_once else self._lock.seat() as seat:
-            tape = _begun(seat.memory)
-            try:
-                for i, (x, _, _, mask) in enumerate(batches):
-                    calls.on_predict_batch_begin(i)
-                    tape.rewind()
-                    if loan is not None:                # the last layer writes where the result belongs
-                        loan.lend(out[0][start : start + len(x)])
-                    with kernel_arithmetic(), _NOTHING if at_once else self._lock.read(seat):
-                        if not at_once:
-                            _begun(tape)
-                        y = self.forward(x, tape, mask=mask)
-                    parts = y if isinstance(y, list) else [y]
-                    if samples is None:
-                        pieces.append([part.copy() for part in parts])
-                    else:
-                        if out is None:
-                            out = [np.empty((samples, *part.shape[1:]), part.dtype) for part in parts]
-                            loan = tape.lender_of(y) if len(parts) == 1 else None
-                        for rows, part in zip(out, parts):
-                            place = rows[start : start + len(part)]
-                            if not np.may_share_memory(place, part):
-                                place[...] = part
-                        start += len(x)
-                    calls.on_predict_batch_end(i, {"outputs": y})
-                    if self.stop_predicting:
-                        break
-            finally:
-                if loan is not None:
-                    loan.end()
-        return out if samples is not None else [_joined(parts) for parts in zip(*pieces)]
-
-    def _predict_padded(self, x, padding, batch_size):
-        """The outputs for sequences padded on the right: the longest first, each batch cut to its longest."""
-        plan, T, out = padding.plan, x.shape[1], None
-        plan.cut = plan.cut and (plan.held or not plan.follows)
-        order, rows = padding.by_length(len(x)), self._rows_per_pass(x, batch_size)
-        buffers = Record(self)
-        with self._inference_tape() as tape:
-            for start in range(0, len(x), rows):
-                index = order[start : start + rows]
-                # One masked step more than the longest row, whose output is that of all steps cut off.
-                part_x, _, _, mask = padding.gather((x, None, None), index, buffers, spare=int(plan.follows))
-                tape.rewind()
-                with kernel_arithmetic():
-                    y = self.forward(part_x, tape, mask=mask)
-                parts = y if isinstance(y, list) else [y]
-                if out is None:
-                    timed = [plan.follows and k == 0 for k in range(len(parts))]
-                    out = [np.empty((len(x), *((T, *p.shape[2:]) if t else p.shape[1:])), p.dtype)
-                           for p, t in zip(parts, timed)]
-                for whole, part, t in zip(out, parts, timed):
-                    if t and part.shape[1] < T:
-                        steps = part.shape[1]
-                        whole[index, :steps] = part
-                        whole[index, steps:] = part[:, -1:]
-                    else:
-                        whole[index] = part
-        return out
-
-    def _is_stateful(self):
-        return any(getattr(layer, "stateful", False) for layer in self.walk())
-
-    def _rows_per_pass(self, x, batch_size):
-        """How many rows predict takes at once: no result depends on it, so it is chosen for the cache.
-
-        Small batches are joined and large ones cut, such that all layers' outputs take some 16 MB.
-        """
-        values = [math.prod(x.shape[1:])]
-
-        def add(node, shape):
-            shape = node.layer.compute_output_shape(shape)
-            values.append(math.prod((shape[0] if isinstance(shape, list) else shape)[1:]))
-            return shape
-
-        self.graph.walk([x.shape], add)
-        fitting = PREDICT_BYTES // (sum(values) * x.itemsize)
-        return max(min(batch_size, 12), min(PREDICT_ROWS, fitting // 12 * 12))
+        return one_or_list(out)
 
     # ---------------------------------------------------------------- single batches
     @_exclusive
@@ -875,92 +403,37 @@ class Trainer:
         """One update on one batch: its loss, or a list with the metrics behind it."""
         self._require_compiled("train_on_batch")
         return_dict = flag(return_dict, "return_dict", "train_on_batch")
-        x, y, weight = self._check(x, y, sample_weight, "train_on_batch")
-        weight = self._weigh_classes(class_weight, x, y, weight, "train_on_batch")
-        self._ready_to_train()
-        with self._counting_alone():
-            self.reset_metrics()
-            with _Interrupts() as interrupts, interrupts.held(), kernel_arithmetic(), self._whole_step():
-                self.train_step(x, y, weight)
-            logs = self._logs()
-        return logs if return_dict else self._in_order(logs)
+        batch = self._data.batch(x, y, sample_weight, "train_on_batch")
+        batch = self._data.weigh_classes(batch, class_weight, "train_on_batch")
+        self.ready_to_train()
+        with self.objective.counting_alone():
+            self.objective.reset()
+            with Interrupts() as interrupts, interrupts.held(), kernel_arithmetic(), self._whole_step():
+                self._step.train(batch)
+            logs = self.objective.logs()
+        return logs if return_dict else _values(logs)
 
     @_exclusive
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """The loss and the metrics of one batch."""
         self._require_compiled("test_on_batch")
         return_dict = flag(return_dict, "return_dict", "test_on_batch")
-        x, y, weight = self._check(x, y, sample_weight, "test_on_batch")
-        self._note_parts()
-        with self._counting_alone(), self._inference_tape() as tape:
-            self.reset_metrics()
-            self.test_step(x, y, weight, None, tape)
-            logs = self._logs()
-        return logs if return_dict else self._in_order(logs)
+        batch = self._data.batch(x, y, sample_weight, "test_on_batch")
+        self._step.prepare(self.objective, self.optimizer)
+        with self.objective.counting_alone(), tape_of(self.lock) as tape:
+            self.objective.reset()
+            self._step.test(batch, tape)
+            logs = self.objective.logs()
+        return logs if return_dict else _values(logs)
 
     def predict_on_batch(self, x):
         """The outputs for one batch."""
         return self.predict(x, batch_size=max(len(x), 1), verbose=0)
 
-    def reset_states(self):
-        """Let all stateful layers start from zeros again."""
-        for layer in self.walk():
-            if layer is not self and hasattr(layer, "reset_state"):
-                layer.reset_state()
 
-    def _in_order(self, logs):
-        values = list(logs.values())
-        return values[0] if len(values) == 1 else values
-
-
-class _Interrupts:
-    """Ctrl-C during a step takes effect right after it, so that an update is whole or not begun."""
-
-    def __enter__(self):
-        self.holding, self.pending, self.old = True, False, None
-        if threading.current_thread() is threading.main_thread():
-            old = signal.getsignal(signal.SIGINT)
-            if old is signal.default_int_handler:
-                self.old = old
-                signal.signal(signal.SIGINT, self._handle)
-        self.holding = False
-        return self
-
-    def __exit__(self, *error):
-        self.holding = True             # until the handler is back
-        if self.old is not None:
-            signal.signal(signal.SIGINT, self.old)
-        if self.pending:
-            raise KeyboardInterrupt
-
-    def _handle(self, number, frame):
-        if self.holding and not self.pending:
-            self.pending = True
-        else:
-            raise KeyboardInterrupt
-
-    @contextlib.contextmanager
-    def held(self):
-        self.holding = True
-        try:
-            yield
-        finally:
-            self.holding = False
-        if self.pending:
-            self.pending = False
-            raise KeyboardInterrupt
-
-
-def _say_whose(error, metric):
-    """Raise an error once more, as one that says which metric it is of; leave it where it does so itself."""
-    if metric.name in str(error):
-        return
-    text = f"Metric '{metric.name}' ({type(metric).__name__}): {error}"
-    try:
-        told = type(error)(text)
-    except Exception:                   # a class of errors that takes more than a text
-        told = RuntimeError(text)
-    raise told from error
+def _values(logs):
+    """The only value, or a list of all."""
+    return one_or_list(tuple(logs.values()))
 
 
 @contextlib.contextmanager
@@ -971,67 +444,6 @@ def _aborting(calls):
     except BaseException:
         calls.on_abort()
         raise
-
-
-def _joined(parts):
-    """Batches' outputs as one array."""
-    shapes = {part.shape[1:] for part in parts}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"predict: the batches' outputs have different shapes, {sorted(shapes)}, and cannot be joined. "
-            "Predict "
-            "them one by one with predict_on_batch."
-        )
-    return np.concatenate(parts)
-
-
-def _only(given, what):
-    """The only entry of a list, or of a dict by output, that Keras would accept for one output."""
-    values = None
-    if isinstance(given, (list, tuple)):
-        values = list(given)
-    elif isinstance(given, dict) and "class_name" not in given:
-        values = list(given.values())
-    if values is None:
-        return given
-    if len(values) != 1:
-        raise ValueError(f"A Sequential model has one output, but {what} has {len(values)} entries.")
-    return values[0]
-
-
-def _metric_specs(given, what):
-    """Names that `metrics.for_loss` decides on stay names; everything else becomes an object now."""
-    if given is None:
-        return []
-    if isinstance(given, dict) and "class_name" not in given:
-        given = _only(given, what)
-        given = given if isinstance(given, (list, tuple)) else [given]
-    if not isinstance(given, (list, tuple)):
-        raise ValueError(f"{what} must be a list, such as ['accuracy'], got {given!r}.")
-    out = []
-    for spec in given:
-        if isinstance(spec, (list, tuple)):
-            out += _metric_specs(spec, what)
-            continue
-        if spec is None:
-            raise ValueError(f"{what} holds None: give names, metrics or functions, such as ['accuracy'].")
-        metric = spec if metrics.follows_the_loss(spec) else metrics.get(spec)
-        if isinstance(spec, str) and not isinstance(metric, str):
-            metric.name = spec
-        out.append(metric)
-    return out
-
-
-def _each_its_own(*lists):
-    """Lists of metrics in which an object that comes again is a copy, since each counts for itself."""
-    seen, out = set(), []
-    for specs in lists:
-        out.append([])
-        for spec in specs:
-            again = id(spec) in seen and not isinstance(spec, str)
-            out[-1].append(copy.deepcopy(spec) if again else spec)
-            seen.add(id(spec))
-    return out
 
 
 def _due(freq):

@@ -49,9 +49,9 @@ def compile_as(model, config, custom_objects, name, store=None, old=False, versi
             specs = _metric_list(config.get(key))
             if specs:
                 arguments[key] = [_metric(metrics, s, custom_objects, key) for s in specs]
-        for key in sorted(set(config) - {"optimizer", "loss", "metrics", "weighted_metrics"}):
-            value = _of_the_output(config[key])
-            if value not in (None, [], {}) and not (key == "loss_weights" and value in (1, [1])):
+        arguments["loss_weights"] = config.get("loss_weights") or None
+        for key in sorted(set(config) - {"optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"}):
+            if config[key] not in (None, [], {}):
                 raise FileError(f"The option {key}={config[key]!r} of compile does not exist in tdfast.")
         model.compile(**arguments)
         if legacy:
@@ -141,7 +141,7 @@ def _load_optimizer(model, store, old, named):
         )
         return
     if model.built and len(paths) > len(optimizer.variables) - old:
-        model._ready_to_train()
+        model._trainer.ready_to_train()
     if old and "learning_rate" in (name for name, _ in optimizer.variables):
         paths.insert(1, None)           # which Keras 2 did not store
     expected = len(optimizer.variables)
@@ -181,12 +181,13 @@ def compile_config(model):
     if not model.compiled:
         return {}
     specs = {False: [], True: []}
-    for spec, weighted in model._metric_specs:
+    (head,) = model._trainer.objective.heads
+    for spec, weighted in head.specs:
         specs[weighted].append(metrics.serialize(spec))
     return {
         "optimizer": optimizers.serialize(model.optimizer),
         "loss": exchange_tversky(losses.serialize(model.loss)),
-        "loss_weights": None,
+        "loss_weights": None if head.weight == 1 else [head.weight],
         "metrics": exchange_tversky(specs[False]) or None,
         "weighted_metrics": exchange_tversky(specs[True]) or None,
         "run_eagerly": False,

@@ -171,7 +171,7 @@ def _load_optimizer(model, store, named):
     if not model.built:
         return f"'{store.name}' has a state of the optimizer, but the model is not built."
     if len(names_of(store, "optimizer_weights", "weight_names")) > 1:
-        model._ready_to_train()
+        model._trainer.ready_to_train()
     paths, text = legacy_state(optimizer, store)
     text = text or optimizer_misfit(optimizer, store, paths)
     if not text:

@@ -1,0 +1,172 @@
+"""Model: a network that can be trained, measured and saved."""
+
+import functools
+
+from tdfast.engine.network import Network
+from tdfast.training.lock import ModelLock
+from tdfast.training.prediction import inference_tape
+from tdfast.training.trainer import Trainer
+
+
+def _passed_on(method):
+    """A method of the `Trainer` as one of the model."""
+
+    @functools.wraps(method)
+    def passed(self, *args, **kwargs):
+        return method(self._trainer, *args, **kwargs)
+
+    return passed
+
+
+def _of_trainer(name, doc, settable=False):
+    """An attribute of the `Trainer` as one of the model."""
+
+    def get(self):
+        return getattr(self._trainer, name)
+
+    def assign(self, value):
+        setattr(self._trainer, name, value)
+
+    return property(get, assign if settable else None, doc=doc)
+
+
+class Model(Network):
+    """What all models have: a graph of layers, a `Trainer`, and a `ModelLock`."""
+
+    def __init__(self, *, name=None, trainable=True, dtype=None, **kwargs):
+        super().__init__(name=name, trainable=trainable, dtype=dtype, **kwargs)
+        self._lock = ModelLock(inference_tape)
+        self._trainer = Trainer(self, self._lock)
+
+    # ---------------------------------------------------------------- training
+    compile = _passed_on(Trainer.compile)
+    fit = _passed_on(Trainer.fit)
+    evaluate = _passed_on(Trainer.evaluate)
+    predict = _passed_on(Trainer.predict)
+    train_on_batch = _passed_on(Trainer.train_on_batch)
+    test_on_batch = _passed_on(Trainer.test_on_batch)
+    predict_on_batch = _passed_on(Trainer.predict_on_batch)
+    reset_metrics = _passed_on(Trainer.reset_metrics)
+    compiled_state = _passed_on(Trainer.compiled_state)
+    set_compiled_state = _passed_on(Trainer.set_compiled_state)
+
+    optimizer = _of_trainer("optimizer", "That of `compile`, or None.", settable=True)
+    loss = _of_trainer("loss", "That of `compile`, or None; a list where there are several outputs.")
+    metrics = _of_trainer("metrics", "The loss's running mean, then the metrics.")
+    metrics_names = _of_trainer("metrics_names", "The names in the logs.")
+    compiled = _of_trainer("compiled", "Whether `compile` was called.")
+    history = _of_trainer("history", "The `History` of the last `fit`, or None.", settable=True)
+    validates = _of_trainer("validates", "Whether the `fit` that is under way measures validation data.")
+    stop_training = _of_trainer("stop_training", "True ends `fit` after the epoch.", settable=True)
+    stop_evaluating = _of_trainer("stop_evaluating", "True ends `evaluate` after the batch.", settable=True)
+    stop_predicting = _of_trainer("stop_predicting", "True ends `predict` after the batch.", settable=True)
+
+    def compile_as(self, model):
+        """Compile as another model was, with a new optimizer and copies of its losses and metrics, which
+        start anew."""
+        self._trainer.compile_as(model._trainer)
+
+    # ---------------------------------------------------------------- as a layer
+    @property
+    def output_names(self):
+        """The name of each output: that of the layer which gives it."""
+        return [tensor.node.layer.name for tensor in self.graph.outputs]
+
+    def output_shapes(self, input_shape):
+        """The shape of each output, as a list, from that of the input (a list of several)."""
+        shapes = [input_shape] if len(self.graph.inputs) == 1 else input_shape
+        return self.graph.walk(shapes, lambda node, shape: node.layer.compute_output_shape(shape))
+
+    def __reduce__(self):
+        with self._lock.reading():
+            return super().__reduce__()
+
+    def __call__(self, x, training=False, mask=None, **kwargs):
+        return self._lock.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
+
+    def get_weights(self):
+        """Copies of all weights, as a list of arrays; those of one moment, also while another thread
+        trains."""
+        with self._lock.reading():
+            return super().get_weights()
+
+    def set_weights(self, weights):
+        """Overwrite all weights with a list of arrays of the same shapes."""
+        with self._lock.writing():
+            super().set_weights(weights)
+
+    def reset_states(self):
+        """Let all stateful layers start from zeros again."""
+        for layer in self.walk():
+            if layer is not self and hasattr(layer, "reset_state"):
+                layer.reset_state()
+
+    # ---------------------------------------------------------------- access
+    @property
+    def layers(self):
+        """The layers, each once."""
+        return list(self.sublayers())
+
+    def get_layer(self, name=None, index=None):
+        """A layer by its name or its index."""
+        layers = self.layers
+        if index is not None:
+            return layers[index]
+        for layer in layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(
+            f"Model '{self.name}' has no layer '{name}'. It has: {[layer.name for layer in layers]}."
+        )
+
+    def streamer(self, batch_size=1, allow_nan=False):
+        """A `tdfast.models.streaming.Streamer`, which takes one time step at a time and keeps the state."""
+        from tdfast.models.streaming import Streamer
+
+        return Streamer(self, batch_size, allow_nan)
+
+    def summary(self, line_length=None, positions=None, print_fn=None, expand_nested=False,
+                show_trainable=False,
+                layer_range=None):
+        """Print a table of the layers with their output shapes and numbers of parameters."""
+        from tdfast.models.summary import print_summary
+
+        print_summary(self, line_length=line_length, positions=positions, print_fn=print_fn,
+                      expand_nested=expand_nested, show_trainable=show_trainable, layer_range=layer_range)
+
+    # ---------------------------------------------------------------- files
+    def save(self, filepath, overwrite=True, zipped=None):
+        """Write the model with its weights and the optimizer's state to a .keras file (see
+        `tdfast.saving.save_model`)."""
+        from tdfast.saving import save_model
+
+        with self._lock.reading():
+            save_model(self, filepath, overwrite=overwrite, zipped=zipped)
+
+    def save_weights(self, filepath, overwrite=True):
+        """Write the weights and the optimizer's state to a .weights.h5 or .weights.npz file (see
+        `tdfast.saving.save_weights`)."""
+        from tdfast.saving import save_weights
+
+        with self._lock.reading():
+            save_weights(self, filepath, overwrite=overwrite)
+
+    def load_weights(self, filepath, skip_mismatch=False, by_name=False):
+        """Overwrite the weights with those of a file (see `tdfast.saving.load_weights`)."""
+        from tdfast.saving import load_weights
+
+        with self._lock.writing():
+            load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
+
+    def to_json(self, **kwargs):
+        """The layers and how the model was compiled, without weights, as JSON that `model_from_json` and
+        Keras 3 read.
+
+        Args:
+            kwargs: for `json.dumps`, such as ``indent=2``.
+        """
+        import json
+
+        from tdfast.saving.keras.file import description
+
+        return json.dumps(description(self), **kwargs)

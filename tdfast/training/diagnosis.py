@@ -1,0 +1,69 @@
+"""Why a step was refused: the first layer whose weights, outputs or gradients are not finite."""
+
+import numpy as np
+
+from tdfast.engine.tape import Tape
+
+KEPT = "The weights are those of the step before."
+
+
+def of_gradient(model, variable, where):
+    """Which gradient left the range of its dtype, though the loss did not."""
+    layer = next(layer for layer in model.walk() if layer is not model
+                 and any(v is variable for v in layer.weights))
+    return (
+        f"The gradient of weight '{variable.name}' of layer '{layer.name}' ({type(layer).__name__}) is "
+        f"not finite{where}, though the loss is. Try smaller inputs, targets or weights. {KEPT}"
+    )
+
+
+def of_loss(step, batch, value, where):
+    """Why the loss is not a number: the first layer whose weights or outputs are not finite."""
+    start = f"The loss became {value}{where}"
+    cure = "a smaller learning_rate" + ("" if step.optimizer.clips else " or clipnorm=1")
+    if not all(np.isfinite(x).all() for x in batch.inputs):
+        return f"{start}: the inputs hold NaN or infinity. {KEPT}"
+    try:
+        outputs = _forward_until_bad(step.model, batch)
+    except _Found as found:
+        layer, weight = found.args
+        name = f"layer '{layer.name}' ({type(layer).__name__})"
+        if weight is None:
+            return f"{start}. It began in {name}: its output is not finite. Try {cure}. {KEPT}"
+        return (
+            f"{start}. It began before that step: weight '{weight.name}' of {name} was not finite. Where "
+            f"no file and no callback set it so, an update did: try {cure}."
+        )
+    names = " or ".join(f"'{head.loss.name}'" for head in step.objective.heads if head.loss is not None)
+    largest = max(float(np.max(np.abs(y), initial=0)) for y in outputs)
+    return (
+        f"{start}. Every layer's output is finite, so it began in the loss {names}: check that the targets "
+        f"are finite and fit it. The largest output is {largest:.3g}: where training has made it that large, "
+        f"try {cure}. {KEPT}"
+    )
+
+
+class _Found(Exception):
+    """Carries the first layer at fault, and its weight that is not finite, or None: its output is not."""
+
+
+def _forward_until_bad(model, batch):
+    """The outputs of the graph of a model; raises `_Found` at the first layer at fault."""
+    tape = Tape(keep=False)
+
+    def look(node, given):
+        layer = node.layer
+        x, mask = map(list, zip(*given)) if len(node.inputs) > 1 else given
+        weight = next((w for w in layer.weights if not np.isfinite(w.value).all()), None)
+        tape.rewind()
+        y = layer.forward(x, tape, training=False, mask=mask)
+        parts = [part.copy() for part in (y if isinstance(y, list) else [y])]
+        if weight is not None or not all(np.isfinite(part).all() for part in parts):
+            raise _Found(layer, weight)
+        mask = layer.compute_mask(x, mask)
+        if len(node.outputs) == 1:
+            return (parts if isinstance(y, list) else parts[0]), mask
+        return list(zip(parts, mask if isinstance(mask, list) else [None] * len(parts)))
+
+    masks = batch.masks or (None,) * len(batch.inputs)
+    return [y for y, _ in model.graph.walk(list(zip(batch.inputs, masks)), look)]

@@ -1,0 +1,44 @@
+"""Ctrl-C during training: a step ends before it takes effect."""
+
+import contextlib
+import signal
+import threading
+
+
+class Interrupts:
+    """Ctrl-C during a step takes effect right after it, so that an update is whole or not begun."""
+
+    def __enter__(self):
+        self.holding, self.pending, self.old = True, False, None
+        if threading.current_thread() is threading.main_thread():
+            old = signal.getsignal(signal.SIGINT)
+            if old is signal.default_int_handler:
+                self.old = old
+                signal.signal(signal.SIGINT, self._handle)
+        self.holding = False
+        return self
+
+    def __exit__(self, *error):
+        self.holding = True             # until the handler is back
+        if self.old is not None:
+            signal.signal(signal.SIGINT, self.old)
+        if self.pending:
+            raise KeyboardInterrupt
+
+    def _handle(self, number, frame):
+        if self.holding and not self.pending:
+            self.pending = True
+        else:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def held(self):
+        """For the block, Ctrl-C waits; the second one does not."""
+        self.holding = True
+        try:
+            yield
+        finally:
+            self.holding = False
+        if self.pending:
+            self.pending = False
+            raise KeyboardInterrupt

@@ -1,0 +1,207 @@
+"""predict: passes over many rows, as few and as large as suits the cache."""
+
+import contextlib
+import math
+
+import numpy as np
+
+from tdfast.engine.arithmetic import kernel_arithmetic
+from tdfast.engine.tape import Record, Tape
+from tdfast.training.batch import Batch, one_or_list
+from tdfast.training.epochs import ArrayBatches
+
+PREDICT_BYTES = 2**24
+PREDICT_ROWS = 252
+"""What predict works on at once: see `rows_per_pass`. Rows in multiples of the kernels' tile."""
+
+_NOTHING = contextlib.nullcontext()
+
+
+def inference_tape():
+    """A tape for predictions."""
+    return Tape(keep=False)
+
+
+def for_these_weights(tape):
+    """The tape for weights as they are now."""
+    tape.rewind()
+    tape.version, tape.bare = object(), ()
+    return tape
+
+
+@contextlib.contextmanager
+def tape_of(lock):
+    """A tape of this call's own, and the weights of one moment; its buffers serve a later call."""
+    with lock.reading() as seat:
+        yield for_these_weights(seat.memory)
+
+
+class Prediction:
+    """One call of `predict`.
+
+    Args:
+        trainer: the model's `tdfast.training.trainer.Trainer`.
+        calls: the callbacks.
+    """
+
+    def __init__(self, trainer, calls):
+        self.trainer, self.model, self.lock, self.calls = trainer, trainer.model, trainer.lock, calls
+
+    def of_arrays(self, feed, at_once):
+        """The outputs for the arrays of a feed, as a list of arrays (several with return_state).
+
+        Args:
+            feed: an `EpochIterator` over `ArrayBatches`.
+            at_once: whether no callback is there to see the weights change.
+        """
+        source, padding = feed.source, feed.source.padding
+        source.buffers = Record(self.model)         # not those of a fit beside it
+        whole_batches = self.calls.has_predict_batch_hooks or is_stateful(self.model)
+        if padding is not None and whole_batches:
+            # What callbacks see, and what a state is of, are the caller's batches.
+            padding.plan.cut = False
+        wanted = source.samples
+        if feed.wanted is not None:
+            wanted = min(feed.wanted * source.batch_size, wanted)
+        if whole_batches:
+            return self.of_batches(feed, at_once=at_once)
+        inputs = tuple(x[:wanted] for x in source.arrays.inputs)
+        rows = rows_per_pass(self.model, inputs, source.batch_size)
+        if padding is not None:
+            return self._of_padded(inputs, padding, rows)
+        if feed.wanted and feed.wanted > source.batches:
+            feed.warn(source.batches)
+        passes = ArrayBatches(Batch(inputs), rows, source.buffers)
+        return self.of_batches(passes.one_pass(), wanted, at_once=True)
+
+    def of_batches(self, batches, samples=None, at_once=False):
+        """The outputs of all batches, as a list of arrays.
+
+        Args:
+            samples: how many rows there are in all; None: not known.
+            at_once: no code of the user's runs between the batches, so that all of them can have the weights
+                of one moment; else each batch has those of its own.
+        """
+        lock, calls, joined, start = self.lock, self.calls, _Joined(samples), 0
+        self.trainer.stop_predicting = False
+        with lock.reading() if at_once else lock.seat() as seat:
+            tape = for_these_weights(seat.memory)
+            try:
+                for i, batch in enumerate(batches):
+                    calls.on_predict_batch_begin(i)
+                    joined.lend(start, len(batch.inputs[0]))
+                    with kernel_arithmetic(), _NOTHING if at_once else lock.read(seat):
+                        tape.rewind()
+                        if not at_once:
+                            for_these_weights(tape)
+                        y = self._forward(batch, tape)
+                    joined.add(y, start, tape)
+                    start += len(batch.inputs[0])
+                    calls.on_predict_batch_end(i, {"outputs": y})
+                    if self.trainer.stop_predicting:
+                        break
+            finally:
+                joined.end()
+        return joined.arrays()
+
+    def _forward(self, batch, tape):
+        masks = one_or_list(batch.masks) if batch.masks else None
+        return self.model.forward(one_or_list(batch.inputs), tape, mask=masks)
+
+    def _of_padded(self, inputs, padding, rows):
+        """The outputs for sequences padded on the right: the longest first, each batch cut to its longest."""
+        plan, (n, T), out = padding.plan, inputs[0].shape[:2], None
+        plan.cut = plan.cut and (plan.held or not plan.follows)
+        order, buffers = padding.by_length(n), Record(self.model)
+        with tape_of(self.lock) as tape:
+            for start in range(0, n, rows):
+                index = order[start : start + rows]
+                # One masked step more than the longest row, whose output is that of all steps cut off.
+                batch = padding.gather(Batch(inputs), index, buffers, spare=int(plan.follows))
+                tape.rewind()
+                with kernel_arithmetic():
+                    y = self._forward(batch, tape)
+                parts = y if isinstance(y, list) else [y]
+                if out is None:
+                    timed = [plan.follows and k == 0 for k in range(len(parts))]
+                    out = [np.empty((n, *((T, *p.shape[2:]) if t else p.shape[1:])), p.dtype)
+                           for p, t in zip(parts, timed)]
+                for whole, part, t in zip(out, parts, timed):
+                    if t and part.shape[1] < T:
+                        steps = part.shape[1]
+                        whole[index, :steps] = part
+                        whole[index, steps:] = part[:, -1:]
+                    else:
+                        whole[index] = part
+        return out
+
+
+class _Joined:
+    """Batches' outputs, on their way into one array for each output.
+
+    Where the number of rows is known, the last layer writes where the result belongs.
+    """
+
+    def __init__(self, samples):
+        self._samples, self._pieces, self._out, self._loan = samples, [], None, None
+
+    def lend(self, start, rows):
+        """The next batch, of so many rows, may write to its place."""
+        if self._loan is not None:
+            self._loan.lend(self._out[0][start : start + rows])
+
+    def add(self, y, start, tape):
+        """Take a batch's outputs."""
+        parts = y if isinstance(y, list) else [y]
+        if self._samples is None:
+            self._pieces.append([part.copy() for part in parts])
+            return
+        if self._out is None:
+            self._out = [np.empty((self._samples, *part.shape[1:]), part.dtype) for part in parts]
+            self._loan = tape.lender_of(y) if len(parts) == 1 else None
+        for rows, part in zip(self._out, parts):
+            place = rows[start : start + len(part)]
+            if not np.may_share_memory(place, part):
+                place[...] = part
+
+    def end(self):
+        """The last layer has its own memory again."""
+        if self._loan is not None:
+            self._loan.end()
+
+    def arrays(self):
+        """All outputs."""
+        return self._out if self._samples is not None else [_joined(parts) for parts in zip(*self._pieces)]
+
+
+def _joined(parts):
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"predict: the batches' outputs have different shapes, {sorted(shapes)}, and cannot be joined. "
+            "Predict "
+            "them one by one with predict_on_batch."
+        )
+    return np.concatenate(parts)
+
+
+def is_stateful(model):
+    """Whether a layer keeps states from batch to batch."""
+    return any(getattr(layer, "stateful", False) for layer in model.walk())
+
+
+def rows_per_pass(model, inputs, batch_size):
+    """How many rows predict takes at once: no result depends on it, so it is chosen for the cache.
+
+    Small batches are joined and large ones cut, such that all layers' outputs take some 16 MB.
+    """
+    values = [math.prod(x.shape[1:]) for x in inputs]
+
+    def add(node, shape):
+        shape = node.layer.compute_output_shape(shape)
+        values.append(math.prod((shape[0] if isinstance(shape, list) else shape)[1:]))
+        return shape
+
+    model.graph.walk([x.shape for x in inputs], add)
+    fitting = PREDICT_BYTES // (sum(values) * inputs[0].itemsize)
+    return max(min(batch_size, 12), min(PREDICT_ROWS, fitting // 12 * 12))

@@ -1,0 +1,104 @@
+"""Step: one batch, with an update or without. `Step.train` is the whole algorithm on one screen."""
+
+import math
+
+from tdfast.engine.arithmetic import kernel_arithmetic
+from tdfast.engine.tape import Record, Tape
+from tdfast.errors import LossError
+from tdfast.training import diagnosis, packing
+from tdfast.training.batch import Batch, one_or_list
+
+
+class Step:
+    """What `fit` and `evaluate` do with one batch.
+
+    Args:
+        model: whose weights learn.
+        lock: its `tdfast.training.lock.ModelLock`.
+    """
+
+    def __init__(self, model, lock):
+        self.model, self._lock = model, lock
+        self.tape, self.buffers = Tape(), Record(model)
+        self.objective = self.optimizer = self._packing = None
+        self.moving, self._regularized, self._active = [], [], False
+
+    def prepare(self, objective, optimizer):
+        """Look at the model as it is now: which weights have penalties, what forward changes, what is packed.
+
+        Args:
+            objective: the `tdfast.training.objective.Objective` to make small.
+            optimizer: whose variables are the model's.
+        """
+        model, layers = self.model, list(self.model.walk())[1:]
+        self.objective, self.optimizer = objective, optimizer
+        self.moving = [v for v in model.weights if not v.trainable]     # moving statistics
+        self._regularized = [v for v in model.trainable_weights if v.regularizer is not None]
+        self._active = any(layer.activity_regularizer is not None for layer in layers)
+        objective.prepare(model, layers)
+        self._packing = None
+        if not self._active and len(objective.heads) == 1:
+            self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
+
+    def train(self, batch, where=""):
+        """Forward, loss, backward, update: the loss of this batch before the update."""
+        tape, objective = self.tape, self.objective
+        before = [v.value.copy() for v in self.moving]
+        outputs, counted = self._forward(batch, tape, training=True)
+        value, gradients = objective.value_and_gradients(outputs, counted)
+        value += self._penalty(tape)
+        objective.count(outputs, counted)
+        if not math.isfinite(value):
+            self._undo(value, batch, before)
+            raise LossError(diagnosis.of_loss(self, batch, value, where))
+        self.model.backward(one_or_list(gradients), tape, need_dx=False)
+        for v in self._regularized:
+            v.grad[...] += v.regularizer.gradient(v.value)
+        bad = self.optimizer.bad_gradient()
+        if bad is not None:
+            self._undo(math.nan, batch, before)
+            raise LossError(diagnosis.of_gradient(self.model, bad, where))
+        self._lock.changed_by(self.optimizer.apply)
+        rows = len(batch.inputs[0])
+        objective.loss_tracker.add(value * rows, rows)
+        return value
+
+    def test(self, batch, tape):
+        """The loss of this batch, and the metrics, without learning."""
+        objective = self.objective
+        with kernel_arithmetic():
+            outputs, counted = self._forward(batch, tape, training=False)
+            value, _ = objective.value_and_gradients(outputs, counted, need_gradients=False)
+            value += self._penalty(tape)
+            objective.count(outputs, counted)
+        rows = len(batch.inputs[0])
+        objective.loss_tracker.add(value * rows, rows)
+        return value
+
+    def _forward(self, batch, tape, training):
+        """The outputs as a list, and the batch that goes with them: of valid steps alone, where packed."""
+        tape.rewind()
+        tape.bare = self.objective.bare
+        masks = one_or_list(batch.masks) if batch.masks else None
+        y = self.model.forward(one_or_list(batch.inputs), tape, training=training, mask=masks,
+                               packing=self._packing)
+        record = tape.records[0]
+        if len(batch.targets) > 1:
+            return y, batch._replace(masks=record.mask)
+        if record.packed is None:
+            return [y], batch._replace(masks=(record.mask,))
+        targets, weights = packing.pack_targets(y, batch.targets[0], batch.weights[0], record.packed,
+                                                self.buffers)
+        return [y], Batch(batch.inputs, (targets,), (weights,), (None,))
+
+    def _penalty(self, tape):
+        """The regularizers' part of the loss."""
+        total = sum(float(v.regularizer(v.value)) for v in self._regularized)
+        return total + self.model.activity_penalty(tape) if self._active else total
+
+    def _undo(self, value, batch, before):
+        """No weight is then what it was not before the step; the step counts."""
+        for v, held in zip(self.moving, before):
+            v.value[...] = held
+        rows = len(batch.inputs[0])
+        self.objective.loss_tracker.add(value * rows, rows)
