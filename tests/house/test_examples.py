@@ -17,7 +17,7 @@ import pytest
 import tdfast
 from tdfast.engine import names
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 here = pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are not beside the tests")
 

@@ -8,7 +8,7 @@ import pytest
 
 from tdfast import _kernels
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMPILER = next((name for name in ("gcc", "clang") if shutil.which(name)), None)
 
 pytestmark = pytest.mark.skipif(not (ROOT / "src_c").exists(), reason="the source tree is not here")

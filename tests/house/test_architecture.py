@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src_c").glob("*.[ch]"))
 MODULES = sorted((ROOT / "tdfast").rglob("*.py"))
 

@@ -20,8 +20,8 @@ from tdfast import runtime
 from tdfast.layers import GRU, LSTM, Conv1D, Dense, Embedding, SimpleRNN, TimeDistributed
 from tdfast.testing import as_tuple, forward_backward, random_like
 
-HERE = Path(__file__).resolve().parent
-CASES = [case for path in sorted(HERE.glob("test_layers*.py"))
+LAWS = Path(__file__).resolve().parents[1] / "laws"
+CASES = [case for path in sorted(LAWS.glob("test_layers*.py"))
          for case in importlib.import_module(path.stem).CASES if not case.ids and not case.laws]
 assert len(CASES) > 150
 
@@ -398,7 +398,7 @@ def test_traps_of_the_caller_do_not_spring():
     """A process that lets invalid operations raise SIGFPE is not killed by what kernels compute in
     passing."""
     code = f"""
-import sys; sys.path.insert(0, {str(HERE)!r})
+import sys; sys.path[:] = {sys.path!r}
 import ctypes, tdfast
 import test_float_state as t
 calls = [*t.kernels("float32").items(), *t.kernels("float64").items()]

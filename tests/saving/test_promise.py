@@ -1,7 +1,8 @@
 """docs/files.md promises that later versions read what earlier ones wrote: here is one of each,
 tests/files/v<version>/.
 
-``python tests/test_promise.py`` writes those of a new version; the folders of earlier ones stay as they are.
+``python tests/saving/test_promise.py`` writes those of a new version; the folders of earlier ones stay as
+they are.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import tdfast
 
-ROOT = Path(__file__).parent / "files"
+ROOT = Path(__file__).resolve().parents[1] / "files"
 FOLDERS = sorted(ROOT.glob("v*"))
 NEAR = 1e-5
 

@@ -13,7 +13,7 @@ import pytest
 
 import tdfast
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 ROWS = json.loads((FOLDER / "index.json").read_text())["cases"]
 
 pytest.importorskip("h5py")

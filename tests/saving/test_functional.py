@@ -13,7 +13,7 @@ from tdfast import saving
 from tdfast.engine.serialization import deserialize_layer
 from tdfast.saving import FileError
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 REFUSED = json.loads((GOLDEN / "functional-refused.json").read_text())      # configs that Keras 3.15 wrote
 
 WHY = {

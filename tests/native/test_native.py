@@ -13,7 +13,7 @@ import pytest
 
 from tdfast import runtime
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DRIVERS = ROOT / "tests" / "native"
 FLAGS = {
     "baseline": [],

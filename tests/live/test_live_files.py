@@ -30,7 +30,7 @@ import tdfast  # noqa: E402
 NEAR, NEAR_STEP = 2e-5, 1e-4
 
 # The epsilon is large so that what rounding leaves of a gradient that ought to be 0 is not made large. All
-# optimizers' states go both ways in tests/test_live_optimizers.py.
+# optimizers' states go both ways in tests/live/test_live_optimizers.py.
 OPTIMIZERS = [
     ("Adam", {"epsilon": 0.01, "amsgrad": True}), ("SGD", {"momentum": 0.9, "nesterov": True}),
     ("AdamW", {"epsilon": 0.01}),

@@ -21,7 +21,7 @@ from tdfast.saving.keras.legacy_config import modern_compile, modern_layer
 
 h5py = pytest.importorskip("h5py")
 
-FOLDER = Path(__file__).parent / "files" / "keras2"
+FOLDER = Path(__file__).parents[1] / "files" / "keras2"
 ROWS = json.loads((FOLDER / "index.json").read_text())["cases"]
 
 

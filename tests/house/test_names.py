@@ -1,7 +1,7 @@
 """Every public name of Keras is in tdfast or in the table that says what is not there, and never in both.
 
 tests/keras_names.json is the list of Keras's names, recorded from ``dir`` of its modules ("keras" is the
-package itself); tests/test_live_names.py compares it with Keras where that is installed.
+package itself); tests/live/test_live_names.py compares it with Keras where that is installed.
 """
 
 import importlib
@@ -13,10 +13,10 @@ import pytest
 
 from tdfast.compat import keras_table
 
-HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "keras.md"
+TESTS = Path(__file__).resolve().parents[1]
+PAGE = TESTS.parent / "docs" / "keras.md"
 NAMES = {module: names for module,
-         names in json.loads((HERE / "keras_names.json").read_text(encoding="utf8")).items()
+         names in json.loads((TESTS / "keras_names.json").read_text(encoding="utf8")).items()
          if module != "version"}
 
 

@@ -21,7 +21,7 @@ from tdfast.saving.keras.weights import NpzWeights
 
 h5py = pytest.importorskip("h5py")
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 # ------------------------------------------------------------------------------------------ making files
@@ -602,7 +602,7 @@ def data_for(model, n=8, seed=0):
     return x, y
 
 
-OPTIMIZERS = [       # between Keras and tdfast: tests/test_live_optimizers.py
+OPTIMIZERS = [       # between Keras and tdfast: tests/live/test_live_optimizers.py
     ("SGD", {}),
     ("SGD", {"momentum": 0.9, "nesterov": True}),
     ("Adam", {}),
