@@ -12,6 +12,7 @@ from tdfast.compat import absent
 from tdfast.engine import arguments
 from tdfast.engine.names import snake_case, unique_name
 from tdfast.engine.registry import Registry
+from tdfast.engine.variable import Variable
 from tdfast.losses.base import NEW, as_outputs, fit_target, row_weights, spread
 
 REGISTRY = Registry("metric", "metrics", "keras.metrics")
@@ -44,6 +45,9 @@ class Metric:
     has a mask, it is part of sample_weight, 0 where a step does not count; an update_state with an argument
     ``mask`` gets both apart.
 
+    A resumed training (see `BackupAndRestore`) puts its variables back, and those of its attributes that are
+    numbers, arrays or metrics. Where that is too much or too little, override `get_state` and `set_state`.
+
     Args:
         dtype: kept for Keras's sake; state is float64.
         name: made from the class when None: 'auc', then 'auc_1'.
@@ -61,6 +65,9 @@ class Metric:
     >>> Largest(name="largest")(np.zeros(2), np.array([1.0, -3.0]))
     3.0
     """
+
+    state_names = ()
+    """The attributes that hold the state of a metric of tdfast's."""
 
     direction = None            # 'up' or 'down': what is better
     default_dtype = None        # None: floatx
@@ -96,6 +103,21 @@ class Metric:
         """Start again."""
         for state in self.variables:
             state.assign(0)
+
+    def get_state(self):
+        """What has been counted, for a resumed training: a dict from names to numbers, arrays, and lists and
+        dicts of these."""
+        if type(self).__module__.startswith("tdfast."):
+            return {name: getattr(self, name) for name in self.state_names}
+        state = counted_in(self)
+        return {**state, "variables": list(self.variables)} if self.variables else state
+
+    def set_state(self, state):
+        """Take over what `get_state` gave."""
+        state = dict(state)
+        for mine, saved in zip(self.variables, state.pop("variables", ())):
+            mine.assign(saved)
+        count_on(self, state)
 
     def update_state(self, *args, **kwargs):
         """Count a batch."""
@@ -153,6 +175,53 @@ def _dtype_name(dtype, who):
 
 def _hashable(value):
     return getattr(value, "__hash__", None) is not None
+
+
+# ---------------------------------------------------------------- the state of a metric of somebody's own
+
+
+def counted_in(metric):
+    """Those of its attributes that are numbers, arrays or metrics, by name, as what `count_on` takes.
+
+    >>> class Seen:
+    ...     def update_state(self, y_true, y_pred, sample_weight=None):
+    ...         self.rows = self.rows + len(y_true)
+    >>> first, second = Seen(), Seen()
+    >>> first.rows = 3
+    >>> counted_in(first)
+    {'rows': 3}
+    >>> count_on(second, counted_in(first))
+    >>> second.rows
+    3
+    """
+    variables, out = getattr(metric, "variables", ()), {}
+    for name, value in vars(metric).items():
+        if isinstance(value, Variable):
+            out[name] = value.value
+        elif isinstance(value, (int, float, np.ndarray, np.generic)):
+            if not any(value is state for state in variables):
+                out[name] = value
+        elif isinstance(value, Metric):
+            out[name] = value.get_state()
+        elif hasattr(value, "update_state"):
+            out[name] = counted_in(value)
+    return out
+
+
+def count_on(metric, state):
+    """Give a metric the attributes that `counted_in` found; variables stay the objects that they are."""
+    for name, value in state.items():
+        mine = getattr(metric, name, None)
+        if isinstance(mine, Variable):
+            mine.value[...] = value
+        elif isinstance(mine, State) and mine.shape == np.shape(value):
+            mine.assign(value)
+        elif isinstance(mine, Metric):
+            mine.set_state(value)
+        elif isinstance(value, dict):
+            count_on(mine, value)
+        else:
+            setattr(metric, name, value)
 
 
 # ---------------------------------------------------------------- pieces

@@ -57,6 +57,7 @@ class ThresholdMetric(Metric):
     """A metric of the four counts over thresholds: `true_positives`, `false_positives` and so on are
     arrays."""
 
+    state_names = COUNTS
     top_k = class_id = None
     thresholds = (0.5,)
     even = False

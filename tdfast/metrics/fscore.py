@@ -28,6 +28,7 @@ class FBetaScore(Metric):
     """
 
     direction = "up"
+    state_names = ("true_positives", "false_positives", "false_negatives", "intermediate_weights")
 
     def __init__(self, average=None, beta=1.0, threshold=None, name="fbeta_score", dtype=None):
         super().__init__(name=name, dtype=dtype)

@@ -31,6 +31,7 @@ class IoU(Metric):
     """
 
     direction, default_dtype = "up", "int32"
+    state_names = ("total_cm",)
     keys = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
 
     def __init__(self, num_classes, target_class_ids, name=None, dtype=None, ignore_class=None,

@@ -21,6 +21,8 @@ class Sum(Metric):
     7.0
     """
 
+    state_names = ("total",)
+
     def __init__(self, name="sum", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.reset_state()
@@ -46,6 +48,8 @@ class Mean(Metric):
     >>> m.result()
     2.0
     """
+
+    state_names = ("total", "count")
 
     def __init__(self, name="mean", dtype=None):
         super().__init__(name=name, dtype=dtype)

@@ -163,6 +163,7 @@ class R2Score(Metric):
     """
 
     direction = "up"
+    state_names = ("num_samples", "count", "mean", "spread", "residual")
 
     def __init__(self, class_aggregation="uniform_average", num_regressors=0, name="r2_score", dtype=None):
         super().__init__(name=name, dtype=dtype)

@@ -6,7 +6,6 @@ import numpy as np
 
 from tdfast import random
 from tdfast.engine.pickling import seeds_of, stateful_of
-from tdfast.engine.variable import Variable
 from tdfast.training.batch import one_or_list
 
 
@@ -49,7 +48,7 @@ class Run:
             "random": _random_states(),
             "seeds": [seed.state for seed in self._seeds],
             "states": [layer.states for layer in self._stateful],
-            "metrics": [_numbers(metric) for metric in model.metrics],
+            "metrics": [metric.get_state() for metric in model.metrics],
             "train": self.train.state(),
             "test": self.test and self.test.state(),
             "callbacks": self.calls.get_state(),
@@ -113,32 +112,8 @@ class Run:
             for head, y, shape in zip(model._trainer.objective.heads, batch.targets, shapes):
                 if y is not None:
                     head.make_metrics(y.shape, shape)
-        for metric, numbers in zip(model.metrics, saved):
-            _set_numbers(metric, numbers)
-
-
-def _numbers(metric):
-    """A metric's attributes that are numbers or arrays: its sums among them."""
-    out = {}
-    for name, value in vars(metric).items():
-        if isinstance(value, Variable):
-            out[name] = value.value
-        elif isinstance(value, (int, float, np.ndarray, np.generic)):
-            out[name] = value
-        elif hasattr(value, "update_state"):    # a metric within the metric
-            out[name] = _numbers(value)
-    return out
-
-
-def _set_numbers(metric, saved):
-    for name, value in saved.items():
-        old = getattr(metric, name, None)
-        if isinstance(old, Variable):
-            old.value[...] = value
-        elif isinstance(value, dict):
-            _set_numbers(old, value)
-        else:
-            setattr(metric, name, value)
+        for metric, counted in zip(model.metrics, saved):
+            metric.set_state(counted)
 
 
 def _random_states():

@@ -268,6 +268,21 @@ def test_no_samples_and_state_that_does_not_grow(name):
     assert repr(m) == f"<{name} name={m.name}>"
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_the_state_holds_all_that_counts(name):
+    """Another object goes on from it, and it has every attribute that a batch changes."""
+    y, p = np.eye(3, dtype="float32")[RNG.integers(0, 3, 40)], RNG.random((40, 3), "float32")
+    m, other = (getattr(metrics, name)(**ALL[name]) for _ in range(2))
+    before = dict(vars(m))
+    m.update_state(y[:25], p[:25])
+    assert {n for n, v in vars(m).items() if v is not before[n]} <= set(m.get_state())
+    other.update_state(y[::-1], p)
+    other.set_state(m.get_state())
+    for each in (m, other):
+        each.update_state(y[25:], p[25:])
+    np.testing.assert_array_equal(m.result(), other.result())
+
+
 def test_sparse_crossentropy_leaves_the_ignored_class_out():
     y, p = RNG.integers(0, 3, 40), RNG.uniform(0.1, 1, (40, 3))
     m = metrics.SparseCategoricalCrossentropy(ignore_class=1)

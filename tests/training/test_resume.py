@@ -282,6 +282,88 @@ def test_a_kill_while_the_backup_is_written(call, tmp_path):
     assert not (tmp_path / "b" / "backup").exists()
 
 
+class Variables(tdfast.metrics.Metric):
+    """Somebody's own metric in Keras's way."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.total = self.add_weight(name="total")
+        self.more = [self.add_variable((2,), "zeros")]
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(np.abs(y_pred).sum())
+        self.more[0].assign_add([1, len(y_true)])
+
+    def result(self):
+        return {"total": float(self.total), "rows": float(self.more[0][1])}
+
+
+class Plain(tdfast.metrics.Metric):
+    """One whose state are numbers and another metric."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.within = Variables()
+        self.reset_state()
+
+    def reset_state(self):
+        self.rows, self.sums = 0, np.zeros(2)
+        self.within.reset_state()
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.rows += len(y_true)
+        self.sums = self.sums + [y_pred.sum(), 1]
+        self.within.update_state(y_true, y_pred)
+
+    def result(self):
+        return {"rows": self.rows, "sum": self.sums[0], **self.within.result()}
+
+
+class Longest(tdfast.metrics.Mean):
+    """One of tdfast's with a number more."""
+
+    longest = 0
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        super().update_state(y_pred)
+        self.longest = max(self.longest, len(y_true))
+
+    def result(self):
+        return super().result() + self.longest
+
+
+def of_each_kind():
+    ours = [tdfast.metrics.AUC(num_thresholds=5, name="auc"), tdfast.metrics.CosineSimilarity(name="cosine")]
+    return plain(metrics=[Variables(name="v"), Plain(name="p"), Longest(name="l"), "mae", *ours])
+
+
+def numbers_and_arrays(metric):
+    """What backups of earlier versions have of a metric."""
+    out = {}
+    for name, value in vars(metric).items():
+        if isinstance(value, (int, float, np.ndarray, np.generic)):
+            out[name] = value
+        elif hasattr(value, "update_state"):
+            out[name] = numbers_and_arrays(value)
+    return out
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_metrics_of_ones_own_go_on_in_the_middle_of_an_epoch(earlier, tmp_path, monkeypatch):
+    def run(*more):
+        set_random_seed(1)
+        return of_each_kind().fit(X, Y > 0, batch_size=4, epochs=2, verbose=0, callbacks=list(more)).history
+
+    if earlier:             # they had no variables that are no attributes
+        for cls in (tdfast.metrics.Metric, Variables, Plain, Longest):
+            monkeypatch.setattr(cls, "get_state", numbers_and_arrays)
+        monkeypatch.setattr(Variables, "result", lambda self: {"total": float(self.total)})
+    want = run()
+    with pytest.raises(Killed):
+        run(BackupAndRestore(tmp_path / "b", save_freq=1), Kill(3, kill))
+    assert run(BackupAndRestore(tmp_path / "b", save_freq=1)) == want
+
+
 def test_a_stop_that_was_saved_stays_one(tmp_path):
     """Killed between the epoch that ends training and its end: nothing is trained any more."""
     class Stop(Callback):
