@@ -7,9 +7,10 @@ from tdfast._version import __version__
 _MODULES = (
     "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics",
     "models",
-    "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving", "testing", "utils",
+    "ops", "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving", "testing", "utils",
 )
 _NAMES = {
+    "Model": "models",
     "Sequential": "models",
     "Variable": "engine.variable",
     "Input": "layers",

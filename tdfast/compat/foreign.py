@@ -129,9 +129,9 @@ def layer_hint(obj, known):
 
 
 def is_symbolic(x):
-    """Whether ``x`` is an `Input`, or Keras's symbolic tensor, which hold no numbers.
+    """Whether ``x`` is Keras's symbolic tensor, which holds no numbers.
 
     >>> is_symbolic([1.0])
     False
     """
-    return type(x).__name__ in ("KerasTensor", "InputLayer")
+    return type(x).__name__ == "KerasTensor"

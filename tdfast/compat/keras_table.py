@@ -6,15 +6,13 @@ A row is (where, names, why or what instead). `tdfast.compat.absent` shows it to
 
 NAMES = (
     ("(top)",
-     "Model, KerasTensor, Function, Operation",
-     "graph models, of several inputs or outputs, are not there yet: `Sequential([Input((64, 15)), "
-     "LSTM(8), Dense(1)])` is the model; a file of a functional model loads where it is a plain chain"
-     " of layers"),
+     "KerasTensor, Function, Operation",
+     "the inside of graphs: `Model(inputs, outputs)` makes a model of the calls of layers on `Input(...)`"),
     ("(top)",
      "tree",
      "nested structures: a layer takes one array"),
     ("(top)",
-     "ops, backend, StatelessScope, SymbolicScope, RematScope, remat, device, name_scope, "
+     "backend, StatelessScope, SymbolicScope, RematScope, remat, device, name_scope, "
      "distribution",
      "a framework's inside: layers are NumPy and kernels, on one processor's threads"),
     ("(top)",
@@ -31,14 +29,8 @@ NAMES = (
      "Lambda",
      "its function is program code, which no file may bring: write a layer, docs/layers.md"),
     ("layers",
-     "Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract, add, average, "
-     "concatenate, dot, maximum, minimum, multiply, subtract",
-     "they join several inputs, which only graph models have; those are not there yet, and a layer of"
-     " a `Sequential` has one input"),
-    ("layers",
      "Attention, AdditiveAttention, MultiHeadAttention, GroupQueryAttention",
-     "attention takes queries and values as two inputs, which only graph models have; those are not "
-     "there yet"),
+     "not there yet; `Dot` and `Softmax` make a simple attention of a graph"),
     ("layers",
      "EinsumDense, ReversibleEmbedding",
      "parts of Transformers; `Dense` works on the last axis of any array"),
@@ -106,7 +98,7 @@ NAMES = (
      "tables: pandas and scikit-learn; downloads: pooch; settings: a dict"),
     ("utils",
      "get_source_inputs, is_keras_tensor",
-     "they belong to graph models, which are not there yet"),
+     "the inside of graphs: `model.inputs` has the tensors that a model begins with"),
     ("utils",
      "model_to_dot",
      "`plot_model` draws with matplotlib"),
@@ -116,9 +108,6 @@ NAMES = (
     ("preprocessing",
      "image_dataset_from_directory, text_dataset_from_directory",
      "as in utils"),
-    ("models",
-     "Model",
-     "graph models are not there yet: `Sequential` is the model"),
     ("saving",
      "KerasFileEditor",
      "a .keras file is a zip file"),
@@ -165,7 +154,7 @@ OLDER = (
      "`TimeDistributed(Dense(...))`"),
     ("layers",
      "Merge, merge",
-     "they join several inputs, which only graph models have; those are not there yet"),
+     "`Add`, `Concatenate` and the other layers that join several inputs"),
     ("layers",
      "LocallyConnected1D, LocallyConnected2D, Highway, MaxoutDense, DenseFeatures, experimental",
      "they left Keras"),
@@ -210,10 +199,9 @@ MEMBERS = (
     ),
     (
         "layers",
-        "input, output, get_input_at, get_output_at, get_input_shape_at, get_output_shape_at, "
-        "inbound_nodes, outbound_nodes, symbolic_call, compute_output_spec",
-        "there are no symbolic tensors, as graph models are not there yet; what layer n gives is "
-        "`Sequential(model.layers[: n + 1]).predict(x)`",
+        "get_input_at, get_output_at, get_input_shape_at, get_output_shape_at, inbound_nodes, "
+        "outbound_nodes, symbolic_call, compute_output_spec",
+        "the inside of graphs: `layer.input` and `layer.output` are the tensors of its first call",
     ),
     ("layers", "input_spec", "`input_shape`; a layer of your own checks its `input_shape` in `build`"),
     (
@@ -253,11 +241,6 @@ MEMBERS = (
     ),
     ("models", "predict_proba", "`predict`"),
     ("models", "fit_on_batch, evaluate_on_batch", "`train_on_batch`, `test_on_batch`"),
-    (
-        "models",
-        "outputs, input_names",
-        "a `Sequential` has one output, of `output_shape`, and one input",
-    ),
     (
         "models",
         "predict_step, make_train_function, make_test_function, make_predict_function, train_function, "

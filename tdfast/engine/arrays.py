@@ -67,9 +67,9 @@ def as_numbers(x, who):
         x = x.detach()                      # torch refuses to hand over a tensor that wants a gradient
     if foreign.is_symbolic(x):
         raise ValueError(
-            f"{who} expects an array of numbers, got a {type(x).__name__}, which stands for the input of a "
-            "graph model. Those "
-            "are not there yet: write Sequential([Input((64, 15)), LSTM(8), Dense(1)]), or give an array."
+            f"{who} expects an array of numbers, got a {type(x).__name__}, a symbolic tensor of Keras: "
+            "begin the "
+            "graph with tdfast.Input."
         )
     try:
         array = np.asarray(x)

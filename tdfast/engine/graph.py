@@ -1,9 +1,12 @@
 """Graph: calls of layers and the tensors between them, forward and backward."""
 
 import collections
+import warnings
 
 import numpy as np
 
+from tdfast.compat.calling import level_of_the_caller
+from tdfast.engine.structure import flatten, packed_as
 from tdfast.engine.tensor import SymbolicTensor
 
 
@@ -14,13 +17,40 @@ class Node:
         layer: the layer.
         inputs: the `SymbolicTensor` objects that it is called on.
         outputs: how many tensors it gives.
+        keywords: further tensors by the names of `Layer.forward`'s arguments, such as initial_state: a dict
+            of lists.
+        masks: tensors that stand for the masks of the inputs; None, or None for one input: its own mask.
+        options: constant arguments of `Layer.forward`, such as training=False.
+        arguments: (args, kwargs) of the call as it was written, for a config.
     """
 
-    __slots__ = ("layer", "inputs", "outputs")
+    __slots__ = ("layer", "inputs", "outputs", "keywords", "masks", "options", "arguments")
 
-    def __init__(self, layer, inputs, outputs=1):
+    def __init__(self, layer, inputs, outputs=1, keywords=None, masks=None, options=None, arguments=None):
         self.layer, self.inputs = layer, tuple(inputs)
+        self.keywords, self.masks, self.options = keywords or {}, masks, options or {}
+        self.arguments = arguments
         self.outputs = tuple(SymbolicTensor(self, i, name=layer.name) for i in range(outputs))
+
+    @property
+    def sources(self):
+        """All tensors whose gradients the call gives: the inputs, then those of the keywords."""
+        return (*self.inputs, *(tensor for tensors in self.keywords.values() for tensor in tensors))
+
+    @property
+    def needs(self):
+        """All tensors that the call reads."""
+        return (*self.sources, *(mask for mask in self.masks or () if mask is not None))
+
+    def output_shape(self, shape):
+        """The shape of the output, or a list of several, from that of the input (a list of several)."""
+        return self.layer.compute_output_shape(shape, **self.shape_options)
+
+    @property
+    def shape_options(self):
+        """The options that change the shapes of the outputs."""
+        names = self.layer.shape_options
+        return {name: self.options[name] for name in names if name in self.options} if names else {}
 
 
 class Graph:
@@ -28,13 +58,15 @@ class Graph:
 
     Args:
         inputs, outputs: lists of `SymbolicTensor` objects.
+        strict: whether a layer that cannot carry a mask refuses one; else the mask ends there with a
+            warning, as in Keras.
 
     Raises:
         ValueError: for an output that depends on something else than the inputs.
     """
 
-    def __init__(self, inputs, outputs):
-        self.inputs, self.outputs = list(inputs), list(outputs)
+    def __init__(self, inputs, outputs, strict=True):
+        self.inputs, self.outputs, self.strict = list(inputs), list(outputs), strict
         self.nodes = _in_order(self.inputs, self.outputs)
         tensors = [*self.inputs, *(tensor for node in self.nodes for tensor in node.outputs)]
         place = {id(tensor): i for i, tensor in enumerate(tensors)}
@@ -42,12 +74,16 @@ class Graph:
         self._sources = [place[id(tensor)] for tensor in self.inputs]
         self._sinks = [place[id(tensor)] for tensor in self.outputs]
         self._calls = [
-            (node.layer, [place[id(tensor)] for tensor in node.inputs],
+            (node.layer, [place[id(tensor)] for tensor in node.sources],
              [place[id(tensor)] for tensor in node.outputs])
             for node in self.nodes
         ]
+        self._special = {i: _Special(node, place) for i, node in enumerate(self.nodes)
+                         if node.keywords or node.masks or node.options}
         readers = collections.Counter(place for _, sources, _ in self._calls for place in sources)
         readers.update(self._sinks)
+        readers.update(place[id(mask)] for node in self.nodes for mask in node.masks or ()
+                       if mask is not None)
         self._shared = [readers[i] > 1 for i in range(self._size)]
         self._reads = {id(tensor): readers[i] for i, tensor in enumerate(tensors)}
         layers = [id(layer) for layer, _, _ in self._calls]
@@ -70,6 +106,13 @@ class Graph:
     def reads(self, tensor):
         """How many calls read a tensor; to be an output counts as one."""
         return self._reads[id(tensor)]
+
+    @property
+    def is_chain(self):
+        """Whether it has one input and one output, and each call reads what the one before gives."""
+        tensors = [*self.inputs, *(node.outputs[0] for node in self.nodes)]
+        return (len(self.inputs) == len(self.outputs) == 1 and self.outputs[0] is tensors[-1] and all(
+            node.needs == (tensor,) and len(node.outputs) == 1 for node, tensor in zip(self.nodes, tensors)))
 
     def output_layer(self, place):
         """The layer whose output, as it is, is an output of the graph; None where another call reads it too,
@@ -103,7 +146,8 @@ class Graph:
         for place, value in zip(self._sources, values):
             held[place] = value
         for node, (_, sources, places) in zip(self.nodes, self._calls):
-            made = function(node, held[sources[0]] if len(sources) == 1 else [held[i] for i in sources])
+            many = len(node.inputs)
+            made = function(node, held[sources[0]] if many == 1 else [held[i] for i in sources[:many]])
             for place, value in zip(places, [made] if len(places) == 1 else made):
                 held[place] = value
         return [held[place] for place in self._sinks]
@@ -127,25 +171,32 @@ class Graph:
         record.packed = None
         for i, (layer, sources, places) in enumerate(self._calls):
             inner = record.tape(i, tape)
-            if len(sources) == 1:
-                x, mask = held[sources[0]], marks[sources[0]]
+            if i in self._special:
+                x, mask, options = self._special[i].arguments(sources, held, marks, training)
+                y = layer.forward(x, inner, **options)
             else:
-                x, mask = [held[s] for s in sources], [marks[s] for s in sources]
-            if i == packing and mask is not None:
-                y = layer.forward(x, inner, training=training, mask=mask, packed=True)
-                if inner.records[0].packed:
-                    record.packed, mask = inner.records[0].valid, None
-            else:
-                y = layer.forward(x, inner, training=training, mask=mask)
+                if len(sources) == 1:
+                    x, mask = held[sources[0]], marks[sources[0]]
+                else:
+                    x, mask = [held[s] for s in sources], [marks[s] for s in sources]
+                if i == packing and mask is not None:
+                    y = layer.forward(x, inner, training=training, mask=mask, packed=True)
+                    if inner.records[0].packed:
+                        record.packed, mask = inner.records[0].valid, None
+                else:
+                    y = layer.forward(x, inner, training=training, mask=mask)
             if layer.activity_regularizer is not None or record.activities:
                 record.note_activity(layer, y, i)
+            if mask is not None and not layer.supports_masking and not self.strict:
+                mask = _ended(mask, layer)
             mask = layer.passed_mask(x, mask, inner.records[0])
             if len(places) == 1:
                 held[places[0]], marks[places[0]] = y, mask
             else:
                 record.outputs[i] = y
-                for k, place in enumerate(places):
-                    held[place], marks[place] = y[k], mask[k] if isinstance(mask, list) else None
+                mask = flatten(mask) if isinstance(mask, list) else [None] * len(places)
+                for place, part, mark in zip(places, flatten(y), mask):
+                    held[place], marks[place] = part, mark
         return [held[place] for place in self._sinks], [marks[place] for place in self._sinks]
 
     def backward(self, gradients, record, need_inputs=True):
@@ -181,7 +232,7 @@ class Graph:
                 dx = layer.backward(dy, record.tapes[i], need_dx)
             done.add(layer)
             if need_dx:
-                parts = [dx] if len(sources) == 1 else _own_memory(dx, record, i)
+                parts = [dx] if len(sources) == 1 else _own_memory(flatten(dx), record, i)
                 for place, part in zip(sources, parts):
                     if needed[place]:
                         self._receive(held, place, part, record)
@@ -223,11 +274,52 @@ class Graph:
             return gradients[0]
         if all(gradient is None for gradient in gradients):
             return None
-        for k, (gradient, y) in enumerate(zip(gradients, record.outputs[i])):
+        for k, (gradient, y) in enumerate(zip(gradients, flatten(record.outputs[i]))):
             if gradient is None:
                 gradients[k] = record.buffer(("none", i, k), y.shape, y.dtype)
                 gradients[k][...] = 0
-        return gradients
+        return packed_as(record.outputs[i], gradients)
+
+
+class _Special:
+    """How to call a layer that takes more than its inputs: keywords, options, masks of its own."""
+
+    def __init__(self, node, place):
+        self.many, self.options = len(node.inputs), dict(node.options)
+        self.training = self.options.pop("training", None)
+        self.keywords, at = {}, self.many
+        for name, tensors in node.keywords.items():
+            self.keywords[name] = slice(at, at + len(tensors))
+            at += len(tensors)
+        self.masks = [None if mask is None else place[id(mask)] for mask in node.masks or ()]
+        self.drops_mask = bool(node.keywords) and not node.masks and node.layer.drops_mask_beside_tensors
+
+    def arguments(self, sources, held, marks, training):
+        """(the input or a list, the mask or a list, the other arguments of `Layer.forward`)."""
+        xs = [held[s] for s in sources]
+        masks = [marks[s] for s in sources[: self.many]]
+        for k, place in enumerate(self.masks):
+            if place is not None:
+                masks[k] = np.asarray(held[place], bool)
+        keywords = {name: xs[part] for name, part in self.keywords.items()}
+        x, mask = (xs[0], masks[0]) if self.many == 1 else (xs[: self.many], masks)
+        if training is None:            # as in Keras, fit and predict go before what the call was told
+            training = self.training
+        given = None if self.drops_mask else mask
+        return x, mask, {"training": training, "mask": given, **self.options, **keywords}
+
+
+def _ended(mask, layer):
+    """None for the mask of a layer that cannot carry it; a warning if there is one."""
+    if not isinstance(mask, list) or any(m is not None for m in mask):
+        warnings.warn(
+            f"Layer '{layer.name}' ({type(layer).__name__}) cannot carry a mask, but its input has one: the "
+            "mask ends there, and masked steps count like others from there on. Put the layer before "
+            "what makes "
+            "the mask, or take another one.",
+            stacklevel=level_of_the_caller(),
+        )
+    return None
 
 
 def _add_gradients(layer, dy, record, call, need_dx):
@@ -266,7 +358,7 @@ def _in_order(inputs, outputs):
             tensor, ready = waiting.pop()
             if id(tensor) in known:
                 continue
-            if tensor.node is None:
+            if tensor.node is None or not tensor.node.needs:
                 raise ValueError(
                     f"The outputs depend on {tensor!r}, which is not among the inputs of the graph."
                 )
@@ -276,5 +368,5 @@ def _in_order(inputs, outputs):
             elif id(tensor.node) not in begun:
                 begun.add(id(tensor.node))
                 waiting.append((tensor, True))
-                waiting.extend((source, False) for source in reversed(tensor.node.inputs))
+                waiting.extend((source, False) for source in reversed(tensor.node.needs))
     return order

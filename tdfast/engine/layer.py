@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import math
 import os
 import threading
@@ -12,8 +13,11 @@ from tdfast.compat import absent
 from tdfast.engine import arguments
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.arrays import as_array, as_mask
+from tdfast.engine.graph import Node
 from tdfast.engine.names import snake_case, unique_name, unknown_arguments
+from tdfast.engine.structure import flatten
 from tdfast.engine.tape import Tape
+from tdfast.engine.tensor import SymbolicTensor, is_symbolic
 from tdfast.engine.variable import Variable
 
 _building = threading.RLock()
@@ -152,6 +156,18 @@ class Layer:
     """Whether its output at a step depends on its input at that step alone, so that training may leave masked
     steps out before it: see `tdfast.training.packing`. A class that overrides `forward` says it anew."""
 
+    several_inputs = False
+    """Whether it is called on a list of inputs. Their shapes and masks are lists as well, and `forward` and
+    `backward` take and give lists."""
+
+    shape_options = ()
+    """The names of the arguments of `forward` that change the shapes of its outputs; `compute_output_shape`
+    takes them too."""
+
+    drops_mask_beside_tensors = False
+    """Whether, in a graph, it hands the mask of its input on without using it when it is called with further
+    tensors, such as an initial_state. So do Keras's recurrent layers."""
+
     reads_masked_steps = False
     """Whether a time step's result depends on other steps, also on those that the mask leaves out."""
 
@@ -181,6 +197,7 @@ class Layer:
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.built = False
         self._weights = []
+        self._nodes = []            # the calls on symbolic tensors
         batch_shape = batch_shape or batch_input_shape
         if batch_shape is None and input_shape is not None:
             batch_shape = (None, *((input_shape,) if isinstance(input_shape, int) else input_shape))
@@ -441,7 +458,7 @@ class Layer:
         """Build on the first shape; refuse one that does not fit what was built.
 
         Args:
-            input_shape: of the input, None for the batch.
+            input_shape: of the input, None for the batch; of several inputs a list.
             seen: the shape for the error's text, that of the array itself.
         """
         self.check_input_shape(tuple(input_shape if seen is None else seen))
@@ -477,14 +494,100 @@ class Layer:
         self._require_built("output_shape")
         return self.compute_output_shape(self.input_shape)
 
-    def __call__(self, x, training=False, mask=None, **kwargs):
+    def __call__(self, x, training=None, mask=None, **kwargs):
+        if is_symbolic(x) or (kwargs and is_symbolic(kwargs)):
+            return self._call_on_tensors(x, training=training, mask=mask, **kwargs)
         x = self.as_input(x)
-        mask = as_mask(mask, x, self.name)
-        self.ensure_built((None, *x.shape[1:]), x.shape)
+        if isinstance(x, list):
+            mask = [None if m is None else as_mask(m, a, self.name)
+                    for m, a in zip(mask or [None] * len(x), x)]
+            self.ensure_built([(None, *a.shape[1:]) for a in x], [a.shape for a in x])
+        else:
+            mask = as_mask(mask, x, self.name)
+            self.ensure_built((None, *x.shape[1:]), x.shape)
         if not self.supports_masking:
             self.compute_mask(x, mask)          # refuses a mask, or says that it ends here
         with kernel_arithmetic():
-            return self.forward(x, Tape(keep=False), training=training, mask=mask, **kwargs)
+            return self.forward(x, Tape(keep=False), training=self.mode(training), mask=mask, **kwargs)
+
+    def mode(self, training):
+        """What `forward` is told of a call's argument ``training``."""
+        return bool(training)
+
+    # ---------------------------------------------------------------- calls on symbolic tensors
+    def _call_on_tensors(self, *args, **kwargs):
+        """A call that becomes a node of graphs: its outputs as symbolic tensors."""
+        inputs, keywords, masks, options = self.bind(*args, **kwargs)
+        for tensor in (*inputs, *flatten(list(keywords.values()))):
+            if not isinstance(tensor, SymbolicTensor):
+                raise ValueError(
+                    f"Layer '{self.name}' ({type(self).__name__}) was called on symbolic tensors and on "
+                    f"{tensor!r:.60} ({type(tensor).__name__}) at once. Give tensors alone: make an Input of "
+                    "what else it needs."
+                )
+        if len(inputs) != 1 and not self.several_inputs:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) takes one input, got {len(inputs)} tensors. "
+                "Join "
+                "them first, for example with Concatenate."
+            )
+        shapes = [tensor.shape for tensor in inputs]
+        shape = shapes if self.several_inputs and len(shapes) > 1 else shapes[0]
+        self.ensure_built(shape)
+        node = Node(self, inputs, 1, keywords, masks, options, arguments=(args, kwargs))
+        made = node.output_shape(shape)
+        structure = made if isinstance(made, list) else [made]
+        leaves = _shapes_in(structure)
+        dtypes = self.output_dtypes(node, len(leaves))
+        node.outputs = tuple(SymbolicTensor(node, i, tuple(leaf), dtype, self.name)
+                             for i, (leaf, dtype) in enumerate(zip(leaves, dtypes)))
+        self._nodes.append(node)
+        return self.pack_outputs(_in_place_of_shapes(made, iter(node.outputs)))
+
+    def bind(self, x, training=None, mask=None, **kwargs):
+        """(inputs, keywords, masks, options) of a call on symbolic tensors, as `tdfast.engine.graph.Node`
+        takes them."""
+        keywords = {name: flatten(value) for name, value in kwargs.items() if is_symbolic(value)}
+        options = {name: value for name, value in kwargs.items()
+                   if value is not None and name not in keywords}
+        unknown = {*keywords, *options} - _arguments_of(type(self).forward)
+        if unknown:
+            raise TypeError(
+                f"Layer '{self.name}' ({type(self).__name__}) does not know the argument(s) "
+                f"{', '.join(map(repr, sorted(unknown)))} of a call."
+            )
+        if training is not None:
+            options["training"] = bool(training)
+        return flatten(x), keywords, flatten(mask) if is_symbolic(mask) else None, options
+
+    def output_dtypes(self, node, number):
+        """The dtypes of a call's outputs, of which there are so many, by name."""
+        return [self.dtype] * number
+
+    def pack_outputs(self, outputs):
+        """The outputs of a call in the structure that the caller gets."""
+        return outputs
+
+    def _first_node(self, what):
+        if not self._nodes:
+            raise AttributeError(
+                f"Layer '{self.name}' has no {what} yet: it was called on no symbolic tensor, such as an "
+                "Input.",
+                name=what, obj=self,
+            )
+        return self._nodes[0]
+
+    @property
+    def input(self):
+        """The symbolic tensor of the layer's first call, or a list of several."""
+        inputs = self._first_node("input").inputs
+        return inputs[0] if len(inputs) == 1 else list(inputs)
+
+    @property
+    def output(self):
+        """The symbolic tensor that the layer's first call gave, or a list of several."""
+        outputs = self._first_node("output").outputs
+        return outputs[0] if len(outputs) == 1 else list(outputs)
 
     def as_input(self, x, who=None):
         """``x`` as a C-contiguous array that `forward` takes, of this layer's dtype; a copy only where that
@@ -513,3 +616,21 @@ class Layer:
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+@functools.lru_cache(maxsize=512)
+def _arguments_of(function):
+    """The names of a function's arguments."""
+    return frozenset(inspect.signature(function).parameters)
+
+
+def _shapes_in(structure):
+    """The shapes, which are tuples, in nested lists."""
+    return [shape for part in structure for shape in (_shapes_in(part) if isinstance(part, list) else [part])]
+
+
+def _in_place_of_shapes(structure, tensors):
+    """The tensors in the place of the shapes in nested lists."""
+    if isinstance(structure, list):
+        return [_in_place_of_shapes(part, tensors) for part in structure]
+    return next(tensors)

@@ -22,13 +22,17 @@ class Network(Layer):
     def reads_masked_steps(self):
         return any(layer.reads_masked_steps for layer in self.sublayers())
 
+    def mode(self, training):
+        return training                 # None: each call within as it was told
+
     def compute_output_shape(self, input_shape):
-        return self.graph.walk([input_shape], lambda node, shape: node.layer.compute_output_shape(shape))[0]
+        return self.graph.walk([input_shape], lambda node, shape: node.output_shape(shape))[0]
 
     def compute_mask(self, inputs, mask=None):
         """The mask of the output; the layers run for it, since some make it from their own input."""
         x, tape = self.as_input(inputs), Tape(keep=False)
-        self.ensure_built((None, *x.shape[1:]), x.shape)
+        if not self.built:
+            self.ensure_built((None, *x.shape[1:]), x.shape)
         self.forward(x, tape, mask=mask)
         return tape.records[0].mask
 

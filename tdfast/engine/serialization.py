@@ -9,7 +9,7 @@ import inspect
 import numpy as np
 
 from tdfast import random
-from tdfast.engine import chain, registry
+from tdfast.engine import registry
 from tdfast.engine.layer import Layer
 from tdfast.engine.names import snake_case
 from tdfast.engine.network import Network
@@ -23,6 +23,9 @@ from tdfast.engine.registry import (
     short,
 )
 from tdfast.errors import FileError
+
+FUNCTIONAL = ("Functional", "Model")
+"""The names under which Keras saves models that are graphs."""
 
 MAX_DEPTH = 64
 MAX_SIZE = 2**40
@@ -43,7 +46,7 @@ def serialize_layer(layer):
     """
     cls = type(layer)
     own = cls.__module__.split(".")[0] == "tdfast"
-    module = ("keras" if issubclass(cls, Network) else "keras.layers") if own else cls.__module__
+    module = _module_of(cls) if own else cls.__module__
     out = {
         "module": module,
         "class_name": cls.__name__,
@@ -53,6 +56,15 @@ def serialize_layer(layer):
     if layer.built and getattr(layer, "input_shape", None) and cls.__name__ != "InputLayer":
         out["build_config"] = {"input_shape": _plain(layer.input_shape)}
     return out
+
+
+def _module_of(cls):
+    """Where Keras has a class of tdfast's."""
+    if hasattr(cls, "module"):
+        return cls.module
+    if cls.__name__ == "Functional":
+        return "keras.src.models.functional"
+    return "keras" if issubclass(cls, Network) else "keras.layers"
 
 
 def deserialize_layer(config, custom_objects=None, path="", made=None):
@@ -78,11 +90,17 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
     if name is not None and not isinstance(name, str):
         raise FileError(f"The name of a layer must be a string, got {name!r}.")
     who = f"layer '{name or '(unnamed)'}'"
-    if class_name in chain.CLASSES and custom_of(config, custom_objects or {}) is None:
+    custom = custom_of(config, custom_objects or {})
+    if class_name in FUNCTIONAL and custom is None:
         refuse_unknown_module(config, f"{who} ({class_name})")
-        return _chain(arguments, custom_objects, path, made)
+        models = registry.home("models")
+        return models.functional_from(models.Functional, arguments, custom_objects, path, made)
+    if custom is None and ".ops." in str(config.get("module")):
+        return _operation(class_name, arguments, who)
     cls = _layer_class(config, class_name, who, custom_objects)
     if issubclass(cls, Network):
+        if isinstance(arguments.get("input_layers"), (list, dict)):
+            return registry.home("models").functional_from(cls, arguments, custom_objects, path, made)
         return _sequential(cls, arguments, custom_objects, path, made)
     who += f" ({class_name})"
     known = _is_known(cls)
@@ -113,13 +131,12 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
     return layer
 
 
-def _chain(config, custom_objects, path, made):
-    """The Sequential model of a functional one, whose weights are at the places of its layers in the file's
-    list."""
-    layers, class_names, places = chain.chain_of(config)
-    keys = child_keys(class_names)
-    return _sequential(registry.home("models").Sequential, layers, custom_objects, path, made,
-                       [keys[i] for i in places])
+def _operation(class_name, config, who):
+    """A call of a function of `tdfast.ops`."""
+    cls = registry.home("ops").CLASSES.get(class_name)
+    if cls is None:
+        raise FileError(f"{sentence(who)} is the operation {class_name}, which tdfast.ops does not have.")
+    return construct(cls, config, f"{who} ({class_name})")
 
 
 def _sequential(cls, config, custom_objects, path, made, keys=None):
@@ -130,7 +147,7 @@ def _sequential(cls, config, custom_objects, path, made, keys=None):
     class_names = [_parts(item, "a layer")[0] for item in layers]
     for item, class_name in zip(layers, class_names):
         # A class that is missing is said first: it explains an option of its neighbours'.
-        if class_name not in chain.CLASSES:
+        if class_name not in FUNCTIONAL:
             _layer_class(item, class_name, f"layer '{item['config'].get('name')}'", custom_objects)
     keys = keys or child_keys(class_names)
     children = [
@@ -208,7 +225,7 @@ def _describes_layer(value, custom_objects=None):
     """Whether a value in a config is itself a layer's dict (the ``layer`` of TimeDistributed)."""
     if not isinstance(value, dict) or not isinstance(value.get("config"), dict) or "class_name" not in value:
         return False
-    if value["class_name"] in ("Sequential", *chain.CLASSES):
+    if value["class_name"] in ("Sequential", *FUNCTIONAL):
         return True
     custom = custom_of(value, custom_objects or {})
     if inspect.isclass(custom) and issubclass(custom, Layer):

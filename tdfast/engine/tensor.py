@@ -1,20 +1,121 @@
 """SymbolicTensor: a value between two layers of a graph, before there are numbers."""
 
+from tdfast.engine import registry
+from tdfast.engine.structure import flatten
+
 
 class SymbolicTensor:
     """What a layer's call takes or gives in a `tdfast.engine.graph.Graph`.
 
+    Operators and slices make further calls, of `tdfast.ops`.
+
     Args:
-        node: the call that gives it; None for an input of the graph.
+        node: the call that gives it; None for an input of a graph that no layer made.
         index: which output of that call it is.
         shape: with None for any size; None while it is not known.
+        dtype: the name of the dtype.
         name: for messages.
     """
 
-    __slots__ = ("node", "index", "shape", "name")
+    __slots__ = ("node", "index", "shape", "dtype", "name")
+    __array_ufunc__ = None  # NumPy leaves operators to this class
 
-    def __init__(self, node=None, index=0, shape=None, name=None):
-        self.node, self.index, self.shape, self.name = node, index, shape, name
+    def __init__(self, node=None, index=0, shape=None, dtype="float32", name=None):
+        self.node, self.index, self.shape, self.dtype, self.name = node, index, shape, dtype, name
+
+    @property
+    def ndim(self):
+        """The number of axes."""
+        return len(self.shape)
 
     def __repr__(self):
         return f"<SymbolicTensor {self.name or ''} shape={self.shape}>"
+
+    # ---------------------------------------------------------------- what needs numbers
+    def _refuse(self, what):
+        raise TypeError(
+            f"{self!r} has no numbers yet: it stands for a value in a graph, so it cannot {what}. Make a "
+            "model "
+            "of it, Model(inputs, outputs), and call that on arrays."
+        )
+
+    def __array__(self, *args, **kwargs):
+        self._refuse("become a NumPy array")
+
+    def __bool__(self):
+        self._refuse("be true or false")
+
+    def __iter__(self):
+        self._refuse("be iterated over")
+
+    def __len__(self):
+        self._refuse("tell its length (its shape can)")
+
+    def __float__(self):
+        self._refuse("become a float")
+
+    def __int__(self):
+        self._refuse("become an int")
+
+    # ---------------------------------------------------------------- operators
+    def __getitem__(self, key):
+        return registry.home("ops").get_item(self, key)
+
+    def __neg__(self):
+        return registry.home("ops").negative(self)
+
+    def __abs__(self):
+        return registry.home("ops").absolute(self)
+
+    def __invert__(self):
+        return registry.home("ops").logical_not(self)
+
+
+def _operator(name, swapped):
+    def apply(self, other):
+        op = getattr(registry.home("ops"), name)
+        return op(other, self) if swapped else op(self, other)
+
+    return apply
+
+
+for _symbol, _name in {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "floordiv": "floor_divide",
+    "mod": "mod",
+    "pow": "power",
+    "matmul": "matmul",
+    "and": "logical_and",
+    "or": "logical_or",
+    "xor": "logical_xor",
+}.items():
+    setattr(SymbolicTensor, f"__{_symbol}__", _operator(_name, False))
+    setattr(SymbolicTensor, f"__r{_symbol}__", _operator(_name, True))
+for _symbol, _name in {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "ne": "not_equal",
+}.items():
+    setattr(SymbolicTensor, f"__{_symbol}__", _operator(_name, False))
+
+
+def is_symbolic(structure):
+    """Whether there is a `SymbolicTensor` in a structure; long lists are taken for what their first entry
+    is."""
+    if isinstance(structure, SymbolicTensor):
+        return True
+    if isinstance(structure, dict):
+        return any(map(is_symbolic, structure.values()))
+    if isinstance(structure, (list, tuple)):
+        return any(map(is_symbolic, structure if len(structure) <= 64 else structure[:1]))
+    return False
+
+
+def tensors_of(structure):
+    """The symbolic tensors among the leaves of a structure, in order."""
+    return [leaf for leaf in flatten(structure) if isinstance(leaf, SymbolicTensor)]

@@ -50,6 +50,24 @@ from tdfast.layers.convolution.transpose import (
 from tdfast.layers.core import Dense, Identity, Input, InputLayer
 from tdfast.layers.embedding import Embedding
 from tdfast.layers.masking import Masking
+from tdfast.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    dot,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from tdfast.layers.normalization import BatchNormalization, LayerNormalization
 from tdfast.layers.recurrent.bidirectional import Bidirectional
 from tdfast.layers.recurrent.cells import Cell, StackedRNNCells
@@ -78,7 +96,9 @@ __getattr__ = absent.lookup(__name__)
 __all__ = [
     "Activation",
     "ActivityRegularization",
+    "Add",
     "AlphaDropout",
+    "Average",
     "AveragePooling1D",
     "AveragePooling2D",
     "AvgPool1D",
@@ -86,6 +106,7 @@ __all__ = [
     "BatchNormalization",
     "Bidirectional",
     "Cell",
+    "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -101,6 +122,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Dot",
     "Dropout",
     "ELU",
     "Embedding",
@@ -131,6 +153,9 @@ __all__ = [
     "MaxPool2D",
     "MaxPooling1D",
     "MaxPooling2D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
     "Normalization",
     "PReLU",
     "Permute",
@@ -151,12 +176,21 @@ __all__ = [
     "SpatialDropout2D",
     "SpatialDropout3D",
     "StackedRNNCells",
+    "Subtract",
     "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "ZeroPadding1D",
     "ZeroPadding2D",
+    "add",
+    "average",
+    "concatenate",
     "deserialize",
+    "dot",
+    "maximum",
+    "minimum",
+    "multiply",
     "serialize",
+    "subtract",
 ]

@@ -7,7 +7,10 @@ import warnings
 import numpy as np
 
 from tdfast import _kernels, activations, constraints, initializers, regularizers
+from tdfast.engine.arrays import as_array, as_contiguous, as_numbers
+from tdfast.engine.graph import Node
 from tdfast.engine.layer import Layer, standardize_dtype
+from tdfast.engine.tensor import SymbolicTensor
 
 
 class Identity(Layer):
@@ -207,6 +210,9 @@ class InputLayer(Layer):
         super().__init__(name=name or None, batch_shape=batch_shape, **kwargs)
         self.dtype = self._input_dtype(dtype)
         self.built = True
+        node = Node(self, ())
+        node.outputs = (SymbolicTensor(node, 0, self.batch_shape, self.dtype, self.name),)
+        self._nodes.append(node)
 
     def _input_dtype(self, dtype):
         """The name of a float dtype that layers know, or of a whole-number one."""
@@ -222,6 +228,13 @@ class InputLayer(Layer):
                 f"Input: dtype must be float32, float64 or one of whole numbers, got {dtype!r}."
             ) from None
 
+    def as_input(self, x, who=None):
+        """Whole numbers stay what they are where they fit; layers of floats are given floats."""
+        who = who or f"Layer '{self.name}' (InputLayer)"
+        if self.dtype in ("float32", "float64"):
+            return as_array(x, self.dtype, who)
+        return as_contiguous(as_numbers(x, who), self.dtype)
+
     def forward(self, x, tape, training=False, mask=None):
         tape.push(self)
         return x
@@ -236,13 +249,21 @@ class InputLayer(Layer):
 
 
 def Input(shape=None, batch_size=None, dtype=None, batch_shape=None, name=None, **kwargs):
-    """An `InputLayer`, to begin a `Sequential` with.
+    """The symbolic tensor that a graph of layers begins with; also the first entry of a `Sequential`.
 
-    >>> Input((64, 15)).batch_shape
+    Args:
+        shape, batch_size, dtype, batch_shape, name: as `InputLayer` takes them.
+
+    Returns:
+        A `tdfast.engine.tensor.SymbolicTensor`: layers can be called on it, and `Model` takes it.
+
+    Source: https://keras.io/api/layers/core_layers/input/.
+
+    >>> Input((64, 15)).shape
     (None, 64, 15)
     """
     return InputLayer(shape=shape, batch_size=batch_size, dtype=dtype, batch_shape=batch_shape, name=name,
-                      **kwargs)
+                      **kwargs).output
 
 
 def no_quantization(config, layer):

@@ -2,9 +2,12 @@
 
 from tdfast.compat import absent
 from tdfast.models.cloning import clone_model
+from tdfast.models.functional import Functional
+from tdfast.models.graph_config import functional_from  # noqa: F401 (for the engine)
+from tdfast.models.model import Model
 from tdfast.models.sequential import Sequential
 
-__all__ = ["Sequential", "clone_model"]
+__all__ = ["Functional", "Model", "Sequential", "clone_model"]
 
 _SAVING = ("load_model", "model_from_json", "save_model")
 

@@ -2,6 +2,7 @@
 
 from tdfast.engine import registry
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.engine.tensor import SymbolicTensor
 from tdfast.layers.core import InputLayer
 from tdfast.models.sequential import Sequential
 
@@ -51,6 +52,8 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
                 f"clone_model: a Sequential model has one input, but input_tensors has {len(input_tensors)}."
             )
         input_tensors = input_tensors[0]
+    if isinstance(input_tensors, SymbolicTensor) and input_tensors.node is not None:
+        input_tensors = input_tensors.node.layer
     if input_tensors is not None and not isinstance(input_tensors, InputLayer):
         raise ValueError(f"clone_model: input_tensors must be a tdfast.Input, got {input_tensors!r}.")
 
@@ -59,7 +62,7 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
             return clone_model(layer, clone_function=clone_function, recursive=True)
         return (clone_function or _made_again)(layer)
 
-    first = [_made_again(layer) for layer in model.inputs] if input_tensors is None else [input_tensors]
+    first = [_made_again(layer) for layer in model.input_layers] if input_tensors is None else [input_tensors]
     twin = Sequential(first + [clone(layer) for layer in model.layers], name=model.name,
                       trainable=model.trainable)
     if model.compiled:

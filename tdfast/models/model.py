@@ -2,7 +2,9 @@
 
 import functools
 
+from tdfast.engine import registry
 from tdfast.engine.network import Network
+from tdfast.training.batch import one_or_list
 from tdfast.training.lock import ModelLock
 from tdfast.training.prediction import inference_tape
 from tdfast.training.trainer import Trainer
@@ -31,7 +33,29 @@ def _of_trainer(name, doc, settable=False):
 
 
 class Model(Network):
-    """What all models have: a graph of layers, a `Trainer`, and a `ModelLock`."""
+    """A graph of layers between some inputs and some outputs, which can be trained.
+
+    Args:
+        inputs: what the model takes: the symbolic tensor of an `Input`, or a list, a tuple or a dict of them.
+        outputs: what it gives: symbolic tensors that calls of layers on the inputs gave, in the same way.
+        name: made from the class when None.
+        trainable: False freezes all layers.
+
+    See https://keras.io/api/models/model/.
+
+    >>> import numpy as np
+    >>> from tdfast.layers import LSTM, Concatenate, Dense, Input
+    >>> past, static = Input((6, 3)), Input((4,))
+    >>> joined = Concatenate()([LSTM(7)(past), static])
+    >>> model = Model([past, static], Dense(2)(joined))
+    >>> model.predict([np.zeros((5, 6, 3)), np.zeros((5, 4))], verbose=0).shape
+    (5, 2)
+    """
+
+    def __new__(cls, *args, **kwargs):
+        if cls is Model:                # what all models have is of no use by itself
+            cls = registry.home("models").Functional
+        return super().__new__(cls)
 
     def __init__(self, *, name=None, trainable=True, dtype=None, **kwargs):
         super().__init__(name=name, trainable=trainable, dtype=dtype, **kwargs)
@@ -67,21 +91,62 @@ class Model(Network):
         self._trainer.compile_as(model._trainer)
 
     # ---------------------------------------------------------------- as a layer
+    def as_inputs(self, x, who):
+        """What a user passed, as a list with an array-like for each input."""
+        return [x]
+
+    def converters(self):
+        """For each input (its name in messages, what makes an array of an array-like)."""
+        return [("", self.as_input)]
+
+    @property
+    def input_shapes(self):
+        """The shape of each input that the model was built for, as a list; of None before."""
+        return [self.input_shape]
+
+    @property
+    def input(self):
+        """The symbolic tensor of the input, or those of several."""
+        return one_or_list(self.graph.inputs)
+
+    @property
+    def output(self):
+        """The symbolic tensor of the output, or those of several."""
+        return one_or_list(self.graph.outputs)
+
+    @property
+    def inputs(self):
+        """The symbolic tensors of the inputs, as a list."""
+        return list(self.graph.inputs)
+
+    @property
+    def outputs(self):
+        """The symbolic tensors of the outputs, as a list."""
+        return list(self.graph.outputs)
+
     @property
     def output_names(self):
         """The name of each output: that of the layer which gives it."""
         return [tensor.node.layer.name for tensor in self.graph.outputs]
 
+    has_named_outputs = False
+    """Whether the outputs are a dict."""
+
+    @property
+    def head_names(self):
+        """The name of each output in losses, metrics and logs."""
+        return self.output_names
+
     def output_shapes(self, input_shape):
         """The shape of each output, as a list, from that of the input (a list of several)."""
         shapes = [input_shape] if len(self.graph.inputs) == 1 else input_shape
-        return self.graph.walk(shapes, lambda node, shape: node.layer.compute_output_shape(shape))
+        return self.graph.walk(shapes, lambda node, shape: node.output_shape(shape))
 
     def __reduce__(self):
         with self._lock.reading():
             return super().__reduce__()
 
-    def __call__(self, x, training=False, mask=None, **kwargs):
+    def __call__(self, x, training=None, mask=None, **kwargs):
         return self._lock.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
 
     def get_weights(self):

@@ -138,7 +138,8 @@ def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, 
     shown = {"shapes": show_shapes, "dtype": show_dtype, "names": show_layer_names,
              "activations": show_layer_activations,
              "trainable": show_trainable}
-    boxes = [*(_Box(layer, shown, ()) for layer in model.inputs), *_boxes(model, shown, expand_nested, ())]
+    first = [_Box(layer, shown, ()) for layer in model.input_layers]
+    boxes = [*first, *_boxes(model, shown, expand_nested, ())]
     _place(boxes, rankdir)
     right, bottom = (max(b.x + b.width + 0.16 * len(b.frames) for b in boxes),
                      max(b.y + b.height + 0.16 * len(b.frames) for b in boxes))

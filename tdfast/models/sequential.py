@@ -3,9 +3,10 @@
 from tdfast.compat import absent
 from tdfast.compat.calling import spell
 from tdfast.engine import registry
-from tdfast.engine.graph import Graph
+from tdfast.engine.graph import Graph, Node
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.engine.tensor import SymbolicTensor
 from tdfast.layers.core import InputLayer
 from tdfast.layers.shaping import Flatten, Permute, Reshape
 from tdfast.models.model import Model
@@ -62,8 +63,23 @@ class Sequential(Model):
     def graph(self):
         """The layers' calls as a `tdfast.engine.graph.Graph`: a chain."""
         if self._graph is None:
-            self._graph = Graph.chain(self._stack)
+            self._graph = self._called() if self.built else Graph.chain(self._stack)
         return self._graph
+
+    def _called(self):
+        """The chain of calls on the input's tensor, those of before where they are the same."""
+        first = last = self._input.output
+        for layer in self._stack:
+            node = next((node for node in layer._nodes if node.inputs == (last,) and not node.options), None)
+            if node is None:
+                node = Node(layer, [last])
+                shape = layer.compute_output_shape(last.shape)
+                if not isinstance(shape, list):     # of a layer with several outputs there is no next one
+                    layer._nodes.append(node)
+                (last,) = node.outputs
+                last.shape, last.dtype = shape, layer.output_dtypes(node, 1)[0]
+            (last,) = node.outputs
+        return Graph([first], [last])
 
     def _changed(self):
         self._graph = None
@@ -71,6 +87,8 @@ class Sequential(Model):
 
     def add(self, layer, rebuild=True):
         """Put a layer on top of the stack."""
+        if isinstance(layer, SymbolicTensor) and layer.node is not None:
+            layer = layer.node.layer            # of Input(...)
         if not isinstance(layer, Layer):
             raise ValueError(
                 f"Sequential.add expects a layer, such as Dense(8), got {layer!r} ({type(layer).__name__})."
@@ -152,6 +170,11 @@ class Sequential(Model):
 
     @property
     def inputs(self):
+        """The symbolic tensor of the input in a list, empty while its shape is unknown."""
+        return [] if self._input is None else [self._input.output]
+
+    @property
+    def input_layers(self):
         """The `InputLayer` in a list, empty while the input's shape is unknown."""
         return [] if self._input is None else [self._input]
 
@@ -174,6 +197,7 @@ class Sequential(Model):
             self._input = InputLayer(batch_shape=(None, *input_shape[1:]), dtype=self.dtype)
         self.input_shape = input_shape
         self.built = True
+        self._graph = None
 
     def check_input_shape(self, input_shape):
         """Raise a ValueError that names the layer which cannot take this shape.

@@ -1,9 +1,9 @@
 """DataAdapter: what users pass to fit, evaluate and predict, as batches that fit their model."""
 
 from tdfast.engine.tape import Record
-from tdfast.training import adapters
+from tdfast.training import adapters, by_head
 from tdfast.training import lengths as ragged
-from tdfast.training.batch import Batch
+from tdfast.training.batch import Batch, one_or_list
 from tdfast.training.epochs import ArrayBatches, EpochIterator, StreamBatches
 
 
@@ -23,37 +23,78 @@ class DataAdapter:
     def inputs(self, x, who, views=False):
         """Inputs as a tuple of arrays that fit the model. ``views`` as in `adapters.check_inputs`."""
         model = self.model
-        x = adapters.check_inputs(x, model.as_input, who, model.input_shape, views)
-        model.ensure_built((None, *x.shape[1:]), x.shape)
-        return (x,)
+        arrays = tuple(
+            [
+                adapters.check_inputs(part, as_input, who + name, shape, views)
+                for part, (name, as_input), shape in zip(
+                    model.as_inputs(x, who), model.converters(), model.input_shapes
+                )
+            ]
+        )
+        if len({len(a) for a in arrays}) > 1:
+            raise ValueError(
+                f"{who}: all inputs must have the same number of samples, got "
+                f"{dict(zip(model.input_names, map(len, arrays)))}."
+            )
+        model.ensure_built(
+            one_or_list([(None, *a.shape[1:]) for a in arrays]), one_or_list([a.shape for a in arrays])
+        )
+        return arrays
 
     def batch(self, x, y, sample_weight, who, views=False):
         """Inputs, targets and weights as a `Batch` that fits the model."""
         x = self.inputs(x, who, views)
-        n, dtype, loss = len(x[0]), self.model.dtype, self.objective.loss
-        y = adapters.check_targets(y, n, dtype, loss.sparse, who, views)
-        (outputs,) = self.model.output_shapes(x[0].shape)
-        loss.check(y.shape, outputs)
-        loss.look_at(y, outputs, who)
-        return Batch(x, (y,), (adapters.check_sample_weight(sample_weight, n, dtype, who),))
+        n, dtype, heads = len(x[0]), self.model.dtype, self.objective.heads
+        shapes = self.model.output_shapes(one_or_list([a.shape for a in x]))
+        targets, weights = [], []
+        for head, target, weight, shape in zip(
+            heads, by_head.targets(heads, y, who), by_head.weights(heads, sample_weight, who), shapes
+        ):
+            what = who if head.name is None else f"{who}, output '{head.name}'"
+            targets.append(self._target(head, target, n, shape, what, views))
+            weights.append(adapters.check_sample_weight(weight, n, dtype, what))
+        return Batch(x, tuple(targets), tuple(weights))
+
+    def _target(self, head, y, n, shape, who, views):
+        """The targets of one output; None where nothing is counted."""
+        if head.loss is None and (y is None or not head.specs):
+            return None
+        sparse = head.loss is not None and head.loss.sparse
+        y = adapters.check_targets(y, n, self.model.dtype, sparse, who, views)
+        if head.loss is not None:
+            head.loss.check(y.shape, shape)
+            head.loss.look_at(y, shape, who)
+        return y
 
     def weigh_classes(self, batch, class_weight, who):
         """The batch, with the weights that class_weight makes of its targets."""
         if class_weight is None:
             return batch
+        if len(batch.targets) > 1:
+            raise ValueError(
+                f"{who}: class_weight is for models with one output, and '{self.model.name}' has "
+                f"{len(batch.targets)}. Give sample_weight by output."
+            )
         if any(weight is not None for weight in batch.weights):
             raise ValueError(f"{who}: give sample_weight or class_weight, not both.")
-        (outputs,) = self.model.output_shapes(batch.inputs[0].shape)
-        weight = adapters.class_weight_to_sample_weight(class_weight, batch.targets[0], self.model.dtype,
-                                                        len(outputs))
+        (outputs,) = self.model.output_shapes(one_or_list([a.shape for a in batch.inputs]))
+        weight = adapters.class_weight_to_sample_weight(
+            class_weight, batch.targets[0], self.model.dtype, len(outputs)
+        )
         return batch._replace(weights=(weight,))
 
     def lengths(self, lengths, inputs, who):
-        """The valid steps of each sample as an array, or None."""
+        """The valid steps of each sample, for each input an array or None; None where there are none."""
         if lengths is None:
             return None
-        (x,) = inputs
-        return adapters.check_lengths(lengths, len(x), x.shape[1] if x.ndim > 1 else None, who)
+        return tuple(
+            [
+                None
+                if given is None
+                else adapters.check_lengths(given, len(x), x.shape[1] if x.ndim > 1 else None, who)
+                for given, x in zip(by_head.lengths(self.model, lengths, who), inputs)
+            ]
+        )
 
     # ---------------------------------------------------------------- sources
     def arrays(self, batch, lengths, batch_size, steps, who, shuffle=False):
@@ -65,7 +106,8 @@ class DataAdapter:
         size = adapters.check_batch_size(batch_size, who)
         padding = None
         if lengths is not None:
-            padding = ragged.Padding(lengths, ragged.plan(self.model.graph, batch.inputs[0].shape, who))
+            plan = ragged.plan(self.model.graph, [a.shape for a in batch.inputs], who)
+            padding = ragged.Padding(lengths, plan)
         # In the middle of an epoch, which a callback is in, the model's own buffers may hold the batch to
         # come.
         buffers = Record(self.model) if self.objective.is_counting else self.buffers
@@ -85,8 +127,11 @@ class DataAdapter:
         def prepare(batch):
             return self.weigh_classes(self.batch(*adapters.unpack(batch, who), who), class_weight, who)
 
-        return EpochIterator(StreamBatches(x, prepare, shuffle),
-                             adapters.check_steps(steps, f"{who}: the number of steps"), who)
+        return EpochIterator(
+            StreamBatches(x, prepare, shuffle),
+            adapters.check_steps(steps, f"{who}: the number of steps"),
+            who,
+        )
 
     def stream_of_inputs(self, x, steps, who):
         """An `EpochIterator` of what yields batches, for predictions."""
@@ -94,20 +139,26 @@ class DataAdapter:
         def prepare(batch):
             return Batch(self.inputs(adapters.unpack(batch, who)[0], who))
 
-        return _not_empty(EpochIterator(StreamBatches(x, prepare),
-                                        adapters.check_steps(steps, f"{who}: steps"), who), x)
+        return _not_empty(
+            EpochIterator(StreamBatches(x, prepare), adapters.check_steps(steps, f"{who}: steps"), who), x
+        )
 
     # ---------------------------------------------------------------- what fit and evaluate take
     def for_evaluation(self, x, y, sample_weight, lengths, batch_size, steps, who):
         """The `EpochIterator` of `evaluate`."""
         if adapters.is_stream(x):
-            return _not_empty(self.stream(x, steps, who, y=y, sample_weight=sample_weight,
-                                          batch_size=batch_size, lengths=lengths), x)
+            return _not_empty(
+                self.stream(
+                    x, steps, who, y=y, sample_weight=sample_weight, batch_size=batch_size, lengths=lengths
+                ),
+                x,
+            )
         batch = self.batch(x, y, sample_weight, who, views=True)
         return self.arrays(batch, self.lengths(lengths, batch.inputs, who), batch_size, steps, who)
 
-    def for_training(self, x, y, sample_weight, lengths, class_weight, batch_size, steps, shuffle, split,
-                     validation):
+    def for_training(
+        self, x, y, sample_weight, lengths, class_weight, batch_size, steps, shuffle, split, validation
+    ):
         """What fit trains on and what it validates on (or None), both checked and the model built.
 
         Args:
@@ -121,9 +172,20 @@ class DataAdapter:
                 raise ValueError(
                     "fit: validation_split needs x and y as arrays; pass validation_data instead."
                 )
-            train = _not_empty(self.stream(x, steps, "fit", shuffle, class_weight, y=y,
-                                           sample_weight=sample_weight, batch_size=batch_size,
-                                           lengths=lengths), x)
+            train = _not_empty(
+                self.stream(
+                    x,
+                    steps,
+                    "fit",
+                    shuffle,
+                    class_weight,
+                    y=y,
+                    sample_weight=sample_weight,
+                    batch_size=batch_size,
+                    lengths=lengths,
+                ),
+                x,
+            )
         else:
             batch = self.batch(x, y, sample_weight, "fit", views=True)
             lengths = self.lengths(lengths, batch.inputs, "fit")
@@ -170,11 +232,12 @@ def _not_empty(feed, x):
 
 def _split(batch, lengths, fraction):
     """(the batch and the lengths to train on, those to validate on): the last samples validate."""
-    flat = adapters.split_validation([*batch.inputs, *batch.targets, *batch.weights, lengths], fraction)
+    groups = [*batch[:3], lengths or ()]
+    halves = adapters.split_validation([a for group in groups for a in group], fraction)
     out = []
-    for arrays in flat:
+    for arrays in halves:
         arrays, parts = iter(arrays), []
-        for part in batch[:3]:
-            parts.append(tuple(next(arrays) for _ in part))
-        out += [Batch(*parts), next(arrays)]
+        for group in groups:
+            parts.append(tuple([next(arrays) for _ in group]))
+        out += [Batch(*parts[:3]), parts[3] or None]
     return out

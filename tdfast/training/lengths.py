@@ -42,13 +42,17 @@ class _Steps:
         )
 
 
-def plan(graph, shape, who):
-    """The `Plan` for a model's graph, on inputs of this shape (batch, time, ...).
+def plan(graph, shapes, who):
+    """The `Plan` for a model's graph, on inputs of these shapes (batch, time, ...).
+
+    Only batches of a chain are cut.
 
     Raises:
-        ValueError: naming the first layer that cannot carry a mask.
+        ValueError: naming the first layer of a chain that cannot carry a mask.
     """
-    batch, T, *rest = shape
+    if not graph.is_chain:
+        return Plan(False, False, False)
+    ((batch, T, *rest),) = shapes
     first = _Steps((batch, T, *rest), (batch, max(T - 1, 1), *rest), np.ones((1, T), bool), T > 1)
     (last,) = graph.walk([first], lambda node, steps: _after(node.layer, steps, T, who))
     return last.plan or Plan(last.cut, len(last.whole) > 1 and last.whole[1] == T, last.held)
@@ -58,7 +62,7 @@ def _after(layer, steps, T, who):
     """What is known behind a layer."""
     if steps.plan is not None:
         return steps
-    if isinstance(layer, Network):
+    if isinstance(layer, Network) and layer.graph.is_chain:
         return layer.graph.walk([steps], lambda node, inner: _after(node.layer, inner, T, who))[0]
     cut, short = steps.cut, steps.short
     mask = _mask_after(layer, steps.whole, steps.mask, who)
@@ -119,7 +123,7 @@ class Padding:
     """Gathers batches of sequences padded on the right.
 
     Args:
-        lengths: (N,) valid steps of each sample.
+        lengths: for each input (N,) valid steps of each sample, or None.
         plan: the model's `Plan`.
     """
 
@@ -128,12 +132,14 @@ class Padding:
 
     def by_length(self, n):
         """The first ``n`` samples, the longest before the others."""
-        return np.argsort(-self.lengths[:n], kind="stable")
+        first = next(lengths for lengths in self.lengths if lengths is not None)
+        return np.argsort(-first[:n], kind="stable")
 
     def gather(self, arrays, index, buffers, spare=0):
         """The `Batch` of some rows, cut to the longest of them and ``spare`` steps more."""
-        lengths, T = self.lengths[index], arrays.inputs[0].shape[1]
-        steps = min(max(int(lengths.max()), 1) + spare, T) if self.plan.cut else T
+        T, steps = arrays.inputs[0].shape[1] if arrays.inputs[0].ndim > 1 else 0, None
+        if self.plan.cut:
+            steps = min(max(int(self.lengths[0][index].max()), 1) + spare, T)
 
         def rows(name, a, timed):
             return None if a is None else _rows(buffers, name, a, index, steps if timed else None)
@@ -141,13 +147,18 @@ class Padding:
         def follows(a):
             return a is not None and self.plan.follows and a.ndim > 1 and a.shape[1] == T
 
-        mask = buffers.buffer("lengths", (len(index), steps), np.bool_)
-        np.less(np.arange(steps), lengths[:, None], out=mask)
+        masks = []
+        for k, (lengths, x) in enumerate(zip(self.lengths, arrays.inputs)):
+            mask = None
+            if lengths is not None:
+                mask = buffers.buffer(("lengths", k), (len(index), steps or x.shape[1]), np.bool_)
+                np.less(np.arange(mask.shape[1]), lengths[index][:, None], out=mask)
+            masks.append(mask)
         return Batch(
             tuple(rows(("x", k), a, True) for k, a in enumerate(arrays.inputs)),
             tuple(rows(("y", k), a, follows(a)) for k, a in enumerate(arrays.targets)),
             tuple(rows(("weight", k), a, follows(a)) for k, a in enumerate(arrays.weights)),
-            (mask,),
+            tuple(masks),
         )
 
 

@@ -25,14 +25,20 @@ class Head:
 
     def __init__(self, loss, weight=1.0, specs=(), name=None):
         self.loss, self.weight, self.specs, self.name = loss, weight, list(specs), name
-        self.metrics = None             # (metric, weighted), once the shapes are known
+        self.metrics = None  # (metric, weighted), once the shapes are known
         self.tracker = metrics.Mean(name=None if name is None else f"{name}_loss")
-        self.logits = None              # the `tdfast.training.logits.Logits`, while there are some
+        self.logits = None  # the `tdfast.training.logits.Logits`, while there are some
         self.buffers = Record(None)
 
     def __getstate__(self):
-        return {"loss": self.loss, "weight": self.weight, "specs": self.specs, "name": self.name,
-                "metrics": self.metrics, "tracker": self.tracker}
+        return {
+            "loss": self.loss,
+            "weight": self.weight,
+            "specs": self.specs,
+            "name": self.name,
+            "metrics": self.metrics,
+            "tracker": self.tracker,
+        }
 
     def __setstate__(self, state):
         self.__init__(state["loss"], state["weight"], state["specs"], state["name"])
@@ -41,8 +47,9 @@ class Head:
     def value_and_gradient(self, y, y_pred, sample_weight, mask, need_gradient):
         """The loss of a batch, not weighted, and its weighted gradient."""
         loss = self.loss if self.logits is None else self.logits.loss
-        value, dy = loss.value_and_grad(y, y_pred, sample_weight, mask, workspace=self.buffers,
-                                        need_grad=need_gradient)
+        value, dy = loss.value_and_grad(
+            y, y_pred, sample_weight, mask, workspace=self.buffers, need_grad=need_gradient
+        )
         if need_gradient and self.weight != 1:
             dy *= self.weight
         return value, dy
@@ -65,8 +72,10 @@ class Head:
     def make_metrics(self, y_shape, y_pred_shape):
         """Names into objects, now that the shapes are known."""
         self.metrics = [
-            (metrics.for_loss(spec, self.loss, y_shape, y_pred_shape) if isinstance(spec, str) else spec,
-             weighted)
+            (
+                metrics.for_loss(spec, self.loss, y_shape, y_pred_shape) if isinstance(spec, str) else spec,
+                weighted,
+            )
             for spec, weighted in self.specs
         ]
 
@@ -81,26 +90,30 @@ class Objective:
 
     Args:
         heads: a `Head` for each output.
+        listed: the same in the order in which their losses are listed; None: as they come.
 
     Attributes:
         bare: the layers that leave their activation out in training, see `tdfast.training.logits`.
     """
 
-    def __init__(self, heads=()):
+    def __init__(self, heads=(), listed=None):
         self.heads = list(heads)
+        self.listed = self.heads if listed is None else listed
         self.loss_tracker = metrics.Mean(name="loss")
         self.bare = ()
+        self._has_several_losses = sum(head.loss is not None for head in self.heads) > 1
 
     def __getstate__(self):
-        return {"heads": self.heads, "loss_tracker": self.loss_tracker}
+        return {"heads": self.heads, "listed": self.listed, "loss_tracker": self.loss_tracker}
 
     def __setstate__(self, state):
-        self.heads, self.loss_tracker, self.bare = state["heads"], state["loss_tracker"], ()
+        self.__init__(state["heads"], state["listed"])
+        self.loss_tracker = state["loss_tracker"]
 
     def anew(self):
         """A copy that has counted nothing."""
         heads = [Head(*copy.deepcopy((head.loss, head.weight, head.specs)), head.name) for head in self.heads]
-        twin = Objective(heads)
+        twin = Objective(heads, [heads[self.heads.index(head)] for head in self.listed])
         twin.reset()
         return twin
 
@@ -130,9 +143,10 @@ class Objective:
     # ---------------------------------------------------------------- a batch
     def value_and_gradients(self, outputs, batch, need_gradients=True):
         """The weighted sum of the losses of a batch, and its gradient by each output (None: no loss)."""
-        total, gradients, several = 0.0, [], len(self.heads) > 1
-        for head, y_pred, y, weight, mask in zip(self.heads, outputs, batch.targets, batch.weights,
-                                                 batch.masks):
+        total, gradients, several = 0.0, [], self._has_several_losses
+        for head, y_pred, y, weight, mask in zip(
+            self.heads, outputs, batch.targets, batch.weights, batch.masks
+        ):
             if head.loss is None:
                 gradients.append(None)
                 continue
@@ -145,8 +159,9 @@ class Objective:
 
     def count(self, outputs, batch):
         """Tell the metrics of a batch."""
-        for head, y_pred, y, weight, mask in zip(self.heads, outputs, batch.targets, batch.weights,
-                                                 batch.masks):
+        for head, y_pred, y, weight, mask in zip(
+            self.heads, outputs, batch.targets, batch.weights, batch.masks
+        ):
             head.count(y, y_pred, weight, mask)
 
     # ---------------------------------------------------------------- what was counted
@@ -162,8 +177,8 @@ class Objective:
                 for metric, weighted in head.metrics or []:
                     if weighted == wanted:
                         out.append((_untaken(prefix, metric.name, weighted, taken), metric))
-        if several:
-            out += [(head.tracker.name, head.tracker) for head in self.heads if head.loss is not None]
+        if self._has_several_losses:
+            out += [(head.tracker.name, head.tracker) for head in self.listed if head.loss is not None]
         return out
 
     def logs(self):
@@ -177,6 +192,16 @@ class Objective:
                 raise
             logs.update(result if isinstance(result, dict) else {name: result})
         return {name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in logs.items()}
+
+    def in_order(self, logs):
+        """The values of logs as Keras lists them: the loss, the metrics, the losses of several outputs by the
+        names that they have of themselves; then what has another name in the logs, by that. The only one by
+        itself."""
+        names = ["loss", *(metric.name for head in self.heads for metric, _ in head.metrics or ())]
+        names += [head.tracker.name for head in self.listed] if self._has_several_losses else []
+        values = [logs[name] for name in names if name in logs]
+        values += [logs[name] for name in sorted(set(logs) - set(names))]
+        return values[0] if len(values) == 1 else values
 
     def reset(self):
         """Start all running means again, also those of metrics that another model or loop has used."""
@@ -240,7 +265,7 @@ def _say_whose(error, metric):
     text = f"Metric '{metric.name}' ({type(metric).__name__}): {error}"
     try:
         told = type(error)(text)
-    except Exception:                   # a class of errors that takes more than a text
+    except Exception:  # a class of errors that takes more than a text
         told = RuntimeError(text)
     raise told from error
 
@@ -248,13 +273,14 @@ def _say_whose(error, metric):
 # ---------------------------------------------------------------- what compile was given
 
 
-def objective_of(names, loss, loss_weights, plain, weighted):
+def objective_of(names, loss, loss_weights, plain, weighted, named=False):
     """The `Objective` that the arguments of `compile` describe.
 
     Args:
         names: of the outputs.
         loss, loss_weights, plain, weighted: loss, loss_weights, metrics and weighted_metrics as `compile`
             takes them.
+        named: whether the outputs are a dict, whose losses are listed in the order of the dict of losses.
 
     Raises:
         ValueError: for a name that is not known, or a structure that does not fit the outputs.
@@ -269,12 +295,15 @@ def objective_of(names, loss, loss_weights, plain, weighted):
                 "'sum_over_batch_size'."
             )
     weights = _weights(loss_weights, names, several and not isinstance(loss, (list, tuple, dict)))
-    specs = _each_its_own(*_specs_by_output(plain, names, "metrics"),
-                          *_specs_by_output(weighted, names, "weighted_metrics"))
+    specs = _each_its_own(
+        *_specs_by_output(plain, names, "metrics"), *_specs_by_output(weighted, names, "weighted_metrics")
+    )
     heads = []
     for i, name in enumerate(names):
         both = [(spec, False) for spec in specs[i]] + [(spec, True) for spec in specs[len(names) + i]]
         heads.append(Head(found[i], weights[i], both, name if several else None))
+    if named and several and isinstance(loss, dict):
+        return Objective(heads, sorted(heads, key=lambda head: [*loss, head.name].index(head.name)))
     return Objective(heads)
 
 
@@ -286,7 +315,7 @@ def _by_output(given, names, what):
     """One entry for each output, from one for all, a list, or a dict by the outputs' names."""
     if not _is_by_output(given):
         return [given] * len(names)
-    if len(names) == 1:                 # whatever name Keras's user gave the only output
+    if len(names) == 1:  # whatever name Keras's user gave the only output
         values = list(given.values()) if isinstance(given, dict) else list(given)
         if len(values) != 1:
             raise ValueError(f"The model has one output, but {what} has {len(values)} entries.")

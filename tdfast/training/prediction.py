@@ -110,7 +110,8 @@ class Prediction:
 
     def _of_padded(self, inputs, padding, rows):
         """The outputs for sequences padded on the right: the longest first, each batch cut to its longest."""
-        plan, (n, T), out = padding.plan, inputs[0].shape[:2], None
+        plan, n, out = padding.plan, len(inputs[0]), None
+        T = inputs[0].shape[1] if plan.cut or plan.follows else 0
         plan.cut = plan.cut and (plan.held or not plan.follows)
         order, buffers = padding.by_length(n), Record(self.model)
         with tape_of(self.lock) as tape:
@@ -198,7 +199,7 @@ def rows_per_pass(model, inputs, batch_size):
     values = [math.prod(x.shape[1:]) for x in inputs]
 
     def add(node, shape):
-        shape = node.layer.compute_output_shape(shape)
+        shape = node.output_shape(shape)
         values.append(math.prod((shape[0] if isinstance(shape, list) else shape)[1:]))
         return shape
 

@@ -88,7 +88,8 @@ class Trainer:
                 "model.optimizer.learning_rate can be changed at any time."
             )
         optimizer = optimizers.get(optimizer)
-        objective = objective_of(self.model.output_names, loss, loss_weights, metrics, weighted_metrics)
+        objective = objective_of(self.model.head_names, loss, loss_weights, metrics, weighted_metrics,
+                                 named=self.model.has_named_outputs)
         self._refuse_optimizer_of_another(optimizer, "compile")
         self._take(optimizer, objective)
 
@@ -356,7 +357,7 @@ class Trainer:
         calls = self._calls(callbacks, verbose, 1, feed.steps)
         with _aborting(calls):
             logs = self._evaluate(feed, calls)
-        return logs if return_dict else _values(logs)
+        return logs if return_dict else self.objective.in_order(logs)
 
     # ---------------------------------------------------------------- predict
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, lengths=None):
@@ -395,7 +396,7 @@ class Trainer:
             else:
                 out = prediction.of_batches(feed)
             calls.on_predict_end()
-        return one_or_list(out)
+        return self.model.pack_outputs(one_or_list(out))
 
     # ---------------------------------------------------------------- single batches
     @_exclusive
@@ -411,7 +412,7 @@ class Trainer:
             with Interrupts() as interrupts, interrupts.held(), kernel_arithmetic(), self._whole_step():
                 self._step.train(batch)
             logs = self.objective.logs()
-        return logs if return_dict else _values(logs)
+        return logs if return_dict else self.objective.in_order(logs)
 
     @_exclusive
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
@@ -424,16 +425,12 @@ class Trainer:
             self.objective.reset()
             self._step.test(batch, tape)
             logs = self.objective.logs()
-        return logs if return_dict else _values(logs)
+        return logs if return_dict else self.objective.in_order(logs)
 
     def predict_on_batch(self, x):
         """The outputs for one batch."""
-        return self.predict(x, batch_size=max(len(x), 1), verbose=0)
-
-
-def _values(logs):
-    """The only value, or a list of all."""
-    return one_or_list(tuple(logs.values()))
+        rows = len(self._data.inputs(x, "predict_on_batch")[0])
+        return self.predict(x, batch_size=rows, verbose=0)
 
 
 @contextlib.contextmanager

@@ -220,6 +220,7 @@ def every_layer():
         if (
             not isinstance(cls, type)
             or not issubclass(cls, Layer)
+            or cls.several_inputs
             or cls in seen
             or issubclass(cls, layers.Cell)
         ):

@@ -62,8 +62,8 @@ def test_each_name_has_one_row(rows):
 
 
 def test_a_model_tells_what_its_layers_tell():
-    with pytest.raises(AttributeError, match=r"'Sequential' object has no attribute 'output'.*graph models"):
-        _ = objects()["models"].output
+    with pytest.raises(AttributeError, match=r"'Sequential' object has no attribute 'inbound_nodes'.*graphs"):
+        _ = objects()["models"].inbound_nodes
 
 
 def test_what_a_layer_gives_is_had_as_the_text_says():
@@ -102,14 +102,14 @@ def test_a_layer_of_ones_own_may_have_such_a_member():
 
         def __init__(self):
             super().__init__()
-            self.output = "on the object"
+            self.updates = "on the object"
 
         @property
         def call(self):
             return "a property"
 
     mine = Mine()
-    assert (mine.path, mine.output, mine.call) == ("on the class", "on the object", "a property")
-    assert {"path", "output", "call"} <= set(dir(mine))
+    assert (mine.path, mine.updates, mine.call) == ("on the class", "on the object", "a property")
+    assert {"path", "updates", "call"} <= set(dir(mine))
     with pytest.raises(AttributeError, match="'Mine' object has no attribute 'add_loss'"):
         mine.add_loss(3.0)

@@ -100,6 +100,7 @@ def flags_of(cls):
 MADE_OF = {
     **dict.fromkeys(("units", "filters", "kernel_size", "pool_size", "output_dim", "n"), 2),
     **{"input_dim": 3, "target_shape": (2,), "rate": 0.1, "stddev": 0.1, "scale": 2.0, "dims": (1,)},
+    "axes": 1,
     "activation": "relu",
     **{"cell": lambda: layers.GRUCell(2), "layer": lambda: layers.LSTM(2)},
 }

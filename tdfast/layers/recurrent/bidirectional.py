@@ -5,6 +5,7 @@ import numpy as np
 from tdfast.engine import registry
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.layers.recurrent.loops import split_states
 
 MERGE_MODES = ("sum", "mul", "ave", "concat", None)
 
@@ -43,6 +44,8 @@ class Bidirectional(Layer):
     >>> [y.shape for y in Bidirectional(LSTM(32), merge_mode=None)(np.zeros((50, 64, 15)))]
     [(50, 32), (50, 32)]
     """
+
+    drops_mask_beside_tensors = True
 
     def __init__(self, layer, merge_mode="concat", weights=None, backward_layer=None, **kwargs):
         for given, what in ((layer, "layer"), (backward_layer, "backward_layer")):
@@ -171,7 +174,8 @@ class Bidirectional(Layer):
                 inner.states = old
             raise
 
-    def __call__(self, x, initial_state=None, training=False, mask=None):
+    def __call__(self, x, initial_state=None, training=None, mask=None):
+        x, initial_state = split_states(x, initial_state)
         return super().__call__(x, training=training, mask=mask, initial_state=initial_state)
 
     def _split_states(self, initial_state):

@@ -4,16 +4,8 @@ import numpy as np
 
 from tdfast.engine.arrays import as_array
 from tdfast.engine.layer import Layer
-
-
-def flatten(nested):
-    """All arrays in nested lists and tuples, in order.
-
-    >>> flatten([1, [2, (3,)]])
-    [1, 2, 3]
-    """
-    return [a for part in nested for a in flatten(part)] if isinstance(nested, (list, tuple)) else [nested]
-
+from tdfast.engine.structure import flatten
+from tdfast.engine.tensor import is_symbolic
 
 NO_TIME_AXIS = (
     " Add the time axis: x[:, :, None] for one feature a step. A recurrent layer before this one needs "
@@ -30,6 +22,7 @@ class Loop(Layer):
     """
 
     n_states = 1
+    drops_mask_beside_tensors = True
 
     def __init__(self, return_sequences=False, return_state=False, go_backwards=False, stateful=False,
                  unroll=False,
@@ -78,7 +71,8 @@ class Loop(Layer):
             )
         self.states = [s.copy() for s in flat]
 
-    def __call__(self, x, initial_state=None, training=False, mask=None):
+    def __call__(self, x, initial_state=None, training=None, mask=None):
+        x, initial_state = split_states(x, initial_state)
         return super().__call__(x, training=training, mask=mask, initial_state=initial_state)
 
     def check_batch(self, rows):
@@ -127,6 +121,13 @@ class Loop(Layer):
             "unroll": self.unroll,
             "zero_output_for_mask": self.zero_output_for_mask,
         }
+
+
+def split_states(x, initial_state):
+    """(x, initial_state) of a call, whose x may be a list of the input and the states, as in Keras."""
+    if initial_state is None and isinstance(x, (list, tuple)) and len(x) > 1 and is_symbolic(x):
+        return x[0], list(x[1:])
+    return x, initial_state
 
 
 def _is_of(array, shape):

@@ -42,13 +42,14 @@ def compile_as(model, config, custom_objects, name, store=None, old=False, versi
         arguments = {}
         if config.get("optimizer") is not None:
             arguments["optimizer"] = _optimizer(optimizers, config["optimizer"], custom_objects)
+        names = model.head_names
         if config.get("loss") is not None:
-            loss = _only(config["loss"], "the loss")
-            arguments["loss"] = revive(losses, loss, custom_objects, "the loss of compile")
+            arguments["loss"] = _by_output(config["loss"], names, lambda loss: revive(
+                losses, loss, custom_objects, "the loss of compile"))
         for key in ("metrics", "weighted_metrics"):
-            specs = _metric_list(config.get(key))
-            if specs:
-                arguments[key] = [_metric(metrics, s, custom_objects, key) for s in specs]
+            if config.get(key):
+                arguments[key] = _metrics_by_output(config[key], names, lambda spec, key=key: _metric(
+                    metrics, spec, custom_objects, key))
         arguments["loss_weights"] = config.get("loss_weights") or None
         for key in sorted(set(config) - {"optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"}):
             if config[key] not in (None, [], {}):
@@ -96,37 +97,46 @@ def _metric(metrics, spec, custom_objects, key):
     return revive(metrics, spec, custom_objects, who)
 
 
-def _of_the_output(value):
-    """What stands in a dict by the name of the one output."""
-    if isinstance(value, dict) and "class_name" not in value and len(value) == 1:
-        return next(iter(value.values()))
-    return value
+def _is_dict_by_name(value):
+    return isinstance(value, dict) and "class_name" not in value
 
 
-def _only(value, what):
-    """What stands in a list or a dict of one, as Keras writes it where there could be several outputs."""
-    value = _of_the_output(value)
+def _by_output(value, names, read):
+    """What Keras wrote of one output's loss, or of several outputs' in a list or in a dict by their names."""
+    if _is_dict_by_name(value):
+        return {name: None if part is None else read(part) for name, part in value.items()}
     if isinstance(value, list):
-        if len(value) != 1:
+        if len(value) != len(names):
             raise FileError(
-                f"{what[0].upper()}{what[1:]} of compile is a list of {len(value)}; tdfast's models have one "
-                "output."
+                f"The loss of compile is a list of {len(value)}, but the model has {len(names)} output(s)."
             )
-        return value[0]
-    return value
+        return [None if part is None else read(part) for part in value]
+    return read(value)
 
 
-def _metric_list(value):
-    """Keras writes None, a list, a list of one list, or a dict of one, or a list, by the output's name."""
-    found = _of_the_output(value)
-    if found is None:
-        return []
-    if found is not value and not isinstance(found, list):
-        return [found]
-    value = found
+def _metrics_by_output(value, names, read):
+    """Keras writes a list for one output, or a list of lists or a dict of lists by the outputs' names."""
+    if _is_dict_by_name(value):
+        if len(names) == 1 and len(value) != 1:
+            raise FileError(
+                f"The metrics of compile are of {len(value)} outputs, but the model has one."
+            )
+        return {name: _read_metrics(part, read) for name, part in value.items()}
     if not isinstance(value, list):
         raise FileError(f"The metrics of compile must be a list, got {value!r}.")
-    return _only(value, "the list of metrics") if value and isinstance(value[0], list) else value
+    if len(names) > 1:
+        return [_read_metrics(part, read) for part in value]
+    if isinstance(value[0], list):
+        if len(value) != 1:
+            raise FileError(
+                f"The list of metrics of compile is a list of {len(value)}, but the model has one output."
+            )
+        (value,) = value
+    return _read_metrics(value, read)
+
+
+def _read_metrics(value, read):
+    return [read(spec) for spec in (value if isinstance(value, list) else [value]) if spec is not None]
 
 
 def _load_optimizer(model, store, old, named):
@@ -180,17 +190,26 @@ def compile_config(model):
 
     if not model.compiled:
         return {}
-    specs = {False: [], True: []}
-    (head,) = model._trainer.objective.heads
-    for spec, weighted in head.specs:
-        specs[weighted].append(metrics.serialize(spec))
+    heads = model._trainer.objective.heads
+    weights = [head.weight for head in heads]
     return {
         "optimizer": optimizers.serialize(model.optimizer),
-        "loss": exchange_tversky(losses.serialize(model.loss)),
-        "loss_weights": None if head.weight == 1 else [head.weight],
-        "metrics": exchange_tversky(specs[False]) or None,
-        "weighted_metrics": exchange_tversky(specs[True]) or None,
+        "loss": exchange_tversky(_one_or_list([
+            None if head.loss is None else losses.serialize(head.loss) for head in heads])),
+        "loss_weights": None if all(weight == 1 for weight in weights) else weights,
+        "metrics": exchange_tversky(_specs_of(heads, False, metrics)),
+        "weighted_metrics": exchange_tversky(_specs_of(heads, True, metrics)),
         "run_eagerly": False,
         "steps_per_execution": 1,
         "jit_compile": False,
     }
+
+
+def _one_or_list(values):
+    return values[0] if len(values) == 1 else values
+
+
+def _specs_of(heads, weighted, metrics):
+    """The metrics of one output, or a list of several outputs'; None where there are none."""
+    found = [[metrics.serialize(spec) for spec, counts in head.specs if counts == weighted] for head in heads]
+    return _one_or_list(found) if any(found) else None

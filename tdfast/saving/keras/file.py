@@ -11,7 +11,7 @@ from tdfast.compat.calling import spelled
 from tdfast.engine.arguments import flag
 from tdfast.engine.layer import weights_from
 from tdfast.engine.network import Network
-from tdfast.engine.serialization import as_shape, deserialize_layer, serialize_layer
+from tdfast.engine.serialization import FUNCTIONAL, as_shape, deserialize_layer, serialize_layer
 from tdfast.errors import FileError
 from tdfast.saving.atomic import replacing
 from tdfast.saving.keras.archive import Archive
@@ -109,6 +109,8 @@ def _load(config, store, custom_objects, compile, version):
 
 def build_shape(config):
     """The input's shape with which the model was built, or None."""
+    if config["class_name"] in FUNCTIONAL:      # which are built by their calls
+        return None
     build = config.get("build_config")
     for found in (build.get("input_shape") if isinstance(build, dict) else None,
                   config["config"].get("build_input_shape")):

@@ -1,0 +1,168 @@
+"""Operation: a function of arrays as a layer without weights, so that it can be a call in a graph."""
+
+import numpy as np
+
+from tdfast.engine.layer import Layer
+from tdfast.engine.structure import flatten, packed_as
+from tdfast.engine.tensor import SymbolicTensor, is_symbolic
+
+UNKNOWN = (6, 10)
+"""What stands for sizes that are not known when the shape of a result is looked for."""
+
+
+class Operation(Layer):
+    """A function of arrays. A subclass computes in `apply` and gives the gradient in `pull_back`.
+
+    It is called with arrays, numbers and symbolic tensors in any order, as the function is.
+
+    Args:
+        name: made from the class when None.
+        options: what the function takes besides its arrays, such as an axis.
+    """
+
+    several_inputs = True
+    rowwise = per_step = False
+    shape_options = ("template",)
+
+    def __init__(self, *, name=None, **options):
+        super().__init__(name=name)
+        self.options = options
+        self.built = True
+        self._shapes = {}
+
+    # ---------------------------------------------------------------- to override
+    def apply(self, *args):
+        """The function of NumPy arrays and of the other arguments: an array, or a list of several."""
+        raise TypeError(f"{type(self).__name__} must override apply(*args).")
+
+    def pull_back(self, dy, y, *args):
+        """The gradient by each argument, as a list; None for those without one.
+
+        Args:
+            dy: the gradient by the result (a list of several). Never written to.
+            y: the result.
+            args: as `apply` got them.
+        """
+        raise TypeError(f"{type(self).__name__} has no gradient.")
+
+    # ---------------------------------------------------------------- as a layer
+    def __call__(self, *args, **kwargs):
+        if is_symbolic(args) or is_symbolic(kwargs):
+            return self._call_on_tensors(*args, **kwargs)
+        return self.apply(*args, **kwargs)
+
+    def bind(self, *args, **kwargs):
+        return (
+            [leaf for leaf in flatten([args, kwargs]) if isinstance(leaf, SymbolicTensor)],
+            {},
+            None,
+            {"template": (args, kwargs)},
+        )
+
+    def _filled(self, template, arrays):
+        """The arguments of `apply`: a call's, with arrays in the place of its tensors."""
+        arrays = iter(arrays)
+        leaves = [
+            next(arrays) if isinstance(leaf, SymbolicTensor) else leaf for leaf in flatten(list(template))
+        ]
+        args, kwargs = packed_as(list(template), leaves)
+        return (*args, *kwargs.values())
+
+    def forward(self, x, tape, training=False, mask=None, template=None):
+        rec = tape.push(self)
+        arrays = x if isinstance(x, list) else [x]
+        args = self._filled(template, arrays)
+        y = self.apply(*args)
+        y = [np.ascontiguousarray(part) for part in y] if isinstance(y, list) else _contiguous(y)
+        if tape.keep:
+            rec.args, rec.y, rec.template = args, y, template
+        return y
+
+    def backward(self, dy, tape, need_dx=True):
+        rec = tape.pop(self)
+        gradients = self.pull_back(dy, rec.y, *rec.args)
+        args, kwargs = rec.template
+        out, given = [], [*args, *kwargs.values()]
+        for value, gradient in zip(given, gradients):
+            inner = flatten(value)
+            parts = (
+                flatten(gradient)
+                if isinstance(value, (list, tuple)) and gradient is not None
+                else [gradient] * len(inner)
+            )
+            out += [part for leaf, part in zip(inner, parts) if isinstance(leaf, SymbolicTensor)]
+        return out[0] if len(out) == 1 else out
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+    def ensure_built(self, input_shape, seen=None):
+        """Nothing to build."""
+
+    def compute_output_shape(self, input_shape, template=None):
+        """Found by computing with any numbers: a size that changes with an unknown one is unknown."""
+        shapes = input_shape if input_shape and isinstance(input_shape[0], (tuple, list)) else [input_shape]
+        key = tuple(map(tuple, shapes))
+        if key not in self._shapes:
+            dtypes = [leaf.dtype for leaf in flatten(list(template)) if isinstance(leaf, SymbolicTensor)]
+            self._shapes[key] = self._shapes_of(key, dtypes, template)
+        return self._shapes[key]
+
+    def _shapes_of(self, shapes, dtypes, template):
+        found = []
+        for size in UNKNOWN if any(None in shape for shape in shapes) else (1,):
+            arrays = [_example(shape, size, dtype) for shape, dtype in zip(shapes, dtypes)]
+            found.append(self._tried(template, arrays))
+        if not isinstance(found[0], list):
+            return _common_shape([np.shape(y) for y in found])
+        return [_common_shape([np.shape(y) for y in ys]) for ys in zip(*found)]
+
+    def _tried(self, template, arrays):
+        """The result for arrays whose numbers mean nothing."""
+        try:
+            with np.errstate(all="ignore"):
+                return self.apply(*self._filled(template, arrays))
+        except Exception as error:
+            raise ValueError(
+                f"{type(self).__name__} ('{self.name}') cannot be called on tensors of shapes "
+                f"{[a.shape for a in arrays]} (sizes that are not known are put at {UNKNOWN}) and what else "
+                f"it was given: {error}"
+            ) from error
+
+    def output_dtypes(self, node, number):
+        arrays = [_example(tensor.shape, UNKNOWN[0], tensor.dtype) for tensor in node.inputs]
+        y = self._tried(node.options["template"], arrays)
+        return [np.asarray(part).dtype.name for part in (y if isinstance(y, list) else [y])]
+
+    def get_config(self):
+        return {"name": self.name, **self.options}
+
+
+def _contiguous(y):
+    """An array as kernels read it; a single number stays one."""
+    return np.ascontiguousarray(y) if np.ndim(y) else np.asarray(y)
+
+
+def _example(shape, size, dtype):
+    """An array of a shape, with a size in the place of the unknown ones: of ones, which can be divided by, or
+    of the index 0."""
+    fill = np.ones if np.dtype(dtype).kind == "f" else np.zeros
+    return fill([size if n is None else n for n in shape], dtype)
+
+
+def _common_shape(shapes):
+    first = shapes[0]
+    return tuple(n if all(shape[i] == n for shape in shapes) else None for i, n in enumerate(first))
+
+
+def unbroadcast(gradient, shape):
+    """The sum of a gradient over the axes along which an array of this shape was repeated.
+
+    >>> unbroadcast(np.ones((4, 3)), (1, 3)).tolist()
+    [[4.0, 4.0, 4.0]]
+    """
+    if gradient.shape == shape:
+        return gradient
+    gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
+    repeated = tuple(i for i, n in enumerate(shape) if n == 1 and gradient.shape[i] != 1)
+    return gradient.sum(axis=repeated, keepdims=True) if repeated else gradient

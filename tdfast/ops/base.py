@@ -1,0 +1,47 @@
+"""How the functions of `tdfast.ops` become calls: each has a class of `Operation`."""
+
+import numpy as np
+
+from tdfast.engine.tensor import is_symbolic
+
+CLASSES = {}
+"""The classes of operations by their name."""
+
+NUMPY, NN, CORE, MATH, LINALG = (
+    f"keras.src.ops.{name}" for name in ("numpy", "nn", "core", "math", "linalg")
+)
+
+
+def operation(cls):
+    """A class decorator: files may name the class."""
+    CLASSES[cls.__name__] = cls
+    return cls
+
+
+def call(cls, *args, **options):
+    """What the operation gives for these arguments: an array, or a symbolic tensor if there is one."""
+    op = cls(**options)
+    if is_symbolic(args):
+        return op(*args)
+    with np.errstate(all="ignore"):
+        return op.apply(*map(as_operand, args))
+
+
+def as_operand(value):
+    """An argument as NumPy takes it: arrays of other packages become NumPy's, numbers stay."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(as_operand(part) for part in value)
+    if value is None or isinstance(value, (bool, int, float, str, slice, np.ndarray, type(Ellipsis))):
+        return value
+    return np.asarray(value)
+
+
+def axes_of(axis, ndim):
+    """An axis, several, or None for all, as a tuple counted from the front.
+
+    >>> axes_of(-1, 3), axes_of(None, 2), axes_of([0, -1], 2)
+    ((2,), (0, 1), (0, 1))
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(a % ndim for a in (axis if isinstance(axis, (list, tuple)) else [axis]))
