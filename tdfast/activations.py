@@ -236,4 +236,4 @@ def deserialize(config, custom_objects=None):
     >>> deserialize("relu")
     <activation relu>
     """
-    return get(config, own=True)
+    return get(REGISTRY.deserialize(config, custom_objects), own=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tdfast import random
 from tdfast.compat import absent
-from tdfast.engine.registry import Registry
+from tdfast.engine.registry import Registry, description
 
 REGISTRY = Registry("initializer", "initializers", "keras.initializers")
 
@@ -233,12 +233,7 @@ class RandomInitializer(Initializer):
     def get_config(self):
         seed = self._given_seed
         if isinstance(seed, random.SeedGenerator):
-            seed = {
-                "module": "keras.random",
-                "class_name": "SeedGenerator",
-                "config": seed.get_config(),
-                "registered_name": None,
-            }
+            seed = description(seed, "keras.random")
         return {"seed": seed}
 
     def generator(self):

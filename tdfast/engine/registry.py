@@ -307,45 +307,62 @@ class Registry:
                 "tdfast does not "
                 f"take over: make a new one, tdfast.optimizers.{name}(...)."
             )
-        module = home(self.plural if self.has(name) else "losses")
+        registry = self if self.has(name) else home("losses").REGISTRY
         config = {"module": self.module, "class_name": name, "config": foreign.config_of(spec)}
-        if name == "MeanMetricWrapper":
-            return module.deserialize(config)
-        return revive(module, config, None, f"the {self.kind} {name} of {package}")
+        return registry.deserialize(config, None, f"the {self.kind} {name} of {package}")
 
     def _knows(self, name):
         return self.has(name) or (self.kind == "metric" and home("losses").REGISTRY.has(name))
 
-    def deserialize(self, config, custom_objects=None):
-        """The object described by a dict with 'class_name' and 'config' (or by a bare name).
+    def deserialize(self, config, custom_objects=None, who=None):
+        """The object that a name or Keras's dict describes.
+
+        Args:
+            config: a name, a dict with 'class_name' and 'config', or None (gives None).
+            custom_objects: further classes and functions by name, which go before tdfast's.
+            who: what it is, for messages: "the kernel_initializer of layer 'lstm' (LSTM)".
 
         Raises:
-            ValueError: for an unknown class, or arguments that it does not take.
+            FileError: (a ValueError) naming the class, the function or the option that tdfast lacks.
         """
-        if config is None or isinstance(config, str):
-            return self.get(config, custom_objects)
-        if not isinstance(config, dict) or "class_name" not in config:
-            raise ValueError(
-                f"Cannot read {config!r} as {_article(self.kind)}: a serialized one is a dict with the keys "
-                "'class_name' and 'config'."
-            )
-        name, arguments = config["class_name"], config.get("config")
-        if name == "function":
-            # Keras's form of a plain function: its name is the config.
-            return self.get(arguments, custom_objects)
-        registered = config.get("registered_name")
-        if isinstance(registered, str) and find(registered, custom_objects) is not None:
-            name = registered
-        found = self.find(name, custom_objects)
-        if not isinstance(found, type):
-            return found
-        arguments = dict(arguments or {})
+        who = who or f"the {self.kind}"
+        if isinstance(config, dict):
+            if not isinstance(config.get("class_name"), str):
+                raise FileError(
+                    f"{sentence(who)} is not described by a class_name and a config: {short(config)}."
+                )
+            if config["class_name"] != "function":
+                return self._described(config, custom_objects, who)
+            config = config.get("config")       # Keras's form of a plain function: its name is the config
+        elif config is None:
+            return None
+        if not isinstance(config, str):
+            raise FileError(f"{sentence(who)} must be a name or a dict, got {short(config)}.")
+        own = find(config, custom_objects)
+        if own is not None:
+            return own() if inspect.isclass(own) else own
         try:
-            return found.from_config(arguments) if hasattr(found, "from_config") else found(**arguments)
-        except TypeError as error:
-            raise ValueError(
-                f"{self.kind} '{name}' cannot be made from the config {arguments}: {error}."
-            ) from error
+            return home(self.module.removeprefix("keras.")).get(config)
+        except ValueError as error:
+            raise FileError(_lacking(config, who, error)) from error
+
+    def _described(self, spec, custom_objects, who):
+        """The object of a class, one of the user's or of this table."""
+        name, config = spec["class_name"], spec.get("config")
+        if config is not None and not isinstance(config, dict):
+            raise FileError(f"The config of {who} must be a dict, got {short(config)}.")
+        own = custom_of(spec, custom_objects)
+        if own is not None:
+            return construct(own, config or {}, who, custom_objects) if inspect.isclass(own) else own
+        refuse_unknown_module(spec, who)
+        try:
+            found = self.find(name)
+        except ValueError as error:
+            raise FileError(_lacking(name, who, error)) from error
+        if not inspect.isclass(found):
+            return found
+        label = f"{who}, {name}," if name not in who else who
+        return construct(found, fit_arguments(found, config or {}, label), label, custom_objects)
 
     def serialize(self, obj):
         """Keras's description of an object: a bare name for functions, else a dict.
@@ -360,15 +377,9 @@ class Registry:
                 return name
         if isinstance(obj, type):
             obj = obj()
-        cls = type(obj)
         if hasattr(obj, "get_config"):
-            own = self._known.get(cls.__name__) is cls
-            return {
-                "module": self.module if own else cls.__module__,
-                "class_name": cls.__name__,
-                "config": obj.get_config(),
-                "registered_name": None if own else get_registered_name(cls),
-            }
+            cls = type(obj)
+            return description(obj, self.module if self._known.get(cls.__name__) is cls else None)
         name = noted(obj, getattr(obj, "__name__", None))
         if name is None or name == "<lambda>":
             raise ValueError(
@@ -405,7 +416,7 @@ def _article(kind):
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
-# ---------------------------------------------------------------- from Keras's dicts
+# ---------------------------------------------------------------- to and from Keras's dicts
 # Keras's options that some class here does not take, with the values at which they do nothing.
 _ANY = object()
 _NEUTRAL = {
@@ -451,56 +462,23 @@ _NEUTRAL = {
 }
 
 
-def revive(module, spec, custom_objects, who):
-    """The initializer, activation, loss, ... that a name or Keras's dict means.
+def description(obj, module=None):
+    """Keras's dict for an object with a get_config.
 
     Args:
-        module: the module of tdfast that knows this kind (it has a ``REGISTRY`` and ``get``).
-        spec: the name or the dict.
-        custom_objects: further classes and functions by name.
-        who: what it is, for messages: "the kernel_initializer of layer 'lstm' (LSTM)".
-
-    Raises:
-        FileError: naming what tdfast lacks.
+        obj: the object.
+        module: where Keras has its class; None for a class of the user's.
     """
-    custom_objects = custom_objects or {}
-    if isinstance(spec, dict):
-        name, config = spec.get("class_name"), spec.get("config")
-        if not isinstance(name, str):
-            raise FileError(f"{sentence(who)} is not described by a class_name and a config: {short(spec)}.")
-        if name == "function":
-            spec = config
-        else:
-            if config is not None and not isinstance(config, dict):
-                raise FileError(f"The config of {who} must be a dict, got {short(config)}.")
-            custom = custom_of(spec, custom_objects)
-            if custom is not None:
-                return construct(custom, config or {}, who) if inspect.isclass(custom) else custom
-            refuse_unknown_module(spec, who)
-            found = _find(module, name, who)
-            if not inspect.isclass(found):
-                return found
-            label = f"{who}, {name}," if name not in who else who
-            return construct(found, fit_arguments(found, config or {}, label), label)
-    if isinstance(spec, str):
-        custom = find(spec, custom_objects)
-        if custom is not None:
-            return custom() if inspect.isclass(custom) else custom
-        try:
-            return module.get(spec)
-        except ValueError as error:
-            raise FileError(_unknown(spec, who, error)) from error
-    raise FileError(f"{sentence(who)} must be a name or a dict, got {short(spec)}.")
+    cls = type(obj)
+    return {
+        "module": module or cls.__module__,
+        "class_name": cls.__name__,
+        "config": obj.get_config(),
+        "registered_name": None if module else get_registered_name(cls),
+    }
 
 
-def _find(module, name, who):
-    try:
-        return module.REGISTRY.find(name)
-    except ValueError as error:
-        raise FileError(_unknown(name, who, error)) from error
-
-
-def _unknown(name, who, error):
+def _lacking(name, who, error):
     return (
         f"{sentence(who)} is {name!r}, which tdfast does not have. {error} If it is your own, pass it in "
         "custom_objects."
@@ -526,7 +504,9 @@ def fit_arguments(cls, config, who):
 
 
 def _parameters(cls):
-    """The names that the constructor takes; None if it takes any."""
+    """The names that the constructor takes; None for a class that says ``takes_any_option``."""
+    if vars(cls).get("takes_any_option"):
+        return None
     names = set()
     for base in cls.__mro__:
         if "__init__" not in vars(base):
@@ -538,13 +518,23 @@ def _parameters(cls):
     return names - {"self"}
 
 
-def construct(cls, arguments, who):
-    """An object of a class from the arguments that its config has; a FileError that says whose it is where
-    that fails."""
+def construct(cls, arguments, who, custom_objects=None):
+    """An object of a class from the arguments that its config has.
+
+    Args:
+        cls: the class.
+        arguments: a dict.
+        who: what it is, for messages.
+        custom_objects: for a ``from_config`` that takes them.
+
+    Raises:
+        FileError: saying whose it is, where that fails.
+    """
     try:
-        if hasattr(cls, "from_config"):
-            return cls.from_config(dict(arguments))
-        return cls(**arguments)
+        if not hasattr(cls, "from_config"):
+            return cls(**arguments)
+        takes = "custom_objects" in inspect.signature(cls.from_config).parameters
+        return cls.from_config(dict(arguments), **({"custom_objects": custom_objects} if takes else {}))
     except FileError:
         raise
     except Exception as error:

@@ -18,7 +18,6 @@ from tdfast.engine.registry import (
     custom_of,
     fit_arguments,
     refuse_unknown_module,
-    revive,
     sentence,
     short,
 )
@@ -45,14 +44,7 @@ def serialize_layer(layer):
     3
     """
     cls = type(layer)
-    own = cls.__module__.split(".")[0] == "tdfast"
-    module = _module_of(cls) if own else cls.__module__
-    out = {
-        "module": module,
-        "class_name": cls.__name__,
-        "config": _plain(layer.get_config()),
-        "registered_name": None if own else registry.get_registered_name(cls),
-    }
+    out = _plain(registry.description(layer, _module_of(cls) if _is_known(cls) else None))
     if layer.built and getattr(layer, "input_shape", None) and cls.__name__ != "InputLayer":
         out["build_config"] = {"input_shape": _plain(layer.input_shape)}
     return out
@@ -122,10 +114,10 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
         elif known:
             kind = _kind_of(key)
             if kind is not None and value is not None:
-                arguments[key] = revive(kind, value, custom_objects, f"the {key} of {who}")
+                arguments[key] = kind.deserialize(value, custom_objects, f"the {key} of {who}")
     if known:
         arguments = fit_arguments(cls, arguments, who)
-    layer = construct(cls, arguments, who)
+    layer = construct(cls, arguments, who, custom_objects)
     if made is not None:
         made(layer, path)
     return layer
@@ -235,10 +227,10 @@ def _describes_layer(value, custom_objects=None):
 
 
 def _kind_of(key):
-    """The module of tdfast that reads this key of a layer's config, or None."""
+    """The registry of what this key of a layer's config holds, or None."""
     for kind in ("activation", "initializer", "regularizer", "constraint"):
         if key == kind or key.endswith("_" + kind):
-            return registry.home(kind + "s")
+            return registry.home(kind + "s").REGISTRY
     return None
 
 
@@ -326,14 +318,7 @@ def serialize_keras_object(obj):
     if inspect.isfunction(obj):
         return _function(registry.get_registered_name(obj))
     if hasattr(obj, "get_config") and not inspect.isclass(obj):
-        cls = type(obj)
-        own = cls is random.SeedGenerator
-        return {
-            "module": "keras.random" if own else cls.__module__,
-            "class_name": cls.__name__,
-            "config": obj.get_config(),
-            "registered_name": None if own else registry.get_registered_name(cls),
-        }
+        return registry.description(obj, "keras.random" if type(obj) is random.SeedGenerator else None)
     raise ValueError(f"serialize_keras_object: {obj!r} has no get_config().")
 
 
@@ -366,16 +351,13 @@ def deserialize_keras_object(config, custom_objects=None, safe_mode=True):
     if name == "function":
         return _find_function(arguments, custom_objects)
     module = str(config.get("module")).removeprefix("keras.")
-    if module in ("layers", "keras"):
+    own = custom_of(config, custom_objects)
+    if module in ("layers", "keras") or (inspect.isclass(own) and issubclass(own, Layer)):
         return deserialize_layer(config, custom_objects)
+    if own is not None:
+        return construct(own, arguments, f"the object of the class {name!r}", custom_objects)
     if module == "random" and name == "SeedGenerator":
         return random.SeedGenerator.from_config(arguments)
-    found = registry.find(config.get("registered_name") or name,
-                          custom_objects) or registry.find(name, custom_objects)
-    if found is not None:
-        if inspect.isclass(found) and issubclass(found, Layer):
-            return deserialize_layer(config, custom_objects)
-        return found.from_config(arguments) if hasattr(found, "from_config") else found(**arguments)
     if module in _MODULES:
         return registry.home(module).deserialize(config, custom_objects)
     raise FileError(

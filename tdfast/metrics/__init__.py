@@ -193,16 +193,6 @@ def deserialize(config, custom_objects=None):
     >>> deserialize(serialize(AUC(curve="PR"))).get_config()["curve"]
     'PR'
     """
-    if (
-        isinstance(config, dict)
-        and config.get("class_name") == "MeanMetricWrapper"
-        and isinstance(config.get("config"), dict)
-    ):
-        return MeanMetricWrapper.from_config(config["config"], custom_objects)
-    if isinstance(config, dict) and config.get("class_name") == "function":
-        config = config.get("config")
-    if isinstance(config, str):
-        return get((custom_objects or {}).get(config, config))
     return get(REGISTRY.deserialize(config, custom_objects))
 
 

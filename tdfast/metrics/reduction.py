@@ -104,6 +104,8 @@ class MeanMetricWrapper(Mean):
     3.0
     """
 
+    takes_any_option = True         # of its function; not so its subclasses
+
     def __init__(self, fn, name=None, dtype=None, **kwargs):
         super().__init__(name=name, dtype=dtype)
         self._fn, self._fn_kwargs = fn, kwargs

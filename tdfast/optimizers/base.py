@@ -481,7 +481,8 @@ class Optimizer:
     def from_config(cls, config, custom_objects=None):
         """The optimizer that `get_config` described."""
         if isinstance(config.get("learning_rate"), dict):
-            rate = schedules.deserialize(config["learning_rate"], custom_objects)
+            rate = schedules.REGISTRY.deserialize(config["learning_rate"], custom_objects,
+                                                  "the learning_rate of the optimizer")
             config = {**config, "learning_rate": rate}
         return cls(**config)
 

@@ -74,3 +74,44 @@ def test_your_own():
         deserialize_keras_object({"class_name": "function", "config": "nobody"})
     with pytest.raises(ValueError, match="get_config"):
         serialize_keras_object(object())
+
+
+@pytest.mark.parametrize("name", ["initializer", "regularizer", "constraint", "loss", "metric", "optimizer"])
+def test_every_kind_is_read_alike(name):
+    """Options that do nothing here are left out; others, and classes of another module, are refused."""
+    module = getattr(tdfast, "losses" if name == "loss" else f"{name}s")
+    config = module.serialize(OBJECTS[name]())
+    inner = config["config"]
+    same = module.deserialize({**config, "config": {**inner, "shared_object_id": 3}})
+    assert module.serialize(same) == config
+    for bad, match in [
+        ({**config, "config": {**inner, "colour": 1}}, "colour=1"),
+        ({**config, "config": [1]}, "must be a dict"),
+        ({**config, "class_name": 3}, "class_name"),
+        ({**config, "class_name": "Nobody"}, "'Nobody'.*custom_objects"),
+        ({**config, "module": "theirs"}, "module 'theirs'"),
+        ({"class_name": "function", "config": "nobody"}, "'nobody'.*custom_objects"),
+        (3, "a name or a dict"),
+    ]:
+        with pytest.raises(tdfast.saving.FileError, match=match):
+            module.deserialize(bad)
+    assert module.deserialize(None) is None
+
+
+def test_custom_objects_reach_what_is_within():
+    def mine(y_true, y_pred):
+        return abs(y_true - y_pred).mean(axis=-1)
+
+    class Rate(tdfast.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.25
+
+        def get_config(self):
+            return {}
+
+    metric = tdfast.metrics.serialize(tdfast.metrics.MeanMetricWrapper(mine, name="m"))
+    assert tdfast.metrics.deserialize(metric, {"mine": mine})([[1.0]], [[3.0]]) == 2
+    optimizer = tdfast.optimizers.serialize(tdfast.optimizers.SGD(Rate()))
+    assert tdfast.optimizers.deserialize(optimizer, {"Rate": Rate}).learning_rate == 0.25
+    with pytest.raises(ValueError, match="[Tt]he learning_rate of the optimizer"):
+        tdfast.optimizers.deserialize(optimizer)

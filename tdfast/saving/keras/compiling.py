@@ -4,7 +4,6 @@ import re
 import warnings
 
 from tdfast.compat.calling import level_of_the_caller
-from tdfast.engine.serialization import revive
 from tdfast.errors import FileError
 from tdfast.saving.keras.legacy_weights import has_idle_momentum
 from tdfast.saving.keras.places import assign_optimizer, optimizer_misfit, optimizer_paths, read_optimizer
@@ -41,11 +40,11 @@ def compile_as(model, config, custom_objects, name, store=None, old=False, versi
     try:
         arguments = {}
         if config.get("optimizer") is not None:
-            arguments["optimizer"] = _optimizer(optimizers, config["optimizer"], custom_objects)
+            arguments["optimizer"] = _optimizer(optimizers.REGISTRY, config["optimizer"], custom_objects)
         names = model.head_names
         if config.get("loss") is not None:
-            arguments["loss"] = _by_output(config["loss"], names, lambda loss: revive(
-                losses, loss, custom_objects, "the loss of compile"))
+            arguments["loss"] = _by_output(config["loss"], names, lambda loss: losses.REGISTRY.deserialize(
+                loss, custom_objects, "the loss of compile"))
         for key in ("metrics", "weighted_metrics"):
             if config.get(key):
                 arguments[key] = _metrics_by_output(config[key], names, lambda spec, key=key: _metric(
@@ -71,30 +70,23 @@ def _module_of(spec):
     return spec.get("module") if isinstance(spec, dict) else None
 
 
-def _optimizer(optimizers, spec, custom_objects):
+def _optimizer(registry, spec, custom_objects):
     if isinstance(spec, dict) and isinstance(spec.get("config"), dict):
-        rate = spec["config"].get("learning_rate")
-        if isinstance(rate, dict):
-            rate = revive(optimizers.schedules, rate, custom_objects, "the learning_rate of the optimizer")
-            spec = {**spec, "config": {**spec["config"], "learning_rate": rate}}
         for key, value in spec["config"].items():
-            if isinstance(value, (list, dict)):
+            if isinstance(value, list) or (isinstance(value, dict) and key != "learning_rate"):
                 raise FileError(
                     f"The option {key} of the optimizer must be a number or a name, got {value!r:.80}."
                 )
-    return revive(optimizers, spec, custom_objects, "the optimizer of compile")
+    return registry.deserialize(spec, custom_objects, "the optimizer of compile")
 
 
 def _metric(metrics, spec, custom_objects, key):
     who = f"an entry of the {key} of compile"
     if isinstance(spec, str):
         if not metrics.follows_the_loss(spec) and spec not in custom_objects:
-            revive(metrics, spec, custom_objects, who)
+            metrics.REGISTRY.deserialize(spec, custom_objects, who)
         return custom_objects.get(spec, spec)
-    if isinstance(spec, dict) and spec.get("class_name") == "MeanMetricWrapper":
-        # whose config holds its function and that one's arguments
-        return metrics.deserialize(spec, custom_objects)
-    return revive(metrics, spec, custom_objects, who)
+    return metrics.REGISTRY.deserialize(spec, custom_objects, who)
 
 
 def _is_dict_by_name(value):
