@@ -68,7 +68,11 @@ from tdfast.layers.merging import (
     multiply,
     subtract,
 )
-from tdfast.layers.normalization import BatchNormalization, LayerNormalization
+from tdfast.layers.normalization.batch_normalization import BatchNormalization
+from tdfast.layers.normalization.group_normalization import GroupNormalization
+from tdfast.layers.normalization.layer_normalization import LayerNormalization
+from tdfast.layers.normalization.rms_normalization import RMSNormalization
+from tdfast.layers.normalization.unit_normalization import UnitNormalization
 from tdfast.layers.recurrent.bidirectional import Bidirectional
 from tdfast.layers.recurrent.cells import Cell, StackedRNNCells
 from tdfast.layers.recurrent.conv_lstm import ConvLSTM1D, ConvLSTM2D
@@ -89,7 +93,6 @@ from tdfast.layers.regularization import (
 from tdfast.layers.rescaling import Normalization, Rescaling
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
 from tdfast.layers.time_distributed import TimeDistributed
-from tdfast.layers.unit import GroupNormalization, RMSNormalization, UnitNormalization
 
 __getattr__ = absent.lookup(__name__)
 
