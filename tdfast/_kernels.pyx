@@ -297,59 +297,97 @@ def dense_backward(*, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarra
 
 # ---------------------------------------------------------------------- convolution and pooling
 
-cdef inline int _conv(tdf_conv *a, tuple sizes) except -1:
-    """Fill in the sizes, in the order of the struct from groups to Wo."""
-    (a.groups, a.N, a.H, a.W, a.C, a.F, a.kh, a.kw, a.sh, a.sw, a.dh, a.dw,
-     a.top, a.left, a.Hp, a.Wp, a.Ho, a.Wo) = sizes
-    a.threads = _threads()
-    _bounded(a.N, a.Hp, a.Wp, a.C, a.F, a.kh, a.kw)
-    _bounded(a.sh, a.sw)
-    _bounded(a.dh, a.dw)
-    _bounded(a.top, a.left)
-    _bounded(a.H, a.W)
-    _bounded(a.Ho, a.Wo)
-    fits = (
-        min(a.groups, a.H, a.W, a.C, a.F, a.kh, a.kw) >= 1 and min(a.sh, a.sw, a.dh, a.dw, a.Ho, a.Wo) >= 1
-        and a.C % a.groups == 0 and a.F % a.groups == 0
-        and a.top + a.H <= a.Hp and a.left + a.W <= a.Wp
-        and (a.Ho - 1.0) * a.sh + (a.kh - 1.0) * a.dh < a.Hp
-        and (a.Wo - 1.0) * a.sw + (a.kw - 1.0) * a.dw < a.Wp
-    )
-    if not fits:
-        raise ValueError(f"convolution of sizes that do not fit: {sizes}")
-    return 0
+cdef class ConvSizes:
+    """The sizes of a convolution, which fit each other: the fields of tdf_conv, by name.
 
+    >>> sizes = ConvSizes(groups=1, N=2, H=1, W=9, C=4, F=8, kh=1, kw=3, sh=1, sw=2, dh=1, dw=1,
+    ...                   top=0, left=0, Hp=1, Wp=9, Ho=1, Wo=4)
+    >>> sizes.output(3)
+    (2, 4, 8)
+    """
 
-def conv_sizes(tuple sizes):
-    """Elements of (conv_pack's result, the scratch of conv_forward, the scratch of conv_backward)."""
     cdef tdf_conv a
-    memset(&a, 0, sizeof(a))
-    _conv(&a, sizes)
-    return tdf_conv_pack_size(&a), tdf_conv_infer_size(&a), tdf_conv_scratch_size(&a)
+
+    def __cinit__(self, *, ptrdiff_t groups, ptrdiff_t N, ptrdiff_t H, ptrdiff_t W, ptrdiff_t C, ptrdiff_t F,
+                  ptrdiff_t kh, ptrdiff_t kw, ptrdiff_t sh, ptrdiff_t sw, ptrdiff_t dh, ptrdiff_t dw,
+                  ptrdiff_t top, ptrdiff_t left, ptrdiff_t Hp, ptrdiff_t Wp, ptrdiff_t Ho, ptrdiff_t Wo):
+        memset(&self.a, 0, sizeof(self.a))
+        self.a.groups, self.a.N, self.a.H, self.a.W, self.a.C = groups, N, H, W, C
+        self.a.F, self.a.kh, self.a.kw, self.a.sh, self.a.sw = F, kh, kw, sh, sw
+        self.a.dh, self.a.dw, self.a.top, self.a.left = dh, dw, top, left
+        self.a.Hp, self.a.Wp, self.a.Ho, self.a.Wo = Hp, Wp, Ho, Wo
+        _bounded(N, Hp, Wp, C, F, kh, kw)
+        _bounded(sh, sw)
+        _bounded(dh, dw)
+        _bounded(top, left)
+        _bounded(H, W)
+        _bounded(Ho, Wo)
+        fits = (
+            min(groups, H, W, C, F, kh, kw) >= 1 and min(sh, sw, dh, dw, Ho, Wo) >= 1
+            and C % groups == 0 and F % groups == 0
+            and top + H <= Hp and left + W <= Wp
+            and (Ho - 1.0) * sh + (kh - 1.0) * dh < Hp
+            and (Wo - 1.0) * sw + (kw - 1.0) * dw < Wp
+        )
+        if not fits:
+            raise ValueError(
+                f"convolution of sizes that do not fit: {groups=} {N=} {H=} {W=} {C=} {F=} {kh=} {kw=} {sh=} "
+                f"{sw=} {dh=} {dw=} {top=} {left=} {Hp=} {Wp=} {Ho=} {Wo=}")
+
+    cdef tdf_conv struct(self):
+        """These sizes and the number of threads; no arrays yet."""
+        cdef tdf_conv a = self.a
+        a.threads = _threads()
+        return a
+
+    def output(self, int rank):
+        """The output's shape for inputs of so many axes: (N, Ho, Wo, F), or (N, Wo, F) of sequences."""
+        images = (self.a.N, self.a.Ho, self.a.Wo, self.a.F)
+        return images if rank == 4 else images[:1] + images[2:]
+
+    @property
+    def pack_size(self):
+        """Elements of conv_pack's result."""
+        cdef tdf_conv a = self.struct()
+        return tdf_conv_pack_size(&a)
+
+    @property
+    def forward_size(self):
+        """Elements of the scratch of conv_forward."""
+        cdef tdf_conv a = self.struct()
+        return tdf_conv_infer_size(&a)
+
+    @property
+    def backward_size(self):
+        """Elements of the scratch of conv_backward."""
+        cdef tdf_conv a = self.struct()
+        return tdf_conv_scratch_size(&a)
+
+    @property
+    def transpose_size(self):
+        """Elements of the scratch of conv_transpose."""
+        cdef tdf_conv a = self.struct()
+        return tdf_conv_transpose_size(&a)
 
 
-def conv_pack(tuple sizes, cnp.ndarray kernel not None, cnp.ndarray packed not None):
+def conv_pack(ConvSizes sizes not None, cnp.ndarray kernel not None, cnp.ndarray packed not None):
     """Lay the kernel (kh, kw, C / groups, F) out for conv_forward."""
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
-    cdef tdf_conv a
-    memset(&a, 0, sizeof(a))
-    _conv(&a, sizes)
+    cdef tdf_conv a = sizes.struct()
     a.kernel = <real *>_ptr(kernel, a.kh * a.kw * (a.C // a.groups) * a.F, kind, "kernel")
     a.packed = <real *>_out(packed, tdf_conv_pack_size(&a), kind, "packed")
     with nogil:
         table.conv_pack(&a)
 
 
-def conv_forward(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray packed not None,
+def conv_forward(ConvSizes sizes not None, *, int act, cnp.ndarray x not None, cnp.ndarray packed not None,
                  cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None,
                  cnp.ndarray scratch not None):
     """y = act(x * kernel + bias) on N images; z, if given, keeps them before the activation."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
-    cdef tdf_conv a
-    memset(&a, 0, sizeof(a))
-    _conv(&a, sizes)
+    cdef tdf_conv a = sizes.struct()
     a.act = _check_act(act)
     cdef ptrdiff_t out = a.N * a.Ho * a.Wo * a.F
     a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
@@ -362,15 +400,13 @@ def conv_forward(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray pa
         table.conv_forward(&a)
 
 
-def conv_backward(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray kernel not None,
+def conv_backward(ConvSizes sizes not None, *, int act, cnp.ndarray x not None, cnp.ndarray kernel not None,
                   cnp.ndarray z=None, cnp.ndarray y=None, cnp.ndarray dy not None, cnp.ndarray dx=None,
                   cnp.ndarray dkernel not None, cnp.ndarray dbias=None, cnp.ndarray scratch not None):
     """The gradients of conv_forward; dy is overwritten, unless the activation is linear, which needs no y."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
-    cdef tdf_conv a
-    memset(&a, 0, sizeof(a))
-    _conv(&a, sizes)
+    cdef tdf_conv a = sizes.struct()
     a.act = _check_act(act)
     cdef ptrdiff_t weights = a.kh * a.kw * (a.C // a.groups) * a.F, out = a.N * a.Ho * a.Wo * a.F
     a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
@@ -389,23 +425,13 @@ def conv_backward(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray k
         table.conv_backward(&a)
 
 
-def conv_transpose_size(tuple sizes):
-    """Elements of conv_transpose's scratch."""
-    cdef tdf_conv a
-    memset(&a, 0, sizeof(a))
-    _conv(&a, sizes)
-    return tdf_conv_transpose_size(&a)
-
-
-def conv_transpose(tuple sizes, *, int act, cnp.ndarray x not None, cnp.ndarray kernel not None,
-                   cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None,
-                   cnp.ndarray scratch not None):
+def conv_transpose(ConvSizes sizes not None, *, int act, cnp.ndarray x not None,
+                   cnp.ndarray kernel not None, cnp.ndarray bias=None, cnp.ndarray z=None,
+                   cnp.ndarray y not None, cnp.ndarray scratch not None):
     """y = act(bias + the dx of a convolution of these sizes with dy = x); z, if given, is y before act."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
-    cdef tdf_conv a
-    memset(&a, 0, sizeof(a))
-    _conv(&a, sizes)
+    cdef tdf_conv a = sizes.struct()
     if a.groups != 1:
         raise ValueError(f"a transposed convolution has one group, got {a.groups}")
     a.act = _check_act(act)
@@ -442,36 +468,48 @@ def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray sc
         table.column_sums(&a)
 
 
-cdef inline int _pool(tdf_pool *a, tuple sizes, bint mean) except -1:
-    """Fill in the sizes, in the order of the struct from N to Wo."""
-    a.N, a.H, a.W, a.C, a.kh, a.kw, a.sh, a.sw, a.top, a.left, a.Ho, a.Wo = sizes
-    a.threads, a.mean = _threads(), mean
-    _bounded(a.N, max(a.H, a.Ho), max(a.W, a.Wo), a.C)
-    _bounded(a.H, a.W)
-    _bounded(a.Ho, a.Wo)
-    _bounded(a.kh)
-    _bounded(a.kw)
-    _bounded(a.sh)
-    _bounded(a.sw)
-    _bounded(a.top)
-    _bounded(a.left)
-    fits = (
-        min(a.kh, a.kw, a.sh, a.sw, a.Ho, a.Wo) >= 1 and a.top < a.kh and a.left < a.kw
-        and (a.Ho - 1.0) * a.sh - a.top <= a.H and (a.Wo - 1.0) * a.sw - a.left <= a.W
-    )
-    if not fits:
-        raise ValueError(f"pooling of sizes that do not fit: {sizes}")
-    return 0
+cdef class PoolSizes:
+    """The sizes of a pooling, which fit each other: the fields of tdf_pool, by name."""
+
+    cdef tdf_pool a
+
+    def __cinit__(self, *, ptrdiff_t N, ptrdiff_t H, ptrdiff_t W, ptrdiff_t C, ptrdiff_t kh, ptrdiff_t kw,
+                  ptrdiff_t sh, ptrdiff_t sw, ptrdiff_t top, ptrdiff_t left, ptrdiff_t Ho, ptrdiff_t Wo):
+        memset(&self.a, 0, sizeof(self.a))
+        self.a.N, self.a.H, self.a.W, self.a.C, self.a.kh, self.a.kw = N, H, W, C, kh, kw
+        self.a.sh, self.a.sw, self.a.top, self.a.left, self.a.Ho, self.a.Wo = sh, sw, top, left, Ho, Wo
+        _bounded(N, max(H, Ho), max(W, Wo), C)
+        _bounded(H, W)
+        _bounded(Ho, Wo)
+        for size in (kh, kw, sh, sw, top, left):
+            _bounded(size)
+        fits = (
+            min(kh, kw, sh, sw, Ho, Wo) >= 1 and top < kh and left < kw
+            and (Ho - 1.0) * sh - top <= H and (Wo - 1.0) * sw - left <= W
+        )
+        if not fits:
+            raise ValueError(
+                f"pooling of sizes that do not fit: {N=} {H=} {W=} {C=} {kh=} {kw=} {sh=} {sw=} {top=} "
+                f"{left=} {Ho=} {Wo=}")
+
+    cdef tdf_pool struct(self, bint mean):
+        """These sizes, what is taken of a window and the number of threads; no arrays yet."""
+        cdef tdf_pool a = self.a
+        a.threads, a.mean = _threads(), mean
+        return a
+
+    def output(self, int rank):
+        """The output's shape for inputs of so many axes: (N, Ho, Wo, C), or (N, Wo, C) of sequences."""
+        images = (self.a.N, self.a.Ho, self.a.Wo, self.a.C)
+        return images if rank == 4 else images[:1] + images[2:]
 
 
-def pool_forward(tuple sizes, *, bint mean, cnp.ndarray x not None, cnp.ndarray mask=None,
+def pool_forward(PoolSizes sizes not None, *, bint mean, cnp.ndarray x not None, cnp.ndarray mask=None,
                  cnp.ndarray y not None):
     """y = the largest or mean value of each window of N images; mask: bool or uint8 (N, H, W)."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
-    cdef tdf_pool a
-    memset(&a, 0, sizeof(a))
-    _pool(&a, sizes, mean)
+    cdef tdf_pool a = sizes.struct(mean)
     a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
     a.mask = <uint8_t *>_ptr(mask, a.N * a.H * a.W, cnp.NPY_BOOL, "mask")
     a.y = <real *>_out(y, a.N * a.Ho * a.Wo * a.C, kind, "y")
@@ -479,14 +517,12 @@ def pool_forward(tuple sizes, *, bint mean, cnp.ndarray x not None, cnp.ndarray 
         table.pool_forward(&a)
 
 
-def pool_backward(tuple sizes, *, bint mean, cnp.ndarray x=None, cnp.ndarray mask=None, cnp.ndarray y=None,
-                  cnp.ndarray dy not None, cnp.ndarray dx not None):
+def pool_backward(PoolSizes sizes not None, *, bint mean, cnp.ndarray x=None, cnp.ndarray mask=None,
+                  cnp.ndarray y=None, cnp.ndarray dy not None, cnp.ndarray dx not None):
     """dx of pool_forward; the mean needs neither x nor y."""
     cdef const tdf_table *table = _table(dy)
     cdef int kind = cnp.PyArray_TYPE(dy)
-    cdef tdf_pool a
-    memset(&a, 0, sizeof(a))
-    _pool(&a, sizes, mean)
+    cdef tdf_pool a = sizes.struct(mean)
     if not mean and (x is None or y is None):
         raise ValueError("the gradient of a maximum needs x and y")
     a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")

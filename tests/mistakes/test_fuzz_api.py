@@ -329,6 +329,9 @@ def test_fuzz_with_hypothesis():
 
 # ---------------------------------------------------------------- the border itself
 
+CONV = "groups N H W C F kh kw sh sw dh dw top left Hp Wp Ho Wo".split()
+POOL = "N H W C kh kw sh sw top left Ho Wo".split()
+CONV_SIZES = "pack_size forward_size backward_size transpose_size".split()
 HUGE = [2**31, 2**32, 2**40, 2**61, 2**62, 2**63 - 1, -1, -2**31, -2**63]
 
 
@@ -339,11 +342,12 @@ def test_kernels_refuse_sizes_that_overflow():
     u8, i4, d = np.ones(64, bool), np.zeros(64, "int32"), np.zeros(64)
 
     def calls(s):
-        def conv():
-            return tuple(s() for _ in range(18))
+        def conv(function):
+            return lambda *arrays, **named: function(k.ConvSizes(**{name: s() for name in CONV}), *arrays,
+                                                     **named)
 
-        def pool():
-            return tuple(s() for _ in range(12))
+        def pool(function):
+            return lambda **named: function(k.PoolSizes(**{name: s() for name in POOL}), **named)
 
         def rnn(cell):
             return cell, (s(), s(), s(), s())
@@ -356,16 +360,15 @@ def test_kernels_refuse_sizes_that_overflow():
         yield k.dense_forward, (), dict(act=0, M=s(), K=s(), N=s(), x=x, packed=x, y=x)
         yield k.dense_backward, (), dict(act=0, M=s(), K=s(), N=s(), x=x, kernel=x, y=x, dy=x, dz=x,
                                          dkernel=x, scratch=x)
-        yield k.conv_sizes, (conv(),), {}
-        yield k.conv_pack, (conv(), x, x), {}
-        yield k.conv_forward, (conv(),), dict(act=0, x=x, packed=x, y=x, scratch=x)
-        yield k.conv_backward, (conv(),), dict(act=0, x=x, kernel=x, y=x, dy=x, dkernel=x, scratch=x)
-        yield k.conv_transpose_size, (conv(),), {}
-        yield k.conv_transpose, (conv(),), dict(act=0, x=x, kernel=x, y=x, scratch=x)
+        yield conv(lambda sizes: tuple(getattr(sizes, name) for name in CONV_SIZES)), (), {}
+        yield conv(k.conv_pack), (x, x), {}
+        yield conv(k.conv_forward), (), dict(act=0, x=x, packed=x, y=x, scratch=x)
+        yield conv(k.conv_backward), (), dict(act=0, x=x, kernel=x, y=x, dy=x, dkernel=x, scratch=x)
+        yield conv(k.conv_transpose), (), dict(act=0, x=x, kernel=x, y=x, scratch=x)
         yield k.sums_scratch_size, (s(),), {}
         yield k.column_sums, (s(), s(), x, x, x), {}
-        yield k.pool_forward, (pool(),), dict(mean=True, x=x, y=x)
-        yield k.pool_backward, (pool(),), dict(mean=True, dy=x, dx=x)
+        yield pool(k.pool_forward), (), dict(mean=True, x=x, y=x)
+        yield pool(k.pool_backward), (), dict(mean=True, dy=x, dx=x)
         for cell in k.CELLS.values():
             yield k.rnn_sizes, (*rnn(cell), (1, 2)), {}
             yield k.rnn_pack_size, (cell, s(), s()), {}
@@ -440,12 +443,12 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
     """Each argument of each kernel in turn; the others stay good."""
     k = _kernels
     a = lambda n=4096: np.ones(n, "float32")        # noqa: E731
-    sizes = (1, 2, 1, 20, 4, 8, 1, 3, 1, 1, 1, 1, 0, 1, 1, 22, 1, 20)
-    lstm, acts, sizes_of_pool = (k.CELLS["lstm"],
-                                 (4, 10, 4, 8)), (1, 2), (2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10)
+    sizes = k.ConvSizes(**dict(zip(CONV, (1, 2, 1, 20, 4, 8, 1, 3, 1, 1, 1, 1, 0, 1, 1, 22, 1, 20))))
+    sizes_of_pool = k.PoolSizes(**dict(zip(POOL, (2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10))))
+    lstm, acts = (k.CELLS["lstm"], (4, 10, 4, 8)), (1, 2)
     tape, work, infer = k.rnn_sizes(*lstm, acts)
     rnn_pack = k.rnn_pack_size(k.CELLS["lstm"], 4, 8)
-    pack, conv_infer, conv_work = k.conv_sizes(sizes)
+    pack, conv_infer, conv_work = sizes.pack_size, sizes.forward_size, sizes.backward_size
     mask, ids = np.ones(40, bool), np.zeros(40, "int32")
     steps = np.arange(4), np.arange(0, 41, 10), np.tile(np.arange(10), 4), np.append(np.arange(0, 41, 4), 40)
     good = [
@@ -466,7 +469,7 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
                                          dx=a(160), dkernel=a(96),
                                          dbias=a(8), scratch=a(conv_work))),
         (k.conv_transpose, (sizes,), dict(act=1, x=a(320), kernel=a(96), bias=a(4), z=a(160), y=a(160),
-                                          scratch=a(k.conv_transpose_size(sizes)))),
+                                          scratch=a(sizes.transpose_size))),
         (k.column_sums, (40, 32, a(1280), a(k.sums_scratch_size(32)), a(32)), {}),
         (k.pool_forward, (sizes_of_pool,), dict(mean=True, x=a(160), mask=mask, y=a(80))),
         (k.pool_backward, (sizes_of_pool,), dict(mean=False, x=a(160), mask=mask, y=a(80), dy=a(80),

@@ -276,10 +276,12 @@ def kernels(dtype):
     tape, work, infer = (a(n) for n in k.rnn_sizes(*lstm, acts))
     rnn_x, rnn_y, weights, recurrent = x.reshape(-1)[:160], a(320), a(4, 32), a(8, 32)
     dweights, drecurrent, drnn_x = a(4, 32), a(8, 32), a(160)
-    sizes = (1, 2, 1, 20, 4, 8, 1, 3, 1, 1, 1, 1, 0, 1, 1, 22, 1, 20)
-    conv_packed, conv_infer, conv_scratch = (a(n) for n in k.conv_sizes(sizes))
+    sizes = k.ConvSizes(groups=1, N=2, H=1, W=20, C=4, F=8, kh=1, kw=3, sh=1, sw=1, dh=1, dw=1,
+                        top=0, left=1, Hp=1, Wp=22, Ho=1, Wo=20)
+    pool = k.PoolSizes(N=2, H=1, W=20, C=4, kh=1, kw=2, sh=1, sw=2, top=0, left=0, Ho=1, Wo=10)
+    conv_packed, conv_infer, conv_scratch = a(sizes.pack_size), a(sizes.forward_size), a(sizes.backward_size)
     conv_kernel, conv_y, dconv = a(1, 3, 4, 8), a(320), a(1, 3, 4, 8)
-    conv_spread, sums_scratch, row = a(k.conv_transpose_size(sizes)), a(k.sums_scratch_size(32)), a(32)
+    conv_spread, sums_scratch, row = a(sizes.transpose_size), a(k.sums_scratch_size(32)), a(32)
     ids, table = rng.integers(0, 9, 40).astype("int32"), a(9, 32)
     rows, result = a(40), np.zeros(2)
     slots = (abs(a(40, 32)), abs(a(40, 32)))
@@ -314,8 +316,8 @@ def kernels(dtype):
         "conv transposed": lambda: k.conv_transpose(sizes, act=1, x=conv_y, kernel=conv_kernel, y=drnn_x,
                                                     scratch=conv_spread),
         "sums": lambda: k.column_sums(40, 32, x, sums_scratch, row),
-        "pool": lambda: k.pool_forward((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), mean=True, x=rnn_x, y=conv_y),
-        "pool back": lambda: k.pool_backward((2, 1, 20, 4, 1, 2, 1, 2, 0, 0, 1, 10), mean=True, dy=conv_y,
+        "pool": lambda: k.pool_forward(pool, mean=True, x=rnn_x, y=conv_y),
+        "pool back": lambda: k.pool_backward(pool, mean=True, dy=conv_y,
                                              dx=drnn_x),
         "embed": lambda: k.embed_forward(ids, table, y),
         "embed back": lambda: k.embed_backward(ids, x, table),

@@ -21,8 +21,10 @@ def kernel_sizes(shape, window, filters, strides=(1, 1), dilation=(1, 1), paddin
     ]
     axes = [(1, 1, 1, 1, 1, 0, 0)] * (2 - len(axes)) + axes
     (H, kh, sh, dh, Ho, top, below), (W, kw, sw, dw, Wo, left, right) = axes
-    return (groups, N, H, W, C, filters, kh, kw, sh, sw, dh, dw, top, left, top + H + below, left + W + right,
-            Ho, Wo)
+    return _kernels.ConvSizes(
+        groups=groups, N=N, H=H, W=W, C=C, F=filters, kh=kh, kw=kw, sh=sh, sw=sw, dh=dh, dw=dw,
+        top=top, left=left, Hp=top + H + below, Wp=left + W + right, Ho=Ho, Wo=Wo,
+    )
 
 
 def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.linear):
@@ -34,13 +36,12 @@ def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.line
         bias: its value, or None.
     """
     rec.sizes = sizes
-    pack_size, scratch_size, _ = _kernels.conv_sizes(sizes)
-    packed = rec.buffer("packed", (pack_size,), x.dtype)
+    packed = rec.buffer("packed", (sizes.pack_size,), x.dtype)
     if not rec.is_packed(tape):
         _kernels.conv_pack(sizes, kernel, packed)
-    y = rec.buffer("y", (len(x), *sizes[2 - x.ndim :], sizes[5]), x.dtype)
+    y = rec.buffer("y", sizes.output(x.ndim), x.dtype)
     z = rec.buffer("z", y.shape, x.dtype) if activation.needs_input and tape.keep else None
-    scratch = rec.buffer("scratch", (scratch_size,), x.dtype)
+    scratch = rec.buffer("scratch", (sizes.forward_size,), x.dtype)
     _kernels.conv_forward(sizes, act=activation.kind, x=x, packed=packed, bias=bias, z=z, y=y,
                           scratch=scratch)
     if tape.keep:
@@ -51,7 +52,7 @@ def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.line
 def convolve_back(rec, dy, kernel, need_dx, bias=None, activation=activations.linear):
     """dx (or None) of `convolve`; writes the gradients of the variables kernel and bias (or None)."""
     dx = rec.buffer("dx", rec.x.shape, dy.dtype) if need_dx else None
-    scratch = rec.buffer("scratch", (_kernels.conv_sizes(rec.sizes)[2],), dy.dtype)
+    scratch = rec.buffer("scratch", (rec.sizes.backward_size,), dy.dtype)
     _kernels.conv_backward(
         rec.sizes, act=activation.kind, x=rec.x, kernel=kernel.value, z=rec.z, y=rec.y, dy=dy, dx=dx,
         dkernel=kernel.grad, dbias=None if bias is None else bias.grad, scratch=scratch,

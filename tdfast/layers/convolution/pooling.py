@@ -14,7 +14,9 @@ def kernel_sizes(shape, window, strides, padding):
     ]
     axes = [(1, 1, 1, 1, 0)] * (2 - len(axes)) + axes
     (H, kh, sh, Ho, top), (W, kw, sw, Wo, left) = axes
-    return N, H, W, C, kh, kw, sh, sw, top, left, Ho, Wo
+    return _kernels.PoolSizes(
+        N=N, H=H, W=W, C=C, kh=kh, kw=kw, sh=sh, sw=sw, top=top, left=left, Ho=Ho, Wo=Wo,
+    )
 
 
 class _Pooling(Layer):
@@ -67,7 +69,7 @@ class _Windows(_Pooling):
 
     def forward(self, x, tape, training=False, mask=None):
         sizes = kernel_sizes(x.shape, self.pool_size, self.strides, self.padding)
-        return self._pool(tape.push(self), tape, x, (len(x), *sizes[-self.rank:], x.shape[-1]), sizes)
+        return self._pool(tape.push(self), tape, x, sizes.output(x.ndim), sizes)
 
     def get_config(self):
         return {

@@ -109,14 +109,17 @@ class _ConvTranspose(Convolving):
             axes.append((size, k, stride, rate, n, before, max(before + size, (n - 1) * stride + span)))
         axes = [(1, 1, 1, 1, 1, 0, 1)] * (2 - len(axes)) + axes
         (H, kh, sh, dh, Ho, top, Hp), (W, kw, sw, dw, Wo, left, Wp) = axes
-        return 1, shape[0], H, W, self.filters, shape[-1], kh, kw, sh, sw, dh, dw, top, left, Hp, Wp, Ho, Wo
+        return _kernels.ConvSizes(
+            groups=1, N=shape[0], H=H, W=W, C=self.filters, F=shape[-1], kh=kh, kw=kw, sh=sh, sw=sw,
+            dh=dh, dw=dw, top=top, left=left, Hp=Hp, Wp=Wp, Ho=Ho, Wo=Wo,
+        )
 
     def forward(self, x, tape, training=False, mask=None):
         rec, act = tape.push(self), self.activation
         sizes = self._transposed_sizes(x.shape)
         y = rec.buffer("y", self.compute_output_shape(x.shape), x.dtype)
         z = rec.buffer("z", y.shape, x.dtype) if act.needs_input and tape.keep else None
-        scratch = rec.buffer("scratch", (_kernels.conv_transpose_size(sizes),), x.dtype)
+        scratch = rec.buffer("scratch", (sizes.transpose_size,), x.dtype)
         bias = self.bias.value if self.use_bias else None
         _kernels.conv_transpose(sizes, act=act.kind, x=x, kernel=self.kernel.value, bias=bias, z=z, y=y,
                                 scratch=scratch)
@@ -129,8 +132,7 @@ class _ConvTranspose(Convolving):
         x, sizes, dtype, rows = rec.x, rec.sizes, dy.dtype, (math.prod(dy.shape[:-1]), self.filters)
         if act is not activations.linear:
             _kernels.act_backward(act.kind, *rows, x=rec.z, y=rec.y, dy=dy, dx=dy)
-        pack_size, forward_size, backward_size = _kernels.conv_sizes(sizes)
-        scratch = rec.buffer("scratch", (backward_size,), dtype)
+        scratch = rec.buffer("scratch", (sizes.backward_size,), dtype)
         _kernels.conv_backward(sizes, act=linear, x=dy, kernel=self.kernel.value, dy=x,
                                dkernel=self.kernel.grad,
                                scratch=scratch)
@@ -139,9 +141,9 @@ class _ConvTranspose(Convolving):
             _kernels.column_sums(*rows, dy, sums, self.bias.grad)
         if not need_dx:
             return None
-        packed, dx = rec.buffer("packed", (pack_size,), dtype), rec.buffer("dx", x.shape, dtype)
+        packed, dx = rec.buffer("packed", (sizes.pack_size,), dtype), rec.buffer("dx", x.shape, dtype)
         _kernels.conv_pack(sizes, self.kernel.value, packed)
-        scratch = rec.buffer("scratch", (forward_size,), dtype)
+        scratch = rec.buffer("scratch", (sizes.forward_size,), dtype)
         _kernels.conv_forward(sizes, act=linear, x=dy, packed=packed, y=dx, scratch=scratch)
         return dx
 

@@ -31,7 +31,7 @@ class _Step(Cell):
         layer, shape = self._layer, (x.shape[0], *x.shape[2:-1], self._layer.filters)
         sizes = kernel_sizes(shape, layer.kernel_size, 4 * layer.filters, padding="same",
                              strides=(1,) * layer.rank, dilation=(1,) * layer.rank)
-        packed = rec.buffer("packed", (_kernels.conv_sizes(sizes)[0],), x.dtype)
+        packed = rec.buffer("packed", (sizes.pack_size,), x.dtype)
         if not rec.is_packed(tape):
             _kernels.conv_pack(sizes, layer.recurrent_kernel.value, packed)
         factors = None
@@ -52,7 +52,7 @@ class _Step(Cell):
         if factors is not None:
             h = np.multiply(h, factors, out=rec.buffer("h", shape, dtype))
         zh = work.buffer("zh", z.shape, dtype)
-        scratch = work.buffer("scratch", (_kernels.conv_sizes(sizes)[1],), dtype)
+        scratch = work.buffer("scratch", (sizes.forward_size,), dtype)
         _kernels.conv_forward(sizes, act=activations.linear.kind, x=h, packed=packed, y=zh, scratch=scratch)
         zh += z
         before, gates = (rec.buffer(name, (4, *shape), dtype) for name in ("z", "gates"))
@@ -90,7 +90,7 @@ class _Step(Cell):
             dz[..., n * F : (n + 1) * F] = part
         spent = work.buffer("zh", dz.shape, dtype)      # the kernel writes over what it is given
         spent[...] = dz
-        scratch = work.buffer("scratch back", (_kernels.conv_sizes(rec.sizes)[2],), dtype)
+        scratch = work.buffer("scratch back", (rec.sizes.backward_size,), dtype)
         _kernels.conv_backward(
             rec.sizes, act=activations.linear.kind, x=rec.h, kernel=layer.recurrent_kernel.value, dy=spent,
             dx=dh,
