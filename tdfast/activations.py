@@ -10,7 +10,7 @@ from tdfast import _kernels
 from tdfast.engine.activation_table import TABLE
 from tdfast.engine.arrays import as_contiguous
 from tdfast.engine.parametric import Function, Parametric, defaults
-from tdfast.engine.registry import Registry, noted, registered_name
+from tdfast.engine.registry import Registry, collected_name, registered_name
 
 REGISTRY = Registry("activation", "activations", "keras.activations")
 
@@ -85,7 +85,7 @@ class Activation:
             x = np.moveaxis(x, axis, -1)
         x = as_contiguous(x, x.dtype) if x.ndim else x.reshape(1)
         y = np.empty_like(x)
-        self.having(**parameters).forward(x, y)
+        self.with_parameters(**parameters).forward(x, y)
         return np.moveaxis(y, -1, axis) if self.is_row else y
 
     def _named(self, arguments, parameters):
@@ -100,10 +100,10 @@ class Activation:
             )
         return {**named, **parameters}
 
-    def having(self, **parameters):
-        """This activation with other parameters, for a layer: ``activations.elu.having(alpha=0.5)``.
+    def with_parameters(self, **parameters):
+        """This activation with other parameters, for a layer: ``activations.elu.with_parameters(alpha=0.5)``.
 
-        >>> elu.having(alpha=0.5)([-1e9]).tolist(), elu.having(alpha=1.0) is elu
+        >>> elu.with_parameters(alpha=0.5)([-1e9]).tolist(), elu.with_parameters(alpha=1.0) is elu
         ([-0.5], True)
         """
         if self.name == "gelu":
@@ -216,7 +216,7 @@ def serialize(activation):
     activation = get(activation, own=True)
     if not isinstance(activation, Function):
         return activation.name
-    name = noted(activation, registered_name(activation))
+    name = collected_name(activation, registered_name(activation))
     if name is None and isinstance(activation, Parametric):
         raise ValueError(
             f"{activation!r} with {activation.parameters} has no name that a file could hold. Use the layer "

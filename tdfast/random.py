@@ -38,14 +38,14 @@ def generator():
 
 
 @contextlib.contextmanager
-def aside():
+def own_generator():
     """For the block, this thread draws from a generator of its own, so that the process's goes on as if
     nothing was drawn.
 
     >>> seed(1)
     >>> first = generator().random()
     >>> seed(1)
-    >>> with aside():
+    >>> with own_generator():
     ...     other = generator().random()
     >>> first == generator().random()
     True

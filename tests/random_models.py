@@ -87,12 +87,12 @@ def parametric():
         tdfast.layers.ELU,
         tdfast.activations,
     )
-    own = [acts.celu.having(alpha=2.0), acts.hard_shrink.having(threshold=1.0),
-           acts.soft_shrink.having(threshold=0.25),
-           acts.squareplus.having(b=1), acts.relu.having(max_value=-0.5)]
+    own = [acts.celu.with_parameters(alpha=2.0), acts.hard_shrink.with_parameters(threshold=1.0),
+           acts.soft_shrink.with_parameters(threshold=0.25),
+           acts.squareplus.with_parameters(b=1), acts.relu.with_parameters(max_value=-0.5)]
     return [relu(), relu(1.0), relu(1.0, 0.25, 0.5), relu(negative_slope=0.1), leaky(), leaky(0.2), elu(),
             elu(0.5),
-            *(Activation(f) for f in own), Dense(3, activation=acts.elu.having(alpha=0.1))]
+            *(Activation(f) for f in own), Dense(3, activation=acts.elu.with_parameters(alpha=0.1))]
 
 
 def with_own_tanh(name):

@@ -25,7 +25,7 @@ def reduced(layer):
     Raises:
         ValueError: for a layer whose get_config holds more than numbers, text, arrays, lists and dicts.
     """
-    with registry.noting() as objects:
+    with registry.collecting_objects() as objects:
         config = serialize_layer(layer)
     _check_plain(config, f"The config of layer '{layer.name}' ({type(layer).__name__})")
     layers = list(layer.walk())
@@ -55,7 +55,7 @@ def restored(state, objects, compiled=None):
     """
     described, arrays = _from_bytes(state)
     config = described["config"]
-    with random.aside(), registry.custom_object_scope(objects), weights_from(_unfilled):
+    with random.own_generator(), registry.custom_object_scope(objects), weights_from(_unfilled):
         layer = deserialize_layer(config, objects)
         shape = (config.get("build_config") or {}).get("input_shape")
         if shape is not None and not layer.built:

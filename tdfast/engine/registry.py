@@ -78,15 +78,15 @@ def get_registered_name(obj):
     >>> get_registered_name(dict)
     'dict'
     """
-    return noted(obj, registered_name(obj) or obj.__name__)
+    return collected_name(obj, registered_name(obj) or obj.__name__)
 
 
 @contextlib.contextmanager
-def noting():
+def collecting_objects():
     """For a block in which things are described: a dict of the users' classes and functions among them, each
     by the name that its description has there.
 
-    >>> with noting() as objects:
+    >>> with collecting_objects() as objects:
     ...     name = get_registered_name(contextlib.suppress)
     >>> name, objects[name] is contextlib.suppress
     ('contextlib>suppress', True)
@@ -98,8 +98,8 @@ def noting():
         _scope.notes = before
 
 
-def noted(item, name):
-    """``name``; within `noting` one that no other item has, under which ``item`` is noted."""
+def collected_name(item, name):
+    """``name``; within `collecting_objects` one that no other item has, under which ``item`` is noted."""
     notes = getattr(_scope, "notes", None)
     if notes is None:
         return name
@@ -161,6 +161,11 @@ CustomObjectScope = custom_object_scope
 
 
 # ---------------------------------------------------------------- kinds
+KINDS = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers",
+         "optimizers.schedules", "regularizers")
+"""The modules of objects that are no layers, in the order in which Keras looks for functions."""
+
+
 def home(plural):
     """The module of tdfast whose objects Keras calls so, such as 'losses': it has a ``get``, most have a
     ``REGISTRY``.
@@ -342,7 +347,8 @@ class Registry:
         if own is not None:
             return own() if inspect.isclass(own) else own
         try:
-            return home(self.module.removeprefix("keras.")).get(config)
+            module = self.module.removeprefix("keras.")
+            return home(module).get(config) if module in KINDS else self.get(config)
         except ValueError as error:
             raise FileError(_lacking(config, who, error)) from error
 
@@ -380,7 +386,7 @@ class Registry:
         if hasattr(obj, "get_config"):
             cls = type(obj)
             return description(obj, self.module if self._known.get(cls.__name__) is cls else None)
-        name = noted(obj, getattr(obj, "__name__", None))
+        name = collected_name(obj, getattr(obj, "__name__", None))
         if name is None or name == "<lambda>":
             raise ValueError(
                 f"{obj!r} cannot be serialized: give {_article(self.kind)} by name, or as an object with "

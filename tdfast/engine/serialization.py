@@ -274,11 +274,6 @@ def _plain(value):
 
 
 # ---------------------------------------------------------------- objects of every kind
-# Functions are looked for in this order, as in Keras.
-_MODULES = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers",
-            "optimizers.schedules", "regularizers")
-
-
 def serialize_keras_object(obj):
     """Keras's dict for a layer, an initializer, a loss, an optimizer, a function, ...
 
@@ -310,7 +305,7 @@ def serialize_keras_object(obj):
         return {"class_name": "__numpy__", "config": {"value": obj.tolist(), "dtype": obj.dtype.name}}
     if isinstance(obj, Layer):
         return serialize_layer(obj)
-    for name in _MODULES:
+    for name in registry.KINDS:
         known = registry.home(name).REGISTRY
         if known.knows(obj):
             found = known.serialize(obj)
@@ -358,7 +353,7 @@ def deserialize_keras_object(config, custom_objects=None, safe_mode=True):
         return construct(own, arguments, f"the object of the class {name!r}", custom_objects)
     if module == "random" and name == "SeedGenerator":
         return random.SeedGenerator.from_config(arguments)
-    if module in _MODULES:
+    if module in registry.KINDS:
         return registry.home(module).deserialize(config, custom_objects)
     raise FileError(
         f"The class {name!r} of the module {config.get('module')!r} is not known here: pass it in "
@@ -372,7 +367,7 @@ def _function(name):
 
 def _find_function(name, custom_objects):
     found = registry.find(name, custom_objects)
-    for module in _MODULES:
+    for module in registry.KINDS:
         if found is None and registry.home(module).REGISTRY.has(name):
             found = getattr(registry.home(module), name, None)
     if found is None:

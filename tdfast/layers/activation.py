@@ -101,7 +101,7 @@ class ReLU(Activating):
         self.max_value = None if max_value is None else self.at_least_0(max_value, "max_value")
         self.negative_slope = self.at_least_0(negative_slope, "negative_slope")
         self.threshold = self.at_least_0(threshold, "threshold")
-        self.activation = activations.relu.having(**self._parameters())
+        self.activation = activations.relu.with_parameters(**self._parameters())
 
     def _parameters(self):
         return {"max_value": self.max_value, "negative_slope": self.negative_slope,
@@ -127,7 +127,7 @@ class LeakyReLU(Activating):
         negative_slope = kwargs.pop("alpha", negative_slope)        # its name before Keras 3
         super().__init__(**kwargs)
         self.negative_slope = self.at_least_0(negative_slope, "negative_slope")
-        self.activation = activations.leaky_relu.having(negative_slope=negative_slope)
+        self.activation = activations.leaky_relu.with_parameters(negative_slope=negative_slope)
 
     def get_config(self):
         return {**super().get_config(), "negative_slope": self.negative_slope}
@@ -150,7 +150,7 @@ class ELU(Activating):
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)):
             raise ValueError(f"Layer '{self.name}' (ELU): alpha must be a number, got {alpha!r}.")
         self.alpha = alpha
-        self.activation = activations.elu.having(alpha=alpha)
+        self.activation = activations.elu.with_parameters(alpha=alpha)
 
     def get_config(self):
         config = super().get_config()

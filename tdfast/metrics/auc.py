@@ -3,7 +3,7 @@
 import numpy as np
 
 from tdfast.losses.classification import _sigmoid
-from tdfast.metrics.base import REGISTRY, plain, ratio, rows_of
+from tdfast.metrics.base import REGISTRY, matched_rows, plain, ratio
 from tdfast.metrics.confusion import COUNTS, ThresholdMetric, are_even, counts
 
 EPSILON = 1e-7
@@ -70,7 +70,7 @@ class AUC(ThresholdMetric):
             setattr(self, name, np.zeros((self.num_thresholds, *labels)))
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        t, p, w = rows_of(y_true, y_pred, sample_weight, self.name)
+        t, p, w = matched_rows(y_true, y_pred, sample_weight, self.name)
         if self.multi_label and p.shape[1] != (self.num_labels or p.shape[1]):
             raise ValueError(f"{self.name}: num_labels={self.num_labels}, but the outputs are {p.shape[1]}.")
         if self.label_weights is not None:

@@ -227,7 +227,7 @@ def count_on(metric, state):
 # ---------------------------------------------------------------- pieces
 
 
-def rows_of(y_true, y_pred, sample_weight, who):
+def matched_rows(y_true, y_pred, sample_weight, who):
     """(targets, outputs, weights or None), each (M, C): all axes but the last are rows; rows of weight 0 are
     left out."""
     p = as_outputs(y_pred)

@@ -6,7 +6,7 @@ summed in float64, whatever the number of samples.
 
 import numpy as np
 
-from tdfast.metrics.base import REGISTRY, Metric, plain, ratio, rows_of
+from tdfast.metrics.base import REGISTRY, Metric, matched_rows, plain, ratio
 
 LOWEST = -1e10              # below every output; those that are not among the top k get it
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
@@ -73,7 +73,7 @@ class ThresholdMetric(Metric):
             setattr(self, name, np.zeros(len(self.thresholds)))
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        t, p, w = rows_of(y_true, y_pred, sample_weight, self.name)
+        t, p, w = matched_rows(y_true, y_pred, sample_weight, self.name)
         if self.top_k is not None:
             best = np.argsort(-p, axis=-1, kind="stable")[:, : self.top_k]
             kept = np.full_like(p, LOWEST)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tdfast.losses.base import EPSILON
-from tdfast.metrics.base import REGISTRY, Metric, plain, rows_of
+from tdfast.metrics.base import REGISTRY, Metric, matched_rows, plain
 
 
 @REGISTRY.register
@@ -49,7 +49,7 @@ class FBetaScore(Metric):
         )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        t, p, w = rows_of(y_true, y_pred, sample_weight, self.name)
+        t, p, w = matched_rows(y_true, y_pred, sample_weight, self.name)
         if self.threshold is None:
             yes = (p >= p.max(axis=-1, keepdims=True, initial=-np.inf)) & (np.abs(p) > 1e-9)
         else:

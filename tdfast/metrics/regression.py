@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 
 from tdfast import losses
-from tdfast.metrics.base import REGISTRY, Metric, plain, ratio, rows_of
+from tdfast.metrics.base import REGISTRY, Metric, matched_rows, plain, ratio
 from tdfast.metrics.reduction import LossMean
 
 
@@ -184,7 +184,7 @@ class R2Score(Metric):
         self.count = self.mean = self.spread = self.residual = np.zeros(())
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        t, p, w = rows_of(y_true, y_pred, sample_weight, self.name)
+        t, p, w = matched_rows(y_true, y_pred, sample_weight, self.name)
         t, w = t.astype(np.float64), np.ones(t.shape) if w is None else w
         new = w.sum(axis=0)
         mean = ratio((w * t).sum(axis=0), new)

@@ -72,7 +72,7 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
 
 def _made_again(layer):
     """A layer of the same class and config, also of a class that is known here alone."""
-    with registry.noting() as objects:
+    with registry.collecting_objects() as objects:
         config = serialize_layer(layer)
     with registry.custom_object_scope(objects):
         return deserialize_layer(config, objects)

@@ -5,7 +5,7 @@ import copy
 import functools
 
 from tdfast import optimizers
-from tdfast.callbacks.calls import CallbackList
+from tdfast.callbacks.callback_list import CallbackList
 from tdfast.engine.arguments import flag
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.variable import Parameters

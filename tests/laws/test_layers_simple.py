@@ -264,7 +264,8 @@ def test_parameters_of_activations():
     x = np.array([-2.0, -0.3, 0.3, 2.0])
     assert activations.relu(x, 0.1, 1.0).tolist() == [-0.2, -0.03, 0.3, 1.0]
     assert activations.leaky_relu(x, negative_slope=0.5).tolist() == [-1, -0.15, 0.3, 2]
-    assert activations.relu(x, max_value=None) is not None and activations.elu.having() is activations.elu
+    assert activations.relu(x, max_value=None) is not None
+    assert activations.elu.with_parameters() is activations.elu
     for call in (lambda: activations.tanh(x, 1), lambda: activations.relu(x, axis=1),
                  lambda: activations.relu(x, 0.1, negative_slope=2)):
         with pytest.raises(TypeError, match="takes x"):
@@ -281,7 +282,7 @@ def test_parameters_of_activations():
 def test_slopes_of_activations_with_parameters(name, parameters):
     x = np.random.default_rng(0).normal(size=(1 << 15) + 3)       # over several pieces
     x = x[np.abs(np.abs(x)[:, None] - [0.5, 0.7, 0.9, 1.0, 0]).min(1) > 1e-4]
-    f = getattr(activations, name).having(**parameters)
+    f = getattr(activations, name).with_parameters(**parameters)
     dy = np.random.default_rng(1).normal(size=x.shape)
     assert np.allclose(f.gradient(x, dy), dy * (f(x + 1e-6) - f(x - 1e-6)) / 2e-6, atol=1e-7)
     assert np.array_equal(getattr(activations, name)(x, **parameters), f(x))

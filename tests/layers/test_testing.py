@@ -258,4 +258,4 @@ def test_registered_initializers_losses_and_functions(tmp_path):
     with pytest.raises(ValueError, match="get_config"):
         register(int)
     with pytest.raises(ValueError, match="register a Function"):
-        Dense(2, activation=activations.elu.having(alpha=0.5)).get_config()
+        Dense(2, activation=activations.elu.with_parameters(alpha=0.5)).get_config()

@@ -88,7 +88,7 @@ def test_arguments_and_their_defaults(name, theirs, mine):
     except ValueError:
         pytest.skip("Keras has no signature for it")
     if isinstance(mine, tdfast.activations.Activation):
-        mine.having(**{key: value for key, value in want.items() if key != "x"})
+        mine.with_parameters(**{key: value for key, value in want.items() if key != "x"})
         return
     got = arguments(mine)
     if name in TAKEN:

@@ -378,7 +378,7 @@ def of_module(module, base):
     *of_module(losses, losses.Loss), losses.custom(cube, slope_of_cube),
     *of_module(regularizers, regularizers.Regularizer),
     *of_module(constraints, constraints.Constraint), tdfast.activations.relu,
-    tdfast.activations.elu.having(alpha=0.5),
+    tdfast.activations.elu.with_parameters(alpha=0.5),
     optimizers.schedules.PolynomialDecay(0.1, 5), initializers.get(np.ones((2, 3))),
 ], ids=lambda thing: getattr(thing, "name", type(thing).__name__))
 def test_small_things(thing):
