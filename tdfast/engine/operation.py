@@ -59,7 +59,7 @@ class Operation(Layer):
             {"template": (args, kwargs)},
         )
 
-    def _filled(self, template, arrays):
+    def filled(self, template, arrays):
         """The arguments of `apply`: a call's, with arrays in the place of its tensors."""
         arrays = iter(arrays)
         leaves = [
@@ -71,7 +71,7 @@ class Operation(Layer):
     def forward(self, x, tape, training=False, mask=None, template=None):
         rec = tape.push(self)
         arrays = x if isinstance(x, list) else [x]
-        args = self._filled(template, arrays)
+        args = self.filled(template, arrays)
         y = self.apply(*args)
         y = [np.ascontiguousarray(part) for part in y] if isinstance(y, list) else _contiguous(y)
         if tape.keep:
@@ -121,7 +121,7 @@ class Operation(Layer):
         """The result for arrays whose numbers mean nothing."""
         try:
             with np.errstate(all="ignore"):
-                return self.apply(*self._filled(template, arrays))
+                return self.apply(*self.filled(template, arrays))
         except Exception as error:
             raise ValueError(
                 f"{type(self).__name__} ('{self.name}') cannot be called on tensors of shapes "

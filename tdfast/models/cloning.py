@@ -2,8 +2,10 @@
 
 from tdfast.engine import registry
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.engine.structure import flatten, mapped
 from tdfast.engine.tensor import SymbolicTensor
 from tdfast.layers.core import InputLayer
+from tdfast.models.functional import Functional
 from tdfast.models.sequential import Sequential
 
 
@@ -14,15 +16,17 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/#clone_model-function.
 
     Args:
-        model: a `tdfast.Sequential`.
-        input_tensors: a `tdfast.Input`, or a list of one, for the copy to be built on; None: as the model.
+        model: a `tdfast.Sequential`, or a `tdfast.Model` of a graph.
+        input_tensors: a `tdfast.Input`, or a list of one for each input, for the copy to be built on; None:
+            as the model.
         clone_function: makes the copy's layer from a layer of the model; None: a new one of the same config.
-        call_function: as in Keras, for functional models only, so anything but None is refused.
+        call_function: of graphs, ``call_function(layer, *args, **kwargs)`` calls the copy's layers; None: a
+            plain call.
         recursive: True clones the layers of models inside the model by ``clone_function`` as well, instead of
             calling it with the inner model.
 
     Returns:
-        A `tdfast.Sequential`.
+        A model of the same kind.
 
     Raises:
         ValueError: for arguments that Keras refuses, or a clone_function that returns something else than a
@@ -35,9 +39,9 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
     >>> [type(layer).__name__ for layer in twin.layers], twin.layers[1] is model.layers[1]
     (['GRU', 'Dense'], True)
     """
-    if not isinstance(model, Sequential):
-        raise ValueError(f"clone_model expects a Sequential model, got {model!r}.")
-    if call_function is not None:
+    if not isinstance(model, (Sequential, Functional)):
+        raise ValueError(f"clone_model expects a Sequential or functional model, got {model!r}.")
+    if call_function is not None and isinstance(model, Sequential):
         raise ValueError(
             "clone_model: call_function is for functional models; a Sequential model does not call its "
             "layers."
@@ -46,27 +50,63 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
         raise ValueError(
             f"clone_model: clone_function must be a function of a layer, got {clone_function!r}."
         )
-    if isinstance(input_tensors, (list, tuple)):
-        if len(input_tensors) != 1:
-            raise ValueError(
-                f"clone_model: a Sequential model has one input, but input_tensors has {len(input_tensors)}."
-            )
-        input_tensors = input_tensors[0]
-    if isinstance(input_tensors, SymbolicTensor) and input_tensors.node is not None:
-        input_tensors = input_tensors.node.layer
-    if input_tensors is not None and not isinstance(input_tensors, InputLayer):
-        raise ValueError(f"clone_model: input_tensors must be a tdfast.Input, got {input_tensors!r}.")
+    inputs = _input_layers(model, input_tensors)
 
     def clone(layer):
-        if recursive and isinstance(layer, Sequential):
+        if recursive and isinstance(layer, (Sequential, Functional)):
             return clone_model(layer, clone_function=clone_function, recursive=True)
         return (clone_function or _made_again)(layer)
 
-    first = [_made_again(layer) for layer in model.input_layers] if input_tensors is None else [input_tensors]
-    twin = Sequential(first + [clone(layer) for layer in model.layers], name=model.name,
-                      trainable=model.trainable)
+    if isinstance(model, Functional):
+        twin = _graph_again(model, inputs, clone, call_function)
+    else:
+        first = [_made_again(layer) for layer in model.input_layers] if inputs is None else inputs
+        twin = Sequential(first + [clone(layer) for layer in model.layers], name=model.name,
+                          trainable=model.trainable)
     if model.compiled:
         twin.compile_as(model)
+    return twin
+
+
+def _input_layers(model, given):
+    """The `InputLayer` objects of input_tensors; None for None."""
+    if given is None:
+        return None
+    wanted, found = len(model.graph.inputs), []
+    for tensor in flatten(given):
+        layer = tensor.node.layer if isinstance(tensor, SymbolicTensor) and tensor.node else tensor
+        if not isinstance(layer, InputLayer):
+            raise ValueError(f"clone_model: input_tensors must be a tdfast.Input, got {tensor!r}.")
+        found.append(layer)
+    if len(found) != wanted:
+        raise ValueError(
+            f"clone_model: the model has {'one input' if wanted == 1 else f'{wanted} inputs'}, but "
+            f"input_tensors has {len(found)}."
+        )
+    return found
+
+
+def _graph_again(model, inputs, clone, call_function):
+    """A functional model with the calls of another, of copies of its layers."""
+    inputs = [_made_again(layer) for layer in model.input_layers] if inputs is None else inputs
+    tensors = {id(old): layer.output for old, layer in zip(model.graph.inputs, inputs)}
+    copies = {}
+
+    def mine(leaf):
+        return tensors[id(leaf)] if isinstance(leaf, SymbolicTensor) else leaf
+
+    for node in model.graph.nodes:
+        if id(node.layer) not in copies:
+            copies[id(node.layer)] = clone(node.layer)
+        layer = copies[id(node.layer)]
+        args, kwargs = mapped(mine, list(node.arguments))
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        made = layer(*args, **kwargs) if call_function is None else call_function(layer, *args, **kwargs)
+        tensors.update((id(old), new) for old, new in zip(node.outputs, flatten(made)))
+    ends = (mapped(mine, structure) for structure in (model.input_structure, model.output_structure))
+    twin = Functional(*ends, name=model.name)
+    if not model.trainable:
+        twin.trainable = False
     return twin
 
 

@@ -3,7 +3,7 @@
 import math
 
 from tdfast.compat.calling import spelled
-from tdfast.models.summary import shape_text
+from tdfast.models.summary import is_stack, shape_text
 
 TRAINING, VALIDATION = "#1f5fa8", "#d9730d"
 INK, PAPER, FRAME = "#22303c", "#f7f9fb", "#9aa7b4"
@@ -138,9 +138,13 @@ def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, 
     shown = {"shapes": show_shapes, "dtype": show_dtype, "names": show_layer_names,
              "activations": show_layer_activations,
              "trainable": show_trainable}
-    first = [_Box(layer, shown, ()) for layer in model.input_layers]
-    boxes = [*first, *_boxes(model, shown, expand_nested, ())]
-    _place(boxes, rankdir)
+    if is_stack(model):
+        first = [] if model.layers and _is_input(model.layers[0]) else model.input_layers
+        boxes = [*(_Box(layer, shown, ()) for layer in first), *_boxes(model, shown, expand_nested, ())]
+        _place(boxes, rankdir)
+        arrows = [(before, box, False) for before, box in zip(boxes, boxes[1:])]
+    else:
+        boxes, arrows = _graph(model, shown, expand_nested, rankdir)
     right, bottom = (max(b.x + b.width + 0.16 * len(b.frames) for b in boxes),
                      max(b.y + b.height + 0.16 * len(b.frames) for b in boxes))
     figure = _figure(right + 0.25, bottom + 0.25, "plot_model")
@@ -148,11 +152,12 @@ def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, 
     axes.set(xlim=(0, right + 0.25), ylim=(bottom + 0.25, 0))       # in inches, downwards
     axes.axis("off")
     _draw_frames(axes, boxes)
-    for before, box in zip(boxes, boxes[1:]):
+    for before, box, passes in arrows:
         ends = (before.middle(1, rankdir), box.middle(0, rankdir))
+        bent = {"connectionstyle": "arc3,rad=0.35"} if passes else {}
         axes.annotate("", xytext=ends[0], xy=ends[1],
                       arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 0,
-                                  "shrinkB": 0})
+                                  "shrinkB": 0, **bent})
     for box in boxes:
         box.draw(axes)
     if to_file is not None:
@@ -243,6 +248,52 @@ def _place(boxes, rankdir):
         else:
             box.x, box.y = at, margin + (highest - box.height) / 2
             at += box.width
+
+
+def _graph(model, shown, expand, rankdir):
+    """(boxes, arrows) of a model with branches: the boxes in rows by the longest way from an input.
+
+    An arrow is (from, to, whether it passes a row in between).
+    """
+    inner = next((layer for layer in model.layers if getattr(layer, "layers", None)), None)
+    if expand and inner is not None:
+        raise ValueError(
+            f"plot_model: expand_nested=True draws stacks of layers, but model '{model.name}' has "
+            "branches. Draw "
+            f"'{inner.name}' by itself: plot_model(model.get_layer('{inner.name}'))."
+        )
+    made = {id(layer): _Box(layer, shown, ()) for layer in model.sublayers()}
+    rows, links = {id(layer): 0 for layer in model.input_layers}, []
+    inputs = {id(tensor): layer for tensor, layer in zip(model.graph.inputs, model.input_layers)}
+    for node in model.graph.nodes:
+        sources = [inputs.get(id(tensor)) or tensor.node.layer for tensor in node.needs]
+        here = max(rows[id(layer)] for layer in sources) + 1
+        rows[id(node.layer)] = max(here, rows.get(id(node.layer), 0))
+        links += [(id(layer), id(node.layer)) for layer in sources]
+    numbers = range(max(rows.values()) + 1)
+    _place_rows([[made[key] for key in made if rows[key] == row] for row in numbers], rankdir)
+    arrows = [(made[a], made[b], rows[b] - rows[a] != 1) for a, b in dict.fromkeys(links)]
+    return list(made.values()), arrows
+
+
+def _place_rows(rows, rankdir):
+    """Give the boxes of each row their places beside each other, the rows one after the other."""
+    gap, down = 0.3, rankdir == "TB"
+
+    def along(box):
+        return box.width if down else box.height
+
+    def across(box):
+        return box.height if down else box.width
+
+    lengths = [sum(map(along, row)) + gap * (len(row) - 1) for row in rows]
+    at = 0.25
+    for row, length in zip(rows, lengths):
+        place = 0.4 + (max(lengths) - length) / 2
+        for box in row:
+            box.x, box.y = (place, at) if down else (at, place)
+            place += along(box) + gap
+        at += max(map(across, row), default=0) + 0.45
 
 
 def _draw_frames(axes, boxes):

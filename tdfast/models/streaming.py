@@ -8,6 +8,7 @@ import numpy as np
 from tdfast import _kernels, config, runtime
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.arrays import as_array
+from tdfast.engine.network import Network
 from tdfast.engine.tape import Tape
 from tdfast.layers import Activation, Embedding
 from tdfast.training import adapters
@@ -58,6 +59,8 @@ class Streamer:
         if not isinstance(allow_nan, (bool, np.bool_)):
             raise ValueError(f"streamer: allow_nan must be True or False, got {allow_nan!r}.")
         self._ids = _embedding_at_the_start(model)
+        if len(model.inputs) != 1:
+            raise ValueError(f"Model '{model.name}' cannot be streamed: {model.graph.why_no_chain()}.")
         step_shape = tuple(model.input_shape[2:])
         if None in step_shape or (len(model.input_shape) != 2 if self._ids else len(model.input_shape) < 3):
             raise ValueError(
@@ -271,8 +274,8 @@ def _restored(model, batch_size, allow_nan, state):
 def _embedding_at_the_start(model):
     """The Embedding layer with which a model begins, or None."""
     first = model
-    while first.sublayers() and hasattr(first, "layers"):
-        first = first.layers[0]
+    while isinstance(first, Network) and first.graph.nodes:
+        first = first.graph.nodes[0].layer
     return first if isinstance(first, Embedding) else None
 
 

@@ -8,8 +8,10 @@ import numpy as np
 from tdfast.engine.console import say
 from tdfast.engine.variable import Variable
 
-WIDTH = 88
+WIDTH, GRAPH_WIDTH = 88, 108
 COLUMNS = [("Layer (type)", 0.45, "left"), ("Output Shape", 0.80, "left"), ("Param #", 1.0, "right")]
+GRAPH_COLUMNS = [("Layer (type)", 0.3, "left"), ("Output Shape", 0.56, "left"), ("Param #", 0.74, "right"),
+                 ("Connected to", 1.0, "left")]
 
 
 def print_summary(model, line_length=None, print_fn=None, expand_nested=False, show_trainable=False,
@@ -38,31 +40,58 @@ def print_summary(model, line_length=None, print_fn=None, expand_nested=False, s
 def summary_text(model, line_length=None, expand_nested=False, show_trainable=False, positions=None,
                  layer_range=None):
     """The text that `print_summary` prints."""
-    header = [name for name, _, _ in COLUMNS]
-    align = [a for _, _, a in COLUMNS]
-    positions = list(positions or [p for _, p, _ in COLUMNS])
-    width = WIDTH
+    columns = COLUMNS if is_stack(model) else GRAPH_COLUMNS
+    header = [name for name, _, _ in columns]
+    align = [a for _, _, a in columns]
+    positions = list(positions or [p for _, p, _ in columns])
+    width = WIDTH if columns is COLUMNS else GRAPH_WIDTH
     if show_trainable:
         header, align = [*header, "Trainable"], [*align, "center"]
         positions = [p * 0.9 for p in positions] + [1.0]
         width += 12
     line_length = line_length or min(width, shutil.get_terminal_size().columns - 4)
     rows = [header]
-    for layer in _range(model.layers, layer_range):
-        rows += _rows(layer, expand_nested, show_trainable, 0)
+    connections = None if columns is COLUMNS else _connections(model)
+    listed = model.layers if columns is COLUMNS else model.sublayers()
+    for layer in _range(listed, layer_range):
+        rows += _rows(layer, expand_nested, show_trainable, connections, 0)
     lines = [f'Model: "{model.name}"', *_table(rows, _widths(positions, line_length), align)]
     return "\n".join([*lines, *_totals(model)]) + "\n"
 
 
-def _rows(layer, expand_nested, show_trainable, depth):
+def is_stack(model):
+    """Whether each layer is called once, on the one before."""
+    graph = getattr(model, "graph", None)
+    if graph is None:
+        return True
+    layers = [id(node.layer) for node in graph.nodes]
+    return graph.is_chain and len(set(layers)) == len(layers)
+
+
+def _connections(model):
+    """What each layer is called on, by the layer's id: "lstm[0][0], dense[1][0]" for call 0 and call 1."""
+    numbers = {}
+    for node in model.graph.nodes:
+        numbers[node] = sum(other.layer is node.layer for other in numbers)
+    found = {}
+    for node, _ in numbers.items():
+        for tensor in node.needs:
+            call = numbers.get(tensor.node, 0)
+            found.setdefault(id(node.layer), []).append(f"{tensor.node.layer.name}[{call}][{tensor.index}]")
+    return {layer: ", ".join(names) for layer, names in found.items()}
+
+
+def _rows(layer, expand_nested, show_trainable, connections, depth):
     prefix = "   " * depth + "└ " if depth else ""
     row = [f"{prefix}{layer.name} ({type(layer).__name__})", shape_text(layer), _params_text(layer)]
+    if connections is not None:
+        row.append("-" if depth else connections.get(id(layer), "-"))
     if show_trainable:
         row.append(("Y" if layer.trainable else "N") if layer.weights else "-")
     rows = [row]
     if expand_nested:
         for inner in getattr(layer, "layers", None) or []:
-            rows += _rows(inner, expand_nested, show_trainable, depth + 1)
+            rows += _rows(inner, expand_nested, show_trainable, connections, depth + 1)
     return rows
 
 
@@ -70,7 +99,11 @@ def shape_text(layer):
     """``(None, 64, 8)``, or ``?`` before the layer is built."""
     if not layer.built:
         return "?"
-    shape = layer.output_shape
+    if getattr(layer, "_nodes", None):
+        shapes = [tensor.shape for tensor in layer._nodes[0].outputs]
+        shape = shapes[0] if len(shapes) == 1 else shapes
+    else:
+        shape = layer.output_shape
     if shape and isinstance(shape[0], (tuple, list)):
         return "[" + ", ".join(_shape(s) for s in shape) + "]"
     return _shape(shape)

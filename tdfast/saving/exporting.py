@@ -15,9 +15,9 @@ IDLE = (
 
 
 def check_model(model, who):
-    """Refuse what is no built `Sequential`."""
+    """Refuse what is no built model."""
     if not isinstance(model, Network):
-        raise ValueError(f"{who} expects a tdfast.Sequential, got {model!r} ({type(model).__name__}).")
+        raise ValueError(f"{who} expects a tdfast model, got {model!r} ({type(model).__name__}).")
     if not model.built:
         raise ValueError(
             f"{who}: model '{model.name}' has no weights yet. Call build(input_shape), or predict once, "

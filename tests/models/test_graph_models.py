@@ -213,6 +213,62 @@ def test_models_in_models():
         np.testing.assert_array_equal(copied.predict(data, verbose=0), model.predict(data, verbose=0))
 
 
+def test_copies():
+    model = two_inputs(lambda a, b: {"past": a, "static": b})
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit({"past": XS[0], "static": XS[1]}, Y, verbose=0)
+    twin = tdfast.models.clone_model(model)
+    assert [layer.name for layer in twin.layers] == [layer.name for layer in model.layers]
+    assert twin.layers[1] is not model.layers[1] and twin.compiled
+    twin.set_weights(model.get_weights())
+    x = {"past": XS[0], "static": XS[1]}
+    np.testing.assert_array_equal(twin.predict(x, verbose=0), model.predict(x, verbose=0))
+    other = tdfast.models.clone_model(
+        model,
+        clone_function=lambda layer: (
+            GRU(5)
+            if isinstance(layer, LSTM)
+            else tdfast.layers.Layer.from_config.__func__(type(layer), layer.get_config())
+        ),
+    )
+    assert any(isinstance(layer, GRU) for layer in other.layers)
+    seen = []
+    tdfast.models.clone_model(
+        model, call_function=lambda layer, *a, **k: seen.append(layer.name) or layer(*a, **k)
+    )
+    assert len(seen) == 3
+    copied = pickle.loads(pickle.dumps(model))
+    for each in (model, copied):
+        each.fit(x, Y, verbose=0, shuffle=False)
+    for a, b in zip(model.get_weights(), copied.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_summary_has_connections():
+    tdfast.utils.clear_session()
+    a, b = Input((6, 3), name="past"), Input((4,), name="static")
+    shared = Dense(4, name="shared")
+    h, state, _ = LSTM(7, return_state=True, name="lstm")(a)
+    model = Model(
+        [a, b], Dense(2, name="out")(Concatenate(name="joined")([h, shared(shared(b)), state])), name="m"
+    )
+    lines = []
+    model.summary(print_fn=lines.append, line_length=108)
+    assert lines[0].split("\n")[2].replace("┃", " ").split() == (
+        ["Layer", "(type)", "Output", "Shape", "Param", "#", "Connected", "to"]
+    )
+    text = " ".join(lines[0].replace("│", " ").split())
+    for words in (
+        "past (InputLayer) (None, 6, 3) 0 -",
+        "shared (Dense) (None, 4) 20 static[0][0],",
+        "lstm[0][0],",
+        "shared[1][0],",
+        "lstm[0][1]",
+        "[(None, 7), (None, 7),",
+    ):
+        assert words in text
+
+
 # ---------------------------------------------------------------- gradients
 def branched():
     """Shared layers, fan-out, states that start another layer, an output without a loss, a masked branch."""

@@ -280,7 +280,7 @@ def add_layer(source, layer, shape):
     """Add a layer's stages; the shape of its output."""
     to_stages = converter_of(layer, STAGES, "C")
     check_dtype(layer, source.dtype)
-    if len(source.shape) == 2 and not source.stages and to_stages not in (_sequential, _nothing, _embedding):
+    if len(source.shape) == 2 and not source.stages and to_stages not in (_network, _nothing, _embedding):
         refuse(
             layer, f"takes inputs of shape {source.shape}, which have no time axis: C code is for sequences."
         )
@@ -288,9 +288,14 @@ def add_layer(source, layer, shape):
     return layer.compute_output_shape(shape)
 
 
-def _sequential(source, model, shape):
-    for layer in model.layers:
-        shape = add_layer(source, layer, shape)
+def _network(source, model, shape):
+    graph = model.graph
+    if not graph.is_chain:
+        raise ValueError(f"Model '{model.name}' cannot be exported to C: {graph.why_no_chain()}.")
+    for node in graph.nodes:
+        if node.keywords or node.masks or node.options:
+            refuse(node.layer, "is called with further arguments, which cannot be exported to C.")
+        shape = add_layer(source, node.layer, shape)
 
 
 def _time_distributed(source, layer, shape):
@@ -430,7 +435,7 @@ def _global_pool(source, layer, shape):
 
 
 STAGES = {
-    Network: _sequential,
+    Network: _network,
     layers.TimeDistributed: _time_distributed,
     layers.LSTM: _lstm,
     layers.GRU: _gru,

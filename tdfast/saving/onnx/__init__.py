@@ -18,12 +18,12 @@ def export_onnx(model, path, states=False, lengths=False, opset=17):
     """Write a model to an ONNX file that computes what `predict` does.
 
     Recurrent layers become LSTM, GRU and RNN nodes. The batch, and each axis of the input whose size the
-    model leaves open (None), may have any size. The graph's input is "input" and its output "output"; a
-    `Masking` layer or an `Embedding` with mask_zero finds the steps to leave out in the data, wherever they
-    are.
+    model leaves open (None), may have any size. The graph's input is "input" and its output "output"; several
+    have the names of their layers. A `Masking` layer or an `Embedding` with mask_zero finds the steps to
+    leave out in the data, wherever they are.
 
     Args:
-        model: a built `Sequential`, all of one dtype.
+        model: a built model, all of one dtype.
         path: of the file; an older one is replaced when the new one is complete and on the disk.
         states: recurrent layers' first states become inputs, "<layer>_h0" and for an LSTM "<layer>_c0"
             (batch, units), that may be left out (zeros), and their last states outputs, "<layer>_h" and
@@ -61,7 +61,9 @@ def export_onnx(model, path, states=False, lengths=False, opset=17):
 
 def _graph_of(model, states, lengths, opset):
     g = Graph(model.dtype, opset, states)
-    shape = (None, *model.input_shape[1:])
+    if len(model.input_shapes) > 1 or len(model.outputs) > 1:
+        return _several(g, model, lengths)
+    shape = (None, *model.input_shapes[0][1:])
     # Integers where the first layer looks things up, numbers of the model's dtype elsewhere.
     kind = model.as_input(np.zeros([size or 1 for size in shape])).dtype
     x = g.input("input", kind, _dims(shape))
@@ -83,6 +85,33 @@ def _graph_of(model, states, lengths, opset):
     return g
 
 
+def _several(g, model, lengths):
+    """The graph of a model with several inputs or outputs, which have its layers' names."""
+    if lengths:
+        raise ValueError(
+            f"export_onnx: lengths=True is for models with one input and one output, and '{model.name}' has "
+            f"{len(model.inputs)} and {len(model.outputs)}."
+        )
+    names = model.input_names if len(model.inputs) > 1 else ["input"]
+    shapes = [(None, *shape[1:]) for shape in model.input_shapes]
+    xs = []
+    for name, shape, (_, as_input) in zip(names, shapes, model.converters()):
+        kind = as_input(np.zeros([size or 1 for size in shape])).dtype
+        dims = tuple("batch" if axis == 0 else f"{name}_{axis}" if size is None else size
+                     for axis, size in enumerate(shape))
+        xs.append(g.input(name, kind, dims))
+    masks = [None] * len(xs)
+    given = (xs, shapes, masks) if len(xs) > 1 else (xs[0], shapes[0], None)
+    made, out, _ = convert_model(g, model, *given)
+    made, out = (made, out) if isinstance(made, list) else ([made], [out])
+    ends = model.head_names if len(made) > 1 else ["output"]
+    for name, y, shape in reversed(list(zip(ends, made, out))):
+        dims = tuple("batch" if axis == 0 else f"{name}_{axis}" if size is None else size
+                     for axis, size in enumerate(shape))
+        g.output(name, y, g.dtype, dims, first=True)
+    return g
+
+
 def _dims(shape, keeps_time=True):
     """Names for the sizes that are open."""
     names = {0: "batch", **({1: "time"} if keeps_time else {})}
@@ -91,10 +120,11 @@ def _dims(shape, keeps_time=True):
 
 def _keeps_time(model):
     """Whether the output has as many steps as the input, where that number is open."""
-    if len(model.input_shape) < 2 or model.input_shape[1] is not None:
+    (shape,) = model.input_shapes
+    if len(shape) < 2 or shape[1] is not None:
         return False
     for steps in (101, 102):
-        out = model.compute_output_shape((None, steps, *model.input_shape[2:]))
+        out = model.compute_output_shape((None, steps, *shape[2:]))
         out = out[0] if isinstance(out, list) else out
         if len(out) < 2 or out[1] != steps:
             return False

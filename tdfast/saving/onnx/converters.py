@@ -10,10 +10,12 @@ import numpy as np
 from tdfast import layers
 from tdfast.engine.layer import Layer
 from tdfast.engine.network import Network
+from tdfast.engine.operation import Operation
 from tdfast.saving.exporting import IDLE, changed, check_dtype, converter_of, refuse
 from tdfast.saving.onnx.activations import activate
 from tdfast.saving.onnx.conv import WINDOWS
 from tdfast.saving.onnx.masks import Mask
+from tdfast.saving.onnx.merging import JOINING, operation
 from tdfast.saving.onnx.recurrent import bidirectional, recurrent
 
 
@@ -29,6 +31,9 @@ def convert_model(g, layer, x, shape, mask):
     check_dtype(layer, g.dtype)
     # a layer that says itself what becomes of a mask
     ends = type(layer).compute_mask is not Layer.compute_mask
+    if isinstance(x, list) and not isinstance(layer, Network):
+        y, mask = to_nodes(g, layer, x, shape, mask)
+        return y, tuple(layer.compute_output_shape(shape)), mask
     if mask is not None and not layer.supports_masking and not (ends and not mask.right):
         refuse(layer, "does not pass on the mask of its input" + (", which lengths=True makes" if mask.right
                                                                   else "")
@@ -37,6 +42,8 @@ def convert_model(g, layer, x, shape, mask):
     y = to_nodes(g, layer, x, shape, mask)
     y, mask = y if isinstance(y, tuple) else (y, mask if layer.supports_masking else None)
     shape = layer.compute_output_shape(shape)
+    if isinstance(y, list):             # of a model with several outputs
+        return y, shape, mask
     return y, tuple(shape[0] if isinstance(shape, list) else shape), mask
 
 
@@ -76,10 +83,31 @@ def _repeat_vector(g, layer, x, shape, mask):
 
 
 # ---------------------------------------------------------------- layers inside others
-def _sequential(g, model, x, shape, mask):
-    for layer in model.layers:
-        x, shape, mask = convert(g, layer, x, shape, mask)
-    return x, mask
+def _network(g, model, x, shape, mask):
+    """The calls of a model's graph: a list of (value, mask) for several outputs."""
+    several = len(model.graph.inputs) > 1
+    values = list(zip(x, shape, mask)) if several else [(x, shape, mask)]
+    made = [(y, m) for y, _, m in model.graph.walk(values, lambda node, value: _call(g, node, value))]
+    return made[0] if len(made) == 1 else ([y for y, _ in made], [m for _, m in made])
+
+
+def _call(g, node, value):
+    """(output, its shape, its mask) of a call in a graph."""
+    layer = node.layer
+    several = len(node.inputs) > 1
+    x, shape, mask = map(list, zip(*value)) if several else value
+    if isinstance(layer, Operation):
+        shapes = shape if several else [shape]
+        args = layer.filled(node.options["template"], x if several else [x])
+        with g.inside(layer):
+            return operation(g, node, args, shapes), layer.compute_output_shape(
+                shape, **node.shape_options), None
+    if node.keywords or node.masks:
+        refuse(layer, f"is called with {', '.join(node.keywords) or 'a mask of its own'}, which cannot be "
+                      "exported to ONNX yet.")
+    if len(node.outputs) > 1:
+        refuse(layer, "has several outputs, which cannot be exported to ONNX yet.")
+    return convert(g, layer, x, shape, mask)
 
 
 def _time_distributed(g, layer, x, shape, mask):
@@ -224,7 +252,8 @@ def _masking(g, layer, x, shape, mask):
 
 
 CONVERTERS = {
-    Network: _sequential,
+    Network: _network,
+    **JOINING,
     layers.TimeDistributed: _time_distributed,
     layers.Bidirectional: bidirectional,
     layers.LSTM: recurrent,

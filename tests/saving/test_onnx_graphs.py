@@ -1,0 +1,164 @@
+"""Graph models as ONNX files: ONNX Runtime gives what predict gives, or the refusal names the layer."""
+
+import numpy as np
+import pytest
+
+import tdfast
+from tdfast import Input, Model, Sequential, layers, ops, saving
+from tdfast.layers import (
+    GRU,
+    LSTM,
+    Add,
+    Average,
+    Concatenate,
+    Dense,
+    Dot,
+    Embedding,
+    Masking,
+    Maximum,
+    Multiply,
+)
+from tdfast.saving.onnx.merging import JOINING
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+rng = np.random.default_rng(0)
+
+
+def exported(model, folder):
+    """The session of the exported model."""
+    saving.export_onnx(model, folder / "m.onnx")
+    return onnxruntime.InferenceSession(str(folder / "m.onnx"), providers=["CPUExecutionProvider"])
+
+
+def same(model, xs, folder):
+    """Predict and ONNX Runtime agree, for all rows and for one."""
+    session = exported(model, folder)
+    names = [i.name for i in session.get_inputs()]
+    assert names == (model.input_names if len(model.inputs) > 1 else ["input"])
+    for rows in (slice(None), slice(0, 1)):
+        given = [x[rows] for x in xs]
+        want = tdfast.engine.structure.flatten(
+            model.predict(given if len(given) > 1 else given[0], verbose=0)
+        )
+        got = session.run(None, dict(zip(names, given)))
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    return session
+
+
+def normal(*shape):
+    return rng.normal(size=shape).astype("float32")
+
+
+A, B, FLAT = normal(4, 5, 3), normal(4, 5, 3), normal(4, 3)
+
+
+@pytest.mark.parametrize("cls", [c for c in JOINING if c not in (Concatenate, Dot)])
+def test_sums_and_their_like(cls, tmp_path):
+    x, y = Input((5, 3)), Input((5, 3))
+    same(Model([x, y], Dense(2)(cls()([x, y]))), [A, B], tmp_path)
+    flat = Input((3,))
+    same(Model([x, flat], cls()([x, flat])), [A, FLAT], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "layer, xs",
+    [
+        (Concatenate(), [A, B]),
+        (Concatenate(axis=1), [A, B]),
+        (Dot(2), [A, B]),
+        (Dot((1, 1)), [A, B]),
+        (Dot(1), [FLAT, normal(4, 3)]),
+        (Dot((2, 1)), [A, FLAT]),
+        (Dot(-1, normalize=True), [A, B]),
+    ],
+)
+def test_joining_layers(layer, xs, tmp_path):
+    inputs = [Input(x.shape[1:]) for x in xs]
+    same(Model(inputs, layer(inputs)), xs, tmp_path)
+
+
+def test_several_outputs_have_their_names(tmp_path):
+    x = Input((5, 3))
+    h = GRU(4, return_sequences=True)(x)
+    model = Model(x, [Dense(2, name="each")(h), Dense(1, name="last")(h[:, -1])])
+    assert [o.name for o in same(model, [A], tmp_path).get_outputs()] == ["each", "last"]
+
+
+def test_a_residual_network_with_shared_layers_and_masks(tmp_path):
+    ids, x = Input((6,), dtype="int32"), Input((6, 3))
+    shared = Dense(4, activation="tanh")
+    e = Embedding(9, 3, mask_zero=True)(ids)
+    m = Masking()(x)
+    joined = Add()([shared(e), shared(m)])
+    inner = Sequential([Input((6, 4)), LSTM(4, return_sequences=True)])
+    h = Average()([joined, inner(joined)])
+    model = Model([ids, x], Dense(2)(LSTM(3)(Concatenate(axis=1)([h, joined]))))
+    words = rng.integers(1, 9, (4, 6)).astype("int32")
+    words[:, 4:] = 0
+    data = normal(4, 6, 3)
+    data[1:, 3:] = 0
+    same(model, [words, data], tmp_path)
+
+
+def test_operations(tmp_path):
+    x, y = Input((5, 3)), Input((5, 3))
+    ends = [
+        x + 2.0 * y,
+        x / (1.0 + ops.square(y)),
+        x[:, -1],
+        x[:, 1:4, ::2],
+        x @ ops.transpose(y, (0, 2, 1)),
+        ops.mean(x, axis=1),
+        ops.sum(x, axis=-1, keepdims=True),
+        ops.max(y, axis=1),
+        ops.softmax(x, axis=1),
+        -ops.tanh(x),
+        ops.expand_dims(x, 1),
+        ops.squeeze(x[:, :1], 1),
+        ops.concatenate([x, y], axis=1),
+        ops.maximum(x, y),
+        ops.exp(ops.abs(x)),
+        ops.sqrt(ops.square(x) + 1.0),
+        ops.sigmoid(x),
+        ops.relu(x),
+        ops.log(ops.exp(x)),
+    ]
+    same(Model([x, y], ends), [A, B], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (
+            lambda x: LSTM(2)(x, initial_state=[x[:, 0, :2], x[:, 1, :2]]),
+            "'.*' .LSTM. is called with initial_state",
+        ),
+        (lambda x: LSTM(2, return_state=True)(x)[0], "has several outputs"),
+        (lambda x: Multiply()([Masking()(x), x]), "Multiply.*with a mask"),
+        (lambda x: Maximum()([Masking()(x), x]), "Maximum.*with a mask"),
+        (lambda x: ops.cumsum(x, 1), "Cumsum.*These operations can"),
+        (lambda x: Concatenate()([Masking()(x), x]), "Concatenate.*another has none"),
+    ],
+)
+def test_refusals_name_the_layer(make, words, tmp_path):
+    x = Input((5, 3))
+    with pytest.raises(ValueError, match=words):
+        saving.export_onnx(Model(x, make(x)), tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match="lengths=True is for models with one input"):
+        saving.export_onnx(Model([x, Input((1,))], x + 1.0), tmp_path / "m.onnx", lengths=True)
+
+
+def test_c_takes_chains_alone(tmp_path):
+    x = Input((None, 3))
+    chain = Model(x, Dense(2)(LSTM(4, return_sequences=True)(x)))
+    saving.export_c(chain, tmp_path / "m.c")
+    h = LSTM(4, return_sequences=True, name="first")(x)
+    with pytest.raises(ValueError, match="'first' is used more than once|called on 2 tensors"):
+        saving.export_c(Model(x, layers.Add()([h, h])), tmp_path / "m.c")
+    with pytest.raises(ValueError, match="cannot be streamed"):
+        Model(x, layers.Add()([h, h])).streamer()
+    steps = chain.streamer()
+    got = np.stack([steps.step(A[:1, t]) for t in range(5)], axis=1)
+    np.testing.assert_array_equal(got, chain.predict(A[:1], verbose=0))
