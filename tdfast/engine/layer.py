@@ -531,6 +531,7 @@ class Layer:
                 "Join "
                 "them first, for example with Concatenate."
             )
+        self.check_dtypes(inputs)
         shapes = [tensor.shape for tensor in inputs]
         shape = shapes if self.several_inputs and len(shapes) > 1 else shapes[0]
         self.ensure_built(shape)
@@ -543,6 +544,18 @@ class Layer:
                              for i, (leaf, dtype) in enumerate(zip(leaves, dtypes)))
         self._nodes.append(node)
         return self.pack_outputs(_in_place_of_shapes(made, iter(node.outputs)))
+
+    def check_dtypes(self, tensors):
+        """Refuse symbolic tensors of floats in another dtype than the layer's."""
+        for tensor in tensors:
+            if tensor.dtype in ("float32", "float64") and tensor.dtype != self.dtype:
+                raise ValueError(
+                    f"Layer '{self.name}' ({type(self).__name__}) has dtype {self.dtype}, but "
+                    f"'{tensor.name}', on "
+                    f"which it is called, has {tensor.dtype}. Give the Input and all layers the same "
+                    "dtype=, or "
+                    f"call tdfast.config.set_floatx('{tensor.dtype}') first."
+                )
 
     def bind(self, x, training=None, mask=None, **kwargs):
         """(inputs, keywords, masks, options) of a call on symbolic tensors, as `tdfast.engine.graph.Node`

@@ -22,6 +22,9 @@ class Network(Layer):
     def reads_masked_steps(self):
         return any(layer.reads_masked_steps for layer in self.sublayers())
 
+    def check_dtypes(self, tensors):
+        """Its layers do."""
+
     def mode(self, training):
         return training                 # None: each call within as it was told
 

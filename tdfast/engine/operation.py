@@ -3,7 +3,7 @@
 import numpy as np
 
 from tdfast.engine.layer import Layer
-from tdfast.engine.structure import flatten, packed_as
+from tdfast.engine.structure import flatten, mapped, packed_as
 from tdfast.engine.tensor import SymbolicTensor, is_symbolic
 
 UNKNOWN = (6, 10)
@@ -52,6 +52,7 @@ class Operation(Layer):
         return self.apply(*args, **kwargs)
 
     def bind(self, *args, **kwargs):
+        args, kwargs = mapped(_plain_number, [args, kwargs])
         return (
             [leaf for leaf in flatten([args, kwargs]) if isinstance(leaf, SymbolicTensor)],
             {},
@@ -92,6 +93,9 @@ class Operation(Layer):
             )
             out += [part for leaf, part in zip(inner, parts) if isinstance(leaf, SymbolicTensor)]
         return out[0] if len(out) == 1 else out
+
+    def check_dtypes(self, tensors):
+        """It takes any."""
 
     def compute_mask(self, inputs, mask=None):
         return None
@@ -136,6 +140,11 @@ class Operation(Layer):
 
     def get_config(self):
         return {"name": self.name, **self.options}
+
+
+def _plain_number(leaf):
+    """A number of NumPy's as one of Python's, which changes no dtype."""
+    return leaf.item() if isinstance(leaf, np.generic) else leaf
 
 
 def _contiguous(y):

@@ -153,6 +153,10 @@ def _sequential(cls, config, custom_objects, path, made, keys=None):
     return model
 
 
+OTHERWISE_IN_FILES = {"group_query_attention": "grouped_query_attention"}
+"""Classes of Keras's with another name inside than outside; the weights lie under the former."""
+
+
 def child_keys(class_names):
     """Where a model's layers keep their weights: by class, counted in order, whatever their names are.
 
@@ -161,6 +165,7 @@ def child_keys(class_names):
     """
     counts, keys = {}, []
     for kind in map(snake_case, class_names):
+        kind = OTHERWISE_IN_FILES.get(kind, kind)
         n = counts.get(kind, 0)
         counts[kind] = n + 1
         keys.append(kind if n == 0 else f"{kind}_{n}")

@@ -6,6 +6,12 @@ from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer as deserialize
 from tdfast.engine.serialization import serialize_layer as serialize
 from tdfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from tdfast.layers.attention import (
+    AdditiveAttention,
+    Attention,
+    GroupQueryAttention,
+    MultiHeadAttention,
+)
 from tdfast.layers.convolution.conv import Conv1D, Conv2D, Convolution1D, Convolution2D
 from tdfast.layers.convolution.depthwise import (
     DepthwiseConv1D,
@@ -48,6 +54,7 @@ from tdfast.layers.convolution.transpose import (
     Convolution2DTranspose,
 )
 from tdfast.layers.core import Dense, Identity, Input, InputLayer
+from tdfast.layers.einsum_dense import EinsumDense
 from tdfast.layers.embedding import Embedding
 from tdfast.layers.masking import Masking
 from tdfast.layers.merging import (
@@ -100,7 +107,9 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -128,6 +137,7 @@ __all__ = [
     "Dot",
     "Dropout",
     "ELU",
+    "EinsumDense",
     "Embedding",
     "Flatten",
     "GRU",
@@ -143,6 +153,7 @@ __all__ = [
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GroupNormalization",
+    "GroupQueryAttention",
     "Identity",
     "Input",
     "InputLayer",
@@ -158,6 +169,7 @@ __all__ = [
     "MaxPooling2D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",

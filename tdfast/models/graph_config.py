@@ -288,9 +288,9 @@ class _Reader:
     def _make(self, name, args, kwargs):
         layer = self.layers[name]
         args, kwargs = _filled(args, self._tensor), _filled(kwargs, self._tensor)
-        mask = kwargs.get("mask")
-        if mask is not None and self._is_implied(mask):
-            kwargs.pop("mask")
+        for key in ("mask", "query_mask", "value_mask", "key_mask"):
+            if kwargs.get(key) is not None and self._is_implied(kwargs[key]):
+                del kwargs[key]
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
         try:
             made = layer(*args, **kwargs)

@@ -31,6 +31,8 @@ def as_operand(value):
     """An argument as NumPy takes it: arrays of other packages become NumPy's, numbers stay."""
     if isinstance(value, (list, tuple)):
         return type(value)(as_operand(part) for part in value)
+    if isinstance(value, np.generic):
+        return value.item()             # a number, which changes no dtype
     if value is None or isinstance(value, (bool, int, float, str, slice, np.ndarray, type(Ellipsis))):
         return value
     return np.asarray(value)

@@ -105,6 +105,22 @@ class Cast(Operation):
 
 
 @operation
+class ConvertToTensor(Operation):
+    """An array as it is, or in another dtype."""
+
+    module = CORE
+
+    def __init__(self, dtype=None, sparse=None, ragged=None, *, name=None):
+        super().__init__(name=name, dtype=dtype, sparse=sparse, ragged=ragged)
+
+    def apply(self, x):
+        return np.asarray(x) if self.options["dtype"] is None else np.asarray(x).astype(self.options["dtype"])
+
+    def pull_back(self, dy, y, x):
+        return [dy.astype(x.dtype) if y.dtype.kind == x.dtype.kind == "f" else None]
+
+
+@operation
 class Clip(Operation):
     """The numbers, but none below x_min or above x_max."""
 

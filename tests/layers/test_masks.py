@@ -201,6 +201,7 @@ def test_many_rows_give_the_same_bits_for_any_number_of_threads():
 
 SEQUENCE, IMAGES, FRAMES, IDS = (T, 4), (T, 6, 4), (T, 6, 6, 2), (T,)
 ARGUMENTS = {
+    "EinsumDense": ("abc,cd->abd", (None, 3)),
     "Activation": ("tanh",), "ActivityRegularization": (0.1,), "AlphaDropout": (0.2,), "Dense": (3,),
     "Dropout": (0.2,),
     "GaussianDropout": (0.2,), "GaussianNoise": (0.2,), "GRU": (3,), "LSTM": (3,), "SimpleRNN": (3,),

@@ -101,6 +101,8 @@ MADE_OF = {
     **dict.fromkeys(("units", "filters", "kernel_size", "pool_size", "output_dim", "n"), 2),
     **{"input_dim": 3, "target_shape": (2,), "rate": 0.1, "stddev": 0.1, "scale": 2.0, "dims": (1,)},
     "axes": 1,
+    **{"equation": "ab,bc->ac", "output_shape": 2},
+    **dict.fromkeys(("num_heads", "key_dim", "head_dim", "num_query_heads", "num_key_value_heads"), 2),
     "activation": "relu",
     **{"cell": lambda: layers.GRUCell(2), "layer": lambda: layers.LSTM(2)},
 }

@@ -515,6 +515,11 @@ def test_nan_is_found_in_a_graph():
         model.fit(X4, [LEVEL, KIND], epochs=5, verbose=0)
 
 
+def test_tensors_of_another_dtype_are_told():
+    with pytest.raises(ValueError, match="has dtype float64, but 'x'.*float32.*set_floatx"):
+        Dense(2, dtype="float64")(Input((3,), name="x"))
+
+
 def test_class_weight_is_for_one_output():
     model = two_outputs()
     model.compile("sgd", ["mse", "sparse_categorical_crossentropy"])

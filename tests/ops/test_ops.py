@@ -58,6 +58,7 @@ CASES = {
         ({"dtype": "float64"}, (A,), lambda x: x),
         ({"dtype": "int32"}, (A,), lambda x: x.astype("int32")),
     ],
+    "ConvertToTensor": [({}, (A,), lambda x: x), ({"dtype": "int32"}, (A,), lambda x: x.astype("int32"))],
     "Clip": [({"x_min": -0.5, "x_max": 0.7}, (A,), lambda x: np.clip(x, -0.5, 0.7))],
     "Add": [({}, (A, C), np.add), ({}, (A, 2.0), np.add)],
     "Subtract": [({}, (C, A), np.subtract)],
@@ -365,6 +366,12 @@ def test_operators_are_calls():
     }
     for name, expected in want.items():
         np.testing.assert_allclose(got[name], expected, rtol=1e-6, err_msg=name)
+
+
+def test_numbers_of_numpy_change_no_dtype():
+    x = tdfast.Input((3,))
+    assert (x / np.sqrt(8)).dtype == "float32" and (np.float64(2) * x).dtype == "float32"
+    assert ops.multiply(np.ones(3, "float32"), np.float64(2)).dtype == np.float32
 
 
 @pytest.mark.parametrize("use", [bool, float, int, len, list, np.asarray])

@@ -17,7 +17,7 @@ class Filler:
     def __init__(self, store):
         self.store = store
         self.waiting = set(store.paths())
-        self.seen = {}
+        self.seen, self.paths = {}, []
 
     def attach(self, layer, path):
         """Watch over a layer whose weights are at ``path``, and over the layers inside it."""
@@ -27,14 +27,21 @@ class Filler:
         if has_cell(layer):
             base += "/cell"
         self.seen[id(layer)] = layer, base, {True: 0, False: 0}
+        self.paths.append((layer, path))
+        self._attach_inner(layer, path)
+
+    def _attach_inner(self, layer, path):
         for key, inner in sublayers_by_attribute(layer):
             self.attach(inner, f"{path}/{key}")
 
     def __call__(self, layer, shape, name, trainable):
         """The array of a new weight, as `tdfast.engine.layer.weights_from` asks for it; None for a layer of
         no file."""
-        if id(layer) not in self.seen:
-            return None
+        if id(layer) not in self.seen:          # made in the build of another, perhaps
+            for outer, path in list(self.paths):
+                self._attach_inner(outer, path)
+            if id(layer) not in self.seen:
+                return None
         _, base, counts = self.seen[id(layer)]
         # Keras stores the trainable ones first.
         index = counts[trainable] + (0 if trainable else counts[True])

@@ -77,10 +77,10 @@ def sublayers_by_attribute(layer):
     """Pairs (attribute, layer) in Keras's order, which decides where the inner layers' weights are."""
     if isinstance(layer, Network):
         return []       # its layers have places of their own, see `child_keys`
-    found = []
+    found, named = [], getattr(layer, "names_in_files", {})
     for name, value in sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])):
         if isinstance(value, Layer):
-            found.append((name, value))
+            found.append((named.get(name, name), value))
         elif isinstance(value, list) and not name.startswith("_"):
             inner = [v for v in value if isinstance(v, Layer)]
             found += [(f"{name}/{key}", v) for key, v in zip(child_keys([type(v).__name__ for v in inner]),

@@ -1,0 +1,457 @@
+"""MultiHeadAttention: several attentions side by side, each on projections of its own."""
+
+import math
+
+import numpy as np
+
+from tdfast import constraints, initializers, random, regularizers
+from tdfast.engine.arrays import as_array
+from tdfast.engine.layer import Layer
+from tdfast.engine.structure import flatten
+from tdfast.engine.tensor import is_symbolic
+from tdfast.layers.attention.weighing import (
+    causal,
+    dropping,
+    product,
+    products_backward,
+    weigh,
+    weigh_backward,
+)
+from tdfast.layers.core import positive_int, weight_config
+from tdfast.layers.einsum_dense import EinsumDense
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Heads(Layer):
+    """What the layers of several heads share: calls, masks, projections, passes.
+
+    A subclass makes ``query_dense``, ``key_dense``, ``value_dense``, ``_gate_dense`` (or None) and
+    ``output_dense`` in `build`, sets ``repeats`` (how many query heads share a key) and says the ``axes``
+    over which steps attend.
+    """
+
+    several_inputs = True
+    shape_options = ("return_attention_scores",)
+    repeats = 1
+
+    def __init__(
+        self,
+        dropout=0.0,
+        use_bias=True,
+        sliding_window=None,
+        flash_attention=None,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        use_gate=False,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if isinstance(dropout, (bool, str)) or not 0 <= dropout <= 1:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): dropout must be a number from 0 to 1, got "
+                f"{dropout!r}."
+            )
+        if flash_attention not in (None, True, False):  # a way to the same numbers: here there is one
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): flash_attention must be True, False or "
+                "None, got "
+                f"{flash_attention!r}."
+            )
+        self.dropout, self.use_bias = dropout, self._flag(use_bias, "use_bias")
+        self.use_gate = self._flag(use_gate, "use_gate")
+        self.sliding_window = (
+            None if sliding_window is None else positive_int(sliding_window, "sliding_window", self)
+        )
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.seed = random.check_seed(seed)
+        self.seed_generator = random.SeedGenerator(self.seed) if dropout > 0 else None
+        self.query_dense = self.key_dense = self.value_dense = self.output_dense = self._gate_dense = None
+
+    # ---------------------------------------------------------------- calls
+    def __call__(
+        self,
+        query,
+        value=None,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        return_attention_scores=False,
+        training=None,
+        use_causal_mask=False,
+    ):
+        if value is None:
+            raise TypeError(
+                f"Layer '{self.name}' ({type(self).__name__}) is called with a query and a value: "
+                "layer(x, x) lets x attend to itself."
+            )
+        inputs = [query, value] if key is None else [query, value, key]
+        masks = [query_mask, value_mask, key_mask][: len(inputs)]
+        options = {
+            "return_attention_scores": bool(return_attention_scores),
+            "use_causal_mask": bool(use_causal_mask),
+        }
+        if is_symbolic([inputs, masks, attention_mask]):
+            further = {
+                "query_mask": query_mask,
+                "value_mask": value_mask,
+                "key_mask": key_mask,
+                "attention_mask": attention_mask,
+                "training": training,
+                **{name: True for name, on in options.items() if on},
+            }
+            return self._call_on_tensors(*inputs, **{k: v for k, v in further.items() if v is not None})
+        given = None if all(m is None for m in masks) else masks
+        return super().__call__(
+            inputs, training=training, mask=given, attention_mask=attention_mask, **options
+        )
+
+    def bind(
+        self,
+        *inputs,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        training=None,
+        **options,
+    ):
+        keywords = {} if attention_mask is None else {"attention_mask": flatten(attention_mask)}
+        masks = [query_mask, value_mask, key_mask][: len(inputs)]
+        if training is not None:
+            options["training"] = bool(training)
+        return list(inputs), keywords, None if all(m is None for m in masks) else masks, options
+
+    def as_input(self, x, who=None):
+        who = who or f"Layer '{self.name}' ({type(self).__name__})"
+        return [as_array(part, self.dtype, who) for part in x]
+
+    # ---------------------------------------------------------------- shapes
+    def sublayers(self):
+        parts = [self.query_dense, self.key_dense, self._gate_dense, self.value_dense, self.output_dense]
+        return [part for part in parts if part is not None]
+
+    def check_input_shape(self, input_shape):
+        who, shapes = f"Layer '{self.name}' ({type(self).__name__})", [tuple(s) for s in input_shape]
+        query, value, key = (*shapes, shapes[1])[:3]
+        if len(query) < 3 or not len(query) == len(value) == len(key):
+            raise ValueError(f"{who} expects inputs of shape (batch, time, features), got shapes {shapes}.")
+        if value[1:-1] != key[1:-1]:
+            raise ValueError(f"{who} needs as many keys as values, got shapes {shapes}.")
+        if self.built:
+            for part, shape in zip((self.query_dense, self.value_dense, self.key_dense), (query, value, key)):
+                part.check_input_shape(shape)
+
+    def projection(self, name, n, heads, width, activation=None):
+        """An `EinsumDense` from (batch, ..., features) to (batch, ..., heads, width)."""
+        free, inner, out = LETTERS[: n - 1], LETTERS[n - 1], LETTERS[n : n + 2]
+        return EinsumDense(
+            f"{free}{inner},{inner}{out}->{free}{out}",
+            (*[None] * (n - 2), heads, width),
+            bias_axes=out if self.use_bias else None,
+            activation=activation,
+            name=name,
+            **self._common(),
+        )
+
+    def _common(self):
+        """The arguments that all projections have; an initializer with a seed of its own for each."""
+        again = {
+            f"{what}_initializer": type(made).from_config(made.get_config())
+            for what, made in (("kernel", self.kernel_initializer), ("bias", self.bias_initializer))
+        }
+        return {
+            **again,
+            "kernel_regularizer": self.kernel_regularizer,
+            "bias_regularizer": self.bias_regularizer,
+            "kernel_constraint": self.kernel_constraint,
+            "bias_constraint": self.bias_constraint,
+            "dtype": self.dtype,
+        }
+
+    def make_parts(self, shapes, heads, key_heads, key_width, value_width, output_shape):
+        """Make the projections, and build them."""
+        query, value, key = (*shapes, shapes[1])[:3]
+        n = len(query)
+        self.query_dense = self.projection("query", n, heads, key_width)
+        self.key_dense = self.projection("key", n, key_heads, key_width)
+        if self.use_gate:
+            self._gate_dense = self.projection("gate", n, heads, value_width, "sigmoid")
+        self.value_dense = self.projection("value", n, key_heads, value_width)
+        free, inner, out = (
+            LETTERS[: n - 1],
+            LETTERS[n - 1 : n + 1],
+            LETTERS[n + 1 : n + 1 + len(output_shape)],
+        )
+        self.output_dense = EinsumDense(
+            f"{free}{inner},{inner}{out}->{free}{out}",
+            (*[None] * (n - 2), *output_shape),
+            bias_axes=out if self.use_bias else None,
+            name="attention_output",
+            **self._common(),
+        )
+        for part, shape in (
+            (self.query_dense, query),
+            (self.key_dense, key),
+            (self._gate_dense, query),
+            (self.value_dense, value),
+            (self.output_dense, (*query[:-1], heads, value_width)),
+        ):
+            if part is not None:
+                self.build_inner(part, shape)
+
+    def compute_mask(self, inputs, mask=None):
+        return None if mask is None else mask[0]
+
+    def passed_mask(self, x, mask, record):
+        passed = self.compute_mask(x, mask)
+        return [passed, None] if record.gives_shares else passed
+
+    # ---------------------------------------------------------------- passes
+    def attended_axes(self, ndim):
+        """The axes of an input over which steps attend to each other."""
+        return (1,)
+
+    def forward(
+        self,
+        x,
+        tape,
+        training=False,
+        mask=None,
+        attention_mask=None,
+        return_attention_scores=False,
+        use_causal_mask=False,
+    ):
+        rec = tape.push(self)
+        query, value = x[:2]
+        rec.three, rec.gives_shares = len(x) == 3, bool(return_attention_scores)
+        key = x[2] if rec.three else value
+        q = self.query_dense.forward(query, tape, training=training)
+        k = self.key_dense.forward(key, tape, training=training)
+        gate = None if self._gate_dense is None else self._gate_dense.forward(query, tape, training=training)
+        v = self.value_dense.forward(value, tape, training=training)
+        rec.axes = self.attended_axes(query.ndim)
+        rec.shapes, rec.scale = (q.shape, k.shape, v.shape), q.dtype.type(1 / math.sqrt(q.shape[-1]))
+        rec.q = _by_head(q, rec.axes)
+        rec.q *= rec.scale
+        rec.k = np.ascontiguousarray(np.swapaxes(self._shared(_by_head(k, rec.axes)), -1, -2))
+        scores = rec.buffer("scores", (*rec.q.shape[:-1], rec.k.shape[-1]), q.dtype)
+        product(rec, rec.q, rec.k, scores)
+        counts = self._counts(query, value, mask, attention_mask, use_causal_mask, scores, rec.axes)
+        weighed = weigh(
+            rec,
+            scores,
+            self._shared(_by_head(v, rec.axes)),
+            counts,
+            dropping(self.dropout, self.seed_generator, training),
+            lambda s: s.dtype.type(-1e9),
+            zero=rec.gives_shares or self.dropout > 0,      # as in Keras, where these take another way
+        )
+        context = _from_heads(weighed, (*q.shape[:-1], v.shape[-1]), rec.axes)
+        rec.gate, rec.context = gate, context
+        y = self.output_dense.forward(context if gate is None else context * gate, tape, training=training)
+        return [y, rec.shares.reshape(_scores_shape(q.shape, k.shape, rec.axes))] if rec.gives_shares else y
+
+    def _shared(self, heads):
+        """Keys or values for each head of the query."""
+        return heads if self.repeats == 1 else np.repeat(heads, self.repeats, axis=-3)
+
+    def _unshared(self, d):
+        if self.repeats == 1:
+            return d
+        shape = (*d.shape[:-3], d.shape[-3] // self.repeats, self.repeats, *d.shape[-2:])
+        return d.reshape(shape).sum(axis=-3)
+
+    def _counts(self, query, value, mask, attention_mask, use_causal_mask, scores, axes):
+        """Which scores count, in their shape or one that is broadcast to it; None: all."""
+        parts = []
+        if mask is not None:
+            for m, place in zip(mask, (-1, -2, -2)):
+                if m is not None:
+                    parts.append(np.expand_dims(np.asarray(m, bool), place))
+        T, S = scores.shape[-2:]
+        if use_causal_mask:
+            parts.append(causal(T, S))
+        if self.sliding_window is not None:
+            apart = np.abs(np.arange(T)[:, None] - np.arange(S))
+            parts.append((apart < self.sliding_window)[None])
+        if attention_mask is not None:
+            given = attention_mask[0] if isinstance(attention_mask, list) else attention_mask
+            parts.append(np.asarray(given, bool))
+        if not parts:
+            return None
+        counts = parts[0]
+        for part in parts[1:]:
+            counts = counts & part
+        whole = _scores_shape((*query.shape[:-1], scores.shape[-3], 1), (*value.shape[:-1], 1, 1), axes)
+        while counts.ndim < len(whole):
+            counts = np.expand_dims(counts, -2 * len(axes) - 1)
+        return np.broadcast_to(counts, whole).reshape(scores.shape)
+
+    def backward(self, dy, tape, need_dx=True):
+        rec, dshares = tape.peek(self), None
+        if rec.gives_shares:
+            dy, dshares = dy
+            dshares = dshares.reshape(rec.shares.shape)
+        dcontext = self.output_dense.backward(dy, tape)
+        dgate = None
+        if rec.gate is not None:
+            dgate, dcontext = dcontext * rec.context, dcontext * rec.gate
+        d, dv = weigh_backward(rec, _by_head(dcontext, rec.axes), dshares)
+        dq, dk = np.empty_like(rec.q), np.empty_like(rec.k)
+        products_backward(rec, rec.q, rec.k, d, dq, dk)
+        dq *= rec.scale
+        dk = self._unshared(np.ascontiguousarray(np.swapaxes(dk, -1, -2)))
+        q_shape, k_shape, v_shape = rec.shapes
+        dvalue = self.value_dense.backward(_from_heads(self._unshared(dv), v_shape, rec.axes), tape, need_dx)
+        by_gate = (
+            None if dgate is None else self._gate_dense.backward(np.ascontiguousarray(dgate), tape, need_dx)
+        )
+        dkey = self.key_dense.backward(_from_heads(dk, k_shape, rec.axes), tape, need_dx)
+        dquery = self.query_dense.backward(_from_heads(dq, q_shape, rec.axes), tape, need_dx)
+        tape.pop(self)
+        if not need_dx:
+            return [None] * (3 if rec.three else 2)
+        if by_gate is not None:
+            dquery = dquery + by_gate
+        return [dquery, dvalue, dkey] if rec.three else [dquery, dvalue + dkey]
+
+    def heads_config(self):
+        """The part of the config that all such layers have."""
+        return {
+            "dropout": self.dropout,
+            "use_bias": self.use_bias,
+            "use_gate": self.use_gate,
+            "sliding_window": self.sliding_window,
+            **weight_config(self, ("kernel", "bias")),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            "seed": self.seed,
+        }
+
+
+def _order(ndim, axes):
+    """The axes of (batch, ..., heads, width) with those that steps attend over last but one."""
+    rest = [a for a in range(ndim - 2) if a not in axes]
+    return [*rest, ndim - 2, *axes, ndim - 1]
+
+
+def _by_head(x, axes):
+    """(batch, ..., heads, width) as (batch, rest..., heads, steps, width), a copy."""
+    moved = np.transpose(x, _order(x.ndim, axes))
+    kept = x.ndim - 1 - len(axes)
+    return np.array(moved.reshape(*moved.shape[:kept], -1, x.shape[-1]), order="C")
+
+
+def _from_heads(x, shape, axes):
+    """The inverse of `_by_head`, for an array of this shape; C-contiguous."""
+    order = _order(len(shape), axes)
+    moved = x.reshape([shape[a] for a in order])
+    return np.ascontiguousarray(np.transpose(moved, np.argsort(order)))
+
+
+def _scores_shape(query, key, axes):
+    """(batch, rest..., heads, steps of the query..., steps of the key...), from (batch, ..., heads, "
+    "width)."""
+    rest = [query[a] for a in range(len(query) - 2) if a not in axes]
+    return (*rest, query[-2], *(query[a] for a in axes), *(key[a] for a in axes))
+
+
+class MultiHeadAttention(Heads):
+    """Several attentions side by side, each on projections of its own (Vaswani et al.)::
+
+        head = softmax(q k^T / sqrt(key_dim)) v,    y = all heads times the output weights
+
+    with q, k, v the projections of query, key and value.
+
+    Args:
+        num_heads: how many.
+        key_dim: the width of a head's queries and keys.
+        value_dim: that of its values; None: key_dim.
+        dropout: the part of the shares that is left out in training.
+        use_bias: whether the projections have a bias.
+        output_shape: the width of the output, or its shape; None: the query's width.
+        attention_axes: the axes of the inputs over which steps attend to each other; None: all between the
+            batch and the features.
+        sliding_window: a step attends to those fewer than so many steps away; None: to all.
+        flash_attention: accepted; the numbers are the same.
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer,
+            kernel_constraint, bias_constraint: as for `Dense`, of all projections.
+        use_gate: True multiplies the heads by a sigmoid of another projection of the query.
+        seed: a whole number, or None.
+
+    It is called with a query (batch, T, features), a value (batch, S, features) and a key, which is the value
+    if it is not given: ``layer(x, x)`` is self-attention. ``query_mask``, ``value_mask`` and ``key_mask`` are
+    those of the inputs, if they are not given; ``attention_mask`` (batch, T, S) says which steps see which;
+    ``use_causal_mask=True`` lets a step see those up to itself alone; ``return_attention_scores=True`` gives
+    the shares (batch, heads, T, S) as well.
+
+    Source: https://keras.io/api/layers/attention_layers/multi_head_attention/.
+
+    >>> import numpy as np
+    >>> x = np.zeros((5, 9, 8))
+    >>> MultiHeadAttention(num_heads=2, key_dim=4)(x, x).shape
+    (5, 9, 8)
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        key_dim,
+        value_dim=None,
+        dropout=0.0,
+        use_bias=True,
+        output_shape=None,
+        attention_axes=None,
+        **kwargs,
+    ):
+        super().__init__(dropout=dropout, use_bias=use_bias, **kwargs)
+        self.num_heads = positive_int(num_heads, "num_heads", self)
+        self.key_dim = positive_int(key_dim, "key_dim", self)
+        self.value_dim = self.key_dim if value_dim is None else positive_int(value_dim, "value_dim", self)
+        if isinstance(output_shape, int):
+            output_shape = (output_shape,)
+        self._given_output_shape = None if not output_shape else tuple(output_shape)
+        if isinstance(attention_axes, int):
+            attention_axes = (attention_axes,)
+        self.attention_axes = None if attention_axes is None else tuple(attention_axes)
+
+    def build(self, input_shape):
+        shapes = [tuple(shape) for shape in input_shape]
+        out = self._given_output_shape or (shapes[0][-1],)
+        self.make_parts(shapes, self.num_heads, self.num_heads, self.key_dim, self.value_dim, out)
+
+    def attended_axes(self, ndim):
+        if self.attention_axes is None:
+            return tuple(range(1, ndim - 1))
+        return tuple(axis if axis >= 0 else ndim + axis for axis in self.attention_axes)
+
+    def compute_output_shape(self, input_shape, return_attention_scores=False):
+        query, value = tuple(input_shape[0]), tuple(input_shape[1])
+        y = (*query[:-1], *(self._given_output_shape or (query[-1],)))
+        if not return_attention_scores:
+            return y
+        axes = self.attended_axes(len(query))
+        return [y, _scores_shape((*query[:-1], self.num_heads, 1), (*value[:-1], 1, 1), axes)]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "key_dim": self.key_dim,
+            "value_dim": self.value_dim,
+            "output_shape": self._given_output_shape,
+            "attention_axes": self.attention_axes,
+            **self.heads_config(),
+        }
