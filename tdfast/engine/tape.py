@@ -79,25 +79,26 @@ class Tape:
             for inner in record.tapes:
                 yield from inner.records_from()
 
-    def lender_of(self, y):
-        """The loan by which whoever made ``y`` can write its next result elsewhere; None if nobody can."""
+    def redirect_of(self, y):
+        """The `Redirect` by which whoever made ``y`` can write its next result elsewhere; None if nobody
+        can."""
         address = y.__array_interface__["data"][0]
         for record in reversed(list(self.records_from())):
-            loan = record.loan_of(y, address)
-            if loan is not None:
-                return loan
+            redirect = record.redirect_of(y, address)
+            if redirect is not None:
+                return redirect
         return None
 
 
-class Loan:
-    """Memory that stands in for a buffer of a record, so that a result need not be copied out of it."""
+class Redirect:
+    """Sends what a record writes to one of its buffers to another array, so that it need not be copied."""
 
     __slots__ = ("record", "name", "shape", "rows", "key")
 
     def __init__(self, record, name, shape, rows):
         self.record, self.name, self.shape, self.rows, self.key = record, name, shape, rows, None
 
-    def lend(self, array):
+    def to(self, array):
         """Let the record write to ``array``, which has other rows but the same number of values a row."""
         self.end()
         first, uneven = divmod(self.shape[0] * len(array), self.rows)
@@ -148,11 +149,11 @@ class Record:
         self._views[key] = view
         return view
 
-    def loan_of(self, y, address):
-        """A `Loan` of the buffer that ``y``, which lies at ``address``, is a view of; None if it is none."""
+    def redirect_of(self, y, address):
+        """A `Redirect` of the buffer that ``y``, at ``address``, is a view of; None if it is none."""
         for (name, shape), view in self._views.items():
             if view.size == y.size and shape and view.__array_interface__["data"][0] == address:
-                return Loan(self, name, shape, len(y))
+                return Redirect(self, name, shape, len(y))
         return None
 
     def tape(self, i, outer):

@@ -89,7 +89,7 @@ class Prediction:
             try:
                 for i, batch in enumerate(batches):
                     calls.on_predict_batch_begin(i)
-                    joined.lend(start, len(batch.inputs[0]))
+                    joined.expect(start, len(batch.inputs[0]))
                     with kernel_arithmetic(), _NOTHING if at_once else lock.read(seat):
                         tape.rewind()
                         if not at_once:
@@ -144,12 +144,12 @@ class _Joined:
     """
 
     def __init__(self, samples):
-        self._samples, self._pieces, self._out, self._loan = samples, [], None, None
+        self._samples, self._pieces, self._out, self._redirect = samples, [], None, None
 
-    def lend(self, start, rows):
-        """The next batch, of so many rows, may write to its place."""
-        if self._loan is not None:
-            self._loan.lend(self._out[0][start : start + rows])
+    def expect(self, start, rows):
+        """Let the next batch, of so many rows, write to its place."""
+        if self._redirect is not None:
+            self._redirect.to(self._out[0][start : start + rows])
 
     def add(self, y, start, tape):
         """Take a batch's outputs."""
@@ -159,7 +159,7 @@ class _Joined:
             return
         if self._out is None:
             self._out = [np.empty((self._samples, *part.shape[1:]), part.dtype) for part in parts]
-            self._loan = tape.lender_of(y) if len(parts) == 1 else None
+            self._redirect = tape.redirect_of(y) if len(parts) == 1 else None
         for rows, part in zip(self._out, parts):
             place = rows[start : start + len(part)]
             if not np.may_share_memory(place, part):
@@ -167,8 +167,8 @@ class _Joined:
 
     def end(self):
         """The last layer has its own memory again."""
-        if self._loan is not None:
-            self._loan.end()
+        if self._redirect is not None:
+            self._redirect.end()
 
     def arrays(self):
         """All outputs."""

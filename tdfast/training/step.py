@@ -21,7 +21,7 @@ class Step:
         self.model, self._lock = model, lock
         self.tape, self.buffers = Tape(), Record(model)
         self.objective = self.optimizer = self._packing = None
-        self.moving, self._regularized, self._active = [], [], False
+        self.moving, self._regularized, self._has_activity_penalties = [], [], False
 
     def prepare(self, objective, optimizer):
         """Look at the model as it is now: which weights have penalties, what forward changes, what is packed.
@@ -34,10 +34,10 @@ class Step:
         self.objective, self.optimizer = objective, optimizer
         self.moving = [v for v in model.weights if not v.trainable]     # moving statistics
         self._regularized = [v for v in model.trainable_weights if v.regularizer is not None]
-        self._active = any(layer.activity_regularizer is not None for layer in layers)
+        self._has_activity_penalties = any(layer.activity_regularizer is not None for layer in layers)
         objective.prepare(model, layers)
         self._packing = None
-        if not self._active and len(objective.heads) == 1:
+        if not self._has_activity_penalties and len(objective.heads) == 1:
             self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
 
     def train(self, batch, where=""):
@@ -94,7 +94,7 @@ class Step:
     def _penalty(self, tape):
         """The regularizers' part of the loss."""
         total = sum(float(v.regularizer(v.value)) for v in self._regularized)
-        return total + self.model.activity_penalty(tape) if self._active else total
+        return total + self.model.activity_penalty(tape) if self._has_activity_penalties else total
 
     def _undo(self, value, batch, before):
         """No weight is then what it was not before the step; the step counts."""
