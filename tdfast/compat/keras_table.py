@@ -240,7 +240,8 @@ MEMBERS = (
     ("models", "fit_on_batch, evaluate_on_batch", "`train_on_batch`, `test_on_batch`"),
     (
         "models",
-        "predict_step, make_train_function, make_test_function, make_predict_function, train_function, "
+        "train_step, test_step, predict_step, make_train_function, make_test_function, "
+        "make_predict_function, train_function, "
         "test_function, predict_function, jit_compile, run_eagerly, jax_state_sync, get_state_tree, "
         "set_state_tree, distribute_strategy",
         "how a framework runs a step: `train_on_batch`, `test_on_batch` and `predict_on_batch` run one",

@@ -24,7 +24,7 @@ class Tape:
         bare: the layers that leave their activation out, see `tdfast.training.logits`.
     """
 
-    __slots__ = ("keep", "version", "bare", "records", "position")
+    __slots__ = ("keep", "version", "bare", "records", "position", "packers")
 
     def __init__(self, keep=True, version=None):
         self.keep = keep
@@ -32,10 +32,15 @@ class Tape:
         self.bare = ()
         self.records = []
         self.position = 0
+        self.packers = {}
+        """The id of an array of weights -> the record that holds what this pass packed from it; tapes within
+        share it."""
 
     def rewind(self):
         """Start a new forward pass; buffers stay."""
         self.position = 0
+        if self.packers:
+            self.packers.clear()
 
     def push(self, layer):
         """The record of this call of ``layer``."""
@@ -70,6 +75,7 @@ class Tape:
     def begin(self, outer):
         """Start a pass that is a part of another tape's."""
         self.keep, self.version, self.bare, self.position = outer.keep, outer.version, outer.bare, 0
+        self.packers = outer.packers
 
     def records_from(self, start=0):
         """The records of the pass so far, from that place on, each followed by those of the calls within
@@ -182,9 +188,14 @@ class Record:
         """The sum of the activity regularizers' penalties."""
         return sum(float(layer.activity_regularizer(y)) / self.rows for layer, y in self.activities.values())
 
-    def is_packed(self, tape):
-        """Whether what was packed from the weights still stands; notes that it will from now on."""
-        if tape.version is not None and self.version is tape.version:
-            return True
+    def packed_weights(self, tape, weights, shape, dtype):
+        """(memory for what a layer packs from an array of weights, whether it holds that already).
+
+        A layer that is called again in one pass finds what its first call packed.
+        """
+        owner = tape.packers.setdefault(id(weights), self)
+        packed = owner.buffer("packed", shape, dtype)
+        if owner is not self or (tape.version is not None and self.version is tape.version):
+            return packed, True
         self.version = tape.version
-        return False
+        return packed, False

@@ -125,8 +125,8 @@ class Dense(Layer):
         rec.bare = self in tape.bare
         dtype, act = x.dtype, activations.linear if rec.bare else self._kernel_activation
         M = math.prod(x.shape[:-1])
-        packed = rec.buffer("packed", (_kernels.dense_pack_size(K, N),), dtype)
-        if not rec.is_packed(tape):
+        packed, ready = rec.packed_weights(tape, kernel, (_kernels.dense_pack_size(K, N),), dtype)
+        if not ready:
             _kernels.dense_pack(K, N, kernel, packed)
         y = rec.buffer("y", (*x.shape[:-1], N), dtype)
         z = rec.buffer("z", y.shape, dtype) if act.needs_input else None

@@ -213,8 +213,8 @@ class EinsumDense(Layer):
         z = rec.buffer("z", shape, x.dtype)
         if n:
             M, K, N = math.prod(x.shape[:-n]), math.prod(x.shape[-n:]), math.prod(kernel.shape[n:])
-            packed = rec.buffer("packed", (_kernels.dense_pack_size(K, N),), x.dtype)
-            if not rec.is_packed(tape):
+            packed, ready = rec.packed_weights(tape, kernel, (_kernels.dense_pack_size(K, N),), x.dtype)
+            if not ready:
                 _kernels.dense_pack(K, N, np.ascontiguousarray(kernel).reshape(K, N), packed)
             _kernels.dense_forward(
                 act=activations.linear.kind,

@@ -97,6 +97,29 @@ def test_a_tensor_from_elsewhere_is_refused():
         Graph([x], [call(Add(), x, other)])
 
 
+@pytest.mark.parametrize("version", [None, "weights as they are"])
+def test_a_layer_packs_its_weights_once_a_pass(version, monkeypatch):
+    """Also where it is called again, in a graph within and on other shapes; anew when they have changed."""
+    packed = []
+    pack = tdfast._kernels.dense_pack
+    counted = lambda *args: packed.append(1) or pack(*args)  # noqa: E731
+    monkeypatch.setattr(tdfast._kernels, "dense_pack", counted)
+    x = tdfast.Input((5, 4))
+    shared = Dense(4)
+    inner = tdfast.Sequential([tdfast.Input((5, 4)), shared])
+    model = tdfast.Model(x, Dense(2)(shared(inner(shared(x))[:, 1:])))
+    data, tape = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32"), Tape(version=version)
+    for count in (2, 4):
+        tape.rewind()
+        y = model.forward(data, tape).copy()
+        assert len(packed) == (count if version is None else 2)
+    shared.kernel.value[...] *= 2
+    tape.rewind()
+    tape.version = None if version is None else "others"
+    assert not np.array_equal(model.forward(data, tape), y)
+    assert len(packed) == (6 if version is None else 4)
+
+
 def test_a_mask_is_a_value_of_its_tensor():
     """One branch makes a mask, the other has none."""
     x = SymbolicTensor()

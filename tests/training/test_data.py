@@ -510,7 +510,8 @@ def test_weights_of_samples_and_steps(shape):
     made = model(weighted_metrics=["mae"], metrics=["mae"])
     error = (made.predict(X, verbose=0) - Y)[..., 0].astype("float64")
     w = np.broadcast_to(weights.reshape(N, -1), (N, T))
-    loss, mae, weighted = made.evaluate(X, Y, sample_weight=weights, verbose=0)
+    loss, mae, again, weighted = made.evaluate(X, Y, sample_weight=weights, verbose=0)
+    assert again == mae                 # as in Keras: two metrics have that name
     assert loss == pytest.approx(np.mean(w * error**2), rel=1e-5)
     assert mae == pytest.approx(np.mean(np.abs(error)), rel=1e-5)
     assert weighted == pytest.approx(np.sum(w * np.abs(error)) / w.sum(), rel=1e-5)

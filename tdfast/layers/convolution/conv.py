@@ -36,8 +36,8 @@ def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.line
         bias: its value, or None.
     """
     rec.sizes = sizes
-    packed = rec.buffer("packed", (sizes.pack_size,), x.dtype)
-    if not rec.is_packed(tape):
+    packed, ready = rec.packed_weights(tape, kernel, (sizes.pack_size,), x.dtype)
+    if not ready:
         _kernels.conv_pack(sizes, kernel, packed)
     y = rec.buffer("y", sizes.output(x.ndim), x.dtype)
     z = rec.buffer("z", y.shape, x.dtype) if activation.needs_input and tape.keep else None

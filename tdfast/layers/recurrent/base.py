@@ -228,8 +228,9 @@ class Recurrent(Loop):
         rec.valid = valid = PackedSteps(mask, self.go_backwards)
         rec.packed = packed and valid.lists is not None
 
-        weights = rec.buffer("packed", (_kernels.rnn_pack_size(cell, I, H),), dtype)
-        if not rec.is_packed(tape):
+        size = _kernels.rnn_pack_size(cell, I, H)
+        weights, ready = rec.packed_weights(tape, self.kernel.value, (size,), dtype)
+        if not ready:
             bias = self.bias.value if self.use_bias else None
             _kernels.rnn_pack(cell, I, H, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value,
                               bias=bias, packed=weights)

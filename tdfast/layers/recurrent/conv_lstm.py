@@ -31,9 +31,10 @@ class _Step(Cell):
         layer, shape = self._layer, (x.shape[0], *x.shape[2:-1], self._layer.filters)
         sizes = kernel_sizes(shape, layer.kernel_size, 4 * layer.filters, padding="same",
                              strides=(1,) * layer.rank, dilation=(1,) * layer.rank)
-        packed = rec.buffer("packed", (sizes.pack_size,), x.dtype)
-        if not rec.is_packed(tape):
-            _kernels.conv_pack(sizes, layer.recurrent_kernel.value, packed)
+        kernel = layer.recurrent_kernel.value
+        packed, ready = rec.packed_weights(tape, kernel, (sizes.pack_size,), x.dtype)
+        if not ready:
+            _kernels.conv_pack(sizes, kernel, packed)
         factors = None
         if training and layer.recurrent_dropout:
             factors = rec.buffer("recurrent_drop", shape, x.dtype)
