@@ -198,6 +198,8 @@ class Functional(Model):
                 ) from None
 
         self._graph.walk(given, check)
+        if len(self._fitting) > 1000:
+            self._fitting.clear()
         self._fitting.add(key)
 
     # ---------------------------------------------------------------- config

@@ -14,6 +14,7 @@ from tdfast.engine.tensor import SymbolicTensor, tensors_of
 from tdfast.errors import FileError
 
 MAX_LAYERS = 4096
+MAX_CALLS = 65536
 
 
 # ---------------------------------------------------------------- to a config
@@ -188,6 +189,9 @@ class _Reader:
             if not isinstance(item.get("inbound_nodes", []), list):
                 self.refuse(f"the inbound_nodes of layer '{name}' are no list")
             items[name] = item
+        calls = sum(len(item.get("inbound_nodes", [])) for item in items.values())
+        if calls > MAX_CALLS:
+            self.refuse(f"it has {calls} calls of layers, more than {MAX_CALLS}")
         return items
 
     def call_all(self):
@@ -199,9 +203,11 @@ class _Reader:
                 self.outputs[name, 0] = list(layer._nodes[0].outputs)
             elif item.get("inbound_nodes"):
                 waiting[name] = [self._call(name, node) for node in item["inbound_nodes"]]
+        turned = True
         while waiting:
             before = sum(map(len, waiting.values()))
-            for name in list(waiting):
+            turned = not turned         # a list in the worst order is not the worst one from its end
+            for name in list(reversed(waiting) if turned else waiting):
                 while waiting[name] and self._is_ready(waiting[name][0]):
                     self._make(name, *waiting[name].pop(0))
                 if not waiting[name]:

@@ -145,3 +145,13 @@ def test_loops_and_long_lists_end():
     config["config"]["layers"] = [item("Dense", f"d{i}", "in", units=4) for i in range(5000)]
     with pytest.raises(FileError, match="5000 layers"):
         deserialize_layer(config)
+    config = chain()
+    config["config"]["layers"][1]["inbound_nodes"] *= 100_000
+    with pytest.raises(FileError, match="calls of layers"):
+        deserialize_layer(config)
+    config = chain()                        # many layers in the worst order
+    names = [f"d{i}" for i in range(1500)]
+    config["config"]["layers"] = [item("InputLayer", "in", batch_shape=[None, 5, 3]), *reversed(
+        [item("Activation", name, before, activation="linear") for name, before in zip(names, ["in", *names])])]
+    config["config"]["output_layers"] = [[names[-1], 0, 0]]
+    assert len(deserialize_layer(config).layers) == 1501
