@@ -86,8 +86,7 @@ class Graph:
                        if mask is not None)
         self._shared = [readers[i] > 1 for i in range(self._size)]
         self._reads = {id(tensor): readers[i] for i, tensor in enumerate(tensors)}
-        layers = [id(layer) for layer, _, _ in self._calls]
-        self._repeats = len(set(layers)) < len(layers)
+        self._shares_weights = None     # whether two calls learn the same weight, once it was looked for
 
     @classmethod
     def chain(cls, layers):
@@ -225,7 +224,7 @@ class Graph:
         held = [None] * self._size
         for place, gradient in zip(self._sinks, gradients):
             self._receive(held, place, gradient, record)
-        done = set()
+        done, written, shares = set(), set(), self._has_shared_weights()
         for i in range(len(self._calls) - 1, -1, -1):
             layer, sources, places = self._calls[i]
             need_dx = needed[sources[0]] if len(sources) == 1 else any(needed[s] for s in sources)
@@ -239,8 +238,13 @@ class Graph:
                 continue
             if record.activities:
                 dy = record.add_activity_gradient(dy, i)
-            if self._repeats and learns[i] and layer in done:
-                dx = _add_gradients(layer, dy, record, i, need_dx)
+            again = ()
+            if shares and learns[i]:
+                weights = layer.trainable_weights
+                again = [weight for weight in weights if id(weight) in written]
+                written.update(map(id, weights))
+            if again:
+                dx = _add_gradients(layer, again, dy, record, i, need_dx)
             else:
                 dx = layer.backward(dy, record.tapes[i], need_dx)
             done.add(layer)
@@ -252,8 +256,16 @@ class Graph:
         for learn, (layer, _, _) in zip(learns, self._calls):
             if learn and layer not in done:         # no gradient came to it
                 for weight in layer.trainable_weights:
-                    weight.grad[...] = 0
+                    if id(weight) not in written:
+                        weight.grad[...] = 0
         return [held[place] for place in self._sources] if need_inputs else [None] * len(self._sources)
+
+    def _has_shared_weights(self):
+        """Whether two calls have a weight in common: of one layer, or of a model or wrapper around it."""
+        if self._shares_weights is None:
+            found = [id(weight) for layer, _, _ in self._calls for weight in layer.weights]
+            self._shares_weights = len(set(found)) < len(found)
+        return self._shares_weights
 
     def _needed(self, learns, need_inputs):
         """Whether anybody reads the gradient of each tensor: below the lowest weights that learn, nobody
@@ -285,7 +297,7 @@ class Graph:
             if gradients[0] is None and i in record.activities:
                 return np.zeros_like(record.activities[i][1])
             return gradients[0]
-        if all(gradient is None for gradient in gradients):
+        if all(gradient is None for gradient in gradients) and i not in record.activities:
             return None
         for k, (gradient, y) in enumerate(zip(gradients, flatten(record.outputs[i]))):
             if gradient is None:
@@ -335,10 +347,11 @@ def _ended(mask, layer):
     return None
 
 
-def _add_gradients(layer, dy, record, call, need_dx):
-    """`Layer.backward` of a layer that overwrites the gradients of its weights, such that it adds to them."""
+def _add_gradients(layer, weights, dy, record, call, need_dx):
+    """`Layer.backward` of a layer that overwrites the gradients of its weights, such that it adds to those of
+    some of them."""
     held = []
-    for k, weight in enumerate(layer.trainable_weights):
+    for k, weight in enumerate(weights):
         before = record.buffer(("before", call, k), weight.grad.shape, weight.grad.dtype)
         np.copyto(before, weight.grad)
         held.append((weight, before))

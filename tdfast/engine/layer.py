@@ -371,10 +371,10 @@ class Layer:
 
     @property
     def weights(self):
-        """All variables, in Keras's order: this layer's own, those made trainable first, then each inner
-        layer's."""
+        """All variables, each once, in Keras's order: this layer's own, those made trainable first, then each
+        inner layer's."""
         own = sorted(self._weights, key=lambda w: not w.made_trainable)
-        return own + [w for layer in self.sublayers() for w in layer.weights]
+        return _each_once(own + [w for layer in self.sublayers() for w in layer.weights])
 
     @property
     def variables(self):
@@ -387,7 +387,7 @@ class Layer:
         if not self.trainable:
             return []
         own = [w for w in self._weights if w.trainable]
-        return own + [w for layer in self.sublayers() for w in layer.trainable_weights]
+        return _each_once(own + [w for layer in self.sublayers() for w in layer.trainable_weights])
 
     trainable_variables = trainable_weights
 
@@ -629,6 +629,11 @@ class Layer:
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def _each_once(variables):
+    """Variables, without those that come again."""
+    return list({id(variable): variable for variable in variables}.values())
 
 
 @functools.lru_cache(maxsize=512)

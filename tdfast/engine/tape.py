@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tdfast import runtime
+from tdfast.engine.structure import flatten
 
 
 class Tape:
@@ -132,7 +133,8 @@ class Record:
         self.outputs = {}
         """Those of calls within this one that give several: which call -> a list."""
         self.activities = {}
-        """Calls of inner layers with an activity_regularizer: which call -> (layer, its output)."""
+        """Calls of inner layers with an activity_regularizer: which call -> (layer, its output or "
+        "several)."""
         self.rows = 0
         """How many rows the activities' penalties are averaged over."""
         self._views = {}
@@ -173,7 +175,7 @@ class Record:
     def note_activity(self, layer, y, call=0):
         """Remember the output of an inner layer's call if the layer has an activity_regularizer."""
         if layer.activity_regularizer is not None:
-            self.activities[call], self.rows = (layer, y), len(y)
+            self.activities[call], self.rows = (layer, y), len(flatten(y)[0])
         elif self.activities:
             self.activities.pop(call, None)
 
@@ -182,11 +184,14 @@ class Record:
         if call not in self.activities:
             return dy
         layer, y = self.activities[call]
-        return np.add(dy, layer.activity_regularizer.gradient(y) / self.rows, out=dy, casting="same_kind")
+        for d, part in zip(flatten(dy), flatten(y)):
+            np.add(d, layer.activity_regularizer.gradient(part) / self.rows, out=d, casting="same_kind")
+        return dy
 
     def activity_penalty(self):
         """The sum of the activity regularizers' penalties."""
-        return sum(float(layer.activity_regularizer(y)) / self.rows for layer, y in self.activities.values())
+        return sum(float(layer.activity_regularizer(part)) / self.rows
+                   for layer, y in self.activities.values() for part in flatten(y))
 
     def packed_weights(self, tape, weights, shape, dtype):
         """(memory for what a layer packs from an array of weights, whether it holds that already).

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "engine.norms": set(),
     "engine.arithmetic": {"_kernels"},
     "engine.variable": {"runtime", "engine.arguments"},
-    "engine.tape": {"runtime"},
+    "engine.tape": {"runtime", "engine.structure"},
     "engine.structure": set(),
     "engine.tensor": {"engine.registry", "engine.structure"},
     "engine.graph": {"compat.calling", "engine.structure", "engine.tensor"},

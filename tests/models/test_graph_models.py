@@ -316,6 +316,56 @@ def test_gradients_of_a_whole_model_by_differences():
     assert all((g == 0).all() for g in unused)
 
 
+def nested_and_beside():
+    """A layer in a graph, in a model within it, in a wrapper, and in a model that stands there twice."""
+    options = {"dtype": "float64", "activation": "tanh"}
+    shared = Dense(4, **options)
+    inner = Sequential([Input((5, 4), dtype="float64"), shared, Dense(4, **options)], dtype="float64")
+    x = Input((5, 4), dtype="float64")
+    h = layers.TimeDistributed(shared, dtype="float64")(inner(shared(x)))
+    return Model(x, [inner(shared(h)), Dense(1, dtype="float64")(shared(x))])
+
+
+def penalized_states():
+    """An activity_regularizer of a layer with several outputs, of which one is not used."""
+    x = Input((5, 3), dtype="float64")
+    penalty = tdfast.regularizers.L2(0.1)
+    lstm = LSTM(4, return_sequences=True, return_state=True, dtype="float64", activity_regularizer=penalty)
+    y, h, _ = lstm(x)
+    return Model(x, [Dense(2, dtype="float64")(y), Dense(1, dtype="float64")(h)])
+
+
+@pytest.mark.parametrize("make", [nested_and_beside, penalized_states])
+@pytest.mark.parametrize("losses_of", [["mse", "mae"], ["mse", None], [None, "mae"]])
+def test_gradients_of_weights_that_stand_in_several_places(make, losses_of):
+    tdfast.utils.set_random_seed(1)
+    tdfast.config.set_floatx("float64")
+    try:
+        model = make()
+    finally:
+        tdfast.config.set_floatx("float32")
+    x = rng.normal(size=(3, *model.input_shape[1:]))
+    y = [rng.normal(size=p.shape) if one else None for p, one in zip(model.predict(x, verbose=0), losses_of)]
+    model.compile(SGD(1.0), losses_of)
+    model.train_on_batch(x, y)                      # leaves gradients of another step behind
+    before = model.get_weights()
+    model.train_on_batch(x, y)
+    gradients = [a - b for a, b in zip(before, model.get_weights())]
+
+    def value(weights):
+        model.set_weights(weights)
+        return model.test_on_batch(x, y, return_dict=True)["loss"]
+
+    for k, gradient in enumerate(gradients):
+        for place in list(np.ndindex(gradient.shape))[::3]:
+            shifted = []
+            for step in (1e-5, -1e-5):
+                weights = [w.copy() for w in before]
+                weights[k][place] += step
+                shifted.append(value(weights))
+            assert gradient[place] == pytest.approx((shifted[0] - shifted[1]) / 2e-5, abs=1e-6)
+
+
 def test_threads_and_batches_change_no_bit():
     model = two_inputs(lambda a, b: [a, b])
     whole = model.predict(list(XS), verbose=0, batch_size=9)

@@ -151,7 +151,8 @@ def test_loops_and_long_lists_end():
         deserialize_layer(config)
     config = chain()                        # many layers in the worst order
     names = [f"d{i}" for i in range(1500)]
-    config["config"]["layers"] = [item("InputLayer", "in", batch_shape=[None, 5, 3]), *reversed(
-        [item("Activation", name, before, activation="linear") for name, before in zip(names, ["in", *names])])]
+    stack = [item("Activation", name, before, activation="linear")
+             for name, before in zip(names, ["in", *names])]
+    config["config"]["layers"] = [item("InputLayer", "in", batch_shape=[None, 5, 3]), *reversed(stack)]
     config["config"]["output_layers"] = [[names[-1], 0, 0]]
     assert len(deserialize_layer(config).layers) == 1501
