@@ -307,7 +307,7 @@ ARGUMENTS = (
     ("fit, evaluate, predict",
      "workers, use_multiprocessing, max_queue_size",
      "they are arguments of a `PyDataset`"),
-    ("Dense, Embedding, Conv1D, Conv2D",
+    ("Dense, EinsumDense, Embedding, Conv1D, Conv2D",
      "lora_rank, lora_alpha",
      "weights are float32 or float64, and all of them learn"),
     ("Layer",

@@ -283,6 +283,8 @@ class Graph:
     def _receive(self, held, place, gradient, record):
         if gradient is None:
             return
+        if not gradient.flags.c_contiguous:
+            gradient = np.ascontiguousarray(gradient)
         if held[place] is not None:
             held[place] += gradient
         elif self._shared[place]:

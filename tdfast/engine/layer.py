@@ -14,7 +14,7 @@ from tdfast.engine import arguments
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.arrays import as_array, as_mask
 from tdfast.engine.graph import Node
-from tdfast.engine.names import snake_case, unique_name, unknown_arguments
+from tdfast.engine.names import kind_name, unique_name, unknown_arguments
 from tdfast.engine.structure import flatten
 from tdfast.engine.tape import Tape
 from tdfast.engine.tensor import SymbolicTensor, is_symbolic
@@ -191,7 +191,7 @@ class Layer:
 
         if name is not None and not isinstance(name, str):
             raise ValueError(f"The name of a layer must be a string, got {name!r}.")
-        self.name = name or unique_name(snake_case(type(self).__name__))
+        self.name = name or unique_name(kind_name(type(self).__name__))
         self.dtype = standardize_dtype(dtype)
         self._trainable = self._flag(trainable, "trainable")
         self.activity_regularizer = regularizers.get(activity_regularizer)

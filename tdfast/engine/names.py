@@ -20,6 +20,21 @@ def snake_case(name):
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+OTHERWISE_IN_KERAS = {"group_query_attention": "grouped_query_attention"}
+"""Classes of Keras's with another name inside than outside: layers and their weights are called after the
+former."""
+
+
+def kind_name(class_name):
+    """What layers of a class are called, with a number behind it from the second on.
+
+    >>> kind_name("LSTM"), kind_name("GroupQueryAttention")
+    ('lstm', 'grouped_query_attention')
+    """
+    name = snake_case(class_name)
+    return OTHERWISE_IN_KERAS.get(name, name)
+
+
 def unique_name(prefix):
     """``prefix`` the first time, then ``prefix_1``, ``prefix_2``, ..."""
     n = _counts.get(prefix, 0)

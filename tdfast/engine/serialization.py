@@ -11,7 +11,7 @@ import numpy as np
 from tdfast import random
 from tdfast.engine import registry
 from tdfast.engine.layer import Layer
-from tdfast.engine.names import snake_case
+from tdfast.engine.names import kind_name
 from tdfast.engine.network import Network
 from tdfast.engine.registry import (
     construct,
@@ -153,10 +153,6 @@ def _sequential(cls, config, custom_objects, path, made, keys=None):
     return model
 
 
-OTHERWISE_IN_FILES = {"group_query_attention": "grouped_query_attention"}
-"""Classes of Keras's with another name inside than outside; the weights lie under the former."""
-
-
 def child_keys(class_names):
     """Where a model's layers keep their weights: by class, counted in order, whatever their names are.
 
@@ -164,8 +160,7 @@ def child_keys(class_names):
     ['lstm', 'dense', 'lstm_1']
     """
     counts, keys = {}, []
-    for kind in map(snake_case, class_names):
-        kind = OTHERWISE_IN_FILES.get(kind, kind)
+    for kind in map(kind_name, class_names):
         n = counts.get(kind, 0)
         counts[kind] = n + 1
         keys.append(kind if n == 0 else f"{kind}_{n}")

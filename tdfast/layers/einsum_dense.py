@@ -247,7 +247,7 @@ class EinsumDense(Layer):
         if not n:
             kernel.grad[...] = np.einsum(f"{equation.x},{equation.y}->{equation.kernel}", x, dy)
             return (
-                np.einsum(f"{equation.y},{equation.kernel}->{equation.x}", dy, kernel.value)
+                np.einsum(f"{equation.y},{equation.kernel}->{equation.x}", dy, kernel.value, order="C")
                 if need_dx
                 else None
             )

@@ -347,6 +347,25 @@ def test_einsum_dense(equation, activation):
         assert_near(slope, differences(value, weight.value), 1e-6, weight.name)
 
 
+@pytest.mark.parametrize("equation, shape", [("abc,cde->adbe", (2, None, 3)), ("abc,cd->adb", (5, None))])
+def test_einsum_dense_behind_a_kernel(equation, shape):
+    """Gradients that NumPy lays out in another order come to a kernel as it needs them."""
+    x = Input((T, F), dtype="float64")
+    first = layers.Dense(6, dtype="float64")
+    model = Model(x, EinsumDense(equation, shape, dtype="float64")(first(x)))
+    data = normal(B, T, F)
+    y = normal(*model.compute_output_shape(data.shape))
+    tape = Tape()
+    out = model.forward(data, tape)
+    model.backward(np.ascontiguousarray(out - y), tape)
+    slope = first.kernel.grad.copy()
+
+    def value():
+        return ((model.forward(data, Tape(keep=False)) - y) ** 2).sum() / 2
+
+    assert_near(slope, differences(value, first.kernel.value), 1e-4, "kernel")
+
+
 def perturbed_output(layer, x):
     layer(x)
     perturbed(layer)

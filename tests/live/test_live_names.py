@@ -21,6 +21,7 @@ THEIRS = {module: keras if module == "keras" else importlib.import_module(f"kera
 # Arguments of Keras's that nobody can give here.
 NOT_HERE = {
     "Dense": {"lora_rank", "lora_alpha"},
+    "EinsumDense": {"lora_rank", "lora_alpha", "gptq_unpacked_column_size"},
     "Embedding": {"lora_rank", "lora_alpha"},
     "Input": {"sparse", "ragged", "tensor", "optional"},
     "InputLayer": {"sparse", "ragged", "input_tensor", "optional"},

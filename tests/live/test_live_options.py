@@ -1,11 +1,11 @@
 """Every layer with every option at another value than its default, beside Keras itself on JAX.
 
-A row is a layer, the shape of a sample and some sets of options. Each set makes the model Dense, the layer;
-both libraries get the same random weights and must agree in the first weights, the predictions, the loss with
-all penalties, each gradient (as a step of SGD shows it) and the weights behind their constraints: 2e-5,
-relative to the largest number. `test_nothing_is_left_out` demands a row of every layer, and every option that
-Keras has in some set of it. Random values are compared in test_live_layers.py, states in test_live_rnn.py and
-below.
+A row is a layer, the shape of a sample and some sets of options. Each set makes the model Dense, the layer
+(of several inputs: two Dense, the layer); both libraries get the same random weights and must agree in the
+first weights, the predictions, the loss with all penalties, each gradient (as a step of SGD shows it) and
+the weights behind their constraints: 2e-5, relative to the largest number. `test_nothing_is_left_out`
+demands a row of every layer, and every option that Keras has in some set of it. Random values are compared
+in test_live_layers.py, states in test_live_rnn.py and below.
 """
 
 import inspect
@@ -248,6 +248,42 @@ ROWS = {
     "SpatialDropout1D": ((5, 3), [{"rate": 0.5}]),
     "SpatialDropout2D": ((5, 4, 3), [{"rate": 0.5, "data_format": "channels_first"}]),
     "SpatialDropout3D": ((5, 4, 2, 3), [{"rate": 0.5, "data_format": "channels_first"}]),
+    "EinsumDense": (
+        (5, 4),
+        [
+            {"equation": "abc,cd->abd", "output_shape": (None, 3), "bias_axes": "d", "activation": "tanh",
+             **weights("kernel", "bias")},
+            {"equation": "abc,cde->adbe", "output_shape": (2, None, 3), "activity_regularizer": "l2"},
+        ],
+    ),
+    **{name: ((5, 4), [{}]) for name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")},
+    "Concatenate": ((5, 4), [{"axis": 1}, {}]),
+    "Dot": ((5, 4), [{"axes": 2, "normalize": True}, {"axes": (1, 1)}]),
+    "Attention": (
+        (5, 4),
+        [{"use_scale": True}, {"score_mode": "concat"}, {"use_scale": True, "score_mode": "concat"},
+         {"dropout": 0.3}],
+    ),
+    "AdditiveAttention": ((5, 4), [{"use_scale": False}, {}, {"dropout": 0.3}]),
+    "MultiHeadAttention": (
+        (5, 4),
+        [
+            # Keras on JAX fails on values of another width than the keys.
+            {"num_heads": 2, "key_dim": 3, "value_dim": 3, "output_shape": 6, "use_bias": False},
+            {"num_heads": 3, "key_dim": 2, "attention_axes": (1,), "sliding_window": 2,
+             "activity_regularizer": "l2", **weights("kernel", "bias")},
+            {"num_heads": 2, "key_dim": 3, "use_gate": True, "flash_attention": False},
+            {"num_heads": 2, "key_dim": 3, "dropout": 0.3},
+        ],
+    ),
+    "GroupQueryAttention": (
+        (5, 4),
+        [
+            {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2, "use_bias": False},
+            {"head_dim": 2, "num_query_heads": 2, "num_key_value_heads": 1, "use_gate": True,
+             **weights("kernel", "bias")},
+        ],
+    ),
 }
 RANDOM = {"dropout", "recurrent_dropout", "rate", "stddev"}
 # What is looked at elsewhere, and (by layer) what is refused or differs: docs/keras.md says why.
@@ -256,9 +292,13 @@ REFUSED = {
     "SimpleRNN": {"activity_regularizer"},
     "RMSNormalization": {"axis"},           # Keras itself fails on any but the last
     "Dense": {"lora_rank", "lora_alpha", "quantization_config"},
+    "EinsumDense": {"lora_rank", "lora_alpha", "gptq_unpacked_column_size", "quantization_config"},
     "Embedding": {"lora_rank", "lora_alpha", "quantization_config"},
     "BatchNormalization": {"renorm", "renorm_clipping", "renorm_momentum", "synchronized"},
 }
+QUERIES = {"MultiHeadAttention", "GroupQueryAttention"}      # called with two arguments, not with a list
+SEVERAL = QUERIES | {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot",
+                     "Attention", "AdditiveAttention"}
 IMAGES = ("Conv", "Depthwise", "Separable", "Max", "Average", "Global", "ZeroPadding", "Cropping",
           "UpSampling")
 HERE = {name: row for name, row in ROWS.items() if hasattr(layers, name)}
@@ -278,6 +318,10 @@ def make(k, name, options):
 
 def build(k, name, shape, options):
     layer, options = make(k, name, options)
+    if name in SEVERAL:
+        x = k.Input(shape)
+        parts = [k.layers.Dense(shape[-1])(x) for _ in range(2)]
+        return k.Model(x, layer(*parts) if name in QUERIES else layer(parts)), options
     ids = name == "Embedding"
     first = [] if ids else [k.layers.Dense(shape[-1],
                                            input_shape=shape)] if k is tdfast else [k.layers.Dense(shape[-1])]

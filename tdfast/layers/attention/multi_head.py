@@ -48,10 +48,12 @@ class Heads(Layer):
         kernel_constraint=None,
         bias_constraint=None,
         use_gate=False,
+        activity_regularizer=None,
         seed=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self._activity_regularizer = regularizers.get(activity_regularizer)      # of each projection
         if isinstance(dropout, (bool, str)) or not 0 <= dropout <= 1:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}): dropout must be a number from 0 to 1, got "
@@ -178,6 +180,7 @@ class Heads(Layer):
             "bias_regularizer": self.bias_regularizer,
             "kernel_constraint": self.kernel_constraint,
             "bias_constraint": self.bias_constraint,
+            "activity_regularizer": self._activity_regularizer,
             "dtype": self.dtype,
         }
 
@@ -238,10 +241,16 @@ class Heads(Layer):
         query, value = x[:2]
         rec.three, rec.gives_shares = len(x) == 3, bool(return_attention_scores)
         key = x[2] if rec.three else value
-        q = self.query_dense.forward(query, tape, training=training)
-        k = self.key_dense.forward(key, tape, training=training)
-        gate = None if self._gate_dense is None else self._gate_dense.forward(query, tape, training=training)
-        v = self.value_dense.forward(value, tape, training=training)
+
+        def projected(part, x):
+            y = part.forward(x, tape, training=training)
+            rec.note_activity(part, y, part.name)
+            return y
+
+        q = projected(self.query_dense, query)
+        k = projected(self.key_dense, key)
+        gate = None if self._gate_dense is None else projected(self._gate_dense, query)
+        v = projected(self.value_dense, value)
         rec.axes = self.attended_axes(query.ndim)
         rec.shapes, rec.scale = (q.shape, k.shape, v.shape), q.dtype.type(1 / math.sqrt(q.shape[-1]))
         rec.q = _by_head(q, rec.axes)
@@ -261,7 +270,7 @@ class Heads(Layer):
         )
         context = _from_heads(weighed, (*q.shape[:-1], v.shape[-1]), rec.axes)
         rec.gate, rec.context = gate, context
-        y = self.output_dense.forward(context if gate is None else context * gate, tape, training=training)
+        y = projected(self.output_dense, context if gate is None else context * gate)
         return [y, rec.shares.reshape(_scores_shape(q.shape, k.shape, rec.axes))] if rec.gives_shares else y
 
     def _shared(self, heads):
@@ -305,7 +314,11 @@ class Heads(Layer):
         if rec.gives_shares:
             dy, dshares = dy
             dshares = dshares.reshape(rec.shares.shape)
-        dcontext = self.output_dense.backward(dy, tape)
+
+        def projected_back(part, dy, need_dx):
+            return part.backward(rec.add_activity_gradient(dy, part.name), tape, need_dx)
+
+        dcontext = projected_back(self.output_dense, dy, True)
         dgate = None
         if rec.gate is not None:
             dgate, dcontext = dcontext * rec.context, dcontext * rec.gate
@@ -315,12 +328,14 @@ class Heads(Layer):
         dq *= rec.scale
         dk = self._unshared(np.ascontiguousarray(np.swapaxes(dk, -1, -2)))
         q_shape, k_shape, v_shape = rec.shapes
-        dvalue = self.value_dense.backward(_from_heads(self._unshared(dv), v_shape, rec.axes), tape, need_dx)
+        dvalue = projected_back(self.value_dense, _from_heads(self._unshared(dv), v_shape, rec.axes), need_dx)
         by_gate = (
-            None if dgate is None else self._gate_dense.backward(np.ascontiguousarray(dgate), tape, need_dx)
+            None
+            if dgate is None
+            else projected_back(self._gate_dense, np.ascontiguousarray(dgate), need_dx)
         )
-        dkey = self.key_dense.backward(_from_heads(dk, k_shape, rec.axes), tape, need_dx)
-        dquery = self.query_dense.backward(_from_heads(dq, q_shape, rec.axes), tape, need_dx)
+        dkey = projected_back(self.key_dense, _from_heads(dk, k_shape, rec.axes), need_dx)
+        dquery = projected_back(self.query_dense, _from_heads(dq, q_shape, rec.axes), need_dx)
         tape.pop(self)
         if not need_dx:
             return [None] * (3 if rec.three else 2)
@@ -336,7 +351,7 @@ class Heads(Layer):
             "use_gate": self.use_gate,
             "sliding_window": self.sliding_window,
             **weight_config(self, ("kernel", "bias")),
-            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            "activity_regularizer": regularizers.serialize(self._activity_regularizer),
             "seed": self.seed,
         }
 
