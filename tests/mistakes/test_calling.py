@@ -120,7 +120,8 @@ def test_arguments_of_the_table(owner, name, why, tmp_path):
         "plot_model": utils.plot_model, "circle": losses.circle, "split_dataset": utils.split_dataset,
         "timeseries_dataset_from_array": utils.timeseries_dataset_from_array,
     }
-    sizes = {"Dense": (2,), "Embedding": (2, 3), "Conv1D": (2, 3), "Conv2D": (2, 3), "Layer": ()}
+    sizes = {"Dense": (2,), "EinsumDense": ("abc,cd->abd", (None, 2)), "Embedding": (2, 3),
+              "Conv1D": (2, 3), "Conv2D": (2, 3), "Layer": ()}
     with pytest.raises((TypeError, ValueError)) as caught:
         calls[owner](**{name: 3}) if owner in calls else getattr(layers, owner)(*sizes[owner], **{name: 3})
     assert f"does not know the argument(s) '{name}'." in str(caught.value) and why in str(caught.value)
