@@ -914,6 +914,19 @@ cdef struct stream_op:
 cdef enum:
     STREAM_OPS = 64
 
+STREAM_MOST = STREAM_OPS         # kernels of a Stream
+
+
+def alike(x, cnp.ndarray y not None):
+    """Whether x is a C-contiguous array of the dtype and the shape of y, and of no class derived from
+    arrays."""
+    cdef cnp.ndarray a
+    if type(x) is not cnp.ndarray:
+        return False
+    a = x
+    return (cnp.PyArray_DESCR(a) is cnp.PyArray_DESCR(y) and cnp.PyArray_IS_C_CONTIGUOUS(a)
+            and cnp.PyArray_SAMESHAPE(a, y))
+
 
 cdef bint _all_finite(cnp.ndarray x) noexcept:
     """Whether a contiguous array of floats holds no NaN and no infinity: 0 times one of these is NaN."""
@@ -948,6 +961,9 @@ cdef class Stream:
         self.n = 0
         self.running = False
         self.arrays = []
+
+    def __len__(self):
+        return self.n
 
     cdef stream_op *_add(self, stream_kind kind, cnp.ndarray x, cnp.ndarray y) except NULL:
         if self.n == STREAM_OPS:

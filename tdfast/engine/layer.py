@@ -269,33 +269,6 @@ class Layer:
         """The layer whose output, as it is, is this one's: an inner one, or itself."""
         return self
 
-    def add_to_stream(self, stream, x):
-        """Add this layer to a `tdfast.models.streaming.Streamer`; returns the array that will hold its
-        output.
-
-        Args:
-            stream: the streamer: ``stream.kernels`` takes the kernels, ``stream.array`` gives memory and
-                ``stream.add_states`` remembers a state.
-            x: the array that holds the layer's input at each step, (batch, features) or (batch, ...).
-
-        Raises:
-            ValueError: for a layer that does not treat each time step by itself.
-        """
-        if self.makes_mask:
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) makes a mask, but a streamer leaves out no "
-                "steps, so the model cannot be streamed. Give the streamer the steps that count alone, of a "
-                "model without masks."
-            )
-        if not self.treats_steps_alone((len(x), 1, *x.shape[1:])):
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) cannot work one time step at a time, so the "
-                "model cannot be streamed. Recurrent layers can, and those that treat each step by itself "
-                "and "
-                "in the same way."
-            )
-        return stream.run(self, x)
-
     def treats_steps_alone(self, shape):
         """Whether a time step's result depends on that step alone, in the same way at all steps.
 

@@ -73,8 +73,3 @@ class Network(Layer):
     def output_layer(self):
         layers = self.output_layers()
         return (layers[0] if len(layers) == 1 else None) or self
-
-    def add_to_stream(self, stream, x):
-        if not self.graph.is_chain:
-            raise ValueError(f"Model '{self.name}' cannot be streamed: {self.graph.why_no_chain()}.")
-        return self.graph.walk([x], lambda node, x: node.layer.add_to_stream(stream, x))[0]

@@ -36,13 +36,6 @@ class Activating(Layer):
         self.activation.backward(rec.x, rec.y, dy, dx)
         return dx
 
-    def add_to_stream(self, stream, x):
-        if self.activation.kind is None:
-            return stream.apply(self.activation, x)
-        y = stream.array(x.shape)
-        stream.kernels.act(self.activation.kind, x.size // x.shape[-1], x.shape[-1], x, y)
-        return y
-
     def at_least_0(self, value, name):
         """``value`` as a number of at least 0; else a ValueError that names the layer."""
         if isinstance(value, (bool, str)) or value is None or not value >= 0:

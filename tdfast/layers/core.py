@@ -32,9 +32,6 @@ class Identity(Layer):
         tape.pop(self)
         return dy if need_dx else None
 
-    def add_to_stream(self, stream, x):
-        return x
-
 
 class Dense(Layer):
     """A fully connected layer on the last axis: ``y = activation(x kernel + bias)``.
@@ -123,7 +120,7 @@ class Dense(Layer):
         kernel = self.kernel.value
         K, N = kernel.shape
         rec.bare = self in tape.bare
-        dtype, act = x.dtype, activations.linear if rec.bare else self._kernel_activation
+        dtype, act = x.dtype, activations.linear if rec.bare else self.kernel_activation
         M = math.prod(x.shape[:-1])
         packed, ready = rec.packed_weights(tape, kernel, (_kernels.dense_pack_size(K, N),), dtype)
         if not ready:
@@ -141,14 +138,14 @@ class Dense(Layer):
         return y
 
     @property
-    def _kernel_activation(self):
+    def kernel_activation(self):
         """What the kernel computes: nothing, where the activation is one in NumPy."""
         return activations.linear if self.activation.kind is None else self.activation
 
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
         x, dtype, kernel = rec.x, dy.dtype, self.kernel
-        act = activations.linear if rec.bare else self._kernel_activation
+        act = activations.linear if rec.bare else self.kernel_activation
         if act is not self.activation and not rec.bare:
             self.activation.backward(rec.y, rec.f, dy, dy)
         K, N = kernel.value.shape
@@ -160,17 +157,6 @@ class Dense(Layer):
             dx=dx, dkernel=kernel.grad, dbias=self.bias.grad if self.use_bias else None, scratch=scratch,
         )
         return dx
-
-    def add_to_stream(self, stream, x):
-        K, N, act = x.shape[-1], self.units, self._kernel_activation
-        M = x.size // K
-        packed = stream.array((_kernels.dense_pack_size(K, N),))
-        _kernels.dense_pack(K, N, self.kernel.value, packed)
-        bias = self.bias.numpy() if self.use_bias else None
-        y = stream.array((*x.shape[:-1], N))
-        z = stream.array((M, N)) if act.needs_input else None
-        stream.kernels.dense(act=act.kind, M=M, K=K, N=N, x=x, packed=packed, bias=bias, z=z, y=y)
-        return y if act is self.activation else stream.apply(self.activation, y)
 
     def get_config(self):
         return {

@@ -105,11 +105,6 @@ class Embedding(Layer):
             rec.ids = ids
         return y
 
-    def add_to_stream(self, stream, x):
-        if self.makes_mask:
-            super().add_to_stream(stream, x)        # raises
-        return stream.run(self, x)
-
     def backward(self, dy, tape, need_dx=True):
         rec = tape.pop(self)
         _kernels.embed_backward(rec.ids, dy, self.embeddings.grad)

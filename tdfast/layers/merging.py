@@ -93,6 +93,10 @@ class Elementwise(Merge):
         """A shape with so many axes: ones are put in after the batch, as in Keras."""
         return (*shape[:1], *(1,) * (ndim - len(shape)), *shape[1:])
 
+    def treats_steps_alone(self, shape):
+        """Where its inputs have as many axes each, so that no step meets another."""
+        return len(set(map(len, shape))) == 1
+
     def compute_output_shape(self, input_shape):
         return self._joint([tuple(shape) for shape in input_shape])
 
@@ -327,6 +331,9 @@ class Concatenate(Merge):
                     f"Layer '{self.name}' (Concatenate) joins along axis {axis}, so all other sizes must be "
                     f"equal, got shapes {shapes}."
                 )
+
+    def treats_steps_alone(self, shape):
+        return self._axis_in(shape) > 1
 
     def compute_output_shape(self, input_shape):
         shapes = [tuple(shape) for shape in input_shape]

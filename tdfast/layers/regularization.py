@@ -65,9 +65,6 @@ class Randomized(Layer):
         out += mean
         return out
 
-    def add_to_stream(self, stream, x):
-        return x
-
     def get_config(self):
         return {**super().get_config(), self.amount_name: getattr(self, self.amount_name), "seed": self.seed}
 

@@ -143,17 +143,6 @@ class TimeDistributed(Layer):
         plain = type(self) is TimeDistributed and self.activity_regularizer is None
         return self.layer.output_layer() if plain else self
 
-    def add_to_stream(self, stream, x):
-        if self.layer.rowwise:
-            return self.layer.add_to_stream(stream, x)
-        inner = _stateful_in(self.layer)
-        if inner is not None:
-            raise ValueError(
-                f"Layer '{self.name}' (TimeDistributed) holds '{inner.name}' ({type(inner).__name__}), whose "
-                "states go from one step to the next (stateful=True), so the model cannot be streamed."
-            )
-        return stream.run(self.layer, x, timed=False)
-
     def get_config(self):
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
 
@@ -164,8 +153,8 @@ class TimeDistributed(Layer):
         return cls(layer if isinstance(layer, Layer) else deserialize_layer(layer), **config)
 
 
-def _stateful_in(layer):
+def stateful_in(layer):
     """The first layer, this one or inside it, that keeps its states from batch to batch, or None."""
     if getattr(layer, "stateful", False):
         return layer
-    return next(filter(None, map(_stateful_in, layer.sublayers())), None)
+    return next(filter(None, map(stateful_in, layer.sublayers())), None)

@@ -6,7 +6,15 @@ from tdfast.engine.operation import Operation, unbroadcast
 from tdfast.ops.base import CORE, NN, NUMPY, call, operation
 
 
-class _Unary(Operation):
+class _EachNumber(Operation):
+    """What computes each number of its result from those at the same place."""
+
+    def treats_steps_alone(self, shape):
+        """Where its arrays have as many axes each, so that no step meets another."""
+        return not isinstance(shape[0], tuple) or len(set(map(len, shape))) == 1
+
+
+class _Unary(_EachNumber):
     """A subclass has ``apply(x)``, and ``slope(x, y)``: the derivative, None where it is 0 everywhere."""
 
     def pull_back(self, dy, y, x):
@@ -88,7 +96,7 @@ class LeakyRelu(_Unary):
 
 
 @operation
-class Cast(Operation):
+class Cast(_EachNumber):
     """The same numbers in another dtype."""
 
     module = CORE
@@ -105,7 +113,7 @@ class Cast(Operation):
 
 
 @operation
-class ConvertToTensor(Operation):
+class ConvertToTensor(_EachNumber):
     """An array as it is, or in another dtype."""
 
     module = CORE
@@ -121,7 +129,7 @@ class ConvertToTensor(Operation):
 
 
 @operation
-class Clip(Operation):
+class Clip(_EachNumber):
     """The numbers, but none below x_min or above x_max."""
 
     module = NUMPY
@@ -139,7 +147,7 @@ class Clip(Operation):
 # ---------------------------------------------------------------- of two arrays
 
 
-class _Binary(Operation):
+class _Binary(_EachNumber):
     """A subclass has ``apply(a, b)`` and ``slopes(a, b, y)``, the derivatives by both; None where they are
     0."""
 
@@ -217,7 +225,7 @@ LogicalXor = _binary("LogicalXor", np.logical_xor, _no_slopes)
 
 
 @operation
-class Where(Operation):
+class Where(_EachNumber):
     """The numbers of x1 where a condition holds, those of x2 elsewhere."""
 
     module = NUMPY

@@ -233,6 +233,9 @@ class _Along(Operation):
     def _axes(self, x):
         return axes_of(self.options["axis"], np.ndim(x))
 
+    def treats_steps_alone(self, shape):
+        return 1 not in axes_of(self.options["axis"], len(shape))
+
 
 @operation
 class Softmax(_Along):

@@ -52,6 +52,10 @@ class Concatenate(_Moving):
     def __init__(self, axis=0, *, name=None):
         super().__init__(name=name, axis=axis)
 
+    def treats_steps_alone(self, shape):
+        shapes = shape if isinstance(shape[0], tuple) else [shape]
+        return self.options["axis"] is not None and self.options["axis"] % len(shapes[0]) > 1
+
     def apply(self, xs):
         return np.concatenate(xs, axis=self.options["axis"])
 

@@ -284,21 +284,3 @@ class Recurrent(Loop):
     def h_and_c(self, states):
         """The states of any cell as the kernels take them."""
         return tuple(states) if self.n_states == 2 else (states[0], None)
-
-    def add_to_stream(self, stream, x):
-        if self.go_backwards or self.return_state:
-            option = "go_backwards" if self.go_backwards else "return_state"
-            raise ValueError(f"Layer '{self.name}' has {option}=True, so the model cannot be streamed.")
-        (B, I), H = x.shape, self.units
-        cell, sizes, acts = self.cell_kind, (B, 1, I, H), self.activation_kinds()
-        packed = stream.array((_kernels.rnn_pack_size(cell, I, H),))
-        bias = self.bias.value if self.use_bias else None
-        _kernels.rnn_pack(cell, I, H, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value,
-                          bias=bias,
-                          packed=packed)
-        states = stream.add_states((B, H), self.n_states)
-        scratch = stream.array((_kernels.rnn_sizes(cell, sizes, acts)[2],))
-        y = stream.array((B, H))
-        h, c = self.h_and_c(states)
-        stream.kernels.rnn(cell, sizes, acts=acts, x=x, packed=packed, h=h, c=c, scratch=scratch, y=y)
-        return y

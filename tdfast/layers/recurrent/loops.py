@@ -168,25 +168,18 @@ class CellLoop(Loop):
 
     def __init__(self, cell, **options):
         super().__init__(dtype=cell.dtype, **options)
-        self._cell = cell
+        self.cell = cell
         self.n_states = len(cell.state_sizes)
         self.built = True
 
     def state_shapes(self, input_shape):
-        return self._cell.step_shapes((input_shape[0], *input_shape[2:]))[1]
-
-    def add_to_stream(self, stream, x):
-        raise ValueError(
-            f"Layer '{self.name}' runs a {type(self._cell).__name__}, a cell of your own, which compiled "
-            "code cannot "
-            "call: the model cannot be streamed. With LSTMCell, GRUCell and SimpleRNNCell it can."
-        )
+        return self.cell.step_shapes((input_shape[0], *input_shape[2:]))[1]
 
     def _order(self, T):
         return range(T - 1, -1, -1) if self.go_backwards else range(T)
 
     def forward(self, x, tape, training=False, mask=None, initial_state=None):
-        rec, cell = tape.push(self), self._cell
+        rec, cell = tape.push(self), self.cell
         B, T = x.shape[:2]
         step_shape = (B, *x.shape[2:])
         y_shape, state_shapes = cell.step_shapes(step_shape)
@@ -229,7 +222,7 @@ class CellLoop(Loop):
     def backward(self, dy, tape, need_dx=True):
         """As `Layer.backward`; with return_state, dy is [dy, *dstates], and with an initial_state the result
         is (dx, *dstates)."""
-        rec, cell = tape.peek(self), self._cell
+        rec, cell = tape.peek(self), self.cell
         mask, (B, T) = rec.mask, rec.shape[:2]
         dy, *dlast = dy if self.return_state else [dy]
         y_shape, state_shapes = cell.step_shapes((B, *rec.shape[2:]))

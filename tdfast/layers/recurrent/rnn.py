@@ -111,11 +111,6 @@ class RNN(Delegating):
         tape.pop(self)
         return (dx, *first) if rec.given else dx
 
-    def add_to_stream(self, stream, x):
-        for runner in self.runners():
-            x = runner.add_to_stream(stream, x)
-        return x
-
     def get_config(self):
         return {**super().get_config(), "cell": serialize_layer(self.cell)}
 
