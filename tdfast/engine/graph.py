@@ -136,7 +136,7 @@ class Graph:
         return layer.output_layer() if sum(node.layer is layer for node in self.nodes) == 1 else None
 
     # ---------------------------------------------------------------- walks
-    def walk(self, values, function):
+    def walk(self, values, function, keywords=False):
         """Carry values through the graph, from the inputs to the outputs: shapes, plans, symbols of another
         format.
 
@@ -145,6 +145,7 @@ class Graph:
             function: what a call makes of its values: ``function(node, value)`` gives one for each output of
                 the call. A call with several inputs gets a list, and gives a list where it has several
                 outputs.
+            keywords: True calls ``function(node, value, keywords)``, with the values of `Node.keywords`.
 
         Returns:
             A list with the value of each output.
@@ -159,7 +160,13 @@ class Graph:
             held[place] = value
         for node, (_, sources, places) in zip(self.nodes, self._calls):
             many = len(node.inputs)
-            made = function(node, held[sources[0]] if many == 1 else [held[i] for i in sources[:many]])
+            value = held[sources[0]] if many == 1 else [held[i] for i in sources[:many]]
+            if keywords:
+                rest = iter(sources[many:])
+                more = {name: [held[next(rest)] for _ in tensors] for name, tensors in node.keywords.items()}
+                made = function(node, value, more)
+            else:
+                made = function(node, value)
             for place, value in zip(places, [made] if len(places) == 1 else made):
                 held[place] = value
         return [held[place] for place in self._sinks]

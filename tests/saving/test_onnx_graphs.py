@@ -1,5 +1,8 @@
 """Graph models as ONNX files: ONNX Runtime gives what predict gives, or the refusal names the layer."""
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -131,11 +134,8 @@ def test_operations(tmp_path):
 @pytest.mark.parametrize(
     "make, words",
     [
-        (
-            lambda x: LSTM(2)(x, initial_state=[x[:, 0, :2], x[:, 1, :2]]),
-            "'.*' .LSTM. is called with initial_state",
-        ),
-        (lambda x: LSTM(2, return_state=True)(x)[0], "has several outputs"),
+        (lambda x: LSTM(2)(x, mask=x[:, :, 0]), "'.*' .LSTM. is called with a mask of its own"),
+        (lambda x: layers.RNN(layers.LSTMCell(2), return_state=True)(x)[0], "RNN.*cannot be exported"),
         (lambda x: Multiply()([Masking()(x), x]), "Multiply.*with a mask"),
         (lambda x: Maximum()([Masking()(x), x]), "Maximum.*with a mask"),
         (lambda x: ops.cumsum(x, 1), "Cumsum.*These operations can"),
@@ -160,3 +160,90 @@ def test_c_takes_chains_alone(tmp_path):
     steps = chain.streamer()
     got = np.stack([steps.step(A[:1, t]) for t in range(5)], axis=1)
     np.testing.assert_array_equal(got, chain.predict(A[:1], verbose=0))
+
+
+def test_c_has_the_weights_of_a_shared_layer_once(tmp_path):
+    x = Input((None, 3))
+    dense, lstm, drop = Dense(3, name="d"), LSTM(3, return_sequences=True, name="l"), layers.Dropout(0.5)
+    model = Model(x, Dense(2)(lstm(dense(lstm(drop(dense(x), training=False))))))
+    saving.export_c(model, tmp_path / "m.c")
+    text = (tmp_path / "m.c").read_text()
+    assert "model_1_d_kernel" in text and "model_3_d_kernel" not in text and "model_4_l_kernel" not in text
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler:
+        command = [compiler, "-std=c99", "-DMODEL_MAIN", "m.c", "-o", "m", "-lm"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        assert "passed" in subprocess.run([tmp_path / "m"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda x: Model([Input((2,)) for _ in range(4)] + [x], x + 1.0), "it has 5 inputs"),
+        (lambda x: Model(x, [Dense(2)(x), Dense(3)(x)]), "it has 2 outputs"),
+        (lambda x: Model(x, LSTM(2, return_state=True, name="ends")(x)[0]), "'ends' has 3 outputs"),
+        (lambda x: Sequential([Input((None, 3)), Model(x, layers.Add(name="join")([x, x]))]),
+         "'join' is called on 2 tensors"),
+    ],
+)
+def test_c_names_what_makes_it_no_chain(make, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        saving.export_c(make(Input((None, 3))), tmp_path / "m.c")
+
+
+def constants(folder):
+    """The names and the arrays of the weights in the file."""
+    import onnx
+
+    graph = onnx.load(folder / "m.onnx").graph
+    return {c.name: onnx.numpy_helper.to_array(c) for c in graph.initializer}
+
+
+def test_a_layer_that_is_called_twice_has_its_weights_once(tmp_path):
+    x, y = Input((5, 3)), Input((5, 3))
+    lstm, dense, both = LSTM(4), Dense(7, name="shared"), layers.Bidirectional(GRU(4, name="gru"))
+    inner = Sequential([layers.LayerNormalization(), Dense(5)], name="inner")
+    ends = [dense(lstm(x)), dense(lstm(y)), both(inner(x)), both(inner(y))]
+    model = Model([x, y], Dense(1)(Concatenate()(ends)))
+    same(model, [A, B], tmp_path)
+    found = [value for value in constants(tmp_path).values() if value.size > 16]
+    stored = sum(value.size for value in found)
+    assert stored <= model.count_params() + 2 * 4 * 4 + 2 * 3 * 8       # ONNX has two biases a gate
+    assert len([name for name in constants(tmp_path) if "shared/kernel" in name]) == 1
+    saving.export_onnx(model, tmp_path / "m.onnx", states=True)
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_outputs()]
+    assert f"{lstm.name}_h" in names and f"{lstm.name}_2_h" in names
+    got = session.run(None, {model.input_names[0]: A, model.input_names[1]: B})
+    np.testing.assert_allclose(got[0], model.predict([A, B], verbose=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [LSTM, GRU, layers.SimpleRNN])
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_encoder_hands_its_states_to_a_decoder(cls, masked, tmp_path):
+    x, y = Input((5, 3)), Input((5, 3))
+    _, *states = cls(4, return_state=True)(Masking()(x) if masked else x)
+    decoded = cls(4, return_sequences=True)(Masking()(y) if masked else y, initial_state=states)
+    a, b = A.copy(), B.copy()
+    a[0, 3:] = a[1] = b[0, 1] = 0
+    same(Model([x, y], [Dense(2)(decoded), states[0]]), [a, b], tmp_path)
+
+
+def test_states_of_both_directions(tmp_path):
+    x, y = Input((5, 3)), Input((5, 3))
+    out, *states = layers.Bidirectional(LSTM(4, return_state=True, return_sequences=True))(x)
+    again = layers.Bidirectional(LSTM(4))(y, initial_state=states)
+    joined = LSTM(8)(out, initial_state=[Concatenate()(states[::2]), Concatenate()(states[1::2])])
+    same(Model([x, y], [again, joined, *states]), [A, B], tmp_path)
+
+
+def test_models_with_several_outputs_within_models(tmp_path):
+    x = Input((5, 3))
+    h = Masking()(x)
+    inner = Model(x, [LSTM(4, return_sequences=True)(h), Dense(2)(x)], name="inner")
+    a, b = Input((5, 3)), Input((5, 3))
+    first, second = inner(a), inner(b)
+    model = Model([a, b], [GRU(3)(first[0]), Concatenate()([first[1], second[1]])])
+    a, b = A.copy(), B.copy()
+    a[0, 3:] = 0
+    same(model, [a, b], tmp_path)

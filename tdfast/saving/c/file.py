@@ -10,7 +10,7 @@ from tdfast._version import __version__
 from tdfast.compat.calling import spelled
 from tdfast.engine.tape import Tape
 from tdfast.saving.atomic import replacing
-from tdfast.saving.c.source import Source, add_layer, plain
+from tdfast.saving.c.source import Source, add_layer, check_chain, plain
 from tdfast.saving.exporting import changed, check_model
 
 SELF_TEST_STEPS = 5
@@ -152,8 +152,9 @@ def export_c(model, path, name="model"):
     Where the output is one vector a sequence, a step gives that of the steps so far.
 
     Args:
-        model: a built `Sequential` on sequences, of recurrent, Dense, TimeDistributed, Activation, Dropout
-            and normalizing layers, with an Embedding at the start or a global pooling at the end of time.
+        model: a built chain of layers on sequences, a `Sequential` or another, of recurrent, Dense,
+            TimeDistributed, Activation, Dropout and normalizing layers, with an Embedding at the start or a
+            global pooling at the end of time.
         path: of the file; an older one is replaced when the new one is complete and on the disk.
         name: before which all names in the file begin: a letter, then letters, digits and single underscores.
 
@@ -181,6 +182,7 @@ def export_c(model, path, name="model"):
 
 
 def _file_of(model, name):
+    check_chain(model)
     shape = (None, *model.input_shape[1:])
     if len(shape) not in (2, 3):
         raise ValueError(

@@ -2,8 +2,8 @@
 
 A stage is one C function, ``static void stage(state, x, y)`` or, without a state, ``stage(x, y)``: it takes
 the numbers of one time step and gives those for the next layer. In the templates, $real is float or double,
-$f the suffix of C's functions, ${me} the stage's name, with which its arrays' names begin, $i its number, $I
-and $N how many numbers come and go.
+$f the suffix of C's functions, ${me} the name of the layer's first stage, with which its arrays' names begin,
+$i the stage's number, $I and $N how many numbers come and go.
 """
 
 import re
@@ -185,7 +185,7 @@ class Source:
         self.name, self.dtype, self.shape = name, np.dtype(dtype), shape
         self.real, self.f = ("float", "f") if self.dtype == np.float32 else ("double", "")
         self.helpers, self.arrays, self.members, self.stages = {}, [], [], []
-        self.parametric = {}
+        self.parametric, self.owners = {}, {}
         """(name, *parameters) of activations -> a number, by which their functions differ."""
         self.over_time = True
         """Whether there is a time axis still."""
@@ -248,9 +248,10 @@ class Source:
             names: more for the template.
         """
         i, inputs = len(self.stages) + 1, shape[-1]
-        me = f"{self.name}_{i}_{plain(layer.name)}"
+        symbol = f"{self.name}_{i}_{plain(layer.name)}"
+        me = self.owners.setdefault((id(layer), template), symbol)      # its weights are in the file once
         for name, values in (arrays or {}).items():
-            if values is not None:
+            if values is not None and me == symbol:
                 if not np.isfinite(values).all():
                     refuse(layer, f"cannot be exported: its {name} holds numbers that are not finite.")
                 self.array(f"{me}_{name}", values)
@@ -264,7 +265,7 @@ class Source:
         self.members += [f"    {self.real} {member}{i}[{outputs}];    /* of {label} */" for member in members]
         title = f"{label} ({type(layer).__name__}): {inputs} to {outputs}"
         stateful, ids = "s->" in template, names.get("rows", 0)
-        self.stages.append(Stage(me, title, inputs, outputs, stateful, self.over_time, body, ids))
+        self.stages.append(Stage(symbol, title, inputs, outputs, stateful, self.over_time, body, ids))
 
 
 def plain(name):
@@ -288,12 +289,16 @@ def add_layer(source, layer, shape):
     return layer.compute_output_shape(shape)
 
 
+def check_chain(model):
+    """Refuse a model whose graph is no chain, naming the call that makes it none."""
+    if not model.graph.is_chain:
+        raise ValueError(f"Model '{model.name}' cannot be exported to C: {model.graph.why_no_chain()}.")
+
+
 def _network(source, model, shape):
-    graph = model.graph
-    if not graph.is_chain:
-        raise ValueError(f"Model '{model.name}' cannot be exported to C: {graph.why_no_chain()}.")
-    for node in graph.nodes:
-        if node.keywords or node.masks or node.options:
+    check_chain(model)
+    for node in model.graph.nodes:
+        if node.keywords or node.masks or set(node.options) - {"training"}:
             refuse(node.layer, "is called with further arguments, which cannot be exported to C.")
         shape = add_layer(source, node.layer, shape)
 

@@ -19,16 +19,17 @@ def export_onnx(model, path, states=False, lengths=False, opset=17):
 
     Recurrent layers become LSTM, GRU and RNN nodes. The batch, and each axis of the input whose size the
     model leaves open (None), may have any size. The graph's input is "input" and its output "output"; several
-    have the names of their layers. A `Masking` layer or an `Embedding` with mask_zero finds the steps to
-    leave out in the data, wherever they are.
+    have the names of their layers, and the second output of a layer "<layer>_1". A `Masking` layer or an
+    `Embedding` with mask_zero finds the steps to leave out in the data, wherever they are. A layer that is
+    called twice has its weights in the file once.
 
     Args:
         model: a built model, all of one dtype.
         path: of the file; an older one is replaced when the new one is complete and on the disk.
         states: recurrent layers' first states become inputs, "<layer>_h0" and for an LSTM "<layer>_c0"
             (batch, units), that may be left out (zeros), and their last states outputs, "<layer>_h" and
-            "<layer>_c". The names of models and wrappers around a layer come before its own, with "/"; layers
-            inside TimeDistributed keep theirs.
+            "<layer>_c"; those of a layer's second call begin with "<layer>_2". The names of models and
+            wrappers around a layer come before its own, with "/"; layers inside TimeDistributed keep theirs.
         lengths: one more input, "lengths", int32 (batch,), as in ``predict(x, lengths=lengths)``: how many
             steps of each row count, for sequences padded on the right.
         opset: the version of ONNX's operators, 17 to 22.
@@ -104,12 +105,21 @@ def _several(g, model, lengths):
     given = (xs, shapes, masks) if len(xs) > 1 else (xs[0], shapes[0], None)
     made, out, _ = convert_model(g, model, *given)
     made, out = (made, out) if isinstance(made, list) else ([made], [out])
-    ends = model.head_names if len(made) > 1 else ["output"]
+    ends = _numbered(model.head_names) if len(made) > 1 else ["output"]
     for name, y, shape in reversed(list(zip(ends, made, out))):
         dims = tuple("batch" if axis == 0 else f"{name}_{axis}" if size is None else size
                      for axis, size in enumerate(shape))
         g.output(name, y, g.dtype, dims, first=True)
     return g
+
+
+def _numbered(names):
+    """Names that differ: of those that are alike the second becomes "<name>_1".
+
+    >>> _numbered(["lstm", "dense", "lstm"])
+    ['lstm', 'dense', 'lstm_1']
+    """
+    return [f"{name}_{names[:i].count(name)}" if name in names[:i] else name for i, name in enumerate(names)]
 
 
 def _dims(shape, keeps_time=True):

@@ -16,7 +16,7 @@ from tdfast.saving.onnx.activations import activate
 from tdfast.saving.onnx.conv import WINDOWS
 from tdfast.saving.onnx.masks import Mask
 from tdfast.saving.onnx.merging import JOINING, operation
-from tdfast.saving.onnx.recurrent import bidirectional, recurrent
+from tdfast.saving.onnx.recurrent import bidirectional, recurrent, run_with_states
 
 
 def convert(g, layer, x, shape, mask):
@@ -87,12 +87,13 @@ def _network(g, model, x, shape, mask):
     """The calls of a model's graph: a list of (value, mask) for several outputs."""
     several = len(model.graph.inputs) > 1
     values = list(zip(x, shape, mask)) if several else [(x, shape, mask)]
-    made = [(y, m) for y, _, m in model.graph.walk(values, lambda node, value: _call(g, node, value))]
+    made = model.graph.walk(values, lambda *call: _call(g, *call), keywords=True)
+    made = [(y, m) for y, _, m in made]
     return made[0] if len(made) == 1 else ([y for y, _ in made], [m for _, m in made])
 
 
-def _call(g, node, value):
-    """(output, its shape, its mask) of a call in a graph."""
+def _call(g, node, value, keywords):
+    """(output, its shape, its mask) of a call in a graph; a list of them for several outputs."""
     layer = node.layer
     several = len(node.inputs) > 1
     x, shape, mask = map(list, zip(*value)) if several else value
@@ -102,12 +103,31 @@ def _call(g, node, value):
         with g.inside(layer):
             return operation(g, node, args, shapes), layer.compute_output_shape(
                 shape, **node.shape_options), None
-    if node.keywords or node.masks:
-        refuse(layer, f"is called with {', '.join(node.keywords) or 'a mask of its own'}, which cannot be "
-                      "exported to ONNX yet.")
-    if len(node.outputs) > 1:
-        refuse(layer, "has several outputs, which cannot be exported to ONNX yet.")
-    return convert(g, layer, x, shape, mask)
+    if node.masks:
+        refuse(layer, "is called with a mask of its own, but in an ONNX file masks come from the layers that "
+                      "make them: Masking, and Embedding with mask_zero.")
+    if keywords or (len(node.outputs) > 1 and not isinstance(layer, Network)):
+        return _call_with_states(g, node, value, keywords)
+    made = convert(g, layer, x, shape, mask)
+    return list(zip(*made)) if len(node.outputs) > 1 else made
+
+
+def _call_with_states(g, node, value, keywords):
+    """A call of a recurrent layer that takes first states from other layers, or gives its last ones to
+    them."""
+    layer, (x, shape, mask) = node.layer, value
+    if converter_of(layer, CONVERTERS, "ONNX") not in (recurrent, bidirectional):
+        what = ", ".join(keywords) if keywords else "several outputs"
+        refuse(layer, f"cannot be exported to ONNX with {what}.")
+    check_dtype(layer, g.dtype)
+    first = [state for state, _, _ in keywords.get("initial_state", [])]
+    with g.inside(layer):
+        heeded = None if first and layer.drops_mask_beside_tensors else mask
+        made = run_with_states(g, layer, x, heeded, first, inner=True)[: len(node.outputs)]
+    shapes = layer.compute_output_shape(shape)
+    masks = [mask if layer.return_sequences else None] + [None] * len(made)
+    made = [(y, tuple(s), m) for y, s, m in zip(made, shapes if len(made) > 1 else [shapes], masks)]
+    return made if len(made) > 1 else made[0]
 
 
 def _time_distributed(g, layer, x, shape, mask):

@@ -24,7 +24,7 @@ class Graph:
         self.dtype, self.opset, self.states = np.dtype(dtype), opset, states
         self.path = ()
         self._nodes, self._constants, self._inputs, self._outputs = [], {}, [], []
-        self._small, self._taken = {}, {}
+        self._small, self._taken, self._weights, self._calls = {}, {}, {}, {}
 
     # ---------------------------------------------------------------- names
     def inside(self, layer):
@@ -59,10 +59,22 @@ class Graph:
         return self.constant(np.array(values, np.int64))
 
     def weight(self, name, value):
-        """A constant in the graph's dtype, under a name of its own."""
-        name = self.name(name)
-        self._constants[name] = np.ascontiguousarray(value, self.dtype)
-        return name
+        """A constant in the graph's dtype, under a name of its own; one for all calls of a layer."""
+        value = np.ascontiguousarray(value, self.dtype)
+        known = self._weights.setdefault((*self.path, name), [])
+        for found in known:
+            if np.array_equal(self._constants[found], value):
+                return found
+        known.append(self.name(name))
+        self._constants[known[-1]] = value
+        return known[-1]
+
+    def public_name(self, layer):
+        """A layer's name with those of the models and wrappers around it; of its second call, "<name>_2"."""
+        path = self.path if self.path[-1] == layer.name else (*self.path, layer.name)
+        name = "/".join(path)
+        n = self._calls[name] = self._calls.get(name, 0) + 1
+        return name if n == 1 else f"{name}_{n}"
 
     def input(self, name, dtype, shape, default=None):
         """An input of the graph, which may be left out where there is a default."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tdfast.layers import GRU, LSTM
+from tdfast.layers import GRU, LSTM, Bidirectional
 from tdfast.saving.exporting import refuse
 from tdfast.saving.onnx.activations import cell_attributes
 
@@ -13,14 +13,34 @@ GATES = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2), "RNN": (0,)}
 
 def recurrent(g, layer, x, shape, mask):
     """LSTM, GRU and SimpleRNN."""
-    return _run(g, layer, [layer], x, mask)[0], mask if layer.return_sequences else None
+    return run_with_states(g, layer, x, mask)[0], mask if layer.return_sequences else None
 
 
 def bidirectional(g, layer, x, shape, mask):
     """Bidirectional: one node for both directions where the two layers are alike but for their weights."""
+    return run_with_states(g, layer, x, mask)[0], mask if layer.return_sequences else None
+
+
+def run_with_states(g, layer, x, mask, first=None, inner=False):
+    """The output of a layer, and then its last states.
+
+    Args:
+        first: values of the states to begin with, in the layer's order; None: zeros, or inputs of the graph.
+        inner: whether the last states are values for other layers, and so no outputs of the graph for
+            return_state's sake.
+    """
+    cells = layer.sublayers() if isinstance(layer, Bidirectional) else [layer]
+    given = iter(first or [])
+    begin = {cell: [next(given) for _ in range(cell.n_states)] for cell in cells} if first else {}
+    ys, states = _run(g, layer, cells, x, mask, begin, inner)
+    y = _merged(g, layer, *ys) if isinstance(layer, Bidirectional) else ys[0]
+    return [y, *(state for cell in cells for state in states[cell])]
+
+
+def _merged(g, layer, y, y_rev):
+    """The outputs of both directions as one."""
     if layer.merge_mode is None:
         refuse(layer, "cannot be exported: with merge_mode=None it has two outputs.")
-    y, y_rev = _run(g, layer, layer.sublayers(), x, mask)
     if layer.return_sequences:
         y_rev = g.reversed(y_rev, 1)
     if layer.merge_mode == "concat":
@@ -29,11 +49,11 @@ def bidirectional(g, layer, x, shape, mask):
         y = g.node("Mul" if layer.merge_mode == "mul" else "Add", y, y_rev)
         if layer.merge_mode == "ave":
             y = g.node("Mul", y, g.number(0.5))
-    return y, mask if layer.return_sequences else None
+    return y
 
 
-def _run(g, layer, cells, x, mask):
-    """The outputs of recurrent layers over one input, each in the order of its run."""
+def _run(g, layer, cells, x, mask, begin, inner):
+    """(outputs of recurrent layers over one input, each in the order of its run; their last states)."""
     if layer.stateful and not g.states:
         refuse(
             layer,
@@ -43,7 +63,10 @@ def _run(g, layer, cells, x, mask):
     compact = x if mask is None else mask.compact(x)
     time_first = g.node("Transpose", compact, perm=(1, 0, 2))
     groups = [cells] if len({_likeness(cell) for cell in cells}) == 1 else [[cell] for cell in cells]
-    return [y for group in groups for y in _node(g, group, x, time_first, mask)]
+    outputs, states = {}, {}
+    for group in groups:
+        _node(g, group, x, time_first, mask, begin, inner, outputs, states)
+    return [outputs[cell] for cell in cells], states
 
 
 def _likeness(cell):
@@ -54,9 +77,9 @@ def _kind(cell):
     return "LSTM" if isinstance(cell, LSTM) else "GRU" if isinstance(cell, GRU) else "RNN"
 
 
-def _node(g, cells, x, time_first, mask):
-    """One node for one layer, or for two of opposite directions; their outputs, each in the order of its
-    run."""
+def _node(g, cells, x, time_first, mask, begin, inner, outputs, ends):
+    """One node for one layer, or for two of opposite directions; adds their outputs, each in the order of
+    its run, and their last states."""
     kind, sequences = _kind(cells[0]), cells[0].return_sequences
     # In a node of two directions, the one that begins at the end is the second.
     ordered = sorted(cells, key=lambda cell: cell.go_backwards)
@@ -68,12 +91,15 @@ def _node(g, cells, x, time_first, mask):
     if kind == "GRU":
         attributes["linear_before_reset"] = int(cells[0].reset_after)
     weights = [g.weight(name, np.stack(parts)) for name, parts in zip("WRB", zip(*map(_weights, ordered)))]
-    first = [_first_states(g, cell, x) for cell in ordered]
+    names = {cell: g.public_name(cell) for cell in ordered}
+    first = [
+        [g.add_axis(state, 0) for state in begin[cell]] if begin else _first_states(g, cell, x, names[cell])
+        for cell in ordered
+    ]
     starts = [g.node("Concat", *states, axis=0) for states in zip(*first)]
     lengths = "" if mask is None else mask.lengths
     y, *last = g.node(kind, time_first, *weights, lengths, *starts,
                       outputs=[sequences, *[True] * cells[0].n_states], **attributes)
-    outputs = {}
     for d, cell in enumerate(ordered):
         states = [_direction(g, s, d, len(cells), axis=0) for s in last]
         end = states[0]
@@ -92,10 +118,10 @@ def _node(g, cells, x, time_first, mask):
             outputs[cell] = end
             if mask is not None and cell.zero_output_for_mask:
                 outputs[cell] = g.node("Where", mask.at_end(cell.go_backwards), end, g.number(0))
-        if g.states or cell.return_state:
+        ends[cell] = states
+        if g.states or (cell.return_state and not inner):
             for letter, state in zip("hc", states):
-                g.output(f"{_public(g, cell)}_{letter}", state, g.dtype, ("batch", cell.units))
-    return [outputs[cell] for cell in cells]
+                g.output(f"{names[cell]}_{letter}", state, g.dtype, ("batch", cell.units))
 
 
 def _direction(g, value, d, n, axis):
@@ -134,7 +160,7 @@ def _weights(cell):
     return gates(cell.kernel.value).T, gates(cell.recurrent_kernel.value).T, bias
 
 
-def _first_states(g, cell, x):
+def _first_states(g, cell, x, public):
     """The states to begin with, (1, batch, units) each: inputs of the graph, 0 when left out; [] without
     states."""
     if not g.states:
@@ -142,15 +168,9 @@ def _first_states(g, cell, x):
     shape = g.node("Concat", g.sizes(x, 0, 1), g.integers(cell.units), axis=0)
     made = []
     for letter in "hc"[: cell.n_states]:
-        name = f"{_public(g, cell)}_{letter}0"
+        name = f"{public}_{letter}0"
         # A default has to have a size: one row, which stands for all.
         given = g.input(name, g.dtype, (f"{name}_batch", cell.units),
                         default=np.zeros((1, cell.units), g.dtype))
         made.append(g.add_axis(g.node("Expand", given, shape), 0))
     return made
-
-
-def _public(g, cell):
-    """A recurrent layer's name with those of the models and wrappers around it."""
-    path = g.path if g.path[-1] == cell.name else (*g.path, cell.name)
-    return "/".join(path)
