@@ -3,7 +3,7 @@
 import math
 
 from tdfast.compat.calling import spelled
-from tdfast.models.summary import is_stack, shape_text
+from tdfast.models.summary import input_shape_text, is_stack, shape_text
 
 TRAINING, VALIDATION = "#1f5fa8", "#d9730d"
 INK, PAPER, FRAME = "#22303c", "#f7f9fb", "#9aa7b4"
@@ -106,7 +106,7 @@ def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, 
     """A model's layers as boxes, from its input to its output.
 
     Args:
-        model: a built `Sequential`.
+        model: a built model.
         to_file: where the picture goes, a path that ends in .png, .pdf or .svg; None: nowhere.
         show_shapes: the shapes that go in and out, None standing for any size.
         show_dtype: each layer's dtype.
@@ -184,7 +184,7 @@ class _Box:
             name = _activation_of(layer)
             self.lines += [f"activation: {name}"] if name else []
         if shown["shapes"] and not _is_input(layer):
-            self.lines += [f"in: {_text(layer.input_shape)}", f"out: {shape_text(layer)}"]
+            self.lines += [f"in: {input_shape_text(layer)}", f"out: {shape_text(layer)}"]
         elif shown["shapes"]:
             self.lines += [_text(layer.batch_shape)]
         if shown["dtype"]:
@@ -223,7 +223,7 @@ class _Box:
 
 def _boxes(model, shown, expand, frames):
     """A box for each layer; those of inner models in their place where they are to be seen."""
-    for layer in model.layers:
+    for layer in model.sublayers():
         if expand and getattr(layer, "layers", None):
             yield from _boxes(layer, shown, expand, (*frames, layer))
         else:

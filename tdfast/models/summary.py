@@ -52,7 +52,7 @@ def summary_text(model, line_length=None, expand_nested=False, show_trainable=Fa
     line_length = line_length or min(width, shutil.get_terminal_size().columns - 4)
     rows = [header]
     connections = None if columns is COLUMNS else _connections(model)
-    listed = model.layers if columns is COLUMNS else model.sublayers()
+    listed = model.layers if getattr(model, "graph", None) is None else model.sublayers()
     for layer in _range(listed, layer_range):
         rows += _rows(layer, expand_nested, show_trainable, connections, 0)
     lines = [f'Model: "{model.name}"', *_table(rows, _widths(positions, line_length), align)]
@@ -60,12 +60,16 @@ def summary_text(model, line_length=None, expand_nested=False, show_trainable=Fa
 
 
 def is_stack(model):
-    """Whether each layer is called once, on the one before."""
+    """Whether each layer is called once, on one output of the layer before; any may give outputs."""
     graph = getattr(model, "graph", None)
     if graph is None:
         return True
-    layers = [id(node.layer) for node in graph.nodes]
-    return graph.is_chain and len(set(layers)) == len(layers)
+    given, layers = graph.inputs, {id(node.layer) for node in graph.nodes}
+    for node in graph.nodes:
+        if len(node.needs) != 1 or not any(node.needs[0] is tensor for tensor in given):
+            return False
+        given = node.outputs
+    return len(graph.inputs) == 1 and len(layers) == len(graph.nodes)
 
 
 def _connections(model):
@@ -99,11 +103,21 @@ def shape_text(layer):
     """``(None, 64, 8)``, or ``?`` before the layer is built."""
     if not layer.built:
         return "?"
+    return _shapes(layer, "output")
+
+
+def input_shape_text(layer):
+    """What `shape_text` says of the output, of the input."""
+    return _shapes(layer, "input")
+
+
+def _shapes(layer, end):
+    """The text of one end of a layer's first call in a graph; of a layer without calls, of its shape."""
     if getattr(layer, "_nodes", None):
-        shapes = [tensor.shape for tensor in layer._nodes[0].outputs]
+        shapes = [tensor.shape for tensor in getattr(layer._nodes[0], f"{end}s")]
         shape = shapes[0] if len(shapes) == 1 else shapes
     else:
-        shape = layer.output_shape
+        shape = getattr(layer, f"{end}_shape")
     if shape and isinstance(shape[0], (tuple, list)):
         return "[" + ", ".join(_shape(s) for s in shape) + "]"
     return _shape(shape)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tdfast import Input, Sequential, layers, utils
+from tdfast import Input, Model, Sequential, layers, ops, utils
 
 BOTH = pytest.mark.parametrize("draw", ["history", "model"])
 
@@ -144,3 +144,15 @@ def test_wrong_models():
         utils.plot_model(Sequential([layers.Dense(2)]))
     with pytest.raises(ValueError, match="'TB' or 'LR', got 'BT'"):
         utils.plot_model(Sequential([Input((2,)), layers.Dense(2)]), rankdir="BT")
+
+
+def test_operations_are_drawn_with_their_shapes():
+    x = Input((5, 4))
+    model = Model(x, layers.Dense(1)(ops.mean(x * 2.0, axis=1)))
+    texts = [t.get_text() for t in utils.plot_model(model, to_file=None, show_shapes=True).axes[0].texts]
+    assert "Multiply" in texts and "Mean" in texts
+    assert "in: (None, 5, 4)" in texts and "out: (None, 4)" in texts
+    y = Input((5, 4))
+    joined = Model([x, y], layers.Add()([x, y]))
+    texts = [t.get_text() for t in utils.plot_model(joined, to_file=None, show_shapes=True).axes[0].texts]
+    assert "in: [(None, 5, 4), (None, 5, 4)]" in texts

@@ -5,6 +5,8 @@ import types
 import numpy as np
 import pytest
 
+from tdfast import Input, Model, ops
+from tdfast.layers import Dense
 from tdfast.models import summary
 
 
@@ -122,3 +124,28 @@ def test_layer_range():
 def test_prints(capsys):
     summary.print_summary(blog(), line_length=76)
     assert capsys.readouterr().out == text(blog(), line_length=76)
+
+
+def text_of(model):
+    out = []
+    model.summary(print_fn=out.append, line_length=120)
+    return out[0]
+
+
+def test_a_chain_with_operations_lists_them():
+    x = Input((None, 4), name="x")
+    model = Model(x, Dense(1, name="o")(ops.mean(x * 2.0, axis=1)), name="m")
+    text = text_of(model)
+    assert "Connected to" not in text
+    for words in ("x (InputLayer)", "(Multiply)", "(Mean)", "o (Dense)"):
+        assert words in text
+
+
+def test_a_chain_with_outputs_on_the_way_is_still_one():
+    x = Input((4,), name="x")
+    h = Dense(3, name="h")(x)
+    assert "Connected to" not in text_of(Model(x, [h, Dense(2, name="o")(h)]))
+    assert "Connected to" in text_of(Model(x, [h, Dense(2, name="o")(x)]))
+    assert "Connected to" in text_of(Model([x, Input((2,))], h))
+    square = Dense(4, name="square")
+    assert "square[0][0]" in text_of(Model(x, square(square(x))))
