@@ -15,7 +15,7 @@ import numpy as np
 from tdfast import random
 from tdfast.engine import registry
 from tdfast.engine.layer import Layer, weights_from
-from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.engine.serialization import deserialize_layer, serialize_layer, sharing_layers
 from tdfast.errors import FileError
 
 
@@ -25,7 +25,7 @@ def reduced(layer):
     Raises:
         ValueError: for a layer whose get_config holds more than numbers, text, arrays, lists and dicts.
     """
-    with registry.collecting_objects() as objects:
+    with registry.collecting_objects() as objects, sharing_layers(layer):
         config = serialize_layer(layer)
     _check_plain(config, f"The config of layer '{layer.name}' ({type(layer).__name__})")
     layers = list(layer.walk())
@@ -56,7 +56,8 @@ def restored(state, objects, compiled=None):
     described, arrays = _from_bytes(state)
     config = described["config"]
     with random.own_generator(), registry.custom_object_scope(objects), weights_from(_unfilled):
-        layer = deserialize_layer(config, objects)
+        with sharing_layers():
+            layer = deserialize_layer(config, objects)
         shape = (config.get("build_config") or {}).get("input_shape")
         if shape is not None and not layer.built:
             layer.ensure_built(tuple(shape))

@@ -4,6 +4,9 @@ What a file may name is looked up in tdfast's own tables and in the caller's ``c
 Nothing is imported because a file says so.
 """
 
+import collections
+import contextlib
+import contextvars
 import inspect
 
 import numpy as np
@@ -30,6 +33,38 @@ MAX_DEPTH = 64
 MAX_SIZE = 2**40
 
 
+_NUMBERS = contextvars.ContextVar("numbers of shared layers that are written, by id", default=None)
+_LAYERS = contextvars.ContextVar("shared layers that were read, by number", default=None)
+
+
+@contextlib.contextmanager
+def sharing_layers(model=None):
+    """A block in which a layer that stands in several places of a model, such as in a model within it too, is
+    one layer again when it is read: each of its configs has the same ``shared_object_id``.
+
+    Args:
+        model: what is written in the block; None to read.
+    """
+    counts, numbers = collections.Counter(), {}
+
+    def count(layer):
+        for inner in layer.sublayers():
+            counts[id(inner)] += 1
+            if counts[id(inner)] == 2:
+                numbers[id(inner)] = len(numbers) + 1
+            elif counts[id(inner)] == 1:
+                count(inner)
+
+    if model is not None:
+        count(model)
+    variable, value = (_LAYERS, {}) if model is None else (_NUMBERS, numbers)
+    before = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(before)
+
+
 def serialize_layer(layer):
     """Keras's dict for a layer or a `Sequential`: module, class_name, config, registered_name.
 
@@ -47,7 +82,8 @@ def serialize_layer(layer):
     out = _plain(registry.description(layer, _module_of(cls) if _is_known(cls) else None))
     if layer.built and getattr(layer, "input_shape", None) and cls.__name__ != "InputLayer":
         out["build_config"] = {"input_shape": _plain(layer.input_shape)}
-    return out
+    number = (_NUMBERS.get() or {}).get(id(layer))
+    return out if number is None else {**out, "shared_object_id": number}
 
 
 def _module_of(cls):
@@ -75,6 +111,22 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
     >>> deserialize_layer(serialize_layer(RepeatVector(3, name="again")))
     <RepeatVector name=again, built=False>
     """
+    number = config.get("shared_object_id") if isinstance(config, dict) else None
+    shared = _LAYERS.get()
+    if shared is None or type(number) is not int:
+        return _deserialized(config, custom_objects, path, made)
+    if number not in shared:
+        shared[number] = config.get("class_name"), _deserialized(config, custom_objects, path, made)
+    class_name, layer = shared[number]
+    if class_name != config.get("class_name"):
+        raise FileError(
+            f"Two objects of the file have the shared_object_id {number}, but one is a {class_name} and the "
+            f"other a {config.get('class_name')}."
+        )
+    return layer
+
+
+def _deserialized(config, custom_objects, path, made):
     if path.count("/") > MAX_DEPTH:
         raise FileError(f"The layers are nested more than {MAX_DEPTH // 2} deep.")
     class_name, arguments = _parts(config, "a layer")

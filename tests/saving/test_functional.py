@@ -2,13 +2,14 @@
 
 import copy
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tdfast
-from tdfast import saving
+from tdfast import layers, saving
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.structure import flatten
 from tdfast.saving import FileError
@@ -156,3 +157,37 @@ def test_loops_and_long_lists_end():
     config["config"]["layers"] = [item("InputLayer", "in", batch_shape=[None, 5, 3]), *reversed(stack)]
     config["config"]["output_layers"] = [[names[-1], 0, 0]]
     assert len(deserialize_layer(config).layers) == 1501
+
+
+def test_a_layer_of_a_model_and_of_one_within_it_is_one_layer_in_files_and_copies(tmp_path):
+    x, y = tdfast.Input((None, 3)), tdfast.Input((None, 3))
+    dense = layers.Dense(3, name="dense")
+    begin = tdfast.Input((None, 3))
+    inner = tdfast.Model(begin, layers.Add()([dense(begin), layers.Dense(3)(begin)]), name="inner")
+    each = layers.TimeDistributed(dense, name="each")
+    lstm = layers.LSTM(4)
+    model = tdfast.Model([x, y], layers.Concatenate()([lstm(inner(x)), lstm(inner(y)), lstm(each(x)),
+                                                       lstm(dense(x))]))
+    model.compile("adam", "mse")
+    xs, want = [np.ones((2, 5, 3)), -np.ones((2, 5, 3))], np.zeros((2, 16))
+    model.fit(xs, want, verbose=0)
+    model.save(tmp_path / "model.keras")
+    copies = [saving.load_model(tmp_path / "model.keras"), pickle.loads(pickle.dumps(model)),
+              copy.deepcopy(model)]
+    described = tdfast.models.model_from_json(model.to_json())
+    assert [w.path for w in described.weights] == [w.path for w in model.weights]
+    for twin in copies:
+        assert len(twin.weights) == len(model.weights) == 7
+        assert twin.get_layer("dense") is twin.get_layer("inner").get_layer("dense")
+        assert twin.get_layer("each").layer is twin.get_layer("dense")
+        assert np.array_equal(twin.predict(xs, verbose=0), model.predict(xs, verbose=0))
+    model.fit(xs, want, verbose=0)
+    for twin in copies:
+        twin.fit(xs, want, verbose=0)
+        assert all(np.array_equal(a, b) for a, b in zip(twin.get_weights(), model.get_weights()))
+    config = json.loads(model.to_json())
+    for item in config["config"]["layers"]:
+        if item["name"] == "dense":
+            item["class_name"] = "LSTM"
+    with pytest.raises(ValueError, match="shared_object_id 1, but one is a Dense and the other a LSTM"):
+        tdfast.models.model_from_json(json.dumps(config))

@@ -11,7 +11,13 @@ from tdfast.compat.calling import spelled
 from tdfast.engine.arguments import flag
 from tdfast.engine.layer import weights_from
 from tdfast.engine.network import Network
-from tdfast.engine.serialization import FUNCTIONAL, as_shape, deserialize_layer, serialize_layer
+from tdfast.engine.serialization import (
+    FUNCTIONAL,
+    as_shape,
+    deserialize_layer,
+    serialize_layer,
+    sharing_layers,
+)
 from tdfast.errors import FileError
 from tdfast.saving.atomic import replacing
 from tdfast.saving.keras.archive import Archive
@@ -90,7 +96,7 @@ def _load(config, store, custom_objects, compile, version):
     if old:
         config = modern_layer(config)
     filler = Filler(store)
-    with weights_from(filler):
+    with weights_from(filler), sharing_layers():
         model = deserialize_layer(config, custom_objects, made=filler.attach)
         _require_model(model, store.name)
         shape = build_shape(config)
@@ -148,7 +154,8 @@ def model_from_json(json_string, custom_objects=None):
     try:
         if old:
             config = modern_layer(config)
-        model = deserialize_layer(config, custom_objects or {})
+        with sharing_layers():
+            model = deserialize_layer(config, custom_objects or {})
         _require_model(model, name)
         shape = build_shape(config)
         if shape is not None and not model.built:
@@ -183,7 +190,8 @@ def _build(model, shape, name):
 # ------------------------------------------------------------------------------------------ writing
 def description(model):
     """Keras's dict of a model: layers, the input's shape and how it was compiled."""
-    return {**serialize_layer(model), "compile_config": compile_config(model)}
+    with sharing_layers(model):
+        return {**serialize_layer(model), "compile_config": compile_config(model)}
 
 
 @spelled
