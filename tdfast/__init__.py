@@ -1,8 +1,42 @@
 """tdfast: train and serve sequence models on the CPU, with Keras's API over compiled kernels."""
 
+from __future__ import annotations
+
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from tdfast._version import __version__
+
+if TYPE_CHECKING:                       # what `__getattr__` imports
+    from tdfast import (
+        activations,
+        callbacks,
+        config,
+        constraints,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        ops,
+        optimizers,
+        preprocessing,
+        random,
+        regularizers,
+        runtime,
+        saving,
+        testing,
+        utils,
+    )
+    from tdfast.engine.variable import Variable
+    from tdfast.initializers import Initializer
+    from tdfast.layers import Input, Layer
+    from tdfast.losses import Loss
+    from tdfast.metrics import Metric
+    from tdfast.models import Model, Sequential
+    from tdfast.optimizers import Optimizer
+    from tdfast.regularizers import Regularizer
+    from tdfast.runtime import get_num_threads, set_num_threads, show_config
 
 _MODULES = (
     "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics",
@@ -25,10 +59,15 @@ _NAMES = {
     "show_config": "runtime",
 }
 
-__all__ = ["__version__", "version", *_MODULES, *_NAMES]
+__all__ = [
+    "Initializer", "Input", "Layer", "Loss", "Metric", "Model", "Optimizer", "Regularizer", "Sequential",
+    "Variable", "__version__", "activations", "callbacks", "config", "constraints", "get_num_threads",
+    "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers", "preprocessing", "random",
+    "regularizers", "runtime", "saving", "set_num_threads", "show_config", "testing", "utils", "version",
+]
 
 
-def version():
+def version() -> Any:
     """The version of tdfast, as a string.
 
     >>> version() == __version__
@@ -37,7 +76,7 @@ def version():
     return __version__
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Modules and names are imported when they are first used."""
     if name in _MODULES:
         return importlib.import_module(f"tdfast.{name}")
@@ -60,5 +99,5 @@ def __getattr__(name):
     return importlib.import_module("tdfast.compat.absent").lookup("tdfast")(name)
 
 
-def __dir__():
+def __dir__() -> list[Any]:
     return sorted([*globals(), *__all__])

@@ -4,6 +4,10 @@ To add one: a row of src_c/activations.h, its value and slope in src_c/act.h, an
 activation_table.py. One of your own, in NumPy, is a `Function`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import _kernels
@@ -12,10 +16,15 @@ from tdfast.engine.arrays import as_contiguous
 from tdfast.engine.parametric import Function, Parametric, defaults
 from tdfast.engine.registry import Registry, collected_name, registered_name
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Array, Arrays, Config, CustomObjects, Numbers
+
 REGISTRY = Registry("activation", "activations", "keras.activations")
 
 
-def _doc(name):
+def _doc(name: str) -> str:
     row = TABLE[name]
     return (f"""{row.formula}.
 
@@ -31,7 +40,7 @@ def _doc(name):
     """)
 
 
-def rows_of(x):
+def rows_of(x: Any) -> tuple[int, int]:
     """(M, N): how many rows x has, and how long its last axis is.
 
     >>> rows_of(np.zeros((2, 3, 4)))
@@ -54,15 +63,15 @@ class Activation:
     [0.0, 2.0]
     """
 
-    def __init__(self, name, kind):
+    def __init__(self, name: str, kind: int) -> None:
         self.name, self.kind = name, kind
         self.needs_input, self.is_row = _kernels.act_needs_input(kind), _kernels.act_is_row(kind)
 
     @property
-    def __name__(self):
+    def __name__(self) -> str:
         return self.name
 
-    def __call__(self, x, *arguments, **parameters):
+    def __call__(self, x: Numbers, *arguments: Any, **parameters: Any) -> Array:
         """f(x) as a new array.
 
         Args:
@@ -88,7 +97,7 @@ class Activation:
         self.with_parameters(**parameters).forward(x, y)
         return np.moveaxis(y, -1, axis) if self.is_row else y
 
-    def _named(self, arguments, parameters):
+    def _named(self, arguments: Sequence[Any], parameters: dict[str, Any]) -> dict[str, Any]:
         """The arguments after x by name."""
         known = ("axis",) if self.is_row else ("approximate",
                                                ) if self.name == "gelu" else tuple(defaults(self.name))
@@ -100,7 +109,7 @@ class Activation:
             )
         return {**named, **parameters}
 
-    def with_parameters(self, **parameters):
+    def with_parameters(self, **parameters: Any) -> Parametric | Activation:
         """This activation with other parameters, for a layer: ``activations.elu.with_parameters(alpha=0.5)``.
 
         >>> elu.with_parameters(alpha=0.5)([-1e9]).tolist(), elu.with_parameters(alpha=1.0) is elu
@@ -118,15 +127,15 @@ class Activation:
             return self
         return Parametric(self.name, **{k: None if v is None else float(v) for k, v in parameters.items()})
 
-    def forward(self, x, y):
+    def forward(self, x: Any, y: Any) -> Arrays:
         """Write f(x) to y; both C-contiguous, of one shape and dtype."""
         _kernels.act_forward(self.kind, *rows_of(x), x, y)
 
-    def backward(self, x, y, dy, dx):
+    def backward(self, x: Any, y: Any, dy: Arrays, dx: Array) -> Arrays:
         """Write dy f'(x) to dx; y is f(x), and x may be None unless `needs_input`."""
         _kernels.act_backward(self.kind, *rows_of(y), x=x, y=y, dy=dy, dx=dx)
 
-    def gradient(self, x, dy):
+    def gradient(self, x: Any, dy: Arrays) -> Array:
         """dy f'(x) as a new array; x and dy of one shape, rows on the last axis."""
         dtype = np.float64 if np.asarray(x).dtype == np.float64 else np.float32
         x, dy = (as_contiguous(np.atleast_1d(a), dtype) for a in (x, dy))
@@ -134,22 +143,54 @@ class Activation:
         self.backward(x, y, dy, dx)
         return dx
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return get, (self.name,)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<activation {self.name}>"
 
+
+# Made in the loop below.
+linear: Activation
+tanh: Activation
+sigmoid: Activation
+relu: Activation
+relu6: Activation
+leaky_relu: Activation
+elu: Activation
+selu: Activation
+celu: Activation
+softplus: Activation
+softsign: Activation
+exponential: Activation
+hard_sigmoid: Activation
+hard_silu: Activation
+hard_tanh: Activation
+hard_shrink: Activation
+soft_shrink: Activation
+tanh_shrink: Activation
+silu: Activation
+gelu: Activation
+gelu_tanh: Activation
+mish: Activation
+log_sigmoid: Activation
+squareplus: Activation
+sparse_plus: Activation
+sparse_sigmoid: Activation
+softmax: Activation
+log_softmax: Activation
+sparsemax: Activation
 
 for _name, _kind in _kernels.ACTIVATIONS.items():
     globals()[_name] = _activation = Activation(_name, _kind)
     _activation.__doc__ = _doc(_name)
     REGISTRY.register(_activation, *TABLE[_name].aliases)
-swish, hard_swish = globals()["silu"], globals()["hard_silu"]
+swish: Activation = globals()["silu"]
+hard_swish: Activation = globals()["hard_silu"]
 __test__ = {_name: _doc(_name) for _name in TABLE}       # doctest looks at functions and classes alone
 
 
-def glu(x, axis=-1):
+def glu(x: Numbers, axis: int = -1) -> Array:
     """Gated linear unit ``a sigmoid(b)``, where a and b are the halves of ``x`` along ``axis``.
 
     It halves that axis, so it is a function here and no layer's activation.
@@ -164,7 +205,7 @@ def glu(x, axis=-1):
     return a * globals()["sigmoid"](b)
 
 
-def threshold(x, threshold, default_value):
+def threshold(x: Numbers, threshold: float, default_value: float) -> Array:
     """``x`` where it is above ``threshold``, else ``default_value``; a function only.
 
     >>> threshold(np.array([1.0, 3.0]), 2.0, -1.0).tolist()
@@ -174,7 +215,7 @@ def threshold(x, threshold, default_value):
     return np.where(x > threshold, x, np.asarray(default_value, x.dtype))
 
 
-def get(identifier, own=False):
+def get(identifier: Any, own: bool = False) -> Any:
     """The `Activation` that a name, an Activation or Keras's dict means; None is linear.
 
     Args:
@@ -207,7 +248,7 @@ def get(identifier, own=False):
     )
 
 
-def serialize(activation):
+def serialize(activation: Any) -> Any:
     """The activation's name, which is how Keras writes it down; Keras's dict for a `Function`.
 
     >>> serialize(globals()["relu"])
@@ -227,7 +268,7 @@ def serialize(activation):
     return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
 
 
-def deserialize(config, custom_objects=None):
+def deserialize(config: Config | str | None, custom_objects: CustomObjects = None) -> Any:
     """The activation of a serialized name or dict.
 
     Raises:

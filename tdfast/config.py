@@ -1,13 +1,18 @@
 """Settings of the whole process, as in `keras.config`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.compat import absent
 
 _floatx = "float32"
 
-__getattr__ = absent.lookup(__name__)
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+    __getattr__ = absent.lookup(__name__)
 
 
-def floatx():
+def floatx() -> str:
     """The default dtype of new layers.
 
     >>> floatx()
@@ -16,7 +21,7 @@ def floatx():
     return _floatx
 
 
-def set_floatx(value):
+def set_floatx(value: str) -> None:
     """Make 'float32' or 'float64' the default dtype of new layers.
 
     Raises:
@@ -33,7 +38,7 @@ def set_floatx(value):
 _check_finite = True
 
 
-def check_finite():
+def check_finite() -> bool:
     """Whether fit, evaluate and predict refuse NaN and infinity in their data.
 
     >>> check_finite()
@@ -42,7 +47,7 @@ def check_finite():
     return _check_finite
 
 
-def set_check_finite(value):
+def set_check_finite(value: Any) -> None:
     """False lets NaN and infinity in x and y pass, for models that expect them.
 
     >>> set_check_finite(True)
@@ -54,7 +59,7 @@ def set_check_finite(value):
 _interactive = True
 
 
-def enable_interactive_logging():
+def enable_interactive_logging() -> None:
     """Print progress, summaries and callbacks' lines on the standard output: the default.
 
     >>> enable_interactive_logging()
@@ -63,7 +68,7 @@ def enable_interactive_logging():
     _interactive = True
 
 
-def disable_interactive_logging():
+def disable_interactive_logging() -> None:
     """Send progress, summaries and callbacks' lines to Python's logging instead, as level INFO of the logger
     'tdfast'.
 
@@ -76,7 +81,7 @@ def disable_interactive_logging():
     _interactive = False
 
 
-def is_interactive_logging_enabled():
+def is_interactive_logging_enabled() -> bool:
     """Whether lines are printed (True) or logged (False).
 
     >>> is_interactive_logging_enabled()
@@ -85,7 +90,7 @@ def is_interactive_logging_enabled():
     return _interactive
 
 
-def backend():
+def backend() -> str:
     """The name of what computes.
 
     >>> backend()

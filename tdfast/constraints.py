@@ -3,10 +3,17 @@
 They follow https://keras.io/api/layers/constraints/.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine import norms
 from tdfast.engine.registry import Registry
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Array, Config, ConstraintSpec, CustomObjects
 
 REGISTRY = Registry("constraint", "constraints", "keras.constraints")
 
@@ -14,7 +21,7 @@ EPSILON = 1e-7
 """Added to a norm before dividing by it, as in Keras."""
 
 
-def get(identifier):
+def get(identifier: ConstraintSpec) -> Any:
     """The constraint that a name, a class, a dict or a function means; None for None.
 
     Raises:
@@ -26,7 +33,7 @@ def get(identifier):
     return REGISTRY.get(identifier)
 
 
-def serialize(constraint):
+def serialize(constraint: ConstraintSpec) -> Any:
     """Keras's dict for a constraint.
 
     >>> serialize(UnitNorm())["config"]
@@ -35,7 +42,7 @@ def serialize(constraint):
     return REGISTRY.serialize(constraint)
 
 
-def deserialize(config, custom_objects=None):
+def deserialize(config: Config | str | None, custom_objects: CustomObjects = None) -> Any:
     """The constraint that `serialize` described.
 
     >>> deserialize(serialize(MaxNorm(2)))
@@ -44,7 +51,7 @@ def deserialize(config, custom_objects=None):
     return REGISTRY.deserialize(config, custom_objects)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> type:
     # constraints.max_norm is constraints.MaxNorm, as in Keras.
     try:
         return REGISTRY.find(name)
@@ -52,7 +59,7 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
-def __dir__():
+def __dir__() -> list[Any]:
     return sorted({*globals(), *REGISTRY.spellings()})
 
 
@@ -68,20 +75,20 @@ class Constraint:
     [0.1, 0.2]
     """
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> Array:
         """The projected weight, an array of the same shape; ``value`` is not written."""
         return value
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor."""
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         """A new one with the arguments that `get_config` gave."""
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
 
@@ -99,14 +106,14 @@ class MaxNorm(Constraint):
     [[0.6], [0.8]]
     """
 
-    def __init__(self, max_value=2, axis=0):
+    def __init__(self, max_value: float = 2, axis: int = 0) -> None:
         self.max_value, self.axis = max_value, axis
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> Array:
         value, norm = _with_norm(value, self.axis)
         return _scaled(value, np.clip(norm, 0, self.max_value) / (norm + EPSILON))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"max_value": self.max_value, "axis": self.axis}
 
 
@@ -118,7 +125,7 @@ class NonNeg(Constraint):
     [0.0, 2.0]
     """
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> Array:
         return np.maximum(np.asarray(value), 0)
 
 
@@ -133,14 +140,14 @@ class UnitNorm(Constraint):
     [[0.6], [0.8]]
     """
 
-    def __init__(self, axis=0):
+    def __init__(self, axis: int = 0) -> None:
         self.axis = axis
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> Array:
         value, norm = _with_norm(value, self.axis)
         return _scaled(value, 1 / (norm + EPSILON))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"axis": self.axis}
 
 
@@ -157,15 +164,16 @@ class MinMaxNorm(Constraint):
     [[1.8], [2.4]]
     """
 
-    def __init__(self, min_value=0.0, max_value=1.0, rate=1.0, axis=0):
+    def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0,
+                 axis: int = 0) -> None:
         self.min_value, self.max_value, self.rate, self.axis = min_value, max_value, rate, axis
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> Array:
         value, norm = _with_norm(value, self.axis)
         wanted = self.rate * np.clip(norm, self.min_value, self.max_value) + (1 - self.rate) * norm
         return _scaled(value, wanted / (norm + EPSILON))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "min_value": self.min_value,
             "max_value": self.max_value,
@@ -174,13 +182,13 @@ class MinMaxNorm(Constraint):
         }
 
 
-def _with_norm(value, axis):
+def _with_norm(value: Any, axis: int) -> tuple[Any, ...]:
     """(the weight as an array, its norms in float64, where the squares of float32 do not overflow)."""
     value = np.asarray(value)
     value = value if value.dtype.kind == "f" else value.astype(np.float64)
     return value, np.sqrt(norms.squares(value, tuple(axis) if isinstance(axis, (list, tuple)) else axis))
 
 
-def _scaled(value, factor):
+def _scaled(value: Any, factor: float) -> Array:
     """The weight times factors in float64, in its own dtype."""
     return (value * factor).astype(value.dtype)

@@ -5,7 +5,10 @@ number as its seed, or none, returns the same numbers each time it is called; `u
 makes those without a seed repeatable.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,10 +16,27 @@ from tdfast import random
 from tdfast.compat import absent
 from tdfast.engine.registry import Registry, description
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import (
+        Array,
+        Axes,
+        Config,
+        CustomObjects,
+        Generator,
+        InitializerSpec,
+        Numbers,
+        Seed,
+        Sizes,
+    )
+
 REGISTRY = Registry("initializer", "initializers", "keras.initializers")
 
 
-def get(identifier):
+def get(identifier: InitializerSpec) -> Any:
     """The initializer that a name, a class, a dict, an array or a function means; None for None.
 
     Raises:
@@ -30,7 +50,7 @@ def get(identifier):
     return REGISTRY.get(identifier)
 
 
-def serialize(initializer):
+def serialize(initializer: InitializerSpec) -> Any:
     """Keras's dict for an initializer.
 
     >>> serialize(Zeros())["class_name"]
@@ -39,7 +59,7 @@ def serialize(initializer):
     return REGISTRY.serialize(initializer)
 
 
-def deserialize(config, custom_objects=None):
+def deserialize(config: Config | str | None, custom_objects: CustomObjects = None) -> Any:
     """The initializer that `serialize` described.
 
     >>> deserialize(serialize(Constant(0.5)))
@@ -51,7 +71,7 @@ def deserialize(config, custom_objects=None):
 _absent = absent.lookup(__name__)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> type:
     # initializers.glorot_uniform is initializers.GlorotUniform, as in Keras.
     try:
         return REGISTRY.find(name)
@@ -59,11 +79,12 @@ def __getattr__(name):
         return _absent(name)
 
 
-def __dir__():
+def __dir__() -> list[Any]:
     return sorted({*globals(), *REGISTRY.spellings()})
 
 
-def compute_fans(shape, input_axes=None, output_axes=None):
+def compute_fans(shape: Sizes, input_axes: Sequence[int] | None = None,
+                 output_axes: Sequence[int] | None = None) -> tuple[int, ...]:
     """How many inputs and outputs one unit of a weight has: (fan_in, fan_out).
 
     The last axis counts outputs and the one before it inputs; axes before those are a convolution's
@@ -90,23 +111,23 @@ class Initializer:
     [[0.5, 0.5], [0.5, 0.5]]
     """
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         raise TypeError(f"{type(self).__name__} must override __call__(shape, dtype).")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor."""
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         """A new one with the arguments that `get_config` gave."""
         return cls(**config)
 
-    def clone(self):
+    def clone(self) -> Any:
         """Another one with the same arguments; without a seed it draws other numbers."""
         return self.from_config(self.get_config())
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
 
@@ -114,10 +135,10 @@ class Initializer:
 class _Given(Initializer):
     """An array in the place of an initializer: its copy."""
 
-    def __init__(self, value):
+    def __init__(self, value: Numbers) -> None:
         self.value = np.asarray(value)
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         if tuple(shape) != self.value.shape:
             raise ValueError(
                 f"An array of shape {self.value.shape} was given as initializer of a weight of shape "
@@ -125,7 +146,7 @@ class _Given(Initializer):
             )
         return np.array(self.value, _dtype(dtype))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"value": self.value.tolist()}
 
 
@@ -138,7 +159,7 @@ class Zeros(Initializer):
     [[0.0, 0.0], [0.0, 0.0]]
     """
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         return np.zeros(shape, _dtype(dtype))
 
 
@@ -150,7 +171,7 @@ class Ones(Initializer):
     [1.0, 1.0]
     """
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         return np.ones(shape, _dtype(dtype))
 
 
@@ -165,18 +186,18 @@ class Constant(Initializer):
     [2.0, 2.0, 2.0]
     """
 
-    def __init__(self, value=0.0):
+    def __init__(self, value: Numbers = 0.0) -> None:
         self.value = value
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         return np.full(shape, self.value, _dtype(dtype))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         value = self.value
         return {"value": value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         value = config.get("value", 0.0)
         if isinstance(value, dict):
             # Keras's form of an array.
@@ -198,15 +219,15 @@ class Identity(Initializer):
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
 
-    def __init__(self, gain=1.0):
+    def __init__(self, gain: float = 1.0) -> None:
         self.gain = gain
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         if len(shape) != 2:
             raise ValueError(f"Identity makes matrices only: expected a shape of 2 axes, got {tuple(shape)}.")
         return np.eye(*shape, dtype=_dtype(dtype)) * _dtype(dtype).type(self.gain)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"gain": self.gain}
 
 
@@ -222,7 +243,7 @@ class RandomInitializer(Initializer):
     True
     """
 
-    def __init__(self, seed=None):
+    def __init__(self, seed: Seed = None) -> None:
         if isinstance(seed, dict):
             seed = random.SeedGenerator.from_config(seed.get("config", {}))
         if not isinstance(seed, random.SeedGenerator):
@@ -230,13 +251,13 @@ class RandomInitializer(Initializer):
         self._given_seed = seed
         self.seed = random.make_default_seed() if seed is None else seed
 
-    def get_config(self):
-        seed = self._given_seed
+    def get_config(self) -> Config:
+        seed: Any = self._given_seed
         if isinstance(seed, random.SeedGenerator):
             seed = description(seed, "keras.random")
         return {"seed": seed}
 
-    def generator(self):
+    def generator(self) -> Generator:
         """A NumPy generator at the start of this initializer's numbers."""
         return np.random.Generator(random.bits(self.seed))
 
@@ -254,14 +275,14 @@ class RandomNormal(RandomInitializer):
     'float32'
     """
 
-    def __init__(self, mean=0.0, stddev=0.05, seed=None):
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Seed = None) -> None:
         super().__init__(seed)
         self.mean, self.stddev = mean, stddev
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         return _normal(self.generator(), shape, self.mean, self.stddev, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "mean": self.mean, "stddev": self.stddev}
 
 
@@ -278,14 +299,14 @@ class TruncatedNormal(RandomInitializer):
     True
     """
 
-    def __init__(self, mean=0.0, stddev=0.05, seed=None):
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Seed = None) -> None:
         super().__init__(seed)
         self.mean, self.stddev = mean, stddev
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         return _truncated_normal(self.generator(), shape, self.mean, self.stddev, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "mean": self.mean, "stddev": self.stddev}
 
 
@@ -301,14 +322,14 @@ class RandomUniform(RandomInitializer):
     True
     """
 
-    def __init__(self, minval=-0.05, maxval=0.05, seed=None):
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: Seed = None) -> None:
         super().__init__(seed)
         self.minval, self.maxval = minval, maxval
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         return _uniform(self.generator(), shape, self.minval, self.maxval, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "minval": self.minval, "maxval": self.maxval}
 
 
@@ -332,11 +353,11 @@ class VarianceScaling(RandomInitializer):
     True
     """
 
-    MODES = ("fan_in", "fan_out", "fan_avg")
-    DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform")
+    MODES: tuple[str, ...] = ("fan_in", "fan_out", "fan_avg")
+    DISTRIBUTIONS: tuple[str, ...] = ("truncated_normal", "untruncated_normal", "uniform")
 
-    def __init__(self, scale=1.0, mode="fan_in", distribution="truncated_normal", seed=None,
-                 input_axes=None, output_axes=None):
+    def __init__(self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal",
+                 seed: Seed = None, input_axes: Axes | None = None, output_axes: Axes | None = None) -> None:
         super().__init__(seed)
         mode, distribution = str(mode).lower(), str(distribution).lower()
         if distribution == "normal":
@@ -352,7 +373,7 @@ class VarianceScaling(RandomInitializer):
         self.scale, self.mode, self.distribution = scale, mode, distribution
         self.input_axes, self.output_axes = input_axes, output_axes
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         fan_in, fan_out = compute_fans(shape, self.input_axes, self.output_axes)
         n = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, n)
@@ -363,7 +384,7 @@ class VarianceScaling(RandomInitializer):
             return _normal(self.generator(), shape, 0.0, math.sqrt(variance), dtype)
         return _truncated_normal(self.generator(), shape, 0.0, math.sqrt(variance) / TRUNCATED_STDDEV, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "scale": self.scale,
@@ -379,10 +400,11 @@ class _Scaled(VarianceScaling):
 
     SCALE, MODE, DISTRIBUTION = 1.0, "fan_in", "truncated_normal"
 
-    def __init__(self, seed=None, input_axes=None, output_axes=None):
+    def __init__(self, seed: Seed = None, input_axes: Axes | None = None,
+                 output_axes: Axes | None = None) -> None:
         super().__init__(self.SCALE, self.MODE, self.DISTRIBUTION, seed, input_axes, output_axes)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         full = super().get_config()
         return {key: full[key] for key in ("seed", "input_axes", "output_axes")}
 
@@ -474,11 +496,11 @@ class Orthogonal(RandomInitializer):
     True
     """
 
-    def __init__(self, gain=1.0, seed=None):
+    def __init__(self, gain: float = 1.0, seed: Seed = None) -> None:
         super().__init__(seed)
         self.gain = gain
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         if len(shape) < 2:
             raise ValueError(f"Orthogonal needs a shape of at least 2 axes, got {tuple(shape)}.")
         rows, columns = math.prod(shape[:-1]), shape[-1]
@@ -492,7 +514,7 @@ class Orthogonal(RandomInitializer):
             q = q.T
         return np.ascontiguousarray((self.gain * q).reshape(shape), _dtype(dtype))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "gain": self.gain}
 
 
@@ -501,7 +523,7 @@ TRUNCATED_STDDEV = 0.87962566103423978
 """The standard deviation of a unit normal truncated at +-2."""
 
 
-def _dtype(dtype):
+def _dtype(dtype: DTypeLike | None) -> Any:
     if dtype is None:
         from tdfast.config import floatx
 
@@ -509,26 +531,27 @@ def _dtype(dtype):
     return np.dtype(dtype)
 
 
-def _drawn(dtype):
+def _drawn(dtype: DTypeLike | None) -> type:
     """The float type to draw in: NumPy draws float32 and float64."""
     return np.float64 if _dtype(dtype) == np.float64 else np.float32
 
 
-def _uniform(generator, shape, low, high, dtype):
+def _uniform(generator: Generator, shape: Sizes, low: float, high: float, dtype: DTypeLike | None) -> Array:
     out = generator.random(shape, dtype=_drawn(dtype))
     out *= high - low
     out += low
     return out.astype(_dtype(dtype), copy=False)
 
 
-def _normal(generator, shape, mean, stddev, dtype):
+def _normal(generator: Generator, shape: Sizes, mean: float, stddev: float, dtype: DTypeLike | None) -> Array:
     out = generator.standard_normal(shape, dtype=_drawn(dtype))
     out *= stddev
     out += mean
     return out.astype(_dtype(dtype), copy=False)
 
 
-def _truncated_normal(generator, shape, mean, stddev, dtype):
+def _truncated_normal(generator: Generator, shape: Sizes, mean: float, stddev: float,
+                      dtype: DTypeLike | None) -> Array:
     out = random.truncated_draws(generator, shape, _drawn(dtype))
     out *= stddev
     out += mean

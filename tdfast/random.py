@@ -5,22 +5,32 @@ The streams come from NumPy's SFC64, whose numbers are the same on every machine
 of threads.
 """
 
+from __future__ import annotations
+
 import contextlib
 import math
 import threading
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import config
 
-_generator = None
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import Array, Config, Seed, Shape, Sizes
+
+_generator: Any = None
 _own = threading.local()
 
 UINT32 = 0xFFFFFFFF
 DROPOUT_PIECE = 4096
 
 
-def generator():
+def generator() -> Any:
     """The process's `numpy.random.Generator`, which shuffles batches and seeds what has no seed.
 
     `tdfast.utils.set_random_seed` starts it again; until then it is seeded by the operating system.
@@ -38,7 +48,7 @@ def generator():
 
 
 @contextlib.contextmanager
-def own_generator():
+def own_generator() -> Iterator[Any]:
     """For the block, this thread draws from a generator of its own, so that the process's goes on as if
     nothing was drawn.
 
@@ -58,7 +68,7 @@ def own_generator():
         _own.generator = before
 
 
-def seed(value):
+def seed(value: Any) -> None:
     """Start the process's generator again from a whole number; `tdfast.utils.set_random_seed` does more.
 
     >>> seed(1)
@@ -71,7 +81,7 @@ def seed(value):
     _generator = np.random.Generator(np.random.SFC64(value))
 
 
-def make_default_seed():
+def make_default_seed() -> int:
     """A seed for something that was given none, drawn from the process's generator.
 
     >>> 0 < make_default_seed() < 10**9
@@ -95,29 +105,29 @@ class SeedGenerator:
     ((7, 0), (7, 1))
     """
 
-    def __init__(self, seed=None, name=None):
+    def __init__(self, seed: Seed = None, name: str | None = None) -> None:
         self.name = name or "seed_generator"
         self.seed = check_seed(seed)
         start = make_default_seed() if seed is None else self.seed
         self.state = np.array([start & UINT32, 0], np.uint32)
 
-    def next(self):
+    def next(self) -> tuple[Any, ...]:
         """The pair (seed, count), and count one further."""
         start, count = (int(n) for n in self.state)
         self.state[1] = (count + 1) & UINT32
         return start, count
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The argument ``seed``, without the count."""
         return {"seed": self.seed}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         """A new one that counts from the beginning."""
         return cls(config.get("seed"))
 
 
-def check_seed(value):
+def check_seed(value: Any) -> int | None:
     """``value`` as an int or None.
 
     Raises:
@@ -133,7 +143,7 @@ def check_seed(value):
     return int(value)
 
 
-def bits(seed):
+def bits(seed: Seed) -> Any:
     """NumPy's bit generator that a seed stands for: a whole number or a `SeedGenerator` (its next seed).
 
     >>> int(bits(1).random_raw()) == int(bits(1).random_raw())
@@ -143,7 +153,7 @@ def bits(seed):
     return np.random.SFC64([start, count])
 
 
-def dropout_factors(out, rate, seed):
+def dropout_factors(out: Array, rate: float, seed: Seed) -> Array:
     """Fill ``out`` with the factors of dropout: 0 with probability ``rate``, else 1 / (1 - rate).
 
     Args:
@@ -172,21 +182,22 @@ def dropout_factors(out, rate, seed):
 
 # ---------------------------------------------------------------- arrays of random numbers, as in
 # `keras.random`
-def _source(seed):
+def _source(seed: Seed) -> Any:
     """The NumPy generator that the argument ``seed`` of the functions below means."""
     if seed is None:
         return generator()
     return np.random.Generator(bits(seed if isinstance(seed, SeedGenerator) else check_seed(seed)))
 
 
-def _float(dtype, who):
+def _float(dtype: DTypeLike | None, who: str) -> Any:
     dtype = np.dtype(config.floatx() if dtype is None else dtype)
     if dtype.kind != "f":
         raise ValueError(f"random.{who} gives floating-point numbers, got dtype={dtype.name!r}.")
     return dtype
 
 
-def normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
+def normal(shape: Sizes, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike | None = None,
+           seed: Seed = None) -> Any:
     """Normally distributed numbers.
 
     Args:
@@ -203,7 +214,8 @@ def normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
     return (mean + stddev * _source(seed).standard_normal(shape)).astype(_float(dtype, "normal"))
 
 
-def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
+def uniform(shape: Sizes, minval: float = 0.0, maxval: float = 1.0, dtype: Any = None,
+            seed: Seed = None) -> Any:
     """Numbers from ``minval`` up to but without ``maxval``, each as likely as the other.
 
     Args:
@@ -229,7 +241,8 @@ def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
     return np.minimum(draws, np.nextafter(dtype.type(maxval), dtype.type(minval)))
 
 
-def truncated_normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
+def truncated_normal(shape: Sizes, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike | None = None,
+                     seed: Seed = None) -> Any:
     """Normally distributed numbers, drawn again while they are over two standard deviations away.
 
     Args:
@@ -242,7 +255,7 @@ def truncated_normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
     return (mean + stddev * truncated_draws(_source(seed), shape, np.dtype("float64"))).astype(dtype)
 
 
-def truncated_draws(source, shape, dtype):
+def truncated_draws(source: Any, shape: Sizes, dtype: DTypeLike) -> Array:
     """Standard normal numbers of a NumPy generator, drawn again while they are beyond 2.
 
     >>> truncated_draws(generator(), (2, 3), "float32").shape
@@ -256,7 +269,7 @@ def truncated_draws(source, shape, dtype):
     return flat.reshape(shape)
 
 
-def randint(shape, minval, maxval, dtype="int32", seed=None):
+def randint(shape: Sizes, minval: float, maxval: float, dtype: DTypeLike = "int32", seed: Seed = None) -> Any:
     """Whole numbers from ``minval`` up to but without ``maxval``.
 
     Args:
@@ -276,7 +289,7 @@ def randint(shape, minval, maxval, dtype="int32", seed=None):
     return _source(seed).integers(minval, maxval, shape, np.int64).astype(dtype)
 
 
-def shuffle(x, axis=0, seed=None):
+def shuffle(x: Any, axis: int = 0, seed: Seed = None) -> Any:
     """A copy of ``x`` with the entries along an axis in random order; rows stay whole.
 
     Args:
@@ -290,7 +303,7 @@ def shuffle(x, axis=0, seed=None):
     return _source(seed).permutation(np.asarray(x), axis=axis)
 
 
-def categorical(logits, num_samples, dtype="int32", seed=None):
+def categorical(logits: Any, num_samples: Any, dtype: DTypeLike = "int32", seed: Seed = None) -> Any:
     """Classes drawn with the probabilities softmax(logits): (batch, classes) to (batch, num_samples).
 
     Args:
@@ -315,7 +328,8 @@ def categorical(logits, num_samples, dtype="int32", seed=None):
     return np.argmax(logits[:, None] + noise, axis=-1).astype(dtype)
 
 
-def binomial(shape, counts, probabilities, dtype=None, seed=None):
+def binomial(shape: Sizes, counts: Any, probabilities: Any, dtype: DTypeLike | None = None,
+             seed: Seed = None) -> Any:
     """How many of ``counts`` trials succeed, each with the probability ``probabilities``.
 
     Args:
@@ -329,7 +343,7 @@ def binomial(shape, counts, probabilities, dtype=None, seed=None):
                                   shape).astype(_float(dtype, "binomial"))
 
 
-def beta(shape, alpha, beta, dtype=None, seed=None):
+def beta(shape: Sizes, alpha: float, beta: float, dtype: DTypeLike | None = None, seed: Seed = None) -> Any:
     """Numbers of the Beta distribution, whose density is proportional to x^(alpha - 1) (1 - x)^(beta - 1).
 
     Args:
@@ -343,7 +357,7 @@ def beta(shape, alpha, beta, dtype=None, seed=None):
     return _source(seed).beta(alpha, beta, shape).astype(_float(dtype, "beta"))
 
 
-def gamma(shape, alpha, dtype=None, seed=None):
+def gamma(shape: Sizes, alpha: float, dtype: DTypeLike | None = None, seed: Seed = None) -> Any:
     """Numbers of the Gamma distribution of scale 1, whose density is proportional to x^(alpha - 1) exp(-x).
 
     Args:
@@ -356,7 +370,7 @@ def gamma(shape, alpha, dtype=None, seed=None):
     return _source(seed).standard_gamma(alpha, shape).astype(_float(dtype, "gamma"))
 
 
-def dropout(inputs, rate, noise_shape=None, seed=None):
+def dropout(inputs: Any, rate: float, noise_shape: Shape | None = None, seed: Seed = None) -> Any:
     """``inputs`` with a share ``rate`` of the numbers set to 0 and the others divided by 1 - rate.
 
     Args:

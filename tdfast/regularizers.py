@@ -3,16 +3,22 @@
 They follow https://keras.io/api/layers/regularizers/.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast.engine.registry import Registry
 
+if TYPE_CHECKING:
+    from tdfast.engine.types import Array, Config, CustomObjects, RegularizerSpec
+
 REGISTRY = Registry("regularizer", "regularizers", "keras.regularizers")
 
 
-def get(identifier):
+def get(identifier: RegularizerSpec) -> Any:
     """The regularizer that a name, a class or a dict means; None for None.
 
     "l1_l2" by its name alone is ``L1L2(l1=0.01, l2=0.01)``, as in Keras 2: with the defaults of the class it
@@ -37,7 +43,7 @@ def get(identifier):
     return found
 
 
-def serialize(regularizer):
+def serialize(regularizer: RegularizerSpec) -> Any:
     """Keras's dict for a regularizer.
 
     >>> serialize(L1(0.5))["config"]
@@ -46,7 +52,7 @@ def serialize(regularizer):
     return REGISTRY.serialize(regularizer)
 
 
-def deserialize(config, custom_objects=None):
+def deserialize(config: Config | str | None, custom_objects: CustomObjects = None) -> Any:
     """The regularizer that `serialize` described.
 
     >>> deserialize(serialize(L1(0.5)))
@@ -55,7 +61,7 @@ def deserialize(config, custom_objects=None):
     return REGISTRY.deserialize(config, custom_objects)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> type:
     # regularizers.l2 is regularizers.L2, as in Keras.
     try:
         return REGISTRY.find(name)
@@ -63,7 +69,7 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
-def __dir__():
+def __dir__() -> list[Any]:
     return sorted({*globals(), *REGISTRY.spellings()})
 
 
@@ -81,24 +87,24 @@ class Regularizer:
     9.0
     """
 
-    def __call__(self, value):
+    def __call__(self, value: Array) -> float:
         """The penalty of a weight, a float."""
         raise TypeError(f"{type(self).__name__} must override __call__(value).")
 
-    def gradient(self, value):
+    def gradient(self, value: Any) -> Any:
         """The derivative of the penalty, an array of the weight's shape and dtype."""
         raise TypeError(f"{type(self).__name__} must override gradient(value).")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor."""
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         """A new one with the arguments that `get_config` gave."""
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
 
@@ -114,11 +120,11 @@ class L1L2(Regularizer):
     2.75
     """
 
-    def __init__(self, l1=0.0, l2=0.0):
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
         self.l1 = _factor(0.0 if l1 is None else l1, "l1")
         self.l2 = _factor(0.0 if l2 is None else l2, "l2")
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> float:
         value = np.asarray(value)
         # Summed in float64: the penalty of a large float32 weight keeps its digits.
         penalty = 0.0
@@ -128,14 +134,14 @@ class L1L2(Regularizer):
             penalty += self.l2 * float(np.sum(np.square(value), dtype=np.float64))
         return penalty
 
-    def gradient(self, value):
+    def gradient(self, value: Any) -> Any:
         value = np.asarray(value)
         out = (2 * self.l2) * value
         if self.l1:
             out += self.l1 * np.sign(value)
         return out
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"l1": self.l1, "l2": self.l2}
 
 
@@ -150,10 +156,10 @@ class L1(L1L2):
     1.5
     """
 
-    def __init__(self, l1=0.01):
+    def __init__(self, l1: float = 0.01) -> None:
         super().__init__(l1=0.01 if l1 is None else l1)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"l1": self.l1}
 
 
@@ -168,10 +174,10 @@ class L2(L1L2):
     2.5
     """
 
-    def __init__(self, l2=0.01):
+    def __init__(self, l2: float = 0.01) -> None:
         super().__init__(l2=0.01 if l2 is None else l2)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"l2": self.l2}
 
 
@@ -193,17 +199,17 @@ class OrthogonalRegularizer(Regularizer):
     EPSILON = 1e-7
     """Rows shorter than this are not scaled to length 1 but divided by it."""
 
-    def __init__(self, factor=0.01, mode="rows"):
+    def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
         self.factor = _factor(factor, "factor")
         if mode not in ("rows", "columns"):
             raise ValueError(f"OrthogonalRegularizer: mode must be 'rows' or 'columns', got {mode!r}.")
         self.mode = mode
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> float:
         _, _, cosines = self._cosines(value)
         return float(self._weight(len(cosines)) * np.sum(np.abs(cosines)))
 
-    def gradient(self, value):
+    def gradient(self, value: Any) -> Any:
         unit, length, cosines = self._cosines(value)
         # Each pair stands in the matrix twice, hence 2. The direction along a row changes only its
         # length, which the scaling takes out again.
@@ -213,7 +219,7 @@ class OrthogonalRegularizer(Regularizer):
         dvalue = dvalue if self.mode == "rows" else dvalue.T
         return np.ascontiguousarray(dvalue, np.asarray(value).dtype)
 
-    def _cosines(self, value):
+    def _cosines(self, value: Any) -> tuple[Any, ...]:
         """The rows scaled to length 1, their lengths, and their products, 0 for a row with itself."""
         rows = np.asarray(value, np.float64)
         if rows.ndim != 2:
@@ -225,15 +231,15 @@ class OrthogonalRegularizer(Regularizer):
         np.fill_diagonal(cosines, 0)
         return unit, length, cosines
 
-    def _weight(self, n):
+    def _weight(self, n: int) -> float:
         """factor / (2 pairs): the sum over the matrix counts each pair twice. One row has no pair."""
         return self.factor / (n * (n - 1)) if n > 1 else 0.0
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"factor": self.factor, "mode": self.mode}
 
 
-def _factor(value, name):
+def _factor(value: Any, name: str) -> float:
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not 0 <= value < math.inf:
         raise ValueError(f"A regularizer's {name} must be a number of at least 0, got {value!r}.")

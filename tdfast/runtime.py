@@ -1,12 +1,20 @@
 """The machine: instruction set, threads, memory and versions."""
 
+from __future__ import annotations
+
 import os
 import platform
 import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import _kernels
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import Array
 
 # A free-threaded Python turns its GIL on for _kernels, and warns, unless it was told not to.
 if not getattr(sys, "_is_gil_enabled", lambda: True)():
@@ -20,7 +28,7 @@ if not getattr(sys, "_is_gil_enabled", lambda: True)():
 ALIGNMENT = 64
 
 
-def aligned(shape, dtype="float32"):
+def aligned(shape: Any, dtype: DTypeLike = "float32") -> Array:
     """An uninitialised C-contiguous array that starts on a 64-byte boundary.
 
     Args:
@@ -48,7 +56,7 @@ def aligned(shape, dtype="float32"):
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def available_isas():
+def available_isas() -> list[str]:
     """The instruction sets that this build has and this processor runs, the fastest last.
 
     >>> available_isas()[0]
@@ -57,7 +65,7 @@ def available_isas():
     return _kernels.isas()
 
 
-def isa():
+def isa() -> str:
     """The instruction set in use: 'baseline', 'avx2', 'avx512' or 'neon'.
 
     >>> isa() in available_isas()
@@ -66,7 +74,7 @@ def isa():
     return _kernels.isa()
 
 
-def set_isa(name):
+def set_isa(name: str) -> None:
     """Use another of `available_isas`, for all that follows in this process.
 
     The environment variable TDFAST_ISA does so from the start.
@@ -84,7 +92,7 @@ def set_isa(name):
     _kernels.use_isa(name)
 
 
-def set_num_threads(n):
+def set_num_threads(n: int) -> None:
     """Use at most ``n`` threads in every kernel call. Results do not depend on it.
 
     Args:
@@ -99,7 +107,7 @@ def set_num_threads(n):
     _kernels.set_threads(int(n))
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """The largest number of threads a kernel call made here would use.
 
     >>> get_num_threads() >= 1
@@ -108,7 +116,7 @@ def get_num_threads():
     return _kernels.get_threads()
 
 
-def config():
+def config() -> dict[str, Any]:
     """What `show_config` prints, as a dict.
 
     >>> config()["isa"] == isa()
@@ -130,7 +138,7 @@ def config():
     }
 
 
-def show_config():
+def show_config() -> None:
     """Print the versions, the instruction set, the threads and the OpenMP runtime, for a report of a fault.
 
     >>> import contextlib, io
@@ -143,7 +151,7 @@ def show_config():
         print(f"{key:15s} {value}")
 
 
-def _openmp_runtime():
+def _openmp_runtime() -> Any:
     """The file name of the OpenMP library that this process has loaded."""
     try:
         with open("/proc/self/maps") as maps:
@@ -153,7 +161,7 @@ def _openmp_runtime():
     return ", ".join(sorted(n for n in names if ".so" in n)) or "runtime unknown"
 
 
-def _processor():
+def _processor() -> Any:
     try:
         with open("/proc/cpuinfo") as info:
             for line in info:

@@ -3,7 +3,10 @@
 A wrong derivative trains, slowly and to a worse end, and says nothing. Numeric derivatives find it.
 """
 
+from __future__ import annotations
+
 import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +18,21 @@ from tdfast.engine.tape import Tape
 from tdfast.engine.tensor import SymbolicTensor
 from tdfast.random import SeedGenerator
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.layer import Layer
+    from tdfast.engine.types import Array, Config, Masks, Seed, Shapes, Sizes
+
 ANY_SIZE = (1, 2, 5)
 """What None in an input_shape stands for, one after the other."""
 
 
 @spelled
-def check_layer(layer, input_shape, mask=False, training=False, inputs=None, seed=0, bound=1e-6):
+def check_layer(layer: Layer, input_shape: Shapes, mask: Masks = False, training: bool = False,
+                inputs: Any = None, seed: Seed = 0, bound: float = 1e-6) -> None:
     """Check that a layer does what tdfast asks of one; see docs/layers.md.
 
     Its derivatives, of the input and of every weight, are compared with central differences in float64. Its
@@ -54,7 +66,7 @@ def check_layer(layer, input_shape, mask=False, training=False, inputs=None, see
 
 
 # ---------------------------------------------------------------- parts, for tests of any kind
-def as_tuple(y):
+def as_tuple(y: Any) -> tuple[Any, ...]:
     """What a layer returned, as a tuple of arrays.
 
     >>> as_tuple([1, 2])
@@ -63,7 +75,7 @@ def as_tuple(y):
     return tuple(y) if isinstance(y, (tuple, list)) else (y,)
 
 
-def forward(layer, x, call):
+def forward(layer: Layer, x: Any, call: dict[str, Any]) -> list[Any]:
     """The outputs of a built layer, copied: the tape lends its memory for the next pass.
 
     Args:
@@ -78,7 +90,7 @@ def forward(layer, x, call):
     return [y.copy() for y in as_tuple(layer.forward(layer.as_input(x), Tape(), **call))]
 
 
-def forward_backward(layer, x, call, dys):
+def forward_backward(layer: Layer, x: Any, call: dict[str, Any], dys: Sequence[Any]) -> dict[str, Any]:
     """All that a training step computes: a dict of outputs and gradients by name.
 
     Args:
@@ -106,7 +118,8 @@ def forward_backward(layer, x, call, dys):
     return out
 
 
-def graph_gradients(layer, xs, masks, outputs, gradients, training=False):
+def graph_gradients(layer: Layer, xs: Any, masks: Any, outputs: Any, gradients: Sequence[Any],
+                    training: bool = False) -> tuple[Any, ...]:
     """The gradients of the inputs of a graph around a layer, and copies of those of the layer's weights.
 
     Args:
@@ -136,7 +149,7 @@ def graph_gradients(layer, xs, masks, outputs, gradients, training=False):
     return dxs, [w.grad.copy() for w in layer.trainable_weights]
 
 
-def random_like(rng, arrays):
+def random_like(rng: Any, arrays: Sequence[Any]) -> list[Any]:
     """Normal numbers in the shapes of some arrays.
 
     >>> [a.shape for a in random_like(np.random.default_rng(0), [[1, 2], 3])]
@@ -145,7 +158,7 @@ def random_like(rng, arrays):
     return [rng.normal(size=np.shape(a)) for a in arrays]
 
 
-def differences(f, array, step=1e-5):
+def differences(f: Callable[..., Any], array: Array, step: float = 1e-5) -> Array:
     """The derivative of f() with respect to every element of the array, which f reads.
 
     >>> x = np.array([1.0, 2.0])
@@ -164,7 +177,7 @@ def differences(f, array, step=1e-5):
     return out
 
 
-def assert_near(got, want, bound, what):
+def assert_near(got: Array, want: Array, bound: float, what: str) -> None:
     """Within bound of the largest magnitude (at least 1); else an AssertionError that says where.
 
     >>> assert_near([1.0, 2.0], [1.0, 2.5], 0.01, "result")
@@ -182,7 +195,7 @@ def assert_near(got, want, bound, what):
         )
 
 
-def without_shapes(config):
+def without_shapes(config: Config) -> Any:
     """A config as JSON would give it back, without the shapes that only a built layer has, inside and out.
 
     >>> without_shapes({"units": (3, 4), "build_config": {"input_shape": (None, 3)}})
@@ -199,7 +212,8 @@ def without_shapes(config):
 class _Trial:
     """A layer with a batch for it: makes twins, and runs them."""
 
-    def __init__(self, layer, open_shape, shape, mask, training, inputs, seed):
+    def __init__(self, layer: Layer, open_shape: Sequence[Any], shape: Any, mask: Masks, training: bool,
+                 inputs: Any, seed: Seed) -> None:
         rng = np.random.default_rng(seed)
         self.layer, self.open_shape, self.shape = layer, open_shape, shape
         self.who = f"Layer '{layer.name}' ({type(layer).__name__}) on samples of shape {shape}"
@@ -210,7 +224,7 @@ class _Trial:
         if mask is not False and mask is not None:
             self.call["mask"] = np.asarray(mask(rng, 4, shape) if callable(mask)
                                            else rng.random((4, shape[0])) < 0.6, bool)
-        self.weights = None
+        self.weights: Any = None
         model = self.twin("float64")
         self.weights = [w.value + rng.normal(size=w.shape) * 0.5 if w.trainable else w.numpy()
                         for w in model.weights]
@@ -219,13 +233,13 @@ class _Trial:
         self.random = training and bool(_seeds(model))
         self.dys = random_like(rng, forward(self.twin("float64"), self.x.copy(), self.call))
 
-    def say(self, what):
+    def say(self, what: str) -> str:
         return f"{self.who}: {what}"
 
-    def require(self, fine, what):
+    def require(self, fine: bool, what: str) -> None:
         assert fine, self.say(what)
 
-    def twin(self, dtype):
+    def twin(self, dtype: DTypeLike) -> Any:
         """A new layer from the config, with the trial's weights and untouched seeds."""
         config = _of_dtype(self.layer.get_config(), dtype)
         try:
@@ -241,31 +255,32 @@ class _Trial:
             twin.set_weights(self.weights)
         return twin
 
-    def step(self, dtype="float64", x=None, call=None, dys=None, layer=None):
+    def step(self, dtype: DTypeLike = "float64", x: Any = None, call: dict[str, Any] | None = None,
+             dys: Sequence[Any] | None = None, layer: Layer | None = None) -> dict[str, Any] | None:
         """Outputs and gradients of a twin (or of ``layer``) by name."""
         layer = layer or self.twin(dtype)
         _clear(layer)
         return forward_backward(layer, self.x if x is None else x, call or self.call, dys or self.dys)
 
-    def rows(self, rows):
+    def rows(self, rows: slice) -> dict[str, Any]:
         """The arguments of `step` for some rows of the batch."""
         call = {k: v[rows] if k == "mask" else v for k, v in self.call.items()}
         return {"x": self.x[rows], "call": call, "dys": [d[rows] for d in self.dys]}
 
 
-def _clear(layer):
+def _clear(layer: Layer) -> None:
     """Gradients of 0: whether backward overwrites them has a check of its own."""
     for w in layer.weights:
         w.grad[...] = 0
 
 
-def _seeds(layer):
+def _seeds(layer: Layer) -> list[SeedGenerator]:
     """The SeedGenerators of a layer and of those inside it."""
     return [v for v in vars(layer).values() if isinstance(v, SeedGenerator)] + [
         seed for inner in layer.sublayers() for seed in _seeds(inner)]
 
 
-def _of_dtype(config, dtype):
+def _of_dtype(config: Config, dtype: DTypeLike) -> Any:
     """A config with another dtype for the layer and for those inside it."""
     if isinstance(config, dict):
         return {k: dtype if k == "dtype" and v in ("float32", "float64") else _of_dtype(v, dtype) for k,
@@ -273,7 +288,7 @@ def _of_dtype(config, dtype):
     return [_of_dtype(v, dtype) for v in config] if isinstance(config, list) else config
 
 
-def _takes(layer, shape):
+def _takes(layer: Layer, shape: Sizes) -> bool:
     """Whether a layer can be built for an open shape."""
     try:
         layer.check_input_shape((None, *shape))
@@ -283,7 +298,7 @@ def _takes(layer, shape):
     return True
 
 
-def _config(trial, bound):
+def _config(trial: _Trial, bound: float) -> None:
     """The config makes the layer again, in plain values and through JSON."""
     layer = trial.twin(trial.layer.dtype)
     config = layer.get_config()
@@ -306,7 +321,7 @@ def _config(trial, bound):
         trial.require(shapes[0] == shapes[1], f"weights after {name} are {shapes[0]}, not {shapes[1]}")
 
 
-def _shapes(trial, bound):
+def _shapes(trial: _Trial, bound: float) -> None:
     """Shapes and dtypes of the outputs are those declared, and float32 gives about what float64 does."""
     for dtype in ("float64", "float32"):
         layer = trial.twin(dtype)
@@ -333,14 +348,14 @@ def _shapes(trial, bound):
                           "the output differs with a tape that keeps nothing (tape.keep False)")
 
 
-def _differentiates(trial, bound):
+def _differentiates(trial: _Trial, bound: float) -> None:
     """Backward gives the derivatives of sum(y dy)."""
     got = trial.step()
     layer = trial.twin("float64")
     x = np.array(trial.x, np.float64 if trial.differentiable else None)
     seeds = [(s, s.state.copy()) for s in _seeds(layer)]
 
-    def loss():
+    def loss() -> float:
         for generator, state in seeds:
             generator.state[...] = state
         return sum(float(np.sum(y * dy)) for y, dy in zip(forward(layer, x, trial.call), trial.dys))
@@ -356,7 +371,7 @@ def _differentiates(trial, bound):
                     trial.say(f"the gradient of {name} against central differences"))
 
 
-def _overwrites_gradients(trial, bound):
+def _overwrites_gradients(trial: _Trial, bound: float) -> None:
     """Backward overwrites the gradients, whatever stood there, with need_dx=False too."""
     want = trial.step()
     for need_dx in (True, False):
@@ -380,7 +395,7 @@ def _overwrites_gradients(trial, bound):
             )
 
 
-def _keeps_nothing(trial, bound):
+def _keeps_nothing(trial: _Trial, bound: float) -> None:
     """Calls do not know of one another: all that one leaves for its backward is on its tape."""
     if trial.random:
         return
@@ -412,7 +427,7 @@ def _keeps_nothing(trial, bound):
                       "a tape used before gives another output: a buffer was read before it was filled")
 
 
-def _adds_up_in_a_graph(trial, bound):
+def _adds_up_in_a_graph(trial: _Trial, bound: float) -> None:
     """Called twice in one pass its gradients add, and an output that several calls read gets the sum of
     theirs."""
     if trial.random:
@@ -425,10 +440,10 @@ def _adds_up_in_a_graph(trial, bound):
     count, g = len(trial.dys), trial.dys[0]
     h = np.ascontiguousarray(g[::-1])
 
-    def called(x):
+    def called(x: Any) -> SymbolicTensor:
         return Node(layer, [x], count).outputs[0]
 
-    def passes(xs, masks, outputs, gradients):
+    def passes(xs: Any, masks: Any, outputs: Any, gradients: Sequence[Any]) -> tuple[Any, ...]:
         dxs, grads = graph_gradients(layer, xs, masks, outputs, gradients, training)
         return [dx if dx is None else dx.copy() for dx in dxs], grads
 
@@ -440,7 +455,7 @@ def _adds_up_in_a_graph(trial, bound):
         if want is not None:
             assert_near(got, want, 1e-9, trial.say(message))
 
-    def read_twice(a):
+    def read_twice(a: SymbolicTensor) -> list[Any]:
         y = called(a)
         return [y, y]
 
@@ -451,7 +466,7 @@ def _adds_up_in_a_graph(trial, bound):
                         trial.say("an output that two calls read must get the sum of their gradients"))
 
 
-def _only_reads(trial, bound):
+def _only_reads(trial: _Trial, bound: float) -> None:
     """Read-only, strided, float64 and integer inputs do, and none is written to."""
     layer = trial.twin("float32")
     seeds = [(s, s.state.copy()) for s in _seeds(layer)]
@@ -478,7 +493,7 @@ def _only_reads(trial, bound):
         _same(trial, got, want, f"a {form} input gives other numbers than a read-only float32 one")
 
 
-def _rows(trial, bound):
+def _rows(trial: _Trial, bound: float) -> None:
     """A batch gives each row the bits it has alone."""
     if trial.random or trial.layer.batch_coupled:
         return
@@ -495,7 +510,7 @@ def _rows(trial, bound):
         )
 
 
-def _empty(trial, bound):
+def _empty(trial: _Trial, bound: float) -> None:
     """An empty batch has an empty result, and gradients of 0."""
     try:
         got = trial.step(**trial.rows(slice(0, 0)))
@@ -506,7 +521,7 @@ def _empty(trial, bound):
                       f"an empty batch gives {key} = {value}")
 
 
-def _same(trial, got, want, message):
+def _same(trial: _Trial, got: Any, want: Any, message: str) -> None:
     for key, b in want.items():
         a = got[key]
         fine = a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
@@ -516,7 +531,7 @@ def _same(trial, got, want, message):
         trial.require(fine, f"{message} ({_called(key)} differs{where})")
 
 
-def _called(key):
+def _called(key: Any) -> str:
     """'dkernel#0' as a reader would say it."""
     return "the output" if key.startswith("y") else f"the gradient of '{key[1:].split('#')[0]}'"
 

@@ -1,6 +1,9 @@
 """What is timed: sizes, data, weights and the arithmetic in them."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -33,12 +36,12 @@ class Case:
     soft: bool = False
 
     @property
-    def unit(self):
+    def unit(self) -> Any:
         """What one measured time is the time of."""
         return {"fit": "one epoch", "predict": "all rows", "stream": "one time step"}[self.does]
 
     @property
-    def title(self):
+    def title(self) -> str:
         """The model and its sizes in one line."""
         if self.model == "video":
             return (f"{self.unit}: N={self.N} B={self.B} T={self.T} frames 32x32x3, "
@@ -50,7 +53,7 @@ class Case:
         return f"{self.unit}: {sizes}, {head}TimeDistributed(Dense({self.O}))"
 
     @property
-    def layers(self):
+    def layers(self) -> Any:
         """Names of the layers that an implementation must have, besides Dense and TimeDistributed."""
         return {"tddense": [], "video": ["Conv2D", "MaxPooling2D", "Flatten",
                                          "LSTM"]}.get(self.model, [self.cell])
@@ -76,7 +79,7 @@ CASES = [
 BY_NAME = {case.name: case for case in CASES}
 
 
-def data(case):
+def data(case: Any) -> tuple[Any, ...]:
     """(x, y) of a case, the same in every process: x and y are float32, y as Keras wants it."""
     rng = np.random.default_rng(1)
     if case.model == "video":
@@ -93,19 +96,19 @@ def data(case):
     return x, np.eye(case.O, dtype=np.float32)[rng.integers(case.O, size=rows)]
 
 
-def weights(case):
+def weights(case: Any) -> Any:
     """The weights in the order and layout of Keras, none of them zero, the same in every process."""
     rng = np.random.default_rng(2)
 
-    def uniform(*shape, fan):
+    def uniform(*shape: Any, fan: Any) -> Any:
         return rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(np.sqrt(fan))
 
-    def recurrent(cell, I, H):
+    def recurrent(cell: Any, I: Any, H: Any) -> list[Any]:
         gates = {"LSTM": 4, "GRU": 3}[cell] * H
         bias = (gates,) if cell == "LSTM" else (2, gates)
         return [uniform(I, gates, fan=I), uniform(H, gates, fan=H), uniform(*bias, fan=H)]
 
-    def dense(I, O):
+    def dense(I: Any, O: Any) -> list[Any]:
         return [uniform(I, O, fan=I), uniform(O, fan=I)]
 
     if case.model == "tddense":
@@ -117,7 +120,7 @@ def weights(case):
     return [*out, *recurrent(case.cell, case.I, case.H), *dense(case.H, case.O)]
 
 
-def operations(case):
+def operations(case: Any) -> Any:
     """Floating point operations of the products in one unit; the first layer's inputs need no gradient.
 
     A cell of G gates: rows (I + H) G H 2 forward, the same for the weights' gradients, and rows H G H 2 back
@@ -126,7 +129,7 @@ def operations(case):
     rows = 1 if case.does == "stream" else case.N * case.T
     train = case.does == "fit"
 
-    def product(rows, K, N, first=False):
+    def product(rows: Any, K: Any, N: Any, first: bool = False) -> Any:
         return 2 * rows * K * N * ((2 if first else 3) if train else 1)
 
     if case.model == "tddense":

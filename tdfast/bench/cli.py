@@ -1,14 +1,17 @@
 """The arguments, and the order of things."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
 import sys
+from typing import Any
 
 from tdfast.bench import cases, costs, implementations, race, report
 
 
-def parser():
+def parser() -> Any:
     """Every choice on the command line."""
     p = argparse.ArgumentParser(
         prog="python -m tdfast.bench",
@@ -26,7 +29,7 @@ def parser():
     return p
 
 
-def main(arguments=None):
+def main(arguments: Any = None) -> int:
     """Returns 0; 1 if a case was refused or failed."""
     p = parser()
     args = p.parse_args(arguments)
@@ -63,10 +66,10 @@ def main(arguments=None):
     return int(any(one["status"] in ("refused", "failed") for one in result["cases"].values()))
 
 
-def run(names, peers, threads, quick=False):
+def run(names: Any, peers: Any, threads: Any, quick: bool = False) -> Any:
     """All numbers of one run, as a dict that JSON can hold. Prints a line on stderr as each case is done."""
 
-    def say(line):
+    def say(line: Any) -> None:
         print(line, file=sys.stderr, flush=True)
 
     contestants, missing = [implementations.TDFAST], {}
@@ -96,7 +99,7 @@ def run(names, peers, threads, quick=False):
     return result
 
 
-def _peak(contestants, threads):
+def _peak(contestants: Any, threads: Any) -> Any:
     """{'tdfast': operations a second of a large product, 'torch': the same where it is installed}."""
     found = {}
     for one in contestants:

@@ -1,7 +1,10 @@
 """The costs around the work: import, first call, memory, installed size, allocations of a step."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
+from typing import Any
 
 from tdfast.bench import implementations
 from tdfast.bench.race import Failed, Process
@@ -16,13 +19,13 @@ COSTS = {
 }
 
 
-def run(names, contestants, threads, quick=False, say=print):
+def run(names: Any, contestants: Any, threads: Any, quick: bool = False, say: Any = print) -> Any:
     """{cost: {implementation: number}}: seconds or bytes.
 
     'numpy' has an import time too; 'steady-step' holds one number for each batch size and 'masked' one for
     each cell and padding, of tdfast alone.
     """
-    costs = {name: {} for name in names}
+    costs: dict[str, Any] = {name: {} for name in names}
     if "import" in names:
         costs["import"]["numpy"] = _import_time("import numpy", implementations.TDFAST, threads, quick)
     for one in contestants:
@@ -55,7 +58,7 @@ def run(names, contestants, threads, quick=False, say=print):
     return costs
 
 
-def _lean(one, threads, quick):
+def _lean(one: Any, threads: Any, quick: Any) -> tuple[Any, ...]:
     """(first call's seconds beyond a steady one, peak memory) of a process that only loads and fits."""
     with Process(one, threads) as process:
         process.ask("load", module=one.module, case="fit-blog", threads=threads)
@@ -64,7 +67,7 @@ def _lean(one, threads, quick):
         return first - steady, process.ask("memory")["bytes"]
 
 
-def _import_time(statement, one, threads, quick):
+def _import_time(statement: Any, one: Any, threads: Any, quick: Any) -> Any:
     """The best of a few fresh processes, or None if none could."""
     code = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
     times = []

@@ -1,11 +1,14 @@
 """Who takes part: what each implementation needs, its environment, its version and its size on disk."""
 
+from __future__ import annotations
+
 import dataclasses
 import importlib.metadata
 import importlib.util
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 HOME = Path(__file__).resolve().parents[2]
 """Where this tdfast is installed. Workers start there, so that a source folder elsewhere cannot shadow it."""
@@ -33,11 +36,11 @@ class Implementation:
     does: tuple = ("fit", "predict", "stream")
     env: tuple = ()
 
-    def missing(self):
+    def missing(self) -> list[Any]:
         """The distributions that would have to be installed first."""
         return [dist for module, dist in self.packages if importlib.util.find_spec(module) is None]
 
-    def version(self):
+    def version(self) -> Any:
         """'3.15.1 (jax 0.10.2)'; None where something is missing."""
         if self.name == "tdfast":
             import tdfast
@@ -48,7 +51,7 @@ class Implementation:
         first, *rest = [(dist, _version(dist)) for _, dist in self.packages]
         return first[1] + (f" ({', '.join(f'{dist} {number}' for dist, number in rest)})" if rest else "")
 
-    def installed_bytes(self):
+    def installed_bytes(self) -> Any:
         """What it and what it requires take on disk, without NumPy and without compiled .pyc files."""
         if self.name == "tdfast":
             folder = Path(importlib.util.find_spec("tdfast").origin).parent
@@ -61,7 +64,7 @@ class Implementation:
 _KERAS = "import keras; from keras.layers import LSTM, Dense, TimeDistributed; keras.Sequential"
 
 
-def _keras(backend, *packages):
+def _keras(backend: Any, *packages: Any) -> Any:
     return Implementation(
         f"keras-{backend}", "tdfast.bench.with_keras",
         {"tensorflow": "Keras TF"}.get(backend, f"Keras {backend}"),
@@ -84,7 +87,7 @@ PEERS = [
 BY_NAME = {one.name: one for one in [TDFAST, *PEERS]}
 
 
-def environment(implementation, threads):
+def environment(implementation: Any, threads: Any) -> Any:
     """The environment of a worker: the same number of threads for every library, and no hints left over."""
     env = {k: v for k, v in os.environ.items()
            if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")}
@@ -102,14 +105,14 @@ def environment(implementation, threads):
     return env
 
 
-def _version(dist):
+def _version(dist: Any) -> Any:
     try:
         return importlib.metadata.version(dist)
     except importlib.metadata.PackageNotFoundError:
         return "?"
 
 
-def _closure(dists):
+def _closure(dists: Any) -> Any:
     """These distributions and all they require that is installed, without NumPy."""
     seen, todo = set(), list(dists)
     while todo:
@@ -125,7 +128,7 @@ def _closure(dists):
     return seen
 
 
-def _size(dist):
+def _size(dist: Any) -> Any:
     total = 0
     for file in importlib.metadata.files(dist) or []:
         path = file.locate()

@@ -1,7 +1,10 @@
 """What a masked epoch costs beside the same epoch with all steps: tdfast alone, in one process, turn by
 turn."""
 
+from __future__ import annotations
+
 import time
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +17,7 @@ CELLS = ("LSTM", "GRU", "SimpleRNN")
 KINDS = ("right", "left", "interior", "lengths")
 
 
-def shares(threads, quick=False):
+def shares(threads: Any, quick: bool = False) -> Any:
     """{'LSTM right': share of the padded epoch's time, ...} with a quarter of valid steps, the best of each
     by turns.
 
@@ -45,7 +48,7 @@ def shares(threads, quick=False):
     return found
 
 
-def _model(cell, masking=False):
+def _model(cell: Any, masking: bool = False) -> Any:
     model = tdfast.Sequential([
         Input((T, I)), *([Masking()] if masking else []), getattr(tdfast.layers,
                                                                   cell)(H, return_sequences=True),

@@ -1,5 +1,7 @@
 """One case: start a worker for each implementation, check that their work is equal, alternate rounds."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +32,7 @@ class Process:
     It is stopped (SIGSTOP) between its rounds, so that no thread of it spins while another is timed.
     """
 
-    def __init__(self, implementation, threads):
+    def __init__(self, implementation: Any, threads: Any) -> None:
         self.implementation = implementation
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
@@ -37,10 +40,10 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._log, text=True, env=implementations.environment(implementation, threads))
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         self._signal("SIGCONT")
         self._process.kill()
         self._process.wait()
@@ -50,11 +53,11 @@ class Process:
             except BrokenPipeError:
                 pass
 
-    def _signal(self, name):
+    def _signal(self, name: str) -> None:
         if hasattr(signal, name) and self._process.poll() is None:
             os.kill(self._process.pid, getattr(signal, name))
 
-    def ask(self, do, limit=FIRST_LIMIT, **arguments):
+    def ask(self, do: Any, limit: Any = FIRST_LIMIT, **arguments: Any) -> Any:
         """The answer to one command.
 
         Raises:
@@ -86,7 +89,7 @@ class Process:
         return answer
 
 
-def compare(name, want, got):
+def compare(name: str, want: Any, got: Any) -> Any:
     """What differs between tdfast's and a peer's results of the same weights; empty where they agree.
 
     Args:
@@ -111,7 +114,7 @@ def compare(name, want, got):
     return problems
 
 
-def run(case, contestants, threads, quick=False, say=print):
+def run(case: Any, contestants: Any, threads: Any, quick: bool = False, say: Any = print) -> dict[str, Any]:
     """Time one case.
 
     Args:
@@ -163,10 +166,11 @@ def run(case, contestants, threads, quick=False, say=print):
     return {"status": "timed", "why": "", "results": results}
 
 
-def _rounds(case, group, results, quick, say):
+def _rounds(case: Any, group: Any, results: Any, quick: Any, say: Any) -> None:
     """Fill in the samples: in each round every implementation has its turn; slow ones stop after a while."""
     rounds, target, budget = (2, 0.0, 0.0) if quick else (9, 0.2, 6.0)
-    units, spent = {}, {}
+    units: dict[str, Any] = {}
+    spent: dict[str, Any] = {}
     for turn in range(rounds):
         for process in list(group.processes):
             name = process.implementation.name
@@ -193,20 +197,20 @@ def _rounds(case, group, results, quick, say):
 class _Group:
     """Processes that all end with the case."""
 
-    def __init__(self):
-        self.processes = []
+    def __init__(self) -> None:
+        self.processes: list[Any] = []
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         for process in list(self.processes):
             self.drop(process)
 
-    def add(self, process):
+    def add(self, process: Any) -> Any:
         self.processes.append(process)
         return process
 
-    def drop(self, process):
+    def drop(self, process: Any) -> None:
         self.processes.remove(process)
         process.__exit__()

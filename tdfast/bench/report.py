@@ -1,12 +1,15 @@
 """Tables of a run, for people and for a README, and the machine it ran on."""
 
+from __future__ import annotations
+
 import datetime
 import platform
+from typing import Any
 
 from tdfast.bench import costs, implementations
 
 
-def machine(threads):
+def machine(threads: Any) -> dict[str, Any]:
     """Where and when: processor, instruction set, Python, NumPy, date, threads."""
     from tdfast import runtime
 
@@ -16,14 +19,14 @@ def machine(threads):
             "python": config["python"], "numpy": config["numpy"], "threads": threads}
 
 
-def duration(seconds):
+def duration(seconds: Any) -> Any:
     """Three digits and a unit: '4.70 ms'."""
     for unit, size in (("s ", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if abs(seconds) >= size or unit == "us":
             return f"{seconds / size:.3g} {unit}".replace("e+03", "000")
 
 
-def size(count):
+def size(count: Any) -> Any:
     """'12.3 MiB' and the like."""
     for unit, unit_size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count >= unit_size:
@@ -35,7 +38,7 @@ def size(count):
     return f"{count:.0f} B"
 
 
-def line(name, one):
+def line(name: str, one: Any) -> Any:
     """A case that is done, on one line."""
     if one["status"] != "timed":
         return f"{name}: {one['status']}: {one['why']}"
@@ -46,7 +49,7 @@ def line(name, one):
     return f"{name}: " + ", ".join(parts)
 
 
-def head(result):
+def head(result: Any) -> Any:
     """The lines over the tables."""
     lines = [
         f"{result['processor']}, {result['isa']}, {result['threads']} thread(s) for each; {result['date']}",
@@ -64,13 +67,13 @@ def head(result):
     return lines
 
 
-def tables(result):
+def tables(result: Any) -> Any:
     """[(title, header, rows)] of all tables that the run has numbers for."""
     peers = [name for name in result["versions"] if name != "tdfast"]
     out = []
     timed = {name: one for name, one in result["cases"].items() if one["status"] == "timed"}
 
-    def table(title, key, ratio_key=None, share=False):
+    def table(title: Any, key: Any, ratio_key: Any = None, share: bool = False) -> None:
         rows = []
         for name, one in timed.items():
             row = [name, duration(one["results"]["tdfast"][key])]
@@ -99,7 +102,7 @@ def tables(result):
     return out
 
 
-def notes(result):
+def notes(result: Any) -> Any:
     """What stands below the tables."""
     lines = [f"{name}: {one['status']}: {one['why']}"
              for name, one in result["cases"].items() if one["status"] != "timed"]
@@ -116,7 +119,7 @@ def notes(result):
     return lines
 
 
-def text(result):
+def text(result: Any) -> Any:
     """For a terminal of 110 columns."""
     blocks = ["\n".join(head(result))]
     for title, header, rows in tables(result):
@@ -129,7 +132,7 @@ def text(result):
     return "\n\n".join(blocks)
 
 
-def markdown(result):
+def markdown(result: Any) -> Any:
     """For a README."""
     blocks = ["  \n".join(head(result))]
     for title, header, rows in tables(result):
@@ -141,5 +144,5 @@ def markdown(result):
     return "\n\n".join(blocks)
 
 
-def _label(name):
+def _label(name: str) -> Any:
     return implementations.BY_NAME[name].label

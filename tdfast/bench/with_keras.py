@@ -1,5 +1,9 @@
 """The models as a Keras user writes them; tdfast's are the same with another word in the imports."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 
@@ -14,7 +18,7 @@ class KerasModel:
 
     steps_by_state = True       # streams: a model that takes a step and the states, and returns both
 
-    def __init__(self, case, x, y, threads):
+    def __init__(self, case: Any, x: Any, y: Any, threads: Any) -> None:
         import keras
 
         if keras.backend.backend() == "torch":
@@ -23,7 +27,7 @@ class KerasModel:
             torch.set_num_threads(threads)
         self.setup(keras, case, x, y)
 
-    def setup(self, keras, case, x, y):
+    def setup(self, keras: Any, case: Any, x: Any, y: Any) -> None:
         """Make and compile the model with this module."""
         self.case, self.x, self.y = case, x, y
         layers = keras.layers
@@ -49,24 +53,24 @@ class KerasModel:
                           else "categorical_crossentropy")
         self.model = model
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Any) -> None:
         """Weights in Keras's order and layout."""
         self.model.set_weights(weights)
 
-    def first_epoch(self):
+    def first_epoch(self) -> Any:
         """The mean loss of one epoch in the order of the rows."""
         history = self.model.fit(self.x, self.y, batch_size=self.case.B, epochs=1, shuffle=False, verbose=0)
         return history.history["loss"][0]
 
-    def fit(self, epochs):
+    def fit(self, epochs: int) -> Any:
         """Epochs as usual, shuffled."""
         self.model.fit(self.x, self.y, batch_size=self.case.B, epochs=epochs, verbose=0)
 
-    def predict(self, x):
+    def predict(self, x: Any) -> Any:
         """The outputs of some rows."""
         return self.model.predict(x, batch_size=self.case.B, verbose=0)
 
-    def step_model(self, keras):
+    def step_model(self, keras: Any) -> Any:
         """(x, h, c) of one time step to [y, h, c]: no backend keeps a state within a compiled call."""
         case, layers = self.case, keras.layers
         inputs = [keras.Input(batch_shape=(1, 1, case.I)),
@@ -74,7 +78,7 @@ class KerasModel:
         h, *state = getattr(layers, case.cell)(case.H, return_state=True)(inputs[0], initial_state=inputs[1:])
         return keras.Model(inputs, [layers.Dense(case.O)(h), *state])
 
-    def start_stream(self):
+    def start_stream(self) -> Any:
         """A function that takes (1, I) and returns (1, O), keeping the state between calls: compiled where
         the backend can, since nobody would serve a stream by ``predict`` there."""
         import keras
@@ -90,7 +94,7 @@ class KerasModel:
                 [v.value for v in model.non_trainable_variables],
             )
 
-            def call(inputs):
+            def call(inputs: Any) -> Any:
                 return compiled(*fixed, inputs)[0]
         elif backend == "tensorflow":
             import tensorflow
@@ -99,11 +103,11 @@ class KerasModel:
         else:
             import torch
 
-            def call(inputs):
+            def call(inputs: Any) -> Any:
                 with torch.no_grad():
                     return model([torch.as_tensor(each) for each in inputs])
 
-        def step(x):
+        def step(x: Any) -> Any:
             y, *state[:] = call([x[:, None], *state])
             return np.asarray(y)
 

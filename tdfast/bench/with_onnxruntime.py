@@ -1,5 +1,9 @@
 """The models in ONNX Runtime, which only predicts: the graph that an exporter would write."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 
@@ -12,10 +16,10 @@ class Model:
         threads: of a session.
     """
 
-    def __init__(self, case, x, y, threads):
+    def __init__(self, case: Any, x: Any, y: Any, threads: Any) -> None:
         self.case, self.x, self.threads = case, x, threads
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Any) -> None:
         """From Keras's order and layout."""
         import onnxruntime
 
@@ -26,29 +30,29 @@ class Model:
         self.session = onnxruntime.InferenceSession(_graph(self.case, weights).SerializeToString(), options,
                                                     providers=["CPUExecutionProvider"])
 
-    def predict(self, x):
+    def predict(self, x: Any) -> Any:
         """The outputs of some rows."""
         run, B = self.session.run, self.case.B
         return np.concatenate([run(None, {"x": x[i : i + B]})[0] for i in range(0, len(x), B)])
 
-    def start_stream(self):
+    def start_stream(self) -> Any:
         """A function that takes (1, I) and returns (1, O), keeping the state between calls."""
         run = self.session.run
         names = [f"{name}0" for name in _states(self.case)]
         state = [np.zeros((1, 1, self.case.H), np.float32) for _ in names]
 
-        def step(x):
+        def step(x: Any) -> Any:
             y, *state[:] = run(None, {"x": x[None], **dict(zip(names, state))})
             return y[0]
 
         return step
 
 
-def _states(case):
+def _states(case: Any) -> Any:
     return ("h", "c") if case.cell == "LSTM" else ("h",)
 
 
-def _graph(case, weights):
+def _graph(case: Any, weights: Any) -> Any:
     """x (B, T, I) to y (B, T, O); a step of a stream is x (1, 1, I), time first, with the states beside
     it."""
     from onnx import TensorProto, helper, numpy_helper
@@ -56,15 +60,15 @@ def _graph(case, weights):
     stream = case.does == "stream"
     nodes, constants, x = [], [], "x"
 
-    def constant(name, value):
+    def constant(name: str, value: Any) -> Any:
         constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def node(kind, inputs, outputs, **attributes):
+    def node(kind: Any, inputs: Any, outputs: Any, **attributes: Any) -> Any:
         nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
         return outputs[0]
 
-    def info(name, *shape):
+    def info(name: str, *shape: Any) -> Any:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
     states = _states(case)
@@ -73,7 +77,7 @@ def _graph(case, weights):
         # Keras: LSTM i f c o, GRU z r h. ONNX: LSTM i o f c, GRU z r h, each matrix transposed.
         order = (0, 3, 1, 2) if case.cell == "LSTM" else (0, 1, 2)
 
-        def gates(w):
+        def gates(w: Any) -> Any:
             return np.concatenate([np.split(w, len(order), axis=-1)[g] for g in order], axis=-1)
 
         two = (bias, np.zeros_like(bias)) if case.cell == "LSTM" else bias

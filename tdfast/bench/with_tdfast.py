@@ -1,5 +1,9 @@
 """The models in tdfast: Keras's, with another word in the imports."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import tdfast
 from tdfast.bench.with_keras import KerasModel
 
@@ -9,7 +13,7 @@ class Model(KerasModel):
 
     steps_by_state = False    # a streamer keeps the state of any model of sequences
 
-    def __init__(self, case, x, y, threads):
+    def __init__(self, case: Any, x: Any, y: Any, threads: Any) -> None:
         tdfast.set_num_threads(threads)
         for name in case.layers:
             if not hasattr(tdfast.layers, name):
@@ -18,7 +22,7 @@ class Model(KerasModel):
             raise NotAvailable("streams (model.streamer) are not available in this version of tdfast")
         self.setup(tdfast, case, x, y)
 
-    def start_stream(self):
+    def start_stream(self) -> Any:
         """See `KerasModel.start_stream`."""
         return self.model.streamer(batch_size=1).step
 

@@ -1,6 +1,13 @@
 """The models as a PyTorch user writes them: nn modules, Adam, a loop over shuffled batches of tensors."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Arrays
 
 EPSILON = 1e-7      # Adam's in Keras; PyTorch's own default differs, and so would the weights
 
@@ -14,7 +21,7 @@ class Model:
         threads: for torch.set_num_threads.
     """
 
-    def __init__(self, case, x, y, threads):
+    def __init__(self, case: Any, x: Any, y: Any, threads: Any) -> None:
         import torch
         from torch import nn
 
@@ -30,12 +37,12 @@ class Model:
                 self.y = self.y.argmax(-1)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001, eps=EPSILON)
 
-    def tensor(self, x):
+    def tensor(self, x: Any) -> Any:
         """Rows as this library wants them: images with their channels first."""
         x = self.torch.from_numpy(x)
         return x.permute(0, 1, 4, 2, 3).contiguous() if self.case.model == "video" else x
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Any) -> None:
         """From Keras's order and layout."""
         weights = [np.asarray(w) for w in weights]
         new = {}
@@ -59,7 +66,7 @@ class Model:
         new["out.weight"], new["out.bias"] = weights[0].T, weights[1]
         self.model.load_state_dict({k: self.torch.from_numpy(np.array(v, order="C")) for k, v in new.items()})
 
-    def first_epoch(self):
+    def first_epoch(self) -> Any:
         """The mean loss of one epoch in the order of the rows, trained as Keras does so that it can be
         compared.
 
@@ -70,7 +77,7 @@ class Model:
                   and self.case.cell == "LSTM"]
         group, steps = self.optimizer.param_groups[0], 0
 
-        def as_keras():
+        def as_keras() -> None:
             nonlocal steps
             steps += 1
             group["eps"] = EPSILON / (1 - group["betas"][1] ** steps) ** 0.5
@@ -81,12 +88,12 @@ class Model:
         group["eps"] = EPSILON
         return loss
 
-    def fit(self, epochs):
+    def fit(self, epochs: int) -> Any:
         """Epochs as usual, shuffled."""
         for _ in range(epochs):
             self._epoch(self.torch.randperm(len(self.x)))
 
-    def _epoch(self, order, before_step=None):
+    def _epoch(self, order: Any, before_step: Any = None) -> Any:
         total = 0.0
         for rows in order.split(self.case.B):
             x, y = self.x[rows], self.y[rows]
@@ -102,7 +109,7 @@ class Model:
             total += loss.item() * len(rows)
         return total / len(order)
 
-    def predict(self, x):
+    def predict(self, x: Any) -> Any:
         """The outputs of some rows."""
         x = self.x if len(x) == len(self.x) else self.tensor(x)
         with self.torch.inference_mode():
@@ -111,12 +118,12 @@ class Model:
                 parts = [part.softmax(-1) for part in parts]
             return self.torch.cat(parts).numpy()
 
-    def start_stream(self):
+    def start_stream(self) -> Any:
         """A function that takes (1, I) and returns (1, O), keeping the state between calls."""
         torch, rnn, out = self.torch, self.model.rnn, self.model.out
         state = [None]
 
-        def step(x):
+        def step(x: Any) -> Any:
             with torch.inference_mode():
                 h, state[0] = rnn(torch.from_numpy(x)[:, None], state[0])
                 return out(h[:, -1]).numpy()
@@ -124,34 +131,34 @@ class Model:
         return step
 
 
-def _module(nn, case):
+def _module(nn: Any, case: Any) -> Any:
     class Recurrent(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.rnn = getattr(nn, case.cell)(case.I, case.H, batch_first=True)
             self.out = nn.Linear(case.H, case.O)
 
-        def forward(self, x):
+        def forward(self, x: Any) -> Arrays:
             h, _ = self.rnn(x)
             return self.out(h)
 
     class Dense(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.out = nn.Linear(case.I, case.O)
 
-        def forward(self, x):
+        def forward(self, x: Any) -> Arrays:
             return self.out(x)
 
     class Video(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.frames = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
                                         nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
             self.rnn = nn.LSTM(case.I, case.H, batch_first=True)
             self.out = nn.Linear(case.H, case.O)
 
-        def forward(self, x):
+        def forward(self, x: Any) -> Arrays:
             frames = self.frames(x.flatten(0, 1))
             h, _ = self.rnn(frames.view(len(x), -1, case.I))
             return self.out(h[:, -1])

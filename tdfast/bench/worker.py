@@ -3,11 +3,14 @@
 Imports nothing of the bench beyond the case and the models, so that its memory is theirs.
 """
 
+from __future__ import annotations
+
 import importlib
 import json
 import os
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +22,7 @@ SAMPLE_ROWS = 64
 class Worker:
     """Carries out one command after another; each method is one, its arguments are the command's."""
 
-    def load(self, module, case, threads):
+    def load(self, module: str, case: Any, threads: Any) -> dict[str, Any]:
         """Make the model of a case, with its data and weights."""
         stay_on(threads)
         self.case = cases.BY_NAME[case]
@@ -34,7 +37,7 @@ class Worker:
         self.model.set_weights(cases.weights(self.case))
         return {}
 
-    def first(self, folder):
+    def first(self, folder: Any) -> dict[str, Any]:
         """The first call, timed, and what shows that the work is everybody's: losses and outputs."""
         case, model = self.case, self.model
         rows = self.x[: min(case.B, SAMPLE_ROWS)]
@@ -60,7 +63,7 @@ class Worker:
                 np.save(shown[name], value)
         return {"seconds": seconds, "shown": shown}
 
-    def time(self, units):
+    def time(self, units: int) -> dict[str, Any]:
         """So many epochs, predictions or steps on end: the mean time of one."""
         case, model = self.case, self.model
         if case.does == "stream":
@@ -78,11 +81,11 @@ class Worker:
             model.fit(units)
         return {"seconds": (time.perf_counter() - start) / units}
 
-    def memory(self):
+    def memory(self) -> dict[str, Any]:
         """The largest resident size of this process so far, in bytes."""
         return {"bytes": peak_memory()}
 
-    def peak(self, module, threads):
+    def peak(self, module: str, threads: Any) -> dict[str, Any]:
         """Floating point operations a second of the best of a few large products."""
         stay_on(threads)
         products = _torch_product if module.endswith("torch") else _tdfast_product
@@ -96,14 +99,14 @@ class Worker:
                 best = max(best, 2 * size**3 / (time.perf_counter() - start))
         return {"operations": best}
 
-    def masked(self, threads, quick):
+    def masked(self, threads: Any, quick: Any) -> Any:
         """See `tdfast.bench.masked`."""
         from tdfast.bench import masked
 
         stay_on(threads)
         return masked.shares(threads, quick)
 
-    def allocations(self, batch):
+    def allocations(self, batch: int) -> dict[str, Any]:
         """Bytes that one steady training step holds on to at its height, beyond what lived before it."""
         import tracemalloc
 
@@ -122,13 +125,13 @@ class Worker:
             tracemalloc.stop()
 
 
-def stay_on(threads):
+def stay_on(threads: Any) -> None:
     """Keep this process to as many processors as it may have threads, where the system can."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def peak_memory():
+def peak_memory() -> Any:
     """The largest resident size of this process.
 
     Linux's VmHWM rather than ru_maxrss: that one starts at the size of the process that started this one.
@@ -143,7 +146,7 @@ def peak_memory():
         return largest if sys.platform == "darwin" else largest * 1024
 
 
-def _tdfast_product(size, threads):
+def _tdfast_product(size: Any, threads: Any) -> Any:
     import tdfast
     from tdfast import _kernels, activations, runtime
 
@@ -158,7 +161,7 @@ def _tdfast_product(size, threads):
                                           y=y)
 
 
-def _torch_product(size, threads):
+def _torch_product(size: Any, threads: Any) -> Any:
     import torch
 
     torch.set_num_threads(threads)
@@ -166,7 +169,7 @@ def _torch_product(size, threads):
     return lambda: torch.mm(x, kernel, out=y)
 
 
-def main():
+def main() -> None:
     """Until stdin ends. What libraries print goes to stderr: stdout carries the answers."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -3,7 +3,10 @@
 Each is imported when it is first used. The protocol is that of https://keras.io/api/callbacks/.
 """
 
+from __future__ import annotations
+
 import importlib
+from typing import Any
 
 from tdfast.compat import absent
 
@@ -27,12 +30,12 @@ _MODULES["ProgbarLogger"] = "tdfast.callbacks.progress"
 __all__ = sorted(_MODULES)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> type:
     if name not in _MODULES:
         return absent.lookup(__name__)(name)
     value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
     return value
 
 
-def __dir__():
+def __dir__() -> list[Any]:
     return sorted([*globals(), *__all__])

@@ -1,13 +1,19 @@
 """BackupAndRestore: a training that was killed goes on as if nothing had happened."""
 
+from __future__ import annotations
+
 import contextlib
 import glob
 import os
 import shutil
+from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.frequency import Frequency
 from tdfast.errors import FileError
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Logs
 
 
 class BackupAndRestore(Callback):
@@ -48,7 +54,8 @@ class BackupAndRestore(Callback):
 
     runs_last = True
 
-    def __init__(self, backup_dir, save_freq="epoch", double_checkpoint=False, delete_checkpoint=True):
+    def __init__(self, backup_dir: Any, save_freq: int | str = "epoch", double_checkpoint: bool = False,
+                 delete_checkpoint: bool = True) -> None:
         super().__init__()
         if not backup_dir:
             raise ValueError("BackupAndRestore: backup_dir is empty; give it the path of a folder.")
@@ -58,36 +65,36 @@ class BackupAndRestore(Callback):
         self._frequency = Frequency(save_freq, "BackupAndRestore: save_freq")
         self._path = os.path.join(self.backup_dir, "latest.backup")
         self._previous = f"{self._path}.bkp"
-        self._state = None
+        self._state: Any = None
 
-    def needs_batches(self, kind):
+    def needs_batches(self, kind: str) -> bool:
         return kind == "train" and self.save_freq != "epoch"
 
-    def get_state(self):
+    def get_state(self) -> Any:
         return {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._frequency.seen = 0
         self._state = self._read()
         if self._state is not None:
             self.model._trainer.run.restore(self._state)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         # What other callbacks did at the beginning of this epoch, such as a new learning rate, was done
         # before.
         if self._state is not None and self._state["batch"]:
             self.model._trainer.run.restore(self._state)
         self._state = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self._frequency.batch_is_due():
             self._write()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_freq == "epoch":
             self._write()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self._state = None
         if self.delete_checkpoint:
             half_written = glob.glob(os.path.join(glob.escape(self.backup_dir), ".latest.backup*.part"))
@@ -97,7 +104,7 @@ class BackupAndRestore(Callback):
             with contextlib.suppress(OSError):      # something else lies there
                 os.rmdir(self.backup_dir)
 
-    def _read(self):
+    def _read(self) -> Any:
         """The last state that can be read; None if there is none."""
         from tdfast.saving.state import read_state
 
@@ -111,7 +118,7 @@ class BackupAndRestore(Callback):
                         f"BackupAndRestore: {error} Delete '{path}' to train from the beginning."
                     ) from error
 
-    def _write(self):
+    def _write(self) -> None:
         from tdfast.saving.atomic import replacing
         from tdfast.saving.state import write_state
 

@@ -1,9 +1,17 @@
 """CallbackList: several callbacks called as one."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.history import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tdfast.engine.types import Logs
 
 
 class CallbackList(Callback):
@@ -31,7 +39,8 @@ class CallbackList(Callback):
     (None, False)
     """
 
-    def __init__(self, callbacks=None, add_history=False, add_progbar=False, model=None, **params):
+    def __init__(self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False,
+                 model: Any = None, **params: Any) -> None:
         super().__init__()
         self.callbacks = _flat(callbacks)
         for callback in self.callbacks:
@@ -50,7 +59,7 @@ class CallbackList(Callback):
         self.set_model(model)
         self.set_params(params)
 
-    def _find(self, kind, add):
+    def _find(self, kind: type, add: bool) -> Any:
         """The callback of a class; a new one if there is none and it is wanted, else None."""
         found = next((c for c in self.callbacks if isinstance(c, kind)), None)
         if found is None and add:
@@ -58,10 +67,10 @@ class CallbackList(Callback):
             self.callbacks.append(found)
         return found
 
-    def _sort(self):
+    def _sort(self) -> None:
         self.callbacks.sort(key=lambda c: getattr(c, "runs_last", False))
 
-    def append(self, callback):
+    def append(self, callback: Any) -> None:
         """Add one more, called after the others."""
         callback.set_model(self.model)
         callback.set_params(self.params)
@@ -69,7 +78,7 @@ class CallbackList(Callback):
         self._sort()
         self._look()
 
-    def set_model(self, model):
+    def set_model(self, model: Any) -> None:
         if model is None:
             return
         self._model = model
@@ -78,13 +87,13 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.set_model(model)
 
-    def set_params(self, params):
+    def set_params(self, params: dict[str, Any]) -> None:
         self.params = params
         for callback in self.callbacks if params else ():
             callback.set_params(params)
         self._look()
 
-    def _look(self):
+    def _look(self) -> None:
         """Find out who wants to be called at batches."""
         kinds = ("train", "test", "predict")
         self._batch = {kind: [c for c in self.callbacks if _needs_batches(c, kind)] for kind in kinds}
@@ -93,31 +102,31 @@ class CallbackList(Callback):
         self.has_predict_batch_hooks = bool(self._batch["predict"])
         self.handles_nan = any(getattr(c, "handles_nan", False) for c in self.callbacks)
 
-    def needs_batches(self, kind):
+    def needs_batches(self, kind: Any) -> bool:
         return bool(self._batch[kind])
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         for callback in self._batch["train"]:
             callback.on_train_batch_begin(batch, logs=_plain(logs))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._batch_end("train", batch, logs)
 
-    def on_test_batch_begin(self, batch, logs=None):
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         for callback in self._batch["test"]:
             callback.on_test_batch_begin(batch, logs=_plain(logs))
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._batch_end("test", batch, logs)
 
-    def on_predict_batch_begin(self, batch, logs=None):
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         for callback in self._batch["predict"]:
             callback.on_predict_batch_begin(batch, logs=_plain(logs))
 
-    def on_predict_batch_end(self, batch, logs=None):
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._batch_end("predict", batch, logs)
 
-    def _batch_end(self, kind, batch, logs):
+    def _batch_end(self, kind: str, batch: int, logs: Logs | None) -> None:
         made = None
         for callback in self._batch[kind]:
             # A progress bar that was drawn a moment ago needs no numbers now.
@@ -127,80 +136,80 @@ class CallbackList(Callback):
             made = _plain(logs) if made is None else made
             getattr(callback, f"on_{kind}_batch_end")(batch, logs=made)
 
-    def on_batch_begin(self, batch, logs=None):
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self.on_train_batch_begin(batch, logs)
 
-    def on_batch_end(self, batch, logs=None):
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.on_train_batch_end(batch, logs)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
             callback.on_epoch_begin(epoch, _plain(logs))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = _plain(logs)
         for callback in self.callbacks:
             callback.on_epoch_end(epoch, logs)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
             callback.on_train_begin(_plain(logs))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
             callback.on_train_end(_plain(logs))
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
             callback.on_test_begin(_plain(logs))
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
             callback.on_test_end(_plain(logs))
 
-    def on_predict_begin(self, logs=None):
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
             callback.on_predict_begin(_plain(logs))
 
-    def on_predict_end(self, logs=None):
+    def on_predict_end(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
             callback.on_predict_end(_plain(logs))
 
 
-    def on_abort(self):
+    def on_abort(self) -> None:
         for callback in self.callbacks:
             try:
                 getattr(callback, "on_abort", _nothing)()
             except Exception as error:          # must not hide the error that ends it all
                 warnings.warn(f"{type(callback).__name__}.on_abort failed: {error}", stacklevel=2)
 
-    def get_state(self):
+    def get_state(self) -> Any:
         """The callbacks' states, each under its class's name and number among those of that name."""
         return {key: c.get_state() for key, c in self._by_name() if hasattr(c, "get_state")}
 
-    def set_state(self, state):
+    def set_state(self, state: Any) -> None:
         for key, callback in self._by_name():
             if state.get(key):
                 callback.set_state(state[key])
 
-    def _by_name(self):
-        count = {}
+    def _by_name(self) -> Iterator[Any]:
+        count: dict[Any, Any] = {}
         for callback in self.callbacks:
             name = type(callback).__name__
             count[name] = count.get(name, 0) + 1
             yield f"{name} {count[name]}", callback
 
 
-def _nothing():
+def _nothing() -> None:
     pass
 
 
-def _needs_batches(callback, kind):
+def _needs_batches(callback: Any, kind: str) -> bool:
     # A callback need not derive from Callback, as long as it has the hooks.
     return callback.needs_batches(kind) if hasattr(callback, "needs_batches") else True
 
 
-def _flat(callbacks):
+def _flat(callbacks: Any) -> list[Any]:
     if callbacks is None:
         return []
     if isinstance(callbacks, CallbackList):
@@ -210,7 +219,7 @@ def _flat(callbacks):
     return [callbacks]
 
 
-def _plain(logs):
+def _plain(logs: Logs | None) -> Logs:
     """A dict of logs, made if it is a function's, with plain floats in it, sorted by name as in Keras."""
     if callable(logs):
         logs = logs()

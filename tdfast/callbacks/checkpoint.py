@@ -1,11 +1,17 @@
 """ModelCheckpoint: the model in a file, after each epoch or every so many batches."""
 
+from __future__ import annotations
+
 import os
 import warnings
+from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.frequency import Frequency
 from tdfast.callbacks.monitor import MonitorCallback
 from tdfast.engine.console import say
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Logs, PathLike
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -35,10 +41,11 @@ class ModelCheckpoint(MonitorCallback):
     'loss'
     """
 
-    state_names = ("best",)
+    state_names: tuple[str, ...] = ("best",)
 
-    def __init__(self, filepath, monitor="val_loss", verbose=0, save_best_only=False, save_weights_only=False,
-                 mode="auto", save_freq="epoch", initial_value_threshold=None):
+    def __init__(self, filepath: PathLike, monitor: str = "val_loss", verbose: int = 0,
+                 save_best_only: bool = False, save_weights_only: bool = False, mode: str = "auto",
+                 save_freq: str | int = "epoch", initial_value_threshold: float | None = None) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
         self._threshold = initial_value_threshold
         self.filepath, self.verbose = os.fspath(filepath), verbose
@@ -53,32 +60,32 @@ class ModelCheckpoint(MonitorCallback):
                 f"{' or '.join(map(repr, endings))}, got {self.filepath!r}."
             )
 
-    def set_model(self, model):
+    def set_model(self, model: Any) -> None:
         if self.model is not None and model is not self.model:      # another model's best is nothing to beat
             self.best, self._epoch, self._frequency.seen = self._threshold, 0, 0
         super().set_model(model)
 
-    def needs_batches(self, kind):
+    def needs_batches(self, kind: str) -> bool:
         return kind == "train" and self.save_freq != "epoch"
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self._frequency.batch_is_due():
             self._save(self._epoch, logs or {}, batch=batch + 1)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_freq == "epoch":
             self._save(epoch, logs or {})
 
-    def get_state(self):
+    def get_state(self) -> Any:
         return {**super().get_state(), "batches": self._frequency.seen}
 
-    def set_state(self, state):
+    def set_state(self, state: Any) -> None:
         self.best, self._frequency.seen = state["best"], state["batches"]
 
-    def _save(self, epoch, logs, **batch):
+    def _save(self, epoch: int, logs: Logs, **batch: Any) -> None:
         path = self._path(epoch, logs, batch)
         if not self._is_wanted(epoch, logs, path):
             return
@@ -99,7 +106,7 @@ class ModelCheckpoint(MonitorCallback):
             )
         self._say(epoch, f"finished saving model to {path}")
 
-    def _path(self, epoch, logs, batch):
+    def _path(self, epoch: int, logs: Logs, batch: Any) -> str:
         try:
             return self.filepath.format(epoch=epoch + 1, **{**batch, **logs})
         except KeyError as error:
@@ -108,7 +115,7 @@ class ModelCheckpoint(MonitorCallback):
                 f"{', '.join({**batch, **logs})}."
             ) from error
 
-    def _is_wanted(self, epoch, logs, path):
+    def _is_wanted(self, epoch: int, logs: Logs, path: Any) -> bool:
         if not self.save_best_only:
             self._say(epoch, f"saving model to {path}")
             return True
@@ -129,6 +136,6 @@ class ModelCheckpoint(MonitorCallback):
         self.best = current
         return True
 
-    def _say(self, epoch, text):
+    def _say(self, epoch: int, text: str) -> None:
         if self.verbose > 0:
             say(f"\nEpoch {epoch + 1}: {text}")

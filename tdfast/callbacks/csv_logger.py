@@ -1,9 +1,17 @@
 """CSVLogger: the logs of each epoch in a file."""
 
+from __future__ import annotations
+
 import csv
 import os
+from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Logs
 
 
 class CSVLogger(Callback):
@@ -27,19 +35,21 @@ class CSVLogger(Callback):
     ','
     """
 
-    def __init__(self, filename, separator=",", append=False):
+    def __init__(self, filename: Any, separator: str = ",", append: bool = False) -> None:
         super().__init__()
         self.filename, self.sep, self.append = os.fspath(filename), separator, append
-        self.keys = self.csv_file = self.writer = None
+        self.keys: Any = None
+        self.csv_file: Any = None
+        self.writer: Any = None
         self._start = 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self.on_abort()
         self.csv_file = open(self.filename, "a+" if self.append else "w+", newline="", encoding="utf-8")
         self._start = self.csv_file.seek(0, os.SEEK_END)
         self.keys = None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
         fresh = self.keys is None
         if fresh:
@@ -50,7 +60,7 @@ class CSVLogger(Callback):
         self.writer.writerow({"epoch": epoch, **{key: _cell(logs.get(key, "NA")) for key in self.keys}})
         self.csv_file.flush()
 
-    def _columns(self, names):
+    def _columns(self, names: Sequence[Any]) -> Any:
         """The columns behind 'epoch': those of the file, if it has any, else these names."""
         if getattr(self.model, "validates", True) and not any(name.startswith("val_") for name in names):
             names += [f"val_{name}" for name in names]
@@ -68,26 +78,26 @@ class CSVLogger(Callback):
             )
         return there[1:]
 
-    def _open_writer(self):
+    def _open_writer(self) -> None:
         if self.writer is None:
             self.writer = csv.DictWriter(self.csv_file, ["epoch", *self.keys], dialect="excel",
                                          delimiter=self.sep)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self.on_abort()
 
-    def on_abort(self):
+    def on_abort(self) -> None:
         file, self.csv_file, self.writer = self.csv_file, None, None
         if file is not None:
             file.close()
 
-    def get_state(self):
+    def get_state(self) -> Any:
         self.csv_file.flush()
         self.csv_file.seek(self._start)
         text = self.csv_file.read()             # which ends where the next line belongs
         return {"start": self._start, "keys": self.keys, "text": text}
 
-    def set_state(self, state):
+    def set_state(self, state: Any) -> None:
         self._start, self.keys, self.writer = state["start"], state["keys"], None
         self.csv_file.seek(self._start)
         self.csv_file.truncate()
@@ -95,7 +105,7 @@ class CSVLogger(Callback):
         self.csv_file.flush()
 
 
-def _cell(value):
+def _cell(value: Any) -> float | str:
     """A number or text as it is; several values as Keras writes them."""
     if hasattr(value, "__iter__") and not isinstance(value, str) and getattr(value, "ndim", 1):
         return f'"[{", ".join(map(str, value))}]"'

@@ -3,12 +3,15 @@
 The file is a TFRecord of protocol buffers (tensorflow/core/util/event.proto and framework/summary.proto).
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 import os
 import socket
 import struct
 import time
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +33,7 @@ class EventFile:
     >>> file.close()
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         os.makedirs(folder, exist_ok=True)
         name = (
             f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_count)}.v2"
@@ -39,12 +42,12 @@ class EventFile:
         self._file = open(self.path, "wb")
         self._write(_field(1, time.time()) + _field(3, "brain.Event:2"))
 
-    def scalar(self, tag, value, step):
+    def scalar(self, tag: str, value: Any, step: int) -> None:
         """A number at a step."""
         with np.errstate(over="ignore"):
             self._summary(tag, step, _tag(2, 5) + np.array(value, "<f4").tobytes())
 
-    def histogram(self, tag, values, step, bins=30):
+    def histogram(self, tag: str, values: Any, step: int, bins: int = 30) -> None:
         """How an array's elements are distributed."""
         values = np.asarray(values, np.float64).ravel()
         values = values[np.isfinite(values)]
@@ -57,33 +60,33 @@ class EventFile:
         body += _field(6, edges[1:].astype("<f8").tobytes()) + _field(7, counts.astype("<f8").tobytes())
         self._summary(tag, step, _field(5, body))
 
-    def text(self, tag, text, step, plugin):
+    def text(self, tag: str, text: str, step: int, plugin: str) -> None:
         """A string for one of TensorBoard's plug-ins."""
         tensor = _field(1, _STRING) + _field(2, b"") + _field(8, text)
         metadata = _field(1, _field(1, plugin) + _field(2, b"1"))
         self._summary(tag, step, _field(8, tensor) + _field(9, metadata))
 
-    def _summary(self, tag, step, body):
+    def _summary(self, tag: str, step: int, body: bytes) -> None:
         value = _field(1, tag) + body
         self._write(_field(1, time.time()) + _field(2, int(step)) + _field(5, _field(1, value)))
 
-    def _write(self, event):
+    def _write(self, event: bytes) -> None:
         length = struct.pack("<Q", len(event))
         self._file.write(length + _checksum(length) + event + _checksum(event))
 
-    def flush(self):
+    def flush(self) -> None:
         """Hand what was written to the system, so that TensorBoard sees it."""
         self._file.flush()
 
-    def close(self):
+    def close(self) -> None:
         self._file.close()
 
 
-def _tag(number, kind):
+def _tag(number: int, kind: int) -> bytes:
     return _varint(number << 3 | kind)
 
 
-def _varint(n):
+def _varint(n: int) -> bytes:
     out = bytearray()
     n &= 2**64 - 1
     while n > 0x7F:
@@ -92,7 +95,7 @@ def _varint(n):
     return bytes(out) + bytes([n])
 
 
-def _field(number, value):
+def _field(number: int, value: Any) -> bytes:
     """A field of a message: an int, a float (double), a string, or bytes (a message or packed numbers)."""
     if isinstance(value, float):
         return _tag(number, 1) + struct.pack("<d", value)
@@ -103,7 +106,7 @@ def _field(number, value):
 
 
 @functools.cache
-def _table():
+def _table() -> list[int]:
     out = []
     for crc in range(256):
         for _ in range(8):
@@ -112,7 +115,7 @@ def _table():
     return out
 
 
-def _checksum(data):
+def _checksum(data: bytes) -> bytes:
     """The masked CRC-32C of a record."""
     table, crc = _table(), 0xFFFFFFFF
     for byte in data:

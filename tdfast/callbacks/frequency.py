@@ -1,5 +1,9 @@
 """How often a callback writes a file: at each epoch's end, or every so many batches."""
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class Frequency:
     """Counts batches over all epochs.
@@ -16,7 +20,7 @@ class Frequency:
     [False, True, False, True]
     """
 
-    def __init__(self, value, what):
+    def __init__(self, value: Any, what: str) -> None:
         whole = hasattr(value, "__index__") and not isinstance(value, bool)
         if value != "epoch" and not (whole and int(value) >= 1):
             raise ValueError(
@@ -25,7 +29,7 @@ class Frequency:
         self.batches = None if value == "epoch" else int(value)
         self.seen = 0
 
-    def batch_is_due(self):
+    def batch_is_due(self) -> bool:
         """Count a batch, and say whether it is time."""
         self.seen += 1
         if self.batches is None or self.seen < self.batches:

@@ -1,6 +1,13 @@
 """History: the logs of each epoch."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Logs
 
 
 class History(Callback):
@@ -17,17 +24,17 @@ class History(Callback):
     ({'loss': [0.5]}, [0])
     """
 
-    state_names = ("history", "epoch")
+    state_names: tuple[str, ...] = ("history", "epoch")
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.history = {}
+        self.history: dict[Any, Any] = {}
+        self.epoch: list[Any] = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self.epoch = []
 
-    def on_train_begin(self, logs=None):
-        self.epoch = []
-
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
         for key, value in (logs or {}).items():
             self.history.setdefault(key, []).append(value)

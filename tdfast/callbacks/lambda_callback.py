@@ -1,6 +1,13 @@
 """LambdaCallback: a callback made of functions."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.callbacks.base import HOOKS, Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class LambdaCallback(Callback):
@@ -20,8 +27,16 @@ class LambdaCallback(Callback):
     done
     """
 
-    def __init__(self, on_epoch_begin=None, on_epoch_end=None, on_train_begin=None, on_train_end=None,
-                 on_train_batch_begin=None, on_train_batch_end=None, **others):
+    def __init__(
+        self,
+        on_epoch_begin: Any = None,
+        on_epoch_end: Callable[..., Any] | int | None = None,
+        on_train_begin: Callable[..., Any] | None = None,
+        on_train_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None,
+        on_train_batch_end: Callable[..., Any] | None = None,
+        **others: Any,
+    ) -> None:
         super().__init__()
         hooks = {
             "on_epoch_begin": on_epoch_begin,

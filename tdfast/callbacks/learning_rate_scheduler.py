@@ -1,13 +1,21 @@
 """LearningRateScheduler: the learning rate of each epoch by a function."""
 
+from __future__ import annotations
+
 import inspect
 import numbers
+from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.base import Callback
 from tdfast.engine.console import say
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def report_rate(logs, model):
+    from tdfast.engine.types import Logs
+
+
+def report_rate(logs: Logs | None, model: Any) -> None:
     """Report the learning rate beside the epoch's metrics, for the callbacks that come after."""
     if logs is not None:
         logs["learning_rate"] = float(model.optimizer.learning_rate)
@@ -31,7 +39,7 @@ class LearningRateScheduler(Callback):
     0
     """
 
-    def __init__(self, schedule, verbose=0):
+    def __init__(self, schedule: Callable[..., Any] | float, verbose: int = 0) -> None:
         super().__init__()
         if not callable(schedule):
             raise ValueError(
@@ -46,7 +54,7 @@ class LearningRateScheduler(Callback):
         except ValueError:                      # a built-in function that does not tell
             self._takes_rate = True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         optimizer = self.model.optimizer
         rate = (
             self.schedule(epoch, float(optimizer.learning_rate)) if self._takes_rate else self.schedule(epoch)
@@ -59,5 +67,5 @@ class LearningRateScheduler(Callback):
         if self.verbose > 0:
             say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         report_rate(logs, self.model)

@@ -1,10 +1,16 @@
 """What the callbacks that watch one number share."""
 
+from __future__ import annotations
+
 import math
 import warnings
+from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.base import Callback
 from tdfast.engine.names import snake_case
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Logs
 
 
 class MonitorCallback(Callback):
@@ -17,7 +23,8 @@ class MonitorCallback(Callback):
         min_delta: a smaller change is none.
     """
 
-    def __init__(self, monitor="val_loss", mode="auto", baseline=None, min_delta=0):
+    def __init__(self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None,
+                 min_delta: float = 0) -> None:
         super().__init__()
         if mode not in ("auto", "min", "max"):
             warnings.warn(
@@ -31,7 +38,7 @@ class MonitorCallback(Callback):
         self.min_delta = abs(min_delta)
         self.best = baseline
 
-    def is_improvement(self, value, reference):
+    def is_improvement(self, value: Any, reference: float | None) -> bool:
         """Whether ``value`` beats ``reference`` by more than `min_delta`; all beat None, and numbers NaN."""
         if reference is None or math.isnan(reference):
             return reference is None or not math.isnan(value)
@@ -39,7 +46,7 @@ class MonitorCallback(Callback):
             return value + self.min_delta < reference
         return value - self.min_delta > reference
 
-    def _direction(self, logs=None):
+    def _direction(self, logs: Logs | None = None) -> str:
         if self.mode != "auto":
             return self.mode
         name = self.monitor.removeprefix("val_")
@@ -60,7 +67,7 @@ class MonitorCallback(Callback):
             )
         return direction
 
-    def monitored(self, logs):
+    def monitored(self, logs: Logs | None) -> Any:
         """The watched number, or None after a warning."""
         value = (logs or {}).get(self.monitor)
         if value is None:
@@ -84,7 +91,7 @@ _SMALL_IS_GOOD = ("loss", "error", "mse", "mae", "mape", "msle", "rmse", "entrop
                   "log_cosh", "logcosh", "poisson", "divergence", "false_positives", "false_negatives")
 
 
-def _direction_of(*names):
+def _direction_of(*names: Any) -> str | None:
     """'max' or 'min' for a metric, by its name and its class's; None if neither tells."""
     for name in names:
         words = snake_case(name)

@@ -1,14 +1,20 @@
 """The progress bar of fit, evaluate and predict, with Keras's text."""
 
+from __future__ import annotations
+
 import math
 import re
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast.callbacks.base import Callback
 from tdfast.engine.console import columns, is_terminal, say
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Logs, Verbose
 
 BAR_WIDTH = 20
 INTERVAL = 0.05
@@ -38,14 +44,14 @@ class ProgbarLogger(Callback):
     False
     """
 
-    def __init__(self, verbose="auto", epochs=1, steps=None):
+    def __init__(self, verbose: Verbose = "auto", epochs: int = 1, steps: Any = None) -> None:
         super().__init__()
         self._set(verbose, epochs, steps)
         self._in_fit = False
-        self._bar = None
+        self._bar: Any = None
         self._reset()
 
-    def _set(self, verbose, epochs, steps):
+    def _set(self, verbose: Verbose, epochs: int, steps: int | None) -> None:
         if verbose not in ("auto", 0, 1, 2):
             raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}.")
         self.verbose = 1 if verbose == "auto" else int(verbose)
@@ -53,7 +59,7 @@ class ProgbarLogger(Callback):
         self.steps = steps
         self.live = self.verbose == 1 and is_terminal()
 
-    def set_params(self, params):
+    def set_params(self, params: dict[str, Any]) -> None:
         super().set_params(params)
         if params:
             self._set(
@@ -62,11 +68,11 @@ class ProgbarLogger(Callback):
                 params.get("steps", self.steps),
             )
 
-    def needs_batches(self, kind):
+    def needs_batches(self, kind: str) -> bool:
         # Without a bar, batches are counted only while nobody knows how many there are.
         return self.live or (self.verbose > 0 and self.steps is None)
 
-    def due(self, kind, batch):
+    def due(self, kind: str, batch: int) -> bool:
         """Count a batch, and say whether the bar is to be drawn again: `CallbackList` asks."""
         if kind == "test" and self._in_fit:
             return False
@@ -74,59 +80,59 @@ class ProgbarLogger(Callback):
         return self.live and time.perf_counter() - self._drawn >= INTERVAL
 
     # ---------------------------------------------------------------- hooks
-    def on_abort(self):
+    def on_abort(self) -> None:
         self._in_fit = False
         self.close()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._in_fit = True
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self._in_fit = False
         self.close()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._reset()
         self._epoch = f"Epoch {epoch + 1}/{self.epochs}" if self.epochs > 1 else ""
         if self._epoch and (self.live or self.verbose == 2):
             say(self._epoch)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._draw(batch + 1, logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._finish(logs)
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         if not self._in_fit:
             self._reset()
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if not self._in_fit:
             self._draw(batch + 1, logs)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs | None = None) -> None:
         if not self._in_fit:
             self._finish(logs)
 
-    def on_predict_begin(self, logs=None):
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
         self._reset()
 
-    def on_predict_batch_end(self, batch, logs=None):
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._draw(batch + 1, None)
 
-    def on_predict_end(self, logs=None):
+    def on_predict_end(self, logs: Logs | None = None) -> None:
         self._finish(None)
 
     # ---------------------------------------------------------------- output
-    def _reset(self):
+    def _reset(self) -> None:
         self.close()
         self._start = time.perf_counter()
         self._drawn = -math.inf
         self._seen = 0
         self._epoch = ""
 
-    def _draw(self, done, logs):
+    def _draw(self, done: int, logs: Logs | None) -> None:
         now = time.perf_counter()
         self._seen = done
         if not self.live or now - self._drawn < INTERVAL:
@@ -138,7 +144,7 @@ class ProgbarLogger(Callback):
             self._bar = _line()
         self._bar.set_description_str(running(done, self.steps, left, step_time(per_step), logs, columns()))
 
-    def _finish(self, logs):
+    def _finish(self, logs: Logs | None) -> None:
         """The last state of an epoch, which stays."""
         if self.verbose == 0:
             return
@@ -157,7 +163,7 @@ class ProgbarLogger(Callback):
             text = f"{self._epoch} - {text}"
         say(text)
 
-    def close(self, leave=True):
+    def close(self, leave: bool = True) -> None:
         """Leave the bar as it stands and go to the next line; or take it away."""
         if self._bar is not None:
             self._bar.leave = leave
@@ -165,7 +171,7 @@ class ProgbarLogger(Callback):
             self._bar = None
 
 
-def progress(done, steps, width=BAR_WIDTH):
+def progress(done: int, steps: int | None, width: int = BAR_WIDTH) -> str:
     """``12/50 ━━━━━━━━━━━━━━━━━━━━``, in the terminal's bold, green and white."""
     if not steps:
         return f"{done:7d}/Unknown"
@@ -177,7 +183,8 @@ def progress(done, steps, width=BAR_WIDTH):
     return f"{count} {green}\33[37m{'━' * (width - full)}\33[0m"
 
 
-def running(done, steps, left, rate, logs, room=None, width=BAR_WIDTH):
+def running(done: int, steps: int | None, left: str, rate: Any, logs: Logs | None, room: int | None = None,
+            width: int = BAR_WIDTH) -> str:
     """The line while batches come, within ``room`` characters, so that the next one can be written over it.
 
     Where it is too long, the bar shrinks first. Then metrics go, the last one first, then the times, and the
@@ -209,7 +216,7 @@ def running(done, steps, left, rate, logs, room=None, width=BAR_WIDTH):
     return progress(done, steps, min(width, free - 1)) + "".join(parts.values())
 
 
-def plain(text):
+def plain(text: str) -> str:
     """``text`` without the codes for colours.
 
     >>> plain(progress(1, 2, 4))
@@ -239,9 +246,9 @@ class Progbar:
     2/2 - 0s - .../step - loss: 0.2500
     """
 
-    def __init__(self, target, width=BAR_WIDTH, verbose=1, interval=INTERVAL, stateful_metrics=None,
-                 stateless_metrics=None,
-                 unit_name="step"):
+    def __init__(self, target: Any, width: int = BAR_WIDTH, verbose: Verbose = 1, interval: Any = INTERVAL,
+                 stateful_metrics: Any = None, stateless_metrics: Any = None,
+                 unit_name: str = "step") -> None:
         if stateful_metrics is not None and stateless_metrics is not None:
             raise ValueError("Progbar: give stateful_metrics or stateless_metrics, not both.")
         if verbose not in (0, 1, 2):
@@ -255,10 +262,13 @@ class Progbar:
         )
         self._stateful = None if stateful_metrics is None else set(stateful_metrics)
         self._stateless = None if stateless_metrics is None else set(stateless_metrics)
-        self._sums, self._seen, self._drawn, self._length = {}, 0, -math.inf, 0
+        self._sums: dict[Any, Any] = {}
+        self._seen = 0
+        self._drawn = -math.inf
+        self._length = 0
         self._start = time.perf_counter()
 
-    def update(self, current, values=None, finalize=None):
+    def update(self, current: Any, values: Any = None, finalize: Any = None) -> None:
         """Go to step ``current``.
 
         Args:
@@ -283,11 +293,11 @@ class Progbar:
             self._drawn = now
             self._show(current, now - self._start, finalize, live)
 
-    def add(self, n, values=None):
+    def add(self, n: Any, values: Any = None) -> Any:
         """Go ``n`` steps further."""
         self.update(self._seen + n, values)
 
-    def _show(self, current, seconds, finalize, live):
+    def _show(self, current: Any, seconds: Any, finalize: Any, live: Any) -> None:
         means = {name: total / count for name, (total, count) in self._sums.items()}
         each = seconds / max(current, 1)
         if not live:
@@ -307,7 +317,7 @@ class Progbar:
         self._length = length
 
 
-def _line():
+def _line() -> Any:
     """A line of the terminal that is written over, by tqdm."""
     from tqdm import tqdm
 
@@ -319,7 +329,7 @@ def _line():
     return Line(bar_format="{desc}", file=sys.stdout, mininterval=0, leave=True, ncols=sys.maxsize)
 
 
-def numbers(logs, signed=True):
+def numbers(logs: Logs | None, signed: bool = True) -> str:
     """`` - loss: 0.1234 - mae: 5.6000e-04``: four digits, with an exponent from 0.001 down.
 
     Args:
@@ -337,7 +347,7 @@ def numbers(logs, signed=True):
     return out
 
 
-def step_time(seconds, unit="step"):
+def step_time(seconds: float, unit: str = "step") -> str:
     """`` 12ms/step``.
 
     >>> step_time(2.0), step_time(0.0123), step_time(0.00045)
@@ -350,7 +360,7 @@ def step_time(seconds, unit="step"):
     return f" {seconds * 1e6:.0f}us/{unit}"
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """``7s``, ``1:05`` or ``2:00:09``.
 
     >>> duration(7.9), duration(65), duration(7209)
@@ -364,5 +374,5 @@ def duration(seconds):
     return f"{seconds}s"
 
 
-def _bold(text):
+def _bold(text: str) -> str:
     return f"\33[1m{text}\33[0m"

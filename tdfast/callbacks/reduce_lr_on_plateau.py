@@ -1,10 +1,16 @@
 """ReduceLROnPlateau: a smaller learning rate when a number no longer improves."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 from tdfast.callbacks.learning_rate_scheduler import report_rate
 from tdfast.callbacks.monitor import MonitorCallback
 from tdfast.engine.console import say
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Logs
 
 
 class ReduceLROnPlateau(MonitorCallback):
@@ -30,11 +36,11 @@ class ReduceLROnPlateau(MonitorCallback):
     10
     """
 
-    state_names = ("best", "wait", "cooldown_counter")
+    state_names: tuple[str, ...] = ("best", "wait", "cooldown_counter")
 
-    def __init__(self, monitor="val_loss", factor=0.1, patience=10, verbose=0, mode="auto", min_delta=1e-4,
-                 cooldown=0,
-                 min_lr=0.0):
+    def __init__(self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10,
+                 verbose: int = 0, mode: str = "auto", min_delta: float = 1e-4, cooldown: int = 0,
+                 min_lr: float = 0.0) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
         if factor >= 1.0:
             raise ValueError(f"ReduceLROnPlateau: factor must be below 1, got {factor}.")
@@ -42,17 +48,17 @@ class ReduceLROnPlateau(MonitorCallback):
         self.verbose, self.cooldown = verbose, cooldown
         self._reset()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
 
-    def _reset(self):
+    def _reset(self) -> None:
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
-    def in_cooldown(self):
+    def in_cooldown(self) -> bool:
         """Whether epochs do not count because of a reduction a moment ago."""
         return self.cooldown_counter > 0
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         # an unknown one is an error in the first epoch, not the second
         self._direction(logs)
         report_rate(logs, self.model)
@@ -74,7 +80,7 @@ class ReduceLROnPlateau(MonitorCallback):
             if self.wait >= self.patience:
                 self._reduce(epoch)
 
-    def _reduce(self, epoch):
+    def _reduce(self, epoch: int) -> None:
         optimizer = self.model.optimizer
         old = float(optimizer.learning_rate)
         if old <= self.min_lr:

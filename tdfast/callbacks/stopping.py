@@ -1,10 +1,16 @@
 """Callbacks that end `fit`: without progress, or when the loss is no longer a number."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.monitor import MonitorCallback
 from tdfast.engine.console import say
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Logs
 
 
 class EarlyStopping(MonitorCallback):
@@ -29,10 +35,11 @@ class EarlyStopping(MonitorCallback):
     3
     """
 
-    state_names = ("wait", "stopped_epoch", "best", "best_weights", "best_epoch")
+    state_names: tuple[str, ...] = ("wait", "stopped_epoch", "best", "best_weights", "best_epoch")
 
-    def __init__(self, monitor="val_loss", min_delta=0, patience=0, verbose=0, mode="auto", baseline=None,
-                 restore_best_weights=False, start_from_epoch=0):
+    def __init__(self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0,
+                 verbose: int = 0, mode: str = "auto", baseline: float | None = None,
+                 restore_best_weights: bool = False, start_from_epoch: int = 0) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
         self.patience = patience
         self.verbose = verbose
@@ -41,17 +48,17 @@ class EarlyStopping(MonitorCallback):
         self.start_from_epoch = start_from_epoch
         self._reset()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
 
-    def _reset(self):
+    def _reset(self) -> None:
         self.wait = 0
         self.stopped_epoch = 0
         self.best = None
         self.best_weights = None
         self.best_epoch = 0
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._direction(logs)  # an unknown one is an error in the first epoch, not the second
         current = self.monitored(logs)
         if current is None or epoch < self.start_from_epoch:
@@ -68,12 +75,12 @@ class EarlyStopping(MonitorCallback):
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
-    def _keep(self, epoch):
+    def _keep(self, epoch: int) -> None:
         self.best_epoch = epoch
         if self.restore_best_weights:
             self.best_weights = self.model.get_weights()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch > 0 and self.verbose > 0:
             say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
@@ -97,11 +104,11 @@ class TerminateOnNaN(Callback):
 
     handles_nan = True
 
-    def __init__(self, raise_error=False):
+    def __init__(self, raise_error: bool = False) -> None:
         super().__init__()
         self.raise_error = raise_error
 
-    def on_batch_end(self, batch, logs=None):
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is None or math.isfinite(loss):
             return

@@ -1,6 +1,13 @@
 """SwapEMAWeights: measure the moving averages of the weights instead of the weights."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from tdfast.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Logs
 
 
 class SwapEMAWeights(Callback):
@@ -21,11 +28,11 @@ class SwapEMAWeights(Callback):
     False
     """
 
-    def __init__(self, swap_on_epoch=False):
+    def __init__(self, swap_on_epoch: bool = False) -> None:
         super().__init__()
         self.swap_on_epoch = swap_on_epoch
 
-    def _put(self, averages):
+    def _put(self, averages: bool) -> None:
         optimizer = self.model.optimizer
         if not getattr(optimizer, "use_ema", False):
             raise ValueError(
@@ -35,26 +42,26 @@ class SwapEMAWeights(Callback):
         if optimizer.built and optimizer.steps and optimizer.averages_in_place != averages:
             optimizer.swap_averages()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if self.swap_on_epoch:
             self._put(False)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.swap_on_epoch:
             self._put(True)
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         self._put(True)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs | None = None) -> None:
         self._put(False)
 
-    def on_predict_begin(self, logs=None):
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
         self._put(True)
 
-    def on_predict_end(self, logs=None):
+    def on_predict_end(self, logs: Logs | None = None) -> None:
         self._put(False)
 
-    def on_abort(self):
+    def on_abort(self) -> None:
         if getattr(self.model.optimizer, "use_ema", False):
             self._put(False)

@@ -1,13 +1,19 @@
 """TensorBoard: the logs as curves in a browser."""
 
+from __future__ import annotations
+
 import json
 import os
 import time
 import warnings
+from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.events import EventFile
 from tdfast.callbacks.frequency import Frequency
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Logs
 
 
 class TensorBoard(Callback):
@@ -32,11 +38,12 @@ class TensorBoard(Callback):
     1
     """
 
-    state_names = ("_batches",)
+    state_names: tuple[str, ...] = ("_batches",)
 
-    def __init__(self, log_dir="logs", histogram_freq=0, write_graph=True, write_images=False,
-                 write_steps_per_second=False, update_freq="epoch", profile_batch=0, embeddings_freq=0,
-                 embeddings_metadata=None):
+    def __init__(self, log_dir: Any = "logs", histogram_freq: int = 0, write_graph: bool = True,
+                 write_images: bool | int = False, write_steps_per_second: bool = False,
+                 update_freq: str | int = "epoch", profile_batch: int = 0, embeddings_freq: int = 0,
+                 embeddings_metadata: int | None = None) -> None:
         super().__init__()
         for name, value in (("write_images", write_images), ("profile_batch", profile_batch),
                             ("embeddings_freq", embeddings_freq),
@@ -47,19 +54,19 @@ class TensorBoard(Callback):
         self.write_graph, self.write_steps_per_second = write_graph, write_steps_per_second
         self.update_freq = 1 if update_freq == "batch" else update_freq
         Frequency(self.update_freq, "TensorBoard: update_freq")
-        self._files = {}
+        self._files: dict[Any, Any] = {}
         self._batches = 0
         self._epoch_start, self._batch_start = (0.0, 0), 0.0
 
-    def needs_batches(self, kind):
+    def needs_batches(self, kind: str) -> bool:
         return kind == "train" and self.update_freq != "epoch"
 
-    def _file(self, name):
+    def _file(self, name: str) -> EventFile:
         if name not in self._files:
             self._files[name] = EventFile(os.path.join(self.log_dir, name))
         return self._files[name]
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._batches = 0
         if self.write_graph:
             from tdfast.engine.serialization import serialize_layer
@@ -74,14 +81,14 @@ class TensorBoard(Callback):
             else:
                 self._file("train").text("keras", text, 0, "graph_keras_model")
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch_start = time.perf_counter(), self.model.optimizer.iterations
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._batches += 1
         self._batch_start = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self._batches % self.update_freq:
             return
         logs = dict(logs or {})
@@ -89,12 +96,12 @@ class TensorBoard(Callback):
             logs["steps_per_second"] = 1 / max(time.perf_counter() - self._batch_start, 1e-9)
         self._scalars("train", "batch_{}", logs, self._batches)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs | None = None) -> None:
         if self.model.optimizer is not None:
             self._scalars("validation", "evaluation_{}_vs_iterations", logs or {},
                           self.model.optimizer.iterations)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
         train = {k: v for k, v in logs.items() if not k.startswith("val_")}
         train["learning_rate"] = float(self.model.optimizer.learning_rate)
@@ -111,16 +118,16 @@ class TensorBoard(Callback):
                 self._file("train").histogram(f"{weight.path}/histogram", weight.value, epoch)
             self._file("train").flush()
 
-    def _scalars(self, run, name, logs, step):
+    def _scalars(self, run: str, name: str, logs: Logs, step: int) -> None:
         file = self._file(run)
         for key, value in logs.items():
             file.scalar(name.format(key), value, step)
         file.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self.on_abort()
 
-    def on_abort(self):
+    def on_abort(self) -> None:
         for file in self._files.values():
             file.close()
         self._files = {}

@@ -1,14 +1,24 @@
 """Errors for names of Keras's that are not in tdfast: why not, and what to use, by the tables of
 `tdfast.compat.keras_table`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
 from tdfast.compat import keras_table
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-def _by_name(rows, place):
+
+T = TypeVar("T")
+
+
+def _by_name(rows: Sequence[Any], place: str) -> dict[str, Any]:
     return {name: why for where, names, why in rows if where == place for name in names.split(", ")}
 
 
-def lookup(module):
+def lookup(module: str) -> Callable[[str], Any]:
     """The ``__getattr__`` of a module: an ImportError for names in the table, an AttributeError for all
     others.
 
@@ -24,7 +34,7 @@ def lookup(module):
     """
     place = module.partition(".")[2] or "(top)"
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> Any:
         why = _by_name(keras_table.NAMES + keras_table.OLDER, place).get(name)
         if why is None:
             raise AttributeError(f"module '{module}' has no attribute '{name}'", name=name)
@@ -41,13 +51,13 @@ class Missing:
     nothing, as a class's ``__getattr__`` would.
     """
 
-    def __init__(self, name, why):
+    def __init__(self, name: str, why: str) -> None:
         self.name, self.why = name, why
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<not in tdfast: {self.why}>"
 
-    def __get__(self, obj, cls=None):
+    def __get__(self, obj: Any, cls: Any = None) -> Missing:
         if obj is None:
             return self
         raise AttributeError(
@@ -58,7 +68,7 @@ class Missing:
         )
 
 
-def members(place):
+def members(place: str) -> Callable[[type[T]], type[T]]:
     """A class decorator that tells the members which the table has for ``place``.
 
     >>> @members("metrics")
@@ -68,16 +78,16 @@ def members(place):
     (False, False)
     """
 
-    def decorator(cls):
+    def decorator(cls: type[T]) -> type[T]:
         for name, why in _by_name(keras_table.MEMBERS, place).items():
             setattr(cls, name, Missing(name, why))
-        cls.__dir__ = _dir
+        setattr(cls, "__dir__", _dir)       # noqa: B010 -- a checker takes no method of another class
         return cls
 
     return decorator
 
 
-def _dir(self):
+def _dir(self: Any) -> list[Any]:
     """The names that are there."""
     missing = {name for name in dir(type(self)) if isinstance(getattr(type(self), name, None), Missing)}
     return [name for name in object.__dir__(self) if name not in missing or name in vars(self)]

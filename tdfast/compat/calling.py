@@ -1,17 +1,27 @@
 """Calls that fail before they begin: an argument that nobody takes is told with what it may mean."""
 
+from __future__ import annotations
+
 import functools
 import inspect
 import re
 import sys
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tdfast.compat import keras_table
 from tdfast.engine.names import did_you_mean, unknown_arguments
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
 _UNEXPECTED = re.compile(r"\(\) got an unexpected keyword argument '(\w+)'")
 
 
-def spelled(function):
+def spelled(function: Callable[P, R]) -> Callable[P, R]:
     """A function or method whose error for a call that does not fit it names it as the user did, and the near
     names.
 
@@ -26,7 +36,7 @@ def spelled(function):
     """
 
     @functools.wraps(function)
-    def called(*args, **kwargs):
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except TypeError as error:
@@ -38,7 +48,7 @@ def spelled(function):
     return called
 
 
-def _fits(function, args, kwargs):
+def _fits(function: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> bool:
     try:
         inspect.signature(function).bind(*args, **kwargs)
     except TypeError:
@@ -46,7 +56,7 @@ def _fits(function, args, kwargs):
     return True
 
 
-def _unknown_of(function, kwargs):
+def _unknown_of(function: Callable[..., Any], kwargs: Any) -> str | None:
     known = [name for name in inspect.signature(function).parameters if name != "self"]
     unknown = sorted(set(kwargs) - set(known))
     if not unknown:
@@ -58,7 +68,7 @@ def _unknown_of(function, kwargs):
     )
 
 
-def spell(cls, *methods):
+def spell(cls: type, *methods: str) -> None:
     """`spelled` for methods of a class, its own or inherited.
 
     >>> class Model:
@@ -72,7 +82,7 @@ def spell(cls, *methods):
         setattr(cls, name, spelled(getattr(cls, name)))
 
 
-def spell_constructor(cls):
+def spell_constructor(cls: type[T]) -> type[T]:
     """The class, whose constructor's error for an argument that it does not know names the class and the near
     names.
 
@@ -88,7 +98,7 @@ def spell_constructor(cls):
         return cls
 
     @functools.wraps(init)
-    def called(self, *args, **kwargs):
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return init(self, *args, **kwargs)
         except TypeError as error:
@@ -97,11 +107,11 @@ def spell_constructor(cls):
                 raise
         raise TypeError(unknown_arguments(type(self), [found[1]]))
 
-    cls.__init__ = called
+    setattr(cls, "__init__", called)        # noqa: B010 -- a checker would want the same arguments
     return cls
 
 
-def level_of_the_caller():
+def level_of_the_caller() -> int:
     """The stacklevel of a warning for whoever called tdfast."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__",

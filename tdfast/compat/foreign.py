@@ -5,10 +5,18 @@ without a step, activations, initializers, regularizers, constraints. All else i
 what to write.
 """
 
+from __future__ import annotations
+
 import difflib
 import inspect
+from typing import TYPE_CHECKING, Any
 
 from tdfast.engine.names import snake_case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tdfast.engine.registry import Registry
 
 PACKAGES = {"keras": "Keras", "tf_keras": "Keras", "tensorflow": "TensorFlow", "torch": "PyTorch",
             "jax": "JAX", "jaxlib": "JAX",
@@ -30,16 +38,16 @@ _OTHERWISE = {"Tversky", "tversky"}
 """What means another thing in some versions of Keras."""
 
 
-def _root(item):
+def _root(item: Any) -> str:
     return str(getattr(item, "__module__", None)).split(".")[0]
 
 
-def _kind(obj):
+def _kind(obj: Any) -> type | Callable[..., Any]:
     """The class or the function that tells where an object comes from."""
     return obj if inspect.isclass(obj) or inspect.isroutine(obj) else type(obj)
 
 
-def package_of(obj):
+def package_of(obj: Any) -> str | None:
     """'Keras', 'TensorFlow', 'PyTorch' or 'JAX' if an object, a class (or a base of it) or a function is of
     theirs; else None.
 
@@ -51,7 +59,7 @@ def package_of(obj):
                  if root in PACKAGES), None)
 
 
-def described(obj, package):
+def described(obj: Any, package: str) -> tuple[Any, ...]:
     """(the name by which tdfast may know an object of theirs, whether Keras's name and config say all of
     it)."""
     kind = _kind(obj)
@@ -59,18 +67,18 @@ def described(obj, package):
     return name, name not in _OTHERWISE and _speaks_keras(kind, package)
 
 
-def is_kind(obj):
+def is_kind(obj: Any) -> bool:
     """Whether it is a class or a function, not an object of some class."""
     return _kind(obj) is obj
 
 
-def config_of(obj):
+def config_of(obj: Any) -> dict[str, Any]:
     """The config of an object of Keras's, with what its Huber and CosineSimilarity leave out."""
     lost = {key: value for key, value in getattr(obj, "_fn_kwargs", {}).items() if key in ("delta", "axis")}
     return {**lost, **obj.get_config()}
 
 
-def _speaks_keras(kind, package):
+def _speaks_keras(kind: Callable[..., Any] | type, package: str) -> bool:
     """Whether a class or a function, itself and not its base alone, is Keras's, or a function is
     TensorFlow's."""
     root, module = _root(kind), str(kind.__module__)
@@ -81,7 +89,7 @@ def _speaks_keras(kind, package):
     return root == "keras" and ".ops." not in module or root == "tf_keras" and kind.__name__ != "hard_sigmoid"
 
 
-def refusal(spec, name, package, registry):
+def refusal(spec: Any, name: str, package: str, registry: Registry) -> str:
     """What to say to somebody who gives an object of theirs that tdfast does not have.
 
     Args:
@@ -98,14 +106,14 @@ def refusal(spec, name, package, registry):
     )
 
 
-def called(spec):
+def called(spec: Any) -> str:
     """``keras.src.losses.Huber object`` and the like."""
     kind = _kind(spec)
     what = "class" if inspect.isclass(spec) else "function" if kind is spec else "object"
     return f"The {what} {kind.__name__} ({kind.__module__})"
 
 
-def layer_hint(obj, known):
+def layer_hint(obj: Any, known: Sequence[Any]) -> str:
     """What an error says of something that is given for a layer; nothing if it is of none of these packages.
 
     Args:
@@ -128,7 +136,7 @@ def layer_hint(obj, known):
     )
 
 
-def is_symbolic(x):
+def is_symbolic(x: Any) -> bool:
     """Whether ``x`` is Keras's symbolic tensor, which holds no numbers.
 
     >>> is_symbolic([1.0])

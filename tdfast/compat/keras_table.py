@@ -4,6 +4,13 @@ both.
 A row is (where, names, why or what instead). `tdfast.compat.absent` shows it to whoever asks for such a name.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 NAMES = (
     ("(top)",
      "KerasTensor, Function, Operation",
@@ -335,7 +342,7 @@ ARGUMENTS = (
 """Arguments of Keras's functions and classes, these with their subclasses."""
 
 
-def of_argument(owners, names):
+def of_argument(owners: Sequence[Any], names: Sequence[Any]) -> str:
     """What the end of an error says of arguments in the table; nothing if none is there.
 
     >>> of_argument(["fit"], ["workers"])

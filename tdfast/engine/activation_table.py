@@ -4,9 +4,17 @@ The kernels' own values and slopes are in src_c/act.h. `tdfast.activations` make
 `Parametric`, the C writer and the ONNX writer read theirs.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tdfast.engine.types import Array
 
 
 class Row:
@@ -28,8 +36,10 @@ class Row:
             parameters by name.
     """
 
-    def __init__(self, formula, example, *, onnx, c=None, c_row=None, cell=None, aliases=(), parameters="",
-                 numpy=None, c_with=None, onnx_with=None):
+    def __init__(self, formula: str, example: str, *, onnx: Callable[..., Any], c: str | None = None,
+                 c_row: str | None = None, cell: Any = None, aliases: Sequence[Any] = (),
+                 parameters: str = "", numpy: Sequence[Any] | None = None, c_with: str | None = None,
+                 onnx_with: Callable[..., Any] | None = None) -> None:
         self.formula, self.example, self.parameters, self.aliases = formula, example, parameters, aliases
         self.c, self.c_row, self.c_with = c, c_row, c_with
         self.onnx, self.cell, self.onnx_with = onnx, cell, onnx_with
@@ -37,115 +47,116 @@ class Row:
 
 
 # ---------------------------------------------------------------- in NumPy, with parameters
-def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
+def _relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Any:
     y = np.where(x <= threshold, negative_slope * np.minimum(x - threshold, 0) if negative_slope
                  else np.zeros_like(x), x)
     return y if max_value is None else np.minimum(y, max_value)
 
 
-def _relu_slope(x, negative_slope=0.0, max_value=None, threshold=0.0):
+def _relu_slope(x: Any, negative_slope: float = 0.0, max_value: float | None = None,
+                threshold: float = 0.0) -> Any:
     slope = np.where(x <= threshold, x.dtype.type(negative_slope), x.dtype.type(1))
     return slope if max_value is None else slope * (x < max_value)
 
 
-def _leaky(x, negative_slope=0.2):
+def _leaky(x: Any, negative_slope: float = 0.2) -> Array:
     return np.where(x < 0, negative_slope * x, x)
 
 
-def _leaky_slope(x, negative_slope=0.2):
+def _leaky_slope(x: Any, negative_slope: float = 0.2) -> Any:
     return np.where(x < 0, x.dtype.type(negative_slope), x.dtype.type(1))
 
 
-def _elu(x, alpha=1.0):
+def _elu(x: Any, alpha: float = 1.0) -> Any:
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-def _elu_slope(x, alpha=1.0):
+def _elu_slope(x: Any, alpha: float = 1.0) -> Any:
     return np.where(x > 0, x.dtype.type(1), alpha * np.exp(np.minimum(x, 0)))
 
 
-def _celu(x, alpha=1.0):
+def _celu(x: Any, alpha: float = 1.0) -> Any:
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha))
 
 
-def _celu_slope(x, alpha=1.0):
+def _celu_slope(x: Any, alpha: float = 1.0) -> Any:
     return np.where(x > 0, x.dtype.type(1), np.exp(np.minimum(x, 0) / alpha))
 
 
-def _hard_shrink(x, threshold=0.5):
+def _hard_shrink(x: Any, threshold: float = 0.5) -> Any:
     return np.where(np.abs(x) <= threshold, x.dtype.type(0), x)
 
 
-def _hard_shrink_slope(x, threshold=0.5):
+def _hard_shrink_slope(x: Any, threshold: float = 0.5) -> Any:
     return (~(np.abs(x) <= threshold)).astype(x.dtype)
 
 
-def _soft_shrink(x, threshold=0.5):
+def _soft_shrink(x: Any, threshold: float = 0.5) -> Any:
     return np.where(np.abs(x) <= threshold, x.dtype.type(0), x - np.sign(x) * threshold)
 
 
-def _squareplus(x, b=4):
+def _squareplus(x: Any, b: int = 4) -> Any:
     return (x + np.hypot(x, x.dtype.type(np.sqrt(b)))) / 2
 
 
-def _squareplus_slope(x, b=4):
+def _squareplus_slope(x: Any, b: int = 4) -> Any:
     root = np.hypot(x, x.dtype.type(np.sqrt(b)))
     return np.where(root > 0, 1 + x / np.where(root > 0, root, 1), 1) / 2
 
 
 # ---------------------------------------------------------------- in ONNX: g is the graph
-def _op(kind, **attributes):
+def _op(kind: str, **attributes: Any) -> Callable[..., Any]:
     return lambda g, x: g.node(kind, x, **attributes)
 
 
-def _clip(low, high):
+def _clip(low: int, high: int) -> Callable[..., Any]:
     return lambda g, x: g.node("Clip", x, g.number(low), g.number(high))
 
 
-def _times(gate):
+def _times(gate: Callable[..., Any]) -> Callable[..., Any]:
     """x gate(x)."""
     return lambda g, x: g.node("Mul", x, gate(g, x))
 
 
-def _normal_cdf(g, x):
+def _normal_cdf(g: Any, x: Any) -> Any:
     erf = g.node("Erf", g.node("Mul", x, g.number(math.sqrt(0.5))))
     return g.node("Mul", g.node("Add", erf, g.number(1)), g.number(0.5))
 
 
-def _normal_cdf_by_tanh(g, x):
+def _normal_cdf_by_tanh(g: Any, x: Any) -> Any:
     """sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)) = (1 + tanh(...)) / 2"""
     p = g.node("Add", g.node("Mul", g.node("Mul", x, x), g.number(0.044715)), g.number(1))
     return g.node("Sigmoid", g.node("Mul", g.node("Mul", x, g.number(2 * math.sqrt(2 / math.pi))), p))
 
 
-def _tanh_of_softplus(g, x):
+def _tanh_of_softplus(g: Any, x: Any) -> Any:
     return g.node("Tanh", g.node("Softplus", x))
 
 
-def _tanh_shrink(g, x):
+def _tanh_shrink(g: Any, x: Any) -> Any:
     return g.node("Sub", x, g.node("Tanh", x))
 
 
-def _log_sigmoid(g, x):
+def _log_sigmoid(g: Any, x: Any) -> Any:
     return g.node("Neg", g.node("Softplus", g.node("Neg", x)))
 
 
-def _squareplus_nodes(g, x, b=4):
+def _squareplus_nodes(g: Any, x: Any, b: int = 4) -> Any:
     root = g.node("Sqrt", g.node("Add", g.node("Mul", x, x), g.number(b)))
     return g.node("Mul", g.node("Add", x, root), g.number(0.5))
 
 
-def _sparse_plus(g, x):
+def _sparse_plus(g: Any, x: Any) -> Any:
     u = g.node("Relu", g.node("Add", x, g.number(1)))
     below = g.node("Mul", g.node("Mul", u, u), g.number(0.25))
     return g.node("Where", g.node("GreaterOrEqual", x, g.number(1)), x, below)
 
 
-def _sparse_sigmoid(g, x):
+def _sparse_sigmoid(g: Any, x: Any) -> Any:
     return g.node("Mul", _clip(0, 2)(g, g.node("Add", x, g.number(1))), g.number(0.5))
 
 
-def _sparsemax(g, x):
+def _sparsemax(g: Any, x: Any) -> Any:
     """max(x - tau, 0): with z the row sorted downwards and k the last place where 1 + k z_k > z_1 + ... +
     z_k, tau = (z_1 + ... + z_k - 1) / k."""
     size = g.sizes(x, -1)
@@ -160,7 +171,7 @@ def _sparsemax(g, x):
     return g.node("Relu", g.node("Sub", x, tau))
 
 
-def _relu_nodes(g, x, negative_slope, max_value, threshold):
+def _relu_nodes(g: Any, x: Any, negative_slope: float, max_value: float, threshold: float) -> Any:
     above, below = g.node("Sub", x, g.number(threshold)), g.number(0)
     if negative_slope:
         below = g.node("Mul", above, g.number(negative_slope))
@@ -168,22 +179,22 @@ def _relu_nodes(g, x, negative_slope, max_value, threshold):
     return y if max_value is None else g.node("Min", y, g.number(max_value))
 
 
-def _celu_nodes(g, x, alpha):
+def _celu_nodes(g: Any, x: Any, alpha: float) -> Any:
     below = g.node("Div", g.node("Min", x, g.number(0)), g.number(alpha))
     below = g.node("Mul", g.node("Sub", g.node("Exp", below), g.number(1)), g.number(alpha))
     return g.node("Where", g.node("Greater", x, g.number(0)), x, below)
 
 
-def _shrink_nodes(less):
+def _shrink_nodes(less: Callable[..., Any]) -> Callable[..., Any]:
     """0 where |x| is at most the threshold, else what ``less`` makes of x."""
-    def nodes(g, x, threshold):
+    def nodes(g: Any, x: Any, threshold: float) -> Any:
         inside = g.node("LessOrEqual", g.node("Abs", x), g.number(threshold))
         return g.node("Where", inside, g.number(0), less(g, x, threshold))
 
     return nodes
 
 
-def _towards_zero(g, x, threshold):
+def _towards_zero(g: Any, x: Any, threshold: float) -> Any:
     return g.node("Sub", x, g.node("Mul", g.node("Sign", x), g.number(threshold)))
 
 

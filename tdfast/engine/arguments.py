@@ -1,11 +1,14 @@
 """Checks of single arguments that many classes share."""
 
+from __future__ import annotations
+
 import numbers
+from typing import Any
 
 import numpy as np
 
 
-def flag(value, name, who):
+def flag(value: Any, name: str, who: str) -> bool:
     """``value`` as a bool: True and False, 1 and 0, and None, which is False.
 
     Raises:
@@ -24,7 +27,7 @@ def flag(value, name, who):
     raise ValueError(f"{who}: {name} must be True or False, got {value!r:.80}.")
 
 
-def number(value, name, who, optional=False):
+def number(value: Any, name: str, who: str, optional: bool = False) -> Any:
     """``value``, which must be a real number, and no bool.
 
     Args:

@@ -1,5 +1,9 @@
 """How NumPy computes while a layer or a model runs: as the kernels do."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from tdfast import _kernels
@@ -9,7 +13,7 @@ for _dtype in (np.float32, np.float64):
     np.finfo(_dtype)
 
 
-def kernel_arithmetic():
+def kernel_arithmetic() -> Any:
     """A context for a block: NumPy overflows to infinity without a warning and takes denormals as 0, as the
     kernels do.
 

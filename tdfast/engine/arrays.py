@@ -1,11 +1,22 @@
 """What users pass, as the arrays that layers and kernels take."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.compat import foreign
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def as_array(x, dtype, who):
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import Array, Masks
+
+
+def as_array(x: Any, dtype: DTypeLike, who: str) -> Array:
     """Any array-like as a C-contiguous NumPy array of ``dtype``, refused clearly if it holds no numbers.
 
     NumPy's protocols are used, so a torch, JAX or TensorFlow tensor on the CPU, or a pandas frame, is
@@ -15,7 +26,7 @@ def as_array(x, dtype, who):
     return as_contiguous(x, dtype)
 
 
-def as_contiguous(x, dtype):
+def as_contiguous(x: Any, dtype: DTypeLike) -> Array:
     """The array in the form that kernels read: of this dtype, C-contiguous, aligned, in this machine's byte
     order."""
     if not x.ndim:
@@ -24,7 +35,7 @@ def as_contiguous(x, dtype):
     return x if x.flags.aligned else x.copy()
 
 
-def as_ids(x, size, who):
+def as_ids(x: Any, size: int, who: str) -> Array:
     """Whole numbers from 0 to ``size`` - 1 as C-contiguous int32, from integers of any kind or whole floats.
 
     Raises:
@@ -55,13 +66,13 @@ def as_ids(x, size, who):
     return as_contiguous(x, np.int32)
 
 
-def _refuse(x, fine, why, who):
+def _refuse(x: Any, fine: Any, why: Any, who: str) -> None:
     """Raise a ValueError that names the first id that is not ``fine`` and its place."""
     where = tuple(int(i) for i in np.argwhere(~fine)[0])
     raise ValueError(f"{who}: the id {x[where]} at index {where} {why}.")
 
 
-def as_numbers(x, who):
+def as_numbers(x: Any, who: str) -> Array:
     """Any array-like as a NumPy array of numbers or booleans, of whatever dtype it has."""
     if hasattr(x, "detach") and hasattr(x, "numpy"):
         x = x.detach()                      # torch refuses to hand over a tensor that wants a gradient
@@ -92,7 +103,7 @@ def as_numbers(x, who):
     return array
 
 
-def as_view(x, convert):
+def as_view(x: Any, convert: Callable[..., Any]) -> Array:
     """``convert(x)``; where ``x`` is a view that shows the same numbers again and again, such as windows of a
     series, only the numbers behind it are converted, and the result is such a view, which is not contiguous.
 
@@ -116,7 +127,7 @@ def as_view(x, convert):
     return np.lib.stride_tricks.as_strided(numbers, x.shape, strides, writeable=False)
 
 
-def numbers_behind(x):
+def numbers_behind(x: Any) -> Array | None:
     """The numbers that ``x`` shows again and again, with those between them, as a flat array; None if it does
     not.
 
@@ -132,7 +143,7 @@ def numbers_behind(x):
     return np.lib.stride_tricks.as_strided(x, (behind,), (size,), writeable=False)
 
 
-def gather(a, index, out):
+def gather(a: Array, index: Array, out: Array) -> Array:
     """``a[index]`` in ``out``, without other memory, also where ``a`` is a view that is not contiguous."""
     if a.flags.c_contiguous:
         return a.take(index, axis=0, out=out, mode="clip")
@@ -141,13 +152,13 @@ def gather(a, index, out):
     return out
 
 
-def _numbers_of_frame(x, array):
+def _numbers_of_frame(x: Any, array: Any) -> Any:
     """A pandas frame whose columns are all numbers, each of a dtype of its own; else ``array``."""
     kinds = [getattr(dtype, "kind", "O") for dtype in np.ravel(np.asarray(x.dtypes, object))]
     return x.to_numpy(dtype=np.float64) if all(kind in "fiub" for kind in kinds) else array
 
 
-def as_mask(mask, x, who):
+def as_mask(mask: Masks, x: Any, who: str) -> Array | None:
     """A mask as contiguous booleans of shape (batch, time), or None."""
     if mask is None:
         return None
@@ -161,7 +172,7 @@ def as_mask(mask, x, who):
     return mask
 
 
-def join_masks(made, mask):
+def join_masks(made: Any, mask: Masks) -> Any:
     """The steps that count in both of two masks, the second of which may be None or have fewer axes.
 
     >>> join_masks(np.array([[[True, False]]]), np.array([[True]])).tolist()

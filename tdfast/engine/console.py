@@ -1,14 +1,17 @@
 """Where lines for people go: to the standard output, or to Python's logging."""
 
+from __future__ import annotations
+
 import logging
 import os
 import shutil
 import sys
+from typing import Any
 
 from tdfast import config
 
 
-def say(text, end="\n"):
+def say(text: str, end: str = "\n") -> None:
     """Print a line, or log it as the logger 'tdfast' after `config.disable_interactive_logging`.
 
     >>> say("Epoch 1/5")
@@ -20,7 +23,7 @@ def say(text, end="\n"):
         logging.getLogger("tdfast").info(text.strip("\n"))
 
 
-def is_terminal():
+def is_terminal() -> bool:
     """Whether what is printed can be written over: a terminal or a notebook.
 
     >>> type(is_terminal())
@@ -31,7 +34,7 @@ def is_terminal():
     return "ipykernel" in sys.modules or bool(getattr(sys.stdout, "isatty", lambda: False)())
 
 
-def columns():
+def columns() -> Any:
     """How many characters fit into a line that is written over; None in a notebook, where any number does.
 
     >>> columns() is None or columns() > 0

@@ -1,13 +1,23 @@
 """Graph: calls of layers and the tensors between them, forward and backward."""
 
+from __future__ import annotations
+
 import collections
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine.structure import flatten, packed_as
 from tdfast.engine.tensor import SymbolicTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tdfast.engine.layer import Layer
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import Array, Arrays, Masks, Sizes
 
 
 class Node:
@@ -26,28 +36,30 @@ class Node:
 
     __slots__ = ("layer", "inputs", "outputs", "keywords", "masks", "options", "arguments")
 
-    def __init__(self, layer, inputs, outputs=1, keywords=None, masks=None, options=None, arguments=None):
+    def __init__(self, layer: Layer, inputs: Any, outputs: Any = 1, keywords: dict[str, Any] | None = None,
+                 masks: Any = None, options: dict[str, Any] | None = None,
+                 arguments: Sequence[Any] | None = None) -> None:
         self.layer, self.inputs = layer, tuple(inputs)
         self.keywords, self.masks, self.options = keywords or {}, masks, options or {}
         self.arguments = arguments
         self.outputs = tuple(SymbolicTensor(self, i, name=layer.name) for i in range(outputs))
 
     @property
-    def sources(self):
+    def sources(self) -> tuple[Any, ...]:
         """All tensors whose gradients the call gives: the inputs, then those of the keywords."""
         return (*self.inputs, *(tensor for tensors in self.keywords.values() for tensor in tensors))
 
     @property
-    def needs(self):
+    def needs(self) -> tuple[Any, ...]:
         """All tensors that the call reads."""
         return (*self.sources, *(mask for mask in self.masks or () if mask is not None))
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: Sizes) -> tuple[int | None, ...]:
         """The shape of the output, or a list of several, from that of the input (a list of several)."""
         return self.layer.compute_output_shape(shape, **self.shape_options)
 
     @property
-    def shape_options(self):
+    def shape_options(self) -> dict[str, Any]:
         """The options that change the shapes of the outputs."""
         names = self.layer.shape_options
         return {name: self.options[name] for name in names if name in self.options} if names else {}
@@ -65,7 +77,7 @@ class Graph:
         ValueError: for an output that depends on something else than the inputs.
     """
 
-    def __init__(self, inputs, outputs, strict=True):
+    def __init__(self, inputs: Any, outputs: Any, strict: bool = True) -> None:
         self.inputs, self.outputs, self.strict = list(inputs), list(outputs), strict
         self.nodes = _in_order(self.inputs, self.outputs)
         tensors = [*self.inputs, *(tensor for node in self.nodes for tensor in node.outputs)]
@@ -86,10 +98,10 @@ class Graph:
                        if mask is not None)
         self._shared = [readers[i] > 1 for i in range(self._size)]
         self._reads = {id(tensor): readers[i] for i, tensor in enumerate(tensors)}
-        self._shares_weights = None     # whether two calls learn the same weight, once it was looked for
+        self._shares_weights: Any = None     # whether two calls learn the same weight, once it was looked for
 
     @classmethod
-    def chain(cls, layers):
+    def chain(cls, layers: Sequence[Any]) -> Graph:
         """The graph of layers each of which is called on the output of the one before.
 
         >>> from tdfast.layers import Dense, Dropout
@@ -102,18 +114,18 @@ class Graph:
             last = Node(layer, [last]).outputs[0]
         return cls([first], [last])
 
-    def reads(self, tensor):
+    def reads(self, tensor: SymbolicTensor) -> int:
         """How many calls read a tensor; to be an output counts as one."""
         return self._reads[id(tensor)]
 
     @property
-    def is_chain(self):
+    def is_chain(self) -> bool:
         """Whether it has one input and one output, and each call reads what the one before gives."""
         tensors = [*self.inputs, *(node.outputs[0] for node in self.nodes)]
         return (len(self.inputs) == len(self.outputs) == 1 and self.outputs[0] is tensors[-1] and all(
             node.needs == (tensor,) and len(node.outputs) == 1 for node, tensor in zip(self.nodes, tensors)))
 
-    def why_no_chain(self):
+    def why_no_chain(self) -> str:
         """What keeps the graph from being a chain, for messages."""
         for what, ends in (("inputs", self.inputs), ("outputs", self.outputs)):
             if len(ends) > 1:
@@ -126,7 +138,7 @@ class Graph:
         shared = next(node for node in self.nodes if self.reads(node.outputs[0]) > 1)
         return f"the output of layer '{shared.layer.name}' is used more than once, so it is no chain"
 
-    def output_layer(self, place):
+    def output_layer(self, place: int) -> Any:
         """The layer whose output, as it is, is an output of the graph; None where another call reads it too,
         or the layer is called again."""
         tensor = self.outputs[place]
@@ -136,7 +148,7 @@ class Graph:
         return layer.output_layer() if sum(node.layer is layer for node in self.nodes) == 1 else None
 
     # ---------------------------------------------------------------- walks
-    def walk(self, values, function, keywords=False):
+    def walk(self, values: Any, function: Callable[..., Any], keywords: bool = False) -> list[Any]:
         """Carry values through the graph, from the inputs to the outputs: shapes, plans, symbols of another
         format.
 
@@ -172,7 +184,8 @@ class Graph:
         return [held[place] for place in self._sinks]
 
     # ---------------------------------------------------------------- passes
-    def forward(self, values, masks, record, tape, training=False, packing=None):
+    def forward(self, values: Any, masks: Any, record: Record, tape: Tape, training: bool = False,
+                packing: int | None = None) -> Arrays:
         """The outputs and their masks, as two lists; each call leaves what backward needs on a tape of its
         own.
 
@@ -218,7 +231,7 @@ class Graph:
                     held[place], marks[place] = part, mark
         return [held[place] for place in self._sinks], [marks[place] for place in self._sinks]
 
-    def backward(self, gradients, record, need_inputs=True):
+    def backward(self, gradients: Sequence[Any], record: Record, need_inputs: bool = True) -> Arrays:
         """The gradients of the inputs, as a list, from those of the outputs; None stands for zeros on both
         sides.
 
@@ -231,7 +244,9 @@ class Graph:
         held = [None] * self._size
         for place, gradient in zip(self._sinks, gradients):
             self._receive(held, place, gradient, record)
-        done, written, shares = set(), set(), self._has_shared_weights()
+        done: set[int] = set()
+        written: set[int] = set()
+        shares = self._has_shared_weights()
         for i in range(len(self._calls) - 1, -1, -1):
             layer, sources, places = self._calls[i]
             need_dx = needed[sources[0]] if len(sources) == 1 else any(needed[s] for s in sources)
@@ -267,14 +282,14 @@ class Graph:
                         weight.grad[...] = 0
         return [held[place] for place in self._sources] if need_inputs else [None] * len(self._sources)
 
-    def _has_shared_weights(self):
+    def _has_shared_weights(self) -> bool:
         """Whether two calls have a weight in common: of one layer, or of a model or wrapper around it."""
         if self._shares_weights is None:
             found = [id(weight) for layer, _, _ in self._calls for weight in layer.weights]
             self._shares_weights = len(set(found)) < len(found)
         return self._shares_weights
 
-    def _needed(self, learns, need_inputs):
+    def _needed(self, learns: Sequence[Any], need_inputs: bool) -> list[bool]:
         """Whether anybody reads the gradient of each tensor: below the lowest weights that learn, nobody
         does."""
         needed = [False] * self._size
@@ -287,7 +302,7 @@ class Graph:
                 needed[place] = learn
         return needed
 
-    def _receive(self, held, place, gradient, record):
+    def _receive(self, held: Any, place: int, gradient: Array, record: Record) -> None:
         if gradient is None:
             return
         if not gradient.flags.c_contiguous:
@@ -300,7 +315,7 @@ class Graph:
         else:
             held[place] = gradient
 
-    def _of_call(self, i, gradients, record):
+    def _of_call(self, i: Any, gradients: Any, record: Record) -> Any:
         """What a call receives; None where no gradient came, and its output has no penalty."""
         if len(gradients) == 1:
             if gradients[0] is None and i in record.activities:
@@ -318,7 +333,7 @@ class Graph:
 class _Special:
     """How to call a layer that takes more than its inputs: keywords, options, masks of its own."""
 
-    def __init__(self, node, place):
+    def __init__(self, node: Node, place: dict[Any, Any]) -> None:
         self.many, self.options = len(node.inputs), dict(node.options)
         self.training = self.options.pop("training", None)
         self.keywords, at = {}, self.many
@@ -328,7 +343,8 @@ class _Special:
         self.masks = [None if mask is None else place[id(mask)] for mask in node.masks or ()]
         self.drops_mask = bool(node.keywords) and not node.masks and node.layer.drops_mask_beside_tensors
 
-    def arguments(self, sources, held, marks, training):
+    def arguments(self, sources: Sequence[Any], held: Sequence[Any], marks: Sequence[Any],
+                  training: bool) -> tuple[Any, ...]:
         """(the input or a list, the mask or a list, the other arguments of `Layer.forward`)."""
         xs = [held[s] for s in sources]
         masks = [marks[s] for s in sources[: self.many]]
@@ -343,7 +359,7 @@ class _Special:
         return x, mask, {"training": training, "mask": given, **self.options, **keywords}
 
 
-def _ended(mask, layer):
+def _ended(mask: Masks, layer: Layer) -> None:
     """None for the mask of a layer that cannot carry it; a warning if there is one."""
     if not isinstance(mask, list) or any(m is not None for m in mask):
         warnings.warn(
@@ -356,7 +372,7 @@ def _ended(mask, layer):
     return None
 
 
-def _add_gradients(layer, weights, dy, record, call, need_dx):
+def _add_gradients(layer: Layer, weights: Any, dy: Arrays, record: Record, call: int, need_dx: bool) -> Array:
     """`Layer.backward` of a layer that overwrites the gradients of its weights, such that it adds to those of
     some of them."""
     held = []
@@ -370,9 +386,9 @@ def _add_gradients(layer, weights, dy, record, call, need_dx):
     return dx
 
 
-def _own_memory(gradients, record, call):
+def _own_memory(gradients: Any, record: Record, call: Any) -> Any:
     """The gradients of a call's inputs, none of which shares its memory with another."""
-    out = []
+    out: list[Any] = []
     for k, gradient in enumerate(gradients):
         if gradient is not None and any(other is not None and np.may_share_memory(gradient, other)
                                         for other in out):
@@ -383,7 +399,7 @@ def _own_memory(gradients, record, call):
     return out
 
 
-def _in_order(inputs, outputs):
+def _in_order(inputs: Any, outputs: Any) -> list[Node]:
     """The nodes that the outputs depend on, each after those that it depends on."""
     known, order, waiting = {id(tensor) for tensor in inputs}, [], []
     begun = set()

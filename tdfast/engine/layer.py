@@ -1,11 +1,14 @@
 """Layer: weights, a forward and a backward pass, a config."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import inspect
 import math
 import os
 import threading
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,14 +23,34 @@ from tdfast.engine.tape import Tape
 from tdfast.engine.tensor import SymbolicTensor, is_symbolic
 from tdfast.engine.variable import Variable
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import (
+        Array,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        DType,
+        InitializerSpec,
+        Masks,
+        Numbers,
+        RegularizerSpec,
+        Shape,
+        Shapes,
+        Sizes,
+        Tensors,
+    )
+
 _building = threading.RLock()
 _source = threading.local()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_building._at_fork_reinit)
+    os.register_at_fork(after_in_child=getattr(_building, "_at_fork_reinit"))    # noqa: B009 -- it has no stub
 
 
-def standardize_dtype(dtype):
+def standardize_dtype(dtype: Any) -> str:
     """'float32' or 'float64' from a name, a NumPy dtype or a Keras dtype policy."""
     if dtype is None:
         from tdfast.config import floatx
@@ -47,7 +70,7 @@ def standardize_dtype(dtype):
 
 
 @contextlib.contextmanager
-def weights_from(source):
+def weights_from(source: Any) -> Iterator[Any]:
     """For a block: layers that make weights in this thread take their values from a function.
 
     Args:
@@ -62,7 +85,7 @@ def weights_from(source):
 
 
 @contextlib.contextmanager
-def _as_before_if_it_fails(layer):
+def _as_before_if_it_fails(layer: Layer) -> Iterator[Any]:
     """Memory that cannot be had, or Ctrl-C, leaves no half of the weights behind: the next build makes them
     all."""
     layers = [layer]
@@ -79,7 +102,7 @@ def _as_before_if_it_fails(layer):
         raise
 
 
-def _marks_built(build):
+def _marks_built(build: Callable[..., None]) -> Callable[..., None]:
     """``build`` such that a user, too, may call it: it checks the shape and, at its end, notes that the
     weights are there.
 
@@ -87,7 +110,7 @@ def _marks_built(build):
     """
 
     @functools.wraps(build)
-    def wrapped(self, input_shape=None):
+    def wrapped(self: Any, input_shape: Shapes = None) -> None:
         with _building:                 # other threads wait until all of it is there
             if self._in_build:
                 build(self, input_shape)
@@ -160,7 +183,7 @@ class Layer:
     """Whether it is called on a list of inputs. Their shapes and masks are lists as well, and `forward` and
     `backward` take and give lists."""
 
-    shape_options = ()
+    shape_options: tuple[Any, ...] = ()
     """The names of the arguments of `forward` that change the shapes of its outputs; `compute_output_shape`
     takes them too."""
 
@@ -174,17 +197,17 @@ class Layer:
     def __init__(
         self,
         *,
-        name=None,
-        trainable=True,
-        dtype=None,
-        activity_regularizer=None,
-        input_shape=None,
-        batch_shape=None,
-        batch_input_shape=None,
-        input_dim=None,
-        batch_size=None,
-        **unknown,
-    ):
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: DType = None,
+        activity_regularizer: RegularizerSpec = None,
+        input_shape: Shapes = None,
+        batch_shape: Shape | None = None,
+        batch_input_shape: Shape | None = None,
+        input_dim: int | None = None,
+        batch_size: int | None = None,
+        **unknown: Any,
+    ) -> None:
         if unknown:
             raise ValueError(unknown_arguments(type(self), unknown))
         from tdfast import regularizers
@@ -196,8 +219,8 @@ class Layer:
         self._trainable = self._flag(trainable, "trainable")
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.built = False
-        self._weights = []
-        self._nodes = []            # the calls on symbolic tensors
+        self._weights: list[Any] = []
+        self._nodes: list[Any] = []            # the calls on symbolic tensors
         batch_shape = batch_shape or batch_input_shape
         if batch_shape is None and input_shape is not None:
             batch_shape = (None, *((input_shape,) if isinstance(input_shape, int) else input_shape))
@@ -213,21 +236,21 @@ class Layer:
             batch_shape = (batch_size, *batch_shape[1:])
         self.batch_shape = None if batch_shape is None else tuple(batch_shape)
         """The input's shape when the layer was told it, else None."""
-        self.input_shape = None
+        self.input_shape: Any = None
 
     _in_build = False
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
-            cls.build = _marks_built(cls.__dict__["build"])
+            setattr(cls, "build", _marks_built(cls.__dict__["build"]))      # noqa: B010 -- for the checker
 
     # ---------------------------------------------------------------- to override
     @_marks_built
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         """Make the weights for inputs of this shape (a tuple that starts with None, the batch)."""
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Any, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         """The layer's output for ``x``; what `backward` needs goes on the tape.
 
         Args:
@@ -238,7 +261,7 @@ class Layer:
         """
         raise TypeError(f"{type(self).__name__} must override forward(x, tape, training, mask).")
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         """The gradient with respect to the input; writes those of the weights to ``variable.grad``.
 
         Args:
@@ -248,11 +271,11 @@ class Layer:
         """
         raise TypeError(f"{type(self).__name__} must override backward(dy, tape, need_dx).")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         """The shape of the output, from that of the input; None stands for any size."""
         return tuple(input_shape)
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         """The mask of the output, from the input and its mask."""
         if mask is not None and not self.supports_masking:
             raise TypeError(
@@ -261,15 +284,15 @@ class Layer:
             )
         return mask if self.supports_masking else None
 
-    def passed_mask(self, x, mask, record):
+    def passed_mask(self, x: Any, mask: Masks, record: Record) -> Masks:
         """The mask after `forward`, which left ``record`` on the tape: for layers that found it there."""
         return self.compute_mask(x, mask)
 
-    def output_layer(self):
+    def output_layer(self) -> Layer:
         """The layer whose output, as it is, is this one's: an inner one, or itself."""
         return self
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         """Whether a time step's result depends on that step alone, in the same way at all steps.
 
         Args:
@@ -277,13 +300,14 @@ class Layer:
         """
         return self.rowwise
 
-    def _flag(self, value, name):
+    def _flag(self, value: Any, name: str) -> bool:
         """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
         return arguments.flag(value, name, f"Layer '{self.name}' ({type(self).__name__})")
 
     # ---------------------------------------------------------------- weights
-    def add_weight(self, shape, initializer="glorot_uniform", name="variable", trainable=True,
-                   regularizer=None, constraint=None, path=None):
+    def add_weight(self, shape: Sizes, initializer: InitializerSpec = "glorot_uniform",
+                   name: str = "variable", trainable: bool = True, regularizer: RegularizerSpec = None,
+                   constraint: ConstraintSpec = None, path: str | None = None) -> Variable:
         """A new `Variable` of this layer, filled by ``initializer``."""
         from tdfast import constraints, initializers, regularizers
 
@@ -312,7 +336,7 @@ class Layer:
         self._weights.append(variable)
         return variable
 
-    def build_inner(self, layer, input_shape):
+    def build_inner(self, layer: Layer, input_shape: Shapes) -> None:
         """Build a layer inside this one, if it is not built: its weights' paths begin with this layer's
         name."""
         fresh = not layer.built
@@ -321,41 +345,41 @@ class Layer:
             for variable in layer.weights:
                 variable.path = f"{self.name}/{variable.path}"
 
-    def sublayers(self):
+    def sublayers(self) -> list[Any]:
         """The layers inside this one, in the order of their weights."""
         return []
 
-    def walk(self):
+    def walk(self) -> Iterator[Any]:
         """This layer and all layers inside it."""
         yield self
         for inner in self.sublayers():
             yield from inner.walk()
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         """Whether training changes the weights; to set it sets that of the inner layers too."""
         return self._trainable
 
     @trainable.setter
-    def trainable(self, value):
+    def trainable(self, value: bool) -> None:
         self._trainable = value = self._flag(value, "trainable")
         for layer in self.sublayers():
             layer.trainable = value
 
     @property
-    def weights(self):
+    def weights(self) -> list[Variable]:
         """All variables, each once, in Keras's order: this layer's own, those made trainable first, then each
         inner layer's."""
         own = sorted(self._weights, key=lambda w: not w.made_trainable)
         return _each_once(own + [w for layer in self.sublayers() for w in layer.weights])
 
     @property
-    def variables(self):
+    def variables(self) -> list[Variable]:
         """All `weights`."""
         return self.weights
 
     @property
-    def trainable_weights(self):
+    def trainable_weights(self) -> list[Variable]:
         """The variables that training changes, in order."""
         if not self.trainable:
             return []
@@ -365,7 +389,7 @@ class Layer:
     trainable_variables = trainable_weights
 
     @property
-    def learns(self):
+    def learns(self) -> bool:
         """Whether training changes any weight of the layer, or of those inside it."""
         if not self._trainable:
             return False
@@ -378,7 +402,7 @@ class Layer:
         return False
 
     @property
-    def non_trainable_weights(self):
+    def non_trainable_weights(self) -> list[Variable]:
         """The variables that training leaves as they are, or that the layer itself changes, as moving
         averages."""
         trainable = {id(w) for w in self.trainable_weights}
@@ -387,15 +411,15 @@ class Layer:
     non_trainable_variables = non_trainable_weights
 
     @property
-    def losses(self):
+    def losses(self) -> list[float]:
         """The penalties of the weights' regularizers, one number each."""
         return [float(w.regularizer(w.value)) for w in self.trainable_weights if w.regularizer is not None]
 
-    def get_weights(self):
+    def get_weights(self) -> list[Array]:
         """Copies of all weights, as a list of arrays."""
         return [w.numpy() for w in self.weights]
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Iterable[Numbers]) -> None:
         """Overwrite all weights with a list of arrays of the same shapes."""
         variables = self.weights
         weights = list(weights)
@@ -414,12 +438,12 @@ class Layer:
         for variable, array in zip(variables, arrays):
             variable.assign(array)
 
-    def count_params(self):
+    def count_params(self) -> int:
         """The number of weights' elements."""
         self._require_built("count_params")
         return sum(w.size for w in self.weights)
 
-    def _require_built(self, what):
+    def _require_built(self, what: str) -> None:
         if not self.built:
             raise ValueError(
                 f"{what}: layer '{self.name}' has no weights yet. Call it on an array first, or call "
@@ -427,7 +451,7 @@ class Layer:
             )
 
     # ---------------------------------------------------------------- calls
-    def ensure_built(self, input_shape, seen=None):
+    def ensure_built(self, input_shape: Shapes, seen: Sequence[Any] | None = None) -> None:
         """Build on the first shape; refuse one that does not fit what was built.
 
         Args:
@@ -443,7 +467,7 @@ class Layer:
         elif self.input_shape is None:      # built without a shape, which its weights did not need
             self.input_shape = tuple(input_shape)
 
-    def refuse_keras_call(self):
+    def refuse_keras_call(self) -> None:
         """Raise a TypeError if its class computes in Keras's ``call``, which nobody would run, and not in
         `forward`."""
         for cls in type(self).__mro__:
@@ -458,16 +482,17 @@ class Layer:
                     "two instead: docs/layers.md shows how."
                 )
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         """Raise a ValueError that names the layer if it cannot take this shape."""
 
     @property
-    def output_shape(self):
+    def output_shape(self) -> Shapes:
         """The shape of the output, batch first, None standing for any size."""
         self._require_built("output_shape")
         return self.compute_output_shape(self.input_shape)
 
-    def __call__(self, x, training=None, mask=None, **kwargs):
+    def __call__(self, x: Any, training: bool | None = None, mask: Masks = None,
+                 **kwargs: Any) -> Any:
         if is_symbolic(x) or (kwargs and is_symbolic(kwargs)):
             return self._call_on_tensors(x, training=training, mask=mask, **kwargs)
         x = self.as_input(x)
@@ -483,12 +508,12 @@ class Layer:
         with kernel_arithmetic():
             return self.forward(x, Tape(keep=False), training=self.mode(training), mask=mask, **kwargs)
 
-    def mode(self, training):
+    def mode(self, training: bool | None) -> bool:
         """What `forward` is told of a call's argument ``training``."""
         return bool(training)
 
     # ---------------------------------------------------------------- calls on symbolic tensors
-    def _call_on_tensors(self, *args, **kwargs):
+    def _call_on_tensors(self, *args: Any, **kwargs: Any) -> SymbolicTensor | list[SymbolicTensor]:
         """A call that becomes a node of graphs: its outputs as symbolic tensors."""
         inputs, keywords, masks, options = self.bind(*args, **kwargs)
         for tensor in (*inputs, *flatten(list(keywords.values()))):
@@ -518,7 +543,7 @@ class Layer:
         self._nodes.append(node)
         return self.pack_outputs(_in_place_of_shapes(made, iter(node.outputs)))
 
-    def check_dtypes(self, tensors):
+    def check_dtypes(self, tensors: Sequence[Any]) -> None:
         """Refuse symbolic tensors of floats in another dtype than the layer's."""
         for tensor in tensors:
             if tensor.dtype in ("float32", "float64") and tensor.dtype != self.dtype:
@@ -530,7 +555,8 @@ class Layer:
                     f"call tdfast.config.set_floatx('{tensor.dtype}') first."
                 )
 
-    def bind(self, x, training=None, mask=None, **kwargs):
+    def bind(self, x: Any, training: bool | None = None, mask: Masks = None,
+             **kwargs: Any) -> tuple[Any, ...]:
         """(inputs, keywords, masks, options) of a call on symbolic tensors, as `tdfast.engine.graph.Node`
         takes them."""
         keywords = {name: flatten(value) for name, value in kwargs.items() if is_symbolic(value)}
@@ -546,15 +572,15 @@ class Layer:
             options["training"] = bool(training)
         return flatten(x), keywords, flatten(mask) if is_symbolic(mask) else None, options
 
-    def output_dtypes(self, node, number):
+    def output_dtypes(self, node: Node, number: int) -> list[str]:
         """The dtypes of a call's outputs, of which there are so many, by name."""
         return [self.dtype] * number
 
-    def pack_outputs(self, outputs):
+    def pack_outputs(self, outputs: Any) -> Any:
         """The outputs of a call in the structure that the caller gets."""
         return outputs
 
-    def _first_node(self, what):
+    def _first_node(self, what: str) -> Node:
         if not self._nodes:
             raise AttributeError(
                 f"Layer '{self.name}' has no {what} yet: it was called on no symbolic tensor, such as an "
@@ -564,18 +590,18 @@ class Layer:
         return self._nodes[0]
 
     @property
-    def input(self):
+    def input(self) -> Tensors:
         """The symbolic tensor of the layer's first call, or a list of several."""
         inputs = self._first_node("input").inputs
         return inputs[0] if len(inputs) == 1 else list(inputs)
 
     @property
-    def output(self):
+    def output(self) -> Tensors:
         """The symbolic tensor that the layer's first call gave, or a list of several."""
         outputs = self._first_node("output").outputs
         return outputs[0] if len(outputs) == 1 else list(outputs)
 
-    def as_input(self, x, who=None):
+    def as_input(self, x: Any, who: str | None = None) -> Any:
         """``x`` as a C-contiguous array that `forward` takes, of this layer's dtype; a copy only where that
         needs one.
 
@@ -586,7 +612,7 @@ class Layer:
         return as_array(x, self.dtype, who or f"Layer '{self.name}'")
 
     # ---------------------------------------------------------------- config
-    def get_config(self):
+    def get_config(self) -> Config:
         """What `from_config` needs to make this layer again, without its weights."""
         config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
         if self.activity_regularizer is not None:
@@ -596,31 +622,31 @@ class Layer:
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         """The layer that `get_config` described."""
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
 
-def _each_once(variables):
+def _each_once(variables: Sequence[Any]) -> list[Any]:
     """Variables, without those that come again."""
     return list({id(variable): variable for variable in variables}.values())
 
 
 @functools.lru_cache(maxsize=512)
-def _arguments_of(function):
+def _arguments_of(function: Callable[..., Any]) -> frozenset[Any]:
     """The names of a function's arguments."""
     return frozenset(inspect.signature(function).parameters)
 
 
-def _shapes_in(structure):
+def _shapes_in(structure: Any) -> list[Any]:
     """The shapes, which are tuples, in nested lists."""
     return [shape for part in structure for shape in (_shapes_in(part) if isinstance(part, list) else [part])]
 
 
-def _in_place_of_shapes(structure, tensors):
+def _in_place_of_shapes(structure: Any, tensors: Any) -> Any:
     """The tensors in the place of the shapes in nested lists."""
     if isinstance(structure, list):
         return [_in_place_of_shapes(part, tensors) for part in structure]

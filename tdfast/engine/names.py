@@ -1,15 +1,21 @@
 """Names in Keras's way: LSTM -> 'lstm', then 'lstm_1'; TimeDistributed -> 'time_distributed'."""
 
+from __future__ import annotations
+
 import difflib
 import inspect
 import re
+from typing import TYPE_CHECKING, Any
 
 from tdfast.compat import keras_table
 
-_counts = {}
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_counts: dict[Any, Any] = {}
 
 
-def snake_case(name):
+def snake_case(name: str) -> str:
     """``TimeDistributed`` -> ``time_distributed``; ``LSTM`` -> ``lstm``; ``Conv2D`` -> ``conv2d``.
 
     >>> snake_case("TimeDistributed"), snake_case("Conv2D"), snake_case("GlobalMaxPooling1D")
@@ -25,7 +31,7 @@ OTHERWISE_IN_KERAS = {"group_query_attention": "grouped_query_attention"}
 former."""
 
 
-def kind_name(class_name):
+def kind_name(class_name: Any) -> Any:
     """What layers of a class are called, with a number behind it from the second on.
 
     >>> kind_name("LSTM"), kind_name("GroupQueryAttention")
@@ -35,14 +41,14 @@ def kind_name(class_name):
     return OTHERWISE_IN_KERAS.get(name, name)
 
 
-def unique_name(prefix):
+def unique_name(prefix: str) -> str:
     """``prefix`` the first time, then ``prefix_1``, ``prefix_2``, ..."""
     n = _counts.get(prefix, 0)
     _counts[prefix] = n + 1
     return prefix if n == 0 else f"{prefix}_{n}"
 
 
-def unknown_arguments(cls, unknown):
+def unknown_arguments(cls: Any, unknown: dict[str, Any] | Sequence[Any]) -> str:
     """The text of the error for arguments that a class does not take, with what they may mean.
 
     >>> class Layer:
@@ -50,7 +56,7 @@ def unknown_arguments(cls, unknown):
     >>> unknown_arguments(Layer, ["return_sequence"])
     "Layer does not know the argument(s) 'return_sequence'. Did you mean 'return_sequences'?"
     """
-    known = {}
+    known: dict[Any, Any] = {}
     for base in cls.__mro__[:-1]:
         parameters = inspect.signature(base.__init__).parameters.values()
         known |= {p.name: p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
@@ -65,7 +71,7 @@ def unknown_arguments(cls, unknown):
     return f"{cls.__name__} does not know the argument(s) {', '.join(map(repr, names))}.{hint}"
 
 
-def did_you_mean(unknown, known):
+def did_you_mean(unknown: Sequence[Any], known: dict[str, Any]) -> str:
     """What the end of an error says of names that may be misspelled; nothing if none is near.
 
     Args:
@@ -79,6 +85,6 @@ def did_you_mean(unknown, known):
     return f" Did you mean {', '.join(map(repr, close))}?" if close else ""
 
 
-def reset():
+def reset() -> None:
     """Count from the beginning again (``tdfast.utils.clear_session``)."""
     _counts.clear()

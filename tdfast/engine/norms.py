@@ -4,12 +4,20 @@ The square of 2e19 is no float32 any more, and that of 1e-23 is 0 there, though 
 any other. Sums of squares that went wrong in this way are taken once more in float64.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def length(array, squares):
+    from tdfast.engine.types import Array
+
+
+def length(array: Array, squares: float) -> float:
     """The length of all of ``array`` as a float.
 
     Args:
@@ -28,7 +36,7 @@ def length(array, squares):
     return largest * math.sqrt(np.sum(np.square(array / np.float64(largest))))
 
 
-def squares(x, axis):
+def squares(x: Any, axis: Any) -> Array:
     """The sums of squares along one axis or several, in float64, with these axes kept.
 
     >>> f"{squares(np.array([[3e20], [4e20]], np.float32), 0).item():.4g}"
@@ -37,7 +45,7 @@ def squares(x, axis):
     return np.sum(np.square(x, dtype=np.float64), axis=axis, keepdims=True)
 
 
-def inverse_roots(sums, again, epsilon=0):
+def inverse_roots(sums: Array, again: Callable[..., Any], epsilon: float = 0) -> Array:
     """1 / sqrt(sums + epsilon), written over ``sums`` and returned.
 
     Args:

@@ -5,10 +5,13 @@ pickle knows by their module and name; of a compiled model also its optimizer, l
 multiprocessing and scikit-learn's ``clone`` need no more.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import sys
 import zipfile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +21,13 @@ from tdfast.engine.layer import Layer, weights_from
 from tdfast.engine.serialization import deserialize_layer, serialize_layer, sharing_layers
 from tdfast.errors import FileError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def reduced(layer):
+    from tdfast.engine.types import Array, Sizes
+
+
+def reduced(layer: Any) -> tuple[Any, ...]:
     """What ``layer.__reduce__`` gives: `restored` and its arguments.
 
     Raises:
@@ -42,7 +50,7 @@ def reduced(layer):
     return restored, (state, objects, compiled)
 
 
-def restored(state, objects, compiled=None):
+def restored(state: Any, objects: dict[str, Any], compiled: Any = None) -> Layer:
     """The layer or model of a pickle.
 
     Args:
@@ -84,20 +92,20 @@ def restored(state, objects, compiled=None):
     return layer
 
 
-Layer.__reduce__ = reduced
+setattr(Layer, "__reduce__", reduced)       # noqa: B010 -- a checker allows no new method
 
 
-def seeds_of(layers):
+def seeds_of(layers: Sequence[Any]) -> list[Any]:
     """The `SeedGenerator`s of layers, in order."""
     return [value for layer in layers for value in vars(layer).values()
             if isinstance(value, random.SeedGenerator)]
 
 
-def stateful_of(layers):
+def stateful_of(layers: Sequence[Any]) -> list[Any]:
     """Those that keep states from batch to batch by themselves: not what only shows its inner layers'
     states."""
 
-    def shows_alone(layer):
+    def shows_alone(layer: Layer) -> Any:
         states = getattr(type(layer), "states", None)
         return isinstance(states, property) and states.fset is None
 
@@ -107,11 +115,11 @@ def stateful_of(layers):
     ]
 
 
-def _flat(states):
+def _flat(states: Any) -> list[Any]:
     return [a for one in states for a in (_flat(one) if isinstance(one, (list, tuple)) else [one])]
 
 
-def _as_bytes(described, arrays):
+def _as_bytes(described: dict[str, Any], arrays: dict[str, Any]) -> bytes:
     """Plain values and lists of arrays by name, in NumPy's own format without pickles."""
     named = {f"{name}/{i}": array for name, some in arrays.items() for i, array in enumerate(some)}
     out = io.BytesIO()
@@ -119,11 +127,11 @@ def _as_bytes(described, arrays):
     return out.getvalue()
 
 
-def _from_bytes(data):
+def _from_bytes(data: bytes) -> tuple[Any, ...]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             described = json.loads(stored["described"].tobytes())
-            arrays = {"weights": [], "seeds": [], "states": []}
+            arrays: dict[str, Any] = {"weights": [], "seeds": [], "states": []}
             for name, some in arrays.items():
                 while f"{name}/{len(some)}" in stored:
                     some.append(stored[f"{name}/{len(some)}"])
@@ -132,11 +140,11 @@ def _from_bytes(data):
         raise FileError(f"Bytes of the pickle are damaged: {error or type(error).__name__}.") from error
 
 
-def _unfilled(layer, shape, **_):
+def _unfilled(layer: Layer, shape: Sizes, **_: Any) -> Array:
     return np.empty(shape, layer.dtype)
 
 
-def _check_plain(value, who):
+def _check_plain(value: Any, who: str) -> None:
     if isinstance(value, dict):
         for key, entry in value.items():
             _check_plain(entry, f"{who}, '{key}'")
@@ -151,7 +159,7 @@ def _check_plain(value, who):
         )
 
 
-def _only_registered(item):
+def _only_registered(item: Any) -> bool:
     """Whether a registered name is the only way to an item, as to a class made in a function."""
     if registry.registered_name(item) is None:
         return False

@@ -5,25 +5,37 @@ What a file may name is looked up here and in the caller's ``custom_objects``. N
 file says so.
 """
 
+from __future__ import annotations
+
 import contextlib
 import difflib
 import importlib
 import inspect
 import re
 import threading
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from tdfast.compat import foreign
 from tdfast.compat.calling import spell_constructor
 from tdfast.engine.names import snake_case
 from tdfast.errors import FileError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tdfast.engine.layer import Layer
+    from tdfast.engine.types import Config, CustomObjects
+    from tdfast.initializers import Initializer
+
+T = TypeVar("T")
+
 # ---------------------------------------------------------------- users' own
-_OBJECTS = {}
-_NAMES = {}
+_OBJECTS: dict[Any, Any] = {}
+_NAMES: dict[Any, Any] = {}
 _scope = threading.local()
 
 
-def register_keras_serializable(package="Custom", name=None):
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[T], T]:
     """A decorator: files may name this class, or this function, as ``package>name``.
 
     Source: https://keras.io/api/models/model_saving_apis/serialization_utils/.
@@ -43,7 +55,7 @@ def register_keras_serializable(package="Custom", name=None):
     ('doc>Mine', True, False)
     """
 
-    def decorator(item):
+    def decorator(item: Any) -> Any:
         if inspect.isclass(item) and not hasattr(item, "get_config"):
             raise ValueError(f"register_keras_serializable: {item.__name__} needs a get_config() method.")
         full = f"{package}>{name or item.__name__}"
@@ -54,7 +66,7 @@ def register_keras_serializable(package="Custom", name=None):
     return decorator
 
 
-def get_custom_objects():
+def get_custom_objects() -> dict[str, Any]:
     """The dict of registered objects by name; what is put into it is known from then on.
 
     >>> get_custom_objects()["doc>list"] = list
@@ -64,7 +76,7 @@ def get_custom_objects():
     return _OBJECTS
 
 
-def registered_name(item):
+def registered_name(item: Any) -> str | None:
     """The name under which a class or a function is registered, or None."""
     try:
         return _NAMES.get(item)
@@ -72,7 +84,7 @@ def registered_name(item):
         return None
 
 
-def get_registered_name(obj):
+def get_registered_name(obj: Any) -> str:
     """The name under which a class or a function is registered; its own if it is not.
 
     >>> get_registered_name(dict)
@@ -82,7 +94,7 @@ def get_registered_name(obj):
 
 
 @contextlib.contextmanager
-def collecting_objects():
+def collecting_objects() -> Iterator[dict[str, Any]]:
     """For a block in which things are described: a dict of the users' classes and functions among them, each
     by the name that its description has there.
 
@@ -98,7 +110,7 @@ def collecting_objects():
         _scope.notes = before
 
 
-def collected_name(item, name):
+def collected_name(item: Any, name: str | None) -> Any:
     """``name``; within `collecting_objects` one that no other item has, under which ``item`` is noted."""
     notes = getattr(_scope, "notes", None)
     if notes is None:
@@ -114,7 +126,7 @@ def collected_name(item, name):
     return name
 
 
-def find(name, custom_objects=None):
+def find(name: str, custom_objects: CustomObjects = None) -> Any:
     """What was registered under ``name``, or given for it; else None.
 
     Args:
@@ -128,7 +140,7 @@ def find(name, custom_objects=None):
     return None
 
 
-def get_registered_object(name, custom_objects=None, module_objects=None):
+def get_registered_object(name: str, custom_objects: CustomObjects = None, module_objects: Any = None) -> Any:
     """What was registered under ``name``; None if nothing was.
 
     Args:
@@ -142,7 +154,7 @@ def get_registered_object(name, custom_objects=None, module_objects=None):
 
 
 @contextlib.contextmanager
-def custom_object_scope(custom_objects):
+def custom_object_scope(custom_objects: Mapping[str, Any]) -> Iterator[None]:
     """Within the block, names of the dict ``custom_objects`` are known to files and to ``get`` functions.
 
     >>> with custom_object_scope({"mine": dict}):
@@ -166,7 +178,7 @@ KINDS = ("activations", "constraints", "initializers", "losses", "metrics", "opt
 """The modules of objects that are no layers, in the order in which Keras looks for functions."""
 
 
-def home(plural):
+def home(plural: str) -> Any:
     """The module of tdfast whose objects Keras calls so, such as 'losses': it has a ``get``, most have a
     ``REGISTRY``.
 
@@ -206,15 +218,21 @@ class Registry:
     3
     """
 
-    def __init__(self, kind, plural, module):
+    def __init__(self, kind: str, plural: str, module: str) -> None:
         self.kind = kind
         self.plural = plural
         self.module = module
-        self._known = {}
-        self._names = []
-        self._shown = {}            # spellings that are known but told to nobody: what is told instead
+        self._known: dict[str, Any] = {}
+        self._names: list[str] = []
+        self._shown: dict[str, str] = {}    # spellings known but told to nobody: what is told instead
 
-    def register(self, item, *aliases):
+    @overload
+    def register(self, item: str, *aliases: str) -> Callable[[T], T]: ...
+
+    @overload
+    def register(self, item: T, *aliases: str) -> T: ...
+
+    def register(self, item: Any, *aliases: str) -> Any:
         """Make a class, a function or a named object known; also a decorator, with or without aliases."""
         if isinstance(item, str):
             return lambda decorated: self.register(decorated, item, *aliases)
@@ -231,23 +249,23 @@ class Registry:
             self._shown[names[1]] = shown
         return item
 
-    def names(self):
+    def names(self) -> list[str]:
         """One name for each known object, sorted."""
         return sorted(self._names, key=str.lower)
 
-    def spellings(self):
+    def spellings(self) -> list[str]:
         """All names to tell under which something is known, aliases too."""
         return [name for name in self._known if name not in self._shown]
 
-    def has(self, name):
+    def has(self, name: Any) -> bool:
         """Whether something is registered under this name."""
         return isinstance(name, str) and name in self._known
 
-    def knows(self, obj):
+    def knows(self, obj: Any) -> bool:
         """Whether this object, or the very class of it, is registered."""
         return any(item is obj or item is type(obj) for item in self._known.values())
 
-    def find(self, name, custom_objects=None):
+    def find(self, name: Any, custom_objects: CustomObjects = None) -> Any:
         """What is registered under this name: a class, a function or an object.
 
         Raises:
@@ -262,7 +280,7 @@ class Registry:
         except (KeyError, TypeError):
             raise ValueError(self._unknown(name)) from None
 
-    def get(self, spec, custom_objects=None):
+    def get(self, spec: Any, custom_objects: CustomObjects = None) -> Any:
         """The object that ``spec`` means.
 
         Args:
@@ -291,7 +309,7 @@ class Registry:
             f"function or a serialized dict. Known {self.plural}: {', '.join(self.names())}."
         )
 
-    def taken(self, spec):
+    def taken(self, spec: Any) -> Any:
         """``spec``; if it is an object of Keras's or a function of TensorFlow's that tdfast has, then its
         name, or tdfast's object.
 
@@ -316,10 +334,11 @@ class Registry:
         config = {"module": self.module, "class_name": name, "config": foreign.config_of(spec)}
         return registry.deserialize(config, None, f"the {self.kind} {name} of {package}")
 
-    def _knows(self, name):
+    def _knows(self, name: str) -> bool:
         return self.has(name) or (self.kind == "metric" and home("losses").REGISTRY.has(name))
 
-    def deserialize(self, config, custom_objects=None, who=None):
+    def deserialize(self, config: Config | str | None, custom_objects: CustomObjects = None,
+                    who: str | None = None) -> Any:
         """The object that a name or Keras's dict describes.
 
         Args:
@@ -352,7 +371,7 @@ class Registry:
         except ValueError as error:
             raise FileError(_lacking(config, who, error)) from error
 
-    def _described(self, spec, custom_objects, who):
+    def _described(self, spec: Any, custom_objects: CustomObjects, who: str) -> Any:
         """The object of a class, one of the user's or of this table."""
         name, config = spec["class_name"], spec.get("config")
         if config is not None and not isinstance(config, dict):
@@ -370,7 +389,7 @@ class Registry:
         label = f"{who}, {name}," if name not in who else who
         return construct(found, fit_arguments(found, config or {}, label), label, custom_objects)
 
-    def serialize(self, obj):
+    def serialize(self, obj: Any) -> Any:
         """Keras's description of an object: a bare name for functions, else a dict.
 
         Raises:
@@ -394,17 +413,17 @@ class Registry:
             )
         return name
 
-    def _unknown(self, name):
+    def _unknown(self, name: str) -> str:
         close = difflib.get_close_matches(str(name).lower(), self._known, n=1)
         hint = f" Did you mean '{self._shown.get(close[0], close[0])}'?" if close else ""
         return f"Unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}."
 
 
-def _name_of(item):
+def _name_of(item: Any) -> str:
     return getattr(item, "__name__", None) or item.name
 
 
-def _shown_name(name, spellings):
+def _shown_name(name: str, spellings: Sequence[Any]) -> str:
     """The spelling of a class's name that lists show: in snake_case, unless that takes an abbreviation apart.
 
     >>> _shown_name("AdamW", ["AdamW", "adam_w", "adamw"]), _shown_name("MeanIoU", ["MeanIoU", "mean_io_u"])
@@ -418,13 +437,13 @@ def _shown_name(name, spellings):
     return name if re.search("[a-z][A-Z]$", name) else snake
 
 
-def _article(kind):
+def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 # ---------------------------------------------------------------- to and from Keras's dicts
 # Keras's options that some class here does not take, with the values at which they do nothing.
-_ANY = object()
+_ANY: Any = object()
 _NEUTRAL = {
     "activity_regularizer": (None,),
     "amsgrad": (False,),
@@ -468,7 +487,7 @@ _NEUTRAL = {
 }
 
 
-def description(obj, module=None):
+def description(obj: Any, module: str | None = None) -> dict[str, Any]:
     """Keras's dict for an object with a get_config.
 
     Args:
@@ -484,14 +503,14 @@ def description(obj, module=None):
     }
 
 
-def _lacking(name, who, error):
+def _lacking(name: str, who: str, error: Any) -> str:
     return (
         f"{sentence(who)} is {name!r}, which tdfast does not have. {error} If it is your own, pass it in "
         "custom_objects."
     )
 
 
-def fit_arguments(cls, config, who):
+def fit_arguments(cls: Any, config: Config, who: str) -> dict[str, Any]:
     """The entries of ``config`` that ``cls`` takes; the others must be at values that do nothing.
 
     Raises:
@@ -509,7 +528,7 @@ def fit_arguments(cls, config, who):
     return out
 
 
-def _parameters(cls):
+def _parameters(cls: Any) -> Any:
     """The names that the constructor takes; None for a class that says ``takes_any_option``."""
     if vars(cls).get("takes_any_option"):
         return None
@@ -524,7 +543,8 @@ def _parameters(cls):
     return names - {"self"}
 
 
-def construct(cls, arguments, who, custom_objects=None):
+def construct(cls: Any, arguments: dict[str, Any], who: str,
+              custom_objects: CustomObjects = None) -> Initializer | Layer:
     """An object of a class from the arguments that its config has.
 
     Args:
@@ -547,7 +567,7 @@ def construct(cls, arguments, who, custom_objects=None):
         raise FileError(f"{sentence(who)} cannot be made from its config: {error}") from error
 
 
-def custom_of(spec, custom_objects):
+def custom_of(spec: Any, custom_objects: CustomObjects) -> Any:
     """What the caller gave for the class that a dict names, under its registered or its plain name."""
     for name in (spec.get("registered_name"), spec.get("class_name")):
         if isinstance(name, str):
@@ -558,7 +578,7 @@ def custom_of(spec, custom_objects):
     return None
 
 
-def refuse_unknown_module(spec, who):
+def refuse_unknown_module(spec: Any, who: str) -> None:
     """A class of somebody else's may share its name with one of tdfast's and be another thing."""
     module = spec.get("module")
     if module is None or (isinstance(module, str)
@@ -573,18 +593,18 @@ def refuse_unknown_module(spec, who):
     )
 
 
-def sentence(text):
+def sentence(text: str) -> str:
     """The text with a capital at its beginning."""
     return text[:1].upper() + text[1:]
 
 
-def short(value):
+def short(value: Any) -> str:
     """How a value is shown in a message."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def layer_hint(obj):
+def layer_hint(obj: Any) -> str:
     """What an error says of something of Keras's, PyTorch's and so on that is given for a layer; nothing if
     it is of none."""
     return foreign.layer_hint(obj, dir(home("layers")))

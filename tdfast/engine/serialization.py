@@ -4,10 +4,13 @@ What a file may name is looked up in tdfast's own tables and in the caller's ``c
 Nothing is imported because a file says so.
 """
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import contextvars
 import inspect
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +29,12 @@ from tdfast.engine.registry import (
 )
 from tdfast.errors import FileError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tdfast.engine.registry import Registry
+    from tdfast.engine.types import Config, CustomObjects
+
 FUNCTIONAL = ("Functional", "Model")
 """The names under which Keras saves models that are graphs."""
 
@@ -38,7 +47,7 @@ _LAYERS = contextvars.ContextVar("shared layers that were read, by number", defa
 
 
 @contextlib.contextmanager
-def sharing_layers(model=None):
+def sharing_layers(model: Any = None) -> Iterator[Any]:
     """A block in which a layer that stands in several places of a model, such as in a model within it too, is
     one layer again when it is read: each of its configs has the same ``shared_object_id``.
 
@@ -47,7 +56,7 @@ def sharing_layers(model=None):
     """
     counts, numbers = collections.Counter(), {}
 
-    def count(layer):
+    def count(layer: Layer) -> None:
         for inner in layer.sublayers():
             counts[id(inner)] += 1
             if counts[id(inner)] == 2:
@@ -65,7 +74,7 @@ def sharing_layers(model=None):
         variable.reset(before)
 
 
-def serialize_layer(layer):
+def serialize_layer(layer: Layer) -> dict[str, Any]:
     """Keras's dict for a layer or a `Sequential`: module, class_name, config, registered_name.
 
     Args:
@@ -86,7 +95,7 @@ def serialize_layer(layer):
     return out if number is None else {**out, "shared_object_id": number}
 
 
-def _module_of(cls):
+def _module_of(cls: Any) -> str:
     """Where Keras has a class of tdfast's."""
     if hasattr(cls, "module"):
         return cls.module
@@ -95,7 +104,8 @@ def _module_of(cls):
     return "keras" if issubclass(cls, Network) else "keras.layers"
 
 
-def deserialize_layer(config, custom_objects=None, path="", made=None):
+def deserialize_layer(config: Config, custom_objects: CustomObjects = None, path: Any = "",
+                      made: Callable[..., Any] | None = None) -> Any:
     """The layer that `serialize_layer` (or Keras) described; without its weights.
 
     Args:
@@ -126,7 +136,7 @@ def deserialize_layer(config, custom_objects=None, path="", made=None):
     return layer
 
 
-def _deserialized(config, custom_objects, path, made):
+def _deserialized(config: Config, custom_objects: CustomObjects, path: Any, made: Any) -> Any:
     if path.count("/") > MAX_DEPTH:
         raise FileError(f"The layers are nested more than {MAX_DEPTH // 2} deep.")
     class_name, arguments = _parts(config, "a layer")
@@ -175,7 +185,7 @@ def _deserialized(config, custom_objects, path, made):
     return layer
 
 
-def _operation(class_name, config, who):
+def _operation(class_name: str, config: Config, who: str) -> Any:
     """A call of a function of `tdfast.ops`."""
     cls = registry.home("ops").CLASSES.get(class_name)
     if cls is None:
@@ -183,7 +193,8 @@ def _operation(class_name, config, who):
     return construct(cls, config, f"{who} ({class_name})")
 
 
-def _sequential(cls, config, custom_objects, path, made, keys=None):
+def _sequential(cls: Any, config: Config, custom_objects: CustomObjects, path: Any,
+                made: Callable[..., Any] | None, keys: Any = None) -> Any:
     layers = config.get("layers")
     name = config.get("name")
     if not isinstance(layers, list):
@@ -205,13 +216,14 @@ def _sequential(cls, config, custom_objects, path, made, keys=None):
     return model
 
 
-def child_keys(class_names):
+def child_keys(class_names: Sequence[Any]) -> list[str]:
     """Where a model's layers keep their weights: by class, counted in order, whatever their names are.
 
     >>> child_keys(["LSTM", "Dense", "LSTM"])
     ['lstm', 'dense', 'lstm_1']
     """
-    counts, keys = {}, []
+    counts: dict[str, int] = {}
+    keys: list[str] = []
     for kind in map(kind_name, class_names):
         n = counts.get(kind, 0)
         counts[kind] = n + 1
@@ -219,7 +231,7 @@ def child_keys(class_names):
     return keys
 
 
-def _layer_class(spec, class_name, who, custom_objects):
+def _layer_class(spec: Any, class_name: str, who: str, custom_objects: CustomObjects) -> type:
     custom = custom_of(spec, custom_objects or {})
     if custom is not None:
         if not inspect.isclass(custom):
@@ -242,18 +254,18 @@ def _layer_class(spec, class_name, who, custom_objects):
     return found
 
 
-def _layer_names():
+def _layer_names() -> list[Any]:
     layers = registry.home("layers")
     found = (getattr(layers, name, None) for name in dir(layers))
     return sorted({c.__name__ for c in found if inspect.isclass(c) and issubclass(c, Layer)
                    and c is not Layer} | {"Sequential"})
 
 
-def _is_known(cls):
+def _is_known(cls: Any) -> bool:
     return cls.__module__.split(".")[0] == "tdfast"
 
 
-def _parts(spec, what):
+def _parts(spec: Any, what: str) -> tuple[Any, ...]:
     """The class_name and the config of a dict, known to be a string and a dict."""
     if not isinstance(spec, dict) or not isinstance(spec.get("class_name"), str):
         raise FileError(
@@ -265,7 +277,7 @@ def _parts(spec, what):
     return spec["class_name"], config
 
 
-def _describes_layer(value, custom_objects=None):
+def _describes_layer(value: Any, custom_objects: CustomObjects = None) -> bool:
     """Whether a value in a config is itself a layer's dict (the ``layer`` of TimeDistributed)."""
     if not isinstance(value, dict) or not isinstance(value.get("config"), dict) or "class_name" not in value:
         return False
@@ -278,7 +290,7 @@ def _describes_layer(value, custom_objects=None):
     return isinstance(module, str) and (module.endswith("keras.layers") or ".layers." in module)
 
 
-def _kind_of(key):
+def _kind_of(key: Any) -> Registry | None:
     """The registry of what this key of a layer's config holds, or None."""
     for kind in ("activation", "initializer", "regularizer", "constraint"):
         if key == kind or key.endswith("_" + kind):
@@ -286,7 +298,7 @@ def _kind_of(key):
     return None
 
 
-def _dtype(value, who):
+def _dtype(value: Any, who: str) -> str:
     """The dtype's name, from a name or from Keras's dict for a policy."""
     if isinstance(value, dict):
         config = value.get("config")
@@ -298,7 +310,7 @@ def _dtype(value, who):
     return value
 
 
-def as_shape(value, who):
+def as_shape(value: Any, who: str) -> tuple[Any, ...]:
     """A tuple of sizes, None standing for any.
 
     Raises:
@@ -314,7 +326,7 @@ def as_shape(value, who):
     return tuple(value)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """A config of values that JSON knows."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
@@ -326,7 +338,7 @@ def _plain(value):
 
 
 # ---------------------------------------------------------------- objects of every kind
-def serialize_keras_object(obj):
+def serialize_keras_object(obj: Any) -> Any:
     """Keras's dict for a layer, an initializer, a loss, an optimizer, a function, ...
 
     Args:
@@ -369,7 +381,8 @@ def serialize_keras_object(obj):
     raise ValueError(f"serialize_keras_object: {obj!r} has no get_config().")
 
 
-def deserialize_keras_object(config, custom_objects=None, safe_mode=True):
+def deserialize_keras_object(config: Config, custom_objects: CustomObjects = None,
+                             safe_mode: bool = True) -> Any:
     """The object that `serialize_keras_object` (or Keras) described.
 
     Args:
@@ -413,11 +426,11 @@ def deserialize_keras_object(config, custom_objects=None, safe_mode=True):
     )
 
 
-def _function(name):
+def _function(name: str) -> dict[str, Any]:
     return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
 
 
-def _find_function(name, custom_objects):
+def _find_function(name: str, custom_objects: CustomObjects) -> Any:
     found = registry.find(name, custom_objects)
     for module in registry.KINDS:
         if found is None and registry.home(module).REGISTRY.has(name):

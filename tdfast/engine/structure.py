@@ -1,7 +1,15 @@
 """Structures: lists, tuples and dicts, also within each other, with values as their leaves."""
 
+from __future__ import annotations
 
-def flatten(structure):
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+
+def flatten(structure: Any) -> list[Any]:
     """The leaves in order; a dict's in the order of its sorted keys.
 
     >>> flatten({"b": 1, "a": [2, (3,)]})
@@ -14,7 +22,7 @@ def flatten(structure):
     return [structure]
 
 
-def packed_as(structure, leaves):
+def packed_as(structure: Any, leaves: Sequence[Any]) -> Any:
     """The leaves in a structure like another.
 
     >>> packed_as({"b": 0, "a": [0, (0,)]}, [2, 3, 1])
@@ -23,7 +31,7 @@ def packed_as(structure, leaves):
     return _packed(structure, iter(leaves))
 
 
-def _packed(structure, leaves):
+def _packed(structure: Any, leaves: Any) -> Any:
     if isinstance(structure, dict):
         found = {key: _packed(structure[key], leaves) for key in sorted(structure)}
         return {key: found[key] for key in structure}
@@ -35,6 +43,6 @@ def _packed(structure, leaves):
     return next(leaves)
 
 
-def mapped(function, structure):
+def mapped(function: Callable[..., Any], structure: Any) -> Any:
     """A structure like another, with what a function makes of each leaf."""
     return packed_as(structure, [function(leaf) for leaf in flatten(structure)])

@@ -1,11 +1,22 @@
 """Tape: where a forward pass leaves what the backward pass needs, in memory that serves again."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import runtime
 from tdfast.engine.structure import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.layer import Layer
+    from tdfast.engine.types import Array, Arrays, Sizes
 
 
 class Tape:
@@ -27,23 +38,23 @@ class Tape:
 
     __slots__ = ("keep", "version", "bare", "records", "position", "packers")
 
-    def __init__(self, keep=True, version=None):
+    def __init__(self, keep: bool = True, version: Any = None) -> None:
         self.keep = keep
         self.version = version
         self.bare = ()
-        self.records = []
+        self.records: list[Any] = []
         self.position = 0
-        self.packers = {}
+        self.packers: dict[Any, Any] = {}
         """The id of an array of weights -> the record that holds what this pass packed from it; tapes within
         share it."""
 
-    def rewind(self):
+    def rewind(self) -> None:
         """Start a new forward pass; buffers stay."""
         self.position = 0
         if self.packers:
             self.packers.clear()
 
-    def push(self, layer):
+    def push(self, layer: Layer) -> Record:
         """The record of this call of ``layer``."""
         i = self.position
         self.position = i + 1
@@ -55,14 +66,14 @@ class Tape:
         records.append(record)
         return record
 
-    def peek(self, layer):
+    def peek(self, layer: Layer) -> Record:
         """The record of a layer whose inner layers' calls, pushed after its own, are not yet undone."""
         i = self.position - 1
         while self.records[i].layer is not layer:
             i -= 1
         return self.records[i]
 
-    def pop(self, layer):
+    def pop(self, layer: Layer) -> Record:
         """The record of the last call not yet undone, which must be ``layer``'s."""
         self.position -= 1
         record = self.records[self.position]
@@ -73,12 +84,12 @@ class Tape:
             )
         return record
 
-    def begin(self, outer):
+    def begin(self, outer: Tape) -> None:
         """Start a pass that is a part of another tape's."""
         self.keep, self.version, self.bare, self.position = outer.keep, outer.version, outer.bare, 0
         self.packers = outer.packers
 
-    def records_from(self, start=0):
+    def records_from(self, start: int = 0) -> Iterator[Any]:
         """The records of the pass so far, from that place on, each followed by those of the calls within
         it."""
         for record in self.records[start : self.position]:
@@ -86,7 +97,7 @@ class Tape:
             for inner in record.tapes:
                 yield from inner.records_from()
 
-    def redirect_of(self, y):
+    def redirect_of(self, y: Any) -> Any:
         """The `Redirect` by which whoever made ``y`` can write its next result elsewhere; None if nobody
         can."""
         address = y.__array_interface__["data"][0]
@@ -102,10 +113,14 @@ class Redirect:
 
     __slots__ = ("record", "name", "shape", "rows", "key")
 
-    def __init__(self, record, name, shape, rows):
-        self.record, self.name, self.shape, self.rows, self.key = record, name, shape, rows, None
+    def __init__(self, record: Record, name: str, shape: Sizes, rows: int) -> None:
+        self.record = record
+        self.name = name
+        self.shape = shape
+        self.rows = rows
+        self.key: Any = None
 
-    def to(self, array):
+    def to(self, array: Any) -> None:
         """Let the record write to ``array``, which has other rows but the same number of values a row."""
         self.end()
         first, uneven = divmod(self.shape[0] * len(array), self.rows)
@@ -113,7 +128,7 @@ class Redirect:
             self.key = (self.name, (first, *self.shape[1:]))
             self.record._views[self.key] = array.reshape(self.key[1])
 
-    def end(self):
+    def end(self) -> None:
         """The record has its own memory again."""
         if self.key is not None:
             self.record._views.pop(self.key, None)
@@ -123,24 +138,30 @@ class Redirect:
 class Record:
     """The buffers and notes of one layer call. Layers set further attributes as they need."""
 
+    if TYPE_CHECKING:                   # a layer puts what it likes there
+
+        def __getattr__(self, name: str) -> Any: ...
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     MAX_VIEWS = 256
 
-    def __init__(self, layer):
+    def __init__(self, layer: Layer | None) -> None:
         self.layer = layer
-        self.version = None
-        self.tapes = []
+        self.version: Any = None
+        self.tapes: list[Any] = []
         """Those of the calls within this one, for layers that hold a graph."""
-        self.outputs = {}
+        self.outputs: dict[Any, Any] = {}
         """Those of calls within this one that give several: which call -> a list."""
-        self.activities = {}
+        self.activities: dict[Any, Any] = {}
         """Calls of inner layers with an activity_regularizer: which call -> (layer, its output or "
         "several)."""
         self.rows = 0
         """How many rows the activities' penalties are averaged over."""
-        self._views = {}
-        self._memory = {}
+        self._views: dict[Any, Any] = {}
+        self._memory: dict[Any, Any] = {}
 
-    def buffer(self, name, shape, dtype):
+    def buffer(self, name: Any, shape: Sizes, dtype: DTypeLike) -> Array:
         """An uninitialised, 64-byte aligned array; the same memory each time the name comes back."""
         key = (name, shape)
         view = self._views.get(key)
@@ -157,14 +178,14 @@ class Record:
         self._views[key] = view
         return view
 
-    def redirect_of(self, y, address):
+    def redirect_of(self, y: Any, address: int) -> Redirect | None:
         """A `Redirect` of the buffer that ``y``, at ``address``, is a view of; None if it is none."""
         for (name, shape), view in self._views.items():
             if view.size == y.size and shape and view.__array_interface__["data"][0] == address:
                 return Redirect(self, name, shape, len(y))
         return None
 
-    def tape(self, i, outer):
+    def tape(self, i: int, outer: Tape) -> Tape:
         """The tape of the call number ``i`` within this one, at its beginning."""
         while i >= len(self.tapes):
             self.tapes.append(Tape())
@@ -172,14 +193,14 @@ class Record:
         tape.begin(outer)
         return tape
 
-    def note_activity(self, layer, y, call=0):
+    def note_activity(self, layer: Layer, y: Any, call: int = 0) -> None:
         """Remember the output of an inner layer's call if the layer has an activity_regularizer."""
         if layer.activity_regularizer is not None:
             self.activities[call], self.rows = (layer, y), len(flatten(y)[0])
         elif self.activities:
             self.activities.pop(call, None)
 
-    def add_activity_gradient(self, dy, call=0):
+    def add_activity_gradient(self, dy: Arrays, call: int = 0) -> Array:
         """dy, the gradient of that output, with its activity_regularizer's part."""
         if call not in self.activities:
             return dy
@@ -188,12 +209,12 @@ class Record:
             np.add(d, layer.activity_regularizer.gradient(part) / self.rows, out=d, casting="same_kind")
         return dy
 
-    def activity_penalty(self):
+    def activity_penalty(self) -> Any:
         """The sum of the activity regularizers' penalties."""
         return sum(float(layer.activity_regularizer(part)) / self.rows
                    for layer, y in self.activities.values() for part in flatten(y))
 
-    def packed_weights(self, tape, weights, shape, dtype):
+    def packed_weights(self, tape: Tape, weights: Any, shape: Sizes, dtype: DTypeLike) -> tuple[Any, ...]:
         """(memory for what a layer packs from an array of weights, whether it holds that already).
 
         A layer that is called again in one pass finds what its first call packed.

@@ -1,7 +1,14 @@
 """SymbolicTensor: a value between two layers of a graph, before there are numbers."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
 from tdfast.engine import registry
 from tdfast.engine.structure import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class SymbolicTensor:
@@ -20,59 +27,60 @@ class SymbolicTensor:
     __slots__ = ("node", "index", "shape", "dtype", "name")
     __array_ufunc__ = None  # NumPy leaves operators to this class
 
-    def __init__(self, node=None, index=0, shape=None, dtype="float32", name=None):
+    def __init__(self, node: Any = None, index: int = 0, shape: Any = None, dtype: str = "float32",
+                 name: str | None = None) -> None:
         self.node, self.index, self.shape, self.dtype, self.name = node, index, shape, dtype, name
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         """The number of axes."""
         return len(self.shape)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<SymbolicTensor {self.name or ''} shape={self.shape}>"
 
     # ---------------------------------------------------------------- what needs numbers
-    def _refuse(self, what):
+    def _refuse(self, what: str) -> NoReturn:
         raise TypeError(
             f"{self!r} has no numbers yet: it stands for a value in a graph, so it cannot {what}. Make a "
             "model "
             "of it, Model(inputs, outputs), and call that on arrays."
         )
 
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         self._refuse("become a NumPy array")
 
-    def __bool__(self):
+    def __bool__(self) -> NoReturn:
         self._refuse("be true or false")
 
-    def __iter__(self):
+    def __iter__(self) -> NoReturn:
         self._refuse("be iterated over")
 
-    def __len__(self):
+    def __len__(self) -> NoReturn:
         self._refuse("tell its length (its shape can)")
 
-    def __float__(self):
+    def __float__(self) -> NoReturn:
         self._refuse("become a float")
 
-    def __int__(self):
+    def __int__(self) -> NoReturn:
         self._refuse("become an int")
 
     # ---------------------------------------------------------------- operators
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> SymbolicTensor:
         return registry.home("ops").get_item(self, key)
 
-    def __neg__(self):
+    def __neg__(self) -> SymbolicTensor:
         return registry.home("ops").negative(self)
 
-    def __abs__(self):
+    def __abs__(self) -> SymbolicTensor:
         return registry.home("ops").absolute(self)
 
-    def __invert__(self):
+    def __invert__(self) -> SymbolicTensor:
         return registry.home("ops").logical_not(self)
 
 
-def _operator(name, swapped):
-    def apply(self, other):
+def _operator(name: str, swapped: bool) -> Callable[..., Any]:
+    def apply(self: Any, other: SymbolicTensor | float) -> SymbolicTensor:
         op = getattr(registry.home("ops"), name)
         return op(other, self) if swapped else op(self, other)
 
@@ -104,7 +112,7 @@ for _symbol, _name in {
     setattr(SymbolicTensor, f"__{_symbol}__", _operator(_name, False))
 
 
-def is_symbolic(structure):
+def is_symbolic(structure: Any) -> bool:
     """Whether there is a `SymbolicTensor` in a structure; long lists are taken for what their first entry
     is."""
     if isinstance(structure, SymbolicTensor):
@@ -116,6 +124,6 @@ def is_symbolic(structure):
     return False
 
 
-def tensors_of(structure):
+def tensors_of(structure: Any) -> list[Any]:
     """The symbolic tensors among the leaves of a structure, in order."""
     return [leaf for leaf in flatten(structure) if isinstance(leaf, SymbolicTensor)]

@@ -1,9 +1,18 @@
 """Variable: a named view into a flat vector, and Parameters, the flat vectors of one model."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import runtime
 from tdfast.engine.arguments import flag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Array, Numbers
 
 
 class Variable:
@@ -32,21 +41,22 @@ class Variable:
                  "owner")
     __array_priority__ = 100
 
-    def __init__(self, value, name="variable", path=None, trainable=True, regularizer=None, constraint=None):
+    def __init__(self, value: Numbers, name: str = "variable", path: Any = None, trainable: bool = True,
+                 regularizer: Any = None, constraint: Any = None) -> None:
         value = np.asarray(value)
         self.value = runtime.aligned(value.shape, value.dtype)
         self.value[...] = value
-        self._grad = None
+        self._grad: Any = None
         self.name = name
         self.path = path or name
         # The latter decides its place among the weights.
         self._trainable = self.made_trainable = flag(trainable, "trainable", f"Variable '{path or name}'")
         self.regularizer = regularizer
         self.constraint = constraint
-        self.owner = None
+        self.owner: Any = None
 
     @property
-    def grad(self):
+    def grad(self) -> Array:
         """The gradient of the last backward pass, of the same shape."""
         if self._grad is None:
             self._grad = runtime.aligned(self.value.shape, self.value.dtype)
@@ -54,39 +64,39 @@ class Variable:
         return self._grad
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         """Whether training changes the value."""
         return self._trainable
 
     @trainable.setter
-    def trainable(self, value):
+    def trainable(self, value: bool) -> None:
         self._trainable = flag(value, "trainable", f"Variable '{self.path}'")
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """The shape of the value."""
         return self.value.shape
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         """The number of axes."""
         return self.value.ndim
 
     @property
-    def size(self):
+    def size(self) -> int:
         """The number of elements."""
         return self.value.size
 
     @property
-    def dtype(self):
+    def dtype(self) -> str:
         """The dtype's name."""
         return self.value.dtype.name
 
-    def numpy(self):
+    def numpy(self) -> Array:
         """A copy, which later training does not change."""
         return self.value.copy()
 
-    def assign(self, value):
+    def assign(self, value: Numbers) -> None:
         """Overwrite the value; the shape must be the same."""
         value = np.asarray(value.value if isinstance(value, Variable) else value)
         if value.shape != self.value.shape:
@@ -96,28 +106,28 @@ class Variable:
             )
         self.value[...] = value
 
-    def rebind(self, value, grad, owner):
+    def rebind(self, value: Array, grad: Array, owner: Any) -> None:
         """Move to other memory, with the contents."""
         value[...] = self.value
         grad[...] = 0 if self._grad is None else self._grad
         self.value, self._grad, self.owner = value, grad, owner
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         out = self.value if dtype is None else self.value.astype(dtype, copy=False)
         return out.copy() if copy or (copy is None and out is self.value) else out
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         # A copy owns its memory, and has no gradient yet.
         return Variable, (self.value.copy(), self.name, self.path, self.trainable, self.regularizer,
                           self.constraint)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.value)
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Any:
         return self.value[key].copy()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, value={self.value!r}>"
 
 
@@ -137,7 +147,7 @@ class Parameters:
 
     ALIGN = 16
 
-    def __init__(self, variables):
+    def __init__(self, variables: Sequence[Any]) -> None:
         self.variables = list(variables)
         dtypes = {v.dtype for v in self.variables}
         if len(dtypes) > 1:
@@ -156,16 +166,16 @@ class Parameters:
         for v, where in zip(self.variables, self.slices):
             v.rebind(self.values[where].reshape(v.shape), self.grads[where].reshape(v.shape), self)
 
-    def is_current(self, variables):
+    def is_current(self, variables: Sequence[Any]) -> bool:
         """Whether exactly these variables live here (another model may have taken them since)."""
         return len(variables) == len(self.variables) and all(
             v is w and v.owner is self for v, w in zip(variables, self.variables)
         )
 
-    def segments(self, variables):
+    def segments(self, variables: Sequence[Any]) -> list[Any]:
         """The shortest list of (start, stop) that covers these variables and no other."""
         chosen = {id(v) for v in variables}
-        out = []
+        out: list[Any] = []
         for v, where in zip(self.variables, self.slices):
             if id(v) not in chosen:
                 continue

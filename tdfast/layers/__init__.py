@@ -1,5 +1,7 @@
 """All layers by name."""
 
+from typing import TYPE_CHECKING
+
 from tdfast.compat import absent
 from tdfast.engine import pickling as _pickling  # noqa: F401 -- teaches layers to be copied
 from tdfast.engine.layer import Layer
@@ -101,7 +103,8 @@ from tdfast.layers.rescaling import Normalization, Rescaling
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
 from tdfast.layers.time_distributed import TimeDistributed
 
-__getattr__ = absent.lookup(__name__)
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+    __getattr__ = absent.lookup(__name__)
 
 __all__ = [
     "Activation",

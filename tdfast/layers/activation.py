@@ -1,6 +1,9 @@
 """Activations as layers of their own: any of them by name, and those with parameters or weights."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,15 +11,34 @@ from tdfast import activations, constraints, initializers, regularizers
 from tdfast.engine.layer import Layer
 from tdfast.layers.core import warn_of_constant, weight_config
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shapes,
+        Sizes,
+    )
+
 
 class Activating(Layer):
     """What the layers below share: ``y = f(x)``, with f their attribute ``activation``."""
+
+    activation: Any
 
     rowwise = True
 
     per_step = True
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         rec.bare = self in tape.bare
         if rec.bare:
@@ -28,7 +50,7 @@ class Activating(Layer):
             rec.y = y
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if rec.bare or not need_dx:
             return dy if need_dx else None
@@ -36,7 +58,7 @@ class Activating(Layer):
         self.activation.backward(rec.x, rec.y, dy, dx)
         return dx
 
-    def at_least_0(self, value, name):
+    def at_least_0(self, value: Any, name: str) -> float:
         """``value`` as a number of at least 0; else a ValueError that names the layer."""
         if isinstance(value, (bool, str)) or value is None or not value >= 0:
             raise ValueError(
@@ -59,14 +81,14 @@ class Activation(Activating):
     [[0.0, 2.0]]
     """
 
-    def __init__(self, activation, **kwargs):
+    def __init__(self, activation: ActivationSpec, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activations.get(activation, own=True)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         warn_of_constant(self, self.activation, input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "activation": activations.serialize(self.activation)}
 
 
@@ -89,18 +111,19 @@ class ReLU(Activating):
     [[-0.5, 1.0, 2.0]]
     """
 
-    def __init__(self, max_value=None, negative_slope=0.0, threshold=0.0, **kwargs):
+    def __init__(self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0,
+                 **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_value = None if max_value is None else self.at_least_0(max_value, "max_value")
         self.negative_slope = self.at_least_0(negative_slope, "negative_slope")
         self.threshold = self.at_least_0(threshold, "threshold")
         self.activation = activations.relu.with_parameters(**self._parameters())
 
-    def _parameters(self):
+    def _parameters(self) -> dict[str, Any]:
         return {"max_value": self.max_value, "negative_slope": self.negative_slope,
                 "threshold": self.threshold}
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), **self._parameters()}
 
 
@@ -116,13 +139,13 @@ class LeakyReLU(Activating):
     [[-0.5, 1.0]]
     """
 
-    def __init__(self, negative_slope=0.3, **kwargs):
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         negative_slope = kwargs.pop("alpha", negative_slope)        # its name before Keras 3
         super().__init__(**kwargs)
         self.negative_slope = self.at_least_0(negative_slope, "negative_slope")
         self.activation = activations.leaky_relu.with_parameters(negative_slope=negative_slope)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "negative_slope": self.negative_slope}
 
 
@@ -138,14 +161,14 @@ class ELU(Activating):
     [[-0.5, 1.0]]
     """
 
-    def __init__(self, alpha=1.0, **kwargs):
+    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)):
             raise ValueError(f"Layer '{self.name}' (ELU): alpha must be a number, got {alpha!r}.")
         self.alpha = alpha
         self.activation = activations.elu.with_parameters(alpha=alpha)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         return {"name": config.pop("name"), "alpha": self.alpha, **config}
 
@@ -165,8 +188,9 @@ class PReLU(Layer):
     [[-1.0, 1.0]]
     """
 
-    def __init__(self, alpha_initializer="Zeros", alpha_regularizer=None, alpha_constraint=None,
-                 shared_axes=None, **kwargs):
+    def __init__(self, alpha_initializer: InitializerSpec = "Zeros",
+                 alpha_regularizer: RegularizerSpec = None, alpha_constraint: ConstraintSpec = None,
+                 shared_axes: Sequence[Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha_initializer = initializers.get(alpha_initializer)
         self.alpha_regularizer = regularizers.get(alpha_regularizer)
@@ -174,9 +198,9 @@ class PReLU(Layer):
         if shared_axes is not None:
             shared_axes = list(shared_axes) if isinstance(shared_axes, (list, tuple)) else [shared_axes]
         self.shared_axes = shared_axes
-        self.alpha = None
+        self.alpha: Any = None
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         shape, n = tuple(input_shape), len(input_shape)
         shared = self.shared_axes or []
         if any(isinstance(a, bool) or not isinstance(a, (int, np.integer)) or not 1 <= a < n for a in shared):
@@ -198,23 +222,23 @@ class PReLU(Layer):
                 "the axes of any size in shared_axes."
             )
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         return self.alpha.shape[0] == 1
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         shape = tuple(1 if i in (self.shared_axes or ()) else n for i, n in enumerate(input_shape[1:], 1))
         self.alpha = self.add_weight(shape, self.alpha_initializer, "alpha",
                                      regularizer=self.alpha_regularizer,
                                      constraint=self.alpha_constraint)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         y = rec.buffer("y", x.shape, x.dtype)
         rec.x, rec.below = x, np.less_equal(x, 0, out=rec.buffer("below", x.shape, np.dtype(bool)))
         np.copyto(y, x)
         return np.multiply(x, self.alpha.value, out=y, where=rec.below)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         work = rec.buffer("work", dy.shape, dy.dtype)
         work[...] = 0
@@ -225,7 +249,7 @@ class PReLU(Layer):
             return None
         return np.multiply(dy, self.alpha.value, out=dy, where=rec.below)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), **weight_config(self, ("alpha",)), "shared_axes": self.shared_axes}
 
 
@@ -245,7 +269,7 @@ class Softmax(Layer):
     [[1.0, 0.0]]
     """
 
-    def __init__(self, axis=-1, **kwargs):
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         axes = axis if isinstance(axis, (list, tuple)) else [axis]
         if not axes or not all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in axes):
@@ -254,7 +278,7 @@ class Softmax(Layer):
             )
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
 
-    def __call__(self, x, training=False, mask=None, **kwargs):
+    def __call__(self, x: Arrays, training: bool = False, mask: Masks = None, **kwargs: Any) -> Any:
         if mask is not None:
             x, mask = self.as_input(x), np.asarray(mask)
             try:
@@ -263,7 +287,7 @@ class Softmax(Layer):
                 self._check_mask(mask, x)
         return super().__call__(x, training=training, mask=mask, **kwargs)
 
-    def _check_mask(self, mask, x):
+    def _check_mask(self, mask: Masks, x: Arrays) -> None:
         if mask is not None and mask.shape != x.shape:
             raise ValueError(
                 f"Layer '{self.name}' (Softmax): a mask must fit the input of shape {x.shape}, got shape "
@@ -271,21 +295,21 @@ class Softmax(Layer):
                 'hand a mask of time steps on, use Activation("softmax").'
             )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         sizes = [input_shape[a] for a in self._axes(len(input_shape))]
         warn_of_constant(self, activations.softmax, None if None in sizes else math.prod(sizes))
 
     @property
-    def reads_masked_steps(self):
+    def reads_masked_steps(self) -> Any:
         return self.built and len(self.input_shape) > 2 and 1 in self._axes(len(self.input_shape))
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         return 1 not in self._axes(len(shape))
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         self._axes(len(input_shape), tuple(input_shape))
 
-    def _axes(self, n, shape=None):
+    def _axes(self, n: int, shape: Sizes | None = None) -> list[Any]:
         """The axes from 0, in order."""
         axes = self.axis if isinstance(self.axis, list) else [self.axis]
         if any(not -n <= a < n or a % n == 0 for a in axes):
@@ -296,7 +320,7 @@ class Softmax(Layer):
             )
         return sorted({a % n for a in axes})
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         self._check_mask(mask, x)
         rec.bare = self in tape.bare
@@ -316,7 +340,7 @@ class Softmax(Layer):
         rec.y = y
         return self._back(rec, "y", y, x.shape)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if rec.bare or not need_dx:
             return dy if need_dx else None
@@ -325,7 +349,7 @@ class Softmax(Layer):
         activations.softmax.backward(None, rec.y, rows, dx)
         return self._back(rec, "dx", dx, dy.shape)
 
-    def _rows(self, rec, name, x):
+    def _rows(self, rec: Record, name: str, x: Arrays) -> tuple[Any, ...]:
         """x with its axes at the end, as one; and the shape in between."""
         axes = self._axes(x.ndim)
         others = [a for a in range(x.ndim) if a not in axes]
@@ -337,7 +361,7 @@ class Softmax(Layer):
         n = len(others)
         return out.reshape(math.prod(moved.shape[:n]), math.prod(moved.shape[n:])), moved.shape
 
-    def _back(self, rec, name, rows, shape):
+    def _back(self, rec: Record, name: str, rows: Array, shape: Sizes) -> Array:
         """Undoes `_rows`."""
         n = len(shape)
         axes = self._axes(n)
@@ -348,5 +372,5 @@ class Softmax(Layer):
         out[...] = rows.reshape(rec.moved).transpose(np.argsort(order))
         return out
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "axis": self.axis}

@@ -1,8 +1,11 @@
 """Dense and Input."""
 
+from __future__ import annotations
+
 import math
 import sys
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +14,27 @@ from tdfast.engine.arrays import as_array, as_contiguous, as_numbers
 from tdfast.engine.graph import Node
 from tdfast.engine.layer import Layer, standardize_dtype
 from tdfast.engine.tensor import SymbolicTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        DType,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shape,
+        Shapes,
+        Sizes,
+    )
 
 
 class Identity(Layer):
@@ -24,11 +48,11 @@ class Identity(Layer):
 
     rowwise = True
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         tape.push(self)
         return x
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         tape.pop(self)
         return dy if need_dx else None
 
@@ -61,19 +85,19 @@ class Dense(Layer):
 
     def __init__(
         self,
-        units,
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        quantization_config=None,
-        **kwargs,
-    ):
+        units: int,
+        activation: ActivationSpec = None,
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        quantization_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         no_quantization(quantization_config, self)
         self.units = positive_int(units, "units", self)
@@ -85,9 +109,10 @@ class Dense(Layer):
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.kernel = self.bias = None
+        self.kernel: Any = None
+        self.bias: Any = None
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) < 2 or input_shape[-1] is None:
             raise ValueError(
                 f"Layer '{self.name}' (Dense) expects input of shape (batch, ..., features), got "
@@ -100,7 +125,7 @@ class Dense(Layer):
                 f"but got input of shape {tuple(input_shape)}."
             )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         warn_of_constant(self, self.activation, self.units)
         self.kernel = self.add_weight(
             (input_shape[-1], self.units), self.kernel_initializer, "kernel",
@@ -112,10 +137,10 @@ class Dense(Layer):
                 regularizer=self.bias_regularizer, constraint=self.bias_constraint,
             )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         return (*input_shape[:-1], self.units)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         kernel = self.kernel.value
         K, N = kernel.shape
@@ -138,11 +163,11 @@ class Dense(Layer):
         return y
 
     @property
-    def kernel_activation(self):
+    def kernel_activation(self) -> Any:
         """What the kernel computes: nothing, where the activation is one in NumPy."""
         return activations.linear if self.activation.kind is None else self.activation
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         x, dtype, kernel = rec.x, dy.dtype, self.kernel
         act = activations.linear if rec.bare else self.kernel_activation
@@ -158,7 +183,7 @@ class Dense(Layer):
         )
         return dx
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "units": self.units,
@@ -183,7 +208,8 @@ class InputLayer(Layer):
     (None, 64, 15)
     """
 
-    def __init__(self, shape=None, batch_size=None, dtype=None, batch_shape=None, name=None, **kwargs):
+    def __init__(self, shape: Sizes | None = None, batch_size: int | None = None, dtype: DType = None,
+                 batch_shape: Shape | None = None, name: str | None = None, **kwargs: Any) -> None:
         input_shape = kwargs.pop("input_shape", None)
         shape = input_shape if shape is None else shape
         for option, neutral in (("sparse", False), ("ragged", False), ("optional", False)):
@@ -200,7 +226,7 @@ class InputLayer(Layer):
         node.outputs = (SymbolicTensor(node, 0, self.batch_shape, self.dtype, self.name),)
         self._nodes.append(node)
 
-    def _input_dtype(self, dtype):
+    def _input_dtype(self, dtype: Any) -> str:
         """The name of a float dtype that layers know, or of a whole-number one."""
         try:
             if dtype is not None and np.dtype(dtype).kind in "iub":
@@ -214,27 +240,28 @@ class InputLayer(Layer):
                 f"Input: dtype must be float32, float64 or one of whole numbers, got {dtype!r}."
             ) from None
 
-    def as_input(self, x, who=None):
+    def as_input(self, x: Arrays, who: str | None = None) -> Array:
         """Whole numbers stay what they are where they fit; layers of floats are given floats."""
         who = who or f"Layer '{self.name}' (InputLayer)"
         if self.dtype in ("float32", "float64"):
             return as_array(x, self.dtype, who)
         return as_contiguous(as_numbers(x, who), self.dtype)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         tape.push(self)
         return x
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         tape.pop(self)
         return dy
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"batch_shape": self.batch_shape, "dtype": self.dtype, "sparse": False, "ragged": False,
                 "name": self.name, "optional": False}
 
 
-def Input(shape=None, batch_size=None, dtype=None, batch_shape=None, name=None, **kwargs):
+def Input(shape: Sizes | None = None, batch_size: int | None = None, dtype: DTypeLike | None = None,
+          batch_shape: Shape | None = None, name: str | None = None, **kwargs: Any) -> Any:
     """The symbolic tensor that a graph of layers begins with; also the first entry of a `Sequential`.
 
     Args:
@@ -252,7 +279,7 @@ def Input(shape=None, batch_size=None, dtype=None, batch_shape=None, name=None, 
                       **kwargs).output
 
 
-def no_quantization(config, layer):
+def no_quantization(config: Config, layer: Layer) -> None:
     """Refuse a quantization_config that is not None."""
     if config is not None:
         raise ValueError(
@@ -262,7 +289,7 @@ def no_quantization(config, layer):
         )
 
 
-def warn_of_constant(layer, activation, size):
+def warn_of_constant(layer: Layer, activation: Any, size: int | None) -> None:
     """Warn where an activation shares 1 out among a single number, whose share is always the same."""
     if activation.is_row and size == 1:
         warnings.warn(
@@ -272,7 +299,7 @@ def warn_of_constant(layer, activation, size):
         )
 
 
-def positive_int(value, what, layer):
+def positive_int(value: Any, what: str, layer: Layer) -> int:
     """``value`` as an int from 1 to the largest size of an array, or a ValueError that names the layer."""
     whole = hasattr(value, "__index__") and not isinstance(value, bool)
     if not whole or not 1 <= int(value) <= sys.maxsize:
@@ -284,7 +311,8 @@ def positive_int(value, what, layer):
     return int(value)
 
 
-def weight_config(layer, names, kinds=("initializer", "regularizer", "constraint")):
+def weight_config(layer: Layer, names: Sequence[Any],
+                  kinds: Sequence[Any] = ("initializer", "regularizer", "constraint")) -> dict[str, Any]:
     """The configuration of each weight's initializer, regularizer and constraint."""
     modules = {"initializer": initializers, "regularizer": regularizers, "constraint": constraints}
     return {

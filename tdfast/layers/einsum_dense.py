@@ -1,13 +1,35 @@
 """EinsumDense: a product with weights that an equation describes."""
 
+from __future__ import annotations
+
 import math
 import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import _kernels, activations, constraints, initializers, regularizers
 from tdfast.engine.layer import Layer
 from tdfast.layers.core import no_quantization, weight_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shapes,
+        Sizes,
+    )
 
 
 class Equation:
@@ -17,7 +39,7 @@ class Equation:
         x, kernel, y: the letters of each, with letters in the place of an ellipsis.
     """
 
-    def __init__(self, text, ndim, layer):
+    def __init__(self, text: str, ndim: int, layer: Layer) -> None:
         found = re.fullmatch(
             r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?", text.replace(" ", "")
         )
@@ -60,12 +82,12 @@ class Equation:
                 )
 
     @property
-    def text(self):
+    def text(self) -> str:
         """The equation for `numpy.einsum`."""
         return f"{self.x},{self.kernel}->{self.y}"
 
     @property
-    def inner(self):
+    def inner(self) -> int:
         """How many of the input's last axes are summed over, if the equation is a plain product of matrices:
         the last axes by the first of the weights; else 0."""
         for n in range(1, len(self.kernel)):
@@ -95,19 +117,19 @@ class EinsumDense(Layer):
 
     def __init__(
         self,
-        equation,
-        output_shape,
-        activation=None,
-        bias_axes=None,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        quantization_config=None,
-        **kwargs,
-    ):
+        equation: str | int,
+        output_shape: int | Sequence[Any],
+        activation: ActivationSpec = None,
+        bias_axes: str | None = None,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        quantization_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         no_quantization(quantization_config, self)
         if not isinstance(equation, str):
@@ -121,10 +143,11 @@ class EinsumDense(Layer):
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.kernel = self.bias = None
+        self.kernel: Any = None
+        self.bias: Any = None
 
     # ---------------------------------------------------------------- shapes
-    def _sizes(self, input_shape):
+    def _sizes(self, input_shape: Shapes) -> tuple[Any, ...]:
         """(the `Equation`, letter -> size)."""
         equation = Equation(self.equation, len(input_shape), self)
         sizes = dict(zip(equation.x, input_shape))
@@ -151,7 +174,7 @@ class EinsumDense(Layer):
                 sizes[letter] = size
         return equation, sizes
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         equation, sizes = self._sizes(tuple(input_shape))
         if self.built:
             for letter, size in zip(equation.kernel, self.kernel.shape):
@@ -161,11 +184,11 @@ class EinsumDense(Layer):
                         f"{self.equation!r}, got input of shape {tuple(input_shape)}."
                     )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         equation, sizes = self._sizes(tuple(input_shape))
         return tuple(sizes[letter] for letter in equation.y)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         equation, sizes = self._sizes(tuple(input_shape))
         shape = tuple(sizes[letter] for letter in equation.kernel)
         if None in shape:
@@ -177,7 +200,7 @@ class EinsumDense(Layer):
         into = [i for i, letter in enumerate(equation.kernel) if letter not in equation.y]
         out = [i for i in range(len(shape)) if i not in into]
 
-        def filled(_, dtype=None):
+        def filled(_: Sequence[Any], dtype: DTypeLike | None = None) -> Array:
             """Drawn as for a product of matrices, of all summed axes by all others."""
             flat = math.prod(shape[i] for i in into), math.prod(shape[i] for i in out)
             drawn = self.kernel_initializer(flat, dtype=dtype).reshape([shape[i] for i in (*into, *out)])
@@ -205,7 +228,7 @@ class EinsumDense(Layer):
             )
 
     # ---------------------------------------------------------------- passes
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         equation, kernel = Equation(self.equation, x.ndim, self), self.kernel.value
         rec.equation, rec.x, n = equation, x, equation.inner
@@ -237,7 +260,7 @@ class EinsumDense(Layer):
             self.activation.forward(z, rec.y)
         return rec.y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         equation, x, kernel, n = rec.equation, rec.x, self.kernel, rec.equation.inner
         if self.activation is not activations.linear:
@@ -263,7 +286,7 @@ class EinsumDense(Layer):
         )
         return dx
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "output_shape": self.partial_output_shape,
@@ -276,7 +299,7 @@ class EinsumDense(Layer):
         }
 
 
-def product_backward(rec, x, kernel, dy, dx, dkernel):
+def product_backward(rec: Record, x: Arrays, kernel: Array, dy: Arrays, dx: Any, dkernel: Array) -> None:
     """The gradients of ``y = x @ kernel`` into dx (None: not wanted) and dkernel; dy may be overwritten."""
     (M, K), N = x.shape, kernel.shape[1]
     scratch = rec.buffer("scratch", (_kernels.dense_scratch_size(K, N),), dy.dtype)
@@ -298,7 +321,7 @@ def product_backward(rec, x, kernel, dy, dx, dkernel):
     )
 
 
-def _summed(dy, shape):
+def _summed(dy: Arrays, shape: Sizes) -> Array:
     """dy summed over the axes that a bias of this shape is repeated along."""
     more = dy.ndim - len(shape)
     repeated = (*range(more), *(more + i for i, n in enumerate(shape) if n == 1))

@@ -1,6 +1,9 @@
 """Embedding: vectors for whole numbers."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,6 +11,19 @@ from tdfast import _kernels, constraints, initializers, regularizers
 from tdfast.engine.arrays import as_ids, as_mask, join_masks
 from tdfast.engine.layer import Layer
 from tdfast.layers.core import no_quantization, positive_int, weight_config
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import (
+        Array,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shapes,
+    )
 
 
 class Embedding(Layer):
@@ -36,17 +52,17 @@ class Embedding(Layer):
 
     def __init__(
         self,
-        input_dim,
-        output_dim,
-        embeddings_initializer="uniform",
-        embeddings_regularizer=None,
-        embeddings_constraint=None,
-        mask_zero=False,
-        weights=None,
-        activity_regularizer=None,
-        quantization_config=None,
-        **kwargs,
-    ):
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: InitializerSpec = "uniform",
+        embeddings_regularizer: RegularizerSpec = None,
+        embeddings_constraint: ConstraintSpec = None,
+        mask_zero: Any = False,
+        weights: Any = None,
+        activity_regularizer: RegularizerSpec = None,
+        quantization_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
         if kwargs.pop("input_length", None) is not None:
             warnings.warn("Embedding: input_length does nothing, any length will do; leave it out.",
                           stacklevel=2)
@@ -62,12 +78,12 @@ class Embedding(Layer):
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.mask_zero = self.supports_masking = self.makes_mask = self._flag(mask_zero, "mask_zero")
-        self.embeddings = None
+        self.embeddings: Any = None
         if weights is not None:
             self.build()
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shapes = None) -> None:
         if self.built:
             return
         self.embeddings = self.add_weight(
@@ -75,22 +91,22 @@ class Embedding(Layer):
             regularizer=self.embeddings_regularizer, constraint=self.embeddings_constraint,
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         return (*input_shape, self.output_dim)
 
-    def as_input(self, x, who=None):
+    def as_input(self, x: Arrays, who: str | None = None) -> Array:
         me = f"ayer '{self.name}' (Embedding)"
         return as_ids(x, self.input_dim, f"{who}, l{me}" if who else f"L{me}")
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         if self.mask_zero:
             return join_masks(as_mask(np.not_equal(inputs, 0), np.asarray(inputs), self.name), mask)
         return super().compute_mask(inputs, mask)
 
-    def passed_mask(self, x, mask, record):
+    def passed_mask(self, x: Arrays, mask: Masks, record: Record) -> Masks:
         return record.mask if self.mask_zero else self.compute_mask(x, mask)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         # Behind another layer the ids come as that layer's floats.
         ids = x if x.dtype == np.int32 else self.as_input(x)
@@ -105,7 +121,7 @@ class Embedding(Layer):
             rec.ids = ids
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         _kernels.embed_backward(rec.ids, dy, self.embeddings.grad)
         if not need_dx:
@@ -114,7 +130,7 @@ class Embedding(Layer):
         dx[...] = 0         # whole numbers have no derivative
         return dx
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "input_dim": self.input_dim,

@@ -1,10 +1,20 @@
 """Layers that join several inputs."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine.arrays import as_array
 from tdfast.engine.layer import Layer
 from tdfast.engine.operation import unbroadcast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import Array, Arrays, Axes, Config, Masks, Shapes, Sizes
 
 
 class Merge(Layer):
@@ -13,13 +23,13 @@ class Merge(Layer):
     several_inputs = True
     per_step = False
 
-    def as_input(self, x, who=None):
+    def as_input(self, x: Arrays, who: str | None = None) -> list[Any]:
         who = who or f"Layer '{self.name}' ({type(self).__name__})"
         if not isinstance(x, (list, tuple)):
             raise ValueError(f"{who} expects a list of inputs, got {type(x).__name__}.")
         return [as_array(part, self.dtype, who) for part in x]
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) < 2 or not all(isinstance(shape, (tuple, list)) for shape in input_shape):
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) joins a list of at least 2 inputs, got "
@@ -27,7 +37,7 @@ class Merge(Layer):
             )
         self.check_shapes([tuple(shape) for shape in input_shape])
 
-    def check_shapes(self, shapes):
+    def check_shapes(self, shapes: Sequence[Any]) -> None:
         """Raise a ValueError that names the shapes that do not fit each other."""
         batches = {shape[0] for shape in shapes if shape and shape[0] is not None}
         if len(batches) > 1:
@@ -36,7 +46,7 @@ class Merge(Layer):
                 f"samples, got shapes {shapes}."
             )
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         """As in Keras: the steps that count in one input or more, if all of them have a mask, else None."""
         if mask is None or any(m is None for m in mask):
             return None
@@ -46,7 +56,7 @@ class Merge(Layer):
         return joined
 
 
-def _widened_masks(a, b):
+def _widened_masks(a: Array, b: Array) -> list[Any]:
     """Two masks with as many axes each: what one says of a step holds for all that is in the step."""
     ndim = max(a.ndim, b.ndim)
     return [m.reshape(*m.shape, *(1,) * (ndim - m.ndim)) for m in (a, b)]
@@ -59,20 +69,20 @@ class Elementwise(Merge):
     shape.
     """
 
-    def combine(self, xs, masks, out):
+    def combine(self, xs: Any, masks: Any, out: Any) -> Any:
         """Compute the output of inputs with as many axes each; a mask can be broadcast to its input, or is
         None."""
         raise TypeError(f"{type(self).__name__} must override combine(xs, masks, out).")
 
-    def slopes(self, dy, xs, masks, y):
+    def slopes(self, dy: Arrays, xs: Any, masks: Any, y: Array) -> Any:
         """The gradient by each input, in the output's shape."""
         raise TypeError(f"{type(self).__name__} must override slopes(dy, xs, masks, y).")
 
-    def check_shapes(self, shapes):
+    def check_shapes(self, shapes: Sequence[Any]) -> None:
         super().check_shapes(shapes)
         self._joint(shapes)
 
-    def _joint(self, shapes):
+    def _joint(self, shapes: Sequence[Any]) -> tuple[Any, ...]:
         """The shape that all inputs are brought to."""
         ndim = max(map(len, shapes))
         wide = [self._widened(shape, ndim) for shape in shapes]
@@ -89,18 +99,18 @@ class Elementwise(Merge):
         return tuple(out)
 
     @staticmethod
-    def _widened(shape, ndim):
+    def _widened(shape: Sizes, ndim: int) -> tuple[Any, ...]:
         """A shape with so many axes: ones are put in after the batch, as in Keras."""
         return (*shape[:1], *(1,) * (ndim - len(shape)), *shape[1:])
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         """Where its inputs have as many axes each, so that no step meets another."""
         return len(set(map(len, shape))) == 1
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         return self._joint([tuple(shape) for shape in input_shape])
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         shape = self._joint([a.shape for a in x])
         xs = [a.reshape(self._widened(a.shape, len(shape))) for a in x]
@@ -112,7 +122,7 @@ class Elementwise(Merge):
         return y
 
     @staticmethod
-    def _masks_for(xs, masks):
+    def _masks_for(xs: Any, masks: Any) -> list[Any]:
         """The masks with ones for the axes that they lack."""
         if masks is None or all(mask is None for mask in masks):
             return [None] * len(xs)
@@ -121,7 +131,7 @@ class Elementwise(Merge):
             for x, mask in zip(xs, masks)
         ]
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return [None] * len(rec.xs)
@@ -142,12 +152,12 @@ class Add(Elementwise):
     [[4.0, 6.0]]
     """
 
-    def combine(self, xs, masks, out):
+    def combine(self, xs: Any, masks: Any, out: Array) -> None:
         np.add(xs[0], xs[1], out=out)
         for x in xs[2:]:
             out += x
 
-    def slopes(self, dy, xs, masks, y):
+    def slopes(self, dy: Arrays, xs: Any, masks: Any, y: Array) -> list[Array]:
         return [dy] * len(xs)
 
 
@@ -160,15 +170,15 @@ class Subtract(Elementwise):
     [[2.0, 2.0]]
     """
 
-    def check_shapes(self, shapes):
+    def check_shapes(self, shapes: Sequence[Any]) -> None:
         if len(shapes) != 2:
             raise ValueError(f"Layer '{self.name}' (Subtract) takes exactly 2 inputs, got {len(shapes)}.")
         super().check_shapes(shapes)
 
-    def combine(self, xs, masks, out):
+    def combine(self, xs: Any, masks: Any, out: Array) -> None:
         np.subtract(*xs, out=out)
 
-    def slopes(self, dy, xs, masks, y):
+    def slopes(self, dy: Arrays, xs: Any, masks: Any, y: Array) -> list[Any]:
         return [dy, -dy]
 
 
@@ -181,14 +191,14 @@ class Multiply(Elementwise):
     [[3.0, 8.0]]
     """
 
-    def _factors(self, xs, masks):
+    def _factors(self, xs: Any, masks: Any) -> tuple[Any, ...]:
         """The inputs with 1 at masked steps, and where the product counts (None: everywhere)."""
         factors = [x if m is None else np.where(m, x, np.ones((), x.dtype)) for x, m in zip(xs, masks)]
         return factors, None if any(m is None for m in masks) else np.logical_or.reduce(
             np.broadcast_arrays(*masks)
         )
 
-    def combine(self, xs, masks, out):
+    def combine(self, xs: Any, masks: Any, out: Array) -> None:
         factors, counts = self._factors(xs, masks)
         np.multiply(factors[0], factors[1], out=out)
         for x in factors[2:]:
@@ -196,14 +206,14 @@ class Multiply(Elementwise):
         if counts is not None:
             out *= counts
 
-    def slopes(self, dy, xs, masks, y):
+    def slopes(self, dy: Arrays, xs: Any, masks: Any, y: Array) -> list[Any]:
         factors, counts = self._factors(xs, masks)
         dy = dy if counts is None else dy * counts
         parts = [_product([dy, *factors[:i], *factors[i + 1 :]]) for i in range(len(xs))]
         return [d if m is None else d * m for d, m in zip(parts, masks)]
 
 
-def _product(factors):
+def _product(factors: Sequence[Any]) -> Array:
     out = factors[0] * factors[1]
     for factor in factors[2:]:
         out *= factor
@@ -219,13 +229,13 @@ class Average(Elementwise):
     [[2.0, 3.0]]
     """
 
-    def combine(self, xs, masks, out):
+    def combine(self, xs: Any, masks: Any, out: Array) -> None:
         np.add(xs[0], xs[1], out=out)
         for x in xs[2:]:
             out += x
         out /= len(xs)
 
-    def slopes(self, dy, xs, masks, y):
+    def slopes(self, dy: Arrays, xs: Any, masks: Any, y: Array) -> list[Array]:
         return [dy / len(xs)] * len(xs)
 
 
@@ -235,7 +245,9 @@ class _Chosen(Elementwise):
     Inputs join one after the other. Of two equal numbers, each has half of the gradient.
     """
 
-    def _joined(self, xs, masks):
+    choose: Any
+
+    def _joined(self, xs: Any, masks: Any) -> Iterator[Any]:
         """(what there was, what came, what was chosen, which of both count) for each input but the first."""
         best, counts = xs[0], masks[0]
         for x, m in zip(xs[1:], masks[1:]):
@@ -245,10 +257,10 @@ class _Chosen(Elementwise):
             yield old, new, best, counts, m
             counts = None if counts is None or m is None else np.logical_or(counts, m)
 
-    def combine(self, xs, masks, out):
+    def combine(self, xs: Any, masks: Any, out: Array) -> None:
         out[...] = list(self._joined(xs, masks))[-1][2]
 
-    def slopes(self, dy, xs, masks, y):
+    def slopes(self, dy: Arrays, xs: Any, masks: Any, y: Array) -> list[Any]:
         out = []
         for old, new, best, counts, m in reversed(list(self._joined(xs, masks))):
             share = np.where(old == new, 0.5, new == best).astype(dy.dtype)
@@ -272,7 +284,7 @@ class Maximum(_Chosen):
     """
 
     @staticmethod
-    def choose(a, b, out=None):
+    def choose(a: Array, b: Array, out: Any = None) -> Array:
         """The larger of two numbers at each place."""
         return np.maximum(a, b, out=out)
 
@@ -287,7 +299,7 @@ class Minimum(_Chosen):
     """
 
     @staticmethod
-    def choose(a, b, out=None):
+    def choose(a: Array, b: Array, out: Any = None) -> Array:
         """The smaller of two numbers at each place."""
         return np.minimum(a, b, out=out)
 
@@ -304,13 +316,13 @@ class Concatenate(Merge):
     [[1.0, 2.0, 3.0]]
     """
 
-    def __init__(self, axis=-1, **kwargs):
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
             raise ValueError(f"Layer '{self.name}' (Concatenate): axis must be a whole number, got {axis!r}.")
         self.axis = int(axis)
 
-    def _axis_in(self, shapes):
+    def _axis_in(self, shapes: Sequence[Any]) -> int:
         ndim = len(shapes[0])
         if not -ndim <= self.axis < ndim:
             raise ValueError(
@@ -319,7 +331,7 @@ class Concatenate(Merge):
             )
         return self.axis % ndim
 
-    def check_shapes(self, shapes):
+    def check_shapes(self, shapes: Sequence[Any]) -> None:
         if len({len(shape) for shape in shapes}) > 1:
             raise ValueError(
                 f"Layer '{self.name}' (Concatenate) needs inputs with as many axes each, got shapes {shapes}."
@@ -332,10 +344,10 @@ class Concatenate(Merge):
                     f"equal, got shapes {shapes}."
                 )
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         return self._axis_in(shape) > 1
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         shapes = [tuple(shape) for shape in input_shape]
         axis = self._axis_in(shapes)
         out = [next((n for n in sizes if n is not None), None) for sizes in zip(*shapes)]
@@ -343,7 +355,7 @@ class Concatenate(Merge):
         out[axis] = None if None in sizes else sum(sizes)
         return tuple(out)
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         if mask is None or all(m is None for m in mask):
             return None
         axis = self._axis_in([np.shape(x) for x in inputs])
@@ -356,7 +368,7 @@ class Concatenate(Merge):
             return np.concatenate(parts, axis=axis)
         return np.logical_or.reduce(parts)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         shapes = [a.shape for a in x]
         axis = self._axis_in(shapes)
@@ -366,11 +378,11 @@ class Concatenate(Merge):
         rec.axis, rec.ends = axis, np.cumsum(sizes)[:-1]
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         return [np.ascontiguousarray(part) for part in np.split(dy, rec.ends, axis=rec.axis)]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "axis": self.axis}
 
 
@@ -390,7 +402,7 @@ class Dot(Merge):
     [[11.0]]
     """
 
-    def __init__(self, axes, normalize=False, **kwargs):
+    def __init__(self, axes: Axes, normalize: Any = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         pair = (
             [axes, axes] if isinstance(axes, int) else list(axes) if isinstance(axes, (list, tuple)) else []
@@ -402,7 +414,7 @@ class Dot(Merge):
         self.axes = axes
         self.normalize = self._flag(normalize, "normalize")
 
-    def _pair(self, shapes):
+    def _pair(self, shapes: Sequence[Any]) -> list[Any]:
         pair = [self.axes] * 2 if isinstance(self.axes, int) else self.axes
         if not all(-len(shape) <= axis < len(shape) for axis, shape in zip(pair, shapes)):
             raise ValueError(
@@ -410,7 +422,7 @@ class Dot(Merge):
             )
         return [axis % len(shape) for axis, shape in zip(pair, shapes)]
 
-    def check_shapes(self, shapes):
+    def check_shapes(self, shapes: Sequence[Any]) -> None:
         super().check_shapes(shapes)
         if len(shapes) != 2:
             raise ValueError(f"Layer '{self.name}' (Dot) takes exactly 2 inputs, got {len(shapes)}.")
@@ -426,16 +438,16 @@ class Dot(Merge):
                 f"{sizes}; they must be equal, and the batch cannot be one of them."
             )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         a, b = (list(shape) for shape in input_shape)
         i, j = self._pair([a, b])
         rest = [*a[1:i], *a[i + 1 :], *b[1:j], *b[j + 1 :]]
         return (a[0], *rest) if rest else (a[0], 1)
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         return None
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         pair = self._pair([a.shape for a in x])
         rec.lengths = None
@@ -451,13 +463,13 @@ class Dot(Merge):
         return y.reshape(self.compute_output_shape([a.shape for a in x]))
 
     @staticmethod
-    def _side(a, axis, last):
+    def _side(a: Array, axis: int, last: bool) -> Array:
         """(batch, rest, n), or (batch, n, rest) for the second input."""
         moved = np.moveaxis(a, axis, -1)
         flat = moved.reshape(len(a), -1, moved.shape[-1])
         return flat if last else np.swapaxes(flat, 1, 2)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         a, b = rec.sides
         dy = dy.reshape(len(dy), a.shape[1], b.shape[2])
@@ -471,14 +483,14 @@ class Dot(Merge):
             out.append(d)
         return out
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "axes": self.axes, "normalize": self.normalize}
 
 
 # ---------------------------------------------------------------- the same as functions
 
 
-def add(inputs, **kwargs):
+def add(inputs: Any, **kwargs: Any) -> Any:
     """`Add` of a list of inputs: ``Add(**kwargs)(inputs)``.
 
     >>> add([[[3.0]], [[1.0]]]).shape
@@ -487,7 +499,7 @@ def add(inputs, **kwargs):
     return Add(**kwargs)(inputs)
 
 
-def subtract(inputs, **kwargs):
+def subtract(inputs: Any, **kwargs: Any) -> Any:
     """`Subtract` of a list of inputs: ``Subtract(**kwargs)(inputs)``.
 
     >>> subtract([[[3.0]], [[1.0]]]).shape
@@ -496,7 +508,7 @@ def subtract(inputs, **kwargs):
     return Subtract(**kwargs)(inputs)
 
 
-def multiply(inputs, **kwargs):
+def multiply(inputs: Any, **kwargs: Any) -> Any:
     """`Multiply` of a list of inputs: ``Multiply(**kwargs)(inputs)``.
 
     >>> multiply([[[3.0]], [[1.0]]]).shape
@@ -505,7 +517,7 @@ def multiply(inputs, **kwargs):
     return Multiply(**kwargs)(inputs)
 
 
-def average(inputs, **kwargs):
+def average(inputs: Any, **kwargs: Any) -> Any:
     """`Average` of a list of inputs: ``Average(**kwargs)(inputs)``.
 
     >>> average([[[3.0]], [[1.0]]]).shape
@@ -514,7 +526,7 @@ def average(inputs, **kwargs):
     return Average(**kwargs)(inputs)
 
 
-def maximum(inputs, **kwargs):
+def maximum(inputs: Any, **kwargs: Any) -> Any:
     """`Maximum` of a list of inputs: ``Maximum(**kwargs)(inputs)``.
 
     >>> maximum([[[3.0]], [[1.0]]]).shape
@@ -523,7 +535,7 @@ def maximum(inputs, **kwargs):
     return Maximum(**kwargs)(inputs)
 
 
-def minimum(inputs, **kwargs):
+def minimum(inputs: Any, **kwargs: Any) -> Any:
     """`Minimum` of a list of inputs: ``Minimum(**kwargs)(inputs)``.
 
     >>> minimum([[[3.0]], [[1.0]]]).shape
@@ -532,7 +544,7 @@ def minimum(inputs, **kwargs):
     return Minimum(**kwargs)(inputs)
 
 
-def concatenate(inputs, axis=-1, **kwargs):
+def concatenate(inputs: Any, axis: int = -1, **kwargs: Any) -> Any:
     """`Concatenate` of a list of inputs: ``Concatenate(axis, **kwargs)(inputs)``.
 
     >>> concatenate([[[3.0]], [[1.0]]]).tolist()
@@ -541,7 +553,7 @@ def concatenate(inputs, axis=-1, **kwargs):
     return Concatenate(axis=axis, **kwargs)(inputs)
 
 
-def dot(inputs, axes=-1, **kwargs):
+def dot(inputs: Any, axes: Axes = -1, **kwargs: Any) -> Any:
     """`Dot` of two inputs: ``Dot(axes, **kwargs)(inputs)``.
 
     >>> dot([[[3.0, 1.0]], [[1.0, 2.0]]]).tolist()

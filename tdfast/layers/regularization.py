@@ -1,7 +1,10 @@
 """Layers against overfitting: random ones that act in training alone, and a penalty on numbers that pass."""
 
+from __future__ import annotations
+
 import math
 import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,6 +12,10 @@ from tdfast import random, regularizers
 from tdfast.engine.layer import Layer
 from tdfast.layers.convolution.shapes import one_of
 from tdfast.layers.core import Identity
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import Array, Arrays, Config, DType, Masks, Seed, Shape, Shapes, Sizes
 
 # SELU's limit for large negative inputs, -alpha scale: what AlphaDropout puts in the place of a number.
 SELU_FLOOR = -1.6732632423543772 * 1.0507009873554805
@@ -23,7 +30,7 @@ class Randomized(Layer):
     amount_name = "rate"
     rowwise = True
 
-    def __init__(self, amount, seed=None, **kwargs):
+    def __init__(self, amount: float | str, seed: Seed = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(amount, (bool, str)) or not 0 <= amount <= 1:
             raise ValueError(
@@ -34,15 +41,15 @@ class Randomized(Layer):
         self.seed = random.check_seed(seed)
         self.seed_generator = random.SeedGenerator(self.seed) if amount > 0 else None
 
-    def draw(self, factors):
+    def draw(self, factors: Any) -> Any:
         """Fill ``factors`` with random numbers of mean 1; returns it."""
         raise TypeError(f"{type(self).__name__} must override draw(factors).")
 
-    def pattern_shape(self, shape):
+    def pattern_shape(self, shape: Sizes) -> Any:
         """The shape of the random numbers for an input of this shape."""
         return shape
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         rec.factors = None
         if not training or self.seed_generator is None:
@@ -50,7 +57,7 @@ class Randomized(Layer):
         rec.factors = self.draw(rec.buffer("factors", self.pattern_shape(x.shape), x.dtype))
         return np.multiply(x, rec.factors, out=rec.buffer("y", x.shape, x.dtype))
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return None
@@ -58,14 +65,14 @@ class Randomized(Layer):
             return dy
         return np.multiply(dy, rec.factors, out=rec.buffer("dx", dy.shape, dy.dtype))
 
-    def normal(self, out, mean, stddev):
+    def normal(self, out: Any, mean: float, stddev: float) -> Any:
         """Fill ``out`` with normally distributed numbers from this layer's next seed."""
         np.random.Generator(random.bits(self.seed_generator)).standard_normal(out=out, dtype=out.dtype)
         out *= stddev
         out += mean
         return out
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), self.amount_name: getattr(self, self.amount_name), "seed": self.seed}
 
 
@@ -93,18 +100,21 @@ class Dropout(Randomized):
     1.0
     """
 
+    rate: Any
+
     @property
-    def per_step(self):
+    def per_step(self) -> bool:
         return self.noise_shape is None
 
-    def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
+    def __init__(self, rate: float, noise_shape: Shape | None = None, seed: Seed = None,
+                 **kwargs: Any) -> None:
         super().__init__(rate, seed, **kwargs)
         self.noise_shape = self._checked(noise_shape)
 
-    def draw(self, factors):
+    def draw(self, factors: Array) -> Array:
         return random.dropout_factors(factors, self.rate, self.seed_generator)
 
-    def _checked(self, shape):
+    def _checked(self, shape: Any) -> tuple[Any, ...] | None:
         if shape is None:
             return None
         if isinstance(shape, (tuple, list, np.ndarray)):
@@ -114,7 +124,7 @@ class Dropout(Randomized):
             f"{type(self).__name__}: noise_shape must be a tuple of positive numbers or None, got {shape!r}."
         )
 
-    def pattern_shape(self, shape):
+    def pattern_shape(self, shape: Sizes) -> Any:
         if self.noise_shape is None:
             return shape
         if len(self.noise_shape) == len(shape):
@@ -126,12 +136,12 @@ class Dropout(Randomized):
             "needs as many axes, each the input's size, 1 or None."
         )
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         # The batch's size matters in training alone: the last one may be smaller.
         if self.noise_shape is not None:
             self.pattern_shape((self.noise_shape[0], *input_shape[1:]))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "noise_shape": self.noise_shape}
 
 
@@ -158,7 +168,8 @@ class SpatialDropout1D(Dropout):
 
     per_step = False
 
-    def __init__(self, rate, seed=None, name=None, dtype=None, **kwargs):
+    def __init__(self, rate: float, seed: Seed = None, name: str | None = None, dtype: DType = None,
+                 **kwargs: Any) -> None:
         if kwargs.get("noise_shape") is not None:
             raise ValueError(
                 f"{type(self).__name__}: noise_shape={kwargs['noise_shape']!r} is not supported: the layer's "
@@ -166,17 +177,17 @@ class SpatialDropout1D(Dropout):
             )
         super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
 
-    def pattern_shape(self, shape):
+    def pattern_shape(self, shape: Sizes) -> tuple[Any, ...]:
         return (shape[0], *(1,) * (self.ndim - 2), shape[-1])
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) != self.ndim:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) expects input of shape {self.axes}, got "
                 f"{tuple(input_shape)}."
             )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         # Keras's has no `trainable`, which its constructor would refuse.
         config = super().get_config()
         first = {key: config.pop(key) for key in ("rate", "seed", "name", "dtype")}
@@ -204,7 +215,8 @@ class SpatialDropout2D(SpatialDropout1D):
 
     ndim = 4
 
-    def __init__(self, rate, data_format=None, seed=None, name=None, dtype=None, **kwargs):
+    def __init__(self, rate: float, data_format: str | None = None, seed: Seed = None,
+                 name: str | None = None, dtype: DType = None, **kwargs: Any) -> None:
         super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
         self.data_format = one_of(data_format or "channels_last", ("channels_last", "channels_first"),
                                   "data_format", self)
@@ -212,14 +224,14 @@ class SpatialDropout2D(SpatialDropout1D):
         places = ("depth", "rows", "columns")[-self.ndim + 2:]
         self.axes = "(batch, " + ", ".join(("channels", *places) if first else (*places, "channels")) + ")"
 
-    def pattern_shape(self, shape):
+    def pattern_shape(self, shape: Sizes) -> Any:
         return (
             (*shape[:2], *(1,) * (self.ndim - 2))
             if self.data_format == "channels_first"
             else super().pattern_shape(shape)
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "data_format": self.data_format}
 
 
@@ -260,14 +272,16 @@ class GaussianDropout(Randomized):
     (1.0, 0.5)
     """
 
-    def __init__(self, rate, seed=None, **kwargs):
+    rate: Any
+
+    def __init__(self, rate: float, seed: Seed = None, **kwargs: Any) -> None:
         super().__init__(rate, seed, **kwargs)
         if rate == 1:
             raise ValueError(
                 f"Layer '{self.name}' (GaussianDropout): rate must be below 1, where its noise is infinite."
             )
 
-    def draw(self, factors):
+    def draw(self, factors: Any) -> Any:
         return self.normal(factors, 1.0, math.sqrt(self.rate / (1 - self.rate)))
 
 
@@ -289,19 +303,21 @@ class GaussianNoise(Randomized):
     0.5
     """
 
+    stddev: Any
+
     amount_name = "stddev"
 
-    def __init__(self, stddev, seed=None, **kwargs):
+    def __init__(self, stddev: float, seed: Seed = None, **kwargs: Any) -> None:
         super().__init__(stddev, seed, **kwargs)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         if not training or self.seed_generator is None:
             return x
         noise = self.normal(rec.buffer("y", x.shape, x.dtype), 0.0, self.stddev)
         return np.add(x, noise, out=noise)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         tape.pop(self)
         return dy if need_dx else None
 
@@ -328,16 +344,19 @@ class AlphaDropout(Dropout):
     (0.0, 1.0)
     """
 
+    rate: Any
+
     per_step = False
 
-    def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
+    def __init__(self, rate: float, noise_shape: Shape | None = None, seed: Seed = None,
+                 **kwargs: Any) -> None:
         super().__init__(rate, noise_shape, seed, **kwargs)
         if rate == 1:
             raise ValueError(
                 f"Layer '{self.name}' (AlphaDropout): rate must be below 1, where its factor is infinite."
             )
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         y = super().forward(x, tape, training, mask)
         factors = tape.peek(self).factors
         if factors is None:
@@ -348,12 +367,12 @@ class AlphaDropout(Dropout):
         fill += a * SELU_FLOOR + b
         return np.add(y, fill, out=y)
 
-    def draw(self, factors):
+    def draw(self, factors: Array) -> Array:
         super().draw(factors)
         factors *= self._line()[0] * (1 - self.rate)
         return factors
 
-    def _line(self):
+    def _line(self) -> tuple[Any, ...]:
         a = ((1 - self.rate) * (1 + self.rate * SELU_FLOOR**2)) ** -0.5
         return a, -a * SELU_FLOOR * self.rate
 
@@ -370,11 +389,11 @@ class ActivityRegularization(Identity):
     [[1.0, 2.0]]
     """
 
-    def __init__(self, l1=0.0, l2=0.0, **kwargs):
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
         super().__init__(activity_regularizer=regularizers.L1L2(l1=l1, l2=l2), **kwargs)
         self.l1, self.l2 = l1, l2
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         config.pop("activity_regularizer", None)
         return {**config, "l1": self.l1, "l2": self.l2}

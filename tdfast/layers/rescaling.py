@@ -1,9 +1,17 @@
 """Inputs brought to a common scale, by numbers given or learned from data: Rescaling and Normalization."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine.arrays import as_numbers
 from tdfast.engine.layer import Layer
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import Arrays, Config, Masks, Shapes, Sizes
 
 EPSILON = 1e-7
 """The least standard deviation that Normalization divides by, as in Keras."""
@@ -24,13 +32,13 @@ class Rescaling(Layer):
     [[0.0, 0.2, 1.0]]
     """
 
-    def __init__(self, scale, offset=0.0, **kwargs):
+    def __init__(self, scale: Any, offset: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scale, self.offset = scale, offset
         who = f"Layer '{self.name}' (Rescaling)"
         self._scale, self._offset = (as_numbers(a, who).astype(self.dtype) for a in (scale, offset))
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         for a in (self._scale, self._offset):
             sizes = a.shape[::-1]
             if len(sizes) >= len(input_shape) or any(n not in (1, m) for n,
@@ -41,28 +49,28 @@ class Rescaling(Layer):
                     f"shape {tuple(input_shape[1:])}."
                 )
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         n = len(shape) - 1
         return all(a.ndim < n or a.shape[-n] == 1 for a in (self._scale, self._offset))
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         y = np.multiply(x, self._scale, out=rec.buffer("y", x.shape, x.dtype))
         return np.add(y, self._offset, out=y)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         tape.pop(self)
         return np.multiply(dy, self._scale, out=dy) if need_dx else None
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "scale": _described(self.scale), "offset": _described(self.offset)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         return cls(**{k: _restored(v) if k in ("scale", "offset") else v for k, v in config.items()})
 
 
-def _described(value):
+def _described(value: Any) -> Any:
     """Keras's form of a number, a list or an array."""
     if isinstance(value, np.generic):
         return value.item()
@@ -71,7 +79,7 @@ def _described(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-def _restored(value):
+def _restored(value: Any) -> Any:
     """What `_described` described."""
     if isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__"):
         return np.array(value["config"]["value"], value["config"].get("dtype"))
@@ -99,7 +107,8 @@ class Normalization(Layer):
     [[-1.0, 1.0]]
     """
 
-    def __init__(self, axis=-1, mean=None, variance=None, invert=False, **kwargs):
+    def __init__(self, axis: int = -1, mean: float | None = None, variance: float | None = None,
+                 invert: Any = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         axes = () if axis is None else tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
         if not all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in axes):
@@ -124,13 +133,15 @@ class Normalization(Layer):
                     f"axis={self.axis}), got "
                     f"{shapes[0]} and {shapes[1]}."
                 )
-        self.adapt_mean = self.adapt_variance = self.count = None
+        self.adapt_mean: Any = None
+        self.adapt_variance: Any = None
+        self.count: Any = None
 
-    def _kept(self, n):
+    def _kept(self, n: int) -> list[Any]:
         """The axes with statistics of their own, from 0, in order, for inputs of n axes."""
         return sorted({a % n for a in self.axis})
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         shape, n = tuple(input_shape), len(input_shape)
         if any(not -n <= a < n for a in self.axis):
             raise ValueError(
@@ -152,7 +163,7 @@ class Normalization(Layer):
         if self.input_mean is not None:
             self._given(np.asarray(self.input_mean), shape)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         if self.input_mean is not None:
             return
         sizes = tuple(input_shape[a] for a in self._kept(len(input_shape)))
@@ -161,10 +172,10 @@ class Normalization(Layer):
         # Keras's files have it; nothing reads it
         self.count = self.add_weight((), "zeros", "count", trainable=False)
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         return 1 not in self._kept(len(shape))
 
-    def _given(self, value, shape):
+    def _given(self, value: Any, shape: Sizes) -> Any:
         """A mean or a variance that was given, its axes being the last of the kept ones."""
         kept = self._kept(len(shape))[len(self.axis) - value.ndim:]
         where = [1] * len(shape)
@@ -178,7 +189,7 @@ class Normalization(Layer):
                 )
         return value.astype(self.dtype).reshape(where)
 
-    def _statistics(self, shape):
+    def _statistics(self, shape: Sizes) -> tuple[Any, ...]:
         """Mean and standard deviation as arrays that broadcast to an input of this shape."""
         if self.input_mean is not None:
             mean, variance = (self._given(np.asarray(a), shape)
@@ -189,7 +200,7 @@ class Normalization(Layer):
             mean, variance = (w.value.reshape(where) for w in (self.adapt_mean, self.adapt_variance))
         return mean, np.maximum(np.sqrt(variance), mean.dtype.type(EPSILON))
 
-    def adapt(self, data):
+    def adapt(self, data: Any) -> None:
         """Learn mean and variance from data, in place of those learned before.
 
         Args:
@@ -235,7 +246,7 @@ class Normalization(Layer):
         self.adapt_mean.assign(mean)
         self.adapt_variance.assign(variance)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         mean, rec.deviation = self._statistics(x.shape)
         y = rec.buffer("y", x.shape, x.dtype)
@@ -243,33 +254,33 @@ class Normalization(Layer):
             return np.add(np.multiply(x, rec.deviation, out=y), mean, out=y)
         return np.divide(np.subtract(x, mean, out=y), rec.deviation, out=y)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return None
         return (np.multiply if self.invert else np.divide)(dy, rec.deviation, out=dy)
 
     @property
-    def mean(self):
+    def mean(self) -> Any:
         """The mean in use, with an axis of 1 wherever it is the same."""
         self._require_built("mean")
         return self._statistics(self.input_shape)[0].copy()
 
     @property
-    def variance(self):
+    def variance(self) -> Any:
         """The variance in use, likewise."""
         self._require_built("variance")
         if self.input_mean is not None:
             return self._given(np.asarray(self.input_variance), self.input_shape)
         return self.adapt_variance.numpy().reshape(self.mean.shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "axis": self.axis, "invert": self.invert,
                 "mean": np.array(self.input_mean).tolist(),
                 "variance": np.array(self.input_variance).tolist()}
 
 
-def _batches(data):
+def _batches(data: Any) -> Any:
     """The batches of what `Normalization.adapt` takes; an array is one."""
     if isinstance(data, (list, tuple)) or not (hasattr(data, "__array__") or hasattr(data, "__iter__")):
         if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):

@@ -1,12 +1,21 @@
 """Layers that only move numbers: Flatten, Reshape, Permute, RepeatVector."""
 
+from __future__ import annotations
+
 import math
 import sys
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast.engine.layer import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import Arrays, Config, Masks, Shapes, Sizes
 
 
 class _Shaping(Layer):
@@ -14,7 +23,7 @@ class _Shaping(Layer):
 
     supports_masking = False
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         """None: a mask ends here, with a warning, as in Keras."""
         if mask is not None:
             warnings.warn(
@@ -38,7 +47,7 @@ class Flatten(_Shaping):
     (2, 12)
     """
 
-    def __init__(self, data_format=None, **kwargs):
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         data_format = "channels_last" if data_format is None else str(data_format).lower()
         if data_format not in ("channels_last", "channels_first"):
@@ -47,7 +56,7 @@ class Flatten(_Shaping):
             )
         self.data_format = data_format
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         rec.shape = x.shape
         if self.data_format == "channels_first" and x.ndim > 2:
@@ -58,7 +67,7 @@ class Flatten(_Shaping):
             x = y
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return None
@@ -68,11 +77,11 @@ class Flatten(_Shaping):
             return dx
         return dy.reshape(rec.shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         rest = input_shape[1:]
         return (input_shape[0], None if None in rest else math.prod(rest))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "data_format": self.data_format}
 
 
@@ -92,7 +101,7 @@ class Reshape(_Shaping):
     (5, 6, 2)
     """
 
-    def __init__(self, target_shape, **kwargs):
+    def __init__(self, target_shape: Sequence[Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         target = tuple(target_shape) if isinstance(target_shape, (tuple, list)) else (target_shape,)
         if not all(_is_whole(n) and -1 <= n <= sys.maxsize for n in target) or target.count(-1) > 1:
@@ -102,21 +111,21 @@ class Reshape(_Shaping):
             )
         self.target_shape = tuple(int(n) for n in target)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         tape.push(self).shape = x.shape
         return x.reshape(x.shape[0], *self._target(x.shape[1:]))
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         return dy.reshape(rec.shape) if need_dx else None
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         self._target(input_shape[1:])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         return (input_shape[0], *self._target(input_shape[1:]))
 
-    def _target(self, shape):
+    def _target(self, shape: Sizes) -> tuple[Any, ...]:
         """The target with -1 replaced, for an input of this shape without its batch."""
         target = self.target_shape
         if None in shape:
@@ -131,7 +140,7 @@ class Reshape(_Shaping):
             )
         return tuple(size // known if n == -1 else n for n in target)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "target_shape": self.target_shape}
 
 
@@ -151,7 +160,7 @@ class Permute(_Shaping):
     (5, 4, 3)
     """
 
-    def __init__(self, dims, **kwargs):
+    def __init__(self, dims: Sequence[Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         dims = tuple(dims) if isinstance(dims, (tuple, list)) else (dims,)
         if not all(_is_whole(n) for n in dims) or sorted(dims) != list(range(1, len(dims) + 1)):
@@ -160,14 +169,14 @@ class Permute(_Shaping):
             )
         self.dims = tuple(int(n) for n in dims)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         moved = x.transpose(0, *self.dims)
         y = rec.buffer("y", moved.shape, self.dtype)
         y[...] = moved
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return None
@@ -176,18 +185,18 @@ class Permute(_Shaping):
         dx[...] = back
         return dx
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) != len(self.dims) + 1:
             raise ValueError(
                 f"Layer '{self.name}': Permute with dims={self.dims} expects an input of "
                 f"{len(self.dims) + 1} axes, the batch included, got shape {tuple(input_shape)}."
             )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         self.check_input_shape(input_shape)
         return (input_shape[0], *(input_shape[i] for i in self.dims))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "dims": self.dims}
 
 
@@ -207,7 +216,7 @@ class RepeatVector(_Shaping):
     (5, 3, 4)
     """
 
-    def __init__(self, n, **kwargs):
+    def __init__(self, n: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not _is_whole(n):
             raise TypeError(f"RepeatVector: n must be a whole number, got {n!r}.")
@@ -215,13 +224,13 @@ class RepeatVector(_Shaping):
             raise ValueError(f"RepeatVector: n must be at least 1 and at most {sys.maxsize}, got {n!r}.")
         self.n = int(n)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         y = rec.buffer("y", (x.shape[0], self.n, x.shape[1]), self.dtype)
         y[...] = x[:, None, :]
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return None
@@ -232,20 +241,20 @@ class RepeatVector(_Shaping):
             dx += dy[:, t]
         return dx
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) != 2:
             raise ValueError(
                 f"Layer '{self.name}': RepeatVector expects an input of shape (batch, features), got shape "
                 f"{tuple(input_shape)}. An LSTM before it needs return_sequences=False."
             )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         self.check_input_shape(input_shape)
         return (input_shape[0], self.n, input_shape[1])
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "n": self.n}
 
 
-def _is_whole(n):
+def _is_whole(n: float) -> bool:
     return isinstance(n, (int, np.integer)) and not isinstance(n, bool)

@@ -1,10 +1,18 @@
 """TimeDistributed: a layer for every time step."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine import registry
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import Array, Arrays, Config, Masks, Shapes
 
 
 class TimeDistributed(Layer):
@@ -26,7 +34,7 @@ class TimeDistributed(Layer):
     (50, 64, 8)
     """
 
-    def __init__(self, layer, **kwargs):
+    def __init__(self, layer: Layer, **kwargs: Any) -> None:
         if not isinstance(layer, Layer):
             raise ValueError(
                 f"TimeDistributed needs a layer to wrap, such as TimeDistributed(Dense(8)), got {layer!r} "
@@ -54,17 +62,17 @@ class TimeDistributed(Layer):
         self.supports_masking = True
 
     @property
-    def per_step(self):
+    def per_step(self) -> bool:
         return not self.batch_coupled
 
     @property
-    def batch_coupled(self):
+    def batch_coupled(self) -> bool:
         return self.layer.batch_coupled
 
-    def sublayers(self):
+    def sublayers(self) -> list[Any]:
         return [self.layer]
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) < 3:
             raise ValueError(
                 f"Layer '{self.name}' (TimeDistributed) expects input of at least 3 dimensions, (batch, "
@@ -74,13 +82,13 @@ class TimeDistributed(Layer):
         if self.built:
             self.layer.check_input_shape((None, *input_shape[2:]))
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         self.build_inner(self.layer, (None, *input_shape[2:]))
 
-    def as_input(self, x, who=None):
+    def as_input(self, x: Arrays, who: str | None = None) -> Array:
         return self.layer.as_input(x, who or f"Layer '{self.name}'")
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         if self.layer.makes_mask:
             raise TypeError(
                 f"Layer '{self.name}' (TimeDistributed) hands on the mask of the time steps, and so the mask "
@@ -91,11 +99,11 @@ class TimeDistributed(Layer):
             )
         return super().compute_mask(inputs, mask)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
         return (inner[0], input_shape[1], *inner[1:])
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         B, T = x.shape[:2]
         inner_mask = None if mask is None or mask.ndim < 3 else mask.reshape(B * T, *mask.shape[2:])
@@ -109,14 +117,14 @@ class TimeDistributed(Layer):
             inner.rows //= max(T, 1)    # a penalty inside is averaged over the batch, not over its steps
         return y.reshape(B, T, *y.shape[1:])
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         if self.layer.batch_coupled and tape.peek(self).stepped:
             return self._backward_steps(dy, tape, need_dx)
         dx = self.layer.backward(dy.reshape(-1, *dy.shape[2:]), tape, need_dx)
         rec = tape.pop(self)
         return dx.reshape(rec.shape) if need_dx else None
 
-    def _forward_steps(self, x, tape, rec, mask):
+    def _forward_steps(self, x: Arrays, tape: Tape, rec: Record, mask: Masks) -> Array:
         """One call a step, for a layer that looks at its whole batch."""
         steps = []
         for t in range(x.shape[1]):
@@ -126,7 +134,7 @@ class TimeDistributed(Layer):
         return np.stack(steps, axis=1, out=rec.buffer("y", (len(x), len(steps), *steps[0].shape[1:]),
                                                       x.dtype))
 
-    def _backward_steps(self, dy, tape, need_dx):
+    def _backward_steps(self, dy: Arrays, tape: Tape, need_dx: bool) -> Any:
         variables = self.layer.weights
         sums = [np.zeros_like(v.value) for v in variables]
         dx = [None] * dy.shape[1]
@@ -139,21 +147,21 @@ class TimeDistributed(Layer):
         tape.pop(self)
         return np.stack(dx, axis=1) if need_dx else None
 
-    def output_layer(self):
+    def output_layer(self) -> Layer:
         plain = type(self) is TimeDistributed and self.activity_regularizer is None
         return self.layer.output_layer() if plain else self
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         config = dict(config)
         layer = config.pop("layer")
         return cls(layer if isinstance(layer, Layer) else deserialize_layer(layer), **config)
 
 
-def stateful_in(layer):
+def stateful_in(layer: Layer) -> Any:
     """The first layer, this one or inside it, that keeps its states from batch to batch, or None."""
     if getattr(layer, "stateful", False):
         return layer

@@ -5,6 +5,10 @@ loss is a case in src_c/loss.c and a small class; the others are two methods in 
 (`Loss`, `custom`).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.compat import absent
 from tdfast.losses.base import REGISTRY, Loss, custom
 from tdfast.losses.batch import Circle, Dice, Tversky, circle, dice, tversky
@@ -53,6 +57,9 @@ from tdfast.losses.regression import (
     poisson,
 )
 
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config, CustomObjects, LossSpec
+
 mse = MSE = mean_squared_error
 mae = MAE = mean_absolute_error
 mape = MAPE = mean_absolute_percentage_error
@@ -74,7 +81,7 @@ _CLASS_OF = {
 }
 
 
-def get(identifier):
+def get(identifier: LossSpec) -> Any:
     """The `Loss` that a name, a class, an object, one of this module's functions or Keras's dict means.
 
     Raises:
@@ -96,7 +103,7 @@ def get(identifier):
     return found
 
 
-def _class_of(loss):
+def _class_of(loss: Any) -> Any:
     """The class for one of this module's functions; anything else as it is."""
     try:
         return _CLASS_OF.get(loss, loss)
@@ -104,7 +111,7 @@ def _class_of(loss):
         return loss
 
 
-def serialize(loss):
+def serialize(loss: Any) -> Any:
     """Keras's dict for a loss; a bare name stays one.
 
     >>> serialize(Huber(0.5))["class_name"]
@@ -113,7 +120,7 @@ def serialize(loss):
     return REGISTRY.serialize(_class_of(loss))
 
 
-def deserialize(name, custom_objects=None):
+def deserialize(name: Config | str | None, custom_objects: CustomObjects = None) -> Any:
     """The loss of a serialized dict or name.
 
     Raises:
@@ -125,7 +132,8 @@ def deserialize(name, custom_objects=None):
     return get(REGISTRY.deserialize(name, custom_objects))
 
 
-__getattr__ = absent.lookup(__name__)
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+    __getattr__ = absent.lookup(__name__)
 
 __all__ = [                             # noqa: F822, PLE0604 -- made from the table above
     "BCE", "KLD", "MAE", "MAPE", "MSE", "MSLE", "bce", "kld", "mae", "mape", "mse", "msle",

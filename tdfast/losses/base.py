@@ -4,7 +4,10 @@ A loss gives one value for each row of the outputs, "row" meaning all axes but t
 value and gradient from src_c/loss.c; any other `Loss` writes them in NumPy, as a user's own does.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +16,24 @@ from tdfast.engine import arguments
 from tdfast.engine.arrays import as_contiguous
 from tdfast.engine.names import snake_case, unique_name
 from tdfast.engine.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Config,
+        DType,
+        Masks,
+        Numbers,
+        Reduction,
+        Shape,
+        Sizes,
+    )
 
 REGISTRY = Registry("loss", "losses", "keras.losses")
 EPSILON = 1e-7
@@ -27,7 +48,7 @@ class _NewBuffers:
     """Stands in for a tape's record: a new array each time."""
 
     @staticmethod
-    def buffer(name, shape, dtype):
+    def buffer(name: str, shape: Sizes, dtype: DTypeLike) -> Array:
         return np.empty(shape, dtype)
 
 
@@ -37,7 +58,7 @@ NEW = _NewBuffers()
 # ---------------------------------------------------------------- targets
 
 
-def fit_target(y_true, y_pred, sparse, buffers, who):
+def fit_target(y_true: Any, y_pred: Any, sparse: bool, buffers: Any, who: str) -> Array:
     """``y_true`` in the shape and dtype the kernel reads: that of y_pred, or int32 labels of its rows."""
     t = y_true if isinstance(y_true, np.ndarray) else np.asarray(y_true)
     want = y_pred.shape[:-1] if sparse else y_pred.shape
@@ -50,7 +71,7 @@ def fit_target(y_true, y_pred, sparse, buffers, who):
     return cast_target(t, dtype, buffers, who)
 
 
-def cast_target(t, dtype, buffers, who):
+def cast_target(t: Array, dtype: DTypeLike, buffers: Any, who: str) -> Array:
     """Targets as a C-contiguous array of ``dtype``; themselves if they are one."""
     if t.dtype == dtype and t.flags.c_contiguous and t.flags.aligned:
         return t
@@ -63,7 +84,7 @@ def cast_target(t, dtype, buffers, who):
     return out
 
 
-def bad_number(labels, bad, who):
+def bad_number(labels: Array, bad: Array, who: str) -> Any:
     """The error for labels that are no whole numbers, or too large ones."""
     where = tuple(int(i) for i in np.argwhere(bad)[0])
     return ValueError(
@@ -72,7 +93,7 @@ def bad_number(labels, bad, who):
     )
 
 
-def check_shapes(true_shape, pred_shape, sparse, who):
+def check_shapes(true_shape: Sequence[Any], pred_shape: Sequence[Any], sparse: bool, who: str) -> None:
     """Raise a ValueError unless targets of this shape fit outputs of that shape; None fits any size."""
     true_shape, pred_shape = tuple(true_shape), tuple(pred_shape)
     want = pred_shape[:-1] if sparse else pred_shape
@@ -91,19 +112,19 @@ def check_shapes(true_shape, pred_shape, sparse, who):
     )
 
 
-def same_shape(a, b):
+def same_shape(a: Sequence[Any], b: Sequence[Any]) -> bool:
     """Whether two shapes are equal where both are known."""
     return len(a) == len(b) and all(p == q or p is None or q is None for p, q in zip(a, b))
 
 
-def check_labels(labels, classes, who):
+def check_labels(labels: Array, classes: int, who: str) -> None:
     """Raise a ValueError that names the first label outside 0 .. classes - 1."""
     bad = (labels < 0) | (labels >= classes)
     if bad.any():
         raise bad_label(labels, int(np.flatnonzero(bad)[0]), classes, who)
 
 
-def bad_label(labels, row, classes, who):
+def bad_label(labels: Array, row: int, classes: int, who: str) -> Any:
     """The error for the label of this row."""
     return ValueError(
         f"{who}: label {labels.reshape(-1)[row]} at position {row} is out of range: the outputs have "
@@ -111,7 +132,7 @@ def bad_label(labels, row, classes, who):
     )
 
 
-def as_outputs(y_pred):
+def as_outputs(y_pred: Any) -> Array:
     """Outputs as the kernels take them: C-contiguous float32 or float64 with at least one axis."""
     y_pred = np.asarray(y_pred)
     if y_pred.dtype.kind not in "fiub":
@@ -122,7 +143,8 @@ def as_outputs(y_pred):
 # ---------------------------------------------------------------- weights
 
 
-def row_weights(sample_weight, mask, shape, dtype, reduction):
+def row_weights(sample_weight: Numbers | None, mask: Masks, shape: Sizes, dtype: DTypeLike,
+                reduction: Reduction) -> Any:
     """One weight for each row from sample_weight and mask, as Keras 3 folds them; None for ones."""
     weight = None
     if mask is not None:
@@ -138,7 +160,7 @@ def row_weights(sample_weight, mask, shape, dtype, reduction):
     return None if weight is None else as_contiguous(weight, dtype)
 
 
-def spread(a, shape, what):
+def spread(a: Array, shape: Sizes, what: str) -> Array:
     """``a``, which has one value for each sample or step, broadcast to all of ``shape``."""
     if a.ndim == len(shape) + 1 and a.shape[-1] == 1:
         a = a[..., 0]
@@ -147,7 +169,8 @@ def spread(a, shape, what):
     raise ValueError(f"{what} has shape {a.shape}, but there is one value for each of {tuple(shape)}.")
 
 
-def weights_and_scale(sample_weight, mask, shape, dtype, reduction):
+def weights_and_scale(sample_weight: Numbers | None, mask: Masks, shape: Sizes, dtype: DTypeLike,
+                      reduction: Reduction) -> tuple[Any, ...]:
     """(weight of each value or None, what their weighted sum is multiplied by)."""
     weight = None
     if sample_weight is not None or mask is not None:
@@ -195,31 +218,32 @@ class Loss:
     sparse = False              # whether targets are labels, kept as whole numbers
     matches_rank = False        # whether a last axis of 1 may be missing in targets or outputs
 
-    def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
+    def __init__(self, name: str | None = None, reduction: Reduction = "sum_over_batch_size",
+                 dtype: DType = None) -> None:
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.reduction, self.dtype = reduction, dtype
 
-    def _flag(self, value, name):
+    def _flag(self, value: Any, name: str) -> bool:
         """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
         return arguments.flag(value, name, type(self).__name__)
 
     # -------------------------------------------------- what a loss of one's own overrides
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Array:
         """The loss of each row, not weighted, as an array."""
         raise ValueError(
             f"Loss '{self.name}' ({type(self).__name__}) has no values: override call(y_true, y_pred)."
         )
 
-    def gradient(self, y_true, y_pred):
+    def gradient(self, y_true: Any, y_pred: Any) -> Array:
         """The derivative of each row's loss by y_pred, of y_pred's shape."""
         raise ValueError(
             f"Loss '{self.name}' ({type(self).__name__}) has no gradient, which training needs: override "
             "gradient(y_true, y_pred), the derivative of call's values by y_pred, of y_pred's shape."
         )
 
-    def on_logits(self, activation, axis, shape):
+    def on_logits(self, activation: ActivationSpec, axis: int, shape: Sizes) -> Loss | None:
         """The same loss for what an activation makes y_pred of, or None.
 
         Args:
@@ -229,18 +253,18 @@ class Loss:
         """
         return None
 
-    def look_at(self, y_true, y_pred_shape, who):
+    def look_at(self, y_true: Any, y_pred_shape: Shape, who: str) -> None:
         """Warn of targets that are likely a mistake; called for all of them, before training."""
 
-    def check(self, y_true_shape, y_pred_shape):
+    def check(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         """Raise a ValueError naming both shapes if targets of this shape do not fit the outputs."""
 
     # -------------------------------------------------- what works for all
-    def prepare(self, y_true, y_pred, buffers):
+    def prepare(self, y_true: Any, y_pred: Any, buffers: Any) -> Any:
         """The targets as `call` gets them."""
         return cast_target(np.asarray(y_true), np.int32 if self.sparse else y_pred.dtype, buffers, self.name)
 
-    def match_rank(self, y_true, y_pred, dy, steps):
+    def match_rank(self, y_true: Any, y_pred: Any, dy: Any, steps: bool) -> tuple[Any, ...]:
         """y_pred and dy as Keras brings them to the rank of y_true.
 
         Outputs (N, T, 1) for targets (N, T) count as (N, T): one value a sample. With weights or a mask
@@ -255,8 +279,9 @@ class Loss:
             return y_pred, dy
         return y_pred.reshape(shape), None if dy is None else dy.reshape(shape)
 
-    def value_and_grad(self, y_true, y_pred, sample_weight=None, mask=None, dy=None, workspace=None,
-                       need_grad=True):
+    def value_and_grad(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None = None,
+                       mask: Masks = None, dy: Any = None, workspace: Record | None = None,
+                       need_grad: bool = True) -> tuple[Any, ...]:
         """The loss as a float, and its gradient with respect to y_pred.
 
         Args:
@@ -277,7 +302,8 @@ class Loss:
             y_pred, out = self.match_rank(y_true, y_pred, out, steps)
         return self.reduced(y_true, y_pred, sample_weight, mask, out, buffers), dy
 
-    def reduced(self, y_true, y_pred, sample_weight, mask, dy, buffers):
+    def reduced(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None, mask: Masks, dy: Any,
+                buffers: Record | _NewBuffers) -> float:
         """The value; the gradient goes to dy unless that is None."""
         t = self.prepare(y_true, y_pred, buffers)
         values = self.checked_values(t, y_pred)
@@ -296,7 +322,7 @@ class Loss:
             self.pull_back(t, y_pred, factor, dy)
         return float((values * factor).sum(dtype=np.float64))
 
-    def pull_back(self, y_true, y_pred, factor, dy):
+    def pull_back(self, y_true: Any, y_pred: Any, factor: Any, dy: Any) -> None:
         """The gradient times one factor for all rows or one for each, into dy."""
         slope = np.asarray(self.gradient(y_true, y_pred))
         if slope.shape != y_pred.shape:
@@ -308,7 +334,7 @@ class Loss:
         np.multiply(slope, factor.reshape(factor.shape + (1,) * (dy.ndim - factor.ndim)), out=dy,
                     casting="unsafe")
 
-    def checked_values(self, y_true, y_pred):
+    def checked_values(self, y_true: Any, y_pred: Any) -> Array:
         """`call`'s values as an array, whose shape must be a first part of y_pred's."""
         values = np.asarray(self.call(y_true, y_pred))
         if values.shape != y_pred.shape[: values.ndim]:
@@ -319,14 +345,14 @@ class Loss:
             )
         return values
 
-    def values(self, y_true, y_pred):
+    def values(self, y_true: Any, y_pred: Any) -> Array:
         """The loss of each row, not weighted, for any array-likes."""
         y_pred = as_outputs(y_pred)
         if self.matches_rank and not self.sparse:
             y_pred, _ = self.match_rank(y_true, y_pred, None, False)
         return np.asarray(self.call(self.prepare(y_true, y_pred, NEW), y_pred))
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None) -> Any:
         y_pred = as_outputs(y_pred)
         if self.reduction in (None, "none"):
             values = self.values(y_true, y_pred)
@@ -334,12 +360,12 @@ class Loss:
             return values if weight is None else values * weight
         return self.value_and_grad(y_true, y_pred, sample_weight, need_grad=False)[0]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor."""
         return {"name": self.name, "reduction": self.reduction}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         """The loss that `get_config` described."""
         return cls(**config)
 
@@ -349,22 +375,25 @@ class BuiltIn(Loss):
 
     matches_rank = True
 
-    def check(self, y_true_shape, y_pred_shape):
+    def check(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         check_shapes(y_true_shape, y_pred_shape, self.sparse, self.name)
 
-    def prepare(self, y_true, y_pred, buffers):
+    def prepare(self, y_true: Any, y_pred: Any, buffers: Any) -> Array:
         return fit_target(y_true, y_pred, self.sparse, buffers, self.name)
 
 
 class KernelLoss(BuiltIn):
     """A loss, or an accuracy, whose rows and gradient come from src_c/loss.c in one pass."""
 
+    levels_of: Any
+
     kind = -1
     delta = 0.0
     smoothing = 0.0
-    levels = None
+    levels: Any = None
 
-    def rows(self, y_true, y_pred, weight, scale, dy, buffers):
+    def rows(self, y_true: Any, y_pred: Any, weight: Any, scale: float, dy: Any,
+             buffers: Record | _NewBuffers) -> tuple[Any, ...]:
         """(weighted sum, value of each row); the gradient goes to dy unless that is None."""
         sparse, shape = self.sparse, y_pred.shape
         N = shape[-1]
@@ -383,15 +412,16 @@ class KernelLoss(BuiltIn):
             raise bad_label(t, int(result[1]), N, self.name)
         return total, rows
 
-    def reduced(self, y_true, y_pred, sample_weight, mask, dy, buffers):
+    def reduced(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None, mask: Masks, dy: Any,
+                buffers: Record | _NewBuffers) -> float:
         weight, scale = weights_and_scale(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype,
                                           self.reduction)
         return self.rows(y_true, y_pred, weight, scale, dy, buffers)[0] * scale
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Array:
         return self.rows(y_true, as_outputs(y_pred), None, 1.0, None, NEW)[1]
 
-    def values(self, y_true, y_pred):
+    def values(self, y_true: Any, y_pred: Any) -> Any:
         y_pred = as_outputs(y_pred)
         if not self.sparse:
             y_pred, _ = self.match_rank(y_true, y_pred, None, False)
@@ -403,19 +433,19 @@ class AlongAxis(BuiltIn):
 
     axis = -1
 
-    def set_axis(self, axis):
+    def set_axis(self, axis: int) -> None:
         """Keep ``axis``, which must be a whole number."""
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
             raise ValueError(f"{self.name}: axis must be a whole number, got {axis!r}.")
         self.axis = int(axis)
 
-    def axis_in(self, ndim):
+    def axis_in(self, ndim: int) -> int:
         """The axis from the front, of outputs with so many axes."""
         if not -ndim <= self.axis < ndim:
             raise ValueError(f"{self.name}: axis={self.axis} is not an axis of outputs with {ndim} axes.")
         return self.axis % ndim
 
-    def moved(self, y_true, y_pred):
+    def moved(self, y_true: Any, y_pred: Any) -> tuple[Any, ...]:
         """Both with their axis last, C-contiguous."""
         axis = self.axis_in(y_pred.ndim)
         y_true = np.asarray(y_true)
@@ -423,7 +453,8 @@ class AlongAxis(BuiltIn):
         y_true = np.moveaxis(y_true.reshape(y_pred.shape), axis, -1)
         return np.ascontiguousarray(y_true), np.ascontiguousarray(np.moveaxis(y_pred, axis, -1))
 
-    def reduced(self, y_true, y_pred, sample_weight, mask, dy, buffers):
+    def reduced(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None, mask: Masks, dy: Any,
+                buffers: Record | _NewBuffers) -> float:
         axis = self.axis_in(y_pred.ndim)
         if axis == y_pred.ndim - 1:
             return super().reduced(y_true, y_pred, sample_weight, mask, dy, buffers)
@@ -441,7 +472,7 @@ class AlongAxis(BuiltIn):
             np.copyto(dy, np.moveaxis(slope, -1, axis))
         return value
 
-    def values(self, y_true, y_pred):
+    def values(self, y_true: Any, y_pred: Any) -> Array:
         y_pred = as_outputs(y_pred)
         y_pred, _ = self.match_rank(y_true, y_pred, None, False)
         return super().values(*self.moved(y_true, y_pred))
@@ -452,21 +483,21 @@ class _Custom(Loss):
 
     matches_rank = True
 
-    def __init__(self, value, gradient, name, reduction):
+    def __init__(self, value: Any, gradient: Callable[..., Any], name: str, reduction: Reduction) -> None:
         super().__init__(name, reduction)
         self.functions = value, gradient
 
-    def prepare(self, y_true, y_pred, buffers):
+    def prepare(self, y_true: Any, y_pred: Any, buffers: Any) -> Any:
         t = super().prepare(y_true, y_pred, buffers)
         return t.reshape(y_pred.shape) if t.size == y_pred.size else t
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Array:
         return self.functions[0](y_true, y_pred)
 
-    def gradient(self, y_true, y_pred):
+    def gradient(self, y_true: Any, y_pred: Any) -> Array:
         return self.functions[1](y_true, y_pred)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         raise ValueError(
             f"Loss '{self.name}' is made of functions, which a file cannot hold: compile without it before "
             "saving, "
@@ -474,7 +505,8 @@ class _Custom(Loss):
         )
 
 
-def custom(value, gradient, name=None, reduction="sum_over_batch_size"):
+def custom(value: Any, gradient: Callable[..., Any], name: str | None = None,
+           reduction: Reduction = "sum_over_batch_size") -> Loss:
     """A loss from two functions in NumPy: a value for each sample, and its derivative.
 
     Args:

@@ -1,9 +1,19 @@
 """Losses that look at many outputs at once: the overlap of regions, and the pairs within a batch."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.compat.calling import spelled
 from tdfast.losses.base import EPSILON, REGISTRY, BuiltIn, spread, weights_and_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Array, Config, DType, Masks, Numbers, Reduction, Shape
 
 
 class _Overlap(BuiltIn):
@@ -12,7 +22,9 @@ class _Overlap(BuiltIn):
     What a mask leaves out counts neither as target nor as output.
     """
 
-    def __init__(self, axis, reduction, name, dtype):
+    overlap: Any
+
+    def __init__(self, axis: int | None, reduction: Reduction, name: str, dtype: DType) -> None:
         super().__init__(name, reduction, dtype)
         if axis is not None and any(isinstance(a, bool) or not hasattr(a, "__index__")
                                     for a in np.ravel(axis)):
@@ -21,7 +33,7 @@ class _Overlap(BuiltIn):
             )
         self.axis = tuple(axis) if isinstance(axis, (list, tuple)) else axis
 
-    def axes(self, ndim):
+    def axes(self, ndim: int) -> tuple[Any, ...]:
         """The axes that become one value, from the front."""
         if self.axis is None:
             return tuple(range(ndim))
@@ -30,20 +42,21 @@ class _Overlap(BuiltIn):
             raise ValueError(f"{self.name}: axis={self.axis} does not fit outputs with {ndim} axes.")
         return tuple(a % ndim for a in given)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Array, y_pred: Array) -> Array:
         return self.overlap(y_true, y_pred, self.axes(y_pred.ndim), False)[0]
 
-    def checked_values(self, y_true, y_pred):
+    def checked_values(self, y_true: Array, y_pred: Array) -> Array:
         return np.asarray(self.call(y_true, y_pred))
 
-    def pull_back(self, y_true, y_pred, factor, dy):
+    def pull_back(self, y_true: Array, y_pred: Array, factor: Any, dy: Any) -> None:
         axes = self.axes(y_pred.ndim)
         factor = np.asarray(factor, dy.dtype)
         if factor.ndim:
             factor = np.expand_dims(factor, axes)
         np.multiply(self.overlap(y_true, y_pred, axes, True)[1], factor, out=dy)
 
-    def reduced(self, y_true, y_pred, sample_weight, mask, dy, buffers):
+    def reduced(self, y_true: Array, y_pred: Array, sample_weight: Numbers | None, mask: Masks, dy: Any,
+                buffers: Record) -> float:
         if mask is None:
             return super().reduced(y_true, y_pred, sample_weight, None, dy, buffers)
         keep = spread(np.asarray(mask, bool), y_pred.shape, "mask")
@@ -54,7 +67,7 @@ class _Overlap(BuiltIn):
             dy *= keep
         return value
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "axis": self.axis}
 
 
@@ -72,10 +85,11 @@ class Dice(_Overlap):
     0.5
     """
 
-    def __init__(self, reduction="sum_over_batch_size", name="dice", axis=None, dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "dice",
+                 axis: int | None = None, dtype: DType = None) -> None:
         super().__init__(axis, reduction, name, dtype)
 
-    def overlap(self, t, p, axes, need_slope):
+    def overlap(self, t: Array, p: Array, axes: Sequence[Any], need_slope: bool) -> tuple[Any, ...]:
         """(the values, their derivatives by p)."""
         both, epsilon = np.sum(t * p, axis=axes, keepdims=True), np.asarray(EPSILON, p.dtype)
         size = np.sum(t, axis=axes, keepdims=True) + np.sum(p, axis=axes, keepdims=True) + epsilon
@@ -100,12 +114,12 @@ class Tversky(_Overlap):
     0.5
     """
 
-    def __init__(self, alpha=0.5, beta=0.5, reduction="sum_over_batch_size", name="tversky", axis=None,
-                 dtype=None):
+    def __init__(self, alpha: float = 0.5, beta: float = 0.5, reduction: Reduction = "sum_over_batch_size",
+                 name: str = "tversky", axis: int | None = None, dtype: DType = None) -> None:
         super().__init__(axis, reduction, name, dtype)
         self.alpha, self.beta = alpha, beta
 
-    def overlap(self, t, p, axes, need_slope):
+    def overlap(self, t: Any, p: Any, axes: Any, need_slope: Any) -> tuple[Any, ...]:
         """(the values, their derivatives by p)."""
         both = np.sum(t * p, axis=axes, keepdims=True)
         apart = self.alpha * np.sum((1 - t) * p, axis=axes, keepdims=True)
@@ -116,7 +130,7 @@ class Tversky(_Overlap):
             return value, None
         return value, (both / size * ((1 - self.beta) * t + self.alpha * (1 - t)) - t) / size
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         axis = config.pop("axis")
         return {**config, "alpha": self.alpha, "beta": self.beta, "axis": axis}
@@ -146,21 +160,21 @@ class Circle(BuiltIn):
 
     sparse = True
 
-    def __init__(self, gamma=80.0, margin=0.4, remove_diagonal=True, reduction="sum_over_batch_size",
-                 name="circle",
-                 dtype=None):
+    def __init__(self, gamma: float = 80.0, margin: float = 0.4, remove_diagonal: bool | str = True,
+                 reduction: Reduction = "sum_over_batch_size", name: str = "circle",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
         self.gamma, self.margin = gamma, margin
         self.remove_diagonal = self._flag(remove_diagonal, "remove_diagonal")
 
-    def check(self, y_true_shape, y_pred_shape):
+    def check(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         super().check(y_true_shape, y_pred_shape)
         if len(y_pred_shape) != 2:
             raise ValueError(
                 f"{self.name}: the outputs must be vectors, (N, D), but have shape {tuple(y_pred_shape)}."
             )
 
-    def _pairs(self, y_true, y_pred):
+    def _pairs(self, y_true: Array, y_pred: Array) -> tuple[Any, ...]:
         """(losses, distances before the cut at 0, and the softmax weights of like and unlike pairs)."""
         gap = 1 - y_pred @ y_pred.T
         d, m = np.maximum(gap, 0), self.margin
@@ -172,10 +186,11 @@ class Circle(BuiltIn):
         far, far_weights = _log_sum_exp(self.gamma * np.maximum(1 + m - d, 0) * (1 - m - d), unlike)
         return near + far, gap, near_weights, far_weights
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Array, y_pred: Array) -> Array:
         return np.logaddexp(0, self._pairs(y_true, y_pred)[0])
 
-    def reduced(self, y_true, y_pred, sample_weight, mask, dy, buffers):
+    def reduced(self, y_true: Array, y_pred: Array, sample_weight: Numbers | None, mask: Masks, dy: Any,
+                buffers: Any) -> Any:
         self.check(np.shape(y_true), y_pred.shape)
         t = self.prepare(y_true, y_pred, buffers)
         z, gap, near, far = self._pairs(t, y_pred)
@@ -194,12 +209,12 @@ class Circle(BuiltIn):
             np.copyto(dy, -(slope + slope.T) @ y_pred)
         return float((values * weight).sum(dtype=np.float64)) * scale
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "gamma": self.gamma, "margin": self.margin,
                 "remove_diagonal": self.remove_diagonal}
 
 
-def _log_sum_exp(x, where):
+def _log_sum_exp(x: Any, where: Any) -> tuple[Any, ...]:
     """(log(sum(exp(x))) over the last axis where ``where`` holds, the softmax there); -inf and 0 for none."""
     x = np.where(where, x, -np.inf)
     top = x.max(axis=-1, keepdims=True)
@@ -212,7 +227,7 @@ def _log_sum_exp(x, where):
 # ---------------------------------------------------------------- the same as functions
 
 
-def dice(y_true, y_pred, axis=None):
+def dice(y_true: Numbers, y_pred: Numbers, axis: int | None = None) -> Any:
     """1 - 2 sum(y_true y_pred) / (sum(y_true) + sum(y_pred)): `Dice` as an array.
 
     Args:
@@ -225,7 +240,8 @@ def dice(y_true, y_pred, axis=None):
     return Dice(axis=axis).values(y_true, y_pred)
 
 
-def tversky(y_true, y_pred, alpha=0.5, beta=0.5, axis=None):
+def tversky(y_true: Numbers, y_pred: Numbers, alpha: float = 0.5, beta: float = 0.5,
+            axis: int | None = None) -> Any:
     """1 - TP / (TP + alpha FP + beta FN), of sums of products: `Tversky` as an array.
 
     Args:
@@ -240,7 +256,8 @@ def tversky(y_true, y_pred, alpha=0.5, beta=0.5, axis=None):
 
 
 @spelled
-def circle(y_true, y_pred, remove_diagonal=True, gamma=80, margin=0.4):
+def circle(y_true: Numbers, y_pred: Numbers, remove_diagonal: bool = True, gamma: float = 80,
+           margin: float = 0.4) -> Any:
     """The circle loss of each sample's embedding among those of its batch: `Circle`.
 
     Args:

@@ -1,6 +1,9 @@
 """Losses between probabilities or scores and classes: crossentropies, divergences, hinges."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,13 +18,34 @@ from tdfast.losses.base import (
     check_labels,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Config,
+        DType,
+        Masks,
+        Numbers,
+        Reduction,
+        Shape,
+        Sizes,
+    )
+    from tdfast.losses.base import _NewBuffers
+
 
 class _FromProbabilities:
     """What can be taken from logits as well: from_logits=True says so."""
 
+    axis: Any
+    from_logits: Any
+    get_config: Any
+
     activation = ""                     # that which makes the probabilities
 
-    def on_logits(self, activation, axis, shape):
+    def on_logits(self, activation: ActivationSpec, axis: int, shape: Sizes) -> Any:
         """This loss with from_logits=True, where the activation is that of its probabilities; else None."""
         cls = type(self)
         fits = activation == self.activation
@@ -35,7 +59,9 @@ class _FromProbabilities:
 class _OfBits:
     """Losses whose targets are from 0 to 1."""
 
-    def look_at(self, y_true, y_pred_shape, who):
+    name: str
+
+    def look_at(self, y_true: Array, y_pred_shape: Shape, who: str) -> None:
         """Warn of targets beyond 0 and 1."""
         low, high = (float(f(y_true)) for f in (np.min, np.max)) if y_true.size else (0.0, 1.0)
         if low < 0 or high > 1:
@@ -48,21 +74,22 @@ class _OfBits:
 
 
 class _Crossentropy(_FromProbabilities, AlongAxis, KernelLoss):
-    kinds = ()                          # from probabilities, from logits
+    kinds: tuple[Any, ...] = ()                          # from probabilities, from logits
 
-    def __init__(self, from_logits, label_smoothing, axis, reduction, name, dtype):
+    def __init__(self, from_logits: bool, label_smoothing: float, axis: int, reduction: Reduction, name: str,
+                 dtype: DType) -> None:
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
         self.from_logits = self._flag(from_logits, "from_logits")
         self.smoothing, self.kind = float(label_smoothing), self.kinds[self.from_logits]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "from_logits": self.from_logits,
                 "label_smoothing": self.label_smoothing, "axis": self.axis}
 
 
-def check_smoothing(label_smoothing, who):
+def check_smoothing(label_smoothing: float, who: str) -> float:
     """The label smoothing, which must be from 0 to 1."""
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{who}: label_smoothing must be from 0 to 1, got {label_smoothing}.")
@@ -86,8 +113,9 @@ class CategoricalCrossentropy(_Crossentropy):
 
     activation, kinds = "softmax", (KINDS["categorical"], KINDS["categorical_logits"])
 
-    def __init__(self, from_logits=False, label_smoothing=0.0, axis=-1, reduction="sum_over_batch_size",
-                 name="categorical_crossentropy", dtype=None):
+    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1,
+                 reduction: Reduction = "sum_over_batch_size", name: str = "categorical_crossentropy",
+                 dtype: DType = None) -> None:
         super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
 
 
@@ -108,8 +136,9 @@ class BinaryCrossentropy(_OfBits, _Crossentropy):
 
     activation, kinds = "sigmoid", (KINDS["binary"], KINDS["binary_logits"])
 
-    def __init__(self, from_logits=False, label_smoothing=0.0, axis=-1, reduction="sum_over_batch_size",
-                 name="binary_crossentropy", dtype=None):
+    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1,
+                 reduction: Reduction = "sum_over_batch_size", name: str = "binary_crossentropy",
+                 dtype: DType = None) -> None:
         super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
 
 
@@ -130,8 +159,9 @@ class SparseCategoricalCrossentropy(_FromProbabilities, KernelLoss):
 
     sparse, activation = True, "softmax"
 
-    def __init__(self, from_logits=False, ignore_class=None, reduction="sum_over_batch_size", axis=-1,
-                 name="sparse_categorical_crossentropy", dtype=None):
+    def __init__(self, from_logits: bool = False, ignore_class: int | None = None,
+                 reduction: Reduction = "sum_over_batch_size", axis: int = -1,
+                 name: str = "sparse_categorical_crossentropy", dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
         if axis != -1:
             raise ValueError(f"{self.name}: the classes must be on the last axis (axis=-1), got axis={axis}.")
@@ -139,21 +169,22 @@ class SparseCategoricalCrossentropy(_FromProbabilities, KernelLoss):
         self.ignore_class, self.axis = ignore_class, axis
         self.kind = KINDS["sparse_logits"] if from_logits else KINDS["sparse"]
 
-    def prepare(self, y_true, y_pred, buffers):
+    def prepare(self, y_true: Array, y_pred: Array, buffers: Record | _NewBuffers) -> Array | None:
         t = super().prepare(y_true, y_pred, buffers)
         return t if self.ignore_class is None else np.where(t == self.ignore_class, np.int32(IGNORED), t)
 
-    def reduced(self, y_true, y_pred, sample_weight, mask, dy, buffers):
+    def reduced(self, y_true: Array, y_pred: Array, sample_weight: Numbers | None, mask: Masks, dy: Any,
+                buffers: Record | _NewBuffers) -> float:
         return super().reduced(y_true, y_pred, sample_weight, self.kept(y_true, y_pred, mask), dy, buffers)
 
-    def kept(self, y_true, y_pred, mask):
+    def kept(self, y_true: Array, y_pred: Array, mask: Masks) -> Array | None:
         """The mask without the rows of the ignored class."""
         if self.ignore_class is None:
             return mask
         kept = np.asarray(y_true).reshape(y_pred.shape[:-1]) != self.ignore_class
         return kept if mask is None else kept & np.asarray(mask, bool).reshape(kept.shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "from_logits": self.from_logits, "ignore_class": self.ignore_class}
 
 
@@ -170,16 +201,17 @@ class Crossentropy(BuiltIn):
 
     from_logits = False                 # what `fitting` gives takes
 
-    def __init__(self, reduction="sum_over_batch_size", name="crossentropy", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "crossentropy",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
-    def fitting(self, true_shape, pred_shape):
+    def fitting(self, true_shape: Sequence[Any], pred_shape: Sequence[Any]) -> Any:
         """The loss for these shapes."""
         cls = crossentropy_of(true_shape, pred_shape, BinaryCrossentropy, SparseCategoricalCrossentropy,
                               CategoricalCrossentropy)
         return cls(self.from_logits, reduction=self.reduction, name=self.name)
 
-    def on_logits(self, activation, axis, shape):
+    def on_logits(self, activation: ActivationSpec, axis: int, shape: Sizes) -> Any:
         fits = (activation == "sigmoid") == (shape[-1] == 1) and axis == len(shape) - 1
         if not fits or type(self) is not Crossentropy:
             return None
@@ -187,20 +219,21 @@ class Crossentropy(BuiltIn):
         loss.from_logits = True
         return loss
 
-    def check(self, y_true_shape, y_pred_shape):
+    def check(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         self.fitting(y_true_shape, y_pred_shape).check(y_true_shape, y_pred_shape)
 
-    def look_at(self, y_true, y_pred_shape, who):
+    def look_at(self, y_true: Array, y_pred_shape: Shape, who: str) -> None:
         self.fitting(y_true.shape, y_pred_shape).look_at(y_true, y_pred_shape, who)
 
-    def value_and_grad(self, y_true, y_pred, *args, **kwargs):
+    def value_and_grad(self, y_true: Array, y_pred: Array, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         return self.fitting(np.shape(y_true), y_pred.shape).value_and_grad(y_true, y_pred, *args, **kwargs)
 
-    def values(self, y_true, y_pred):
+    def values(self, y_true: Array, y_pred: Array) -> Any:
         return self.fitting(np.shape(y_true), np.shape(y_pred)).values(y_true, y_pred)
 
 
-def crossentropy_of(true_shape, pred_shape, binary, sparse, categorical):
+def crossentropy_of(true_shape: Sequence[Any], pred_shape: Sequence[Any], binary: type, sparse: Any,
+                    categorical: type) -> Any:
     """One of three things, by the shapes of targets and outputs, as Keras decides."""
     true_shape, pred_shape = tuple(true_shape), tuple(pred_shape)
     if pred_shape[-1] == 1:
@@ -229,9 +262,10 @@ class BinaryFocalCrossentropy(_OfBits, _FromProbabilities, AlongAxis):
     0.1733
     """
 
-    def __init__(self, apply_class_balancing=False, alpha=0.25, gamma=2.0, from_logits=False,
-                 label_smoothing=0.0,
-                 axis=-1, reduction="sum_over_batch_size", name="binary_focal_crossentropy", dtype=None):
+    def __init__(self, apply_class_balancing: bool | str = False, alpha: float = 0.25, gamma: float = 2.0,
+                 from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1,
+                 reduction: Reduction = "sum_over_batch_size", name: str = "binary_focal_crossentropy",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
@@ -241,7 +275,7 @@ class BinaryFocalCrossentropy(_OfBits, _FromProbabilities, AlongAxis):
 
     activation = "sigmoid"
 
-    def _parts(self, y_true, y_pred):
+    def _parts(self, y_true: Array, y_pred: Array) -> tuple[Any, ...]:
         """(targets, p, 1 - p, crossentropies, their slopes, weights, 1 - p_t) of each output."""
         t = y_true * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else y_true
         if self.from_logits:
@@ -256,17 +290,17 @@ class BinaryFocalCrossentropy(_OfBits, _FromProbabilities, AlongAxis):
         weight = t * self.alpha + (1 - t) * (1 - self.alpha) if self.apply_class_balancing else 1
         return t, p, q, entropy, slope, weight, t * q + (1 - t) * p
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Array, y_pred: Array) -> Array:
         _, _, _, entropy, _, weight, wrong = self._parts(y_true, y_pred)
         return np.mean(weight * wrong**self.gamma * entropy, axis=-1)
 
-    def gradient(self, y_true, y_pred):
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
         t, p, q, entropy, slope, weight, wrong = self._parts(y_true, y_pred)
         through = (1 - 2 * t) * p * q if self.from_logits else 1 - 2 * t        # the derivative of ``wrong``
         slope = wrong**self.gamma * slope + _power_slope(wrong, self.gamma) * through * entropy
         return slope * (weight / y_pred.shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "from_logits": self.from_logits,
                 "label_smoothing": self.label_smoothing, "axis": self.axis,
                 "apply_class_balancing": self.apply_class_balancing, "alpha": self.alpha, "gamma": self.gamma}
@@ -287,8 +321,9 @@ class CategoricalFocalCrossentropy(_FromProbabilities, AlongAxis):
     0.0433
     """
 
-    def __init__(self, alpha=0.25, gamma=2.0, from_logits=False, label_smoothing=0.0, axis=-1,
-                 reduction="sum_over_batch_size", name="categorical_focal_crossentropy", dtype=None):
+    def __init__(self, alpha: float = 0.25, gamma: float = 2.0, from_logits: bool = False,
+                 label_smoothing: float = 0.0, axis: int = -1, reduction: Reduction = "sum_over_batch_size",
+                 name: str = "categorical_focal_crossentropy", dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
         self.label_smoothing = check_smoothing(label_smoothing, self.name)
@@ -297,20 +332,20 @@ class CategoricalFocalCrossentropy(_FromProbabilities, AlongAxis):
 
     activation = "softmax"
 
-    def _targets(self, y_true, y_pred):
+    def _targets(self, y_true: Array, y_pred: Array) -> Any:
         """The targets after smoothing, times alpha."""
         share = self.label_smoothing / y_pred.shape[-1]
         t = y_true * (1 - self.label_smoothing) + share if self.label_smoothing else y_true
         return np.asarray(self.alpha, y_pred.dtype) * t
 
-    def _shares(self, y_pred):
+    def _shares(self, y_pred: Array) -> tuple[Any, ...]:
         """(the sum of the outputs, the outputs divided by it, these clipped)."""
         whole = y_pred.sum(axis=-1, keepdims=True)
         whole = np.where(whole == 0, np.asarray(1e-30, y_pred.dtype), whole)     # as in src_c/loss.c
         q = y_pred / whole
         return whole, q, _clip(q)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Array, y_pred: Array) -> Array:
         if self.from_logits:
             log, wrong = _log_softmax(y_pred)
         else:
@@ -319,7 +354,7 @@ class CategoricalFocalCrossentropy(_FromProbabilities, AlongAxis):
         t = self._targets(y_true, y_pred)
         return -np.sum(t * wrong**self.gamma * np.where(t == 0, 0, log), axis=-1)
 
-    def gradient(self, y_true, y_pred):
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
         t = self._targets(y_true, y_pred)
         if self.from_logits:
             log, wrong = _log_softmax(y_pred)
@@ -332,7 +367,7 @@ class CategoricalFocalCrossentropy(_FromProbabilities, AlongAxis):
         slope -= np.sum(slope * c, axis=-1, keepdims=True)
         return slope / whole
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "from_logits": self.from_logits,
                 "label_smoothing": self.label_smoothing, "axis": self.axis, "alpha": self.alpha,
                 "gamma": self.gamma}
@@ -355,27 +390,27 @@ class CategoricalGeneralizedCrossEntropy(BuiltIn):
 
     sparse = True
 
-    def __init__(self, q=0.5, reduction="sum_over_batch_size", name="categorical_generalized_cross_entropy",
-                 dtype=None):
+    def __init__(self, q: float = 0.5, reduction: Reduction = "sum_over_batch_size",
+                 name: str = "categorical_generalized_cross_entropy", dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
         if not 0 < q < 1:
             raise ValueError(f"{self.name}: q must be between 0 and 1, got {q}.")
         self.q = q
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Array, y_pred: Array) -> Array:
         check_labels(y_true, y_pred.shape[-1], self.name)
         p = np.take_along_axis(y_pred, y_true[..., None], axis=-1)[..., 0]
         with np.errstate(divide="ignore"):
             return -np.expm1(self.q * np.log(p)) / self.q       # (1 - p^q) / q, also for p near 1
 
-    def gradient(self, y_true, y_pred):
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
         p = np.take_along_axis(y_pred, y_true[..., None], axis=-1)
         slope = np.zeros_like(y_pred)
         # A softmax that has come to 0 stays where it is: its slope is large but no infinity.
         np.put_along_axis(slope, y_true[..., None], -np.maximum(p, 1e-30) ** (self.q - 1), axis=-1)
         return slope
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "q": self.q}
 
 
@@ -391,14 +426,15 @@ class KLDivergence(KernelLoss):
 
     kind = KINDS["kl"]
 
-    def __init__(self, reduction="sum_over_batch_size", name="kl_divergence", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "kl_divergence",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
 
 class _Hinge(KernelLoss):
     """Targets are -1 and 1; if all of them are 0 or 1, 0 stands for -1."""
 
-    def prepare(self, y_true, y_pred, buffers):
+    def prepare(self, y_true: Array, y_pred: Array, buffers: Any) -> Any:
         t = super().prepare(y_true, y_pred, buffers)
         if not ((t == 0) | (t == 1)).all():
             return t
@@ -419,7 +455,8 @@ class Hinge(_Hinge):
 
     kind = KINDS["hinge"]
 
-    def __init__(self, reduction="sum_over_batch_size", name="hinge", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "hinge",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -435,7 +472,8 @@ class SquaredHinge(_Hinge):
 
     kind = KINDS["squared_hinge"]
 
-    def __init__(self, reduction="sum_over_batch_size", name="squared_hinge", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "squared_hinge",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -449,19 +487,20 @@ class CategoricalHinge(BuiltIn):
     1.2
     """
 
-    def __init__(self, reduction="sum_over_batch_size", name="categorical_hinge", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "categorical_hinge",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
     @staticmethod
-    def _miss(y_true, y_pred):
+    def _miss(y_true: Array, y_pred: Array) -> tuple[Any, ...]:
         others = (1 - y_true) * y_pred
         best = others.max(axis=-1)
         return best - np.einsum("...i,...i->...", y_true, y_pred) + 1, others == best[..., None]
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Array, y_pred: Array) -> Array:
         return np.maximum(self._miss(y_true, y_pred)[0], 0)
 
-    def gradient(self, y_true, y_pred):
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
         miss, largest = self._miss(y_true, y_pred)
         share = largest / largest.sum(axis=-1, keepdims=True)       # several largest share the slope
         return ((1 - y_true) * share - y_true) * np.heaviside(miss, 0.5)[..., None]
@@ -470,17 +509,17 @@ class CategoricalHinge(BuiltIn):
 # ---------------------------------------------------------------- pieces
 
 
-def _clip(p):
+def _clip(p: Any) -> Any:
     return np.clip(p, np.asarray(EPSILON, p.dtype), np.asarray(1 - EPSILON, p.dtype))
 
 
-def _clip_slope(p):
+def _clip_slope(p: Any) -> Any:
     """The derivative of the clip: half at its ends."""
     return np.heaviside(p - np.asarray(EPSILON, p.dtype),
                         0.5) * np.heaviside(np.asarray(1 - EPSILON, p.dtype) - p, 0.5)
 
 
-def _power_slope(x, exponent):
+def _power_slope(x: Any, exponent: float) -> Array:
     """The derivative of x^exponent for x >= 0."""
     # A 0 is taken as tiny: with an exponent below 1 the slope is large there but no infinity.
     if not exponent:
@@ -488,12 +527,12 @@ def _power_slope(x, exponent):
     return exponent * np.where(x == 0, x.dtype.type(1e-30), x) ** (exponent - 1)
 
 
-def _sigmoid(x):
+def _sigmoid(x: Any) -> Array:
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
-def _log_softmax(x):
+def _log_softmax(x: Any) -> tuple[Any, ...]:
     """(the logarithm of softmax, 1 - softmax), both to full accuracy also where softmax is nearly 1."""
     x = x - x.max(axis=-1, keepdims=True)
     e = np.exp(x)
@@ -506,7 +545,8 @@ def _log_softmax(x):
 # row
 
 
-def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1):
+def categorical_crossentropy(y_true: Numbers, y_pred: Numbers, from_logits: bool = False,
+                             label_smoothing: float = 0.0, axis: int = -1) -> Any:
     """-sum(y_true log p) for one-hot targets: `CategoricalCrossentropy` of each row.
 
     Args:
@@ -525,7 +565,8 @@ def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=
     return CategoricalCrossentropy(from_logits, label_smoothing, axis).values(y_true, y_pred)
 
 
-def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, ignore_class=None, axis=-1):
+def sparse_categorical_crossentropy(y_true: Numbers, y_pred: Numbers, from_logits: bool = False,
+                                    ignore_class: int | None = None, axis: int = -1) -> Any:
     """-log p[label]: `SparseCategoricalCrossentropy` of each row.
 
     Args:
@@ -544,7 +585,8 @@ def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, ignore_cl
     return SparseCategoricalCrossentropy(from_logits, ignore_class, axis=axis).values(y_true, y_pred)
 
 
-def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1):
+def binary_crossentropy(y_true: Numbers, y_pred: Numbers, from_logits: bool = False,
+                        label_smoothing: float = 0.0, axis: int = -1) -> Any:
     """-mean(y_true log p + (1 - y_true) log(1 - p)): `BinaryCrossentropy` of each row.
 
     Args:
@@ -563,9 +605,9 @@ def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, 
     return BinaryCrossentropy(from_logits, label_smoothing, axis).values(y_true, y_pred)
 
 
-def binary_focal_crossentropy(y_true, y_pred, apply_class_balancing=False, alpha=0.25, gamma=2.0,
-                              from_logits=False,
-                              label_smoothing=0.0, axis=-1):
+def binary_focal_crossentropy(y_true: Numbers, y_pred: Numbers, apply_class_balancing: bool = False,
+                              alpha: float = 0.25, gamma: float = 2.0, from_logits: bool = False,
+                              label_smoothing: float = 0.0, axis: int = -1) -> Any:
     """-mean((1 - p_t)^gamma log p_t), p_t the probability of the truth: `BinaryFocalCrossentropy` of each
     row.
 
@@ -586,9 +628,9 @@ def binary_focal_crossentropy(y_true, y_pred, apply_class_balancing=False, alpha
                                    axis).values(y_true, y_pred)
 
 
-def categorical_focal_crossentropy(y_true, y_pred, alpha=0.25, gamma=2.0, from_logits=False,
-                                   label_smoothing=0.0,
-                                   axis=-1):
+def categorical_focal_crossentropy(y_true: Numbers, y_pred: Numbers, alpha: float = 0.25, gamma: float = 2.0,
+                                   from_logits: bool = False, label_smoothing: float = 0.0,
+                                   axis: int = -1) -> Any:
     """-sum(alpha (1 - p)^gamma y_true log p): `CategoricalFocalCrossentropy` of each row.
 
     Args:
@@ -607,7 +649,7 @@ def categorical_focal_crossentropy(y_true, y_pred, alpha=0.25, gamma=2.0, from_l
                                         axis).values(y_true, y_pred)
 
 
-def categorical_generalized_cross_entropy(y_true, y_pred, q):
+def categorical_generalized_cross_entropy(y_true: Numbers, y_pred: Numbers, q: Any) -> Any:
     """(1 - p[label]^q) / q, robust against wrong labels: `CategoricalGeneralizedCrossEntropy` of each row.
 
     Args:
@@ -624,7 +666,7 @@ def categorical_generalized_cross_entropy(y_true, y_pred, q):
     return CategoricalGeneralizedCrossEntropy(q).values(y_true, y_pred)
 
 
-def kl_divergence(y_true, y_pred):
+def kl_divergence(y_true: Numbers, y_pred: Numbers) -> Any:
     """sum(y_true log(y_true / y_pred)): `KLDivergence` of each row.
 
     Args:
@@ -640,7 +682,7 @@ def kl_divergence(y_true, y_pred):
     return KLDivergence().values(y_true, y_pred)
 
 
-def hinge(y_true, y_pred):
+def hinge(y_true: Numbers, y_pred: Numbers) -> Any:
     """mean(max(1 - y_true y_pred, 0)) for targets -1 and 1, or 0 and 1: `Hinge` of each row.
 
     Args:
@@ -656,7 +698,7 @@ def hinge(y_true, y_pred):
     return Hinge().values(y_true, y_pred)
 
 
-def squared_hinge(y_true, y_pred):
+def squared_hinge(y_true: Numbers, y_pred: Numbers) -> Any:
     """mean(max(1 - y_true y_pred, 0)^2) for targets -1 and 1, or 0 and 1: `SquaredHinge` of each row.
 
     Args:
@@ -672,7 +714,7 @@ def squared_hinge(y_true, y_pred):
     return SquaredHinge().values(y_true, y_pred)
 
 
-def categorical_hinge(y_true, y_pred):
+def categorical_hinge(y_true: Numbers, y_pred: Numbers) -> Any:
     """max(neg - pos + 1, 0), pos the output of the truth, neg the largest other: `CategoricalHinge` of each
     row.
 

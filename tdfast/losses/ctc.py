@@ -1,8 +1,15 @@
 """Connectionist temporal classification: the loss of outputs that no label is aligned with."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.losses.base import NEW, REGISTRY, Loss, cast_target, weights_and_scale
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Array, DType, Masks, Numbers, Reduction, Shape
 
 BLANK = 0
 NEVER = -1e30               # the logarithm of a probability of 0
@@ -35,10 +42,11 @@ class CTC(Loss):
 
     sparse = True
 
-    def __init__(self, reduction="sum_over_batch_size", name="ctc", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "ctc",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
-    def check(self, y_true_shape, y_pred_shape):
+    def check(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         if len(y_pred_shape) != 3 or len(y_true_shape) != 2:
             raise ValueError(
                 f"{self.name}: needs outputs of shape (batch, time, classes) and targets of shape (batch, "
@@ -46,18 +54,19 @@ class CTC(Loss):
                 f"outputs of shape {tuple(y_pred_shape)} and targets of shape {tuple(y_true_shape)}."
             )
 
-    def prepare(self, y_true, y_pred, buffers):
+    def prepare(self, y_true: Any, y_pred: Array, buffers: Any) -> Any:
         y_true = np.asarray(y_true)
         self.check(y_true.shape, y_pred.shape)
         return cast_target(y_true, np.int32, buffers, self.name)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Array, y_pred: Array) -> Array:
         return self.paths(y_true, y_pred, None)[0]
 
-    def gradient(self, y_true, y_pred):
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
         return self.paths(y_true, y_pred, None, need_grad=True)[1]
 
-    def reduced(self, y_true, y_pred, sample_weight, mask, dy, buffers):
+    def reduced(self, y_true: Array, y_pred: Array, sample_weight: Numbers | None, mask: Masks, dy: Any,
+                buffers: Any) -> float:
         labels = self.prepare(y_true, y_pred, buffers)
         values, slope = self.paths(labels, y_pred, mask, need_grad=dy is not None)
         weight, scale = weights_and_scale(sample_weight, None, values.shape, np.float64, self.reduction)
@@ -66,7 +75,7 @@ class CTC(Loss):
             np.multiply(slope, factor[:, None, None], out=dy, casting="unsafe")
         return float((values * factor).sum())
 
-    def paths(self, labels, logits, mask, need_grad=False):
+    def paths(self, labels: Array, logits: Any, mask: Masks, need_grad: bool = False) -> tuple[Any, ...]:
         """(the loss of each sample in float64, its derivative by the logits or None), with a mask (batch,
         time) or None."""
         B, T, C = logits.shape
@@ -90,7 +99,7 @@ class CTC(Loss):
             slope = logits
         return way.losses(), slope
 
-    def _counted(self, labels, classes):
+    def _counted(self, labels: Array, classes: int) -> Any:
         """How many labels each sample has."""
         there = labels != BLANK
         bad = (labels < 0) | (labels >= classes)
@@ -110,7 +119,7 @@ class CTC(Loss):
             )
         return there.sum(axis=1)
 
-    def _check_room(self, labels, count, steps):
+    def _check_room(self, labels: Array, count: Any, steps: Any) -> None:
         twice = ((labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] != BLANK)).sum(axis=1)
         short = np.flatnonzero(count + twice > steps)
         if len(short):
@@ -131,7 +140,7 @@ class _Ways:
         log_p: (B, T, C).
     """
 
-    def __init__(self, labels, count, steps, log_p):
+    def __init__(self, labels: Array, count: Any, steps: Any, log_p: Any) -> None:
         B, L = labels.shape
         self.count, self.steps, self.log_p = count, steps, log_p
         self.states = np.full((B, 2 * L + 1), BLANK)
@@ -143,7 +152,7 @@ class _Ways:
         self.to = self._to()
         self.total = self._total()
 
-    def _to(self):
+    def _to(self) -> Any:
         """(T, B, states) log of the probability of all beginnings that end in a state, its step included."""
         to = np.full(self.emitted.shape, NEVER)
         to[:1, :, :2] = self.emitted[:1, :, :2]
@@ -152,7 +161,7 @@ class _Ways:
             to[t] = _log_sum(to[t - 1], one, two) + self.emitted[t]
         return to
 
-    def _total(self):
+    def _total(self) -> Any:
         """(B) log of the probability of all ways."""
         rows, last = np.arange(len(self.steps)), 2 * self.count
         if not len(self.to):
@@ -161,10 +170,10 @@ class _Ways:
         with_label = np.where(last > 0, end[rows, last - 1], NEVER)
         return np.where(self.steps > 0, np.logaddexp(end[rows, last], with_label), 0.0)
 
-    def losses(self):
+    def losses(self) -> Any:
         return -self.total
 
-    def slope(self):
+    def slope(self) -> Any:
         """(B, T, C) the derivative of the losses by the logits: softmax less the share of the ways that are
         there."""
         to, emitted, (B, T, C) = self.to, self.emitted, self.log_p.shape
@@ -186,7 +195,7 @@ class _Ways:
         return slope
 
 
-def _shifted(a, n):
+def _shifted(a: Any, n: Any) -> Any:
     """``a`` moved by n states, to later ones if n > 0."""
     out = np.full(a.shape, NEVER)
     if n > 0:
@@ -196,12 +205,12 @@ def _shifted(a, n):
     return out
 
 
-def _log_sum(a, b, c):
+def _log_sum(a: Any, b: Any, c: Any) -> Any:
     top = np.maximum(np.maximum(a, b), c)
     return top + np.log(np.exp(a - top) + np.exp(b - top) + np.exp(c - top))
 
 
-def ctc(y_true, y_pred):
+def ctc(y_true: Numbers, y_pred: Numbers) -> Any:
     """`CTC` of each sample, as an array.
 
     >>> ctc([[1], [0]], np.zeros((2, 2, 2))).round(4).tolist()

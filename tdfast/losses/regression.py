@@ -1,5 +1,9 @@
 """Losses between numbers: squares, absolute values, logarithms, quantiles, angles."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine import norms
@@ -14,6 +18,14 @@ from tdfast.losses.base import (
     same_shape,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import Array, Config, DType, Numbers, Reduction, Shape
+    from tdfast.losses.base import _NewBuffers
+
 
 @REGISTRY.register("mse", "MSE")
 class MeanSquaredError(KernelLoss):
@@ -27,7 +39,8 @@ class MeanSquaredError(KernelLoss):
 
     kind = KINDS["mse"]
 
-    def __init__(self, reduction="sum_over_batch_size", name="mean_squared_error", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "mean_squared_error",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -43,7 +56,8 @@ class MeanAbsoluteError(KernelLoss):
 
     kind = KINDS["mae"]
 
-    def __init__(self, reduction="sum_over_batch_size", name="mean_absolute_error", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "mean_absolute_error",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -59,7 +73,8 @@ class MeanAbsolutePercentageError(KernelLoss):
 
     kind = KINDS["mape"]
 
-    def __init__(self, reduction="sum_over_batch_size", name="mean_absolute_percentage_error", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size",
+                 name: str = "mean_absolute_percentage_error", dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -75,7 +90,8 @@ class MeanSquaredLogarithmicError(KernelLoss):
 
     kind = KINDS["msle"]
 
-    def __init__(self, reduction="sum_over_batch_size", name="mean_squared_logarithmic_error", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size",
+                 name: str = "mean_squared_logarithmic_error", dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -91,11 +107,12 @@ class Huber(KernelLoss):
 
     kind = KINDS["huber"]
 
-    def __init__(self, delta=1.0, reduction="sum_over_batch_size", name="huber_loss", dtype=None):
+    def __init__(self, delta: float = 1.0, reduction: Reduction = "sum_over_batch_size",
+                 name: str = "huber_loss", dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
         self.delta = float(delta)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         # Keras leaves delta out, and so loses it. It is here when it is not the default.
         more = {} if self.delta == 1 else {"delta": self.delta}
         return {**super().get_config(), **more}
@@ -113,7 +130,8 @@ class LogCosh(KernelLoss):
 
     kind = KINDS["log_cosh"]
 
-    def __init__(self, reduction="sum_over_batch_size", name="log_cosh", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "log_cosh",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -129,7 +147,8 @@ class Poisson(KernelLoss):
 
     kind = KINDS["poisson"]
 
-    def __init__(self, reduction="sum_over_batch_size", name="poisson", dtype=None):
+    def __init__(self, reduction: Reduction = "sum_over_batch_size", name: str = "poisson",
+                 dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -159,7 +178,8 @@ class Quantile(KernelLoss):
 
     kind = KINDS["quantile"]
 
-    def __init__(self, quantiles=0.5, reduction="sum_over_batch_size", name="quantile", dtype=None):
+    def __init__(self, quantiles: float | Sequence[float] = 0.5, reduction: Reduction = "sum_over_batch_size",
+                 name: str = "quantile", dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
         levels = np.array(quantiles, "float64", ndmin=1)
         if levels.ndim != 1 or not levels.size or not ((levels > 0) & (levels < 1)).all():
@@ -169,19 +189,19 @@ class Quantile(KernelLoss):
             )
         self.quantiles = float(levels[0]) if np.ndim(quantiles) == 0 else levels.tolist()
         self.levels = levels
-        self._tiled = {}
+        self._tiled: dict[Any, Any] = {}
 
-    def levels_of(self, n, dtype):
+    def levels_of(self, n: Any, dtype: DTypeLike) -> Any:
         """The quantile of each of n outputs."""
         key = n, np.dtype(dtype).name
         if key not in self._tiled:
             self._tiled[key] = np.ascontiguousarray(np.tile(self.levels, n // len(self.levels)), dtype)
         return self._tiled[key]
 
-    def check(self, y_true_shape, y_pred_shape):
+    def check(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         self.features(tuple(y_true_shape), tuple(y_pred_shape))
 
-    def features(self, true_shape, pred_shape):
+    def features(self, true_shape: Sequence[Any], pred_shape: Sequence[Any]) -> Any:
         """How many features the targets have: the outputs' last axis is that many times the quantiles."""
         many, last = len(self.levels), pred_shape[-1]
         if last is not None and last % many == 0:
@@ -199,10 +219,10 @@ class Quantile(KernelLoss):
             f"{true_shape}."
         )
 
-    def match_rank(self, y_true, y_pred, dy, steps):
+    def match_rank(self, y_true: Array, y_pred: Array, dy: Any, steps: Any) -> Any:
         return super().match_rank(y_true, y_pred, dy, steps) if len(self.levels) == 1 else (y_pred, dy)
 
-    def prepare(self, y_true, y_pred, buffers):
+    def prepare(self, y_true: Array, y_pred: Array, buffers: _NewBuffers) -> Any:
         if len(self.levels) == 1:
             return super().prepare(y_true, y_pred, buffers)
         t = np.asarray(y_true)
@@ -212,7 +232,7 @@ class Quantile(KernelLoss):
         np.copyto(out.reshape(*t.shape[:-1], len(self.levels)), t)
         return out
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "quantiles": self.quantiles}
 
 
@@ -232,26 +252,27 @@ class CosineSimilarity(AlongAxis):
     -0.6
     """
 
-    def __init__(self, axis=-1, reduction="sum_over_batch_size", name="cosine_similarity", dtype=None):
+    def __init__(self, axis: int = -1, reduction: Reduction = "sum_over_batch_size",
+                 name: str = "cosine_similarity", dtype: DType = None) -> None:
         super().__init__(name, reduction, dtype)
         self.set_axis(axis)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Array, y_pred: Array) -> Array:
         return -np.einsum("...i,...i->...", unit(y_true)[0], unit(y_pred)[0])
 
-    def gradient(self, y_true, y_pred):
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
         a = unit(y_true)[0]
         b, factor = unit(y_pred)
         along = np.einsum("...i,...i->...", a, b)[..., None]
         return np.where(factor < 1 / EPSILON, (along * b - a) * factor, 0)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         # Keras leaves axis out, and so loses it. It is here when it is not the default.
         more = {} if self.axis == -1 else {"axis": self.axis}
         return {**super().get_config(), **more}
 
 
-def unit(x):
+def unit(x: Any) -> tuple[Any, ...]:
     """(vectors of the last axis divided by their length, the factor that did it: at most 1e7)."""
     factor = norms.inverse_roots(np.einsum("...i,...i->...", x, x)[..., None], lambda: norms.squares(x, -1))
     np.minimum(factor, np.asarray(1 / EPSILON, x.dtype), out=factor)
@@ -262,7 +283,7 @@ def unit(x):
 # row
 
 
-def mean_squared_error(y_true, y_pred):
+def mean_squared_error(y_true: Numbers, y_pred: Numbers) -> Any:
     """mean((y_pred - y_true)^2) over the last axis: `MeanSquaredError` of each row.
 
     Args:
@@ -278,7 +299,7 @@ def mean_squared_error(y_true, y_pred):
     return MeanSquaredError().values(y_true, y_pred)
 
 
-def mean_absolute_error(y_true, y_pred):
+def mean_absolute_error(y_true: Numbers, y_pred: Numbers) -> Any:
     """mean(|y_pred - y_true|) over the last axis: `MeanAbsoluteError` of each row.
 
     Args:
@@ -294,7 +315,7 @@ def mean_absolute_error(y_true, y_pred):
     return MeanAbsoluteError().values(y_true, y_pred)
 
 
-def mean_absolute_percentage_error(y_true, y_pred):
+def mean_absolute_percentage_error(y_true: Numbers, y_pred: Numbers) -> Any:
     """100 mean(|y_true - y_pred| / max(|y_true|, 1e-7)): `MeanAbsolutePercentageError` of each row.
 
     Args:
@@ -310,7 +331,7 @@ def mean_absolute_percentage_error(y_true, y_pred):
     return MeanAbsolutePercentageError().values(y_true, y_pred)
 
 
-def mean_squared_logarithmic_error(y_true, y_pred):
+def mean_squared_logarithmic_error(y_true: Numbers, y_pred: Numbers) -> Any:
     """mean((log(1 + y_pred) - log(1 + y_true))^2): `MeanSquaredLogarithmicError` of each row.
 
     Args:
@@ -326,7 +347,7 @@ def mean_squared_logarithmic_error(y_true, y_pred):
     return MeanSquaredLogarithmicError().values(y_true, y_pred)
 
 
-def huber(y_true, y_pred, delta=1.0):
+def huber(y_true: Numbers, y_pred: Numbers, delta: float = 1.0) -> Any:
     """0.5 e^2 for errors |e| up to delta, delta |e| - 0.5 delta^2 beyond, averaged: `Huber` of each row.
 
     Args:
@@ -343,7 +364,7 @@ def huber(y_true, y_pred, delta=1.0):
     return Huber(delta).values(y_true, y_pred)
 
 
-def log_cosh(y_true, y_pred):
+def log_cosh(y_true: Numbers, y_pred: Numbers) -> Any:
     """mean(log(cosh(y_pred - y_true))): `LogCosh` of each row.
 
     Args:
@@ -359,7 +380,7 @@ def log_cosh(y_true, y_pred):
     return LogCosh().values(y_true, y_pred)
 
 
-def poisson(y_true, y_pred):
+def poisson(y_true: Numbers, y_pred: Numbers) -> Any:
     """mean(y_pred - y_true log(y_pred + 1e-7)): `Poisson` of each row.
 
     Args:
@@ -375,7 +396,7 @@ def poisson(y_true, y_pred):
     return Poisson().values(y_true, y_pred)
 
 
-def pinball(y_true, y_pred, quantiles=0.5):
+def pinball(y_true: Numbers, y_pred: Numbers, quantiles: float | Sequence[float] = 0.5) -> Any:
     """mean(max(q e, (q - 1) e)) with e = y_true - y_pred: `Quantile` of each row.
 
     Args:
@@ -392,7 +413,7 @@ def pinball(y_true, y_pred, quantiles=0.5):
     return Quantile(quantiles).values(y_true, y_pred)
 
 
-def cosine_similarity(y_true, y_pred, axis=-1):
+def cosine_similarity(y_true: Numbers, y_pred: Numbers, axis: int = -1) -> Any:
     """-sum(l2(y_true) l2(y_pred)), l2 being a vector divided by its length: `CosineSimilarity` of each row.
 
     Args:

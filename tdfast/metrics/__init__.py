@@ -5,6 +5,10 @@ of values; ``confusion``, ``auc``, ``fscore`` and ``iou`` count decisions; ``bas
 is float64 and does not grow with the samples; masked steps never count.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast import losses
 from tdfast.compat import absent
 from tdfast.losses import (
@@ -83,6 +87,9 @@ from tdfast.metrics.regression import (
     RootMeanSquaredError,
 )
 
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config, CustomObjects, MetricSpec, Shape
+
 FUNCTIONS = {
     f.__name__: f
     for f in (
@@ -98,7 +105,7 @@ FUNCTIONS = {
 """The metrics that are plain functions of arrays, by name."""
 
 
-def get(identifier):
+def get(identifier: MetricSpec) -> Any:
     """The `Metric` that a name, a class, an object, a function or Keras's dict means; losses count as
     metrics.
 
@@ -139,12 +146,12 @@ def get(identifier):
     return of_function(found)
 
 
-def follows_the_loss(spec):
+def follows_the_loss(spec: Any) -> bool:
     """Whether `for_loss` decides what this means: 'accuracy', 'acc', 'crossentropy' and 'ce', in any case."""
     return isinstance(spec, str) and spec.lower() in ("accuracy", "acc", "crossentropy", "ce")
 
 
-def for_loss(name, loss, y_true_shape, y_pred_shape):
+def for_loss(name: str, loss: Any, y_true_shape: Shape, y_pred_shape: Shape) -> Metric:
     """The metric that 'accuracy' ('acc') or 'crossentropy' ('ce') means for these shapes, as in Keras.
 
     One output means `BinaryAccuracy`, labels mean `SparseCategoricalAccuracy`, one-hot targets
@@ -167,7 +174,7 @@ def for_loss(name, loss, y_true_shape, y_pred_shape):
     return metric
 
 
-def serialize(metric):
+def serialize(metric: Any) -> Any:
     """Keras's dict for a metric; a loss as a metric is a `MeanMetricWrapper` of its function there.
 
     A function that `compile` was given is one there too: by its name, which custom_objects must have on
@@ -184,7 +191,7 @@ def serialize(metric):
     return REGISTRY.serialize(metric)
 
 
-def deserialize(config, custom_objects=None):
+def deserialize(config: Config | str | None, custom_objects: CustomObjects = None) -> Any:
     """The metric of a serialized dict or name; ``custom_objects`` has your own classes and functions by name.
 
     Raises:
@@ -196,7 +203,8 @@ def deserialize(config, custom_objects=None):
     return get(REGISTRY.deserialize(config, custom_objects))
 
 
-__getattr__ = absent.lookup(__name__)
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+    __getattr__ = absent.lookup(__name__)
 
 __all__ = [  # noqa: PLE0604 -- functions are listed above
     "AUC", "Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "BinaryIoU", "CategoricalAccuracy",

@@ -1,15 +1,22 @@
 """Accuracies: how often outputs and targets agree. The common three run in src_c/loss.c."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.losses import base
 from tdfast.metrics.base import REGISTRY
 from tdfast.metrics.reduction import LossMean, MeanMetricWrapper
 
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config, DType, Numbers
+
 # ---------------------------------------------------------------- functions
 
 
-def _pair(y_true, y_pred):
+def _pair(y_true: Any, y_pred: Any) -> tuple[Any, ...]:
     """Both as arrays of one shape; a last axis of 1 may be missing in either."""
     t, p = np.asarray(y_true), np.asarray(y_pred)
     if t.shape != p.shape:
@@ -21,13 +28,13 @@ def _pair(y_true, y_pred):
     return t, p
 
 
-def accuracy(y_true, y_pred):
+def accuracy(y_true: Numbers, y_pred: Numbers) -> Any:
     """1.0 where an output equals its target, else 0.0."""
     t, p = _pair(y_true, y_pred)
     return (t.astype(p.dtype) == p).astype(np.float64)
 
 
-def binary_accuracy(y_true, y_pred, threshold=0.5):
+def binary_accuracy(y_true: Numbers, y_pred: Numbers, threshold: float | None = 0.5) -> Any:
     """1.0 where ``y_pred > threshold`` equals y_true, else 0.0, as for NaN; one number for each output.
 
     >>> binary_accuracy([[1, 0]], [[0.9, 0.8]])
@@ -37,7 +44,7 @@ def binary_accuracy(y_true, y_pred, threshold=0.5):
     return ((t == (p > np.asarray(threshold, p.dtype))) & (p == p)).astype(np.float64)
 
 
-def categorical_accuracy(y_true, y_pred):
+def categorical_accuracy(y_true: Numbers, y_pred: Numbers) -> Any:
     """1.0 for each row whose largest output is where its one-hot target is, else 0.0, as for a row with NaN.
 
     Args:
@@ -52,7 +59,7 @@ def categorical_accuracy(y_true, y_pred):
     return _hits(np.argmax(y_true, axis=-1), np.asarray(y_pred))
 
 
-def sparse_categorical_accuracy(y_true, y_pred):
+def sparse_categorical_accuracy(y_true: Numbers, y_pred: Numbers) -> Any:
     """1.0 for each row whose largest output is at its label, else 0.0, as for a row with NaN.
 
     Args:
@@ -69,12 +76,12 @@ def sparse_categorical_accuracy(y_true, y_pred):
     return _hits(_labels(y_true, p, "sparse_categorical_accuracy"), p)
 
 
-def _hits(labels, p):
+def _hits(labels: Any, p: Any) -> Any:
     """Whether the largest output is at the label; a row with NaN has no largest."""
     return ((labels == np.argmax(p, axis=-1)) & ~np.isnan(p).any(axis=-1)).astype(np.float64)
 
 
-def top_k_categorical_accuracy(y_true, y_pred, k=5):
+def top_k_categorical_accuracy(y_true: Numbers, y_pred: Numbers, k: int = 5) -> Any:
     """1.0 for each row whose target's output is among the k largest, else 0.0; equal outputs count as one.
 
     The output NaN is never among them, and counts as larger than any other.
@@ -93,7 +100,8 @@ def top_k_categorical_accuracy(y_true, y_pred, k=5):
     return sparse_top_k_categorical_accuracy(np.argmax(y_true, axis=-1), y_pred, k)
 
 
-def sparse_top_k_categorical_accuracy(y_true, y_pred, k=5, from_sorted_ids=False):
+def sparse_top_k_categorical_accuracy(y_true: Numbers, y_pred: Numbers, k: int = 5,
+                                      from_sorted_ids: bool = False) -> Any:
     """`top_k_categorical_accuracy` for labels; with from_sorted_ids, y_pred holds labels, the best first.
 
     >>> sparse_top_k_categorical_accuracy([2, 1], [[0.1, 0.5, 0.4], [0.6, 0.1, 0.3]], k=2)
@@ -110,7 +118,7 @@ def sparse_top_k_categorical_accuracy(y_true, y_pred, k=5, from_sorted_ids=False
     return ((larger.sum(axis=-1) < k) & (at == at)[..., 0]).astype(np.float64)
 
 
-def _labels(y_true, p, who):
+def _labels(y_true: Any, p: Any, who: str) -> Any:
     t = np.asarray(y_true)
     if t.shape == (*p.shape[:-1], 1):
         t = t[..., 0]
@@ -125,7 +133,7 @@ def _labels(y_true, p, who):
 class _Match(base.KernelLoss):
     """The rows of an accuracy: 1 where output and target agree."""
 
-    def __init__(self, kind, sparse=False, threshold=0.0):
+    def __init__(self, kind: int, sparse: bool = False, threshold: float | None = 0.0) -> None:
         super().__init__("accuracy")
         self.kind, self.sparse, self.delta = kind, sparse, threshold
 
@@ -135,11 +143,11 @@ class _Wrapped(MeanMetricWrapper):
 
     direction = "up"
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"name": self.name, "dtype": self.dtype, **self._fn_kwargs}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         return cls(**config)
 
 
@@ -153,7 +161,7 @@ class Accuracy(_Wrapped):
     0.5
     """
 
-    def __init__(self, name="accuracy", dtype=None):
+    def __init__(self, name: str = "accuracy", dtype: DType = None) -> None:
         super().__init__(accuracy, name, dtype)
 
 
@@ -169,12 +177,13 @@ class BinaryAccuracy(LossMean):
 
     direction, elementwise = "up", True
 
-    def __init__(self, name="binary_accuracy", dtype=None, threshold=0.5):
+    def __init__(self, name: str = "binary_accuracy", dtype: DType = None,
+                 threshold: float | None = 0.5) -> None:
         self.threshold = threshold
         self.function = _Match(base.KINDS["match_binary"], threshold=float(threshold))
         super().__init__(name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "threshold": self.threshold}
 
 
@@ -190,7 +199,7 @@ class CategoricalAccuracy(LossMean):
 
     direction, function = "up", _Match(base.KINDS["match_categorical"])
 
-    def __init__(self, name="categorical_accuracy", dtype=None):
+    def __init__(self, name: str = "categorical_accuracy", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -206,7 +215,7 @@ class SparseCategoricalAccuracy(LossMean):
 
     direction, function = "up", _Match(base.KINDS["match_sparse"], sparse=True)
 
-    def __init__(self, name="sparse_categorical_accuracy", dtype=None):
+    def __init__(self, name: str = "sparse_categorical_accuracy", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -220,7 +229,7 @@ class TopKCategoricalAccuracy(_Wrapped):
     0.5
     """
 
-    def __init__(self, k=5, name="top_k_categorical_accuracy", dtype=None):
+    def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy", dtype: DType = None) -> None:
         super().__init__(top_k_categorical_accuracy, name, dtype, k=k)
         self.k = k
 
@@ -239,7 +248,8 @@ class SparseTopKCategoricalAccuracy(_Wrapped):
     0.5
     """
 
-    def __init__(self, k=5, name="sparse_top_k_categorical_accuracy", dtype=None, from_sorted_ids=False):
+    def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy", dtype: DType = None,
+                 from_sorted_ids: bool | str = False) -> None:
         options = {"from_sorted_ids": True} if from_sorted_ids else {}
         super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=k, **options)
         self.k = k

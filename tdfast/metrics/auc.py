@@ -1,10 +1,19 @@
 """The area under a curve of two parts of the confusion counts over the thresholds."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.losses.classification import _sigmoid
 from tdfast.metrics.base import REGISTRY, matched_rows, plain, ratio
 from tdfast.metrics.confusion import COUNTS, ThresholdMetric, are_even, counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Config, DType, Numbers
 
 EPSILON = 1e-7
 
@@ -35,11 +44,17 @@ class AUC(ThresholdMetric):
     0.75
     """
 
+    false_negatives: Any
+    false_positives: Any
+    true_negatives: Any
+    true_positives: Any
+
     direction = "up"
 
-    def __init__(self, num_thresholds=200, curve="ROC", summation_method="interpolation", name=None,
-                 dtype=None,
-                 thresholds=None, multi_label=False, num_labels=None, label_weights=None, from_logits=False):
+    def __init__(self, num_thresholds: int = 200, curve: str = "ROC", summation_method: str = "interpolation",
+                 name: str | None = None, dtype: DType = None,
+                 thresholds: float | Sequence[float] | None = None, multi_label: bool | str = False,
+                 num_labels: Any = None, label_weights: Any = None, from_logits: bool = False) -> None:
         super().__init__(name=name, dtype=dtype)
         self.curve = _choice("curve", curve, ("ROC", "PR", "PRGAIN"), str.lower, self.name)
         self.summation_method = _choice("summation_method", summation_method,
@@ -64,12 +79,12 @@ class AUC(ThresholdMetric):
         self.label_weights = None if label_weights is None else np.asarray(label_weights, np.float64)
         self.reset_state()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         labels = (self.num_labels or 1,) if self.multi_label else ()
         for name in COUNTS:
             setattr(self, name, np.zeros((self.num_thresholds, *labels)))
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None) -> None:
         t, p, w = matched_rows(y_true, y_pred, sample_weight, self.name)
         if self.multi_label and p.shape[1] != (self.num_labels or p.shape[1]):
             raise ValueError(f"{self.name}: num_labels={self.num_labels}, but the outputs are {p.shape[1]}.")
@@ -84,7 +99,7 @@ class AUC(ThresholdMetric):
         self.add(counts(t, _sigmoid(p) if self.from_logits else p, w, self.thresholds, self.even,
                         self.multi_label))
 
-    def result(self):
+    def result(self) -> Any:
         if self.curve == "PR" and self.summation_method == "interpolation":
             areas = self._interpolated()
         else:
@@ -98,7 +113,7 @@ class AUC(ThresholdMetric):
         return float(areas.mean() if weights is None
                      else plain(ratio((areas * weights).sum(), weights.sum())))
 
-    def _curve(self):
+    def _curve(self) -> tuple[Any, ...]:
         """(x, y) of each threshold."""
         if self.curve == "ROC":
             return ratio(self.false_positives, self.false_positives + self.true_negatives), self.recall
@@ -110,7 +125,7 @@ class AUC(ThresholdMetric):
         precision_gain = np.where(none, 1, 1 - scale * ratio(self.false_positives, self.true_positives))
         return np.maximum(recall_gain, 0), precision_gain
 
-    def _interpolated(self):
+    def _interpolated(self) -> Any:
         """The area under PR: between two thresholds TP grows in a straight line over TP + FP."""
         tp, yes = self.true_positives, self.true_positives + self.false_positives
         dtp, dyes = tp[:-1] - tp[1:], yes[:-1] - yes[1:]
@@ -120,7 +135,7 @@ class AUC(ThresholdMetric):
         growth = np.where(both, ratio(yes[:-1], yes[1:]), 1)
         return ratio(slope * (dtp + start * np.log(growth)), tp[1:] + self.false_negatives[1:]).sum(axis=0)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         weights = None if self.label_weights is None else self.label_weights.tolist()
         config = {
             **super().get_config(), "num_thresholds": self.num_thresholds, "curve": self.curve,
@@ -131,7 +146,7 @@ class AUC(ThresholdMetric):
         return {**config, "thresholds": self.thresholds[1:-1]} if self._given else config
 
 
-def _choice(what, given, known, other_spelling, who):
+def _choice(what: str, given: Any, known: Sequence[Any], other_spelling: Any, who: str) -> str:
     for name in known:
         if given in (name, other_spelling(name)):
             return name

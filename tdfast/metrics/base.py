@@ -1,9 +1,12 @@
 """What metrics share: names, state, how a training step hands over its batch, targets beside outputs as
 rows."""
 
+from __future__ import annotations
+
 import functools
 import inspect
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +18,14 @@ from tdfast.engine.registry import Registry
 from tdfast.engine.variable import Variable
 from tdfast.losses.base import NEW, as_outputs, fit_target, row_weights, spread
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Config, DType, InitializerSpec, Masks, Numbers, Sizes
+
 REGISTRY = Registry("metric", "metrics", "keras.metrics")
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
 
@@ -23,15 +34,15 @@ class State(np.ndarray):
     """A metric's number or array: a float64 NumPy array with Keras's `assign`, `assign_add` and
     `assign_sub`."""
 
-    def assign(self, value):
+    def assign(self, value: Any) -> None:
         """Overwrite."""
         self[...] = value
 
-    def assign_add(self, value):
+    def assign_add(self, value: Any) -> None:
         """Add."""
         np.add(self, value, out=self)
 
-    def assign_sub(self, value):
+    def assign_sub(self, value: Any) -> None:
         """Subtract."""
         np.subtract(self, value, out=self)
 
@@ -66,26 +77,27 @@ class Metric:
     3.0
     """
 
-    state_names = ()
+    state_names: tuple[Any, ...] = ()
     """The attributes that hold the state of a metric of tdfast's."""
 
-    direction = None            # 'up' or 'down': what is better
-    default_dtype = None        # None: floatx
+    direction: Any = None            # 'up' or 'down': what is better
+    default_dtype: Any = None        # None: floatx
 
-    def __init__(self, dtype=None, name=None):
+    def __init__(self, dtype: DType = None, name: str | None = None) -> None:
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.dtype = _dtype_name(dtype or self.default_dtype or config.floatx(), self.name)
 
-    def _flag(self, value, name):
+    def _flag(self, value: Any, name: str) -> bool:
         """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
         return arguments.flag(value, name, type(self).__name__)
 
     @property
-    def variables(self):
+    def variables(self) -> list[Any]:
         """The arrays that `add_variable` made."""
         return self.__dict__.setdefault("_variables", [])
 
-    def add_variable(self, shape, initializer="zeros", dtype=None, name=None):
+    def add_variable(self, shape: Sizes, initializer: InitializerSpec = "zeros",
+                     dtype: DTypeLike | None = None, name: str | None = None) -> Any:
         """A float64 `State`, which `reset_state` sets to 0. ``dtype`` and ``name`` describe it in Keras
         only."""
         from tdfast import initializers
@@ -95,16 +107,17 @@ class Metric:
         self.variables.append(state)
         return state
 
-    def add_weight(self, shape=(), initializer="zeros", dtype=None, name=None):
+    def add_weight(self, shape: Sizes = (), initializer: InitializerSpec = "zeros",
+                   dtype: DTypeLike | None = None, name: str | None = None) -> Any:
         """`add_variable` with a shape of () by default."""
         return self.add_variable(shape, "zeros" if initializer is None else initializer, dtype, name)
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Start again."""
         for state in self.variables:
             state.assign(0)
 
-    def get_state(self):
+    def get_state(self) -> Any:
         """What has been counted, for a resumed training: a dict from names to numbers, arrays, and lists and
         dicts of these."""
         if type(self).__module__.startswith("tdfast."):
@@ -112,25 +125,26 @@ class Metric:
         state = counted_in(self)
         return {**state, "variables": list(self.variables)} if self.variables else state
 
-    def set_state(self, state):
+    def set_state(self, state: Any) -> None:
         """Take over what `get_state` gave."""
         state = dict(state)
         for mine, saved in zip(self.variables, state.pop("variables", ())):
             mine.assign(saved)
         count_on(self, state)
 
-    def update_state(self, *args, **kwargs):
+    def update_state(self, *args: Any, **kwargs: Any) -> Any:
         """Count a batch."""
         raise ValueError(
             f"Metric '{self.name}' ({type(self).__name__}) counts nothing: override update_state(y_true, "
             "y_pred)."
         )
 
-    def result(self):
+    def result(self) -> Any:
         """The number, array or dict of all batches since `reset_state`."""
         raise ValueError(f"Metric '{self.name}' ({type(self).__name__}) has no result: override result().")
 
-    def update_batch(self, y_true, y_pred, sample_weight=None, mask=None, workspace=None):
+    def update_batch(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None = None, mask: Masks = None,
+                     workspace: Record | None = None) -> None:
         """Count a batch of training: `update_state` with those of the arguments that it takes."""
         given, extras = {}, _extras(type(self).update_state)
         if "workspace" in extras:
@@ -143,29 +157,29 @@ class Metric:
             given["sample_weight"] = sample_weight
         self.update_state(y_true, y_pred, **given)
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.update_state(*args, **kwargs)
         return self.result()
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor."""
         return {"name": self.name, "dtype": self.dtype}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         """The metric that `get_config` described."""
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}>"
 
 
 @functools.lru_cache(maxsize=256)
-def _extras(update_state):
+def _extras(update_state: Callable[..., Any]) -> set[Any]:
     return {"mask", "workspace"} & set(inspect.signature(update_state).parameters)
 
 
-def _dtype_name(dtype, who):
+def _dtype_name(dtype: Any, who: str) -> Any:
     name = {"int": "int32",
             "float": config.floatx()}.get(dtype, getattr(dtype, "name", dtype)) if _hashable(dtype) else dtype
     if name not in DTYPES:
@@ -173,14 +187,14 @@ def _dtype_name(dtype, who):
     return name
 
 
-def _hashable(value):
+def _hashable(value: Any) -> bool:
     return getattr(value, "__hash__", None) is not None
 
 
 # ---------------------------------------------------------------- the state of a metric of somebody's own
 
 
-def counted_in(metric):
+def counted_in(metric: Any) -> Any:
     """Those of its attributes that are numbers, arrays or metrics, by name, as what `count_on` takes.
 
     >>> class Seen:
@@ -208,7 +222,7 @@ def counted_in(metric):
     return out
 
 
-def count_on(metric, state):
+def count_on(metric: Any, state: Any) -> None:
     """Give a metric the attributes that `counted_in` found; variables stay the objects that they are."""
     for name, value in state.items():
         mine = getattr(metric, name, None)
@@ -227,7 +241,7 @@ def count_on(metric, state):
 # ---------------------------------------------------------------- pieces
 
 
-def matched_rows(y_true, y_pred, sample_weight, who):
+def matched_rows(y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None, who: str) -> Any:
     """(targets, outputs, weights or None), each (M, C): all axes but the last are rows; rows of weight 0 are
     left out."""
     p = as_outputs(y_pred)
@@ -243,12 +257,12 @@ def matched_rows(y_true, y_pred, sample_weight, who):
     return (t, p, w) if keep.all() else (t[keep], p[keep], w[keep])
 
 
-def ratio(a, b):
+def ratio(a: Any, b: Any) -> Any:
     """a / b, and 0 where b is 0."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float64), b)
     return np.divide(a, b, out=np.zeros(a.shape), where=b != 0)
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A float for a single number, an array of its own for several."""
     return float(value) if np.ndim(value) == 0 else np.array(value)

@@ -1,8 +1,15 @@
 """Crossentropies, divergences and hinges as metrics: the means of the losses of the same names."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from tdfast import losses
 from tdfast.metrics.base import REGISTRY
 from tdfast.metrics.reduction import LossMean
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config, DType
 
 
 @REGISTRY.register("bce", "BCE")
@@ -21,12 +28,13 @@ class BinaryCrossentropy(LossMean):
 
     direction = "down"
 
-    def __init__(self, name="binary_crossentropy", dtype=None, from_logits=False, label_smoothing=0):
+    def __init__(self, name: str = "binary_crossentropy", dtype: DType = None, from_logits: bool = False,
+                 label_smoothing: float = 0) -> None:
         self.function = losses.BinaryCrossentropy(from_logits, label_smoothing)
         self.from_logits, self.label_smoothing = from_logits, label_smoothing
         super().__init__(name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "from_logits": self.from_logits,
                 "label_smoothing": self.label_smoothing}
 
@@ -48,13 +56,13 @@ class CategoricalCrossentropy(LossMean):
 
     direction = "down"
 
-    def __init__(self, name="categorical_crossentropy", dtype=None, from_logits=False, label_smoothing=0,
-                 axis=-1):
+    def __init__(self, name: str = "categorical_crossentropy", dtype: DType = None, from_logits: bool = False,
+                 label_smoothing: float = 0, axis: int | None = -1) -> None:
         self.function = losses.CategoricalCrossentropy(from_logits, label_smoothing, axis)
         self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
         super().__init__(name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "from_logits": self.from_logits,
                 "label_smoothing": self.label_smoothing,
                 "axis": self.axis}
@@ -77,13 +85,13 @@ class SparseCategoricalCrossentropy(LossMean):
 
     direction = "down"
 
-    def __init__(self, name="sparse_categorical_crossentropy", dtype=None, from_logits=False,
-                 ignore_class=None, axis=-1):
+    def __init__(self, name: str = "sparse_categorical_crossentropy", dtype: DType = None,
+                 from_logits: bool = False, ignore_class: int | None = None, axis: int | None = -1) -> None:
         self.function = losses.SparseCategoricalCrossentropy(from_logits, ignore_class, axis=axis)
         self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
         super().__init__(name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "from_logits": self.from_logits, "ignore_class": self.ignore_class,
                 "axis": self.axis}
 
@@ -100,7 +108,7 @@ class KLDivergence(LossMean):
 
     direction, function = "down", losses.KLDivergence()
 
-    def __init__(self, name="kl_divergence", dtype=None):
+    def __init__(self, name: str = "kl_divergence", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -116,7 +124,7 @@ class Poisson(LossMean):
 
     direction, function = "down", losses.Poisson()
 
-    def __init__(self, name="poisson", dtype=None):
+    def __init__(self, name: str = "poisson", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -132,7 +140,7 @@ class Hinge(LossMean):
 
     direction, function = "down", losses.Hinge()
 
-    def __init__(self, name="hinge", dtype=None):
+    def __init__(self, name: str = "hinge", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -148,7 +156,7 @@ class SquaredHinge(LossMean):
 
     direction, function = "down", losses.SquaredHinge()
 
-    def __init__(self, name="squared_hinge", dtype=None):
+    def __init__(self, name: str = "squared_hinge", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -164,5 +172,5 @@ class CategoricalHinge(LossMean):
 
     direction, function = "down", losses.CategoricalHinge()
 
-    def __init__(self, name="categorical_hinge", dtype=None):
+    def __init__(self, name: str = "categorical_hinge", dtype: DType = None) -> None:
         super().__init__(name, dtype)

@@ -4,22 +4,31 @@ An output above a threshold says yes. For n thresholds the state is n numbers fo
 summed in float64, whatever the number of samples.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.metrics.base import REGISTRY, Metric, matched_rows, plain, ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Config, DType, Numbers
 
 LOWEST = -1e10              # below every output; those that are not among the top k get it
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 
 
-def are_even(thresholds):
+def are_even(thresholds: Any) -> bool:
     """Whether 3 or more thresholds lie at equal distances from 0 to 1. Outputs are clipped to 0 .. 1 then, as
     in Keras."""
     n = len(thresholds)
     return n >= 3 and np.allclose(thresholds, np.arange(n) / (n - 1), atol=1e-7)
 
 
-def exceeded(p, thresholds, even):
+def exceeded(p: Any, thresholds: Any, even: Any) -> Any:
     """How many of the sorted thresholds each output is greater than; NaN is greater than none."""
     nan = np.isnan(p)
     if even:
@@ -35,7 +44,8 @@ def exceeded(p, thresholds, even):
     return above
 
 
-def counts(t, p, w, thresholds, even, by_label=False):
+def counts(t: Any, p: Any, w: Any, thresholds: Any, even: Any,
+           by_label: bool = False) -> Any:
     """The four counts of `COUNTS`, each (thresholds,) or (thresholds, labels), for rows (M, C)."""
     n, labels = len(thresholds), p.shape[1] if by_label else 1
     order = np.argsort(thresholds, kind="stable")
@@ -57,22 +67,28 @@ class ThresholdMetric(Metric):
     """A metric of the four counts over thresholds: `true_positives`, `false_positives` and so on are
     arrays."""
 
+    false_negatives: Any
+    false_positives: Any
+    true_negatives: Any
+    true_positives: Any
+
     state_names = COUNTS
     top_k = class_id = None
     thresholds = (0.5,)
     even = False
 
-    def start(self, thresholds, class_id=None, top_k=None):
+    def start(self, thresholds: Any, class_id: int | None = None,
+              top_k: int | None = None) -> None:
         """Keep the options and begin."""
         self.thresholds, self.class_id, self.top_k = [float(t) for t in thresholds], class_id, top_k
         self.even = are_even(self.thresholds)
         self.reset_state()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         for name in COUNTS:
             setattr(self, name, np.zeros(len(self.thresholds)))
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None) -> None:
         t, p, w = matched_rows(y_true, y_pred, sample_weight, self.name)
         if self.top_k is not None:
             best = np.argsort(-p, axis=-1, kind="stable")[:, : self.top_k]
@@ -87,32 +103,32 @@ class ThresholdMetric(Metric):
             t, p, w = (None if a is None else a[:, self.class_id, None] for a in (t, p, w))
         self.add(counts(t, p, w, self.thresholds, self.even))
 
-    def add(self, new):
+    def add(self, new: Any) -> Any:
         """Add four counts."""
         for name, count in zip(COUNTS, new):
             setattr(self, name, getattr(self, name) + count)
 
     @property
-    def recall(self):
+    def recall(self) -> Any:
         """Of the positives, the part that is found, for each threshold."""
         return ratio(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
-    def precision(self):
+    def precision(self) -> Any:
         """Of the yeses, the part that is right."""
         return ratio(self.true_positives, self.true_positives + self.false_positives)
 
     @property
-    def specificity(self):
+    def specificity(self) -> Any:
         """Of the negatives, the part that is left out."""
         return ratio(self.true_negatives, self.true_negatives + self.false_positives)
 
-    def shaped(self, values):
+    def shaped(self, values: Any) -> Any:
         """One threshold's number, or the array for several."""
         return plain(values[0] if len(self.thresholds) == 1 else values)
 
 
-def check_thresholds(thresholds, default, who):
+def check_thresholds(thresholds: Any, default: float, who: str) -> Any:
     """The thresholds as a list: from a number, a list, or None for the default."""
     if thresholds is None:
         return [default]
@@ -128,17 +144,18 @@ def check_thresholds(thresholds, default, who):
 
 
 class _Count(ThresholdMetric):
-    count = None
+    count: Any = None
 
-    def __init__(self, thresholds=None, name=None, dtype=None):
+    def __init__(self, thresholds: float | Sequence[float] | None = None, name: str | None = None,
+                 dtype: DType = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.init_thresholds = thresholds
         self.start(check_thresholds(thresholds, 0.5, self.name))
 
-    def result(self):
+    def result(self) -> Any:
         return self.shaped(getattr(self, self.count))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "thresholds": self.init_thresholds}
 
 
@@ -206,14 +223,15 @@ class FalseNegatives(_Count):
 class _Part(ThresholdMetric):
     direction = "up"
 
-    def __init__(self, thresholds=None, top_k=None, class_id=None, name=None, dtype=None):
+    def __init__(self, thresholds: float | Sequence[float] | None = None, top_k: int | None = None,
+                 class_id: int | None = None, name: str | None = None, dtype: DType = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.init_thresholds = thresholds
         if top_k is not None and (isinstance(top_k, bool) or top_k < 1):
             raise ValueError(f"{self.name}: top_k must be a whole number of at least 1, got {top_k!r}.")
         self.start(check_thresholds(thresholds, 0.5 if top_k is None else LOWEST, self.name), class_id, top_k)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "thresholds": self.init_thresholds, "top_k": self.top_k,
                 "class_id": self.class_id}
 
@@ -233,7 +251,7 @@ class Precision(_Part):
     1.0
     """
 
-    def result(self):
+    def result(self) -> Any:
         return self.shaped(self.precision)
 
 
@@ -251,7 +269,7 @@ class Recall(_Part):
     0.5
     """
 
-    def result(self):
+    def result(self) -> Any:
         return self.shaped(self.recall)
 
 
@@ -263,9 +281,10 @@ class _At(ThresholdMetric):
     name."""
 
     direction = "up"
-    best = bound = None
+    best: Any = None
+    bound: Any = None
 
-    def at(self, value, num_thresholds, class_id, name, dtype):
+    def at(self, value: Any, num_thresholds: int, class_id: int | None, name: str | None, dtype: Any) -> None:
         """What the constructors share."""
         Metric.__init__(self, name=name, dtype=dtype)
         if not 0 <= value <= 1:
@@ -277,12 +296,12 @@ class _At(ThresholdMetric):
                    class_id)
         self.even = num_thresholds > 1
 
-    def result(self):
+    def result(self) -> Any:
         best, bound = getattr(ThresholdMetric, self.best), getattr(ThresholdMetric,
                                                                    _PART.get(self.bound, self.bound))
         return float(np.max(np.where(bound.fget(self) >= self.value, best.fget(self), 0), initial=0))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "class_id": self.class_id, "num_thresholds": self.num_thresholds,
                 self.bound: self.value}
 
@@ -307,7 +326,8 @@ class SensitivityAtSpecificity(_At):
 
     best, bound = "recall", "specificity"
 
-    def __init__(self, specificity, num_thresholds=200, class_id=None, name=None, dtype=None):
+    def __init__(self, specificity: float, num_thresholds: int = 200, class_id: int | None = None,
+                 name: str | None = None, dtype: DType = None) -> None:
         self.at(specificity, num_thresholds, class_id, name, dtype)
 
 
@@ -327,7 +347,8 @@ class SpecificityAtSensitivity(_At):
 
     best, bound = "specificity", "sensitivity"
 
-    def __init__(self, sensitivity, num_thresholds=200, class_id=None, name=None, dtype=None):
+    def __init__(self, sensitivity: float, num_thresholds: int = 200, class_id: int | None = None,
+                 name: str | None = None, dtype: DType = None) -> None:
         self.at(sensitivity, num_thresholds, class_id, name, dtype)
 
 
@@ -347,7 +368,8 @@ class PrecisionAtRecall(_At):
 
     best, bound = "precision", "recall"
 
-    def __init__(self, recall, num_thresholds=200, class_id=None, name=None, dtype=None):
+    def __init__(self, recall: float, num_thresholds: int = 200, class_id: int | None = None,
+                 name: str | None = None, dtype: DType = None) -> None:
         self.at(recall, num_thresholds, class_id, name, dtype)
 
 
@@ -367,5 +389,6 @@ class RecallAtPrecision(_At):
 
     best, bound = "recall", "precision"
 
-    def __init__(self, precision, num_thresholds=200, class_id=None, name=None, dtype=None):
+    def __init__(self, precision: float, num_thresholds: int = 200, class_id: int | None = None,
+                 name: str | None = None, dtype: DType = None) -> None:
         self.at(precision, num_thresholds, class_id, name, dtype)

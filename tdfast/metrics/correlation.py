@@ -1,13 +1,22 @@
 """Correlations between targets and outputs along an axis."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.losses.base import EPSILON, spread
 from tdfast.metrics.base import REGISTRY
 from tdfast.metrics.reduction import MeanMetricWrapper
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def pearson_correlation(y_true, y_pred, axis=-1):
+    from tdfast.engine.types import Config, DType, Masks, Numbers
+
+
+def pearson_correlation(y_true: Numbers, y_pred: Numbers, axis: int | None = -1) -> Any:
     """mean((t - mean t) (p - mean p)) / (std t std p) along ``axis``, as an array.
 
     >>> pearson_correlation([[1.0, 2.0, 4.0]], [[2.0, 4.0, 8.0]]).round(4)
@@ -16,7 +25,7 @@ def pearson_correlation(y_true, y_pred, axis=-1):
     return _pearson(*_moments(y_true, y_pred, axis, True))
 
 
-def concordance_correlation(y_true, y_pred, axis=-1):
+def concordance_correlation(y_true: Numbers, y_pred: Numbers, axis: int | None = -1) -> Any:
     """2 cov(t, p) / (var t + var p + (mean t - mean p)^2) along ``axis``, as an array.
 
     >>> concordance_correlation([[0.0, 2.0]], [[1.0, 3.0]]).round(4)
@@ -25,7 +34,7 @@ def concordance_correlation(y_true, y_pred, axis=-1):
     return _concordance(*_moments(y_true, y_pred, axis, True))
 
 
-def _moments(y_true, y_pred, axis, where):
+def _moments(y_true: Any, y_pred: Any, axis: int | None, where: Any) -> tuple[Any, ...]:
     """(means' difference, variances, covariance) along the axis, in float64."""
     p = np.asarray(y_pred, np.float64)
     t = np.asarray(y_true, np.float64).reshape(p.shape)
@@ -36,12 +45,12 @@ def _moments(y_true, y_pred, axis, where):
         return gap, *(np.mean(a * b, axis=axis, where=where) for a, b in ((dt, dt), (dp, dp), (dt, dp)))
 
 
-def _pearson(gap, var_t, var_p, cov):
+def _pearson(gap: Any, var_t: Any, var_p: Any, cov: Any) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):
         return cov / np.sqrt(var_t * var_p)
 
 
-def _concordance(gap, var_t, var_p, cov):
+def _concordance(gap: Any, var_t: Any, var_p: Any, cov: Any) -> Any:
     return 2 * cov / (var_t + var_p + gap**2 + EPSILON)
 
 
@@ -50,13 +59,14 @@ class _Correlation(MeanMetricWrapper):
     steps."""
 
     direction = "up"
-    _of_moments = None
+    _of_moments: Any = None
 
-    def __init__(self, fn, name, dtype, axis):
+    def __init__(self, fn: Callable[..., Any], name: str, dtype: DType, axis: int | None) -> None:
         super().__init__(fn, name, dtype, axis=axis)
         self.axis = axis
 
-    def update_state(self, y_true, y_pred, sample_weight=None, mask=None):
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None,
+                     mask: Masks = None) -> Any:
         """Count a batch; ``mask`` leaves steps out."""
         p = np.asarray(y_pred)
         if mask is None or self.axis % p.ndim >= np.ndim(mask):
@@ -69,11 +79,11 @@ class _Correlation(MeanMetricWrapper):
         self.count_values(np.where(some, values, 0), np.ones(values.shape) if sample_weight is None
                           else sample_weight, some)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"name": self.name, "dtype": self.dtype, "axis": self.axis}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         return cls(**config)
 
 
@@ -92,7 +102,7 @@ class PearsonCorrelation(_Correlation):
 
     _of_moments = staticmethod(_pearson)
 
-    def __init__(self, name="pearson_correlation", dtype=None, axis=-1):
+    def __init__(self, name: str = "pearson_correlation", dtype: DType = None, axis: int | None = -1) -> None:
         super().__init__(pearson_correlation, name, dtype, axis)
 
 
@@ -111,5 +121,6 @@ class ConcordanceCorrelation(_Correlation):
 
     _of_moments = staticmethod(_concordance)
 
-    def __init__(self, name="concordance_correlation", dtype=None, axis=-1):
+    def __init__(self, name: str = "concordance_correlation", dtype: DType = None,
+                 axis: int | None = -1) -> None:
         super().__init__(concordance_correlation, name, dtype, axis)

@@ -1,9 +1,16 @@
 """F-scores: precision and recall in one number."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.losses.base import EPSILON
 from tdfast.metrics.base import REGISTRY, Metric, matched_rows, plain
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config, DType, Numbers
 
 
 @REGISTRY.register
@@ -30,7 +37,8 @@ class FBetaScore(Metric):
     direction = "up"
     state_names = ("true_positives", "false_positives", "false_negatives", "intermediate_weights")
 
-    def __init__(self, average=None, beta=1.0, threshold=None, name="fbeta_score", dtype=None):
+    def __init__(self, average: str | None = None, beta: float = 1.0, threshold: float | None = None,
+                 name: str = "fbeta_score", dtype: DType = None) -> None:
         super().__init__(name=name, dtype=dtype)
         if average not in (None, "micro", "macro", "weighted"):
             raise ValueError(
@@ -43,12 +51,12 @@ class FBetaScore(Metric):
         self.average, self.beta, self.threshold = average, beta, threshold
         self.reset_state()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self.true_positives = self.false_positives = self.false_negatives = self.intermediate_weights = (
             np.zeros(())
         )
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None) -> None:
         t, p, w = matched_rows(y_true, y_pred, sample_weight, self.name)
         if self.threshold is None:
             yes = (p >= p.max(axis=-1, keepdims=True, initial=-np.inf)) & (np.abs(p) > 1e-9)
@@ -56,7 +64,7 @@ class FBetaScore(Metric):
             yes = p > self.threshold
         axis = None if self.average == "micro" else 0
 
-        def add(to, values):
+        def add(to: Any, values: Any) -> Any:
             return to + np.sum(values if w is None else values * w, axis=axis, dtype=np.float64)
 
         self.true_positives = add(self.true_positives, yes * t)
@@ -64,7 +72,7 @@ class FBetaScore(Metric):
         self.false_negatives = add(self.false_negatives, ~yes * t)
         self.intermediate_weights = add(self.intermediate_weights, t)
 
-    def result(self):
+    def result(self) -> Any:
         precision = self.true_positives / (self.true_positives + self.false_positives + EPSILON)
         recall = self.true_positives / (self.true_positives + self.false_negatives + EPSILON)
         score = precision * recall / (self.beta**2 * precision + recall + EPSILON) * (1 + self.beta**2)
@@ -74,7 +82,7 @@ class FBetaScore(Metric):
             score = np.mean(score)
         return plain(score)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "average": self.average, "beta": self.beta,
                 "threshold": self.threshold}
 
@@ -92,10 +100,11 @@ class F1Score(FBetaScore):
     array([0.6667, 0.6667])
     """
 
-    def __init__(self, average=None, threshold=None, name="f1_score", dtype=None):
+    def __init__(self, average: str | None = None, threshold: float | None = None, name: str = "f1_score",
+                 dtype: DType = None) -> None:
         super().__init__(average, 1.0, threshold, name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["beta"]
         return config

@@ -1,9 +1,18 @@
 """Intersection over union: TP / (TP + FP + FN) of classes, from a matrix of counts."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.losses.base import EPSILON, spread
 from tdfast.metrics.base import REGISTRY, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Config, DType, Numbers
 
 
 @REGISTRY.register
@@ -31,12 +40,12 @@ class IoU(Metric):
     """
 
     direction, default_dtype = "up", "int32"
-    state_names = ("total_cm",)
+    state_names: tuple[str, ...] = ("total_cm",)
     keys = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
 
-    def __init__(self, num_classes, target_class_ids, name=None, dtype=None, ignore_class=None,
-                 sparse_y_true=True,
-                 sparse_y_pred=True, axis=-1):
+    def __init__(self, num_classes: int, target_class_ids: Sequence[int], name: str | None = None,
+                 dtype: DType = None, ignore_class: int | None = None, sparse_y_true: bool = True,
+                 sparse_y_pred: bool = True, axis: int | None = -1) -> None:
         super().__init__(name=name, dtype=dtype)
         self.num_classes, self.target_class_ids = num_classes, list(target_class_ids)
         if (
@@ -53,10 +62,10 @@ class IoU(Metric):
         self.sparse_y_pred = self._flag(sparse_y_pred, "sparse_y_pred")
         self.reset_state()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self.total_cm = np.zeros((self.num_classes, self.num_classes))
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None) -> None:
         t, p, n = (
             self._labels(y_true, self.sparse_y_true),
             self._labels(y_pred, self.sparse_y_pred),
@@ -75,19 +84,19 @@ class IoU(Metric):
         new = np.bincount(t[keep] * n + p[keep], None if w is None else w[keep], minlength=n * n)
         self.total_cm = self.total_cm + new.reshape(n, n)
 
-    def _labels(self, y, sparse):
+    def _labels(self, y: Any, sparse: bool) -> Any:
         if not sparse:
             return np.argmax(y, axis=self.axis)
         with np.errstate(invalid="ignore"):
             return np.asarray(y).astype(np.int64)
 
-    def result(self):
+    def result(self) -> Any:
         both = np.diag(self.total_cm)[self.target_class_ids]
         either = (self.total_cm.sum(axis=0) + self.total_cm.sum(axis=1))[self.target_class_ids] - both
         there = either > 1e-9
         return float((both / (either + EPSILON))[there].sum() / (there.sum() + EPSILON))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), **{key: getattr(self, key) for key in self.keys}}
 
 
@@ -105,13 +114,14 @@ class BinaryIoU(IoU):
     0.3333
     """
 
-    keys = ("target_class_ids", "threshold")
+    keys: tuple[str, ...] = ("target_class_ids", "threshold")
 
-    def __init__(self, target_class_ids=(0, 1), threshold=0.5, name=None, dtype=None):
+    def __init__(self, target_class_ids: Sequence[int] = (0, 1), threshold: float | None = 0.5,
+                 name: str | None = None, dtype: DType = None) -> None:
         super().__init__(2, target_class_ids, name, dtype)
         self.threshold = threshold
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None) -> Any:
         p = np.asarray(y_pred)
         super().update_state(y_true, p >= np.asarray(self.threshold,
                                                      p.dtype if p.dtype.kind == "f" else None), sample_weight)
@@ -127,11 +137,11 @@ class MeanIoU(IoU):
     0.3333
     """
 
-    keys = ("num_classes", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
+    keys: tuple[str, ...] = ("num_classes", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
 
-    def __init__(self, num_classes, name=None, dtype=None, ignore_class=None, sparse_y_true=True,
-                 sparse_y_pred=True,
-                 axis=-1):
+    def __init__(self, num_classes: int, name: str | None = None, dtype: DType = None,
+                 ignore_class: int | None = None, sparse_y_true: bool = True, sparse_y_pred: bool = True,
+                 axis: int | None = -1) -> None:
         super().__init__(num_classes, range(num_classes), name, dtype, ignore_class, sparse_y_true,
                          sparse_y_pred, axis)
 
@@ -146,11 +156,11 @@ class OneHotIoU(IoU):
     1.0
     """
 
-    keys = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_pred", "axis")
+    keys: tuple[str, ...] = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_pred", "axis")
 
-    def __init__(self, num_classes, target_class_ids, name=None, dtype=None, ignore_class=None,
-                 sparse_y_pred=False,
-                 axis=-1):
+    def __init__(self, num_classes: int, target_class_ids: Sequence[int], name: str | None = None,
+                 dtype: DType = None, ignore_class: int | None = None, sparse_y_pred: bool = False,
+                 axis: int | None = -1) -> None:
         super().__init__(num_classes, target_class_ids, name, dtype, ignore_class, False, sparse_y_pred, axis)
 
 
@@ -164,7 +174,8 @@ class OneHotMeanIoU(MeanIoU):
     1.0
     """
 
-    keys = ("num_classes", "ignore_class", "sparse_y_pred", "axis")
+    keys: tuple[str, ...] = ("num_classes", "ignore_class", "sparse_y_pred", "axis")
 
-    def __init__(self, num_classes, name=None, dtype=None, ignore_class=None, sparse_y_pred=False, axis=-1):
+    def __init__(self, num_classes: int, name: str | None = None, dtype: DType = None,
+                 ignore_class: int | None = None, sparse_y_pred: bool = False, axis: int | None = -1) -> None:
         super().__init__(num_classes, name, dtype, ignore_class, False, sparse_y_pred, axis)

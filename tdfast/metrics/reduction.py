@@ -1,6 +1,9 @@
 """Sums and means: of values, of a function's values, and of a loss's rows by its kernel."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,6 +12,12 @@ from tdfast.engine import registry
 from tdfast.engine.names import snake_case
 from tdfast.losses import base
 from tdfast.metrics.base import REGISTRY, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Array, Config, CustomObjects, DType, Masks, Numbers
 
 
 @REGISTRY.register
@@ -21,19 +30,19 @@ class Sum(Metric):
     7.0
     """
 
-    state_names = ("total",)
+    state_names: tuple[str, ...] = ("total",)
 
-    def __init__(self, name="sum", dtype=None):
+    def __init__(self, name: str = "sum", dtype: DType = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.reset_state()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self.total = 0.0
 
-    def update_state(self, values, sample_weight=None):
+    def update_state(self, values: Numbers, sample_weight: Numbers | None = None) -> Any:
         self.total += _weighted(np.asarray(values, np.float64), sample_weight, self.name)[0]
 
-    def result(self):
+    def result(self) -> Any:
         return self.total
 
 
@@ -49,31 +58,31 @@ class Mean(Metric):
     2.0
     """
 
-    state_names = ("total", "count")
+    state_names: tuple[str, ...] = ("total", "count")
 
-    def __init__(self, name="mean", dtype=None):
+    def __init__(self, name: str | None = "mean", dtype: DType = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.reset_state()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self.total = self.count = 0.0
 
-    def update_state(self, values, sample_weight=None):
+    def update_state(self, values: Numbers, sample_weight: Numbers | None = None) -> None:
         values = np.asarray(values, np.float64)
         total, count = _weighted(values, sample_weight, self.name)
         each = values.size // len(values) if values.ndim and values.size else 1
         self.add(total / each, count / each)
 
-    def add(self, total, count):
+    def add(self, total: float, count: float) -> None:
         """Count a sum of values and the sum of their weights."""
         self.total += total
         self.count += count
 
-    def result(self):
+    def result(self) -> Any:
         return float(self.total / self.count) if self.count else 0.0
 
 
-def _weighted(values, weight, who):
+def _weighted(values: Any, weight: Any, who: str) -> tuple[Any, ...]:
     """(the weighted sum of float64 values, the sum of the weights); weight 0 leaves out even NaN."""
     if weight is None:
         return float(values.sum()), float(values.size)
@@ -106,15 +115,17 @@ class MeanMetricWrapper(Mean):
 
     takes_any_option = True         # of its function; not so its subclasses
 
-    def __init__(self, fn, name=None, dtype=None, **kwargs):
+    def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: DType = None,
+                 **kwargs: Any) -> None:
         super().__init__(name=name, dtype=dtype)
         self._fn, self._fn_kwargs = fn, kwargs
 
-    def update_state(self, y_true, y_pred, sample_weight=None, mask=None):
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None,
+                     mask: Masks = None) -> Any:
         """Count a batch; ``mask`` leaves values out."""
         self.count_values(self._fn(_array(y_true), _array(y_pred), **self._fn_kwargs), sample_weight, mask)
 
-    def count_values(self, values, sample_weight, mask):
+    def count_values(self, values: Any, sample_weight: Numbers | None, mask: Masks) -> None:
         """Count values with their weights."""
         values = np.asarray(values, np.float64)
         if mask is not None:
@@ -129,15 +140,15 @@ class MeanMetricWrapper(Mean):
             sample_weight = base.row_weights(sample_weight, mask, values.shape, np.float64, "sum")
         self.add(*_weighted(values, sample_weight, self.name))
 
-    def is_plain(self):
+    def is_plain(self) -> Any:
         """Whether the function alone makes the same metric again."""
         return not self._fn_kwargs and self.name == snake_case(getattr(self._fn, "__name__", ""))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "fn": _function_config(self._fn, self.name), **self._fn_kwargs}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: CustomObjects = None) -> Any:
         """The metric that `get_config` described; ``custom_objects`` has functions that are not tdfast's."""
         config = dict(config)
         fn = config.get("fn")
@@ -162,15 +173,15 @@ class MeanMetricWrapper(Mean):
         return LossMetric(loss(**config), name, dtype)
 
 
-def _array(x):
+def _array(x: Any) -> Array:
     return x if isinstance(x, np.ndarray) else np.asarray(x)
 
 
-def _metric_function(name):
+def _metric_function(name: str) -> Any:
     return registry.home("metrics").FUNCTIONS.get(name)
 
 
-def _function_config(fn, who):
+def _function_config(fn: Any, who: str) -> dict[str, Any]:
     """Keras's description of a function: its name."""
     name = getattr(fn, "__name__", None)
     if name is None or name == "<lambda>":
@@ -188,10 +199,11 @@ class LossMean(MeanMetricWrapper):
     function = base.KernelLoss()            # whose rows are averaged
     elementwise = False                     # whether Keras weighs each output by itself
 
-    def __init__(self, name=None, dtype=None):
+    def __init__(self, name: str | None = None, dtype: DType = None) -> None:
         super().__init__(self.function.values, name, dtype)
 
-    def update_state(self, y_true, y_pred, sample_weight=None, mask=None, workspace=None):
+    def update_state(self, y_true: Numbers, y_pred: Any, sample_weight: Numbers | None = None,
+                     mask: Masks = None, workspace: Record | None = None) -> None:
         """Count a batch. ``mask`` leaves values out; ``workspace`` is a tape's record."""
         y_pred, f = base.as_outputs(y_pred), self.function
         steps = np.ndim(mask) > 1 or np.ndim(sample_weight) > 1
@@ -218,15 +230,15 @@ class LossMean(MeanMetricWrapper):
             total = _weighted(values.astype(np.float64), weight, self.name)[0]
         self.add(total, count)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return Metric.get_config(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         return cls(**config)
 
 
-def _has_weight_each(sample_weight, y_pred):
+def _has_weight_each(sample_weight: Numbers | None, y_pred: Any) -> Any:
     shape = np.shape(sample_weight)
     return shape == y_pred.shape and shape[-1] != 1
 
@@ -240,11 +252,11 @@ class LossMetric(LossMean):
 
     direction = "down"
 
-    def __init__(self, loss, name=None, dtype=None):
+    def __init__(self, loss: Any, name: str | None = None, dtype: DType = None) -> None:
         self.function = loss
         super().__init__(name or loss.name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Keras's config of a `MeanMetricWrapper` around the loss's function."""
         loss = type(self.function)
         found = [f for f, c in losses._CLASS_OF.items() if c is loss]
@@ -259,11 +271,11 @@ class LossMetric(LossMean):
                 **options}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         return MeanMetricWrapper.from_config(config)
 
 
-def of_function(fn):
+def of_function(fn: Callable[..., Any]) -> Metric:
     """The metric of a plain function, named as Keras does."""
     name = getattr(fn, "name", None) or snake_case(getattr(fn, "__name__", type(fn).__name__))
     loss = losses._class_of(fn)

@@ -1,13 +1,19 @@
 """Metrics between numbers: errors, as the losses of the same names, the angle, and R^2."""
 
+from __future__ import annotations
+
 import math
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import losses
 from tdfast.metrics.base import REGISTRY, Metric, matched_rows, plain, ratio
 from tdfast.metrics.reduction import LossMean
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Array, Config, DType, Numbers
 
 
 @REGISTRY.register("mse", "MSE")
@@ -22,7 +28,7 @@ class MeanSquaredError(LossMean):
 
     direction, function = "down", losses.MeanSquaredError()
 
-    def __init__(self, name="mean_squared_error", dtype=None):
+    def __init__(self, name: str = "mean_squared_error", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -38,10 +44,10 @@ class RootMeanSquaredError(LossMean):
 
     direction, function, elementwise = "down", losses.MeanSquaredError(), True
 
-    def __init__(self, name="root_mean_squared_error", dtype=None):
+    def __init__(self, name: str = "root_mean_squared_error", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
-    def result(self):
+    def result(self) -> Any:
         return math.sqrt(super().result())
 
 
@@ -57,7 +63,7 @@ class MeanAbsoluteError(LossMean):
 
     direction, function = "down", losses.MeanAbsoluteError()
 
-    def __init__(self, name="mean_absolute_error", dtype=None):
+    def __init__(self, name: str = "mean_absolute_error", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -73,7 +79,7 @@ class MeanAbsolutePercentageError(LossMean):
 
     direction, function = "down", losses.MeanAbsolutePercentageError()
 
-    def __init__(self, name="mean_absolute_percentage_error", dtype=None):
+    def __init__(self, name: str = "mean_absolute_percentage_error", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -89,7 +95,7 @@ class MeanSquaredLogarithmicError(LossMean):
 
     direction, function = "down", losses.MeanSquaredLogarithmicError()
 
-    def __init__(self, name="mean_squared_logarithmic_error", dtype=None):
+    def __init__(self, name: str = "mean_squared_logarithmic_error", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
@@ -105,12 +111,12 @@ class LogCoshError(LossMean):
 
     direction, function = "down", losses.LogCosh()
 
-    def __init__(self, name="logcosh", dtype=None):
+    def __init__(self, name: str = "logcosh", dtype: DType = None) -> None:
         super().__init__(name, dtype)
 
 
 class _Cosine(losses.CosineSimilarity):
-    def values(self, y_true, y_pred):
+    def values(self, y_true: Any, y_pred: Any) -> Array:
         return -super().values(y_true, y_pred)
 
 
@@ -130,11 +136,11 @@ class CosineSimilarity(LossMean):
 
     direction = "up"
 
-    def __init__(self, name="cosine_similarity", dtype=None, axis=-1):
+    def __init__(self, name: str = "cosine_similarity", dtype: DType = None, axis: int | None = -1) -> None:
         self.function, self.axis = _Cosine(axis), axis
         super().__init__(name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         # Keras leaves axis out, and so loses it. It is here when it is not the default.
         more = {} if self.axis == -1 else {"axis": self.axis}
         return {**super().get_config(), **more}
@@ -163,9 +169,10 @@ class R2Score(Metric):
     """
 
     direction = "up"
-    state_names = ("num_samples", "count", "mean", "spread", "residual")
+    state_names: tuple[str, ...] = ("num_samples", "count", "mean", "spread", "residual")
 
-    def __init__(self, class_aggregation="uniform_average", num_regressors=0, name="r2_score", dtype=None):
+    def __init__(self, class_aggregation: str = "uniform_average", num_regressors: int = 0,
+                 name: str = "r2_score", dtype: DType = None) -> None:
         super().__init__(name=name, dtype=dtype)
         if class_aggregation not in (None, "uniform_average", "variance_weighted_average"):
             raise ValueError(
@@ -178,12 +185,12 @@ class R2Score(Metric):
         self.class_aggregation, self.num_regressors = class_aggregation, num_regressors
         self.reset_state()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self.num_samples = 0
         # Of the targets of each output: weight, mean, sum of squares about the mean; and that of the errors.
         self.count = self.mean = self.spread = self.residual = np.zeros(())
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None) -> None:
         t, p, w = matched_rows(y_true, y_pred, sample_weight, self.name)
         t, w = t.astype(np.float64), np.ones(t.shape) if w is None else w
         new = w.sum(axis=0)
@@ -194,7 +201,7 @@ class R2Score(Metric):
         self.mean = self.mean + gap * ratio(new, both)
         self.count, self.num_samples = both, self.num_samples + len(t)
 
-    def result(self):
+    def result(self) -> Any:
         with np.errstate(divide="ignore", invalid="ignore"):
             score = 1 - self.residual / self.spread
             score = np.where(np.isinf(score), 0.0, score)
@@ -213,6 +220,6 @@ class R2Score(Metric):
                 score = 1 - (1 - score) * (self.num_samples - 1) / free
         return plain(score)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "class_aggregation": self.class_aggregation,
                 "num_regressors": self.num_regressors}

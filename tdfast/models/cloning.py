@@ -1,5 +1,9 @@
 """Copies of layers and models from their descriptions."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from tdfast.engine import registry
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.structure import flatten, mapped
@@ -9,7 +13,8 @@ from tdfast.models.functional import Functional
 from tdfast.models.sequential import Sequential
 
 
-def clone_model(model, input_tensors=None, clone_function=None, call_function=None, recursive=False):
+def clone_model(model: Any, input_tensors: Any = None, clone_function: Any = None, call_function: Any = None,
+                recursive: bool = False) -> Any:
     """The same model with new layers and new weights; compiled in the same way, with a new optimizer.
 
     ``copy.deepcopy(model)`` keeps the weights and the optimizer's state as well.
@@ -52,7 +57,7 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
         )
     inputs = _input_layers(model, input_tensors)
 
-    def clone(layer):
+    def clone(layer: Any) -> Any:
         if recursive and isinstance(layer, (Sequential, Functional)):
             return clone_model(layer, clone_function=clone_function, recursive=True)
         return (clone_function or _made_again)(layer)
@@ -68,7 +73,7 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
     return twin
 
 
-def _input_layers(model, given):
+def _input_layers(model: Any, given: Any) -> Any:
     """The `InputLayer` objects of input_tensors; None for None."""
     if given is None:
         return None
@@ -86,13 +91,13 @@ def _input_layers(model, given):
     return found
 
 
-def _graph_again(model, inputs, clone, call_function):
+def _graph_again(model: Any, inputs: Any, clone: Any, call_function: Any) -> Any:
     """A functional model with the calls of another, of copies of its layers."""
     inputs = [_made_again(layer) for layer in model.input_layers] if inputs is None else inputs
     tensors = {id(old): layer.output for old, layer in zip(model.graph.inputs, inputs)}
     copies = {}
 
-    def mine(leaf):
+    def mine(leaf: Any) -> Any:
         return tensors[id(leaf)] if isinstance(leaf, SymbolicTensor) else leaf
 
     for node in model.graph.nodes:
@@ -110,7 +115,7 @@ def _graph_again(model, inputs, clone, call_function):
     return twin
 
 
-def _made_again(layer):
+def _made_again(layer: Any) -> Any:
     """A layer of the same class and config, also of a class that is known here alone."""
     with registry.collecting_objects() as objects:
         config = serialize_layer(layer)

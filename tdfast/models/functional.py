@@ -1,6 +1,9 @@
 """Functional: a model of the calls of layers between some symbolic tensors."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, Any
 
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine.graph import Graph
@@ -11,6 +14,12 @@ from tdfast.layers.core import InputLayer
 from tdfast.models.graph_config import functional_config, functional_from
 from tdfast.models.model import Model
 from tdfast.training.batch import one_or_list
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.layer import Layer
+    from tdfast.engine.types import Array, Config, CustomObjects, Masks, Shapes, Sizes
 
 
 class Functional(Model):
@@ -29,7 +38,8 @@ class Functional(Model):
     'Functional'
     """
 
-    def __init__(self, inputs, outputs, name=None, trainable=None, **kwargs):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool | None = None,
+                 **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         for what, structure in (("inputs", inputs), ("outputs", outputs)):
             for tensor in flatten(structure) or [None]:
@@ -42,7 +52,7 @@ class Functional(Model):
             _warn_of_other_names(inputs)
         self.input_structure, self.output_structure = inputs, outputs
         self._graph = Graph(flatten(inputs), flatten(outputs), strict=False)
-        self._fitting = set()
+        self._fitting: set[Any] = set()
         self._first = [_input_layer_of(tensor) for tensor in self._graph.inputs]
         self._stack = _in_keras_order(self._graph, self._first)
         self._refuse_double_names()
@@ -51,8 +61,8 @@ class Functional(Model):
         if trainable is not None:
             self.trainable = trainable
 
-    def _refuse_double_names(self):
-        names = {}
+    def _refuse_double_names(self) -> None:
+        names: dict[Any, Any] = {}
         for layer in self._stack:
             if names.setdefault(layer.name, layer) is not layer:
                 raise ValueError(
@@ -61,38 +71,38 @@ class Functional(Model):
                 )
 
     @property
-    def graph(self):
+    def graph(self) -> Graph:
         """The calls between the inputs and the outputs as a `tdfast.engine.graph.Graph`."""
         return self._graph
 
-    def sublayers(self):
+    def sublayers(self) -> list[Any]:
         return self._stack
 
     @property
-    def layers(self):
+    def layers(self) -> list[Any]:
         """The layers, each once, in Keras's order: from the inputs to the outputs, by depth."""
         return [layer for layer in self._stack if not isinstance(layer, Operation)]
 
     @property
-    def several_inputs(self):
+    def several_inputs(self) -> bool:
         """Whether it takes more than one."""
         return len(self._graph.inputs) > 1
 
     @property
-    def input_layers(self):
+    def input_layers(self) -> list[Layer]:
         """The `InputLayer` of each input."""
         return self._first
 
     @property
-    def input_names(self):
+    def input_names(self) -> list[Any]:
         """The name of each input."""
         return [layer.name for layer in self._first]
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shapes = None) -> None:
         """Nothing is left to do: all layers were built when they were called."""
 
     # ---------------------------------------------------------------- what goes in and out
-    def as_inputs(self, x, who):
+    def as_inputs(self, x: Any, who: str) -> list[Array]:
         """The inputs of a call as a list, one for each input of the model."""
         names, many, wanted = self.input_names, len(self._first), self.input_structure
         if isinstance(x, dict):
@@ -119,35 +129,35 @@ class Functional(Model):
             )
         return parts
 
-    def converters(self):
+    def converters(self) -> list[Any]:
         many = self.several_inputs
         return [(f", input '{layer.name}'" if many else "", layer.as_input) for layer in self._first]
 
     @property
-    def has_named_outputs(self):
+    def has_named_outputs(self) -> bool:
         """Whether the outputs are a dict, with nothing nested in it."""
         structure = self.output_structure
         return isinstance(structure, dict) and len(structure) == len(self._graph.outputs)
 
     @property
-    def head_names(self):
+    def head_names(self) -> list[str]:
         return sorted(self.output_structure) if self.has_named_outputs else self.output_names
 
     @property
-    def input_shapes(self):
+    def input_shapes(self) -> list[Any]:
         return [layer.batch_shape for layer in self._first]
 
     @property
-    def input(self):
+    def input(self) -> Any:
         """The symbolic tensors of the inputs, in the structure that `Model` was given."""
         return self.input_structure
 
     @property
-    def output(self):
+    def output(self) -> Any:
         """The symbolic tensors of the outputs, in the structure that `Model` was given."""
         return self.output_structure
 
-    def as_input(self, x, who=None):
+    def as_input(self, x: Any, who: str | None = None) -> Array | list[Array]:
         who = who or f"Model '{self.name}'"
         arrays = [
             layer.as_input(part, f"{who}, input '{layer.name}'" if self.several_inputs else who)
@@ -155,25 +165,25 @@ class Functional(Model):
         ]
         return one_or_list(arrays)
 
-    def bind(self, x, training=None, mask=None, **kwargs):
+    def bind(self, x: Any, training: bool | None = None, mask: Masks = None, **kwargs: Any) -> Any:
         if isinstance(x, dict):
             x = self.as_inputs(x, f"Model '{self.name}'")
         return super().bind(x, training=training, mask=mask, **kwargs)
 
-    def pack_outputs(self, outputs):
+    def pack_outputs(self, outputs: Any) -> Any:
         return packed_as(self.output_structure, flatten(outputs))
 
-    def output_dtypes(self, node, number):
+    def output_dtypes(self, node: Any, number: Any) -> list[Any]:
         return [tensor.dtype for tensor in self._graph.outputs]
 
-    def __call__(self, x, training=None, mask=None, **kwargs):
+    def __call__(self, x: Any, training: bool | None = None, mask: Masks = None, **kwargs: Any) -> Any:
         made = super().__call__(x, training=training, mask=mask, **kwargs)
         return made if is_symbolic(made) else self.pack_outputs(made)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         return one_or_list(self.output_shapes(input_shape))
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         """Raise a ValueError that names the layer which cannot take these shapes."""
         given = [tuple(shape) for shape in (input_shape if self.several_inputs else [input_shape])]
         key = tuple(shape[1:] for shape in given)
@@ -186,7 +196,7 @@ class Functional(Model):
                     f"{shape}."
                 )
 
-        def check(node, shape):
+        def check(node: Any, shape: Sizes) -> tuple[int, ...] | list[Any]:
             try:
                 node.layer.check_input_shape(shape)
                 return node.output_shape(shape)
@@ -203,16 +213,16 @@ class Functional(Model):
         self._fitting.add(key)
 
     # ---------------------------------------------------------------- config
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"name": self.name, "trainable": self.trainable, **functional_config(self)}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: CustomObjects = None) -> Any:
         """The model that `get_config` described, with new weights."""
         return functional_from(cls, config, custom_objects)
 
 
-def _warn_of_other_names(inputs):
+def _warn_of_other_names(inputs: Any) -> None:
     for key, tensor in inputs.items():
         if isinstance(tensor, SymbolicTensor) and key != tensor.name:
             warnings.warn(
@@ -223,14 +233,14 @@ def _warn_of_other_names(inputs):
             )
 
 
-def _input_layer_of(tensor):
+def _input_layer_of(tensor: SymbolicTensor) -> Layer:
     """The `InputLayer` of an input; one that looks the same, where another layer made the tensor."""
     if tensor.node is not None and isinstance(tensor.node.layer, InputLayer):
         return tensor.node.layer
     return InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype)
 
 
-def _holds_arrays(x):
+def _holds_arrays(x: Any) -> bool:
     """Whether a list or tuple holds arrays, each of which is an input, and not the numbers of one."""
     return (
         isinstance(x, (list, tuple))
@@ -245,7 +255,7 @@ def _holds_arrays(x):
     )
 
 
-def _arrays_in(x):
+def _arrays_in(x: Any) -> list[Array]:
     """The arrays in nested lists of them; of anything else itself in a list, or the entries of a list."""
     if _holds_arrays(x):
         return [
@@ -254,12 +264,13 @@ def _arrays_in(x):
     return list(x) if isinstance(x, (list, tuple)) else [x]
 
 
-def _in_keras_order(graph, first):
+def _in_keras_order(graph: Any, first: Sequence[Any]) -> list[Any]:
     """The layers of a graph by their depth, that is the longest way to an output; of one depth in the order
     in which a search from the outputs meets them."""
     inputs = {id(tensor): layer for tensor, layer in zip(graph.inputs, first)}
     nodes, met = _searched(graph, inputs)
-    depth_of_node, depth_of = {}, {}
+    depth_of_node: dict[Any, int] = {}
+    depth_of: dict[Any, int] = {}
     for node in reversed(nodes):
         depth = max(depth_of_node.get(node, 0), depth_of.get(node.layer, 0))
         depth_of[node.layer] = depth_of_node[node] = depth
@@ -275,9 +286,11 @@ def _in_keras_order(graph, first):
     return sorted(depth_of, key=lambda layer: (-depth_of[layer], met[layer]))
 
 
-def _searched(graph, inputs):
+def _searched(graph: Any, inputs: Any) -> tuple[Any, ...]:
     """(the nodes, each after all that it needs, layer -> number in the order in which they are met)."""
-    order, met, waiting = [], {}, [(tensor, False) for tensor in reversed(graph.outputs)]
+    order: list[Any] = []
+    met: dict[Any, Any] = {}
+    waiting = [(tensor, False) for tensor in reversed(graph.outputs)]
     done = set()
     while waiting:
         tensor, ready = waiting.pop()

@@ -5,6 +5,10 @@ stands as [layer, call, output]. At the ends of the graph, input_layers and outp
 calls of a functional model from 1, else from 0.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine import registry
@@ -13,16 +17,21 @@ from tdfast.engine.structure import mapped
 from tdfast.engine.tensor import SymbolicTensor, tensors_of
 from tdfast.errors import FileError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tdfast.engine.types import Config, CustomObjects, Masks
+
 MAX_LAYERS = 4096
 MAX_CALLS = 65536
 
 
 # ---------------------------------------------------------------- to a config
-def functional_config(model):
+def functional_config(model: Any) -> dict[str, Any]:
     """The parts layers, input_layers and output_layers of a functional model's config."""
     histories = _histories(model)
 
-    def described(value):
+    def described(value: Any) -> dict[str, Any] | float:
         if isinstance(value, SymbolicTensor):
             return {
                 "class_name": "__keras_tensor__",
@@ -34,7 +43,7 @@ def functional_config(model):
             }
         return _plain(value)
 
-    calls = {}
+    calls: dict[Any, Any] = {}
     for node in model.graph.nodes:
         calls.setdefault(id(node.layer), []).append(node)
     items = []
@@ -56,11 +65,11 @@ def functional_config(model):
 
     inner = {layer.name for layer in model.sublayers() if _begins_at_one(layer)}
 
-    def end(tensor):
+    def end(tensor: SymbolicTensor) -> _Leaf:
         name, number, output = histories[id(tensor)]
         return _Leaf((name, number + (name in inner), output))
 
-    def ends(structure):
+    def ends(structure: Any) -> _Leaf | list[_Leaf]:
         return mapped(end, structure)
 
     return {
@@ -73,11 +82,11 @@ def functional_config(model):
 class _Leaf:
     """Keeps a list from being taken for a part of a structure."""
 
-    def __init__(self, value):
+    def __init__(self, value: Any) -> None:
         self.value = value
 
 
-def _unwrapped(structure):
+def _unwrapped(structure: Any) -> Any:
     if isinstance(structure, dict):
         return {key: _unwrapped(part) for key, part in structure.items()}
     if isinstance(structure, (list, tuple)):
@@ -85,10 +94,10 @@ def _unwrapped(structure):
     return list(structure.value)
 
 
-def _histories(model):
+def _histories(model: Any) -> dict[Any, Any]:
     """[layer, call, output] of each tensor, by its id."""
     found = {id(tensor): (layer.name, 0, 0) for tensor, layer in zip(model.graph.inputs, model.input_layers)}
-    counts = {}
+    counts: dict[Any, Any] = {}
     for node in sorted(model.graph.nodes, key=lambda node: node.layer._nodes.index(node)):
         number = counts.get(id(node.layer), 0)
         counts[id(node.layer)] = number + 1
@@ -97,11 +106,11 @@ def _histories(model):
     return found
 
 
-def _begins_at_one(layer):
+def _begins_at_one(layer: Any) -> bool:
     return isinstance(layer, registry.home("models").Functional)
 
 
-def _described(value, described):
+def _described(value: Any, described: Callable[..., Any]) -> Any:
     """A call's argument, with all tensors in it described."""
     if isinstance(value, dict):
         return {key: _described(part, described) for key, part in value.items()}
@@ -110,7 +119,7 @@ def _described(value, described):
     return described(value)
 
 
-def _plain(value):
+def _plain(value: Any) -> dict[str, Any] | float:
     if isinstance(value, slice):
         ends = {"start": value.start, "stop": value.stop, "step": value.step}
         return {"class_name": "__slice__", "config": ends}
@@ -124,7 +133,8 @@ def _plain(value):
 
 
 # ---------------------------------------------------------------- from a config
-def functional_from(cls, config, custom_objects=None, path="", made=None):
+def functional_from(cls: Any, config: Config, custom_objects: CustomObjects = None, path: Any = "",
+                    made: Callable[..., Any] | None = None) -> Any:
     """The functional model of a config of Keras's.
 
     Args:
@@ -156,22 +166,24 @@ def functional_from(cls, config, custom_objects=None, path="", made=None):
 class _Reader:
     """Makes the layers of a config, and calls them as their inbound_nodes say."""
 
-    def __init__(self, config, custom_objects, path, made):
+    def __init__(self, config: Config, custom_objects: CustomObjects, path: Any,
+                 made: Callable[..., Any] | None) -> None:
         self.config, self.name = config, config.get("name")
         self.items = self._checked(config.get("layers"))
         places = child_keys([item["class_name"] for item in self.items.values() if not _is_operation(item)])
         keys = iter(places)
-        self.layers, self.outputs = {}, {}
+        self.layers: dict[Any, Any] = {}
+        self.outputs: dict[Any, Any] = {}
         for name, item in self.items.items():
             place = f"{path}/layers/{name if _is_operation(item) else next(keys)}"
             layer = self.layers[name] = deserialize_layer(item, custom_objects, place, made)
             if not _is_operation(item):
                 layer.name = name
 
-    def refuse(self, why):
+    def refuse(self, why: Any) -> Any:
         raise FileError(f"Functional model '{self.name}' cannot be made: {why}.")
 
-    def _checked(self, layers):
+    def _checked(self, layers: Any) -> dict[str, Any]:
         if not isinstance(layers, list):
             self.refuse("its config has no list of layers")
         if len(layers) > MAX_LAYERS:
@@ -194,7 +206,7 @@ class _Reader:
             self.refuse(f"it has {calls} calls of layers, more than {MAX_CALLS}")
         return items
 
-    def call_all(self):
+    def call_all(self) -> None:
         """Make all calls, each when what it is called on is there."""
         waiting = {}
         for name, item in self.items.items():
@@ -218,7 +230,7 @@ class _Reader:
                     "that is not there"
                 )
 
-    def _call(self, name, node):
+    def _call(self, name: str, node: Any) -> tuple[Any, ...]:
         """(args, kwargs) of a call, with `_Leaf`s of histories for tensors."""
         if isinstance(node, list):  # Keras 2: [[layer, call, output, options], ...]
             return self._older_call(name, node)
@@ -232,7 +244,7 @@ class _Reader:
             key: self._read(part) for key, part in node["kwargs"].items()
         }
 
-    def _older_call(self, name, node):
+    def _older_call(self, name: str, node: Any) -> tuple[Any, ...]:
         if node and isinstance(node[0], str):  # of one input, not in a list
             node = [node]
         tensors, kwargs = [], {}
@@ -244,14 +256,14 @@ class _Reader:
                 kwargs.update({key: self._older_value(value) for key, value in entry[3].items()})
         return [tensors[0] if len(tensors) == 1 else tensors], kwargs
 
-    def _older_value(self, value):
+    def _older_value(self, value: Any) -> Any:
         if _is_history(value) and value[0] in self.items:
             return _Leaf(tuple(value[:3]))
         if isinstance(value, list):
             return [self._older_value(part) for part in value]
         return value
 
-    def _read(self, value):
+    def _read(self, value: Any) -> Any:
         """A value of a config, with `_Leaf`s of histories for tensors."""
         if isinstance(value, list):
             return [self._read(part) for part in value]
@@ -275,23 +287,23 @@ class _Reader:
             return tuple(self._read(part) for part in config.get("value", []))
         self.refuse(f"a call is described with a {kind!r:.60}, which tdfast does not know")
 
-    def _is_ready(self, call):
+    def _is_ready(self, call: Sequence[Any]) -> bool:
         return all(self._known(leaf) for leaf in _leaves(call))
 
-    def _known(self, leaf):
+    def _known(self, leaf: _Leaf) -> bool:
         name, number, _ = leaf.value
         if name not in self.items:
             self.refuse(f"a call needs layer '{name}', which is not there")
         return (name, number) in self.outputs
 
-    def _tensor(self, leaf):
+    def _tensor(self, leaf: _Leaf) -> SymbolicTensor:
         name, number, output = leaf.value
         made = self.outputs[name, number]
         if not 0 <= output < len(made):
             self.refuse(f"a call needs output {output} of layer '{name}', which has {len(made)}")
         return made[output]
 
-    def _make(self, name, args, kwargs):
+    def _make(self, name: str, args: Sequence[Any], kwargs: Any) -> None:
         layer = self.layers[name]
         args, kwargs = _filled(args, self._tensor), _filled(kwargs, self._tensor)
         for key in ("mask", "query_mask", "value_mask", "key_mask"):
@@ -313,13 +325,13 @@ class _Reader:
         number = sum(1 for known, _ in self.outputs if known == name)
         self.outputs[name, number] = list(layer._nodes[-1].outputs)
 
-    def _is_implied(self, masks):
+    def _is_implied(self, masks: Any) -> Any:
         """Whether masks are those that Embedding and Masking layers of this model make: the layers here make
         them again, and hand them on by themselves."""
         made = [tensor for mask in tensors_of(masks) for tensor in _compared(mask)]
         return bool(made) and all(self._has_mask_maker(*compared) for compared in made)
 
-    def _has_mask_maker(self, tensor, value):
+    def _has_mask_maker(self, tensor: Any, value: Any) -> bool:
         for name, item in self.items.items():
             layer = self.layers[name]
             makes = (
@@ -331,10 +343,10 @@ class _Reader:
                 return True
         return False
 
-    def ends(self, key):
+    def ends(self, key: Any) -> SymbolicTensor | list[SymbolicTensor]:
         """The structure of tensors at one end."""
 
-        def read(value):
+        def read(value: Any) -> Any:
             if _is_history(value):
                 name, number, output = value[:3]
                 inner = name in self.layers and _begins_at_one(self.layers[name])
@@ -354,12 +366,12 @@ class _Reader:
         return found
 
 
-def _is_operation(item):
+def _is_operation(item: Any) -> bool:
     module = item.get("module")
     return isinstance(module, str) and ".ops." in module
 
 
-def _is_history(value):
+def _is_history(value: Any) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) >= 3
@@ -369,7 +381,7 @@ def _is_history(value):
     )
 
 
-def _leaves(value):
+def _leaves(value: Any) -> list[_Leaf]:
     if isinstance(value, _Leaf):
         return [value]
     if isinstance(value, dict):
@@ -377,7 +389,7 @@ def _leaves(value):
     return [leaf for part in value for leaf in _leaves(part)] if isinstance(value, (list, tuple)) else []
 
 
-def _filled(value, tensor_of):
+def _filled(value: Any, tensor_of: Callable[..., Any]) -> Any:
     if isinstance(value, _Leaf):
         return tensor_of(value)
     if isinstance(value, dict):
@@ -387,7 +399,7 @@ def _filled(value, tensor_of):
     return value
 
 
-def _compared(mask):
+def _compared(mask: Masks) -> Any:
     """(tensor, number) of each comparison with a number that a mask is made of by operations."""
     found, waiting = [], [mask]
     while waiting:

@@ -1,6 +1,9 @@
 """Model: a network that can be trained, measured and saved."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING, Any
 
 from tdfast.engine import registry
 from tdfast.engine.network import Network
@@ -9,24 +12,31 @@ from tdfast.training.lock import ModelLock
 from tdfast.training.prediction import inference_tape
 from tdfast.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-def _passed_on(method):
+    from tdfast.engine.tensor import SymbolicTensor
+    from tdfast.engine.types import Array, DType, Masks, PathLike, Shapes
+    from tdfast.models.streaming import Streamer
+
+
+def _passed_on(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method of the `Trainer` as one of the model."""
 
     @functools.wraps(method)
-    def passed(self, *args, **kwargs):
+    def passed(self: Any, *args: Any, **kwargs: Any) -> Any:
         return method(self._trainer, *args, **kwargs)
 
     return passed
 
 
-def _of_trainer(name, doc, settable=False):
+def _of_trainer(name: str, doc: str, settable: bool = False) -> Any:
     """An attribute of the `Trainer` as one of the model."""
 
-    def get(self):
+    def get(self: Any) -> Any:
         return getattr(self._trainer, name)
 
-    def assign(self, value):
+    def assign(self: Any, value: Any) -> None:
         setattr(self._trainer, name, value)
 
     return property(get, assign if settable else None, doc=doc)
@@ -52,12 +62,13 @@ class Model(Network):
     (5, 2)
     """
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Model:
         if cls is Model:                # what all models have is of no use by itself
             cls = registry.home("models").Functional
         return super().__new__(cls)
 
-    def __init__(self, *, name=None, trainable=True, dtype=None, **kwargs):
+    def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: DType = None,
+                 **kwargs: Any) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype, **kwargs)
         self._lock = ModelLock(inference_tape)
         self._trainer = Trainer(self, self._lock)
@@ -85,47 +96,47 @@ class Model(Network):
     stop_evaluating = _of_trainer("stop_evaluating", "True ends `evaluate` after the batch.", settable=True)
     stop_predicting = _of_trainer("stop_predicting", "True ends `predict` after the batch.", settable=True)
 
-    def compile_as(self, model):
+    def compile_as(self, model: Any) -> None:
         """Compile as another model was, with a new optimizer and copies of its losses and metrics, which
         start anew."""
         self._trainer.compile_as(model._trainer)
 
     # ---------------------------------------------------------------- as a layer
-    def as_inputs(self, x, who):
+    def as_inputs(self, x: Any, who: str) -> list[Any]:
         """What a user passed, as a list with an array-like for each input."""
         return [x]
 
-    def converters(self):
+    def converters(self) -> list[Any]:
         """For each input (its name in messages, what makes an array of an array-like)."""
         return [("", self.as_input)]
 
     @property
-    def input_shapes(self):
+    def input_shapes(self) -> list[Any]:
         """The shape of each input that the model was built for, as a list; of None before."""
         return [self.input_shape]
 
     @property
-    def input(self):
+    def input(self) -> SymbolicTensor:
         """The symbolic tensor of the input, or those of several."""
         return one_or_list(self.graph.inputs)
 
     @property
-    def output(self):
+    def output(self) -> SymbolicTensor:
         """The symbolic tensor of the output, or those of several."""
         return one_or_list(self.graph.outputs)
 
     @property
-    def inputs(self):
+    def inputs(self) -> list[Any]:
         """The symbolic tensors of the inputs, as a list."""
         return list(self.graph.inputs)
 
     @property
-    def outputs(self):
+    def outputs(self) -> list[Any]:
         """The symbolic tensors of the outputs, as a list."""
         return list(self.graph.outputs)
 
     @property
-    def output_names(self):
+    def output_names(self) -> list[Any]:
         """The name of each output: that of the layer which gives it."""
         return [tensor.node.layer.name for tensor in self.graph.outputs]
 
@@ -133,34 +144,35 @@ class Model(Network):
     """Whether the outputs are a dict."""
 
     @property
-    def head_names(self):
+    def head_names(self) -> list[str]:
         """The name of each output in losses, metrics and logs."""
         return self.output_names
 
-    def output_shapes(self, input_shape):
+    def output_shapes(self, input_shape: Shapes) -> list[Any]:
         """The shape of each output, as a list, from that of the input (a list of several)."""
         shapes = [input_shape] if len(self.graph.inputs) == 1 else input_shape
         return self.graph.walk(shapes, lambda node, shape: node.output_shape(shape))
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         with self._lock.reading():
             return super().__reduce__()
 
-    def __call__(self, x, training=None, mask=None, **kwargs):
+    def __call__(self, x: Any, training: bool | None = None, mask: Masks = None,
+                 **kwargs: Any) -> Array | list[Array]:
         return self._lock.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
 
-    def get_weights(self):
+    def get_weights(self) -> list[Array]:
         """Copies of all weights, as a list of arrays; those of one moment, also while another thread
         trains."""
         with self._lock.reading():
             return super().get_weights()
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Any) -> None:
         """Overwrite all weights with a list of arrays of the same shapes."""
         with self._lock.writing():
             super().set_weights(weights)
 
-    def reset_states(self):
+    def reset_states(self) -> None:
         """Let all stateful layers start from zeros again."""
         for layer in self.walk():
             if layer is not self and hasattr(layer, "reset_state"):
@@ -168,11 +180,11 @@ class Model(Network):
 
     # ---------------------------------------------------------------- access
     @property
-    def layers(self):
+    def layers(self) -> list[Any]:
         """The layers, each once."""
         return list(self.sublayers())
 
-    def get_layer(self, name=None, index=None):
+    def get_layer(self, name: str | None = None, index: Any = None) -> Any:
         """A layer by its name or its index."""
         layers = self.layers
         if index is not None:
@@ -184,15 +196,15 @@ class Model(Network):
             f"Model '{self.name}' has no layer '{name}'. It has: {[layer.name for layer in layers]}."
         )
 
-    def streamer(self, batch_size=1, allow_nan=False):
+    def streamer(self, batch_size: int = 1, allow_nan: bool = False) -> Streamer:
         """A `tdfast.models.streaming.Streamer`, which takes one time step at a time and keeps the state."""
         from tdfast.models.streaming import Streamer
 
         return Streamer(self, batch_size, allow_nan)
 
-    def summary(self, line_length=None, positions=None, print_fn=None, expand_nested=False,
-                show_trainable=False,
-                layer_range=None):
+    def summary(self, line_length: int | None = None, positions: Sequence[float] | None = None,
+                print_fn: Callable[[str], object] | None = None, expand_nested: bool = False,
+                show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> None:
         """Print a table of the layers with their output shapes and numbers of parameters."""
         from tdfast.models.summary import print_summary
 
@@ -200,7 +212,7 @@ class Model(Network):
                       expand_nested=expand_nested, show_trainable=show_trainable, layer_range=layer_range)
 
     # ---------------------------------------------------------------- files
-    def save(self, filepath, overwrite=True, zipped=None):
+    def save(self, filepath: PathLike, overwrite: bool = True, zipped: bool | None = None) -> None:
         """Write the model with its weights and the optimizer's state to a .keras file (see
         `tdfast.saving.save_model`)."""
         from tdfast.saving import save_model
@@ -208,7 +220,7 @@ class Model(Network):
         with self._lock.reading():
             save_model(self, filepath, overwrite=overwrite, zipped=zipped)
 
-    def save_weights(self, filepath, overwrite=True):
+    def save_weights(self, filepath: PathLike, overwrite: bool = True) -> None:
         """Write the weights and the optimizer's state to a .weights.h5 or .weights.npz file (see
         `tdfast.saving.save_weights`)."""
         from tdfast.saving import save_weights
@@ -216,14 +228,14 @@ class Model(Network):
         with self._lock.reading():
             save_weights(self, filepath, overwrite=overwrite)
 
-    def load_weights(self, filepath, skip_mismatch=False, by_name=False):
+    def load_weights(self, filepath: PathLike, skip_mismatch: bool = False, by_name: bool = False) -> None:
         """Overwrite the weights with those of a file (see `tdfast.saving.load_weights`)."""
         from tdfast.saving import load_weights
 
         with self._lock.writing():
             load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 
-    def to_json(self, **kwargs):
+    def to_json(self, **kwargs: Any) -> str:
         """The layers and how the model was compiled, without weights, as JSON that `model_from_json` and
         Keras 3 read.
 

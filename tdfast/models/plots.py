@@ -1,15 +1,23 @@
 """Pictures, with matplotlib: how training went, and what a model is made of."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 from tdfast.compat.calling import spelled
 from tdfast.models.summary import input_shape_text, is_stack, shape_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tdfast.engine.types import Logs, Sizes
 
 TRAINING, VALIDATION = "#1f5fa8", "#d9730d"
 INK, PAPER, FRAME = "#22303c", "#f7f9fb", "#9aa7b4"
 
 
-def _figure(width, height, who):
+def _figure(width: Any, height: Any, who: str) -> Any:
     """A matplotlib `Figure` that no global state knows of, so that nothing has to be closed."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,7 +33,8 @@ def _figure(width, height, who):
 
 
 @spelled
-def plot_history(history, names=None, to_file=None, log=False, dpi=120):
+def plot_history(history: Any, names: Any = None, to_file: Any = None, log: bool = False,
+                 dpi: int = 120) -> Any:
     """How the loss and each metric went, epoch by epoch: a panel for each, with the validation beside the
     training.
 
@@ -73,7 +82,7 @@ def plot_history(history, names=None, to_file=None, log=False, dpi=120):
     return figure
 
 
-def _panel(axes, name, logs, epochs, log):
+def _panel(axes: Any, name: str, logs: Logs, epochs: Any, log: Any) -> None:
     for key, color, label in ((name, TRAINING, "training"), (f"val_{name}", VALIDATION, "validation")):
         values = list(logs.get(key, []))
         if values:
@@ -100,9 +109,9 @@ def _panel(axes, name, logs, epochs, log):
 
 
 @spelled
-def plot_model(model, to_file="model.png", show_shapes=False, show_dtype=False, show_layer_names=False,
-               rankdir="TB",
-               expand_nested=False, dpi=200, show_layer_activations=False, show_trainable=False):
+def plot_model(model: Any, to_file: str = "model.png", show_shapes: bool = False, show_dtype: bool = False,
+               show_layer_names: bool = False, rankdir: str = "TB", expand_nested: bool = False,
+               dpi: int = 200, show_layer_activations: bool = False, show_trainable: bool = False) -> Any:
     """A model's layers as boxes, from its input to its output.
 
     Args:
@@ -175,11 +184,12 @@ class _Box:
         frames: the models around it, the outermost first.
     """
 
-    def __init__(self, layer, shown, frames):
+    def __init__(self, layer: Any, shown: Any, frames: Any) -> None:
         self.title = type(layer).__name__ + _inner(layer)
         if shown["names"]:
             self.title = f"{layer.name} ({self.title})"
-        self.lines, self.frames = [], frames
+        self.lines: list[Any] = []
+        self.frames = frames
         if shown["activations"]:
             name = _activation_of(layer)
             self.lines += [f"activation: {name}"] if name else []
@@ -199,13 +209,13 @@ class _Box:
         )
         self.x = self.y = 0.0
 
-    def middle(self, end, rankdir):
+    def middle(self, end: Any, rankdir: Any) -> tuple[Any, ...]:
         """The point where an arrow comes in (0) or goes out (1)."""
         if rankdir == "TB":
             return self.x + self.width / 2, self.y + end * self.height
         return self.x + end * self.width, self.y + self.height / 2
 
-    def draw(self, axes):
+    def draw(self, axes: Any) -> None:
         from matplotlib.patches import Rectangle
 
         head = LINE + 0.14
@@ -221,7 +231,7 @@ class _Box:
                       ha="center", va="center")
 
 
-def _boxes(model, shown, expand, frames):
+def _boxes(model: Any, shown: Any, expand: Any, frames: Any) -> Iterator[Any]:
     """A box for each layer; those of inner models in their place where they are to be seen."""
     for layer in model.sublayers():
         if expand and getattr(layer, "layers", None):
@@ -230,7 +240,7 @@ def _boxes(model, shown, expand, frames):
             yield _Box(layer, shown, frames)
 
 
-def _place(boxes, rankdir):
+def _place(boxes: Any, rankdir: Any) -> None:
     """Give the boxes their places, one after the other along one axis, centered on the other."""
     deepest = max(len(b.frames) for b in boxes)
     margin, at = 0.25 + 0.3 * deepest, 0.25
@@ -250,7 +260,7 @@ def _place(boxes, rankdir):
             at += box.width
 
 
-def _graph(model, shown, expand, rankdir):
+def _graph(model: Any, shown: Any, expand: Any, rankdir: Any) -> tuple[Any, ...]:
     """(boxes, arrows) of a model with branches: the boxes in rows by the longest way from an input.
 
     An arrow is (from, to, whether it passes a row in between).
@@ -276,14 +286,14 @@ def _graph(model, shown, expand, rankdir):
     return list(made.values()), arrows
 
 
-def _place_rows(rows, rankdir):
+def _place_rows(rows: Any, rankdir: Any) -> None:
     """Give the boxes of each row their places beside each other, the rows one after the other."""
     gap, down = 0.3, rankdir == "TB"
 
-    def along(box):
+    def along(box: Any) -> Any:
         return box.width if down else box.height
 
-    def across(box):
+    def across(box: Any) -> Any:
         return box.height if down else box.width
 
     lengths = [sum(map(along, row)) + gap * (len(row) - 1) for row in rows]
@@ -296,7 +306,7 @@ def _place_rows(rows, rankdir):
         at += max(map(across, row), default=0) + 0.45
 
 
-def _draw_frames(axes, boxes):
+def _draw_frames(axes: Any, boxes: Any) -> None:
     """Around the layers of each inner model a frame with the model's name."""
     from matplotlib.patches import FancyBboxPatch
 
@@ -313,13 +323,13 @@ def _draw_frames(axes, boxes):
         axes.text(left + 0.08, top + 0.02, frame.name, color=INK, fontsize=8, style="italic", va="top")
 
 
-def _inner(layer):
+def _inner(layer: Any) -> Any:
     """`` of Dense`` for a wrapper: the class of the layer within."""
     inner = getattr(layer, "layer", None) or getattr(layer, "forward_layer", None)
     return f" of {type(inner).__name__}{_inner(inner)}" if inner is not None else ""
 
 
-def _activation_of(layer):
+def _activation_of(layer: Any) -> Any:
     """The name of a layer's activation, or of that of the layer within; None if there is none."""
     activation = getattr(layer, "activation", None)
     if activation is None:
@@ -329,9 +339,9 @@ def _activation_of(layer):
         activation, "name", type(activation).__name__)
 
 
-def _is_input(layer):
+def _is_input(layer: Any) -> bool:
     return type(layer).__name__ == "InputLayer"
 
 
-def _text(shape):
+def _text(shape: Sizes) -> str:
     return f"({', '.join(map(str, shape))})"

@@ -1,5 +1,9 @@
 """Sequential: a stack of layers."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.compat import absent
 from tdfast.compat.calling import spell
 from tdfast.engine import registry
@@ -10,6 +14,11 @@ from tdfast.engine.tensor import SymbolicTensor
 from tdfast.layers.core import InputLayer
 from tdfast.layers.shaping import Flatten, Permute, Reshape
 from tdfast.models.model import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Array, Config, CustomObjects, DType, Shapes, Sizes
 
 __all__ = ["Sequential"]
 
@@ -35,12 +44,13 @@ class Sequential(Model):
     6408
     """
 
-    def __init__(self, layers=None, trainable=True, name=None, dtype=None, **kwargs):
+    def __init__(self, layers: Sequence[Layer | SymbolicTensor] | None = None, trainable: bool = True,
+                 name: str | None = None, dtype: DType = None, **kwargs: Any) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype, **kwargs)
-        self._stack = []
-        self._graph = None
-        self._fitting = set()       # the shapes of samples that all layers were seen to take
-        self._input = None
+        self._stack: list[Any] = []
+        self._graph: Any = None
+        self._fitting: set[Any] = set()       # the shapes of samples that all layers were seen to take
+        self._input: Any = None
         if isinstance(layers, Layer):
             raise ValueError(
                 f"Sequential expects a list of layers, such as [LSTM(8), Dense(1)], got {layers!r}: put it "
@@ -52,21 +62,21 @@ class Sequential(Model):
 
     # ---------------------------------------------------------------- the stack
     @property
-    def layers(self):
+    def layers(self) -> list[Any]:
         """The layers, without the `Input`."""
         return list(self._stack)
 
-    def sublayers(self):
+    def sublayers(self) -> list[Any]:
         return self._stack
 
     @property
-    def graph(self):
+    def graph(self) -> Graph:
         """The layers' calls as a `tdfast.engine.graph.Graph`: a chain."""
         if self._graph is None:
             self._graph = self._called() if self.built else Graph.chain(self._stack)
         return self._graph
 
-    def _called(self):
+    def _called(self) -> Graph:
         """The chain of calls on the input's tensor, those of before where they are the same."""
         first = last = self._input.output
         for layer in self._stack:
@@ -81,11 +91,11 @@ class Sequential(Model):
             (last,) = node.outputs
         return Graph([first], [last])
 
-    def _changed(self):
+    def _changed(self) -> None:
         self._graph = None
         self._fitting.clear()
 
-    def add(self, layer, rebuild=True):
+    def add(self, layer: Any, rebuild: bool = True) -> None:
         """Put a layer on top of the stack."""
         if isinstance(layer, SymbolicTensor) and layer.node is not None:
             layer = layer.node.layer            # of Input(...)
@@ -134,7 +144,7 @@ class Sequential(Model):
         elif rebuild:
             self._build_if_known()
 
-    def pop(self, rebuild=True):
+    def pop(self, rebuild: bool = True) -> Layer | None:
         """Take the last layer off, and return it."""
         if not self._stack:
             raise ValueError(f"Model '{self.name}' has no layers to pop.")
@@ -144,41 +154,41 @@ class Sequential(Model):
             self.built = False
         return layer
 
-    def _build_if_known(self):
+    def _build_if_known(self) -> None:
         if self._stack and not self.built and self._input is not None:
             self.ensure_built(self._input.batch_shape)
 
     # ---------------------------------------------------------------- as a layer
     @property
-    def dtype(self):
+    def dtype(self) -> str | None:
         """That of the first layer."""
         return self._stack[0].dtype if getattr(self, "_stack", None) else self._dtype
 
     @dtype.setter
-    def dtype(self, value):
+    def dtype(self, value: Any) -> None:
         self._dtype = value
 
     @property
-    def batch_shape(self):
+    def batch_shape(self) -> tuple[int | None, ...] | None:
         """The input's shape, batch first, when the model was told it; else None."""
         return self._batch_shape if self._input is None else self._input.batch_shape
 
     @batch_shape.setter
-    def batch_shape(self, value):
+    def batch_shape(self, value: Any) -> None:
         self._batch_shape = value
         self._input = None if value is None else InputLayer(batch_shape=value)
 
     @property
-    def inputs(self):
+    def inputs(self) -> list[SymbolicTensor]:
         """The symbolic tensor of the input in a list, empty while its shape is unknown."""
         return [] if self._input is None else [self._input.output]
 
     @property
-    def input_layers(self):
+    def input_layers(self) -> list[Layer]:
         """The `InputLayer` in a list, empty while the input's shape is unknown."""
         return [] if self._input is None else [self._input]
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shapes = None) -> None:
         """Make the weights of all layers, for inputs of this shape (batch first, None for any size)."""
         if input_shape is None:
             if self._input is None:
@@ -188,7 +198,7 @@ class Sequential(Model):
             raise ValueError(f"Model '{self.name}' has no layers: add one first.")
         input_shape = tuple(input_shape)
 
-        def build(node, shape):
+        def build(node: Any, shape: Sizes) -> tuple[int | None, ...]:
             self.build_inner(node.layer, shape)
             return node.layer.compute_output_shape(shape)
 
@@ -199,7 +209,7 @@ class Sequential(Model):
         self.built = True
         self._graph = None
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         """Raise a ValueError that names the layer which cannot take this shape.
 
         Any axis may differ from what the model was built for, the number of time steps above all, unless a
@@ -218,7 +228,7 @@ class Sequential(Model):
                 f"layer '{self._stack[0].name}' ({type(self._stack[0]).__name__}) comes first.{hint}"
             )
 
-        def check(node, shape):
+        def check(node: Any, shape: Sizes) -> tuple[int | None, ...]:
             try:
                 node.layer.check_input_shape(shape)
                 return node.layer.compute_output_shape(shape)
@@ -233,7 +243,7 @@ class Sequential(Model):
             self._fitting.clear()
         self._fitting.add(got[1:])
 
-    def _fixes_steps(self, layer):
+    def _fixes_steps(self, layer: Any) -> str:
         """Advice where a layer before this one makes features of the time steps."""
         before = self._stack[: self._stack.index(layer)]
         fixing = next((f for f in before if isinstance(f, (Flatten, Permute, Reshape))), None)
@@ -245,16 +255,16 @@ class Sequential(Model):
             "take any number use a layer such as GlobalAveragePooling1D in its place."
         )
 
-    def as_input(self, x, who=None):
+    def as_input(self, x: Any, who: str | None = None) -> Array:
         return self._stack[0].as_input(x, who) if self._stack else super().as_input(x, who)
 
     @property
-    def output_names(self):
+    def output_names(self) -> list[Any]:
         """The name of the last layer, in a list."""
         return [layer.name for layer in self._stack[-1:] or [self]]
 
     # ---------------------------------------------------------------- config
-    def get_config(self):
+    def get_config(self) -> Config:
         layers = ([] if self._input is None else [self._input]) + self._stack
         config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype,
                   "layers": [serialize_layer(layer) for layer in layers]}
@@ -263,7 +273,7 @@ class Sequential(Model):
         return config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: CustomObjects = None) -> Any:
         """The model that `get_config` described, with new weights."""
         layers = [deserialize_layer(layer, custom_objects=custom_objects) for layer in config["layers"]]
         model = cls(layers, name=config.get("name"), trainable=config.get("trainable", True))
@@ -277,10 +287,10 @@ spell(Sequential, "add", "build", "compile", "evaluate", "fit", "get_layer", "lo
       "to_json", "train_on_batch")
 
 
-def _shape_after(node, shape):
+def _shape_after(node: Any, shape: Sizes) -> Any:
     return node.layer.compute_output_shape(shape)
 
 
-def _fits(got, want):
+def _fits(got: Sequence[Any], want: Sequence[Any]) -> bool:
     """Whether a shape is another one, in which None is any size."""
     return len(got) == len(want) and all(a is None or b is None or a == b for a, b in zip(got, want))

@@ -1,12 +1,20 @@
 """The table of `model.summary()`, in Keras's text."""
 
+from __future__ import annotations
+
 import re
 import shutil
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast.engine.console import say
 from tdfast.engine.variable import Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Sizes
 
 WIDTH, GRAPH_WIDTH = 88, 108
 COLUMNS = [("Layer (type)", 0.45, "left"), ("Output Shape", 0.80, "left"), ("Param #", 1.0, "right")]
@@ -14,8 +22,9 @@ GRAPH_COLUMNS = [("Layer (type)", 0.3, "left"), ("Output Shape", 0.56, "left"), 
                  ("Connected to", 1.0, "left")]
 
 
-def print_summary(model, line_length=None, print_fn=None, expand_nested=False, show_trainable=False,
-                  positions=None, layer_range=None):
+def print_summary(model: Any, line_length: int | None = None, print_fn: Any = None,
+                  expand_nested: bool = False, show_trainable: bool = False, positions: Any = None,
+                  layer_range: Sequence[str] | None = None) -> None:
     """Print a model's layers, their output shapes and their numbers of weights.
 
     Args:
@@ -37,8 +46,9 @@ def print_summary(model, line_length=None, print_fn=None, expand_nested=False, s
         print_fn(text)
 
 
-def summary_text(model, line_length=None, expand_nested=False, show_trainable=False, positions=None,
-                 layer_range=None):
+def summary_text(model: Any, line_length: int | None = None, expand_nested: bool = False,
+                 show_trainable: bool = False, positions: Any = None,
+                 layer_range: Sequence[str] | None = None) -> Any:
     """The text that `print_summary` prints."""
     columns = COLUMNS if is_stack(model) else GRAPH_COLUMNS
     header = [name for name, _, _ in columns]
@@ -59,7 +69,7 @@ def summary_text(model, line_length=None, expand_nested=False, show_trainable=Fa
     return "\n".join([*lines, *_totals(model)]) + "\n"
 
 
-def is_stack(model):
+def is_stack(model: Any) -> Any:
     """Whether each layer is called once, on one output of the layer before; any may give outputs."""
     graph = getattr(model, "graph", None)
     if graph is None:
@@ -72,12 +82,12 @@ def is_stack(model):
     return len(graph.inputs) == 1 and len(layers) == len(graph.nodes)
 
 
-def _connections(model):
+def _connections(model: Any) -> Any:
     """What each layer is called on, by the layer's id: "lstm[0][0], dense[1][0]" for call 0 and call 1."""
-    numbers = {}
+    numbers: dict[Any, Any] = {}
     for node in model.graph.nodes:
         numbers[node] = sum(other.layer is node.layer for other in numbers)
-    found = {}
+    found: dict[Any, Any] = {}
     for node, _ in numbers.items():
         for tensor in node.needs:
             call = numbers.get(tensor.node, 0)
@@ -85,7 +95,7 @@ def _connections(model):
     return {layer: ", ".join(names) for layer, names in found.items()}
 
 
-def _rows(layer, expand_nested, show_trainable, connections, depth):
+def _rows(layer: Any, expand_nested: bool, show_trainable: bool, connections: Any, depth: Any) -> Any:
     prefix = "   " * depth + "└ " if depth else ""
     row = [f"{prefix}{layer.name} ({type(layer).__name__})", shape_text(layer), _params_text(layer)]
     if connections is not None:
@@ -99,19 +109,19 @@ def _rows(layer, expand_nested, show_trainable, connections, depth):
     return rows
 
 
-def shape_text(layer):
+def shape_text(layer: Any) -> Any:
     """``(None, 64, 8)``, or ``?`` before the layer is built."""
     if not layer.built:
         return "?"
     return _shapes(layer, "output")
 
 
-def input_shape_text(layer):
+def input_shape_text(layer: Any) -> Any:
     """What `shape_text` says of the output, of the input."""
     return _shapes(layer, "input")
 
 
-def _shapes(layer, end):
+def _shapes(layer: Any, end: Any) -> Any:
     """The text of one end of a layer's first call in a graph; of a layer without calls, of its shape."""
     if getattr(layer, "_nodes", None):
         shapes = [tensor.shape for tensor in getattr(layer._nodes[0], f"{end}s")]
@@ -123,15 +133,15 @@ def _shapes(layer, end):
     return _shape(shape)
 
 
-def _shape(shape):
+def _shape(shape: Sizes) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
-def _params_text(layer):
+def _params_text(layer: Any) -> Any:
     return f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
 
 
-def _range(layers, names):
+def _range(layers: Any, names: Any) -> Any:
     """The layers from the first that matches ``names[0]`` to the last that matches ``names[1]``."""
     if names is None:
         return layers
@@ -147,7 +157,7 @@ def _range(layers, names):
 
 
 # -------------------------------------------------------------------------------------------- table
-def _widths(positions, line_length):
+def _widths(positions: Any, line_length: int) -> Any:
     """The columns' widths between the lines, one space at each side included.
 
     Each column wants its part of the line and two spaces; what is too much then is taken from all
@@ -165,8 +175,8 @@ def _widths(positions, line_length):
     return widths
 
 
-def _table(rows, widths, align):
-    def line(left, middle, right, stroke):
+def _table(rows: Any, widths: Any, align: Any) -> Any:
+    def line(left: Any, middle: Any, right: Any, stroke: Any) -> Any:
         return left + middle.join(stroke * w for w in widths) + right
 
     out = [line("┏", "┳", "┓", "━")]
@@ -189,16 +199,16 @@ def _table(rows, widths, align):
     return out
 
 
-def _aligned(text, width, how):
+def _aligned(text: str, width: int, how: Any) -> Any:
     return {"left": text.ljust, "right": text.rjust, "center": lambda w: _center(text, w)}[how](width)
 
 
-def _center(text, width):
+def _center(text: str, width: int) -> Any:
     left = (width - len(text)) // 2
     return " " * left + text + " " * (width - len(text) - left)
 
 
-def wrap(text, width):
+def wrap(text: str, width: int) -> list[Any]:
     """``text`` in lines of at most ``width``, broken at spaces; what is too long ends in an ellipsis.
 
     >>> wrap("time_distributed (TimeDistributed)", 20), wrap("time_distributed", 8)
@@ -215,7 +225,7 @@ def wrap(text, width):
 
 
 # -------------------------------------------------------------------------------------------- totals
-def _totals(model):
+def _totals(model: Any) -> list[Any]:
     trainable = _unique(model.trainable_weights)
     others = _unique(model.non_trainable_weights)
     counts = [_count(trainable), _count(others)]
@@ -230,11 +240,11 @@ def _totals(model):
     return [f" {name}: {n:,} ({memory(size)})" for name, (n, size) in zip(names, counts)]
 
 
-def _unique(weights):
+def _unique(weights: Any) -> list[Any]:
     return list({id(w): w for w in weights}.values())
 
 
-def _count(arrays):
+def _count(arrays: Any) -> tuple[Any, ...]:
     """(elements, bytes) of some variables or arrays; whole numbers count 4 bytes, as in a saved file."""
     elements = size = 0
     for array in arrays:
@@ -244,7 +254,7 @@ def _count(arrays):
     return elements, size
 
 
-def memory(size):
+def memory(size: Any) -> str:
     """``26.28 KB`` for a number of bytes.
 
     >>> memory(100), memory(26912)

@@ -12,6 +12,8 @@ graph, with a gradient.
 (None, 3)
 """
 
+from typing import TYPE_CHECKING
+
 from tdfast.compat import absent
 from tdfast.ops.base import CLASSES as CLASSES
 from tdfast.ops.elementwise import (
@@ -107,7 +109,8 @@ from tdfast.ops.shaping import (
     transpose,
 )
 
-__getattr__ = absent.lookup(__name__)
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+    __getattr__ = absent.lookup(__name__)
 
 __all__ = [
     "abs",

@@ -1,10 +1,17 @@
 """How the functions of `tdfast.ops` become calls: each has a class of `Operation`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine.tensor import is_symbolic
 
-CLASSES = {}
+if TYPE_CHECKING:
+    pass
+
+CLASSES: dict[Any, Any] = {}
 """The classes of operations by their name."""
 
 NUMPY, NN, CORE, MATH, LINALG = (
@@ -12,13 +19,13 @@ NUMPY, NN, CORE, MATH, LINALG = (
 )
 
 
-def operation(cls):
+def operation(cls: Any) -> Any:
     """A class decorator: files may name the class."""
     CLASSES[cls.__name__] = cls
     return cls
 
 
-def call(cls, *args, **options):
+def call(cls: Any, *args: Any, **options: Any) -> Any:
     """What the operation gives for these arguments: an array, or a symbolic tensor if there is one."""
     op = cls(**options)
     if is_symbolic(args):
@@ -27,7 +34,7 @@ def call(cls, *args, **options):
         return op.apply(*map(as_operand, args))
 
 
-def as_operand(value):
+def as_operand(value: Any) -> Any:
     """An argument as NumPy takes it: arrays of other packages become NumPy's, numbers stay."""
     if isinstance(value, (list, tuple)):
         return type(value)(as_operand(part) for part in value)
@@ -38,7 +45,7 @@ def as_operand(value):
     return np.asarray(value)
 
 
-def axes_of(axis, ndim):
+def axes_of(axis: Any, ndim: int) -> tuple[Any, ...]:
     """An axis, several, or None for all, as a tuple counted from the front.
 
     >>> axes_of(-1, 3), axes_of(None, 2), axes_of([0, -1], 2)

@@ -1,15 +1,27 @@
 """Functions of each number by itself, and of pairs of numbers."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine.operation import Operation, unbroadcast
 from tdfast.ops.base import CORE, NN, NUMPY, call, operation
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.tensor import SymbolicTensor
+    from tdfast.engine.types import Array, DType, Operand
+
 
 class _EachNumber(Operation):
     """What computes each number of its result from those at the same place."""
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Any) -> bool:
         """Where its arrays have as many axes each, so that no step meets another."""
         return not isinstance(shape[0], tuple) or len(set(map(len, shape))) == 1
 
@@ -17,17 +29,17 @@ class _EachNumber(Operation):
 class _Unary(_EachNumber):
     """A subclass has ``apply(x)``, and ``slope(x, y)``: the derivative, None where it is 0 everywhere."""
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: Any, y: Any, x: Any) -> list[Any]:
         slope = self.slope(x, y)
         return [None if slope is None else dy * slope]
 
     @staticmethod
-    def slope(x, y):
+    def slope(x: Any, y: Any) -> Any:
         """The derivative of y by x."""
         return None
 
 
-def _unary(name, function, slope, module=NUMPY):
+def _unary(name: str, function: Callable[..., Any], slope: Callable[..., Any], module: str = NUMPY) -> type:
     """The class and the function of one argument."""
     cls = type(
         name, (_Unary,), {"module": module, "apply": staticmethod(function), "slope": staticmethod(slope)}
@@ -35,19 +47,19 @@ def _unary(name, function, slope, module=NUMPY):
     return operation(cls)
 
 
-def _numbers(x):
+def _numbers(x: Any) -> Array:
     """Floats as they are, whole numbers as the default float."""
     x = np.asarray(x)
     return x if x.dtype.kind == "f" else x.astype(np.float32)
 
 
-def _sigmoid(x):
+def _sigmoid(x: Any) -> Array:
     x = _numbers(x)
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
-def _softplus(x):
+def _softplus(x: Any) -> Array:
     return np.logaddexp(_numbers(x), np.zeros((), _numbers(x).dtype))
 
 
@@ -85,13 +97,13 @@ class LeakyRelu(_Unary):
 
     module = NN
 
-    def __init__(self, negative_slope=0.2, *, name=None):
+    def __init__(self, negative_slope: float = 0.2, *, name: str | None = None) -> None:
         super().__init__(name=name, negative_slope=negative_slope)
 
-    def apply(self, x):
+    def apply(self, x: Any) -> Array:
         return np.where(np.asarray(x) > 0, x, self.options["negative_slope"] * np.asarray(x))
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: Any, y: Any, x: Any) -> list[Any]:
         return [np.where(x > 0, dy, dy * np.asarray(self.options["negative_slope"], dy.dtype))]
 
 
@@ -101,13 +113,13 @@ class Cast(_EachNumber):
 
     module = CORE
 
-    def __init__(self, dtype, *, name=None):
+    def __init__(self, dtype: DType, *, name: str | None = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
-    def apply(self, x):
+    def apply(self, x: Any) -> Array:
         return np.asarray(x).astype(self.options["dtype"])
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: Any, y: Any, x: Any) -> list[Any]:
         floats = y.dtype.kind == "f" and x.dtype.kind == "f"
         return [dy.astype(x.dtype) if floats else None]
 
@@ -118,13 +130,14 @@ class ConvertToTensor(_EachNumber):
 
     module = CORE
 
-    def __init__(self, dtype=None, sparse=None, ragged=None, *, name=None):
+    def __init__(self, dtype: DType = None, sparse: bool | None = None, ragged: Any = None, *,
+                 name: str | None = None) -> None:
         super().__init__(name=name, dtype=dtype, sparse=sparse, ragged=ragged)
 
-    def apply(self, x):
+    def apply(self, x: Any) -> Array:
         return np.asarray(x) if self.options["dtype"] is None else np.asarray(x).astype(self.options["dtype"])
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: Any, y: Any, x: Any) -> list[Any]:
         return [dy.astype(x.dtype) if y.dtype.kind == x.dtype.kind == "f" else None]
 
 
@@ -134,13 +147,13 @@ class Clip(_EachNumber):
 
     module = NUMPY
 
-    def __init__(self, x_min, x_max, *, name=None):
+    def __init__(self, x_min: Operand, x_max: Operand, *, name: str | None = None) -> None:
         super().__init__(name=name, x_min=x_min, x_max=x_max)
 
-    def apply(self, x):
+    def apply(self, x: Any) -> Array:
         return np.clip(x, self.options["x_min"], self.options["x_max"])
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: Any, y: Any, x: Any) -> list[Any]:
         return [dy * ((x >= self.options["x_min"]) & (x <= self.options["x_max"]))]
 
 
@@ -151,7 +164,9 @@ class _Binary(_EachNumber):
     """A subclass has ``apply(a, b)`` and ``slopes(a, b, y)``, the derivatives by both; None where they are
     0."""
 
-    def pull_back(self, dy, y, a, b):
+    slopes: Any
+
+    def pull_back(self, dy: Any, y: Any, a: Any, b: Any) -> list[Any]:
         out = []
         for x, slope in zip((a, b), self.slopes(a, b, y)):
             out.append(
@@ -162,43 +177,43 @@ class _Binary(_EachNumber):
         return out
 
 
-def _binary(name, function, slopes, module=NUMPY):
+def _binary(name: str, function: Callable[..., Any], slopes: Callable[..., Any], module: str = NUMPY) -> type:
     cls = type(
         name, (_Binary,), {"module": module, "apply": staticmethod(function), "slopes": staticmethod(slopes)}
     )
     return operation(cls)
 
 
-def _no_slopes(a, b, y):
+def _no_slopes(a: Any, b: Any, y: Any) -> tuple[Any, ...]:
     return None, None
 
 
-def _divide(a, b):
+def _divide(a: Any, b: Any) -> Any:
     if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
         return np.float32(a) / np.float32(b)
     return np.true_divide(*_as_floats(a, b))
 
 
-def _as_floats(a, b):
+def _as_floats(a: Any, b: Any) -> list[Any]:
     """Two operands, of which whole-number arrays become the default float."""
     return [
         x.astype(np.float32) if isinstance(x, np.ndarray) and x.dtype.kind in "iub" else x for x in (a, b)
     ]
 
 
-def _power_slopes(a, b, y):
+def _power_slopes(a: Any, b: Any, y: Any) -> tuple[Any, ...]:
     by_a = b * np.power(a, np.asarray(b) - 1) if not isinstance(b, (int, float)) else b * np.power(a, b - 1)
     by_b = y * np.log(np.where(np.asarray(a) > 0, a, 1)) if isinstance(b, np.ndarray) else None
     return by_a, by_b
 
 
-def _larger(a, b, y):
+def _larger(a: Any, b: Any, y: Any) -> tuple[Any, ...]:
     """Half of the gradient goes to each of two equal numbers, as in Keras on JAX."""
     equal = 0.5 * (np.asarray(a) == b)
     return (np.asarray(a) > b) + equal, (np.asarray(b) > a) + equal
 
 
-def _smaller(a, b, y):
+def _smaller(a: Any, b: Any, y: Any) -> tuple[Any, ...]:
     equal = 0.5 * (np.asarray(a) == b)
     return (np.asarray(a) < b) + equal, (np.asarray(b) < a) + equal
 
@@ -230,10 +245,10 @@ class Where(_EachNumber):
 
     module = NUMPY
 
-    def apply(self, condition, x1, x2):
+    def apply(self, condition: Operand, x1: Any, x2: Any) -> Array:
         return np.where(condition, x1, x2)
 
-    def pull_back(self, dy, y, condition, x1, x2):
+    def pull_back(self, dy: Any, y: Any, condition: Operand, x1: Any, x2: Any) -> list[Any]:
         zero = np.zeros((), dy.dtype)
         parts = np.where(condition, dy, zero), np.where(condition, zero, dy)
         return [
@@ -248,7 +263,7 @@ class Where(_EachNumber):
 # ---------------------------------------------------------------- the functions
 
 
-def negative(x):
+def negative(x: Operand) -> SymbolicTensor:
     """-x.
 
     >>> negative(np.array([1.0, -2.0])).tolist()
@@ -257,7 +272,7 @@ def negative(x):
     return call(Negative, x)
 
 
-def absolute(x):
+def absolute(x: Operand) -> SymbolicTensor:
     """|x|.
 
     >>> absolute(np.array([1.0, -2.0])).tolist()
@@ -266,7 +281,7 @@ def absolute(x):
     return call(Absolute, x)
 
 
-def exp(x):
+def exp(x: Operand) -> SymbolicTensor:
     """The number e to the power of x.
 
     >>> exp(np.array([0.0])).tolist()
@@ -275,7 +290,7 @@ def exp(x):
     return call(Exp, x)
 
 
-def expm1(x):
+def expm1(x: Operand) -> Any:
     """e^x - 1.
 
     >>> expm1(np.array([0.0])).tolist()
@@ -284,7 +299,7 @@ def expm1(x):
     return call(Expm1, x)
 
 
-def log(x):
+def log(x: Operand) -> Any:
     """The natural logarithm of x.
 
     >>> log(np.array([1.0])).tolist()
@@ -293,7 +308,7 @@ def log(x):
     return call(Log, x)
 
 
-def log1p(x):
+def log1p(x: Operand) -> Any:
     """log(1 + x).
 
     >>> log1p(np.array([0.0])).tolist()
@@ -302,7 +317,7 @@ def log1p(x):
     return call(Log1p, x)
 
 
-def sqrt(x):
+def sqrt(x: Operand) -> Any:
     """The square root of x.
 
     >>> sqrt(np.array([4.0])).tolist()
@@ -311,7 +326,7 @@ def sqrt(x):
     return call(Sqrt, x)
 
 
-def rsqrt(x):
+def rsqrt(x: Operand) -> Any:
     """1 / sqrt(x).
 
     >>> rsqrt(np.array([4.0])).tolist()
@@ -320,7 +335,7 @@ def rsqrt(x):
     return call(Rsqrt, x)
 
 
-def square(x):
+def square(x: Operand) -> SymbolicTensor:
     """The square of x.
 
     >>> square(np.array([-3.0])).tolist()
@@ -329,7 +344,7 @@ def square(x):
     return call(Square, x)
 
 
-def reciprocal(x):
+def reciprocal(x: Operand) -> Any:
     """1 / x.
 
     >>> reciprocal(np.array([4.0])).tolist()
@@ -338,7 +353,7 @@ def reciprocal(x):
     return call(Reciprocal, x)
 
 
-def sign(x):
+def sign(x: Operand) -> Any:
     """-1, 0 or 1, as x is negative, zero or positive.
 
     >>> sign(np.array([-3.0, 0.0])).tolist()
@@ -347,7 +362,7 @@ def sign(x):
     return call(Sign, x)
 
 
-def sin(x):
+def sin(x: Operand) -> Any:
     """The sine of x, in radians.
 
     >>> sin(np.array([0.0])).tolist()
@@ -356,7 +371,7 @@ def sin(x):
     return call(Sin, x)
 
 
-def cos(x):
+def cos(x: Operand) -> Any:
     """The cosine of x, in radians.
 
     >>> cos(np.array([0.0])).tolist()
@@ -365,7 +380,7 @@ def cos(x):
     return call(Cos, x)
 
 
-def tanh(x):
+def tanh(x: Operand) -> Any:
     """The hyperbolic tangent of x.
 
     >>> tanh(np.array([0.0])).tolist()
@@ -374,7 +389,7 @@ def tanh(x):
     return call(Tanh, x)
 
 
-def sigmoid(x):
+def sigmoid(x: Operand) -> Any:
     """1 / (1 + e^-x).
 
     >>> sigmoid(np.array([0.0])).tolist()
@@ -383,7 +398,7 @@ def sigmoid(x):
     return call(Sigmoid, x)
 
 
-def relu(x):
+def relu(x: Operand) -> Any:
     """max(x, 0).
 
     >>> relu(np.array([-1.0, 2.0])).tolist()
@@ -392,7 +407,7 @@ def relu(x):
     return call(Relu, x)
 
 
-def silu(x):
+def silu(x: Operand) -> Any:
     """x / (1 + e^-x).
 
     >>> silu(np.array([0.0])).tolist()
@@ -401,7 +416,7 @@ def silu(x):
     return call(Silu, x)
 
 
-def softplus(x):
+def softplus(x: Operand) -> Any:
     """log(1 + e^x).
 
     >>> round(softplus(np.array([0.0])).item(), 4)
@@ -410,7 +425,7 @@ def softplus(x):
     return call(Softplus, x)
 
 
-def logical_not(x):
+def logical_not(x: Operand) -> SymbolicTensor:
     """Whether x is false.
 
     >>> logical_not(np.array([True, False])).tolist()
@@ -419,7 +434,7 @@ def logical_not(x):
     return call(LogicalNot, x)
 
 
-def isfinite(x):
+def isfinite(x: Operand) -> Any:
     """Whether x is neither NaN nor infinite.
 
     >>> isfinite(np.array([1.0])).tolist()
@@ -428,7 +443,7 @@ def isfinite(x):
     return call(Isfinite, x)
 
 
-def isnan(x):
+def isnan(x: Operand) -> Any:
     """Whether x is NaN.
 
     >>> isnan(np.array([1.0])).tolist()
@@ -437,7 +452,7 @@ def isnan(x):
     return call(Isnan, x)
 
 
-def ones_like(x):
+def ones_like(x: Operand) -> Any:
     """Ones in the shape and dtype of x.
 
     >>> ones_like(np.array([5.0, 6.0])).tolist()
@@ -446,7 +461,7 @@ def ones_like(x):
     return call(OnesLike, x)
 
 
-def zeros_like(x):
+def zeros_like(x: Operand) -> Any:
     """Zeros in the shape and dtype of x.
 
     >>> zeros_like(np.array([5.0, 6.0])).tolist()
@@ -455,7 +470,7 @@ def zeros_like(x):
     return call(ZerosLike, x)
 
 
-def stop_gradient(x):
+def stop_gradient(x: Operand) -> Any:
     """x, without a gradient.
 
     >>> stop_gradient(np.array([5.0])).tolist()
@@ -467,7 +482,7 @@ def stop_gradient(x):
 abs = absolute
 
 
-def add(x1, x2):
+def add(x1: Operand, x2: Operand) -> SymbolicTensor:
     """x1 + x2, number by number; shapes are broadcast.
 
     >>> add(np.array([3.0]), 2.0).tolist()
@@ -476,7 +491,7 @@ def add(x1, x2):
     return call(Add, x1, x2)
 
 
-def subtract(x1, x2):
+def subtract(x1: Operand, x2: Operand) -> SymbolicTensor:
     """x1 - x2, number by number; shapes are broadcast.
 
     >>> subtract(np.array([3.0]), 2.0).tolist()
@@ -485,7 +500,7 @@ def subtract(x1, x2):
     return call(Subtract, x1, x2)
 
 
-def multiply(x1, x2):
+def multiply(x1: Operand, x2: Operand) -> SymbolicTensor | Array:
     """x1 x2, number by number; shapes are broadcast.
 
     >>> multiply(np.array([3.0]), 2.0).tolist()
@@ -494,7 +509,7 @@ def multiply(x1, x2):
     return call(Multiply, x1, x2)
 
 
-def divide(x1, x2):
+def divide(x1: Operand, x2: Operand) -> SymbolicTensor:
     """x1 / x2, number by number; shapes are broadcast.
 
     >>> divide(np.array([3.0]), 2.0).tolist()
@@ -503,7 +518,7 @@ def divide(x1, x2):
     return call(Divide, x1, x2)
 
 
-def true_divide(x1, x2):
+def true_divide(x1: Operand, x2: Operand) -> Any:
     """x1 / x2, number by number; shapes are broadcast.
 
     >>> true_divide(np.array([3.0]), 2.0).tolist()
@@ -512,7 +527,7 @@ def true_divide(x1, x2):
     return call(TrueDivide, x1, x2)
 
 
-def floor_divide(x1, x2):
+def floor_divide(x1: Operand, x2: Operand) -> SymbolicTensor:
     """x1 / x2, rounded down, number by number; shapes are broadcast.
 
     >>> floor_divide(np.array([3.0]), 2.0).tolist()
@@ -521,7 +536,7 @@ def floor_divide(x1, x2):
     return call(FloorDivide, x1, x2)
 
 
-def mod(x1, x2):
+def mod(x1: Operand, x2: Operand) -> SymbolicTensor:
     """What is left of x1 / x2, with the sign of x2, number by number; shapes are broadcast.
 
     >>> mod(np.array([3.0]), 2.0).tolist()
@@ -530,7 +545,7 @@ def mod(x1, x2):
     return call(Mod, x1, x2)
 
 
-def power(x1, x2):
+def power(x1: Operand, x2: Operand) -> SymbolicTensor:
     """x1 to the power of x2, number by number; shapes are broadcast.
 
     >>> power(np.array([3.0]), 2.0).tolist()
@@ -539,7 +554,7 @@ def power(x1, x2):
     return call(Power, x1, x2)
 
 
-def maximum(x1, x2):
+def maximum(x1: Operand, x2: Operand) -> Any:
     """The larger of x1 and x2, number by number; shapes are broadcast.
 
     >>> maximum(np.array([3.0]), 2.0).tolist()
@@ -548,7 +563,7 @@ def maximum(x1, x2):
     return call(Maximum, x1, x2)
 
 
-def minimum(x1, x2):
+def minimum(x1: Operand, x2: Operand) -> Any:
     """The smaller of x1 and x2, number by number; shapes are broadcast.
 
     >>> minimum(np.array([3.0]), 2.0).tolist()
@@ -557,7 +572,7 @@ def minimum(x1, x2):
     return call(Minimum, x1, x2)
 
 
-def equal(x1, x2):
+def equal(x1: Operand, x2: Operand) -> Any:
     """Whether x1 = x2, number by number; shapes are broadcast.
 
     >>> equal(np.array([3.0]), 2.0).tolist()
@@ -566,7 +581,7 @@ def equal(x1, x2):
     return call(Equal, x1, x2)
 
 
-def not_equal(x1, x2):
+def not_equal(x1: Operand, x2: Operand) -> SymbolicTensor:
     """Whether x1 differs from x2, number by number; shapes are broadcast.
 
     >>> not_equal(np.array([3.0]), 2.0).tolist()
@@ -575,7 +590,7 @@ def not_equal(x1, x2):
     return call(NotEqual, x1, x2)
 
 
-def less(x1, x2):
+def less(x1: Operand, x2: Operand) -> SymbolicTensor:
     """Whether x1 < x2, number by number; shapes are broadcast.
 
     >>> less(np.array([3.0]), 2.0).tolist()
@@ -584,7 +599,7 @@ def less(x1, x2):
     return call(Less, x1, x2)
 
 
-def less_equal(x1, x2):
+def less_equal(x1: Operand, x2: Operand) -> Any:
     """Whether x1 <= x2, number by number; shapes are broadcast.
 
     >>> less_equal(np.array([3.0]), 2.0).tolist()
@@ -593,7 +608,7 @@ def less_equal(x1, x2):
     return call(LessEqual, x1, x2)
 
 
-def greater(x1, x2):
+def greater(x1: Operand, x2: Operand) -> SymbolicTensor:
     """Whether x1 > x2, number by number; shapes are broadcast.
 
     >>> greater(np.array([3.0]), 2.0).tolist()
@@ -602,7 +617,7 @@ def greater(x1, x2):
     return call(Greater, x1, x2)
 
 
-def greater_equal(x1, x2):
+def greater_equal(x1: Operand, x2: Operand) -> SymbolicTensor:
     """Whether x1 >= x2, number by number; shapes are broadcast.
 
     >>> greater_equal(np.array([3.0]), 2.0).tolist()
@@ -611,7 +626,7 @@ def greater_equal(x1, x2):
     return call(GreaterEqual, x1, x2)
 
 
-def logical_and(x1, x2):
+def logical_and(x1: Operand, x2: Operand) -> SymbolicTensor:
     """Whether both are true, number by number; shapes are broadcast.
 
     >>> logical_and(np.array([True]), False).tolist()
@@ -620,7 +635,7 @@ def logical_and(x1, x2):
     return call(LogicalAnd, x1, x2)
 
 
-def logical_or(x1, x2):
+def logical_or(x1: Operand, x2: Operand) -> SymbolicTensor:
     """Whether one of them is true, number by number; shapes are broadcast.
 
     >>> logical_or(np.array([True]), False).tolist()
@@ -629,7 +644,7 @@ def logical_or(x1, x2):
     return call(LogicalOr, x1, x2)
 
 
-def logical_xor(x1, x2):
+def logical_xor(x1: Operand, x2: Operand) -> Any:
     """Whether exactly one of them is true, number by number; shapes are broadcast.
 
     >>> logical_xor(np.array([True]), False).tolist()
@@ -638,7 +653,7 @@ def logical_xor(x1, x2):
     return call(LogicalXor, x1, x2)
 
 
-def leaky_relu(x, negative_slope=0.2):
+def leaky_relu(x: Operand, negative_slope: float = 0.2) -> Any:
     """x where it is positive, negative_slope x elsewhere.
 
     >>> leaky_relu(np.array([-1.0, 2.0])).tolist()
@@ -647,7 +662,7 @@ def leaky_relu(x, negative_slope=0.2):
     return call(LeakyRelu, x, negative_slope=negative_slope)
 
 
-def cast(x, dtype):
+def cast(x: Operand, dtype: DTypeLike) -> Any:
     """The numbers of x in another dtype.
 
     >>> cast(np.array([1.7]), "int32").tolist()
@@ -656,7 +671,7 @@ def cast(x, dtype):
     return call(Cast, x, dtype=dtype)
 
 
-def clip(x, x_min, x_max):
+def clip(x: Operand, x_min: Operand, x_max: Operand) -> Any:
     """The numbers of x, but none below x_min or above x_max.
 
     >>> clip(np.array([-2.0, 0.5]), -1, 1).tolist()
@@ -665,7 +680,7 @@ def clip(x, x_min, x_max):
     return call(Clip, x, x_min=x_min, x_max=x_max)
 
 
-def where(condition, x1, x2):
+def where(condition: Operand, x1: Operand, x2: Operand) -> Any:
     """The numbers of x1 where a condition holds, those of x2 elsewhere.
 
     >>> where(np.array([True, False]), np.array([1.0, 2.0]), 0.0).tolist()

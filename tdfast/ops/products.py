@@ -1,9 +1,19 @@
 """Products of matrices."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine.operation import Operation, unbroadcast
 from tdfast.ops.base import NUMPY, call, operation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tensor import SymbolicTensor
+    from tdfast.engine.types import Array, Operand
 
 
 @operation
@@ -12,10 +22,10 @@ class Matmul(Operation):
 
     module = NUMPY
 
-    def apply(self, a, b):
+    def apply(self, a: Any, b: Any) -> Any:
         return np.matmul(a, b)
 
-    def pull_back(self, dy, y, a, b):
+    def pull_back(self, dy: Any, y: Any, a: Any, b: Any) -> list[Any]:
         x, z = a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
         if a.ndim == 1:
             dy = np.expand_dims(dy, -2 if b.ndim > 1 else -1)
@@ -31,10 +41,10 @@ class Dot(Operation):
 
     module = NUMPY
 
-    def apply(self, a, b):
+    def apply(self, a: Any, b: Any) -> Any:
         return np.dot(a, b)
 
-    def pull_back(self, dy, y, a, b):
+    def pull_back(self, dy: Any, y: Any, a: Any, b: Any) -> list[Any]:
         if np.ndim(a) == 0 or np.ndim(b) == 0:
             return [
                 np.asarray(np.sum(dy * b) if np.ndim(a) == 0 else dy * b, np.asarray(a).dtype),
@@ -54,13 +64,13 @@ class Tensordot(Operation):
 
     module = NUMPY
 
-    def __init__(self, axes=2, *, name=None):
+    def __init__(self, axes: Any = 2, *, name: str | None = None) -> None:
         super().__init__(name=name, axes=axes)
 
-    def apply(self, a, b):
+    def apply(self, a: Any, b: Any) -> Array:
         return np.tensordot(a, b, axes=_as_axes(self.options["axes"]))
 
-    def pull_back(self, dy, y, a, b):
+    def pull_back(self, dy: Any, y: Any, a: Any, b: Any) -> list[Any]:
         axes = self.options["axes"]
         if isinstance(axes, int):
             first, second = list(range(a.ndim - axes, a.ndim)), list(range(axes))
@@ -76,7 +86,7 @@ class Tensordot(Operation):
         return [da, np.transpose(by_a, np.argsort([*second, *rest_b]))]
 
 
-def _as_axes(axes):
+def _as_axes(axes: Any) -> int | list[Any]:
     return axes if isinstance(axes, int) else [part if isinstance(part, int) else list(part) for part in axes]
 
 
@@ -86,18 +96,18 @@ class Einsum(Operation):
 
     module = NUMPY
 
-    def __init__(self, subscripts, *, name=None):
+    def __init__(self, subscripts: str, *, name: str | None = None) -> None:
         super().__init__(name=name, subscripts=subscripts)
 
-    def apply(self, *operands):
+    def apply(self, *operands: Any) -> Array:
         return np.einsum(self.options["subscripts"], *operands, optimize=True)
 
-    def pull_back(self, dy, y, *operands):
+    def pull_back(self, dy: Any, y: Any, *operands: Any) -> list[Any]:
         names, out = _names_of(self.options["subscripts"], operands)
         return [self._by(k, dy, names, out, operands) for k in range(len(operands))]
 
     @staticmethod
-    def _by(k, dy, names, out, operands):
+    def _by(k: int, dy: Any, names: Sequence[Any], out: str, operands: Sequence[Any]) -> Array:
         """The gradient by one operand: the product of dy and the others."""
         mine = names[k]
         others = [name for i, name in enumerate(names) if i != k]
@@ -116,7 +126,7 @@ class Einsum(Operation):
         raise ValueError(f"einsum: an axis that stands twice in one operand ('{mine}') has no gradient.")
 
 
-def _names_of(subscripts, operands):
+def _names_of(subscripts: str, operands: Sequence[Any]) -> tuple[Any, ...]:
     """(the letters of each operand, those of the result), with letters in the place of an ellipsis."""
     text = subscripts.replace(" ", "")
     left, arrow, out = text.partition("->")
@@ -139,7 +149,7 @@ def _names_of(subscripts, operands):
 # ---------------------------------------------------------------- the functions
 
 
-def matmul(x1, x2):
+def matmul(x1: Operand, x2: Operand) -> SymbolicTensor:
     """The matrix product over the last two axes; the axes before are broadcast.
 
     >>> matmul(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]])).tolist()
@@ -148,7 +158,7 @@ def matmul(x1, x2):
     return call(Matmul, x1, x2)
 
 
-def dot(x1, x2):
+def dot(x1: Operand, x2: Operand) -> Any:
     """The sum of products over the last axis of x1 and the last but one of x2 (its only one, if it has one).
 
     >>> dot(np.array([1.0, 2.0]), np.array([3.0, 4.0])).item()
@@ -157,7 +167,7 @@ def dot(x1, x2):
     return call(Dot, x1, x2)
 
 
-def tensordot(x1, x2, axes=2):
+def tensordot(x1: Operand, x2: Operand, axes: Any = 2) -> Any:
     """The sum of products over some axes: the last ``axes`` of x1 and first of x2, or a pair of lists.
 
     >>> tensordot(np.ones((2, 3)), np.ones((3, 4)), axes=1).shape
@@ -166,7 +176,7 @@ def tensordot(x1, x2, axes=2):
     return call(Tensordot, x1, x2, axes=axes)
 
 
-def einsum(subscripts, *operands, **kwargs):
+def einsum(subscripts: Any, *operands: Any, **kwargs: Any) -> Any:
     """The sum of products that subscripts describe.
 
     >>> einsum("bij,bjk->bik", np.ones((5, 2, 3)), np.ones((5, 3, 4))).shape

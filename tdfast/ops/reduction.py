@@ -1,11 +1,21 @@
 """Functions that make one number of many: sums, means, extremes; and those along an axis."""
 
+from __future__ import annotations
+
 import math
+import typing
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tdfast.engine.operation import Operation
 from tdfast.ops.base import LINALG, MATH, NN, NUMPY, axes_of, call, operation
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.tensor import SymbolicTensor
+    from tdfast.engine.types import Array, Axes, DType, Operand
 
 
 class _Reduction(Operation):
@@ -15,34 +25,37 @@ class _Reduction(Operation):
     has them too.
     """
 
+    reduced: Any
+
     module = NUMPY
 
-    def __init__(self, axis=None, keepdims=False, *, name=None, **options):
+    def __init__(self, axis: typing.Any = None, keepdims: bool = False, *, name: str | None = None,
+                 **options: typing.Any) -> None:
         super().__init__(name=name, axis=axis, keepdims=keepdims, **options)
 
-    def apply(self, x):
+    def apply(self, x: typing.Any) -> Any:
         x = np.asarray(x)
         axes = axes_of(self.options["axis"], x.ndim)
         y = self.reduced(x, axes)
         return y if self.options["keepdims"] else np.squeeze(y, axes)
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: typing.Any, y: typing.Any, x: typing.Any) -> list[typing.Any]:
         axes = axes_of(self.options["axis"], x.ndim)
         if not self.options["keepdims"]:
             dy, y = np.expand_dims(dy, axes), np.expand_dims(y, axes)
         slope = self.slope(x, y, axes)
         return [None if slope is None else np.array(np.broadcast_to(dy * slope, x.shape), x.dtype)]
 
-    def slope(self, x, y, axes):
+    def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> typing.Any:
         """The derivative of y by x."""
         return None
 
 
-def _count(x, axes):
+def _count(x: typing.Any, axes: typing.Any) -> int:
     return math.prod(x.shape[a] for a in axes)
 
 
-def _float(x):
+def _float(x: typing.Any) -> Array:
     return x if x.dtype.kind == "f" else x.astype(np.float32)
 
 
@@ -50,10 +63,10 @@ def _float(x):
 class Sum(_Reduction):
     """The sum."""
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         return np.sum(x, axis=axes, keepdims=True, dtype=x.dtype if x.dtype.kind == "f" else None)
 
-    def slope(self, x, y, axes):
+    def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
         return np.ones((), x.dtype)
 
 
@@ -61,10 +74,10 @@ class Sum(_Reduction):
 class Mean(_Reduction):
     """The sum by the number of summands."""
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         return np.mean(_float(x), axis=axes, keepdims=True)
 
-    def slope(self, x, y, axes):
+    def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
         return np.asarray(1 / _count(x, axes), x.dtype)
 
 
@@ -72,10 +85,10 @@ class Mean(_Reduction):
 class Prod(_Reduction):
     """The product."""
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         return np.prod(x, axis=axes, keepdims=True, dtype=x.dtype if x.dtype.kind == "f" else None)
 
-    def slope(self, x, y, axes):
+    def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
         """The product of the others, also where one factor is 0."""
         moved = np.moveaxis(x, axes, range(-len(axes), 0))
         flat = moved.reshape(*moved.shape[: moved.ndim - len(axes)], -1)
@@ -89,10 +102,10 @@ class Prod(_Reduction):
 class Var(_Reduction):
     """The mean of the squared distances from the mean."""
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         return np.var(_float(x), axis=axes, keepdims=True)
 
-    def slope(self, x, y, axes):
+    def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
         return 2 * (x - x.mean(axis=axes, keepdims=True)) / np.asarray(_count(x, axes), x.dtype)
 
 
@@ -100,10 +113,10 @@ class Var(_Reduction):
 class Std(_Reduction):
     """The square root of the variance."""
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         return np.std(_float(x), axis=axes, keepdims=True)
 
-    def slope(self, x, y, axes):
+    def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
         apart = x - x.mean(axis=axes, keepdims=True)
         return apart / np.where(y == 0, 1, y * np.asarray(_count(x, axes), x.dtype))
 
@@ -111,7 +124,7 @@ class Std(_Reduction):
 class _Extreme(_Reduction):
     """The gradient is shared by all that are equal, as in Keras on JAX."""
 
-    def slope(self, x, y, axes):
+    def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
         it = x == y
         return it / np.maximum(it.sum(axis=axes, keepdims=True, dtype=x.dtype), 1)
 
@@ -120,10 +133,11 @@ class _Extreme(_Reduction):
 class Max(_Extreme):
     """The largest number."""
 
-    def __init__(self, axis=None, keepdims=False, initial=None, *, name=None):
+    def __init__(self, axis: typing.Any = None, keepdims: bool = False, initial: float | None = None, *,
+                 name: str | None = None) -> None:
         super().__init__(axis, keepdims, name=name, initial=initial)
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         given = {} if self.options["initial"] is None else {"initial": self.options["initial"]}
         return np.max(x, axis=axes, keepdims=True, **given)
 
@@ -132,10 +146,11 @@ class Max(_Extreme):
 class Min(_Extreme):
     """The smallest number."""
 
-    def __init__(self, axis=None, keepdims=False, initial=None, *, name=None):
+    def __init__(self, axis: typing.Any = None, keepdims: bool = False, initial: typing.Any = None, *,
+                 name: str | None = None) -> None:
         super().__init__(axis, keepdims, name=name, initial=initial)
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         given = {} if self.options["initial"] is None else {"initial": self.options["initial"]}
         return np.min(x, axis=axes, keepdims=True, **given)
 
@@ -144,7 +159,7 @@ class Min(_Extreme):
 class Amax(_Extreme):
     """The largest number."""
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         return np.max(x, axis=axes, keepdims=True)
 
 
@@ -152,7 +167,7 @@ class Amax(_Extreme):
 class Amin(_Extreme):
     """The smallest number."""
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         return np.min(x, axis=axes, keepdims=True)
 
 
@@ -160,7 +175,7 @@ class Amin(_Extreme):
 class Any(_Reduction):
     """Whether one is true."""
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         return np.any(x, axis=axes, keepdims=True)
 
 
@@ -168,7 +183,7 @@ class Any(_Reduction):
 class All(_Reduction):
     """Whether all are true."""
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         return np.all(x, axis=axes, keepdims=True)
 
 
@@ -178,13 +193,13 @@ class Logsumexp(_Reduction):
 
     module = MATH
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         x = _float(x)
         top = np.max(x, axis=axes, keepdims=True)
         top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
         return np.log(np.sum(np.exp(x - top), axis=axes, keepdims=True)) + top
 
-    def slope(self, x, y, axes):
+    def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
         return np.exp(x - y)
 
 
@@ -194,12 +209,13 @@ class Norm(_Reduction):
 
     module = LINALG
 
-    def __init__(self, ord=None, axis=None, keepdims=False, *, name=None):
+    def __init__(self, ord: typing.Any = None, axis: typing.Any = None, keepdims: bool = False, *,
+                 name: str | None = None) -> None:
         super().__init__(axis, keepdims, name=name, ord=ord)
         if ord not in (None, 1, 2, "fro", math.inf):
             raise ValueError(f"norm: ord must be None, 1, 2, 'fro' or infinity, got {ord!r}.")
 
-    def reduced(self, x, axes):
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
         x, kind = _float(x), self.options["ord"]
         if len(axes) > 1 and kind not in (None, "fro"):
             raise ValueError(
@@ -211,7 +227,7 @@ class Norm(_Reduction):
             return np.max(np.abs(x), axis=axes, keepdims=True)
         return np.sqrt(np.sum(x * x, axis=axes, keepdims=True))
 
-    def slope(self, x, y, axes):
+    def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
         kind = self.options["ord"]
         if kind == 1:
             return np.sign(x)
@@ -227,13 +243,13 @@ class Norm(_Reduction):
 class _Along(Operation):
     module = NN
 
-    def __init__(self, axis=-1, *, name=None):
+    def __init__(self, axis: typing.Any = -1, *, name: str | None = None) -> None:
         super().__init__(name=name, axis=axis)
 
-    def _axes(self, x):
+    def _axes(self, x: typing.Any) -> tuple[int, ...]:
         return axes_of(self.options["axis"], np.ndim(x))
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: typing.Any) -> bool:
         return 1 not in axes_of(self.options["axis"], len(shape))
 
 
@@ -241,12 +257,12 @@ class _Along(Operation):
 class Softmax(_Along):
     """e^x by the sum of e^x along the axis."""
 
-    def apply(self, x):
+    def apply(self, x: typing.Any) -> Array:
         x, axes = _float(np.asarray(x)), self._axes(x)
         e = np.exp(x - x.max(axis=axes, keepdims=True))
         return e / e.sum(axis=axes, keepdims=True)
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: typing.Any, y: typing.Any, x: typing.Any) -> list[typing.Any]:
         return [y * (dy - (dy * y).sum(axis=self._axes(x), keepdims=True))]
 
 
@@ -254,12 +270,12 @@ class Softmax(_Along):
 class LogSoftmax(_Along):
     """The logarithm of the softmax."""
 
-    def apply(self, x):
+    def apply(self, x: typing.Any) -> Array:
         x, axes = _float(np.asarray(x)), self._axes(x)
         x = x - x.max(axis=axes, keepdims=True)
         return x - np.log(np.exp(x).sum(axis=axes, keepdims=True))
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: typing.Any, y: typing.Any, x: typing.Any) -> list[typing.Any]:
         return [dy - np.exp(y) * dy.sum(axis=self._axes(x), keepdims=True)]
 
 
@@ -269,10 +285,10 @@ class Cumsum(Operation):
 
     module = NUMPY
 
-    def __init__(self, axis=None, dtype=None, *, name=None):
+    def __init__(self, axis: typing.Any = None, dtype: DType = None, *, name: str | None = None) -> None:
         super().__init__(name=name, axis=axis, dtype=dtype)
 
-    def apply(self, x):
+    def apply(self, x: typing.Any) -> Array:
         x = np.asarray(x)
         return np.cumsum(
             x,
@@ -280,7 +296,7 @@ class Cumsum(Operation):
             dtype=self.options["dtype"] or (x.dtype if x.dtype.kind == "f" else None),
         )
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: typing.Any, y: typing.Any, x: typing.Any) -> list[typing.Any]:
         axis = self.options["axis"]
         turned = np.flip(np.cumsum(np.flip(dy, axis), axis=axis, dtype=dy.dtype), 0 if axis is None else axis)
         return [turned.reshape(x.shape)]
@@ -289,10 +305,10 @@ class Cumsum(Operation):
 class _Place(Operation):
     module = NUMPY
 
-    def __init__(self, axis=None, keepdims=False, *, name=None):
+    def __init__(self, axis: typing.Any = None, keepdims: bool = False, *, name: str | None = None) -> None:
         super().__init__(name=name, axis=axis, keepdims=keepdims)
 
-    def pull_back(self, dy, y, x):
+    def pull_back(self, dy: typing.Any, y: typing.Any, x: typing.Any) -> list[typing.Any]:
         return [None]
 
 
@@ -300,7 +316,7 @@ class _Place(Operation):
 class Argmax(_Place):
     """The place of the largest number."""
 
-    def apply(self, x):
+    def apply(self, x: typing.Any) -> Array:
         return np.argmax(x, axis=self.options["axis"], keepdims=self.options["keepdims"]).astype(np.int32)
 
 
@@ -308,7 +324,7 @@ class Argmax(_Place):
 class Argmin(_Place):
     """The place of the smallest number."""
 
-    def apply(self, x):
+    def apply(self, x: typing.Any) -> typing.Any:
         return np.argmin(x, axis=self.options["axis"], keepdims=self.options["keepdims"]).astype(np.int32)
 
 
@@ -318,20 +334,21 @@ class Average(Operation):
 
     module = NUMPY
 
-    def __init__(self, axis=None, *, name=None):
+    def __init__(self, axis: typing.Any = None, *, name: str | None = None) -> None:
         super().__init__(name=name, axis=axis)
 
-    def _spread(self, x, weights):
+    def _spread(self, x: typing.Any, weights: typing.Any) -> Array:
         if weights is None or np.ndim(weights) == np.ndim(x):
             return weights
         shape = [1] * x.ndim
         shape[self.options["axis"]] = -1
         return np.asarray(weights).reshape(shape)
 
-    def apply(self, x, weights=None):
+    def apply(self, x: typing.Any, weights: typing.Any = None) -> typing.Any:
         return np.average(_float(np.asarray(x)), axis=self.options["axis"], weights=weights)
 
-    def pull_back(self, dy, y, x, weights=None):
+    def pull_back(self, dy: typing.Any, y: typing.Any, x: typing.Any,
+                  weights: typing.Any = None) -> list[typing.Any]:
         axes = axes_of(self.options["axis"], x.ndim)
         dy, y = np.expand_dims(dy, axes), np.expand_dims(y, axes)
         w = self._spread(x, weights)
@@ -349,7 +366,7 @@ class Average(Operation):
 # ---------------------------------------------------------------- the functions
 
 
-def sum(x, axis=None, keepdims=False):
+def sum(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """The sum over some axes; None: all.
 
     >>> sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1).tolist()
@@ -358,7 +375,7 @@ def sum(x, axis=None, keepdims=False):
     return call(Sum, x, axis=axis, keepdims=keepdims)
 
 
-def mean(x, axis=None, keepdims=False):
+def mean(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> SymbolicTensor:
     """The mean over some axes; None: all.
 
     >>> mean(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1).tolist()
@@ -367,7 +384,7 @@ def mean(x, axis=None, keepdims=False):
     return call(Mean, x, axis=axis, keepdims=keepdims)
 
 
-def prod(x, axis=None, keepdims=False):
+def prod(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """The product over some axes; None: all.
 
     >>> prod(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1).tolist()
@@ -376,7 +393,7 @@ def prod(x, axis=None, keepdims=False):
     return call(Prod, x, axis=axis, keepdims=keepdims)
 
 
-def var(x, axis=None, keepdims=False):
+def var(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """The variance over some axes: the mean of the squared distances from the mean.
 
     >>> var(np.array([1.0, 3.0])).item()
@@ -385,7 +402,7 @@ def var(x, axis=None, keepdims=False):
     return call(Var, x, axis=axis, keepdims=keepdims)
 
 
-def std(x, axis=None, keepdims=False):
+def std(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """The standard deviation over some axes: the root of the variance.
 
     >>> std(np.array([1.0, 5.0])).item()
@@ -394,7 +411,8 @@ def std(x, axis=None, keepdims=False):
     return call(Std, x, axis=axis, keepdims=keepdims)
 
 
-def max(x, axis=None, keepdims=False, initial=None):
+def max(x: Operand, axis: Axes | None = None, keepdims: bool = False,
+        initial: typing.Any = None) -> typing.Any:
     """The largest number over some axes; ``initial`` counts as one of them.
 
     >>> max(np.array([1.0, 3.0])).item()
@@ -403,7 +421,8 @@ def max(x, axis=None, keepdims=False, initial=None):
     return call(Max, x, axis=axis, keepdims=keepdims, initial=initial)
 
 
-def min(x, axis=None, keepdims=False, initial=None):
+def min(x: Operand, axis: Axes | None = None, keepdims: bool = False,
+        initial: typing.Any = None) -> typing.Any:
     """The smallest number over some axes; ``initial`` counts as one of them.
 
     >>> min(np.array([1.0, 3.0])).item()
@@ -412,7 +431,7 @@ def min(x, axis=None, keepdims=False, initial=None):
     return call(Min, x, axis=axis, keepdims=keepdims, initial=initial)
 
 
-def amax(x, axis=None, keepdims=False):
+def amax(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """The largest number over some axes.
 
     >>> amax(np.array([1.0, 3.0])).item()
@@ -421,7 +440,7 @@ def amax(x, axis=None, keepdims=False):
     return call(Amax, x, axis=axis, keepdims=keepdims)
 
 
-def amin(x, axis=None, keepdims=False):
+def amin(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """The smallest number over some axes.
 
     >>> amin(np.array([1.0, 3.0])).item()
@@ -430,7 +449,7 @@ def amin(x, axis=None, keepdims=False):
     return call(Amin, x, axis=axis, keepdims=keepdims)
 
 
-def any(x, axis=None, keepdims=False):
+def any(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """Whether one number over some axes is true.
 
     >>> any(np.array([[True, False], [False, False]]), axis=1).tolist()
@@ -439,7 +458,7 @@ def any(x, axis=None, keepdims=False):
     return call(Any, x, axis=axis, keepdims=keepdims)
 
 
-def all(x, axis=None, keepdims=False):
+def all(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """Whether all numbers over some axes are true.
 
     >>> all(np.array([[True, False], [True, True]]), axis=1).tolist()
@@ -448,7 +467,7 @@ def all(x, axis=None, keepdims=False):
     return call(All, x, axis=axis, keepdims=keepdims)
 
 
-def logsumexp(x, axis=None, keepdims=False):
+def logsumexp(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """log(sum(e^x)) over some axes, without overflow.
 
     >>> round(logsumexp(np.array([1000.0, 1000.0])).item(), 4)
@@ -457,7 +476,7 @@ def logsumexp(x, axis=None, keepdims=False):
     return call(Logsumexp, x, axis=axis, keepdims=keepdims)
 
 
-def norm(x, ord=None, axis=None, keepdims=False):
+def norm(x: Operand, ord: typing.Any = None, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """The length of vectors along an axis: of ``ord`` 2 (the default), 1 or infinity.
 
     >>> norm(np.array([[3.0, 4.0]]), axis=1).tolist()
@@ -466,7 +485,7 @@ def norm(x, ord=None, axis=None, keepdims=False):
     return call(Norm, x, ord=ord, axis=axis, keepdims=keepdims)
 
 
-def softmax(x, axis=-1):
+def softmax(x: Operand, axis: Axes = -1) -> SymbolicTensor:
     """e^x by the sum of e^x along the axis.
 
     >>> softmax(np.array([0.0, 0.0])).tolist()
@@ -475,7 +494,7 @@ def softmax(x, axis=-1):
     return call(Softmax, x, axis=axis)
 
 
-def log_softmax(x, axis=-1):
+def log_softmax(x: Operand, axis: Axes = -1) -> typing.Any:
     """The logarithm of the softmax along the axis.
 
     >>> log_softmax(np.array([0.0, 0.0])).round(4).tolist()
@@ -484,7 +503,7 @@ def log_softmax(x, axis=-1):
     return call(LogSoftmax, x, axis=axis)
 
 
-def cumsum(x, axis=None, dtype=None):
+def cumsum(x: Operand, axis: Axes | None = None, dtype: DTypeLike | None = None) -> typing.Any:
     """The sum of all numbers up to each one, along the axis.
 
     >>> cumsum(np.array([1.0, 2.0, 3.0])).tolist()
@@ -493,7 +512,7 @@ def cumsum(x, axis=None, dtype=None):
     return call(Cumsum, x, axis=axis, dtype=dtype)
 
 
-def argmax(x, axis=None, keepdims=False):
+def argmax(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """The place of the largest number along the axis, as int32.
 
     >>> argmax(np.array([1.0, 3.0, 2.0])).item()
@@ -502,7 +521,7 @@ def argmax(x, axis=None, keepdims=False):
     return call(Argmax, x, axis=axis, keepdims=keepdims)
 
 
-def argmin(x, axis=None, keepdims=False):
+def argmin(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
     """The place of the smallest number along the axis, as int32.
 
     >>> argmin(np.array([1.0, 3.0, 2.0])).item()
@@ -511,7 +530,7 @@ def argmin(x, axis=None, keepdims=False):
     return call(Argmin, x, axis=axis, keepdims=keepdims)
 
 
-def average(x, axis=None, weights=None):
+def average(x: Operand, axis: Axes | None = None, weights: typing.Any = None) -> typing.Any:
     """The mean along the axis, with a weight for each number.
 
     >>> average(np.array([1.0, 5.0]), weights=np.array([3.0, 1.0])).item()

@@ -3,6 +3,10 @@
 An optimizer of your own derives from `Optimizer`; learning rates that change are in `schedules`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.compat import absent
 from tdfast.optimizers import schedules
 from tdfast.optimizers.base import Optimizer
@@ -21,14 +25,18 @@ from tdfast.optimizers.methods import (
     RMSprop,
 )
 
-__getattr__ = absent.lookup(__name__)
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config, CustomObjects, OptimizerSpec
+
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+    __getattr__ = absent.lookup(__name__)
 
 __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam",
            "Optimizer",
            "RMSprop", "deserialize", "get", "schedules", "serialize"]
 
 
-def get(identifier):
+def get(identifier: OptimizerSpec) -> Any:
     """The optimizer that a name, a class, an object or Keras's dict means.
 
     Raises:
@@ -45,7 +53,7 @@ def get(identifier):
     return found
 
 
-def serialize(optimizer):
+def serialize(optimizer: Any) -> Any:
     """Keras's dict for an optimizer.
 
     >>> serialize(Adam(0.25))["config"]["learning_rate"]
@@ -54,7 +62,7 @@ def serialize(optimizer):
     return REGISTRY.serialize(optimizer)
 
 
-def deserialize(config, custom_objects=None):
+def deserialize(config: Config | str | None, custom_objects: CustomObjects = None) -> Any:
     """The optimizer of a serialized dict.
 
     Raises:

@@ -1,8 +1,11 @@
 """What all optimizers share: state, clipping, weight decay, averages, and the order of a step."""
 
+from __future__ import annotations
+
 import math
 import re
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +15,12 @@ from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine import arguments, norms
 from tdfast.engine.names import snake_case, unique_name, unknown_arguments
 from tdfast.optimizers import schedules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Array, Config, CustomObjects, Rate
+    from tdfast.engine.variable import Parameters, Variable
 
 
 class LearningRate(float):
@@ -24,19 +33,21 @@ class LearningRate(float):
     0.05
     """
 
+    optimizer: Any
+
     __slots__ = ("optimizer",)
 
-    def assign(self, value):
+    def assign(self, value: Any) -> None:
         """Give the optimizer another learning rate."""
         self.optimizer.learning_rate = value
 
-    def numpy(self):
+    def numpy(self) -> Any:
         """The number, as float32 in Keras's variable."""
         return np.float32(self)
 
     value = property(float, doc="The number.")
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return float, (float(self),)
 
 
@@ -82,18 +93,38 @@ class Optimizer:
     0.01
     """
 
-    rule = None
+    clipnorm: Any
+    clipvalue: Any
+    ema_momentum: Any
+    ema_overwrite_frequency: Any
+    global_clipnorm: Any
+    gradient_accumulation_steps: int | None
+    weight_decay: Any
+
+    rule: Any = None
     """The kernel's rule (see src_c/optim.c); None: `update` does the work."""
 
-    slot_names = ()
+    slot_names: tuple[Any, ...] = ()
     """All slots there can be, in the rule's order."""
 
     per_variable = False
     """Whether the step needs each variable on its own instead of the whole flat vector."""
 
-    def __init__(self, learning_rate, weight_decay=None, clipnorm=None, clipvalue=None, global_clipnorm=None,
-                 use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None,
-                 gradient_accumulation_steps=None, name=None, **unknown):
+    def __init__(
+        self,
+        learning_rate: Rate,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **unknown: Any,
+    ) -> None:
         if unknown.pop("decay", None):
             warnings.warn(
                 f"{type(self).__name__}: decay does nothing, as in Keras 3. A rate that falls is a schedule: "
@@ -134,30 +165,30 @@ class Optimizer:
         self.steps = 0
         self.built = False
         self.averages_in_place = False
-        self.slots = {}
+        self.slots: dict[Any, Any] = {}
         self._excluded = ()         # variables without weight decay, and the pattern of their names
-        self._excluded_names = None
-        self._kept = None           # a copy's state, until it is built
+        self._excluded_names: Any = None
+        self._kept: Any = None           # a copy's state, until it is built
 
     # ---------------------------------------------------------------- arguments
-    def take_numbers(self, optional=False, **given):
+    def take_numbers(self, optional: bool = False, **given: Any) -> None:
         """Keep arguments that must be numbers, or None where they are optional, as attributes."""
         for name, value in given.items():
             setattr(self, name, arguments.number(value, name, type(self).__name__, optional))
 
-    def _flag(self, value, name):
+    def _flag(self, value: Any, name: str) -> bool:
         """``value``, of the argument ``name``, as a bool."""
         return arguments.flag(value, name, type(self).__name__)
 
     # ---------------------------------------------------------------- state
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         """This step's learning rate, a float with ``assign``. A number can be assigned, or a schedule."""
         rate = LearningRate(self._rate())
         rate.optimizer = self
         return rate
 
-    def _rate(self):
+    def _rate(self) -> float:
         rate = self._learning_rate
         if not callable(rate):
             return rate
@@ -167,7 +198,7 @@ class Optimizer:
         return value
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: Any) -> Any:
         if callable(value):
             self._learning_rate = value
             return
@@ -188,22 +219,22 @@ class Optimizer:
             )
         self._learning_rate = float(value)
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         # Keras 2's names: to set one would change nothing. A class of one's own may have such an attribute.
         if name in OLD_NAMES and type(self).__module__ == "tdfast.optimizers.methods":
             raise AttributeError(f"{type(self).__name__} has no attribute '{name}': set {OLD_NAMES[name]}.")
         super().__setattr__(name, value)
 
     @property
-    def iterations(self):
+    def iterations(self) -> int:
         """How many updates there were."""
         return self.steps // (self.gradient_accumulation_steps or 1)
 
     @iterations.setter
-    def iterations(self, value):
+    def iterations(self, value: Any) -> None:
         self.steps = int(value) * (self.gradient_accumulation_steps or 1)
 
-    def build(self, parameters, trainable_variables):
+    def build(self, parameters: Parameters, trainable_variables: Sequence[Any]) -> None:
         """Make the slots (flat, like ``parameters.values``) and remember which pieces to update.
 
         Args:
@@ -236,7 +267,7 @@ class Optimizer:
         self._cut()
         self.built = True
 
-    def _cut(self):
+    def _cut(self) -> None:
         """The pieces of the flat vectors that one call updates: (w, grad, slots, whether it decays)."""
         kept = [v for v in self.trainable_variables if self._not_decayed(v)]
         kept_ids = {id(v) for v in kept}
@@ -250,7 +281,7 @@ class Optimizer:
                 self._pieces.append((self.parameters.values[here], self.parameters.grads[here], slots,
                                      decays))
 
-    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
         """Leave variables out of `weight_decay`; a second call replaces the first.
 
         Args:
@@ -263,22 +294,22 @@ class Optimizer:
         if self.built:
             self._cut()
 
-    def _not_decayed(self, variable):
+    def _not_decayed(self, variable: Variable) -> bool:
         names = self._excluded_names
         return any(v is variable for v in self._excluded) or (names is not None
                                                               and re.search(names, variable.name) is not None)
 
-    def slot_groups(self):
+    def slot_groups(self) -> list[Any]:
         """The slots in use in the order in which Keras saves them: those of one group alternate for each
         variable."""
         return [tuple(self.slot_names)] if self.slot_names else []
 
-    def initial_value(self, slot_name):
+    def initial_value(self, slot_name: str) -> float:
         """What a new slot is filled with."""
         return 0.0
 
     @property
-    def variables(self):
+    def variables(self) -> list[Any]:
         """(name, array) of the whole state, in the order in which Keras saves it."""
         out = [("iteration", np.asarray(self.steps))]
         if not callable(self._learning_rate):
@@ -294,7 +325,7 @@ class Optimizer:
         return out
 
     # ---------------------------------------------------------------- the step
-    def apply(self):
+    def apply(self) -> None:
         """One step from ``parameters.grads``, then the constraints. The gradients may change."""
         if not self.built:
             raise ValueError(f"Optimizer '{self.name}' has no variables yet: call build first.")
@@ -316,7 +347,7 @@ class Optimizer:
             v.value[...] = v.constraint(v.value)
         self.steps += 1
 
-    def _update(self):
+    def _update(self) -> None:
         factor, clip = 1.0, 0.0
         if self.clipnorm and self.clipnorm > 0:
             for grad in self._variable_grads:
@@ -337,7 +368,8 @@ class Optimizer:
         for w, grad, slots, decays in self._pieces:
             self._update_piece(w, grad, slots, numbers, decay if decays else 0.0, clip, factor)
 
-    def _update_piece(self, w, grad, slots, numbers, decay, clip, factor):
+    def _update_piece(self, w: Array, grad: Array, slots: dict[str, Any], numbers: Any,
+                      decay: float, clip: float, factor: float) -> None:
         if self.rule:
             _kernels.optim_step(_kernels.RULES[self.rule], w, grad, tuple(map(slots.get, self.slot_names)),
                                 numbers,
@@ -351,11 +383,11 @@ class Optimizer:
             w -= decay * w
         self.update(w, grad, slots)
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> Any:
         """The numbers of the kernel's `rule` for this update, with the learning rate ``rate``."""
         raise TypeError(f"{type(self).__name__} has the rule {self.rule!r} and must override numbers(rate).")
 
-    def update(self, w, grad, slots):
+    def update(self, w: Any, grad: Any, slots: Any) -> Any:
         """Change the flat piece ``w`` by its gradient: clipped, and ``w`` decayed, already.
 
         Args:
@@ -364,20 +396,20 @@ class Optimizer:
         """
         raise TypeError(f"{type(self).__name__} must override update(w, grad, slots).")
 
-    def sum_squares(self, array):
+    def sum_squares(self, array: Array) -> float:
         """The sum of an array's squares, in one fixed order."""
         return _kernels.sum_squares(array, self._partial)
 
-    def norm(self, array):
+    def norm(self, array: Array) -> float:
         """The root of that sum, also where the sum itself is too large or too small for the array's dtype."""
         return norms.length(array, self.sum_squares(array))
 
     @property
-    def clips(self):
+    def clips(self) -> bool:
         """Whether gradients are clipped in any way."""
         return any(limit and limit > 0 for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm))
 
-    def bad_gradient(self):
+    def bad_gradient(self) -> Any:
         """The first trainable variable with a gradient from which no step can be made, or None.
 
         NaN is such a gradient; so is infinity, unless clipvalue cuts it off.
@@ -390,19 +422,19 @@ class Optimizer:
                 return v
         return None
 
-    def rounded(self, number):
+    def rounded(self, number: float) -> float:
         """The number in the weights' precision: Keras computes powers of beta in it, which shows in the first
         steps."""
         return float(self.parameters.values.dtype.type(number))
 
-    def _average(self):
+    def _average(self) -> None:
         momentum = self.ema_momentum if self.iterations else 0.0
         for w, _, slots, _ in self._pieces:
             _kernels.optim_step(_kernels.RULES["average"], slots["average"], w, (), (momentum, 1 - momentum))
         if self.ema_overwrite_frequency and (self.iterations + 1) % self.ema_overwrite_frequency == 0:
             self._put_averages()
 
-    def _put_averages(self):
+    def _put_averages(self) -> None:
         for w, _, slots, _ in self._pieces:
             if self.averages_in_place:
                 slots["average"][...] = w
@@ -410,7 +442,7 @@ class Optimizer:
                 w[...] = slots["average"]
         self.averages_in_place = False
 
-    def swap_averages(self):
+    def swap_averages(self) -> None:
         """With use_ema: exchange the weights and their averages; a second call puts them back."""
         for w, _, slots, _ in self._pieces:
             held = w.copy()
@@ -418,14 +450,14 @@ class Optimizer:
             slots["average"][...] = held
         self.averages_in_place = not self.averages_in_place
 
-    def finalize_variable_values(self, var_list=None):
+    def finalize_variable_values(self, var_list: Any = None) -> None:
         """With use_ema: put the averages in the weights' place. `fit` calls it at its end."""
         # Before the first step there are no averages yet.
         if self.use_ema and self.built and self.steps:
             self._put_averages()
 
     # ---------------------------------------------------------------- copies
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         # The slots lie beside the variables that they belong to; a copy gets its own when it is built.
         state = {name: value for name, value in vars(self).items() if name not in _OF_THE_BUILD}
         if self.built:
@@ -444,15 +476,15 @@ class Optimizer:
             )
         return {**state, "built": False, "slots": {}, "_excluded": ()}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         vars(self).update(state)
 
     @property
-    def has_kept_state(self):
+    def has_kept_state(self) -> bool:
         """Whether this is a copy whose state waits for its variables."""
         return self._kept is not None
 
-    def _take_kept(self):
+    def _take_kept(self) -> None:
         """Fill the new slots with the state of the optimizer that this is a copy of."""
         kept, shapes = self._kept, [v.shape for v in self.trainable_variables]
         if shapes != kept["shapes"]:
@@ -469,7 +501,7 @@ class Optimizer:
         self._kept = None
 
     # ---------------------------------------------------------------- config
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor, a schedule in its serialized form."""
         rate = self._learning_rate
         config = {"name": self.name, "learning_rate": schedules.serialize(rate) if callable(rate) else rate}
@@ -478,7 +510,7 @@ class Optimizer:
         return config | {key: getattr(self, key) for key in keys}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: CustomObjects = None) -> Any:
         """The optimizer that `get_config` described."""
         if isinstance(config.get("learning_rate"), dict):
             rate = schedules.REGISTRY.deserialize(config["learning_rate"], custom_objects,
@@ -486,13 +518,13 @@ class Optimizer:
             config = {**config, "learning_rate": rate}
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         rate = self._learning_rate
         text = _kind(rate) if callable(rate) else f"{rate:g}"
         return f"<{type(self).__name__} name={self.name}, learning_rate={text}>"
 
 
-def _near_one(grads, factor):
+def _near_one(grads: Sequence[Any], factor: float) -> float:
     """What is left of a factor after as much of it was multiplied in that the rest is a normal float32."""
     if 0 < factor < SMALL:
         for grad in grads:
@@ -501,5 +533,5 @@ def _near_one(grads, factor):
     return factor
 
 
-def _kind(rate):
+def _kind(rate: float) -> str:
     return type(rate).__name__ if isinstance(rate, schedules.LearningRateSchedule) else "a function"

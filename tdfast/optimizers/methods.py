@@ -3,13 +3,21 @@
 Formulas are for one weight w with gradient g (clipped) at update t = 1, 2, ...; lr is the learning rate.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import _kernels
 from tdfast.engine.registry import Registry
 from tdfast.optimizers.base import Optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Array, Config, Rate
 
 REGISTRY = Registry("optimizer", "optimizers", "keras.optimizers")
 
@@ -31,38 +39,44 @@ class SGD(Optimizer):
     """
 
     rule = "sgd"
-    slot_names = ("momentum",)
+    slot_names: tuple[str, ...] = ("momentum",)
 
-    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, **kwargs):
+    def __init__(self, learning_rate: Rate = 0.01, momentum: float = 0.0, nesterov: bool = False,
+                 **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(momentum=momentum)
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be a number from 0 to 1, got {momentum!r}.")
         self.momentum, self.nesterov = float(momentum), self._flag(nesterov, "nesterov")
 
-    def slot_groups(self):
+    def slot_groups(self) -> list[Any]:
         return [("momentum",)] if self.momentum else []
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         return rate, self.momentum, self.nesterov
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
 
 
 class _TwoMoments(Optimizer):
     """What Adam and its relatives share: two betas and epsilon."""
 
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **kwargs):
+    beta_1: Any
+    beta_2: Any
+    epsilon: Any
+
+    def __init__(self, learning_rate: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
+                 epsilon: float = 1e-7, **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
-    def corrections(self):
+    def corrections(self) -> list[Any]:
         """``1 - beta_1^t`` and ``1 - beta_2^t``."""
         t = self.iterations + 1
         return [1 - self.rounded(self.rounded(beta) ** t) for beta in (self.beta_1, self.beta_2)]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
 
 
@@ -86,21 +100,26 @@ class Adam(_TwoMoments):
     0.001
     """
 
-    rule = "adam"
-    slot_names = ("momentum", "velocity", "velocity_hat")
+    beta_1: Any
+    beta_2: Any
+    epsilon: Any
 
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False, **kwargs):
+    rule = "adam"
+    slot_names: tuple[str, ...] = ("momentum", "velocity", "velocity_hat")
+
+    def __init__(self, learning_rate: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
+                 epsilon: float = 1e-7, amsgrad: bool = False, **kwargs: Any) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
         self.amsgrad = self._flag(amsgrad, "amsgrad")
 
-    def slot_groups(self):
+    def slot_groups(self) -> list[Any]:
         return [("momentum", "velocity")] + [("velocity_hat",)] * self.amsgrad
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         first, second = self.corrections()
         return rate * math.sqrt(second) / first, 1 - self.beta_1, 1 - self.beta_2, self.epsilon
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "amsgrad": self.amsgrad}
 
 
@@ -114,8 +133,8 @@ class AdamW(Adam):
     0.004
     """
 
-    def __init__(self, learning_rate=0.001, weight_decay=0.004, beta_1=0.9, beta_2=0.999, epsilon=1e-7,
-                 amsgrad=False, **kwargs):
+    def __init__(self, learning_rate: Rate = 0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
+                 beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, **kwargs: Any) -> None:
         if weight_decay is None:
             raise ValueError("AdamW needs a weight_decay, got None. Use Adam for none.")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **kwargs)
@@ -143,22 +162,27 @@ class RMSprop(Optimizer):
     0.5
     """
 
-    rule = "rmsprop"
-    slot_names = ("velocity", "momentum", "average_gradient")
+    epsilon: Any
+    momentum: Any
+    rho: Any
 
-    def __init__(self, learning_rate=0.001, rho=0.9, momentum=0.0, epsilon=1e-7, centered=False, **kwargs):
+    rule = "rmsprop"
+    slot_names: tuple[str, ...] = ("velocity", "momentum", "average_gradient")
+
+    def __init__(self, learning_rate: Rate = 0.001, rho: float = 0.9, momentum: float = 0.0,
+                 epsilon: float = 1e-7, centered: bool = False, **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(rho=rho, momentum=momentum, epsilon=epsilon)
         self.centered = self._flag(centered, "centered")
 
-    def slot_groups(self):
+    def slot_groups(self) -> Any:
         return [("velocity",)] + [("momentum",
                                    )] * (self.momentum > 0) + [("average_gradient",)] * self.centered
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         return rate, self.rho, 1 - self.rho, self.momentum, self.epsilon
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "rho": self.rho, "momentum": self.momentum, "epsilon": self.epsilon,
                 "centered": self.centered}
 
@@ -179,20 +203,24 @@ class Adagrad(Optimizer):
     0.1
     """
 
-    rule = "adagrad"
-    slot_names = ("accumulator",)
+    epsilon: Any
+    initial_accumulator_value: Any
 
-    def __init__(self, learning_rate=0.001, initial_accumulator_value=0.1, epsilon=1e-7, **kwargs):
+    rule = "adagrad"
+    slot_names: tuple[str, ...] = ("accumulator",)
+
+    def __init__(self, learning_rate: Rate = 0.001, initial_accumulator_value: float = 0.1,
+                 epsilon: float = 1e-7, **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(initial_accumulator_value=initial_accumulator_value, epsilon=epsilon)
 
-    def initial_value(self, slot_name):
+    def initial_value(self, slot_name: Any) -> Any:
         return self.initial_accumulator_value if slot_name == "accumulator" else 0.0
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         return rate, self.epsilon
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "initial_accumulator_value": self.initial_accumulator_value,
                 "epsilon": self.epsilon}
 
@@ -216,17 +244,21 @@ class Adadelta(Optimizer):
     0.95
     """
 
-    rule = "adadelta"
-    slot_names = ("accumulated_grad", "accumulated_delta_var")
+    epsilon: Any
+    rho: Any
 
-    def __init__(self, learning_rate=0.001, rho=0.95, epsilon=1e-7, **kwargs):
+    rule = "adadelta"
+    slot_names: tuple[str, ...] = ("accumulated_grad", "accumulated_delta_var")
+
+    def __init__(self, learning_rate: Rate = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
+                 **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(rho=rho, epsilon=epsilon)
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         return rate, self.rho, 1 - self.rho, self.epsilon
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "rho": self.rho, "epsilon": self.epsilon}
 
 
@@ -248,10 +280,14 @@ class Adamax(_TwoMoments):
     0.999
     """
 
-    rule = "adamax"
-    slot_names = ("momentum", "norm")
+    beta_1: Any
+    beta_2: Any
+    epsilon: Any
 
-    def numbers(self, rate):
+    rule = "adamax"
+    slot_names: tuple[str, ...] = ("momentum", "norm")
+
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         return rate / self.corrections()[0], 1 - self.beta_1, self.beta_2, self.epsilon
 
 
@@ -274,19 +310,23 @@ class Nadam(_TwoMoments):
     0.001
     """
 
-    rule = "nadam"
-    slot_names = ("momentum", "velocity")
+    beta_1: Any
+    beta_2: Any
+    epsilon: Any
 
-    def build(self, parameters, trainable_variables):
+    rule = "nadam"
+    slot_names: tuple[str, ...] = ("momentum", "velocity")
+
+    def build(self, parameters: Any, trainable_variables: Any) -> None:
         if not self.built and not self.has_kept_state:
             self.u_product = np.ones((), parameters.values.dtype)
         super().build(parameters, trainable_variables)
 
     @property
-    def variables(self):
+    def variables(self) -> Any:
         return super().variables + ([("u_product", self.u_product)] if self.built else [])
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         t = self.iterations + 1
         beta_1, beta_2 = self.rounded(self.beta_1), self.rounded(self.beta_2)
         now, following = (beta_1 * (1 - 0.5 * 0.96**n) for n in (t, t + 1))
@@ -321,12 +361,20 @@ class Ftrl(Optimizer):
     0.1
     """
 
-    rule = "ftrl"
-    slot_names = ("accumulator", "linear")
+    beta: Any
+    initial_accumulator_value: Any
+    l1_regularization_strength: Any
+    l2_regularization_strength: Any
+    l2_shrinkage_regularization_strength: Any
+    learning_rate_power: Any
 
-    def __init__(self, learning_rate=0.001, learning_rate_power=-0.5, initial_accumulator_value=0.1,
-                 l1_regularization_strength=0.0, l2_regularization_strength=0.0,
-                 l2_shrinkage_regularization_strength=0.0, beta=0.0, **kwargs):
+    rule = "ftrl"
+    slot_names: tuple[str, ...] = ("accumulator", "linear")
+
+    def __init__(self, learning_rate: Rate = 0.001, learning_rate_power: float = -0.5,
+                 initial_accumulator_value: float = 0.1, l1_regularization_strength: float = 0.0,
+                 l2_regularization_strength: float = 0.0, l2_shrinkage_regularization_strength: float = 0.0,
+                 beta: float = 0.0, **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(
             learning_rate_power=learning_rate_power, initial_accumulator_value=initial_accumulator_value,
@@ -341,15 +389,15 @@ class Ftrl(Optimizer):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more, got {getattr(self, key)}.")
 
-    def initial_value(self, slot_name):
+    def initial_value(self, slot_name: Any) -> Any:
         return self.initial_accumulator_value if slot_name == "accumulator" else 0.0
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         l2 = 2 * self.l2_regularization_strength + (self.beta / rate if self.beta else 0.0)
         return (rate, -self.learning_rate_power, self.l1_regularization_strength, l2,
                 2 * self.l2_shrinkage_regularization_strength)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         keys = ("learning_rate_power", "initial_accumulator_value", "l1_regularization_strength",
                 "l2_regularization_strength", "l2_shrinkage_regularization_strength", "beta")
         return {**super().get_config(), **{key: getattr(self, key) for key in keys}}
@@ -373,20 +421,24 @@ class Lion(Optimizer):
     0.99
     """
 
-    rule = "lion"
-    slot_names = ("momentum",)
+    beta_1: Any
+    beta_2: Any
 
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.99, **kwargs):
+    rule = "lion"
+    slot_names: tuple[str, ...] = ("momentum",)
+
+    def __init__(self, learning_rate: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
+                 **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(beta_1=beta_1, beta_2=beta_2)
         if not 0 < beta_1 <= 1:
             raise ValueError(f"beta_1 must be over 0 and at most 1, got {beta_1}.")
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         beta_1, beta_2 = self.rounded(self.beta_1), self.rounded(self.beta_2)
         return rate, beta_1, 1 - beta_1, beta_2, 1 - beta_2
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "beta_1": self.beta_1, "beta_2": self.beta_2}
 
 
@@ -409,17 +461,22 @@ class Lamb(_TwoMoments):
     1e-07
     """
 
+    beta_1: Any
+    beta_2: Any
+    epsilon: Any
+
     rule = "lamb"
-    slot_names = ("momentum", "velocity", "step")
+    slot_names: tuple[str, ...] = ("momentum", "velocity", "step")
     per_variable = True
 
-    def slot_groups(self):
+    def slot_groups(self) -> list[Any]:
         return [("momentum", "velocity")]
 
-    def numbers(self, rate):
+    def numbers(self, rate: float) -> tuple[Any, ...]:
         return 1 - self.beta_1, 1 - self.beta_2, *self.corrections(), self.epsilon, rate
 
-    def _update_piece(self, w, grad, slots, numbers, *options):
+    def _update_piece(self, w: Array, grad: Array, slots: dict[str, Any], numbers: Sequence[Any],
+                      *options: Any) -> None:
         """The rule writes the step over the gradient; its length decides how far to go along it."""
         super()._update_piece(w, grad, {**slots, "step": grad}, numbers, *options)
         size, length = self.norm(w), self.norm(grad)

@@ -4,10 +4,18 @@ A schedule goes in the place of an optimizer's learning_rate. The step counts ev
 only accumulate gradients included.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 from tdfast.engine import arguments
 from tdfast.engine.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Config, CustomObjects
 
 REGISTRY = Registry("schedule", "schedules", "keras.optimizers.schedules")
 
@@ -22,16 +30,16 @@ class LearningRateSchedule:
     0.025
     """
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         """The learning rate, a float, of step 0, 1, 2, ..."""
         raise TypeError(f"{type(self).__name__} must override __call__(step).")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor."""
         raise TypeError(f"{type(self).__name__} must override get_config() to be saved.")
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         """The schedule that `get_config` described."""
         return cls(**config)
 
@@ -39,12 +47,12 @@ class LearningRateSchedule:
 class _Named(LearningRateSchedule):
     """A schedule whose config is the attributes of these names."""
 
-    keys = ()
+    keys: tuple[Any, ...] = ()
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {key: getattr(self, key) for key in self.keys}
 
-    def _check(self, positive, flag=None, optional=None):
+    def _check(self, positive: str, flag: str | None = None, optional: str | None = None) -> None:
         """Refuse arguments that are no numbers.
 
         Args:
@@ -82,10 +90,10 @@ class ExponentialDecay(_Named):
     0.025
     """
 
-    keys = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name")
+    keys: tuple[str, ...] = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name")
 
-    def __init__(self, initial_learning_rate, decay_steps, decay_rate, staircase=False,
-                 name="ExponentialDecay"):
+    def __init__(self, initial_learning_rate: float, decay_steps: int, decay_rate: float,
+                 staircase: bool = False, name: str = "ExponentialDecay") -> None:
         self.initial_learning_rate, self.decay_steps, self.decay_rate = (
             initial_learning_rate,
             decay_steps,
@@ -94,11 +102,11 @@ class ExponentialDecay(_Named):
         self.staircase, self.name = staircase, name
         self._check("decay_steps", flag="staircase")
 
-    def _passed(self, step):
+    def _passed(self, step: Any) -> float:
         passed = int(step) / self.decay_steps
         return math.floor(passed) if self.staircase else passed
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> float:
         return self.initial_learning_rate * self.decay_rate ** self._passed(step)
 
 
@@ -122,11 +130,11 @@ class InverseTimeDecay(ExponentialDecay):
     0.025
     """
 
-    def __init__(self, initial_learning_rate, decay_steps, decay_rate, staircase=False,
-                 name="InverseTimeDecay"):
+    def __init__(self, initial_learning_rate: float, decay_steps: int, decay_rate: float,
+                 staircase: bool = False, name: str = "InverseTimeDecay") -> None:
         super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> float:
         return self.initial_learning_rate / (1 + self.decay_rate * self._passed(step))
 
 
@@ -149,9 +157,9 @@ class PiecewiseConstantDecay(_Named):
     (0.1, 0.01, 0.001)
     """
 
-    keys = ("boundaries", "values", "name")
+    keys: tuple[str, ...] = ("boundaries", "values", "name")
 
-    def __init__(self, boundaries, values, name="PiecewiseConstant"):
+    def __init__(self, boundaries: Sequence[float], values: Any, name: str = "PiecewiseConstant") -> None:
         for key, given in (("boundaries", boundaries), ("values", values)):
             if isinstance(given, (str, dict)) or not hasattr(given, "__len__"):
                 raise ValueError(
@@ -167,7 +175,7 @@ class PiecewiseConstantDecay(_Named):
             )
         self.boundaries, self.values, self.name = list(boundaries), list(values), name
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> float:
         for boundary, value in zip(self.boundaries, self.values):
             if step <= boundary:
                 return value
@@ -197,13 +205,13 @@ class PolynomialDecay(_Named):
 
     keys = ("initial_learning_rate", "decay_steps", "end_learning_rate", "power", "cycle", "name")
 
-    def __init__(self, initial_learning_rate, decay_steps, end_learning_rate=0.0001, power=1.0, cycle=False,
-                 name="PolynomialDecay"):
+    def __init__(self, initial_learning_rate: float, decay_steps: int, end_learning_rate: float = 0.0001,
+                 power: float = 1.0, cycle: bool = False, name: str = "PolynomialDecay") -> None:
         self.initial_learning_rate, self.decay_steps = initial_learning_rate, decay_steps
         self.end_learning_rate, self.power, self.cycle, self.name = end_learning_rate, power, cycle, name
         self._check("decay_steps", flag="cycle")
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> float:
         steps = self.decay_steps
         if self.cycle:
             steps *= max(math.ceil(step / steps), 1)
@@ -213,7 +221,7 @@ class PolynomialDecay(_Named):
         ) * rest**self.power + self.end_learning_rate
 
 
-def _cosine(fraction):
+def _cosine(fraction: float) -> float:
     """From 1 down to 0 as the fraction goes from 0 to 1."""
     return 0.5 * (1 + math.cos(math.pi * fraction))
 
@@ -248,14 +256,15 @@ class CosineDecay(_Named):
 
     keys = ("initial_learning_rate", "decay_steps", "alpha", "name", "warmup_target", "warmup_steps")
 
-    def __init__(self, initial_learning_rate, decay_steps, alpha=0.0, name="CosineDecay", warmup_target=None,
-                 warmup_steps=0):
+    def __init__(self, initial_learning_rate: float, decay_steps: int, alpha: float = 0.0,
+                 name: str = "CosineDecay", warmup_target: float | None = None,
+                 warmup_steps: int = 0) -> None:
         self.initial_learning_rate, self.decay_steps = initial_learning_rate, decay_steps
         self.alpha, self.name = alpha, name
         self.warmup_target, self.warmup_steps = warmup_target, warmup_steps
         self._check("decay_steps", optional="warmup_target")
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> float:
         step, start = int(step), self.initial_learning_rate
         if self.warmup_target is not None:
             if step < self.warmup_steps:
@@ -291,15 +300,15 @@ class CosineDecayRestarts(_Named):
     (0.1, 0.05, 0.05)
     """
 
-    keys = ("initial_learning_rate", "first_decay_steps", "t_mul", "m_mul", "alpha", "name")
+    keys: tuple[str, ...] = ("initial_learning_rate", "first_decay_steps", "t_mul", "m_mul", "alpha", "name")
 
-    def __init__(self, initial_learning_rate, first_decay_steps, t_mul=2.0, m_mul=1.0, alpha=0.0,
-                 name="SGDRDecay"):
+    def __init__(self, initial_learning_rate: float, first_decay_steps: int, t_mul: float = 2.0,
+                 m_mul: float = 1.0, alpha: float = 0.0, name: str = "SGDRDecay") -> None:
         self.initial_learning_rate, self.first_decay_steps = initial_learning_rate, first_decay_steps
         self.t_mul, self.m_mul, self.alpha, self.name = t_mul, m_mul, alpha, name
         self._check("first_decay_steps")
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> float:
         fraction, wave, length = int(step) / self.first_decay_steps, 0, 1.0
         if self.t_mul == 1:
             wave = math.floor(fraction)
@@ -314,7 +323,7 @@ class CosineDecayRestarts(_Named):
         return self.initial_learning_rate * ((1 - self.alpha) * wave_now + self.alpha)
 
 
-def serialize(learning_rate_schedule):
+def serialize(learning_rate_schedule: Any) -> Any:
     """Keras's dict for a schedule, or for a function by its name.
 
     Raises:
@@ -330,7 +339,7 @@ def serialize(learning_rate_schedule):
     return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
 
 
-def deserialize(config, custom_objects=None):
+def deserialize(config: Config | str | None, custom_objects: CustomObjects = None) -> Any:
     """The schedule, or the function of custom_objects, that `serialize` described.
 
     >>> deserialize(serialize(ExponentialDecay(0.1, 10, 0.5))).decay_rate
@@ -339,7 +348,7 @@ def deserialize(config, custom_objects=None):
     return REGISTRY.deserialize(config, custom_objects)
 
 
-def get(identifier):
+def get(identifier: Any) -> Any:
     """The schedule that a name, a class, an object or Keras's dict means.
 
     Raises:

@@ -5,6 +5,8 @@
 True
 """
 
+from typing import TYPE_CHECKING
+
 from tdfast.compat import absent
 from tdfast.engine.registry import (
     CustomObjectScope,
@@ -27,7 +29,8 @@ from tdfast.saving.keras.weights_file import load_weights, save_weights
 from tdfast.saving.onnx import export_onnx
 from tdfast.saving.torch import load_torch_state_dict, torch_state_dict
 
-__getattr__ = absent.lookup(__name__)
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+    __getattr__ = absent.lookup(__name__)
 
 __all__ = [
     "CustomObjectScope",

@@ -1,13 +1,19 @@
 """Writing a file so that the old one or the new one is there, never half of one."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
 import secrets
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: Any) -> Iterator[Any]:
     """A binary file object that takes the place of ``path`` when the block ends without an error.
 
     It is written beside ``path``, flushed to the disk and then renamed, so a crash, a kill or a full disk
@@ -49,7 +55,7 @@ def replacing(path):
             os.close(handle)
 
 
-def _new_file(folder, name, mode):
+def _new_file(folder: str, name: str, mode: Any) -> tuple[Any, ...]:
     """(handle, path) of a new file in the folder, of which nobody else knows; the system applies the umask to
     ``mode``."""
     while True:
@@ -59,7 +65,7 @@ def _new_file(folder, name, mode):
             return os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), beside
 
 
-def _take_rights(handle, old):
+def _take_rights(handle: int, old: Any) -> None:
     new = os.fstat(handle)
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
         with contextlib.suppress(OSError):
@@ -67,7 +73,7 @@ def _take_rights(handle, old):
     os.fchmod(handle, old.st_mode & 0o777)
 
 
-def _to_the_disk(handle):
+def _to_the_disk(handle: int) -> None:
     os.fsync(handle)
     if hasattr(fcntl, "F_FULLFSYNC"):           # macOS: fsync leaves it in the disk's cache
         with contextlib.suppress(OSError):

@@ -1,10 +1,18 @@
 """What every export of a model to another format shares: which models, and which converter a layer has."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import TYPE_CHECKING, Any
 
 from tdfast import activations, layers
 from tdfast.engine.network import Network
 from tdfast.engine.parametric import Parametric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import DTypeLike
 
 IDLE = (
     layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout,
@@ -14,7 +22,7 @@ IDLE = (
 """The layers that hand their input on when nothing is trained."""
 
 
-def check_model(model, who):
+def check_model(model: Any, who: str) -> None:
     """Refuse what is no built model."""
     if not isinstance(model, Network):
         raise ValueError(f"{who} expects a tdfast model, got {model!r} ({type(model).__name__}).")
@@ -25,7 +33,7 @@ def check_model(model, who):
         )
 
 
-def converter_of(layer, table, what):
+def converter_of(layer: Any, table: Any, what: str) -> Any:
     """The entry of ``table`` (layer class -> converter) for a layer.
 
     A class of the user's own may compute something else than its base; only a `Sequential` of another class,
@@ -45,12 +53,12 @@ def converter_of(layer, table, what):
     )
 
 
-def refuse(layer, why):
+def refuse(layer: Any, why: Any) -> None:
     """Raise a ValueError that names the layer."""
     raise ValueError(f"Layer '{layer.name}' ({type(layer).__name__}) {why}")
 
 
-def check_dtype(layer, dtype):
+def check_dtype(layer: Any, dtype: DTypeLike) -> None:
     """Refuse a layer that computes in another dtype than the model."""
     if layer.dtype != dtype:
         refuse(
@@ -59,7 +67,7 @@ def check_dtype(layer, dtype):
         )
 
 
-def activation_entry(layer, activation, table, what):
+def activation_entry(layer: Any, activation: Any, table: Any, what: str) -> Any:
     """The entry of ``table`` (name -> ...) for one of a layer's activations, which must be tdfast's own of
     that name; or for one with parameters, whose name in the table is "<name> with" them.
 
@@ -76,7 +84,7 @@ def activation_entry(layer, activation, table, what):
 
 
 @contextlib.contextmanager
-def changed(target, **attributes):
+def changed(target: Any, **attributes: Any) -> Iterator[Any]:
     """Attributes of an object with other values inside the block.
 
     >>> from types import SimpleNamespace

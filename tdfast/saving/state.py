@@ -1,9 +1,12 @@
 """A tree of plain values and arrays in one file: JSON and .npy in a zip archive, written atomically, no
 pickle."""
 
+from __future__ import annotations
+
 import io
 import json
 import zipfile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,11 +14,14 @@ from tdfast.saving.atomic import replacing
 from tdfast.saving.keras.archive import MAX_JSON, MAX_MEMBERS, Archive
 from tdfast.saving.keras.weights import NpzWeights
 
+if TYPE_CHECKING:
+    pass
+
 # Keys that stand for an array, and for a NumPy scalar, by its number in the archive.
 _ARRAY, _SCALAR = "__array__", "__scalar__"
 
 
-def write_state(path, state):
+def write_state(path: Any, state: Any) -> None:
     """Write a dict of numbers, strings, None, booleans, arrays, and lists and dicts of these.
 
     Raises:
@@ -32,7 +38,7 @@ def write_state(path, state):
         _write(file, state)
 
 
-def read_state(path):
+def read_state(path: Any) -> Any:
     """What `write_state` wrote; tuples have become lists.
 
     Raises:
@@ -52,8 +58,8 @@ def read_state(path):
         store.close()
 
 
-def _write(file, state):
-    arrays = []
+def _write(file: Any, state: Any) -> None:
+    arrays: list[Any] = []
     text = json.dumps(_pack(state, arrays, "state"))
     if len(arrays) >= MAX_MEMBERS or len(text) > MAX_JSON:
         raise ValueError(
@@ -69,7 +75,7 @@ def _write(file, state):
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _pack(value, arrays, where):
+def _pack(value: Any, arrays: list[Any], where: str) -> Any:
     if value is None or isinstance(value, (str, bool)) or type(value) in (int, float):
         return value
     if isinstance(value, dict):
@@ -89,7 +95,7 @@ def _pack(value, arrays, where):
     )
 
 
-def _unpack(value, store):
+def _unpack(value: Any, store: Any) -> Any:
     if isinstance(value, list):
         return [_unpack(inner, store) for inner in value]
     if not isinstance(value, dict):

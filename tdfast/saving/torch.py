@@ -4,15 +4,24 @@ PyTorch keeps matrices transposed, a recurrent layer's gates in an order of its 
 halves.
 """
 
+from __future__ import annotations
+
 import contextlib
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import layers
 from tdfast.compat.calling import spelled
 from tdfast.engine.arrays import as_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tdfast.engine.layer import Layer
+    from tdfast.engine.types import Array
 
 # The names that a module has for the variables of a layer; matrices are transposed.
 _PLAIN = {
@@ -32,7 +41,7 @@ _COUNTER = "num_batches_tracked"
 
 
 @spelled
-def load_torch_state_dict(target, state, modules=None):
+def load_torch_state_dict(target: Layer, state: Any, modules: Any = None) -> None:
     """Overwrite weights with those of a PyTorch module, such as ``torch.load(path, weights_only=True)``.
 
     nn.LSTM, nn.GRU, nn.RNN (also of several layers, also bidirectional), nn.Linear, nn.Embedding, nn.Conv1d,
@@ -95,7 +104,7 @@ def load_torch_state_dict(target, state, modules=None):
 
 
 @spelled
-def torch_state_dict(target, modules=None):
+def torch_state_dict(target: Any, modules: Any = None) -> Any:
     """The weights under the names, and in the form, in which a PyTorch module takes them.
 
     ``module.load_state_dict({name: torch.from_numpy(a) for name, a in torch_state_dict(model).items()})``.
@@ -127,7 +136,7 @@ def torch_state_dict(target, modules=None):
     return out
 
 
-def _refuse_checkpoint(state, who):
+def _refuse_checkpoint(state: Any, who: str) -> None:
     """Say where the state dict is in what programs save around it, and what else is none."""
     if not isinstance(state, Mapping):
         hint = " For a module, pass its module.state_dict()." if hasattr(state, "state_dict") else ""
@@ -146,7 +155,7 @@ def _refuse_checkpoint(state, who):
 
 
 # ---------------------------------------------------------------- which module is which layer
-def _places(target, modules, state, who):
+def _places(target: Layer, modules: Any, state: Any, who: str) -> tuple[Any, ...]:
     """([(prefix of the keys, ending of a recurrent layer's keys, layer)], the modules that were chosen, or
     None)."""
     target._require_built(who)
@@ -169,7 +178,8 @@ def _places(target, modules, state, who):
                 f"{len(found)} with weights, "
                 f"{[path for path, _ in found]}. Give modules=, a name for each of the latter."
             )
-    out, number, before = [], 0, None
+    out: list[Any] = []
+    number, before = 0, None
     for name, (path, layer) in zip(names, found):
         recurrent = _cells(layer) is not None
         number = number + 1 if name == before and recurrent else 0
@@ -183,7 +193,7 @@ def _places(target, modules, state, who):
     return [(f"{name}." if name else "", f"_l{number}", layer) for layer, (name, number) in out], chosen
 
 
-def _parts(layer, path):
+def _parts(layer: Any, path: Any) -> Iterator[Any]:
     """(path, layer) of the layers with weights that are no wrappers, in order."""
     if isinstance(layer, layers.TimeDistributed):
         inner = layer.layer
@@ -194,14 +204,14 @@ def _parts(layer, path):
         yield path or layer.name, layer
 
 
-def _stack(model, path):
+def _stack(model: Any, path: Any) -> Iterator[Any]:
     for layer in model.layers:
         yield from _parts(layer, f"{path}.{layer.name}" if path else layer.name)
 
 
-def _modules_of(state):
+def _modules_of(state: Any) -> list[Any]:
     """The names of a state's modules, in order; that of a recurrent one as often as it has layers."""
-    names = {}
+    names: dict[Any, Any] = {}
     for key in state:
         name, _, leaf = key.rpartition(".")
         names.setdefault(name, set())
@@ -212,19 +222,19 @@ def _modules_of(state):
 
 
 # ---------------------------------------------------------------- a layer's weights in torch's form
-def _cells(layer):
+def _cells(layer: Any) -> Any:
     """{ending: recurrent layer} of a recurrent or Bidirectional layer; None for others."""
     if isinstance(layer, layers.Bidirectional):
         return {"": layer.forward_layer, "_reverse": layer.backward_layer}
     return {"": layer} if isinstance(layer, tuple(_GATES)) else None
 
 
-def _leaf(leaf, suffix):
+def _leaf(leaf: str, suffix: str) -> str:
     """'weight_ih_reverse' of the layer with the ending '_l1' is 'weight_ih_l1_reverse'; other names stay."""
     return re.sub(r"^((?:weight|bias)_[ih]h)", rf"\g<1>{suffix}", leaf)
 
 
-def _to_torch(layer, who):
+def _to_torch(layer: Any, who: str) -> dict[str, Any]:
     """{name: array} of a layer's weights; views where they can be."""
     out = {}
     for ending, cell in (_cells(layer) or {}).items():
@@ -245,7 +255,7 @@ def _to_torch(layer, who):
     return out
 
 
-def _from_torch(layer, arrays):
+def _from_torch(layer: Any, arrays: dict[str, Any]) -> list[Any]:
     """[(variable, array)] for a layer from torch's arrays, whose shapes are right."""
     pairs, who = [], "load_torch_state_dict"
     for ending, cell in (_cells(layer) or {}).items():
@@ -264,7 +274,7 @@ def _from_torch(layer, arrays):
             for leaf, name in _plain_names(layer, who).items() if leaf in arrays]
 
 
-def _plain_names(layer, who):
+def _plain_names(layer: Any, who: str) -> dict[str, Any]:
     """{torch's name: the variable's}."""
     has = {w.name for w in layer.weights}
     for kind, names in _PLAIN.items():
@@ -283,7 +293,7 @@ def _plain_names(layer, who):
     )
 
 
-def _gates_of(cell, who):
+def _gates_of(cell: Any, who: str) -> Any:
     """The order of the gates; refuses layers that compute what no module of PyTorch does."""
     kind = next((kind for kind in _GATES if isinstance(cell, kind)), None)
     label = f"{who}: layer '{cell.name}' ({type(cell).__name__})"
@@ -304,7 +314,7 @@ def _gates_of(cell, who):
     return _GATES[kind]
 
 
-def _reordered(array, gates):
+def _reordered(array: Any, gates: Any) -> Any:
     """The last axis with its equal parts in another order."""
     if gates == tuple(range(len(gates))):
         return array
@@ -312,10 +322,10 @@ def _reordered(array, gates):
     return np.concatenate([parts[i] for i in gates], axis=-1)
 
 
-def _turned(kernel):
+def _turned(kernel: Array) -> Array:
     """(..., in, out) as (out, in, ...)."""
     return np.moveaxis(kernel, (-1, -2), (0, 1))
 
 
-def _turned_back(weight):
+def _turned_back(weight: Array) -> Array:
     return np.moveaxis(weight, (0, 1), (-1, -2))

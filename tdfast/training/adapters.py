@@ -1,9 +1,12 @@
 """What users pass to fit, evaluate and predict, as arrays that fit the model: checks, splits, weights."""
 
+from __future__ import annotations
+
 import collections.abc
 import math
 import numbers
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +15,15 @@ from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine.arrays import as_array, as_contiguous, as_numbers, as_view, numbers_behind
 from tdfast.losses.base import bad_number
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
-def is_stream(x):
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import Array, Data, Shapes
+
+
+def is_stream(x: Data) -> bool:
     """Whether ``x`` yields batches (a generator, a DataLoader, a PyDataset) instead of being one array."""
     if x is None or np.isscalar(x) or isinstance(x, (np.ndarray, collections.abc.Sequence, dict)):
         return False
@@ -22,11 +32,11 @@ def is_stream(x):
     return hasattr(x, "__next__") or hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and _has_batches(x))
 
 
-def _has_batches(x):
+def _has_batches(x: Data) -> Any:
     return hasattr(x, "__len__") or hasattr(x, "num_batches")
 
 
-def unpack(batch, who):
+def unpack(batch: Any, who: str) -> tuple[Any, ...] | None:
     """(x, y, sample_weight) of what a stream yields: ``x``, ``(x,)``, ``(x, y)`` or ``(x, y,
     sample_weight)``."""
     if not isinstance(batch, (tuple, list)):
@@ -39,11 +49,12 @@ def unpack(batch, who):
     return (*batch, None, None)[:3]
 
 
-def _is_array(x):
+def _is_array(x: Data) -> bool:
     return hasattr(x, "__array__") and np.ndim(x) > 0
 
 
-def check_inputs(x, as_input, who, input_shape=None, views=False):
+def check_inputs(x: Data, as_input: Callable[..., Any], who: str, input_shape: Shapes = None,
+                 views: bool = False) -> Array:
     """The inputs as the array that ``as_input(x, who)`` gives, refused if empty or not finite.
 
     Args:
@@ -89,7 +100,7 @@ def check_inputs(x, as_input, who, input_shape=None, views=False):
     return x
 
 
-def check_finite(x, what):
+def check_finite(x: Data, what: str) -> None:
     """Raise a ValueError that names the place of the first NaN or infinity (see `tdfast.config`)."""
     if not config.check_finite() or x.dtype.kind != "f":
         return
@@ -109,7 +120,7 @@ def check_finite(x, what):
     )
 
 
-def check_targets(y, n, dtype, sparse, who, views=False):
+def check_targets(y: Data, n: int, dtype: DTypeLike, sparse: bool, who: str, views: bool = False) -> Array:
     """The targets as an array with ``n`` samples; numbers become ``dtype`` unless they are labels.
 
     ``views`` as in `check_inputs`.
@@ -139,7 +150,7 @@ def check_targets(y, n, dtype, sparse, who, views=False):
     return y
 
 
-def check_sample_weight(weight, n, dtype, who):
+def check_sample_weight(weight: Any, n: int, dtype: DTypeLike, who: str) -> Array | None:
     """One weight for each sample, or for each sample and step; None stays None."""
     if weight is None:
         return None
@@ -152,7 +163,8 @@ def check_sample_weight(weight, n, dtype, who):
     return weight
 
 
-def class_weight_to_sample_weight(class_weight, y, dtype, rank):
+def class_weight_to_sample_weight(class_weight: Mapping[int, float], y: Data, dtype: DTypeLike,
+                                  rank: int) -> Array:
     """The weight of each target's class; classes that are not named weigh 1.
 
     Args:
@@ -195,7 +207,7 @@ def class_weight_to_sample_weight(class_weight, y, dtype, rank):
     return out
 
 
-def split_validation(arrays, fraction):
+def split_validation(arrays: Sequence[Any], fraction: float) -> tuple[Any, ...]:
     """(training part, validation part) of each array: the last ``fraction`` of the samples validates.
 
     >>> split_validation([np.arange(5), None], 0.4)
@@ -210,7 +222,7 @@ def split_validation(arrays, fraction):
     return [a if a is None else a[:at] for a in arrays], [a if a is None else a[at:] for a in arrays]
 
 
-def check_batch_size(batch_size, who):
+def check_batch_size(batch_size: int | None, who: str) -> int:
     """The batch size as an int; None is Keras's 32."""
     if batch_size is None:
         return 32
@@ -219,7 +231,7 @@ def check_batch_size(batch_size, who):
     return int(batch_size)
 
 
-def note_batch_size(batch_size, x, who):
+def note_batch_size(batch_size: int | None, x: Data, who: str) -> None:
     """Warn that a batch_size does nothing for what yields batches, where Keras says nothing."""
     if batch_size is not None and check_batch_size(batch_size, who) != getattr(x, "batch_size", None):
         warnings.warn(
@@ -229,19 +241,19 @@ def note_batch_size(batch_size, x, who):
         )
 
 
-def check_count(value, what):
+def check_count(value: Any, what: str) -> int:
     """``value`` as an int of at least 0."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 0:
         raise ValueError(f"{what} must be a whole number of at least 0, got {value!r}.")
     return int(value)
 
 
-def check_steps(value, what):
+def check_steps(value: Any, what: str) -> int | None:
     """``value`` as an int of at least 1, or None, which 0 means as well."""
     return None if value is None else check_count(value, what) or None
 
 
-def check_lengths(lengths, n, T, who):
+def check_lengths(lengths: Any, n: int, T: Any, who: str) -> Array:
     """The number of valid steps of each sample, (N,) whole numbers from 0 to T, as an int64 array."""
     if T is None:
         raise ValueError(f"{who}: lengths needs x of shape (samples, time, ...).")

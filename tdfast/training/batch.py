@@ -1,6 +1,8 @@
 """Batch: what a step takes."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 
 class Batch(NamedTuple):
@@ -20,7 +22,7 @@ class Batch(NamedTuple):
     masks: tuple = ()
 
 
-def one_or_list(values):
+def one_or_list(values: Any) -> Any:
     """What a layer takes of several values: the only one, or a list.
 
     >>> one_or_list((1,)), one_or_list((1, 2))

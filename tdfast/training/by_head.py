@@ -1,7 +1,16 @@
 """What users give by output or by input: a list, a dict by name, or one for all."""
 
+from __future__ import annotations
 
-def targets(heads, y, who):
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.types import Data
+
+
+def targets(heads: Sequence[Any], y: Data, who: str) -> list[Any]:
     """The targets of each `tdfast.training.objective.Head`, None for one without."""
     if len(heads) == 1:
         return [y]
@@ -26,7 +35,7 @@ def targets(heads, y, who):
     )
 
 
-def weights(heads, sample_weight, who):
+def weights(heads: Sequence[Any], sample_weight: Data, who: str) -> list[Any]:
     """The sample_weight of each head."""
     if len(heads) == 1 or sample_weight is None:
         return [sample_weight] * len(heads)
@@ -43,7 +52,7 @@ def weights(heads, sample_weight, who):
     return [sample_weight] * len(heads)
 
 
-def lengths(model, given, who):
+def lengths(model: Any, given: Any, who: str) -> list[Any]:
     """The lengths of each input of a model."""
     names = getattr(model, "input_names", None)
     if names is None or len(names) == 1:
@@ -58,7 +67,7 @@ def lengths(model, given, who):
     )
 
 
-def _named(given, names, what, who):
+def _named(given: Any, names: Any, what: str, who: str) -> list[Any]:
     """The entries of a dict in the order of some names, None for those that are missing."""
     unknown = sorted(str(key) for key in given if key not in names)
     if unknown:
@@ -68,11 +77,11 @@ def _named(given, names, what, who):
     return [given.get(name) for name in names]
 
 
-def _is_numbers(values):
+def _is_numbers(values: Any) -> bool:
     return all(isinstance(value, (int, float)) for value in values)
 
 
-def _described(value):
+def _described(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return f"a {type(value).__name__} of {len(value)}"
     return f"an array of shape {value.shape}" if hasattr(value, "shape") else repr(value)[:60]

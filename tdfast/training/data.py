@@ -1,10 +1,20 @@
 """DataAdapter: what users pass to fit, evaluate and predict, as batches that fit their model."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.engine.tape import Record
 from tdfast.training import adapters, by_head
 from tdfast.training import lengths as ragged
 from tdfast.training.batch import Batch, one_or_list
 from tdfast.training.epochs import ArrayBatches, EpochIterator, StreamBatches
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tdfast.engine.types import Array, Data, Sizes
+    from tdfast.training.objective import Head, Objective
 
 
 class DataAdapter:
@@ -16,11 +26,11 @@ class DataAdapter:
         objective: the `tdfast.training.objective.Objective` whose targets are checked.
     """
 
-    def __init__(self, model, buffers, objective):
+    def __init__(self, model: Any, buffers: Record, objective: Objective) -> None:
         self.model, self.buffers, self.objective = model, buffers, objective
 
     # ---------------------------------------------------------------- checks
-    def inputs(self, x, who, views=False):
+    def inputs(self, x: Data, who: str, views: bool = False) -> tuple[Any, ...]:
         """Inputs as a tuple of arrays that fit the model. ``views`` as in `adapters.check_inputs`."""
         model = self.model
         arrays = tuple(
@@ -41,7 +51,7 @@ class DataAdapter:
         )
         return arrays
 
-    def batch(self, x, y, sample_weight, who, views=False):
+    def batch(self, x: Data, y: Data, sample_weight: Data, who: str, views: bool = False) -> Batch:
         """Inputs, targets and weights as a `Batch` that fits the model."""
         x = self.inputs(x, who, views)
         n, dtype, heads = len(x[0]), self.model.dtype, self.objective.heads
@@ -55,7 +65,7 @@ class DataAdapter:
             weights.append(adapters.check_sample_weight(weight, n, dtype, what))
         return Batch(x, tuple(targets), tuple(weights))
 
-    def _target(self, head, y, n, shape, who, views):
+    def _target(self, head: Head, y: Data, n: int, shape: Sizes, who: str, views: bool) -> Array | None:
         """The targets of one output; None where nothing is counted."""
         if head.loss is None and (y is None or not head.specs):
             return None
@@ -66,7 +76,7 @@ class DataAdapter:
             head.loss.look_at(y, shape, who)
         return y
 
-    def weigh_classes(self, batch, class_weight, who):
+    def weigh_classes(self, batch: Any, class_weight: Mapping[int, float] | None, who: str) -> Batch:
         """The batch, with the weights that class_weight makes of its targets."""
         if class_weight is None:
             return batch
@@ -83,7 +93,7 @@ class DataAdapter:
         )
         return batch._replace(weights=(weight,))
 
-    def lengths(self, lengths, inputs, who):
+    def lengths(self, lengths: Any, inputs: Any, who: str) -> tuple[Any, ...] | None:
         """The valid steps of each sample, for each input an array or None; None where there are none."""
         if lengths is None:
             return None
@@ -97,7 +107,8 @@ class DataAdapter:
         )
 
     # ---------------------------------------------------------------- sources
-    def arrays(self, batch, lengths, batch_size, steps, who, shuffle=False):
+    def arrays(self, batch: Any, lengths: Any, batch_size: int | None, steps: int | None, who: str,
+               shuffle: bool = False) -> EpochIterator:
         """An `EpochIterator` over a `Batch` of all samples."""
         n = len(batch.inputs[0])
         steps = adapters.check_steps(steps, f"{who}: the number of steps")
@@ -113,7 +124,9 @@ class DataAdapter:
         buffers = Record(self.model) if self.objective.is_counting else self.buffers
         return EpochIterator(ArrayBatches(batch, size, buffers, shuffle, padding), steps, who)
 
-    def stream(self, x, steps, who, shuffle=False, class_weight=None, batch_size=None, **others):
+    def stream(self, x: Data, steps: int | None, who: str, shuffle: bool = False,
+               class_weight: Mapping[int, float] | None = None, batch_size: int | None = None,
+               **others: Any) -> EpochIterator:
         """An `EpochIterator` of what yields batches; ``others`` belong into the batches and must be None."""
         adapters.note_batch_size(batch_size, x, who)
         for name, value in others.items():
@@ -124,7 +137,7 @@ class DataAdapter:
                     "cannot be given beside it."
                 )
 
-        def prepare(batch):
+        def prepare(batch: Any) -> Batch:
             return self.weigh_classes(self.batch(*adapters.unpack(batch, who), who), class_weight, who)
 
         return EpochIterator(
@@ -133,10 +146,10 @@ class DataAdapter:
             who,
         )
 
-    def stream_of_inputs(self, x, steps, who):
+    def stream_of_inputs(self, x: Data, steps: Any, who: str) -> EpochIterator:
         """An `EpochIterator` of what yields batches, for predictions."""
 
-        def prepare(batch):
+        def prepare(batch: Any) -> Batch:
             return Batch(self.inputs(adapters.unpack(batch, who)[0], who))
 
         return _not_empty(
@@ -144,7 +157,8 @@ class DataAdapter:
         )
 
     # ---------------------------------------------------------------- what fit and evaluate take
-    def for_evaluation(self, x, y, sample_weight, lengths, batch_size, steps, who):
+    def for_evaluation(self, x: Data, y: Data, sample_weight: Data, lengths: Any, batch_size: int | None,
+                       steps: Any, who: str) -> EpochIterator:
         """The `EpochIterator` of `evaluate`."""
         if adapters.is_stream(x):
             return _not_empty(
@@ -157,8 +171,18 @@ class DataAdapter:
         return self.arrays(batch, self.lengths(lengths, batch.inputs, who), batch_size, steps, who)
 
     def for_training(
-        self, x, y, sample_weight, lengths, class_weight, batch_size, steps, shuffle, split, validation
-    ):
+        self,
+        x: Data,
+        y: Data,
+        sample_weight: Data,
+        lengths: Any,
+        class_weight: Mapping[int, float] | None,
+        batch_size: int | None,
+        steps: int | None,
+        shuffle: bool,
+        split: float,
+        validation: dict[str, Any],
+    ) -> tuple[Any, ...]:
         """What fit trains on and what it validates on (or None), both checked and the model built.
 
         Args:
@@ -200,7 +224,7 @@ class DataAdapter:
             raise ValueError("fit: validation_lengths belongs to validation_data, which was not given.")
         return train, held_out and self.arrays(*held_out, size, validation["steps"], "fit's validation")
 
-    def _validation(self, validation, needs_lengths, batch_size):
+    def _validation(self, validation: dict[str, Any], needs_lengths: bool, batch_size: Any) -> EpochIterator:
         who, given = "fit's validation_data", validation["data"]
         steps, lengths = validation["steps"], validation["lengths"]
         if adapters.is_stream(given):
@@ -223,14 +247,14 @@ class DataAdapter:
         return self.arrays(batch, self.lengths(lengths, batch.inputs, who), batch_size, steps, who)
 
 
-def _not_empty(feed, x):
+def _not_empty(feed: EpochIterator, x: Data) -> EpochIterator:
     """``feed``, refused if it has no batch."""
     if feed.peek() is None:
         raise ValueError(f"{feed.who}: x is a {type(x).__name__} that yields no batch.")
     return feed
 
 
-def _split(batch, lengths, fraction):
+def _split(batch: Any, lengths: Any, fraction: float) -> Any:
     """(the batch and the lengths to train on, those to validate on): the last samples validate."""
     groups = [*batch[:3], lengths or ()]
     halves = adapters.split_validation([a for group in groups for a in group], fraction)

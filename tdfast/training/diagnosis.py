@@ -1,13 +1,21 @@
 """Why a step was refused: the first layer whose weights, outputs or gradients are not finite."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine.tape import Tape
 
+if TYPE_CHECKING:
+    from tdfast.engine.variable import Variable
+    from tdfast.training.step import Step
+
 KEPT = "The weights are those of the step before."
 
 
-def of_gradient(model, variable, where):
+def of_gradient(model: Any, variable: Variable, where: str) -> str:
     """Which gradient left the range of its dtype, though the loss did not."""
     layer = next(layer for layer in model.walk() if layer is not model
                  and any(v is variable for v in layer.weights))
@@ -17,7 +25,7 @@ def of_gradient(model, variable, where):
     )
 
 
-def of_loss(step, batch, value, where):
+def of_loss(step: Step, batch: Any, value: Any, where: str) -> str:
     """Why the loss is not a number: the first layer whose weights or outputs are not finite."""
     start = f"The loss became {value}{where}"
     cure = "a smaller learning_rate" + ("" if step.optimizer.clips else " or clipnorm=1")
@@ -47,11 +55,11 @@ class _Found(Exception):
     """Carries the first layer at fault, and its weight that is not finite, or None: its output is not."""
 
 
-def _forward_until_bad(model, batch):
+def _forward_until_bad(model: Any, batch: Any) -> list[Any]:
     """The outputs of the graph of a model; raises `_Found` at the first layer at fault."""
     tape = Tape(keep=False)
 
-    def look(node, given):
+    def look(node: Any, given: Any) -> list[Any] | tuple[Any, ...]:
         layer = node.layer
         x, mask = map(list, zip(*given)) if len(node.inputs) > 1 else given
         weight = next((w for w in layer.weights if not np.isfinite(w.value).all()), None)

@@ -1,9 +1,12 @@
 """Batches for many epochs: from arrays, and from whatever yields batches."""
 
+from __future__ import annotations
+
 import collections
 import itertools
 import math
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +14,12 @@ from tdfast import random
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine.arrays import gather
 from tdfast.training.batch import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Array
 
 
 class EpochIterator:
@@ -26,29 +35,29 @@ class EpochIterator:
         who: the method's name, for the warning.
     """
 
-    def __init__(self, source, steps=None, who="fit"):
+    def __init__(self, source: Any, steps: int | None = None, who: str = "fit") -> None:
         if steps is None and getattr(source, "endless", False):
             raise ValueError(
                 f"{who}: the batches never end, as repeat() says: give the number of steps, or repeat(count)."
             )
         self.source, self.wanted, self.who = source, steps, who
-        self._pass = None
+        self._pass: Any = None
         self._taken = 0             # from this pass
         self._done = 0              # of the epoch to come
         self._epoch_open = False    # whether the source knows that the epoch has begun
 
     @property
-    def size(self):
+    def size(self) -> list[Any]:
         """Numbers that tell these data from others: samples, those of a batch, batches of an epoch; None: not
         known."""
         return [getattr(self.source, "samples", None), getattr(self.source, "batch_size", None), self.wanted]
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """Where the data are, for `restore`."""
         taken = self._taken if self._pass is not None else 0
         return {"size": self.size, "taken": taken, "order": self.source.order if taken else None}
 
-    def restore(self, state, done):
+    def restore(self, state: Any, done: Any) -> None:
         """Go on where `state` was called, with ``done`` batches of the epoch behind.
 
         What can be read only once is read from its beginning, and the batches that were taken are left out.
@@ -64,11 +73,11 @@ class EpochIterator:
         self._taken, self._done = taken, done
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         """Batches in an epoch, None while nobody knows."""
         return self.wanted or self.source.batches
 
-    def peek(self):
+    def peek(self) -> Any:
         """The first batch to come, which comes all the same; None if there is none."""
         self._begin_epoch()
         self._begin(self._done)
@@ -76,12 +85,12 @@ class EpochIterator:
         self._pass = iter(()) if first is None else itertools.chain([first], self._pass)
         return first
 
-    def rewind(self):
+    def rewind(self) -> None:
         """Begin the next epoch with a new pass, where the source can be read again."""
         if self.source.again:
             self._pass = None
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         """The batches of one epoch."""
         self._begin_epoch()
         count, self._done = self._done, 0
@@ -103,13 +112,13 @@ class EpochIterator:
             yield batch
         self.source.on_epoch_end()
 
-    def _begin_epoch(self):
+    def _begin_epoch(self) -> None:
         """Tell the source, before it is asked for the first batch of an epoch."""
         if not self._epoch_open:
             self._epoch_open = True
             self.source.on_epoch_begin()
 
-    def _begin(self, count):
+    def _begin(self, count: int) -> None:
         """Have a pass, with ``count`` batches of the epoch behind."""
         if self._pass is None:
             self._pass = self.source.one_pass()
@@ -117,7 +126,7 @@ class EpochIterator:
         # Batches of the next epoch are not to be fetched before the source knows of it.
         self.source.limit = math.inf if self.wanted is None else self._taken + self.wanted - count
 
-    def warn(self, count):
+    def warn(self, count: Any) -> None:
         """Say that only ``count`` batches came."""
         wanted = f"{count} of {self.wanted} batches came" if self.wanted else "no batch is left"
         warnings.warn(
@@ -150,20 +159,21 @@ class ArrayBatches:
 
     again = True
 
-    def __init__(self, arrays, batch_size, buffers, shuffle=False, padding=None):
+    def __init__(self, arrays: Batch, batch_size: int, buffers: Record, shuffle: bool = False,
+                 padding: Any = None) -> None:
         self.arrays, self.batch_size, self.buffers = arrays, batch_size, buffers
         self.shuffle, self.padding = shuffle, padding
         self.samples = len(arrays.inputs[0])
         self.batches = -(-self.samples // batch_size)
-        self.order = None
+        self.order: Any = None
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         """Nothing to do."""
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Nothing to do."""
 
-    def one_pass(self, order=None, start=0):
+    def one_pass(self, order: Array | None = None, start: int = 0) -> Iterator[Any]:
         """All batches once, each a `Batch`. Or, to go on with one, those from ``start`` in its order."""
         self.order = order = self._order() if order is None else order
         for i in range(start, self.batches):
@@ -176,13 +186,13 @@ class ArrayBatches:
             else:
                 yield self._each(self._gather, order[rows])
 
-    def _each(self, take, rows):
+    def _each(self, take: Callable[..., Any], rows: Array | slice) -> Batch:
         return Batch(*[
             tuple([None if a is None else take((part, k), a, rows) for k, a in enumerate(arrays)])
             for part, arrays in enumerate(self.arrays)
         ])
 
-    def _order(self):
+    def _order(self) -> Array | None:
         if not self.shuffle:
             return None
         draw = random.generator().permutation
@@ -191,11 +201,11 @@ class ArrayBatches:
         starts = range(0, self.samples, self.batch_size)
         return np.concatenate([start + draw(min(self.batch_size, self.samples - start)) for start in starts])
 
-    def _gather(self, k, a, index):
+    def _gather(self, k: int, a: Array, index: Array) -> Array:
         out = self.buffers.buffer(k, (len(index), *a.shape[1:]), a.dtype)
         return gather(a, index, out)
 
-    def _slice(self, k, a, rows):
+    def _slice(self, k: int, a: Array, rows: slice) -> Array:
         part = a[rows]
         if not part.flags.c_contiguous:         # a view of overlapping windows
             out = self.buffers.buffer(k, part.shape, part.dtype)
@@ -219,7 +229,7 @@ class StreamBatches:
 
     limit = math.inf
 
-    def __init__(self, data, prepare, shuffle=False):
+    def __init__(self, data: Any, prepare: Callable[..., Any], shuffle: bool = False) -> None:
         self.data, self.prepare, self.shuffle = data, prepare, shuffle
         self.again = not hasattr(data, "__next__")
         self.indexed = hasattr(data, "__getitem__") and (hasattr(data, "num_batches")
@@ -233,9 +243,9 @@ class StreamBatches:
         self.batches = self._count()
         cardinality = getattr(data, "cardinality", None)        # of a data set of TensorFlow's, too
         self.endless = callable(cardinality) and int(cardinality()) == -1
-        self.order = None
+        self.order: Any = None
 
-    def _count(self):
+    def _count(self) -> int | None:
         if self.indexed and hasattr(self.data, "num_batches"):
             count = self.data.num_batches
             return None if count is None else int(count)
@@ -244,22 +254,22 @@ class StreamBatches:
         except TypeError:               # no length, or an endless one
             return None
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         """Tell a PyDataset that an epoch begins, for which it may have another number of batches."""
         getattr(self.data, "on_epoch_begin", _nothing)()
         self.batches = self._count()
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Tell a PyDataset that an epoch has ended, after which it may have another number of batches."""
         getattr(self.data, "on_epoch_end", _nothing)()
         self.batches = self._count()
 
-    def one_pass(self, order=None, start=0):
+    def one_pass(self, order: Any = None, start: int = 0) -> Any:
         """All batches once, prepared. Or, to go on with a pass, those from ``start`` in its order."""
         return map(self.prepare, self._items(order, start) if self.indexed
                    else itertools.islice(self.data, start, None))
 
-    def _items(self, order, start):
+    def _items(self, order: Any, start: Any) -> Any:
         count = self.batches
         if order is None and self.shuffle and count is not None:
             order = random.generator().permutation(count)
@@ -275,11 +285,11 @@ class StreamBatches:
         return map(self.data.__getitem__, order)
 
 
-def _nothing():
+def _nothing() -> None:
     pass
 
 
-def _ahead(get, order, workers, size, limit):
+def _ahead(get: Any, order: Any, workers: Any, size: Any, limit: Any) -> Iterator[Any]:
     """``get(i)`` for each i in order, made by threads while earlier ones are in use.
 
     Args:
@@ -290,7 +300,8 @@ def _ahead(get, order, workers, size, limit):
     """
     import concurrent.futures  # here alone: it would be a sixth of what importing tdfast costs
 
-    queue, asked, order = collections.deque(), 0, iter(order)
+    queue: collections.deque[Any] = collections.deque()
+    asked, order = 0, iter(order)
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
         while True:

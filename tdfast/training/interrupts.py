@@ -1,14 +1,20 @@
 """Ctrl-C during training: a step ends before it takes effect."""
 
+from __future__ import annotations
+
 import contextlib
 import signal
 import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Interrupts:
     """Ctrl-C during a step takes effect right after it, so that an update is whole or not begun."""
 
-    def __enter__(self):
+    def __enter__(self) -> Interrupts:
         self.holding, self.pending, self.old = True, False, None
         if threading.current_thread() is threading.main_thread():
             old = signal.getsignal(signal.SIGINT)
@@ -18,21 +24,21 @@ class Interrupts:
         self.holding = False
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         self.holding = True             # until the handler is back
         if self.old is not None:
             signal.signal(signal.SIGINT, self.old)
         if self.pending:
             raise KeyboardInterrupt
 
-    def _handle(self, number, frame):
+    def _handle(self, number: int, frame: Any) -> None:
         if self.holding and not self.pending:
             self.pending = True
         else:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def held(self):
+    def held(self) -> Iterator[Any]:
         """For the block, Ctrl-C waits; the second one does not."""
         self.holding = True
         try:

@@ -1,10 +1,20 @@
 """Sequences of different lengths, padded on the right: masks, and batches cut to their longest row."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine.arrays import gather
 from tdfast.engine.network import Network
 from tdfast.training.batch import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Array, Masks, Sizes
 
 
 class Plan:
@@ -17,7 +27,7 @@ class Plan:
         held: whether outputs after a row's length are all alike, as a recurrent layer makes them.
     """
 
-    def __init__(self, cut, follows, held):
+    def __init__(self, cut: bool, follows: bool, held: bool) -> None:
         self.cut, self.follows, self.held = cut, follows, held
 
 
@@ -31,7 +41,8 @@ class _Steps:
         plan: the result, once the mask has been used up.
     """
 
-    def __init__(self, whole, short, mask, cut, held=False, plan=None):
+    def __init__(self, whole: Sequence[Any], short: Sequence[Any], mask: Masks, cut: bool, held: bool = False,
+                 plan: Any = None) -> None:
         self.whole, self.short, self.mask, self.cut, self.held, self.plan = (
             whole,
             short,
@@ -42,7 +53,7 @@ class _Steps:
         )
 
 
-def plan(graph, shapes, who):
+def plan(graph: Any, shapes: Sequence[Any], who: str) -> Plan:
     """The `Plan` for a model's graph, on inputs of these shapes (batch, time, ...).
 
     Only batches of a chain are cut.
@@ -58,7 +69,7 @@ def plan(graph, shapes, who):
     return last.plan or Plan(last.cut, len(last.whole) > 1 and last.whole[1] == T, last.held)
 
 
-def _after(layer, steps, T, who):
+def _after(layer: Any, steps: _Steps, T: int, who: str) -> _Steps:
     """What is known behind a layer."""
     if steps.plan is not None:
         return steps
@@ -84,7 +95,7 @@ def _after(layer, steps, T, who):
     return _Steps(whole, short, mask, cut, held, Plan(cut and whole == short, False, held))
 
 
-def _mask_after(layer, shape, mask, who):
+def _mask_after(layer: Any, shape: Sizes, mask: Masks, who: str) -> Array:
     if layer.replaces_mask:
         raise ValueError(
             f"{who}: lengths makes a mask, in the place of which layer '{layer.name}' "
@@ -102,7 +113,7 @@ def _mask_after(layer, shape, mask, who):
     return mask[0] if isinstance(mask, list) else mask
 
 
-def _may_be_cut(layer, shape):
+def _may_be_cut(layer: Any, shape: Sizes) -> bool:
     """Whether a layer takes fewer steps than it was built for, and computes the same at each of them."""
     if layer.batch_coupled or layer.reads_masked_steps or layer.activity_regularizer is not None:
         return False
@@ -115,7 +126,7 @@ def _may_be_cut(layer, shape):
     return True
 
 
-def _first(shape):
+def _first(shape: Sizes) -> tuple[Any, ...]:
     return tuple(shape[0] if isinstance(shape, list) else shape)
 
 
@@ -127,24 +138,24 @@ class Padding:
         plan: the model's `Plan`.
     """
 
-    def __init__(self, lengths, plan):
+    def __init__(self, lengths: Any, plan: Plan) -> None:
         self.lengths, self.plan = lengths, plan
 
-    def by_length(self, n):
+    def by_length(self, n: Any) -> Any:
         """The first ``n`` samples, the longest before the others."""
         first = next(lengths for lengths in self.lengths if lengths is not None)
         return np.argsort(-first[:n], kind="stable")
 
-    def gather(self, arrays, index, buffers, spare=0):
+    def gather(self, arrays: Batch, index: Array, buffers: Record, spare: int = 0) -> Batch:
         """The `Batch` of some rows, cut to the longest of them and ``spare`` steps more."""
         T, steps = arrays.inputs[0].shape[1] if arrays.inputs[0].ndim > 1 else 0, None
         if self.plan.cut:
             steps = min(max(int(self.lengths[0][index].max()), 1) + spare, T)
 
-        def rows(name, a, timed):
+        def rows(name: str, a: Array | None, timed: bool) -> Array | None:
             return None if a is None else _rows(buffers, name, a, index, steps if timed else None)
 
-        def follows(a):
+        def follows(a: Array | None) -> bool:
             return a is not None and self.plan.follows and a.ndim > 1 and a.shape[1] == T
 
         masks = []
@@ -162,7 +173,7 @@ class Padding:
         )
 
 
-def _rows(buffers, name, a, index, steps):
+def _rows(buffers: Record, name: str, a: Array, index: Array, steps: int | None) -> Array:
     """The rows ``a[index, :steps]`` in reused memory."""
     if steps is None or steps == a.shape[1]:
         out = buffers.buffer(name, (len(index), *a.shape[1:]), a.dtype)

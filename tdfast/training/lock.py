@@ -1,9 +1,18 @@
 """Which calls on one model may run at the same time, in several Python threads."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import threading
 import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import Array
 
 IDLE = 4
 """Seats that wait for the next prediction; each keeps its buffers."""
@@ -27,23 +36,23 @@ class ModelLock:
         make: makes the working memory of a seat.
     """
 
-    def __init__(self, make):
+    def __init__(self, make: Callable[..., Any]) -> None:
         self._make = make
         self._start()
         _everywhere.add(self)
 
-    def _start(self):
+    def _start(self) -> None:
         self._entry = threading.Lock()
         self._holder = None         # weak, to the token of the call that is alone
         self.gate = threading.RLock()
-        self._seats = []            # all of them; a seat is in here before it is taken
-        self._idle = []
+        self._seats: list[Any] = []            # all of them; a seat is in here before it is taken
+        self._idle: list[Any] = []
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return ModelLock, (self._make,)
 
     # ---------------------------------------------------------------- one at a time
-    def exclusive(self, what):
+    def exclusive(self, what: str) -> _Token | None:
         """A token: while it lives, or until `free`, no other thread gets one. None for a call within such a
         call.
 
@@ -66,18 +75,18 @@ class ModelLock:
             "be. Wait for it, or give each thread a model of its own. predict may run beside it at any time."
         )
 
-    def at_work(self):
+    def at_work(self) -> Any:
         """What the call is that has a token now, or None."""
         there = self._holder and self._holder()
         return there and there.what
 
-    def free(self, token):
+    def free(self, token: _Token | None) -> None:
         """The call with this token has ended."""
         if token is not None:
             self._holder = None
 
     # ---------------------------------------------------------------- side by side
-    def take(self):
+    def take(self) -> Seat:
         """A seat for one call, to be given back by `leave`. Read weights with its ``lock``, once past the
         ``gate``."""
         try:
@@ -87,7 +96,7 @@ class ModelLock:
             self._seats.append(seat)
             return seat
 
-    def leave(self, seat, done):
+    def leave(self, seat: Seat, done: bool) -> None:
         """Give a seat back; what an error left half-way (not ``done``) is not used again."""
         if done and len(self._idle) < IDLE and seat in self._seats:
             self._idle.append(seat)
@@ -95,7 +104,7 @@ class ModelLock:
             self._seats.remove(seat)
 
     @contextlib.contextmanager
-    def seat(self):
+    def seat(self) -> Iterator[Any]:
         """A seat for the block."""
         seat, done = self.take(), False
         try:
@@ -105,7 +114,7 @@ class ModelLock:
             self.leave(seat, done)
 
     @contextlib.contextmanager
-    def read(self, seat):
+    def read(self, seat: Seat) -> Iterator[Any]:
         """For the block, the weights of one moment."""
         with self.gate:
             pass                    # a change that is under way ends, and one that waits comes first
@@ -113,7 +122,7 @@ class ModelLock:
             yield
 
     @contextlib.contextmanager
-    def reading(self):
+    def reading(self) -> Iterator[Any]:
         """A seat, and the weights of one moment, for the block."""
         seat, done = self.take(), False
         try:
@@ -125,7 +134,7 @@ class ModelLock:
         finally:
             self.leave(seat, done)
 
-    def read_by(self, function, *args, **kwargs):
+    def read_by(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Array | list[Array]:
         """What ``function`` returns, which sees the weights of one moment: `reading` without a generator's
         price."""
         seat, done = self.take(), False
@@ -140,20 +149,20 @@ class ModelLock:
             self.leave(seat, done)
 
     # ---------------------------------------------------------------- changes
-    def _others(self):
+    def _others(self) -> Any:
         # Behind the gate: a context in which no seat reads.
         seats = self._seats
         if len(seats) < 2:
             return seats[0].lock if seats else _NOBODY
         return _all_held([seat.lock for seat in seats])
 
-    def changed_by(self, function):
+    def changed_by(self, function: Callable[..., Any]) -> None:
         """Call ``function`` while nobody reads the weights: `writing` without a generator's price."""
         with self.gate, self._others():
             function()
 
     @contextlib.contextmanager
-    def writing(self):
+    def writing(self) -> Iterator[Any]:
         """For the block, nobody reads the weights. (Who comes meanwhile waits at the gate.)"""
         with self.gate, self._others():
             yield
@@ -163,7 +172,7 @@ _NOBODY = contextlib.nullcontext()
 
 
 @contextlib.contextmanager
-def _all_held(locks):
+def _all_held(locks: Sequence[Any]) -> Iterator[Any]:
     if not locks:
         yield
         return
@@ -176,21 +185,21 @@ class Seat:
 
     __slots__ = ("memory", "lock")
 
-    def __init__(self, memory):
+    def __init__(self, memory: Tape) -> None:
         self.memory, self.lock = memory, threading.RLock()
 
 
 class _Token:
     __slots__ = ("what", "thread", "__weakref__")
 
-    def __init__(self, what, thread):
+    def __init__(self, what: str, thread: int) -> None:
         self.what, self.thread = what, thread
 
 
-_everywhere = weakref.WeakSet()
+_everywhere: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def _in_child():
+def _in_child() -> None:
     # The other threads, which may have held a lock, are not in the child.
     for lock in list(_everywhere):
         lock._start()

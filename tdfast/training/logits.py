@@ -7,10 +7,20 @@ crossentropy from the logits. The gradient is then outputs - targets, at any siz
 calls of the model see probabilities as ever.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast import activations
 from tdfast.engine.tape import Tape
 from tdfast.layers import Activation, Dense, Softmax
 from tdfast.metrics import CategoricalAccuracy, SparseCategoricalAccuracy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Array, Sizes
 
 KINDS = (Dense, Activation, Softmax)
 """Layers that can leave their activation out. Subclasses may differ, and do not count."""
@@ -26,12 +36,12 @@ class Logits:
         layer: the one that leaves its activation out in a pass with it in `Tape.bare`.
     """
 
-    def __init__(self, loss, layer):
+    def __init__(self, loss: Any, layer: Any) -> None:
         self.loss, self.layer = loss, layer
         self._is_softmax = getattr(layer, "activation", None) is activations.softmax
         self._tape = Tape(keep=False)
 
-    def outputs(self, logits, metrics, buffers):
+    def outputs(self, logits: Array, metrics: Any, buffers: Record) -> Array:
         """The model's outputs, from the logits, for some (metric, weighted).
 
         The largest logit of a row has the largest probability: metrics of nothing else do without a softmax.
@@ -46,7 +56,7 @@ class Logits:
         return out
 
 
-def of(layer, layers, loss, shape):
+def of(layer: Any, layers: Sequence[Any], loss: Any, shape: Sizes) -> Logits | None:
     """The `Logits` of an output; None where its loss is taken of the output itself.
 
     Args:

@@ -1,7 +1,10 @@
 """What training makes small and what it counts: the losses, their weights and the metrics, by output."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,7 +12,12 @@ from tdfast import losses, metrics
 from tdfast.engine.tape import Record
 from tdfast.training import logits
 
-_counting = set()
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tdfast.engine.types import Data, Logs, Masks, Numbers, Shape
+
+_counting: set[Any] = set()
 """The ids of the metrics that are in the middle of an epoch or an evaluation, of any model."""
 
 
@@ -23,14 +31,15 @@ class Head:
         name: of the output, in the logs of a model with several; None for the only one.
     """
 
-    def __init__(self, loss, weight=1.0, specs=(), name=None):
+    def __init__(self, loss: Any, weight: float = 1.0, specs: Sequence[Any] = (),
+                 name: str | None = None) -> None:
         self.loss, self.weight, self.specs, self.name = loss, weight, list(specs), name
-        self.metrics = None  # (metric, weighted), once the shapes are known
+        self.metrics: Any = None  # (metric, weighted), once the shapes are known
         self.tracker = metrics.Mean(name=None if name is None else f"{name}_loss")
-        self.logits = None  # the `tdfast.training.logits.Logits`, while there are some
+        self.logits: Any = None  # the `tdfast.training.logits.Logits`, while there are some
         self.buffers = Record(None)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {
             "loss": self.loss,
             "weight": self.weight,
@@ -40,11 +49,12 @@ class Head:
             "tracker": self.tracker,
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.__init__(state["loss"], state["weight"], state["specs"], state["name"])
         self.metrics, self.tracker = state["metrics"], state["tracker"]
 
-    def value_and_gradient(self, y, y_pred, sample_weight, mask, need_gradient):
+    def value_and_gradient(self, y: Data, y_pred: Numbers, sample_weight: Data, mask: Masks,
+                           need_gradient: bool) -> tuple[Any, ...]:
         """The loss of a batch, not weighted, and its weighted gradient."""
         loss = self.loss if self.logits is None else self.logits.loss
         value, dy = loss.value_and_grad(
@@ -54,7 +64,7 @@ class Head:
             dy *= self.weight
         return value, dy
 
-    def count(self, y, y_pred, sample_weight, mask):
+    def count(self, y: Data, y_pred: Any, sample_weight: Data, mask: Masks) -> None:
         """Tell the metrics of a batch."""
         if not self.specs or y is None:
             return
@@ -69,7 +79,7 @@ class Head:
             _say_whose(error, metric)
             raise
 
-    def make_metrics(self, y_shape, y_pred_shape):
+    def make_metrics(self, y_shape: Sequence[Any], y_pred_shape: Shape) -> None:
         """Names into objects, now that the shapes are known."""
         self.metrics = [
             (
@@ -79,7 +89,7 @@ class Head:
             for spec, weighted in self.specs
         ]
 
-    def counters(self):
+    def counters(self) -> list[Any]:
         """The objects that count; metrics given by name are among them once the shapes are known."""
         counting = self.specs if self.metrics is None else self.metrics
         return [self.tracker, *(metric for metric, _ in counting if not isinstance(metric, str))]
@@ -96,21 +106,21 @@ class Objective:
         bare: the layers that leave their activation out in training, see `tdfast.training.logits`.
     """
 
-    def __init__(self, heads=(), listed=None):
+    def __init__(self, heads: Sequence[Any] = (), listed: Any = None) -> None:
         self.heads = list(heads)
         self.listed = self.heads if listed is None else listed
         self.loss_tracker = metrics.Mean(name="loss")
         self.bare = ()
         self._has_several_losses = sum(head.loss is not None for head in self.heads) > 1
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"heads": self.heads, "listed": self.listed, "loss_tracker": self.loss_tracker}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.__init__(state["heads"], state["listed"])
         self.loss_tracker = state["loss_tracker"]
 
-    def anew(self):
+    def anew(self) -> Any:
         """A copy that has counted nothing."""
         heads = [Head(*copy.deepcopy((head.loss, head.weight, head.specs)), head.name) for head in self.heads]
         twin = Objective(heads, [heads[self.heads.index(head)] for head in self.listed])
@@ -118,17 +128,17 @@ class Objective:
         return twin
 
     @property
-    def loss(self):
+    def loss(self) -> Any:
         """The loss of the only output; a list of several, with None for an output without one."""
         found = [head.loss for head in self.heads]
         return found[0] if len(found) == 1 else found if any(found) else None
 
     @property
-    def specs(self):
+    def specs(self) -> list[Any]:
         """All metrics, as objects or as names that are to become one."""
         return [spec for head in self.heads for spec, _ in head.specs]
 
-    def prepare(self, model, layers):
+    def prepare(self, model: Any, layers: Sequence[Any]) -> None:
         """Find the outputs whose loss is taken of logits.
 
         Args:
@@ -141,9 +151,10 @@ class Objective:
         self.bare = tuple(head.logits.layer for head in self.heads if head.logits is not None)
 
     # ---------------------------------------------------------------- a batch
-    def value_and_gradients(self, outputs, batch, need_gradients=True):
+    def value_and_gradients(self, outputs: Any, batch: Any, need_gradients: bool = True) -> tuple[Any, ...]:
         """The weighted sum of the losses of a batch, and its gradient by each output (None: no loss)."""
-        total, gradients, several = 0.0, [], self._has_several_losses
+        total, several = 0.0, self._has_several_losses
+        gradients: list[Any] = []
         for head, y_pred, y, weight, mask in zip(
             self.heads, outputs, batch.targets, batch.weights, batch.masks
         ):
@@ -157,7 +168,7 @@ class Objective:
             gradients.append(dy)
         return total, gradients
 
-    def count(self, outputs, batch):
+    def count(self, outputs: Any, batch: Any) -> None:
         """Tell the metrics of a batch."""
         for head, y_pred, y, weight, mask in zip(
             self.heads, outputs, batch.targets, batch.weights, batch.masks
@@ -165,7 +176,7 @@ class Objective:
             head.count(y, y_pred, weight, mask)
 
     # ---------------------------------------------------------------- what was counted
-    def entries(self):
+    def entries(self) -> list[Any]:
         """(name in the logs, metric) of all: the loss, the metrics, the losses of several outputs.
 
         A second metric of one name is 'weighted_' + name, or gets a number.
@@ -181,7 +192,7 @@ class Objective:
             out += [(head.tracker.name, head.tracker) for head in self.listed if head.loss is not None]
         return out
 
-    def logs(self):
+    def logs(self) -> dict[str, Any]:
         """What all of them say, by name: a float for one number; an array where a metric has several."""
         logs = {}
         for name, metric in self.entries():
@@ -193,7 +204,7 @@ class Objective:
             logs.update(result if isinstance(result, dict) else {name: result})
         return {name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in logs.items()}
 
-    def in_order(self, logs):
+    def in_order(self, logs: Logs) -> float | list[float]:
         """The values of logs as Keras lists them: the loss, the metrics, the losses of several outputs by the
         names that they have of themselves; then what has another name in the logs, by that. The only one by
         itself."""
@@ -203,21 +214,21 @@ class Objective:
         values += [logs[name] for name in sorted(set(logs) - set(names))]
         return values[0] if len(values) == 1 else values
 
-    def reset(self):
+    def reset(self) -> None:
         """Start all running means again, also those of metrics that another model or loop has used."""
         for metric in self._counters():
             metric.reset_state()
 
-    def _counters(self):
+    def _counters(self) -> list[Any]:
         return [self.loss_tracker, *(metric for head in self.heads for metric in head.counters())]
 
     @property
-    def is_counting(self):
+    def is_counting(self) -> bool:
         """Whether an epoch or an evaluation is under way."""
         return id(self.loss_tracker) in _counting
 
     @contextlib.contextmanager
-    def counting_alone(self):
+    def counting_alone(self) -> Iterator[Any]:
         """For the block, metrics that count for this call alone.
 
         A callback may evaluate in the middle of an epoch, with this model or with another one that shares a
@@ -236,16 +247,16 @@ class Objective:
             if copies:
                 self._set_counted(held)
 
-    def _counted(self):
+    def _counted(self) -> tuple[Any, ...]:
         return self.loss_tracker, [(head.specs, head.metrics, head.tracker) for head in self.heads]
 
-    def _set_counted(self, counted):
+    def _set_counted(self, counted: Any) -> None:
         self.loss_tracker, parts = counted
         for head, part in zip(self.heads, parts):
             head.specs, head.metrics, head.tracker = part
 
 
-def _untaken(prefix, name, weighted, taken):
+def _untaken(prefix: str, name: str, weighted: bool, taken: set[Any]) -> str:
     """A name for the logs that no other metric has, which is taken from now on."""
     first = prefix + name
     if weighted and first in taken:
@@ -258,7 +269,7 @@ def _untaken(prefix, name, weighted, taken):
     return out
 
 
-def _say_whose(error, metric):
+def _say_whose(error: Any, metric: Any) -> None:
     """Raise an error once more, as one that says which metric it is of; leave it where it does so itself."""
     if metric.name in str(error):
         return
@@ -273,7 +284,8 @@ def _say_whose(error, metric):
 # ---------------------------------------------------------------- what compile was given
 
 
-def objective_of(names, loss, loss_weights, plain, weighted, named=False):
+def objective_of(names: Sequence[Any], loss: Any, loss_weights: Any, plain: Sequence[Any] | None,
+                 weighted: Sequence[Any] | None, named: bool = False) -> Objective:
     """The `Objective` that the arguments of `compile` describe.
 
     Args:
@@ -307,11 +319,11 @@ def objective_of(names, loss, loss_weights, plain, weighted, named=False):
     return Objective(heads)
 
 
-def _is_by_output(given):
+def _is_by_output(given: Any) -> bool:
     return isinstance(given, (list, tuple)) or (isinstance(given, dict) and "class_name" not in given)
 
 
-def _by_output(given, names, what):
+def _by_output(given: Any, names: Sequence[Any], what: str) -> list[Any]:
     """One entry for each output, from one for all, a list, or a dict by the outputs' names."""
     if not _is_by_output(given):
         return [given] * len(names)
@@ -335,7 +347,7 @@ def _by_output(given, names, what):
     return list(given)
 
 
-def _weights(given, names, one_loss):
+def _weights(given: Any, names: Sequence[Any], one_loss: bool) -> list[float]:
     """The weight of each output's loss."""
     if given is None:
         return [1.0] * len(names)
@@ -351,7 +363,7 @@ def _weights(given, names, one_loss):
     return [float(weight) for weight in weights]
 
 
-def _specs_by_output(given, names, what):
+def _specs_by_output(given: Any, names: Sequence[Any], what: str) -> list[Any]:
     """A list of metrics for each output: names that `metrics.for_loss` decides on stay names."""
     if given is None:
         return [[] for _ in names]
@@ -364,7 +376,7 @@ def _specs_by_output(given, names, what):
     return [_specs(one, what) if one is not None else [] for one in _by_output(given, names, what)]
 
 
-def _specs(given, what):
+def _specs(given: Any, what: str) -> list[Any]:
     out = []
     for spec in given if isinstance(given, (list, tuple)) else [given]:
         if isinstance(spec, (list, tuple)):
@@ -379,9 +391,10 @@ def _specs(given, what):
     return out
 
 
-def _each_its_own(*lists):
+def _each_its_own(*lists: Any) -> list[Any]:
     """Lists of metrics in which an object that comes again is a copy, since each counts for itself."""
-    seen, out = set(), []
+    seen: set[Any] = set()
+    out: list[Any] = []
     for specs in lists:
         out.append([])
         for spec in specs:

@@ -6,11 +6,20 @@ alone, as one long sequence, and take the targets and weights of these. `predict
 compute all steps.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.losses.base import KernelLoss, spread
 from tdfast.metrics.reduction import LossMean
 
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Data
+    from tdfast.layers.recurrent.packed import PackedSteps
 
-def starts_at(graph, loss, metrics):
+
+def starts_at(graph: Any, loss: Any, metrics: Any) -> int | None:
     """The number of the recurrent layer's call that can leave masked steps out; None if there is none.
 
     Args:
@@ -41,7 +50,7 @@ def starts_at(graph, loss, metrics):
                                                                    False) else None
 
 
-def _is_per_step(layer):
+def _is_per_step(layer: Any) -> bool:
     """Whether a layer says so itself: a subclass with another `forward` may differ from what its base
     says."""
     for cls in type(layer).__mro__:
@@ -52,12 +61,13 @@ def _is_per_step(layer):
     return False
 
 
-def _by_rows(loss):
+def _by_rows(loss: Any) -> bool:
     """Whether each row of the outputs has a value of its own."""
     return isinstance(loss, KernelLoss) and getattr(loss, "axis", -1) == -1
 
 
-def pack_targets(y_pred, y, sample_weight, valid, buffers):
+def pack_targets(y_pred: Any, y: Data, sample_weight: Data, valid: PackedSteps,
+                 buffers: Record) -> tuple[Any, ...]:
     """(targets, weights) for the outputs of the valid steps.
 
     Args:

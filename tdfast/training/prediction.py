@@ -1,7 +1,10 @@
 """predict: passes over many rows, as few and as large as suits the cache."""
 
+from __future__ import annotations
+
 import contextlib
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +13,14 @@ from tdfast.engine.tape import Record, Tape
 from tdfast.training.batch import Batch, one_or_list
 from tdfast.training.epochs import ArrayBatches
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tdfast.engine.types import Array, Data, Sizes
+    from tdfast.training.epochs import EpochIterator
+    from tdfast.training.lock import ModelLock
+    from tdfast.training.trainer import Trainer
+
 PREDICT_BYTES = 2**24
 PREDICT_ROWS = 252
 """What predict works on at once: see `rows_per_pass`. Rows in multiples of the kernels' tile."""
@@ -17,12 +28,12 @@ PREDICT_ROWS = 252
 _NOTHING = contextlib.nullcontext()
 
 
-def inference_tape():
+def inference_tape() -> Tape:
     """A tape for predictions."""
     return Tape(keep=False)
 
 
-def for_these_weights(tape):
+def for_these_weights(tape: Tape) -> Tape:
     """The tape for weights as they are now."""
     tape.rewind()
     tape.version, tape.bare = object(), ()
@@ -30,7 +41,7 @@ def for_these_weights(tape):
 
 
 @contextlib.contextmanager
-def tape_of(lock):
+def tape_of(lock: ModelLock) -> Iterator[Any]:
     """A tape of this call's own, and the weights of one moment; its buffers serve a later call."""
     with lock.reading() as seat:
         yield for_these_weights(seat.memory)
@@ -44,10 +55,10 @@ class Prediction:
         calls: the callbacks.
     """
 
-    def __init__(self, trainer, calls):
+    def __init__(self, trainer: Trainer, calls: Any) -> None:
         self.trainer, self.model, self.lock, self.calls = trainer, trainer.model, trainer.lock, calls
 
-    def of_arrays(self, feed, at_once):
+    def of_arrays(self, feed: EpochIterator, at_once: bool) -> list[Array]:
         """The outputs for the arrays of a feed, as a list of arrays (several with return_state).
 
         Args:
@@ -74,7 +85,7 @@ class Prediction:
         passes = ArrayBatches(Batch(inputs), rows, source.buffers)
         return self.of_batches(passes.one_pass(), wanted, at_once=True)
 
-    def of_batches(self, batches, samples=None, at_once=False):
+    def of_batches(self, batches: Any, samples: int | None = None, at_once: bool = False) -> list[Array]:
         """The outputs of all batches, as a list of arrays.
 
         Args:
@@ -104,11 +115,11 @@ class Prediction:
                 joined.end()
         return joined.arrays()
 
-    def _forward(self, batch, tape):
+    def _forward(self, batch: Any, tape: Tape) -> Array:
         masks = one_or_list(batch.masks) if batch.masks else None
         return self.model.forward(one_or_list(batch.inputs), tape, mask=masks)
 
-    def _of_padded(self, inputs, padding, rows):
+    def _of_padded(self, inputs: Any, padding: Any, rows: Any) -> Any:
         """The outputs for sequences padded on the right: the longest first, each batch cut to its longest."""
         plan, n, out = padding.plan, len(inputs[0]), None
         T = inputs[0].shape[1] if plan.cut or plan.follows else 0
@@ -143,15 +154,18 @@ class _Joined:
     Where the number of rows is known, the last layer writes where the result belongs.
     """
 
-    def __init__(self, samples):
-        self._samples, self._pieces, self._out, self._redirect = samples, [], None, None
+    def __init__(self, samples: int | None) -> None:
+        self._samples = samples
+        self._pieces: list[Any] = []
+        self._out: Any = None
+        self._redirect: Any = None
 
-    def expect(self, start, rows):
+    def expect(self, start: int, rows: int) -> None:
         """Let the next batch, of so many rows, write to its place."""
         if self._redirect is not None:
             self._redirect.to(self._out[0][start : start + rows])
 
-    def add(self, y, start, tape):
+    def add(self, y: Data, start: int, tape: Tape) -> None:
         """Take a batch's outputs."""
         parts = y if isinstance(y, list) else [y]
         if self._samples is None:
@@ -165,17 +179,17 @@ class _Joined:
             if not np.may_share_memory(place, part):
                 place[...] = part
 
-    def end(self):
+    def end(self) -> None:
         """The last layer has its own memory again."""
         if self._redirect is not None:
             self._redirect.end()
 
-    def arrays(self):
+    def arrays(self) -> list[Array]:
         """All outputs."""
         return self._out if self._samples is not None else [_joined(parts) for parts in zip(*self._pieces)]
 
 
-def _joined(parts):
+def _joined(parts: Sequence[Any]) -> Array:
     shapes = {part.shape[1:] for part in parts}
     if len(shapes) > 1:
         raise ValueError(
@@ -186,19 +200,19 @@ def _joined(parts):
     return np.concatenate(parts)
 
 
-def is_stateful(model):
+def is_stateful(model: Any) -> bool:
     """Whether a layer keeps states from batch to batch."""
     return any(getattr(layer, "stateful", False) for layer in model.walk())
 
 
-def rows_per_pass(model, inputs, batch_size):
+def rows_per_pass(model: Any, inputs: Any, batch_size: int) -> int:
     """How many rows predict takes at once: no result depends on it, so it is chosen for the cache.
 
     Small batches are joined and large ones cut, such that all layers' outputs take some 16 MB.
     """
     values = [math.prod(x.shape[1:]) for x in inputs]
 
-    def add(node, shape):
+    def add(node: Any, shape: Sizes) -> Any:
         shape = node.output_shape(shape)
         values.append(math.prod((shape[0] if isinstance(shape, list) else shape)[1:]))
         return shape

@@ -1,12 +1,21 @@
 """Run: a fit that is under way, and everything that it needs to go on exactly where it was."""
 
+from __future__ import annotations
+
 import random as python_random
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import random
 from tdfast.engine.pickling import seeds_of, stateful_of
 from tdfast.training.batch import one_or_list
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.callbacks.base import Callback
+    from tdfast.training.epochs import EpochIterator
 
 
 class Run:
@@ -26,13 +35,17 @@ class Run:
         over: whether there is nothing left to do.
     """
 
-    def __init__(self, model, layers, calls, train, test, epoch):
+    def __init__(self, model: Any, layers: Sequence[Any], calls: Callback, train: EpochIterator,
+                 test: EpochIterator | None, epoch: int) -> None:
         self.model, self.calls, self.train, self.test = model, calls, train, test
-        self.epoch, self.batch, self.logs, self.over = epoch, 0, {}, False
+        self.epoch = epoch
+        self.batch = 0
+        self.logs: dict[Any, Any] = {}
+        self.over = False
         self._seeds, self._stateful = seeds_of(layers), stateful_of(layers)
 
     # ---------------------------------------------------------------- out
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """Everything, as a dict for `tdfast.saving.state.write_state`; its arrays are views."""
         model, optimizer = self.model, self.model.optimizer
         return {
@@ -55,7 +68,7 @@ class Run:
         }
 
     # ---------------------------------------------------------------- in
-    def restore(self, state):
+    def restore(self, state: Any) -> None:
         """Put back what `state` gave, for a model, data and callbacks that were made in the same way.
 
         Raises:
@@ -85,7 +98,7 @@ class Run:
         self.over = state["stop"] and not self.batch
         _restore_random(state["random"])
 
-    def _check(self, state):
+    def _check(self, state: Any) -> None:
         """Refuse what is not of this training."""
         optimizer = self.model.optimizer
         pairs = {
@@ -104,7 +117,7 @@ class Run:
                     "and data as they were, or delete the backup to train from the beginning."
                 )
 
-    def _restore_metrics(self, saved):
+    def _restore_metrics(self, saved: Any) -> None:
         model = self.model
         if len(saved) > len(model.metrics):     # names become objects when shapes are known
             batch = self.train.peek()
@@ -116,7 +129,7 @@ class Run:
             metric.set_state(counted)
 
 
-def _random_states():
+def _random_states() -> dict[str, Any]:
     version, numbers, gauss = python_random.getstate()
     return {
         "tdfast": random.generator().bit_generator.state,
@@ -125,7 +138,7 @@ def _random_states():
     }
 
 
-def _restore_random(saved):
+def _restore_random(saved: Any) -> None:
     random.generator().bit_generator.state = saved["tdfast"]
     np.random.set_state(saved["numpy"])
     version, numbers, gauss = saved["python"]

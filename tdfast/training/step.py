@@ -1,12 +1,21 @@
 """Step: one batch, with an update or without. `Step.train` is the whole algorithm on one screen."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.tape import Record, Tape
 from tdfast.errors import LossError
 from tdfast.training import diagnosis, packing
 from tdfast.training.batch import Batch, one_or_list
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.training.lock import ModelLock
+    from tdfast.training.objective import Objective
 
 
 class Step:
@@ -17,13 +26,17 @@ class Step:
         lock: its `tdfast.training.lock.ModelLock`.
     """
 
-    def __init__(self, model, lock):
+    def __init__(self, model: Any, lock: ModelLock) -> None:
         self.model, self._lock = model, lock
         self.tape, self.buffers = Tape(), Record(model)
-        self.objective = self.optimizer = self._packing = None
-        self.moving, self._regularized, self._has_activity_penalties = [], [], False
+        self.objective: Any = None
+        self.optimizer: Any = None
+        self._packing: Any = None
+        self.moving: list[Any] = []
+        self._regularized: list[Any] = []
+        self._has_activity_penalties = False
 
-    def prepare(self, objective, optimizer):
+    def prepare(self, objective: Objective, optimizer: Any) -> None:
         """Look at the model as it is now: which weights have penalties, what forward changes, what is packed.
 
         Args:
@@ -40,7 +53,7 @@ class Step:
         if not self._has_activity_penalties and len(objective.heads) == 1:
             self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
 
-    def train(self, batch, where=""):
+    def train(self, batch: Any, where: str = "") -> float:
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape, objective = self.tape, self.objective
         before = [v.value.copy() for v in self.moving]
@@ -63,7 +76,7 @@ class Step:
         objective.loss_tracker.add(value * rows, rows)
         return value
 
-    def test(self, batch, tape):
+    def test(self, batch: Any, tape: Tape) -> float:
         """The loss of this batch, and the metrics, without learning."""
         objective = self.objective
         with kernel_arithmetic():
@@ -75,7 +88,7 @@ class Step:
         objective.loss_tracker.add(value * rows, rows)
         return value
 
-    def _forward(self, batch, tape, training):
+    def _forward(self, batch: Any, tape: Tape, training: bool) -> tuple[Any, ...]:
         """The outputs as a list, and the batch that goes with them: of valid steps alone, where packed."""
         tape.rewind()
         tape.bare = self.objective.bare
@@ -91,12 +104,12 @@ class Step:
                                                 self.buffers)
         return [y], Batch(batch.inputs, (targets,), (weights,), (None,))
 
-    def _penalty(self, tape):
+    def _penalty(self, tape: Tape) -> Any:
         """The regularizers' part of the loss."""
         total = sum(float(v.regularizer(v.value)) for v in self._regularized)
         return total + self.model.activity_penalty(tape) if self._has_activity_penalties else total
 
-    def _undo(self, value, batch, before):
+    def _undo(self, value: Any, batch: Any, before: Sequence[Any]) -> None:
         """No weight is then what it was not before the step; the step counts."""
         for v, held in zip(self.moving, before):
             v.value[...] = held

@@ -1,8 +1,11 @@
 """Trainer: compile, fit, evaluate and predict. `tdfast.training.step` has the algorithm of one batch."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import functools
+from typing import TYPE_CHECKING, Any
 
 from tdfast import optimizers
 from tdfast.callbacks.callback_list import CallbackList
@@ -20,14 +23,24 @@ from tdfast.training.prediction import Prediction, tape_of
 from tdfast.training.resume import Run
 from tdfast.training.step import Step
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tdfast.callbacks.base import Callback
+    from tdfast.callbacks.history import History
+    from tdfast.engine.types import Array, Data, OptimizerSpec, Verbose
+    from tdfast.training.epochs import EpochIterator
+    from tdfast.training.lock import ModelLock
+    from tdfast.utils.batches import Derived
+
 _NOTHING = contextlib.nullcontext()
 
 
-def _exclusive(method):
+def _exclusive(method: Callable[..., Any]) -> Callable[..., Any]:
     """One such call on a model at a time: see `tdfast.training.lock.ModelLock`."""
 
     @functools.wraps(method)
-    def called(self, *args, **kwargs):
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
         token = self.lock.exclusive(method.__name__)
         try:
             return method(self, *args, **kwargs)
@@ -49,21 +62,24 @@ class Trainer:
         run: the `tdfast.training.resume.Run` of the fit that is under way, or None.
     """
 
-    def __init__(self, model, lock):
+    def __init__(self, model: Any, lock: ModelLock) -> None:
         self.model, self.lock = model, lock
-        self.optimizer = None
+        self.optimizer: Any = None
         self.objective = Objective()
         self.compiled = False
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        self.history = self.run = None
-        self._parameters = None
+        self.history: Any = None
+        self.run: Any = None
+        self._parameters: Any = None
         self._step = Step(model, lock)
         self._data = DataAdapter(model, self._step.buffers, self.objective)
 
     # ---------------------------------------------------------------- compile
     @_exclusive
-    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None,
-                run_eagerly=False, steps_per_execution=1, jit_compile="auto", auto_scale_loss=True):
+    def compile(self, optimizer: OptimizerSpec = "rmsprop", loss: Any = None, loss_weights: Any = None,
+                metrics: Any = None, weighted_metrics: Sequence[Any] | None = None, run_eagerly: bool = False,
+                steps_per_execution: int = 1, jit_compile: str = "auto",
+                auto_scale_loss: bool = True) -> None:
         """Choose how to train.
 
         Args:
@@ -93,55 +109,55 @@ class Trainer:
         self._refuse_optimizer_of_another(optimizer, "compile")
         self._take(optimizer, objective)
 
-    def _take(self, optimizer, objective):
+    def _take(self, optimizer: Any, objective: Objective) -> None:
         self.optimizer, self.objective = optimizer, objective
         self._data.objective = objective
         self.compiled = True
         self.stop_training = False
 
-    def compiled_state(self):
+    def compiled_state(self) -> dict[str, Any]:
         """What `compile` was given and what became of it, for a copy: the optimizer, and the losses and
         metrics with their sums."""
         optimizer = copy.deepcopy(self.optimizer)       # of this moment: a thread may be training
         return {"optimizer": optimizer, "objective": self.objective}
 
-    def set_compiled_state(self, state):
+    def set_compiled_state(self, state: Any) -> None:
         """Compile as the model of a `compiled_state` was, with its objects."""
         self._take(state["optimizer"], state["objective"])
         if self.model.built and self.optimizer.has_kept_state:
             self.ready_to_train()
 
-    def compile_as(self, trainer):
+    def compile_as(self, trainer: Any) -> None:
         """Compile as another model was, with a new optimizer and copies of its losses and metrics, which
         start anew."""
         optimizer = trainer.optimizer
         self._take(type(optimizer).from_config(optimizer.get_config()), trainer.objective.anew())
 
     @property
-    def loss(self):
+    def loss(self) -> Any:
         """The loss that the model was compiled with; a list where it has several outputs."""
         return self.objective.loss if self.compiled else None
 
     @property
-    def validates(self):
+    def validates(self) -> bool:
         """Whether the `fit` that is under way measures validation data."""
         return self.run is not None and self.run.test is not None
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[Any]:
         """The loss's running mean, then the metrics, then the means of several outputs' losses."""
         return [metric for _, metric in self.objective.entries()] if self.compiled else []
 
     @property
-    def metrics_names(self):
+    def metrics_names(self) -> list[str]:
         """The names in the logs."""
         return [name for name, _ in self.objective.entries()] if self.compiled else []
 
-    def reset_metrics(self):
+    def reset_metrics(self) -> None:
         """Start all running means again, also those of metrics that another model or loop has used."""
         self.objective.reset()
 
-    def _require_compiled(self, who):
+    def _require_compiled(self, who: str) -> None:
         if not self.compiled:
             raise ValueError(f"{who}: call compile(optimizer=..., loss=...) before {who}.")
         if self.loss is None:
@@ -150,7 +166,7 @@ class Trainer:
             )
 
     # ---------------------------------------------------------------- preparation
-    def ready_to_train(self):
+    def ready_to_train(self) -> None:
         """Put the weights into flat vectors, and the optimizer on top of them."""
         variables, trainable = self.model.weights, self.model.trainable_weights
         optimizer = self.optimizer
@@ -162,7 +178,7 @@ class Trainer:
             optimizer.build(self._parameters, trainable)
         self._step.prepare(self.objective, optimizer)
 
-    def _refuse_optimizer_of_another(self, optimizer, who):
+    def _refuse_optimizer_of_another(self, optimizer: Any, who: str) -> None:
         """An optimizer that has trained other variables would carry its step count and schedule over to this
         model."""
         if not optimizer.built or optimizer.parameters is self._parameters:
@@ -175,23 +191,40 @@ class Trainer:
                 f"{type(optimizer).__name__}.from_config(optimizer.get_config())."
             )
 
-    def _whole_step(self):
+    def _whole_step(self) -> Any:
         """The context of a step that no prediction may see half done: where forward, too, changes weights
         (moving statistics), all of it, else its update alone, which `Step.train` sees to."""
         return self.lock.writing() if self._step.moving else _NOTHING
 
-    def _calls(self, callbacks, verbose, epochs, steps, **options):
+    def _calls(self, callbacks: Any, verbose: Verbose, epochs: int, steps: int | None,
+               **options: Any) -> Callback:
         """All callbacks as one, the progress bar among them."""
         return CallbackList(callbacks, add_progbar=True, model=self.model, verbose=verbose, epochs=epochs,
                             steps=steps, **options)
 
     # ---------------------------------------------------------------- fit
     @_exclusive
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None,
-            validation_split=0.0,
-            validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
-            steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1,
-            lengths=None, validation_lengths=None):
+    def fit(
+        self,
+        x: Data = None,
+        y: Data = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Verbose = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Derived | Sequence[Any] | None = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Data = None,
+        initial_epoch: float = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: Any = None,
+        validation_freq: int = 1,
+        lengths: Any = None,
+        validation_lengths: Any = None,
+    ) -> History:
         """Train for some epochs.
 
         Args:
@@ -294,7 +327,7 @@ class Trainer:
                 calls.on_train_end(run.logs)
         return self.history
 
-    def _train_epoch(self, run, interrupts):
+    def _train_epoch(self, run: Run, interrupts: Interrupts) -> dict[str, Any] | None:
         """The logs of one epoch, or of the rest of it, or None if there was no batch."""
         calls, objective, where = run.calls, self.objective, f" in epoch {run.epoch + 1}, batch "
         if run.batch == 0:
@@ -319,7 +352,7 @@ class Trainer:
         return None if i < 0 else objective.logs()
 
     # ---------------------------------------------------------------- evaluate
-    def _evaluate(self, batches, calls):
+    def _evaluate(self, batches: EpochIterator, calls: Any) -> Any:
         """The logs over some batches, or None if there was no batch."""
         self.stop_evaluating = False
         calls.on_test_begin()
@@ -339,8 +372,10 @@ class Trainer:
         return logs
 
     @_exclusive
-    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None,
-                 callbacks=None, return_dict=False, lengths=None):
+    def evaluate(self, x: Data = None, y: Data = None, batch_size: int | None = None,
+                 verbose: Verbose = "auto", sample_weight: Data = None, steps: Any = None,
+                 callbacks: Any = None, return_dict: bool = False,
+                 lengths: Any = None) -> Any:
         """The loss and the metrics on some data.
 
         Args:
@@ -360,7 +395,8 @@ class Trainer:
         return logs if return_dict else self.objective.in_order(logs)
 
     # ---------------------------------------------------------------- predict
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, lengths=None):
+    def predict(self, x: Data, batch_size: int | None = None, verbose: Verbose = "auto", steps: Any = None,
+                callbacks: Any = None, lengths: Any = None) -> Array:
         """The outputs for some inputs.
 
         Args:
@@ -400,7 +436,8 @@ class Trainer:
 
     # ---------------------------------------------------------------- single batches
     @_exclusive
-    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+    def train_on_batch(self, x: Data, y: Data = None, sample_weight: Data = None,
+                       class_weight: Mapping[int, float] | None = None, return_dict: bool = False) -> Any:
         """One update on one batch: its loss, or a list with the metrics behind it."""
         self._require_compiled("train_on_batch")
         return_dict = flag(return_dict, "return_dict", "train_on_batch")
@@ -415,7 +452,8 @@ class Trainer:
         return logs if return_dict else self.objective.in_order(logs)
 
     @_exclusive
-    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+    def test_on_batch(self, x: Data, y: Data = None, sample_weight: Data = None,
+                      return_dict: bool = False) -> Any:
         """The loss and the metrics of one batch."""
         self._require_compiled("test_on_batch")
         return_dict = flag(return_dict, "return_dict", "test_on_batch")
@@ -427,14 +465,14 @@ class Trainer:
             logs = self.objective.logs()
         return logs if return_dict else self.objective.in_order(logs)
 
-    def predict_on_batch(self, x):
+    def predict_on_batch(self, x: Data) -> Any:
         """The outputs for one batch."""
         rows = len(self._data.inputs(x, "predict_on_batch")[0])
         return self.predict(x, batch_size=rows, verbose=0)
 
 
 @contextlib.contextmanager
-def _aborting(calls):
+def _aborting(calls: Any) -> Iterator[Any]:
     """Tell the callbacks when the block ends by an error."""
     try:
         yield
@@ -443,7 +481,7 @@ def _aborting(calls):
         raise
 
 
-def _due(freq):
+def _due(freq: int) -> Callable[..., Any]:
     """The function that tells whether to validate after an epoch, counted from 1."""
     if isinstance(freq, (list, tuple, set)):
         return lambda epoch: epoch in freq

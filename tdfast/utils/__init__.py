@@ -1,9 +1,12 @@
 """Small helpers of `keras.utils`: seeds, a fresh start, one-hot labels, padding, unit length, data by the
 batch."""
 
+from __future__ import annotations
+
 import itertools
 import random as python_random
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,9 +37,16 @@ from tdfast.utils.timeseries import (
     windows,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import Array, Numbers, Seed
+
 
 @spelled
-def set_random_seed(seed):
+def set_random_seed(seed: Seed) -> None:
     """Seed Python's `random`, NumPy and tdfast, so that a run repeats to the bit.
 
     Args:
@@ -60,7 +70,7 @@ def set_random_seed(seed):
 
 
 @spelled
-def clear_session(free_memory=True):
+def clear_session(free_memory: bool = True) -> None:
     """Count the automatic names of layers and models from the beginning again.
 
     Args:
@@ -72,7 +82,7 @@ def clear_session(free_memory=True):
 
 
 @spelled
-def to_categorical(x, num_classes=None):
+def to_categorical(x: Any, num_classes: int | None = None) -> Any:
     """Labels as rows of one 1 among zeros: (...) or (..., 1) whole numbers to (..., num_classes).
 
     Args:
@@ -111,7 +121,8 @@ def to_categorical(x, num_classes=None):
 
 
 @spelled
-def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncating="pre", value=0.0):
+def pad_sequences(sequences: Sequence[Any], maxlen: int | str | None = None, dtype: DTypeLike = "int32",
+                  padding: str = "pre", truncating: str = "pre", value: Any = 0.0) -> Array:
     """Sequences of different lengths as one array, (N, maxlen, ...), filled up with ``value``.
 
     Source: https://keras.io/api/utils/python_utils/#pad_sequences-function.
@@ -161,7 +172,7 @@ def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncati
     return out
 
 
-def _check_fits(parts, dtype, what):
+def _check_fits(parts: Sequence[Any], dtype: DTypeLike, what: str) -> None:
     """Refuse, or warn of, what numbers of this dtype would not be."""
     dtype = np.dtype(dtype)
     if dtype.kind not in "iuf":
@@ -192,7 +203,7 @@ def _check_fits(parts, dtype, what):
 
 
 @spelled
-def normalize(x, axis=-1, order=2):
+def normalize(x: Any, axis: int = -1, order: int = 2) -> Array:
     """``x`` divided by its norm along an axis; zeros stay zeros.
 
     Args:
@@ -212,7 +223,7 @@ def normalize(x, axis=-1, order=2):
 
 
 @spelled
-def pack_x_y_sample_weight(x, y=None, sample_weight=None):
+def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Numbers | None = None) -> Any:
     """What a generator or a data set gives for one batch: (x, y, sample_weight) without those that are None.
 
     >>> pack_x_y_sample_weight(1, 2)
@@ -224,7 +235,7 @@ def pack_x_y_sample_weight(x, y=None, sample_weight=None):
 
 
 @spelled
-def unpack_x_y_sample_weight(data):
+def unpack_x_y_sample_weight(data: Any) -> Any:
     """(x, y, sample_weight) of a batch x, (x,), (x, y) or (x, y, sample_weight), with None for what is not
     there.
 
@@ -264,7 +275,7 @@ class PyDataset:
     [3, 3]
     """
 
-    def __init__(self, workers=1, use_multiprocessing=False, max_queue_size=10):
+    def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
         self.workers, self.use_multiprocessing, self.max_queue_size = (
             workers,
             use_multiprocessing,
@@ -273,17 +284,17 @@ class PyDataset:
 
     workers, use_multiprocessing, max_queue_size = 1, False, 10     # where a subclass does not call __init__
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         raise TypeError(
             f"{type(self).__name__} must override __getitem__(index), which returns a batch (x, y)."
         )
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         count = self.num_batches
         return map(self.__getitem__, itertools.count() if count is None else range(count))
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int:
         """The number of batches; None: endless."""
         if not hasattr(self, "__len__"):
             raise TypeError(
@@ -291,16 +302,17 @@ class PyDataset:
             )
         return len(self)
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         """Called before each epoch."""
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Called after each epoch: the place to shuffle."""
 
 
 Sequence = PyDataset
 
-__getattr__ = absent.lookup(__name__)
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+    __getattr__ = absent.lookup(__name__)
 
 __all__ = [
     "CustomObjectScope", "Progbar", "PyDataset", "Sequence", "clear_session", "custom_object_scope",

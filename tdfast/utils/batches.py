@@ -4,13 +4,21 @@ Each method gives batches that are made anew in every pass, from one pass over t
 is kept but by `cache`. The elements are NumPy arrays, or tuples of them.
 """
 
+from __future__ import annotations
+
 import collections
 import itertools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import random
 from tdfast.compat import absent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tdfast.engine.types import Array, Seed
 
 ENDLESS, UNKNOWN = -1, -2
 """What `Batches.cardinality` says where there is no number, as in tf.data."""
@@ -26,7 +34,7 @@ class Count(int):
     3
     """
 
-    def numpy(self):
+    def numpy(self) -> int:
         """The number."""
         return int(self)
 
@@ -41,43 +49,47 @@ class Batches:
     [[2, 3], [4, 5]]
     """
 
+    _count: Any
+    example: Any
+
     batched = True
     """Whether an element is a batch, whose first axis may vary."""
 
-    def __len__(self):
+    def __len__(self) -> int:
         count = self.cardinality()
         if count < 0:
             raise TypeError("These batches never end." if count == ENDLESS
                             else "How many batches there are is not known.")
         return int(count)
 
-    def cardinality(self):
+    def cardinality(self) -> Count:
         """The number of elements in a pass; -1: it never ends, -2: not known before it was read."""
         return Count(self._count())
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> Any:
         """The `Spec` of each array of an element: shape (None for the batch) and dtype."""
         return _spec(self.example(), self.batched)
 
-    def as_numpy_iterator(self):
+    def as_numpy_iterator(self) -> Any:
         """The elements of one pass, which are NumPy's anyhow."""
         return iter(self)
 
     # ---------------------------------------------------------------- others from these
-    def take(self, count):
+    def take(self, count: int | str) -> Any:
         """The first ``count`` elements of a pass, to look at: ``for x, y in batches.take(1): ...``; -1:
         all."""
         count = whole(count, "take: count", -1)
         return self if count < 0 else Derived(_first, self, count,
                                               count=_known(lambda n: min(n, count), self, endless=count))
 
-    def skip(self, count):
+    def skip(self, count: int) -> Derived:
         """All but the first ``count`` elements of a pass."""
         count = whole(count, "skip: count", 0)
         return Derived(_rest, self, count, count=_known(lambda n: max(n - count, 0), self))
 
-    def map(self, function, num_parallel_calls=None, deterministic=None):
+    def map(self, function: Callable[..., Any], num_parallel_calls: int | None = None,
+            deterministic: Any = None) -> Derived:
         """The elements that ``function(x, y)`` (or ``function(x)``) makes of these, such as another split of
         a window.
 
@@ -93,11 +105,11 @@ class Batches:
         """
         return Derived(_mapped, self, function, count=self._count())
 
-    def filter(self, predicate):
+    def filter(self, predicate: Callable[..., Any]) -> Derived:
         """The elements for which ``predicate(x, y)`` (or ``predicate(x)``) is true."""
         return Derived(_filtered, self, predicate, count=UNKNOWN)
 
-    def shuffle(self, buffer_size, seed=None, reshuffle_each_iteration=True):
+    def shuffle(self, buffer_size: int, seed: Seed = None, reshuffle_each_iteration: bool = True) -> Derived:
         """The elements in a random order: each is drawn from the next ``buffer_size`` ones, as in tf.data.
 
         Args:
@@ -113,24 +125,24 @@ class Batches:
         draw = seed if seed is None or fixed else _generator(seed)
         return Derived(_shuffled, self, size, draw, count=self._count())
 
-    def repeat(self, count=None):
+    def repeat(self, count: int | None = None) -> Derived:
         """Pass after pass, ``count`` of them; None or -1: without end, so that `fit` needs
         ``steps_per_epoch``."""
         count = None if count in (None, -1) else whole(count, "repeat: count", 0)
         total = ENDLESS if count is None else _known(lambda n: n * count, self)
         return Derived(_repeated, self, count, count=total)
 
-    def batch(self, batch_size, drop_remainder=False):
+    def batch(self, batch_size: int, drop_remainder: bool = False) -> Derived:
         """``batch_size`` elements each as one, on a new first axis; the last has fewer, or is left out."""
         size = whole(batch_size, "batch: batch_size", 1)
         count = _known(lambda n: n // size if drop_remainder else -(-n // size), self)
         return Derived(_joined, self, size, bool(drop_remainder), count=count, batched=True)
 
-    def unbatch(self):
+    def unbatch(self) -> Derived:
         """The rows of each batch, one by one."""
         return Derived(_rows, self, count=UNKNOWN if self._count() != ENDLESS else ENDLESS, batched=False)
 
-    def cache(self, filename=""):
+    def cache(self, filename: str = "") -> Derived:
         """The same elements in each pass: they are kept, in memory, when a pass has gone through."""
         if filename:
             raise ValueError(
@@ -138,23 +150,23 @@ class Batches:
             )
         return Derived(_kept, self, [], count=self._count())
 
-    def prefetch(self, buffer_size=None):
+    def prefetch(self, buffer_size: int | None = None) -> Any:
         """These batches: they are views of a series, with nothing to wait for."""
         return self
 
-    def concatenate(self, dataset):
+    def concatenate(self, dataset: Derived) -> Derived:
         """The elements of these, then those of ``dataset``."""
         return Derived(_chained, self, dataset, count=_known(lambda *n: sum(n), self, dataset))
 
-    def zip(self, *others):
+    def zip(self, *others: Any) -> Derived:
         """Tuples of an element of each, up to the end of the shortest."""
         return Derived(_zipped, self, *others, count=_known(lambda *n: min(n), self, *others))
 
-    def enumerate(self, start=0):
+    def enumerate(self, start: int = 0) -> Derived:
         """Tuples (number, element), counted from ``start``."""
         return Derived(_numbered, self, start, count=self._count())
 
-    def apply(self, function):
+    def apply(self, function: Callable[..., Any]) -> Derived:
         """``function(these)``, for functions from batches to batches."""
         return function(self)
 
@@ -162,23 +174,24 @@ class Batches:
 class Derived(Batches):
     """What the methods of `Batches` give."""
 
-    def __init__(self, make, source, *arguments, count, batched=None):
+    def __init__(self, make: Callable[..., Any], source: Any, *arguments: Any, count: int,
+                 batched: bool | None = None) -> None:
         self.make, self.source, self.arguments, self.count = make, source, arguments, count
         self.batched = getattr(source, "batched", True) if batched is None else batched
 
-    def _count(self):
+    def _count(self) -> int:
         return self.count
 
-    def example(self):
+    def example(self) -> Array | tuple[Any, ...]:
         """An element, for `element_spec`: nothing is drawn for it."""
         example = self.source.example()
         return _EXAMPLES[self.make](example, *self.arguments) if self.make in _EXAMPLES else example
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         return iter(self.make(self.source, *self.arguments))
 
 
-def _known(function, *datasets, endless=ENDLESS):
+def _known(function: Callable[..., Any], *datasets: Any, endless: int = ENDLESS) -> int:
     """``function`` of the numbers of elements, where all are known."""
     counts = [dataset._count() if isinstance(dataset, Batches) else UNKNOWN for dataset in datasets]
     if UNKNOWN in counts:
@@ -186,18 +199,18 @@ def _known(function, *datasets, endless=ENDLESS):
     return endless if ENDLESS in counts else function(*counts)
 
 
-def _spec(element, batched):
+def _spec(element: Any, batched: bool) -> Any:
     if isinstance(element, tuple):
         return tuple(_spec(part, batched) for part in element)
     shape = np.shape(element)
     return Spec((None, *shape[1:]) if batched and shape else shape, np.asarray(element).dtype)
 
 
-def _parts(element):
+def _parts(element: Array | Sequence[Any]) -> tuple[Any, ...]:
     return element if isinstance(element, tuple) else (element,)
 
 
-def whole(value, what, least):
+def whole(value: Any, what: str, least: int) -> int:
     """``value`` as an int of at least ``least``.
 
     >>> whole(3, "count", 1)
@@ -208,28 +221,28 @@ def whole(value, what, least):
     return int(value)
 
 
-def _generator(seed):
+def _generator(seed: Seed) -> Any:
     return np.random.Generator(np.random.SFC64(seed))
 
 
 # ---------------------------------------------------------------- one pass of each
-def _first(source, count):
+def _first(source: Any, count: int) -> Any:
     return itertools.islice(source, count)
 
 
-def _rest(source, count):
+def _rest(source: Any, count: int) -> Any:
     return itertools.islice(source, count, None)
 
 
-def _mapped(source, function):
+def _mapped(source: Any, function: Callable[..., Any]) -> Any:
     return (function(*_parts(element)) for element in source)
 
 
-def _filtered(source, predicate):
+def _filtered(source: Any, predicate: Callable[..., Any]) -> Any:
     return (element for element in source if predicate(*_parts(element)))
 
 
-def _shuffled(source, size, draw):
+def _shuffled(source: Any, size: int, draw: Any) -> Iterator[Any]:
     draw = (
         draw
         if isinstance(draw, np.random.Generator)
@@ -247,7 +260,7 @@ def _shuffled(source, size, draw):
         yield element
 
 
-def _repeated(source, count):
+def _repeated(source: Any, count: int | None) -> Iterator[Any]:
     for _ in itertools.count() if count is None else range(count):
         empty = True
         for element in source:
@@ -257,7 +270,7 @@ def _repeated(source, count):
             return
 
 
-def _joined(source, size, whole):
+def _joined(source: Any, size: int, whole: bool) -> Iterator[Any]:
     elements = iter(source)
     while group := list(itertools.islice(elements, size)):
         if whole and len(group) < size:
@@ -266,13 +279,13 @@ def _joined(source, size, whole):
         yield parts if isinstance(group[0], tuple) else parts[0]
 
 
-def _rows(source):
+def _rows(source: Any) -> Iterator[Any]:
     for element in source:
         for row in zip(*_parts(element)):
             yield row if isinstance(element, tuple) else row[0]
 
 
-def _kept(source, memory):
+def _kept(source: Any, memory: list[Any]) -> Iterator[Any]:
     if memory:
         yield from memory[0]
         return
@@ -284,15 +297,15 @@ def _kept(source, memory):
         memory.append(elements)
 
 
-def _chained(source, other):
+def _chained(source: Any, other: Derived) -> Any:
     return itertools.chain(source, other)
 
 
-def _zipped(*sources):
+def _zipped(*sources: Any) -> Any:
     return zip(*sources)
 
 
-def _numbered(source, start):
+def _numbered(source: Any, start: int) -> Any:
     return enumerate(source, start)
 
 

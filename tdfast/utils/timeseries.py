@@ -4,6 +4,10 @@ time.
 Windows overlap, so arrays of them would hold every number many times. Here they are views of the series.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import random
@@ -11,8 +15,13 @@ from tdfast.compat.calling import spelled
 from tdfast.engine.arrays import as_numbers
 from tdfast.utils.batches import Batches, whole
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def sliding(series, length, stride=1, rate=1):
+    from tdfast.engine.types import Array, Seed
+
+
+def sliding(series: Array, length: int, stride: int = 1, rate: float = 1) -> Array:
     """All windows of a series, (windows, length, ...), as a read-only view: nothing is copied.
 
     Args:
@@ -32,7 +41,8 @@ def sliding(series, length, stride=1, rate=1):
 
 
 @spelled
-def windows(x, lookback, horizon=1, many_to_many=False, stride=1, targets=None):
+def windows(x: Any, lookback: int, horizon: int = 1, many_to_many: bool = False, stride: int = 1,
+            targets: Any = None) -> tuple[Any, ...]:
     """Windows of a series and what follows each, (X, Y), to train a forecast with.
 
     Window i reads the steps from i * stride on, ``lookback`` of them; its targets are the ``horizon`` steps
@@ -98,7 +108,7 @@ def windows(x, lookback, horizon=1, many_to_many=False, stride=1, targets=None):
 
 
 @spelled
-def temporal_split(x, y, validation=0.2, gap=0):
+def temporal_split(x: Any, y: Any, validation: float = 0.2, gap: int = 0) -> tuple[Any, ...]:
     """((x_train, y_train), (x_val, y_val)): the last samples validate, and a gap before them is used by
     neither.
 
@@ -141,7 +151,8 @@ def temporal_split(x, y, validation=0.2, gap=0):
 
 
 @spelled
-def split_dataset(dataset, left_size=None, right_size=None, shuffle=False, seed=None):
+def split_dataset(dataset: Any, left_size: Any = None, right_size: Any = None, shuffle: bool = False,
+                  seed: Seed = None) -> tuple[Any, ...]:
     """Two parts of some arrays, as `keras.utils.split_dataset`, but as NumPy arrays.
 
     Args:
@@ -180,11 +191,11 @@ def split_dataset(dataset, left_size=None, right_size=None, shuffle=False, seed=
     return tuple(type(dataset)(part) if several else part[0] for part in parts)
 
 
-def _sizes(left, right, n):
+def _sizes(left: Any, right: Any, n: Any) -> tuple[Any, ...]:
     """Both numbers of samples, from what the user gave for ``n`` samples."""
     if left is None and right is None:
         raise ValueError("split_dataset: give left_size, right_size or both.")
-    counts = []
+    counts: list[Any] = []
     for name, size in (("left_size", left), ("right_size", right)):
         if size is None:
             counts.append(None)
@@ -213,9 +224,10 @@ def _sizes(left, right, n):
 
 
 @spelled
-def timeseries_dataset_from_array(data, targets, sequence_length, sequence_stride=1, sampling_rate=1,
-                                  batch_size=128,
-                                  shuffle=False, seed=None, start_index=None, end_index=None):
+def timeseries_dataset_from_array(data: Array, targets: Array | None, sequence_length: int,
+                                  sequence_stride: int = 1, sampling_rate: int = 1, batch_size: int = 128,
+                                  shuffle: bool = False, seed: Seed = None, start_index: Any = None,
+                                  end_index: Any = None) -> WindowBatches:
     """Windows of a series by the batch, for `fit`, `evaluate` and `predict`.
 
     Window i reads ``sequence_length`` steps from i * sequence_stride on, each ``sampling_rate`` after the one
@@ -297,24 +309,25 @@ class WindowBatches(Batches):
     (2, [(4, 3), (3, 3)])
     """
 
-    def __init__(self, x, y=None, batch_size=128, shuffle=False, seed=None):
+    def __init__(self, x: Any, y: Any = None, batch_size: int = 128, shuffle: bool = False,
+                 seed: Seed = None) -> None:
         self.x, self.y, self.batch_size, self.shuffled = x, y, batch_size, shuffle
         self._draw = None if seed is None else np.random.Generator(np.random.SFC64(random.check_seed(seed)))
 
     @property
-    def batched(self):
+    def batched(self) -> bool:
         """Whether an element is a batch of windows."""
         return self.batch_size is not None
 
-    def _count(self):
+    def _count(self) -> int:
         return len(self.x) if self.batch_size is None else -(-len(self.x) // self.batch_size)
 
-    def example(self):
+    def example(self) -> Array | tuple[Any, ...]:
         """The first element in the order of time, for `element_spec`."""
         rows = 0 if self.batch_size is None else slice(0, self.batch_size)
         return self.x[rows] if self.y is None else (self.x[rows], self.y[rows])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         order = (self._draw or random.generator()).permutation(len(self.x)) if self.shuffled else None
         for i in range(len(self)):
             rows = i if self.batch_size is None else slice(i * self.batch_size, (i + 1) * self.batch_size)

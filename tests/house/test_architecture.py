@@ -69,11 +69,16 @@ def dotted(path):
 
 
 def imports(path):
-    """(module, line, at_top): every import statement, with absolute names."""
+    """(module, line, at_top): every import statement that runs, with absolute names: not those for type
+    checkers."""
     tree = ast.parse(path.read_text(encoding="utf8"))
+    checkers = {n for block in ast.walk(tree) if isinstance(block, ast.If)
+                and ast.unparse(block.test) == "TYPE_CHECKING" for part in block.body for n in ast.walk(part)}
     inner = {n for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
              for n in ast.walk(f)}
     for node in ast.walk(tree):
+        if node in checkers:
+            continue
         if isinstance(node, ast.Import):
             names = [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -1,7 +1,14 @@
 """GroupQueryAttention: several heads of the query share the keys and values of one."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.layers.attention.multi_head import Heads
 from tdfast.layers.core import positive_int
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config, Shapes
 
 
 class GroupQueryAttention(Heads):
@@ -27,7 +34,8 @@ class GroupQueryAttention(Heads):
     names_in_files = {f"{part}_dense": f"_{part}_dense" for part in ("query", "key", "value", "output")}
     """Where Keras keeps the projections' weights."""
 
-    def __init__(self, head_dim, num_query_heads, num_key_value_heads, dropout=0.0, use_bias=True, **kwargs):
+    def __init__(self, head_dim: int, num_query_heads: int, num_key_value_heads: int, dropout: float = 0.0,
+                 use_bias: bool = True, **kwargs: Any) -> None:
         super().__init__(dropout=dropout, use_bias=use_bias, **kwargs)
         self.head_dim = positive_int(head_dim, "head_dim", self)
         self.num_query_heads = positive_int(num_query_heads, "num_query_heads", self)
@@ -39,7 +47,7 @@ class GroupQueryAttention(Heads):
             )
         self.repeats = self.num_query_heads // self.num_key_value_heads
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if any(len(shape) != 3 for shape in input_shape):
             raise ValueError(
                 f"Layer '{self.name}' (GroupQueryAttention) expects inputs of shape (batch, time, "
@@ -48,7 +56,7 @@ class GroupQueryAttention(Heads):
             )
         super().check_input_shape(input_shape)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         shapes = [tuple(shape) for shape in input_shape]
         self.make_parts(
             shapes,
@@ -59,12 +67,12 @@ class GroupQueryAttention(Heads):
             (shapes[0][-1],),
         )
 
-    def compute_output_shape(self, input_shape, return_attention_scores=False):
+    def compute_output_shape(self, input_shape: Shapes, return_attention_scores: bool = False) -> Shapes:
         query, value = tuple(input_shape[0]), tuple(input_shape[1])
         shares = (query[0], self.num_query_heads, query[1], value[1])
         return [query, shares] if return_attention_scores else query
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "head_dim": self.head_dim,

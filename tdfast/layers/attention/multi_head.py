@@ -1,6 +1,9 @@
 """MultiHeadAttention: several attentions side by side, each on projections of its own."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +23,25 @@ from tdfast.layers.attention.weighing import (
 from tdfast.layers.core import positive_int, weight_config
 from tdfast.layers.einsum_dense import EinsumDense
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.tensor import SymbolicTensor
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Seed,
+        Shapes,
+        Sizes,
+    )
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -32,26 +54,26 @@ class Heads(Layer):
     """
 
     several_inputs = True
-    shape_options = ("return_attention_scores",)
+    shape_options: tuple[str, ...] = ("return_attention_scores",)
     repeats = 1
 
     def __init__(
         self,
-        dropout=0.0,
-        use_bias=True,
-        sliding_window=None,
-        flash_attention=None,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        use_gate=False,
-        activity_regularizer=None,
-        seed=None,
-        **kwargs,
-    ):
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        sliding_window: int | None = None,
+        flash_attention: Any = None,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        use_gate: bool = False,
+        activity_regularizer: RegularizerSpec = None,
+        seed: Seed = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._activity_regularizer = regularizers.get(activity_regularizer)      # of each projection
         if isinstance(dropout, (bool, str)) or not 0 <= dropout <= 1:
@@ -78,22 +100,26 @@ class Heads(Layer):
         self.bias_constraint = constraints.get(bias_constraint)
         self.seed = random.check_seed(seed)
         self.seed_generator = random.SeedGenerator(self.seed) if dropout > 0 else None
-        self.query_dense = self.key_dense = self.value_dense = self.output_dense = self._gate_dense = None
+        self.query_dense: Any = None
+        self.key_dense: Any = None
+        self.value_dense: Any = None
+        self.output_dense: Any = None
+        self._gate_dense: Any = None
 
     # ---------------------------------------------------------------- calls
     def __call__(
         self,
-        query,
-        value=None,
-        key=None,
-        query_mask=None,
-        value_mask=None,
-        key_mask=None,
-        attention_mask=None,
-        return_attention_scores=False,
-        training=None,
-        use_causal_mask=False,
-    ):
+        query: Array | SymbolicTensor,
+        value: Any = None,
+        key: Any = None,
+        query_mask: Any = None,
+        value_mask: Any = None,
+        key_mask: Any = None,
+        attention_mask: Array | SymbolicTensor | None = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        use_causal_mask: bool = False,
+    ) -> Any:
         if value is None:
             raise TypeError(
                 f"Layer '{self.name}' ({type(self).__name__}) is called with a query and a value: "
@@ -122,30 +148,30 @@ class Heads(Layer):
 
     def bind(
         self,
-        *inputs,
-        query_mask=None,
-        value_mask=None,
-        key_mask=None,
-        attention_mask=None,
-        training=None,
-        **options,
-    ):
+        *inputs: Any,
+        query_mask: Any = None,
+        value_mask: Any = None,
+        key_mask: Any = None,
+        attention_mask: SymbolicTensor | None = None,
+        training: bool | None = None,
+        **options: Any,
+    ) -> tuple[Any, ...]:
         keywords = {} if attention_mask is None else {"attention_mask": flatten(attention_mask)}
         masks = [query_mask, value_mask, key_mask][: len(inputs)]
         if training is not None:
             options["training"] = bool(training)
         return list(inputs), keywords, None if all(m is None for m in masks) else masks, options
 
-    def as_input(self, x, who=None):
+    def as_input(self, x: Arrays, who: str | None = None) -> list[Any]:
         who = who or f"Layer '{self.name}' ({type(self).__name__})"
         return [as_array(part, self.dtype, who) for part in x]
 
     # ---------------------------------------------------------------- shapes
-    def sublayers(self):
+    def sublayers(self) -> list[Any]:
         parts = [self.query_dense, self.key_dense, self._gate_dense, self.value_dense, self.output_dense]
         return [part for part in parts if part is not None]
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         who, shapes = f"Layer '{self.name}' ({type(self).__name__})", [tuple(s) for s in input_shape]
         query, value, key = (*shapes, shapes[1])[:3]
         if len(query) < 3 or not len(query) == len(value) == len(key):
@@ -156,7 +182,8 @@ class Heads(Layer):
             for part, shape in zip((self.query_dense, self.value_dense, self.key_dense), (query, value, key)):
                 part.check_input_shape(shape)
 
-    def projection(self, name, n, heads, width, activation=None):
+    def projection(self, name: str, n: int, heads: int, width: int,
+                   activation: ActivationSpec = None) -> Layer:
         """An `EinsumDense` from (batch, ..., features) to (batch, ..., heads, width)."""
         free, inner, out = LETTERS[: n - 1], LETTERS[n - 1], LETTERS[n : n + 2]
         return EinsumDense(
@@ -168,7 +195,7 @@ class Heads(Layer):
             **self._common(),
         )
 
-    def _common(self):
+    def _common(self) -> dict[str, Any]:
         """The arguments that all projections have; an initializer with a seed of its own for each."""
         again = {
             f"{what}_initializer": type(made).from_config(made.get_config())
@@ -184,7 +211,8 @@ class Heads(Layer):
             "dtype": self.dtype,
         }
 
-    def make_parts(self, shapes, heads, key_heads, key_width, value_width, output_shape):
+    def make_parts(self, shapes: Sequence[Any], heads: int, key_heads: int, key_width: int, value_width: int,
+                   output_shape: Sequence[Any]) -> None:
         """Make the projections, and build them."""
         query, value, key = (*shapes, shapes[1])[:3]
         n = len(query)
@@ -215,34 +243,34 @@ class Heads(Layer):
             if part is not None:
                 self.build_inner(part, shape)
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         return None if mask is None else mask[0]
 
-    def passed_mask(self, x, mask, record):
+    def passed_mask(self, x: Arrays, mask: Masks, record: Record) -> Masks:
         passed = self.compute_mask(x, mask)
         return [passed, None] if record.gives_shares else passed
 
     # ---------------------------------------------------------------- passes
-    def attended_axes(self, ndim):
+    def attended_axes(self, ndim: int) -> tuple[Any, ...]:
         """The axes of an input over which steps attend to each other."""
         return (1,)
 
     def forward(
         self,
-        x,
-        tape,
-        training=False,
-        mask=None,
-        attention_mask=None,
-        return_attention_scores=False,
-        use_causal_mask=False,
-    ):
+        x: Arrays,
+        tape: Tape,
+        training: bool = False,
+        mask: Masks = None,
+        attention_mask: Array | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Arrays:
         rec = tape.push(self)
         query, value = x[:2]
         rec.three, rec.gives_shares = len(x) == 3, bool(return_attention_scores)
         key = x[2] if rec.three else value
 
-        def projected(part, x):
+        def projected(part: Any, x: Arrays) -> Any:
             y = part.forward(x, tape, training=training)
             rec.note_activity(part, y, part.name)
             return y
@@ -273,17 +301,18 @@ class Heads(Layer):
         y = projected(self.output_dense, context if gate is None else context * gate)
         return [y, rec.shares.reshape(_scores_shape(q.shape, k.shape, rec.axes))] if rec.gives_shares else y
 
-    def _shared(self, heads):
+    def _shared(self, heads: Array) -> Array:
         """Keys or values for each head of the query."""
         return heads if self.repeats == 1 else np.repeat(heads, self.repeats, axis=-3)
 
-    def _unshared(self, d):
+    def _unshared(self, d: Array) -> Array:
         if self.repeats == 1:
             return d
         shape = (*d.shape[:-3], d.shape[-3] // self.repeats, self.repeats, *d.shape[-2:])
         return d.reshape(shape).sum(axis=-3)
 
-    def _counts(self, query, value, mask, attention_mask, use_causal_mask, scores, axes):
+    def _counts(self, query: Array, value: Any, mask: Masks, attention_mask: Array | None,
+                use_causal_mask: bool, scores: Array, axes: Sequence[int]) -> Array | None:
         """Which scores count, in their shape or one that is broadcast to it; None: all."""
         parts = []
         if mask is not None:
@@ -309,13 +338,13 @@ class Heads(Layer):
             counts = np.expand_dims(counts, -2 * len(axes) - 1)
         return np.broadcast_to(counts, whole).reshape(scores.shape)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec, dshares = tape.peek(self), None
         if rec.gives_shares:
             dy, dshares = dy
             dshares = dshares.reshape(rec.shares.shape)
 
-        def projected_back(part, dy, need_dx):
+        def projected_back(part: Any, dy: Arrays, need_dx: bool) -> Any:
             return part.backward(rec.add_activity_gradient(dy, part.name), tape, need_dx)
 
         dcontext = projected_back(self.output_dense, dy, True)
@@ -343,7 +372,7 @@ class Heads(Layer):
             dquery = dquery + by_gate
         return [dquery, dvalue, dkey] if rec.three else [dquery, dvalue + dkey]
 
-    def heads_config(self):
+    def heads_config(self) -> dict[str, Any]:
         """The part of the config that all such layers have."""
         return {
             "dropout": self.dropout,
@@ -356,27 +385,27 @@ class Heads(Layer):
         }
 
 
-def _order(ndim, axes):
+def _order(ndim: int, axes: Any) -> list[Any]:
     """The axes of (batch, ..., heads, width) with those that steps attend over last but one."""
     rest = [a for a in range(ndim - 2) if a not in axes]
     return [*rest, ndim - 2, *axes, ndim - 1]
 
 
-def _by_head(x, axes):
+def _by_head(x: Arrays, axes: Sequence[int]) -> Array:
     """(batch, ..., heads, width) as (batch, rest..., heads, steps, width), a copy."""
     moved = np.transpose(x, _order(x.ndim, axes))
     kept = x.ndim - 1 - len(axes)
     return np.array(moved.reshape(*moved.shape[:kept], -1, x.shape[-1]), order="C")
 
 
-def _from_heads(x, shape, axes):
+def _from_heads(x: Arrays, shape: Sizes, axes: Sequence[int]) -> Array:
     """The inverse of `_by_head`, for an array of this shape; C-contiguous."""
     order = _order(len(shape), axes)
     moved = x.reshape([shape[a] for a in order])
     return np.ascontiguousarray(np.transpose(moved, np.argsort(order)))
 
 
-def _scores_shape(query, key, axes):
+def _scores_shape(query: Sequence[Any], key: Any, axes: Any) -> tuple[Any, ...]:
     """(batch, rest..., heads, steps of the query..., steps of the key...), from (batch, ..., heads, "
     "width)."""
     rest = [query[a] for a in range(len(query) - 2) if a not in axes]
@@ -422,15 +451,15 @@ class MultiHeadAttention(Heads):
 
     def __init__(
         self,
-        num_heads,
-        key_dim,
-        value_dim=None,
-        dropout=0.0,
-        use_bias=True,
-        output_shape=None,
-        attention_axes=None,
-        **kwargs,
-    ):
+        num_heads: int,
+        key_dim: int,
+        value_dim: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        output_shape: int | Sequence[Any] | None = None,
+        attention_axes: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(dropout=dropout, use_bias=use_bias, **kwargs)
         self.num_heads = positive_int(num_heads, "num_heads", self)
         self.key_dim = positive_int(key_dim, "key_dim", self)
@@ -442,17 +471,17 @@ class MultiHeadAttention(Heads):
             attention_axes = (attention_axes,)
         self.attention_axes = None if attention_axes is None else tuple(attention_axes)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         shapes = [tuple(shape) for shape in input_shape]
         out = self._given_output_shape or (shapes[0][-1],)
         self.make_parts(shapes, self.num_heads, self.num_heads, self.key_dim, self.value_dim, out)
 
-    def attended_axes(self, ndim):
+    def attended_axes(self, ndim: int) -> tuple[Any, ...]:
         if self.attention_axes is None:
             return tuple(range(1, ndim - 1))
         return tuple(axis if axis >= 0 else ndim + axis for axis in self.attention_axes)
 
-    def compute_output_shape(self, input_shape, return_attention_scores=False):
+    def compute_output_shape(self, input_shape: Shapes, return_attention_scores: bool = False) -> Shapes:
         query, value = tuple(input_shape[0]), tuple(input_shape[1])
         y = (*query[:-1], *(self._given_output_shape or (query[-1],)))
         if not return_attention_scores:
@@ -460,7 +489,7 @@ class MultiHeadAttention(Heads):
         axes = self.attended_axes(len(query))
         return [y, _scores_shape((*query[:-1], self.num_heads, 1), (*value[:-1], 1, 1), axes)]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,

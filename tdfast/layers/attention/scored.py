@@ -1,5 +1,9 @@
 """Attention and AdditiveAttention: scores of a query by each key, without weights of their own for both."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import activations, random
@@ -13,6 +17,10 @@ from tdfast.layers.attention.weighing import (
     weigh,
     weigh_backward,
 )
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import Array, Arrays, Config, Masks, Seed, Shapes
 
 
 class Attention(Layer):
@@ -41,9 +49,10 @@ class Attention(Layer):
     """
 
     several_inputs = True
-    shape_options = ("return_attention_scores",)
+    shape_options: tuple[str, ...] = ("return_attention_scores",)
 
-    def __init__(self, use_scale=False, score_mode="dot", dropout=0.0, seed=None, **kwargs):
+    def __init__(self, use_scale: Any = False, score_mode: str = "dot", dropout: float = 0.0,
+                 seed: Seed = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.use_scale = self._flag(use_scale, "use_scale")
         if score_mode not in ("dot", "concat"):
@@ -58,10 +67,11 @@ class Attention(Layer):
             )
         self.score_mode, self.dropout, self.seed = score_mode, dropout, random.check_seed(seed)
         self.seed_generator = random.SeedGenerator(self.seed) if dropout > 0 else None
-        self.scale = self.concat_score_weight = None
+        self.scale: Any = None
+        self.concat_score_weight: Any = None
 
     # ---------------------------------------------------------------- shapes
-    def as_input(self, x, who=None):
+    def as_input(self, x: Arrays, who: str | None = None) -> list[Any]:
         who = who or f"Layer '{self.name}' ({type(self).__name__})"
         if not isinstance(x, (list, tuple)):
             raise ValueError(
@@ -69,7 +79,7 @@ class Attention(Layer):
             )
         return [as_array(part, self.dtype, who) for part in x]
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         who, shapes = f"Layer '{self.name}' ({type(self).__name__})", [tuple(s) for s in input_shape]
         if len(shapes) not in (2, 3) or not all(isinstance(s, (tuple, list)) for s in input_shape):
             raise ValueError(
@@ -86,28 +96,34 @@ class Attention(Layer):
         if None not in (value[1], key[1]) and value[1] != key[1]:
             raise ValueError(f"{who} needs as many keys as values, got shapes {shapes}.")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         if self.use_scale:
             self.scale = self.add_weight((), "ones", "scale")
         if self.score_mode == "concat":
             self.concat_score_weight = self.add_weight((), "ones", "concat_score_weight")
 
-    def compute_output_shape(self, input_shape, return_attention_scores=False):
+    def compute_output_shape(self, input_shape: Shapes, return_attention_scores: bool = False) -> Shapes:
         query, value = tuple(input_shape[0]), tuple(input_shape[1])
         y = (*query[:-1], value[-1])
         return [y, (*query[:-1], value[1])] if return_attention_scores else y
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         return None if mask is None else mask[0]
 
-    def passed_mask(self, x, mask, record):
+    def passed_mask(self, x: Arrays, mask: Masks, record: Record) -> Masks:
         passed = self.compute_mask(x, mask)
         return [passed, None] if record.gives_shares else passed
 
     # ---------------------------------------------------------------- passes
     def forward(
-        self, x, tape, training=False, mask=None, return_attention_scores=False, use_causal_mask=False
-    ):
+        self,
+        x: Arrays,
+        tape: Tape,
+        training: bool = False,
+        mask: Masks = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Arrays:
         rec = tape.push(self)
         query, value = x[:2]
         rec.x, rec.three, rec.gives_shares = x, len(x) == 3, bool(return_attention_scores)
@@ -132,7 +148,7 @@ class Attention(Layer):
             y *= rec.query_counts
         return [y, rec.shares] if return_attention_scores else y
 
-    def score(self, rec, query, key, out):
+    def score(self, rec: Record, query: Array, key: Any, out: Array) -> None:
         """The scores of each query by each key, (batch, Tq, Tv)."""
         if self.score_mode == "concat":
             self._score_sums(rec, query, key, out)
@@ -143,7 +159,7 @@ class Attention(Layer):
             rec.unscaled = out.copy()
             out *= self.scale.value
 
-    def _score_sums(self, rec, query, key, out):
+    def _score_sums(self, rec: Record, query: Array, key: Any, out: Array) -> None:
         rec.sums = query[:, :, None] + key[:, None]
         z = rec.sums if self.scale is None else rec.sums * self.scale.value
         rec.tanh = np.empty_like(z)
@@ -151,7 +167,7 @@ class Attention(Layer):
         rec.unscaled = rec.tanh.sum(axis=-1)
         np.multiply(rec.unscaled, self.concat_score_weight.value, out=out)
 
-    def score_backward(self, rec, d):
+    def score_backward(self, rec: Record, d: Array) -> tuple[Any, ...]:
         """(the gradient by the query, by the key) from that by the scores; and those of the weights."""
         query = rec.x[0]
         if self.score_mode == "concat":
@@ -168,7 +184,7 @@ class Attention(Layer):
         products_backward(rec, query, rec.keys, d, dquery, dkeys)
         return dquery, np.ascontiguousarray(np.swapaxes(dkeys, 1, 2))
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         dshares = None
         if rec.gives_shares:
@@ -179,7 +195,7 @@ class Attention(Layer):
         dquery, dkey = self.score_backward(rec, d)
         return [dquery, dvalue.copy(), dkey] if rec.three else [dquery, dvalue + dkey]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "use_scale": self.use_scale,
@@ -204,27 +220,27 @@ class AdditiveAttention(Attention):
     [[[1.0]]]
     """
 
-    def __init__(self, use_scale=True, dropout=0.0, **kwargs):
+    def __init__(self, use_scale: Any = True, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(use_scale=use_scale, dropout=dropout, **kwargs)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         if self.use_scale:
             self.scale = self.add_weight((input_shape[0][-1],), "glorot_uniform", "scale")
 
-    def score(self, rec, query, key, out):
+    def score(self, rec: Record, query: Array, key: Any, out: Array) -> None:
         z = query[:, :, None] + key[:, None]
         rec.tanh = np.empty_like(z)
         activations.tanh.forward(z, rec.tanh)
         np.sum(rec.tanh if self.scale is None else rec.tanh * self.scale.value, axis=-1, out=out)
 
-    def score_backward(self, rec, d):
+    def score_backward(self, rec: Record, d: Array) -> tuple[Any, ...]:
         dz = d[..., None] * (1 - rec.tanh * rec.tanh)
         if self.scale is not None:
             self.scale.grad[...] = (d[..., None] * rec.tanh).sum(axis=(0, 1, 2))
             dz *= self.scale.value
         return dz.sum(axis=2), dz.sum(axis=1)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["score_mode"]
         return config

@@ -1,12 +1,22 @@
 """Weights from scores, and values by weights: what all attention layers do after they have scores."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import _kernels, activations, random
 from tdfast.layers.einsum_dense import product_backward
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def product(rec, x, kernel, out):
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Array, Arrays
+
+
+def product(rec: Record, x: Arrays, kernel: Array, out: Array) -> Array:
     """``x @ kernel`` for stacks of matrices (..., M, K) and (..., K, N), each by the kernel of `Dense`: the
     bits depend neither on threads nor on the other matrices."""
     M, K, N = *x.shape[-2:], kernel.shape[-1]
@@ -27,13 +37,14 @@ def product(rec, x, kernel, out):
     return out
 
 
-def products_backward(rec, x, kernel, dy, dx, dkernel):
+def products_backward(rec: Record, x: Arrays, kernel: Array, dy: Arrays, dx: Array, dkernel: Array) -> None:
     """The gradients of `product`."""
     for place in np.ndindex(x.shape[:-2]):
         product_backward(rec, x[place], kernel[place], dy[place], dx[place], dkernel[place])
 
 
-def weigh(rec, scores, values, counts, drop, fill, zero=False):
+def weigh(rec: Record, scores: Array, values: Any, counts: Array | None, drop: Any, fill: Callable[..., Any],
+          zero: bool = False) -> Array:
     """The values by the softmax of their scores: (batch..., T, width).
 
     Args:
@@ -62,7 +73,8 @@ def weigh(rec, scores, values, counts, drop, fill, zero=False):
     return product(rec, rec.dropped, values, out)
 
 
-def weigh_backward(rec, dy, dshares=None, keeps_slope=False):
+def weigh_backward(rec: Record, dy: Arrays, dshares: Array | None = None,
+                   keeps_slope: bool = False) -> tuple[Any, ...]:
     """(the gradient by the scores, by the values).
 
     Args:
@@ -84,12 +96,12 @@ def weigh_backward(rec, dy, dshares=None, keeps_slope=False):
     return d, dvalues
 
 
-def causal(T, S):
+def causal(T: int, S: int) -> Array:
     """Booleans (1, T, S): a step sees those up to itself."""
     return (np.arange(T)[:, None] >= np.arange(S))[None]
 
 
-def dropping(rate, seed_generator, training):
+def dropping(rate: float, seed_generator: Any, training: bool) -> Any:
     """The function that draws the factors of dropout, or None."""
     if not training or not rate:
         return None

@@ -1,12 +1,36 @@
 """Convolutions of sequences and images."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast import _kernels, activations, constraints, initializers, regularizers
 from tdfast.engine.layer import Layer
 from tdfast.layers.convolution import shapes
 from tdfast.layers.core import positive_int, weight_config
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def kernel_sizes(shape, window, filters, strides=(1, 1), dilation=(1, 1), padding="valid", groups=1):
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shapes,
+        Size,
+        Sizes,
+    )
+    from tdfast.engine.variable import Variable
+
+
+def kernel_sizes(shape: Sizes, window: Sequence[Any], filters: int, strides: Any = (1, 1),
+                 dilation: Sequence[Any] = (1, 1), padding: str = "valid", groups: int = 1) -> Any:
     """The sizes that the convolution kernels take, for inputs of this shape.
 
     Args:
@@ -27,7 +51,8 @@ def kernel_sizes(shape, window, filters, strides=(1, 1), dilation=(1, 1), paddin
     )
 
 
-def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.linear):
+def convolve(rec: Record, tape: Tape, x: Arrays, kernel: Array, sizes: Any, bias: Array | None = None,
+             activation: Any = activations.linear) -> Array:
     """The convolution of x with a kernel's value; leaves on the record what `convolve_back` needs.
 
     Args:
@@ -49,7 +74,8 @@ def convolve(rec, tape, x, kernel, sizes, bias=None, activation=activations.line
     return y
 
 
-def convolve_back(rec, dy, kernel, need_dx, bias=None, activation=activations.linear):
+def convolve_back(rec: Record, dy: Arrays, kernel: Variable, need_dx: bool, bias: Variable | None = None,
+                  activation: Any = activations.linear) -> Any:
     """dx (or None) of `convolve`; writes the gradients of the variables kernel and bias (or None)."""
     dx = rec.buffer("dx", rec.x.shape, dy.dtype) if need_dx else None
     scratch = rec.buffer("scratch", (rec.sizes.backward_size,), dy.dtype)
@@ -63,17 +89,22 @@ def convolve_back(rec, dy, kernel, need_dx, bias=None, activation=activations.li
 class Convolving(Layer):
     """What all convolutions share: their windows, and the options of their weights."""
 
-    rank = None
+    activation: Any
+    filters: int
+    use_bias: Any
+
+    rank: Any = None
     supports_masking = False
 
-    def _set_windows(self, kernel_size, strides, padding, data_format, dilation_rate, paddings):
+    def _set_windows(self, kernel_size: Size, strides: Any, padding: str, data_format: str | None,
+                     dilation_rate: Size, paddings: Sequence[Any]) -> None:
         self.kernel_size = shapes.sizes_of(kernel_size, self.rank, "kernel_size", self)
         self.strides = shapes.sizes_of(strides, self.rank, "strides", self)
         self.dilation_rate = shapes.sizes_of(dilation_rate, self.rank, "dilation_rate", self)
         self.padding = shapes.one_of(padding, paddings, "padding", self)
         self.data_format = shapes.channels_last(data_format, self)
 
-    def _refuse_strides_with_dilation(self):
+    def _refuse_strides_with_dilation(self) -> None:
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}): strides and dilation_rate cannot both be "
@@ -81,14 +112,14 @@ class Convolving(Layer):
                 f"strides={self.strides} and dilation_rate={self.dilation_rate}."
             )
 
-    def _set_weights_options(self, names, options):
+    def _set_weights_options(self, names: Sequence[Any], options: dict[str, Any]) -> None:
         """Initializer, regularizer and constraint of each weight, from keyword arguments."""
         for module, kind in ((initializers, "initializer"), (regularizers, "regularizer"),
                              (constraints, "constraint")):
             for name in names:
                 setattr(self, f"{name}_{kind}", module.get(options[f"{name}_{kind}"]))
 
-    def _add_weight(self, name, shape, options=None):
+    def _add_weight(self, name: str, shape: Sizes, options: str | None = None) -> Variable:
         """A weight with the initializer, regularizer and constraint called after it, or after ``options``."""
         options = options or name
         return self.add_weight(
@@ -97,12 +128,12 @@ class Convolving(Layer):
             constraint=getattr(self, f"{options}_constraint"),
         )
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         shapes.check_rank(input_shape, self.rank, self)
         shapes.output_sizes(input_shape[1:-1], self._window, self.strides, self.padding, self)
         self._check_channels(input_shape)
 
-    def _check_channels(self, input_shape):
+    def _check_channels(self, input_shape: Shapes) -> None:
         if self.built and input_shape[-1] != self.input_shape[-1]:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) was built for {self.input_shape[-1]} channels "
@@ -110,27 +141,27 @@ class Convolving(Layer):
                 f"last axis, but got input of shape {tuple(input_shape)}."
             )
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         return len(shape) == 3 and self._window == self.strides == (1,)
 
     @property
-    def _window(self):
+    def _window(self) -> tuple[Any, ...]:
         """What a window spans of each axis."""
         return tuple((k - 1) * rate + 1 for k, rate in zip(self.kernel_size, self.dilation_rate))
 
-    def _output_channels(self, channels):
+    def _output_channels(self, channels: int) -> int:
         return self.filters
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         spatial = shapes.output_sizes(input_shape[1:-1], self._window, self.strides, self.padding, self)
         return (input_shape[0], *spatial, self._output_channels(input_shape[-1]))
 
-    def _sizes(self, shape, filters, groups=1):
+    def _sizes(self, shape: Sizes, filters: int, groups: int = 1) -> Any:
         """The kernels' sizes for an input of this shape."""
         return kernel_sizes(shape, self.kernel_size, filters, self.strides, self.dilation_rate, self.padding,
                             groups)
 
-    def _windows_config(self):
+    def _windows_config(self) -> dict[str, Any]:
         return {
             "kernel_size": self.kernel_size,
             "strides": self.strides,
@@ -139,7 +170,7 @@ class Convolving(Layer):
             "dilation_rate": self.dilation_rate,
         }
 
-    def _weights_config(self, names):
+    def _weights_config(self, names: Sequence[Any]) -> dict[str, Any]:
         return {
             "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
@@ -152,28 +183,28 @@ class Convolving(Layer):
 class _Conv(Convolving):
     """Conv1D and Conv2D."""
 
-    paddings = ("valid", "same")
+    paddings: tuple[str, ...] = ("valid", "same")
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        data_format=None,
-        dilation_rate=1,
-        groups=1,
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: Size,
+        strides: Any = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Size = 1,
+        groups: int = 1,
+        activation: ActivationSpec = None,
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        **kwargs: Any,
+    ) -> None:
         options = locals()
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.filters = positive_int(filters, "filters", self)
@@ -182,7 +213,8 @@ class _Conv(Convolving):
         self.activation = activations.get(activation)
         self.use_bias = self._flag(use_bias, "use_bias")
         self._set_weights_options(("kernel", "bias"), options)
-        self.kernel = self.bias = None
+        self.kernel: Any = None
+        self.bias: Any = None
         if self.filters % self.groups:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}): groups must divide filters, got "
@@ -191,7 +223,7 @@ class _Conv(Convolving):
             )
         self._refuse_strides_with_dilation()
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         channels = input_shape[-1]
         if channels % self.groups:
             raise ValueError(
@@ -202,15 +234,15 @@ class _Conv(Convolving):
         if self.use_bias:
             self.bias = self._add_weight("bias", (self.filters,))
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         sizes = self._sizes(x.shape, self.filters, self.groups)
         bias = self.bias.value if self.use_bias else None
         return convolve(tape.push(self), tape, x, self.kernel.value, sizes, bias, self.activation)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         return convolve_back(tape.pop(self), dy, self.kernel, need_dx, self.bias, self.activation)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -254,7 +286,7 @@ class Conv1D(_Conv):
     """
 
     rank = 1
-    paddings = ("valid", "same", "causal")
+    paddings: tuple[str, ...] = ("valid", "same", "causal")
 
 
 class Conv2D(_Conv):

@@ -1,19 +1,39 @@
 """Convolutions whose windows see one channel each: DepthwiseConv, and SeparableConv, which mixes the channels
 after."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast import activations
 from tdfast.layers.convolution.conv import Convolving, convolve, convolve_back, kernel_sizes
 from tdfast.layers.core import positive_int
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shapes,
+        Size,
+        Sizes,
+    )
+    from tdfast.engine.variable import Variable
 
 
 class _Depthwise(Convolving):
     """What both share: the depthwise kernel, which is that of a convolution with a group for each channel."""
 
-    paddings = ("valid", "same")
-    weight_options = None
+    paddings: tuple[str, ...] = ("valid", "same")
+    weight_options: Any = None
     """The names before _initializer, _regularizer and _constraint, in the order of the weights."""
 
-    def _set_options(self, options):
+    def _set_options(self, options: dict[str, Any]) -> None:
         """Attributes from the arguments that both have."""
         self.depth_multiplier = positive_int(options["depth_multiplier"], "depth_multiplier", self)
         self._set_windows(*(options[name] for name in ("kernel_size", "strides", "padding", "data_format",
@@ -24,67 +44,67 @@ class _Depthwise(Convolving):
         self._set_weights_options(self.weight_options, options)
         self.bias = None
 
-    def _add_depthwise(self, name, channels):
+    def _add_depthwise(self, name: str, channels: int) -> Variable:
         return self._add_weight(name, (*self.kernel_size, channels, self.depth_multiplier), "depthwise")
 
-    def _add_bias(self, channels):
+    def _add_bias(self, channels: int) -> None:
         if self.use_bias:
             self.bias = self._add_weight("bias", (channels,))
 
-    def _depthwise_sizes(self, shape):
+    def _depthwise_sizes(self, shape: Sizes) -> Any:
         channels = shape[-1]
         return self._sizes(shape, channels * self.depth_multiplier, channels)
 
     @property
-    def _bias_value(self):
+    def _bias_value(self) -> Any:
         return self.bias.value if self.use_bias else None
 
 
 class _DepthwiseConv(_Depthwise):
     """DepthwiseConv1D and DepthwiseConv2D."""
 
-    weight_options = ("depthwise", "bias")
+    weight_options: tuple[str, ...] = ("depthwise", "bias")
 
     def __init__(
         self,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        depth_multiplier=1,
-        data_format=None,
-        dilation_rate=1,
-        activation=None,
-        use_bias=True,
-        depthwise_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        depthwise_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        depthwise_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        kernel_size: Size,
+        strides: Size = 1,
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: Size = 1,
+        activation: ActivationSpec = None,
+        use_bias: bool = True,
+        depthwise_initializer: InitializerSpec = "glorot_uniform",
+        bias_initializer: InitializerSpec = "zeros",
+        depthwise_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        depthwise_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        **kwargs: Any,
+    ) -> None:
         options = locals()
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self._set_options(options)
-        self.kernel = None
+        self.kernel: Any = None
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         channels = input_shape[-1]
         self.kernel = self._add_depthwise("kernel", channels)
         self._add_bias(channels * self.depth_multiplier)
 
-    def _output_channels(self, channels):
+    def _output_channels(self, channels: int) -> int:
         return channels * self.depth_multiplier
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         sizes = self._depthwise_sizes(x.shape)
         return convolve(tape.push(self), tape, x, self.kernel.value, sizes, self._bias_value, self.activation)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         return convolve_back(tape.pop(self), dy, self.kernel, need_dx, self.bias, self.activation)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "depth_multiplier": self.depth_multiplier,
@@ -127,7 +147,7 @@ class DepthwiseConv1D(_DepthwiseConv):
     """
 
     rank = 1
-    paddings = ("valid", "same", "causal")
+    paddings: tuple[str, ...] = ("valid", "same", "causal")
 
 
 class DepthwiseConv2D(_DepthwiseConv):
@@ -169,55 +189,56 @@ class DepthwiseConv2D(_DepthwiseConv):
 class _SeparableConv(_Depthwise):
     """SeparableConv1D and SeparableConv2D: a record on the tape for each of the two convolutions."""
 
-    weight_options = ("depthwise", "pointwise", "bias")
+    weight_options: tuple[str, ...] = ("depthwise", "pointwise", "bias")
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        data_format=None,
-        dilation_rate=1,
-        depth_multiplier=1,
-        activation=None,
-        use_bias=True,
-        depthwise_initializer="glorot_uniform",
-        pointwise_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        depthwise_regularizer=None,
-        pointwise_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        depthwise_constraint=None,
-        pointwise_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: Size,
+        strides: Size = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Size = 1,
+        depth_multiplier: int = 1,
+        activation: ActivationSpec = None,
+        use_bias: bool = True,
+        depthwise_initializer: InitializerSpec = "glorot_uniform",
+        pointwise_initializer: InitializerSpec = "glorot_uniform",
+        bias_initializer: InitializerSpec = "zeros",
+        depthwise_regularizer: RegularizerSpec = None,
+        pointwise_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        depthwise_constraint: ConstraintSpec = None,
+        pointwise_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        **kwargs: Any,
+    ) -> None:
         options = locals()
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self._set_options(options)
         self.filters = positive_int(filters, "filters", self)
-        self.depthwise_kernel = self.pointwise_kernel = None
+        self.depthwise_kernel: Any = None
+        self.pointwise_kernel: Any = None
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         channels = input_shape[-1]
         self.depthwise_kernel = self._add_depthwise("depthwise_kernel", channels)
         shape = (*(1,) * self.rank, channels * self.depth_multiplier, self.filters)
         self.pointwise_kernel = self._add_weight("pointwise_kernel", shape, "pointwise")
         self._add_bias(self.filters)
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         y = convolve(tape.push(self), tape, x, self.depthwise_kernel.value, self._depthwise_sizes(x.shape))
         sizes = kernel_sizes(y.shape, (1,) * self.rank, self.filters)
         return convolve(tape.push(self), tape, y, self.pointwise_kernel.value, sizes, self._bias_value,
                         self.activation)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         dy = convolve_back(tape.pop(self), dy, self.pointwise_kernel, True, self.bias, self.activation)
         return convolve_back(tape.pop(self), dy, self.depthwise_kernel, need_dx)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "depth_multiplier": self.depth_multiplier,
@@ -259,7 +280,7 @@ class SeparableConv1D(_SeparableConv):
     """
 
     rank = 1
-    paddings = ("valid", "same", "causal")
+    paddings: tuple[str, ...] = ("valid", "same", "causal")
 
 
 class SeparableConv2D(_SeparableConv):

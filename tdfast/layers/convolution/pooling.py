@@ -1,11 +1,21 @@
 """Pooling: the largest or the mean value of windows, or of whole sequences and images."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast import _kernels
 from tdfast.engine.layer import Layer
 from tdfast.layers.convolution import shapes
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def kernel_sizes(shape, window, strides, padding):
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import Array, Arrays, Config, Masks, Shapes, Size, Sizes
+
+
+def kernel_sizes(shape: Sizes, window: Sequence[Any], strides: Any, padding: str) -> Any:
     """The sizes that the pooling kernels take, for inputs of shape (N, H, W, C) or (N, T, C)."""
     N, *spatial, C = shape
     axes = [
@@ -22,14 +32,15 @@ def kernel_sizes(shape, window, strides, padding):
 class _Pooling(Layer):
     """The calls of the kernels."""
 
-    rank = None
+    rank: Any = None
     mean = False
     supports_masking = False
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         shapes.check_rank(input_shape, self.rank, self)
 
-    def _pool(self, rec, tape, x, shape, sizes, mask=None):
+    def _pool(self, rec: Record, tape: Tape, x: Arrays, shape: Sizes, sizes: Any,
+              mask: Masks = None) -> Array:
         y = rec.buffer("y", shape, x.dtype)
         _kernels.pool_forward(sizes, mean=self.mean, x=x, mask=mask, y=y)
         if tape.keep:
@@ -37,7 +48,7 @@ class _Pooling(Layer):
             rec.x, rec.y = (None, None) if self.mean else (x, y)
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return None
@@ -49,7 +60,8 @@ class _Pooling(Layer):
 class _Windows(_Pooling):
     """MaxPooling and AveragePooling."""
 
-    def __init__(self, pool_size=2, strides=None, padding="valid", data_format=None, name=None, **kwargs):
+    def __init__(self, pool_size: Size = 2, strides: Any | None = None, padding: str = "valid",
+                 data_format: str | None = None, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.pool_size = shapes.sizes_of(pool_size, self.rank, "pool_size", self)
         self.strides = (
@@ -58,20 +70,20 @@ class _Windows(_Pooling):
         self.padding = shapes.one_of(padding, ("valid", "same"), "padding", self)
         self.data_format = shapes.channels_last(data_format, self)
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         super().check_input_shape(input_shape)
         self.compute_output_shape(input_shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         spatial = shapes.output_sizes(input_shape[1:-1], self.pool_size, self.strides, self.padding, self,
                                       "pool_size")
         return (input_shape[0], *spatial, input_shape[-1])
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         sizes = kernel_sizes(x.shape, self.pool_size, self.strides, self.padding)
         return self._pool(tape.push(self), tape, x, sizes.output(x.ndim), sizes)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "pool_size": self.pool_size,
@@ -152,7 +164,8 @@ class AveragePooling1D(_Windows):
     rank = 1
     mean = True
 
-    def __init__(self, pool_size, strides=None, padding="valid", data_format=None, name=None, **kwargs):
+    def __init__(self, pool_size: Size, strides: Any | None = None, padding: str = "valid",
+                 data_format: str | None = None, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(pool_size, strides, padding, data_format, name, **kwargs)
 
 
@@ -177,19 +190,20 @@ class AveragePooling2D(_Windows):
     rank = 2
     mean = True
 
-    def __init__(self, pool_size, strides=None, padding="valid", data_format=None, name=None, **kwargs):
+    def __init__(self, pool_size: Size, strides: Any | None = None, padding: str = "valid",
+                 data_format: str | None = None, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(pool_size, strides, padding, data_format, name, **kwargs)
 
 
 class _Global(_Pooling):
     """GlobalMaxPooling and GlobalAveragePooling: one window."""
 
-    def __init__(self, data_format=None, keepdims=False, **kwargs):
+    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.data_format = shapes.channels_last(data_format, self)
         self.keepdims = self._flag(keepdims, "keepdims")
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         super().check_input_shape(input_shape)
         if 0 in input_shape[1:-1]:
             raise ValueError(
@@ -197,16 +211,16 @@ class _Global(_Pooling):
                 f"{tuple(input_shape)}."
             )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         return (input_shape[0], *((1,) * self.rank if self.keepdims else ()), input_shape[-1])
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         whole = x.shape[1:-1]
         sizes = kernel_sizes(x.shape, whole, whole, "valid")
         mask = mask if self.supports_masking else None          # `compute_mask` refuses it
         return self._pool(tape.push(self), tape, x, self.compute_output_shape(x.shape), sizes, mask)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "data_format": self.data_format, "keepdims": self.keepdims}
 
 
@@ -270,7 +284,7 @@ class GlobalAveragePooling1D(_Global):
     mean = True
     supports_masking = True
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         """None: the steps are gone."""
 
 

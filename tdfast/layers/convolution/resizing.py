@@ -1,12 +1,21 @@
 """Layers that change how many steps or pixels there are: ZeroPadding, Cropping, UpSampling."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast.engine.layer import Layer
 from tdfast.layers.convolution import shapes
 from tdfast.layers.core import positive_int
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import Array, Arrays, Config, Masks, Shapes, Size, Sizes
 
 CACHED = 2**15
 """How many numbers of its input UpSampling works on at a time."""
@@ -15,26 +24,29 @@ CACHED = 2**15
 class _Resizing(Layer):
     """A layer whose axes between batch and channels get other sizes; in one dimension the mask goes along."""
 
-    rank = None
+    _new_mask: Any
+    _new_size: Any
 
-    def __init__(self, **kwargs):
+    rank: Any = None
+
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = self.rank == 1
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         shapes.check_rank(input_shape, self.rank, self)
         self.compute_output_shape(input_shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         spatial = (None if n is None else self._new_size(n, axis) for axis, n in enumerate(input_shape[1:-1]))
         return (input_shape[0], *spatial, input_shape[-1])
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         mask = super().compute_mask(inputs, mask)
         return mask if mask is None else self._new_mask(mask)
 
 
-def borders(value, rank, name, layer):
+def borders(value: Any, rank: int, name: str, layer: Layer) -> tuple[Any, ...]:
     """A pair (before, behind) for each of ``rank`` axes, from Keras's forms of them.
 
     Args:
@@ -56,7 +68,7 @@ def borders(value, rank, name, layer):
 class _Borders(_Resizing):
     """ZeroPadding and Cropping: the smaller of input and output lies inside the larger."""
 
-    def _inside(self, borders, larger):
+    def _inside(self, borders: Sequence[Any], larger: Array) -> Array:
         """Where the smaller array lies in ``larger``."""
         cut = (slice(before, size - behind) for (before, behind), size in zip(borders, larger.shape[1:]))
         return larger[(slice(None), *cut)]
@@ -65,27 +77,27 @@ class _Borders(_Resizing):
 class _ZeroPadding(_Borders):
     """ZeroPadding1D and ZeroPadding2D."""
 
-    def __init__(self, padding=1, data_format=None, **kwargs):
+    def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.data_format = shapes.channels_last(data_format, self)
         self._borders = borders(padding, self.rank, "padding", self)
         self.padding = self._borders if self.rank > 1 else self._borders[0]
 
-    def _new_size(self, n, axis):
+    def _new_size(self, n: int, axis: int) -> int:
         return n + sum(self._borders[axis])
 
-    def _new_mask(self, mask):
+    def _new_mask(self, mask: Masks) -> Array:
         out = np.zeros((len(mask), self._new_size(mask.shape[1], 0), *mask.shape[2:]), bool)
         self._inside(self._borders, out)[...] = mask
         return out
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         y = tape.push(self).buffer("y", self.compute_output_shape(x.shape), x.dtype)
         y.fill(0)
         self._inside(self._borders, y)[...] = x
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return None
@@ -94,7 +106,7 @@ class _ZeroPadding(_Borders):
         dx[...] = inside
         return dx
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "padding": self.padding, "data_format": self.data_format}
 
 
@@ -146,12 +158,12 @@ class ZeroPadding2D(_ZeroPadding):
 class _Cropping(_Borders):
     """Cropping1D and Cropping2D."""
 
-    def __init__(self, cropping, **kwargs):
+    def __init__(self, cropping: Size | Sequence[Sequence[int]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._borders = borders(cropping, self.rank, "cropping", self)
         self.cropping = self._borders if self.rank > 1 else self._borders[0]
 
-    def _new_size(self, n, axis):
+    def _new_size(self, n: int, axis: int) -> int:
         cut = sum(self._borders[axis])
         if cut >= n:
             raise ValueError(
@@ -160,18 +172,18 @@ class _Cropping(_Borders):
             )
         return n - cut
 
-    def _new_mask(self, mask):
+    def _new_mask(self, mask: Masks) -> Array:
         self._new_size(mask.shape[1], 0)
         return np.ascontiguousarray(self._inside(self._borders, mask))
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         rec.shape = x.shape
         y = rec.buffer("y", self.compute_output_shape(x.shape), x.dtype)
         y[...] = self._inside(self._borders, x)
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return None
@@ -202,10 +214,10 @@ class Cropping1D(_Cropping):
 
     rank = 1
 
-    def __init__(self, cropping=(1, 1), **kwargs):
+    def __init__(self, cropping: Size | Sequence[Sequence[int]] = (1, 1), **kwargs: Any) -> None:
         super().__init__(cropping, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "cropping": self.cropping}
 
 
@@ -231,15 +243,16 @@ class Cropping2D(_Cropping):
 
     rank = 2
 
-    def __init__(self, cropping=((0, 0), (0, 0)), data_format=None, **kwargs):
+    def __init__(self, cropping: Size | Sequence[Sequence[int]] = ((0, 0), (0, 0)),
+                 data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(cropping, **kwargs)
         self.data_format = shapes.channels_last(data_format, self)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "cropping": self.cropping, "data_format": self.data_format}
 
 
-def repeated(x, y, sizes):
+def repeated(x: Arrays, y: Array, sizes: Sequence[Any]) -> None:
     """Fill y with each element of x as often as ``sizes`` says for its axes after the batch."""
     shape = [x.shape[0]]
     view = [slice(None)]
@@ -249,7 +262,7 @@ def repeated(x, y, sizes):
     y.reshape(*shape, x.shape[-1])[...] = x[tuple(view)]
 
 
-def repeated_back(dy, dx, sizes):
+def repeated_back(dy: Arrays, dx: Array, sizes: Sequence[Any]) -> None:
     """Undoes `repeated`: sums of dy in one order, copy after copy."""
     shape = [dx.shape[0]]
     for n, size in zip(dx.shape[1:], sizes):
@@ -263,7 +276,7 @@ def repeated_back(dy, dx, sizes):
             dx[...] = copy
 
 
-def phases(size, dtype):
+def phases(size: Any, dtype: Any) -> Iterator[Any]:
     """(phase, weight of the element itself, weight of its neighbour, -1 or 1 for the neighbour's side) of
     each of the ``size`` new elements for one old one, whose centres are spread evenly over its place."""
     for p in range(size):
@@ -271,7 +284,7 @@ def phases(size, dtype):
         yield p, dtype.type(1 - abs(distance)), dtype.type(abs(distance)), -1 if distance < 0 else 1
 
 
-def between(x, y, size, axis, work):
+def between(x: Arrays, y: Array, size: Any, axis: int, work: Any) -> None:
     """Fill y with ``size`` elements along an axis for each of x, on straight lines between x's neighbours.
 
     An element beyond the outermost of x is equal to it. What has no weight is not touched: an infinity
@@ -291,7 +304,7 @@ def between(x, y, size, axis, work):
         np.add(one, two, out=to[inner])
 
 
-def between_back(dy, dx, size, axis, work):
+def between_back(dy: Arrays, dx: Any, size: Any, axis: int, work: Any) -> None:
     """Undoes `between`."""
     first, n = (slice(None),) * axis, dx.shape[axis]
     dy = dy.reshape(*dx.shape[: axis + 1], size, *dx.shape[axis + 1 :])
@@ -307,7 +320,7 @@ def between_back(dy, dx, size, axis, work):
         dx[near] += np.multiply(d[inner], other, out=work[0][inner])
 
 
-def _neighbours(n, side):
+def _neighbours(n: Any, side: Any) -> tuple[Any, ...]:
     """The element of n without a neighbour on that side, those with one, and these neighbours."""
     if side < 0:
         return slice(0, 1), slice(1, None), slice(0, n - 1)
@@ -317,12 +330,14 @@ def _neighbours(n, side):
 class _UpSampling(_Resizing):
     """UpSampling1D and UpSampling2D."""
 
+    _sizes: Any
+
     interpolation = "nearest"
 
-    def _new_size(self, n, axis):
+    def _new_size(self, n: int, axis: int) -> int:
         return n * self._sizes[axis]
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         rec.shape = x.shape
         y = rec.buffer("y", self.compute_output_shape(x.shape), x.dtype)
@@ -335,7 +350,7 @@ class _UpSampling(_Resizing):
                 between(wide, y[part], self._sizes[0], 1, more)
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         if not need_dx:
             return None
@@ -349,12 +364,12 @@ class _UpSampling(_Resizing):
                 between_back(wide, dx[part], self._sizes[1], 2, work)
         return dx
 
-    def _parts(self, shape):
+    def _parts(self, shape: Sizes) -> list[Any]:
         """Slices of the batch whose numbers stay in the cache from one step of the work to the next."""
         step = max(1, CACHED // max(1, math.prod(shape[1:])))
         return [slice(i, i + step) for i in range(0, shape[0], step)]
 
-    def _wide(self, rec, x):
+    def _wide(self, rec: Record, x: Arrays) -> tuple[Any, ...]:
         """(images like x with all their columns but not yet their rows, two work arrays like x, two like
         those images)."""
         shape = (*x.shape[:2], x.shape[2] * self._sizes[1], x.shape[3])
@@ -382,15 +397,15 @@ class UpSampling1D(_UpSampling):
 
     rank = 1
 
-    def __init__(self, size=2, **kwargs):
+    def __init__(self, size: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._sizes = (positive_int(size, "size", self),)
         self.size = self._sizes[0]
 
-    def _new_mask(self, mask):
+    def _new_mask(self, mask: Masks) -> Array:
         return np.repeat(mask, self.size, axis=1)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "size": self.size}
 
 
@@ -418,12 +433,13 @@ class UpSampling2D(_UpSampling):
 
     rank = 2
 
-    def __init__(self, size=(2, 2), data_format=None, interpolation="nearest", **kwargs):
+    def __init__(self, size: int | Sequence[Any] = (2, 2), data_format: str | None = None,
+                 interpolation: str = "nearest", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.data_format = shapes.channels_last(data_format, self)
         self.size = self._sizes = shapes.sizes_of(size, 2, "size", self)
         self.interpolation = shapes.one_of(interpolation, ("nearest", "bilinear"), "interpolation", self)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "size": self.size, "data_format": self.data_format,
                 "interpolation": self.interpolation}

@@ -1,14 +1,24 @@
 """Windows that slide over images and sequences: the arguments of convolutions and pooling, and their
 sizes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.layer import Layer
+    from tdfast.engine.types import Shapes
 
 AXES = {1: ("steps",), 2: ("height", "width")}
 LARGEST = 2**31 - 1
 """The largest size of a window: the product of two is still one of C's whole numbers."""
 
 
-def sizes_of(value, n, name, layer, least=1):
+def sizes_of(value: Any, n: int, name: str, layer: Layer, least: int = 1) -> tuple[Any, ...]:
     """``value`` as n whole numbers from ``least`` to `LARGEST`; a single number stands for n equal ones."""
     values = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * n
     if len(values) != n or not all(_is_whole(v) and least <= v <= LARGEST for v in values):
@@ -21,11 +31,11 @@ def sizes_of(value, n, name, layer, least=1):
     return tuple(int(v) for v in values)
 
 
-def _is_whole(value):
+def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def one_of(value, known, name, layer):
+def one_of(value: Any, known: Sequence[Any], name: str, layer: Layer) -> str:
     """``value`` in lower case, which must be one of ``known``."""
     text = value.lower() if isinstance(value, str) else value
     if text not in known:
@@ -37,7 +47,7 @@ def one_of(value, known, name, layer):
     return text
 
 
-def channels_last(data_format, layer):
+def channels_last(data_format: str | None, layer: Layer) -> str:
     """'channels_last' for it and for None; everything else is refused."""
     if one_of(data_format or "channels_last", ("channels_last", "channels_first"), "data_format",
               layer) != "channels_last":
@@ -50,7 +60,7 @@ def channels_last(data_format, layer):
     return "channels_last"
 
 
-def check_rank(input_shape, rank, layer):
+def check_rank(input_shape: Shapes, rank: int, layer: Layer) -> None:
     """Refuse an input that has not ``rank`` axes between batch and channels, or no known number of
     channels."""
     if len(input_shape) == rank + 2 and input_shape[-1] is not None:
@@ -67,7 +77,7 @@ def check_rank(input_shape, rank, layer):
     )
 
 
-def placed(size, window, stride, padding):
+def placed(size: int, window: int, stride: int, padding: str) -> tuple[Any, ...]:
     """(how many windows fit on an axis, zeros before it, zeros behind it); the first is 0 if none fits.
 
     Args:
@@ -89,7 +99,8 @@ def placed(size, window, stride, padding):
     return max((size - window) // stride + 1, 0), 0, 0
 
 
-def output_sizes(sizes, windows, strides, padding, layer, what="kernel_size"):
+def output_sizes(sizes: Sequence[Any], windows: Sequence[Any], strides: Any, padding: str, layer: Layer,
+                 what: str = "kernel_size") -> tuple[Any, ...]:
     """How many windows fit on each axis; None where the axis' size is not known.
 
     Raises:

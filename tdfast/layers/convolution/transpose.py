@@ -1,14 +1,34 @@
 """Transposed convolutions: what the derivative of a convolution does to its output's gradient."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 from tdfast import _kernels, activations
 from tdfast.layers.convolution import shapes
 from tdfast.layers.convolution.conv import Convolving
 from tdfast.layers.core import positive_int
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def transposed(n, window, stride, padding, more):
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shapes,
+        Size,
+        Sizes,
+    )
+
+
+def transposed(n: int, window: int, stride: int, padding: str, more: Any) -> tuple[Any, ...]:
     """(the output's size, zeros before it) for which a convolution of the output has n windows.
 
     Args:
@@ -34,29 +54,29 @@ class _ConvTranspose(Convolving):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        output_padding=None,
-        data_format=None,
-        dilation_rate=1,
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: Size,
+        strides: Size = 1,
+        padding: str = "valid",
+        output_padding: int | Sequence[Any] | None = None,
+        data_format: str | None = None,
+        dilation_rate: Size = 1,
+        activation: ActivationSpec = None,
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        **kwargs: Any,
+    ) -> None:
         options = locals()
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.filters = positive_int(filters, "filters", self)
         self._set_windows(kernel_size, strides, padding, data_format, dilation_rate, ("valid", "same"))
-        self.output_padding = None
+        self.output_padding: Any = None
         if output_padding is not None:
             self.output_padding = shapes.sizes_of(output_padding, self.rank, "output_padding", self, least=0)
             if any(more >= stride for more, stride in zip(self.output_padding, self.strides)):
@@ -69,20 +89,21 @@ class _ConvTranspose(Convolving):
         self.activation = activations.get(activation)
         self.use_bias = self._flag(use_bias, "use_bias")
         self._set_weights_options(("kernel", "bias"), options)
-        self.kernel = self.bias = None
+        self.kernel: Any = None
+        self.bias: Any = None
 
-    def _axes(self, spatial):
+    def _axes(self, spatial: Sequence[Any]) -> list[Any]:
         """For each axis (size of the input or None, window, stride, padding, output_padding)."""
         more = self.output_padding or (None,) * self.rank
         return [(n, span, stride, self.padding, p) for n, span, stride,
                 p in zip(spatial, self._window, self.strides, more)]
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         shapes.check_rank(input_shape, self.rank, self)
         self._check_channels(input_shape)
         self.compute_output_shape(input_shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         spatial = tuple(None if axis[0] is None else transposed(*axis)[0]
                         for axis in self._axes(input_shape[1:-1]))
         if any(n is not None and n < 1 for n in (*input_shape[1:-1], *spatial)):
@@ -94,12 +115,12 @@ class _ConvTranspose(Convolving):
             )
         return (input_shape[0], *spatial, self.filters)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         self.kernel = self._add_weight("kernel", (*self.kernel_size, self.filters, input_shape[-1]))
         if self.use_bias:
             self.bias = self._add_weight("bias", (self.filters,))
 
-    def _transposed_sizes(self, shape):
+    def _transposed_sizes(self, shape: Sizes) -> Any:
         """The kernels' sizes of the convolution whose windows make an input of this shape, from the
         output."""
         axes = []
@@ -114,7 +135,7 @@ class _ConvTranspose(Convolving):
             dh=dh, dw=dw, top=top, left=left, Hp=Hp, Wp=Wp, Ho=Ho, Wo=Wo,
         )
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec, act = tape.push(self), self.activation
         sizes = self._transposed_sizes(x.shape)
         y = rec.buffer("y", self.compute_output_shape(x.shape), x.dtype)
@@ -127,7 +148,7 @@ class _ConvTranspose(Convolving):
             rec.sizes, rec.x, rec.z, rec.y = sizes, x, z, y
         return y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec, act, linear = tape.pop(self), self.activation, activations.linear.kind
         x, sizes, dtype, rows = rec.x, rec.sizes, dy.dtype, (math.prod(dy.shape[:-1]), self.filters)
         if act is not activations.linear:
@@ -147,7 +168,7 @@ class _ConvTranspose(Convolving):
         _kernels.conv_forward(sizes, act=linear, x=dy, packed=packed, y=dx, scratch=scratch)
         return dx
 
-    def get_config(self):
+    def get_config(self) -> Config:
         windows_config = self._windows_config()
         after = {name: windows_config.pop(name) for name in ("data_format", "dilation_rate")}
         return {

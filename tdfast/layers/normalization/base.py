@@ -1,5 +1,9 @@
 """What the normalizing layers share: gamma and beta, and the lengths along an axis."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import constraints, initializers, regularizers
@@ -7,15 +11,33 @@ from tdfast.engine import norms
 from tdfast.engine.layer import Layer
 from tdfast.layers.core import weight_config
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import (
+        Array,
+        Axes,
+        ConstraintSpec,
+        InitializerSpec,
+        RegularizerSpec,
+        Shapes,
+        Sizes,
+    )
+
 PARTS = ("beta", "gamma")
 
 
 class Normalizing(Layer):
     """What the normalizing layers share: a factor gamma and a term beta, and their configuration."""
 
-    def __init__(self, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer,
-                 gamma_regularizer,
-                 beta_constraint, gamma_constraint, **kwargs):
+    axis: Any
+    sizes_of: Any
+
+    def __init__(self, epsilon: float, center: bool, scale: Any, beta_initializer: InitializerSpec,
+                 gamma_initializer: InitializerSpec, beta_regularizer: RegularizerSpec,
+                 gamma_regularizer: RegularizerSpec, beta_constraint: ConstraintSpec,
+                 gamma_constraint: ConstraintSpec, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(epsilon, bool) or not epsilon >= 0:
             raise ValueError(f"Layer '{self.name}': epsilon must be a number of at least 0, got {epsilon!r}.")
@@ -27,9 +49,10 @@ class Normalizing(Layer):
         self.gamma_regularizer = regularizers.get(gamma_regularizer)
         self.beta_constraint = constraints.get(beta_constraint)
         self.gamma_constraint = constraints.get(gamma_constraint)
-        self.gamma = self.beta = None
+        self.gamma: Any = None
+        self.beta: Any = None
 
-    def add_scale_and_center(self, shape):
+    def add_scale_and_center(self, shape: Sizes) -> None:
         """Make gamma and beta, where there are such."""
         if self.scale:
             self.gamma = self.add_weight(shape, self.gamma_initializer, "gamma",
@@ -38,7 +61,7 @@ class Normalizing(Layer):
             self.beta = self.add_weight(shape, self.beta_initializer, "beta",
                                         regularizer=self.beta_regularizer, constraint=self.beta_constraint)
 
-    def axes_in(self, axes, input_shape):
+    def axes_in(self, axes: Any, input_shape: Shapes) -> list[int]:
         """``axes`` counted from 0, refused where the input has none or does not say their size."""
         n = len(input_shape)
         if any(not -n <= a < n or a % n == 0 for a in axes):
@@ -55,7 +78,7 @@ class Normalizing(Layer):
             )
         return axes
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if self.built and self.sizes_of(input_shape) != self.sizes_of(self.input_shape):
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) was built for input of shape "
@@ -63,11 +86,11 @@ class Normalizing(Layer):
                 f"{tuple(input_shape)}."
             )
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         axes = self.axis if isinstance(self.axis, list) else [self.axis]
         return 1 not in self.axes_in(axes, shape)
 
-    def scaled(self, normal, shape, y):
+    def scaled(self, normal: Array, shape: Sizes, y: Array) -> Array:
         """normal gamma + beta into ``y``, gamma and beta having ``shape``."""
         if self.scale:
             normal = np.multiply(normal, self.gamma.value.reshape(shape), out=y)
@@ -77,7 +100,7 @@ class Normalizing(Layer):
             y[...] = normal
         return y
 
-    def back_to_scale(self, dy, normal, axes, shape, work):
+    def back_to_scale(self, dy: Array, normal: Array, axes: Any, shape: Sizes, work: Array) -> Array:
         """Undoes `scaled`: writes the gradients of gamma and beta, returns that of ``normal`` in ``work``."""
         if self.center:
             np.add.reduce(dy, axis=axes, out=self.beta.grad)
@@ -87,7 +110,8 @@ class Normalizing(Layer):
         np.add.reduce(np.multiply(dy, normal, out=work), axis=axes, out=self.gamma.grad)
         return np.multiply(dy, self.gamma.value.reshape(shape), out=work)
 
-    def config_of(self, before, between, moving=()):
+    def config_of(self, before: dict[str, Any], between: dict[str, Any],
+                  moving: Sequence[Any] = ()) -> dict[str, Any]:
         """The config in Keras's order: ``before`` epsilon, and ``between`` scale and the initializers."""
         return {
             **Layer.get_config(self),
@@ -107,7 +131,9 @@ class Length(Layer):
     """What UnitNormalization and RMSNormalization share: ``n = x / length``, with the length of x along some
     axes."""
 
-    def __init__(self, axis, **kwargs):
+    inverse_length: Any
+
+    def __init__(self, axis: Axes, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         axes = axis if isinstance(axis, (list, tuple)) else [axis]
         if not axes or not all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in axes):
@@ -117,7 +143,7 @@ class Length(Layer):
             )
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
 
-    def axes(self, shape):
+    def axes(self, shape: Sizes) -> tuple[Any, ...]:
         """The axes from 0, in order; refused where the input has none, or it is the batch's."""
         n, axes = len(shape), self.axis if isinstance(self.axis, list) else [self.axis]
         if any(not -n <= a < n or a % n == 0 for a in axes):
@@ -128,17 +154,17 @@ class Length(Layer):
             )
         return tuple(sorted({a % n for a in axes}))
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         self.axes(input_shape)
 
     @property
-    def reads_masked_steps(self):
+    def reads_masked_steps(self) -> bool:
         return self.built and 1 in self.axes(self.input_shape) and len(self.input_shape) > 2
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         return 1 not in self.axes(shape)
 
-    def normalize(self, rec, x):
+    def normalize(self, rec: Record, x: Array) -> Array:
         """n, and on the record what `back` needs."""
         rec.axes = self.axes(x.shape)
         rec.normal = rec.buffer("normal", x.shape, x.dtype)
@@ -155,7 +181,7 @@ class Length(Layer):
             np.copyto(rec.normal, exact, where=denormal, casting="same_kind")
         return rec.normal
 
-    def back(self, rec, dn):
+    def back(self, rec: Record, dn: Array) -> Array:
         """The gradient of x from that of n: (dn - n sum(dn n) weight) / length, in dn's memory."""
         work = np.multiply(dn, rec.normal, out=rec.buffer("work", dn.shape, dn.dtype))
         along = np.sum(work, axis=rec.axes, keepdims=True,

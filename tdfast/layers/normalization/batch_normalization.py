@@ -1,11 +1,31 @@
 """BatchNormalization: each feature by its mean and variance over the batch."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast import initializers
 from tdfast.layers.normalization.base import Normalizing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import (
+        Array,
+        Arrays,
+        Axes,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shapes,
+        Sizes,
+    )
 
 MASK_EPSILON = 1e-7          # what Keras adds to the number of valid steps, lest it be 0
 
@@ -44,12 +64,27 @@ class BatchNormalization(Normalizing):
 
     batch_coupled = True
 
-    def __init__(self, axis=-1, momentum=0.99, epsilon=0.001, center=True, scale=True,
-                 beta_initializer="zeros",
-                 gamma_initializer="ones", moving_mean_initializer="zeros",
-                 moving_variance_initializer="ones",
-                 beta_regularizer=None, gamma_regularizer=None, beta_constraint=None, gamma_constraint=None,
-                 renorm=False, renorm_clipping=None, renorm_momentum=0.99, synchronized=False, **kwargs):
+    def __init__(
+        self,
+        axis: Axes = -1,
+        momentum: float = 0.99,
+        epsilon: float = 0.001,
+        center: bool = True,
+        scale: Any = True,
+        beta_initializer: InitializerSpec = "zeros",
+        gamma_initializer: InitializerSpec = "ones",
+        moving_mean_initializer: InitializerSpec = "zeros",
+        moving_variance_initializer: InitializerSpec = "ones",
+        beta_regularizer: RegularizerSpec = None,
+        gamma_regularizer: RegularizerSpec = None,
+        beta_constraint: ConstraintSpec = None,
+        gamma_constraint: ConstraintSpec = None,
+        renorm: Any = False,
+        renorm_clipping: Any = None,
+        renorm_momentum: float = 0.99,
+        synchronized: Any = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer,
                          gamma_regularizer,
                          beta_constraint, gamma_constraint, **kwargs)
@@ -63,11 +98,11 @@ class BatchNormalization(Normalizing):
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
 
-    def sizes_of(self, input_shape):
+    def sizes_of(self, input_shape: Shapes) -> list[Any]:
         """The number of features, in a list."""
         return [input_shape[a] for a in self.axes_in([self.axis], input_shape)]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         shape = tuple(self.sizes_of(input_shape))
         self.add_scale_and_center(shape)
         self.moving_mean = self.add_weight(shape, self.moving_mean_initializer, "moving_mean",
@@ -75,13 +110,13 @@ class BatchNormalization(Normalizing):
         self.moving_variance = self.add_weight(shape, self.moving_variance_initializer, "moving_variance",
                                                trainable=False)
 
-    def _axes(self, shape):
+    def _axes(self, shape: Sizes) -> tuple[Any, ...]:
         """(the axes to average over, the shape of gamma against x)."""
         axis = self.axis % len(shape)
         return tuple(a for a in range(len(shape))
                      if a != axis), tuple(n if a == axis else 1 for a, n in enumerate(shape))
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Array, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         others, shape = self._axes(x.shape)
         normal, y = rec.buffer("normal", x.shape, x.dtype), rec.buffer("y", x.shape, x.dtype)
@@ -102,7 +137,7 @@ class BatchNormalization(Normalizing):
         rec.normal = np.multiply(normal, rec.inverse, out=normal)
         return self.scaled(normal, shape, y)
 
-    def _counts(self, x, mask, others):
+    def _counts(self, x: Array, mask: Masks, others: Sequence[Any]) -> tuple[Any, ...]:
         """Which numbers count in the statistics (True: all), and how many do for each feature."""
         if mask is None:
             return True, math.prod(x.shape[a] for a in others)
@@ -110,7 +145,7 @@ class BatchNormalization(Normalizing):
         return counts, np.sum(np.broadcast_to(counts, x.shape), axis=others,
                               dtype=x.dtype) + x.dtype.type(MASK_EPSILON)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Array, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         others, shape = self._axes(dy.shape)
         dx, work = rec.buffer("dx", dy.shape, dy.dtype), rec.buffer("work", dy.shape, dy.dtype)
@@ -132,7 +167,7 @@ class BatchNormalization(Normalizing):
             np.subtract(dnormal, through, out=dx)
         return np.multiply(dx, rec.inverse, out=dx)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **self.config_of({"momentum": self.momentum}, {}, ("moving_mean", "moving_variance")),
             "synchronized": False,

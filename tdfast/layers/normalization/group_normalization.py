@@ -1,9 +1,28 @@
 """GroupNormalization: each group of features of a sample by its mean and variance."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine import norms
 from tdfast.layers.normalization.base import Normalizing
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import (
+        Array,
+        Arrays,
+        Axes,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shapes,
+        Sizes,
+    )
 
 
 class GroupNormalization(Normalizing):
@@ -28,10 +47,21 @@ class GroupNormalization(Normalizing):
     [[-1.0, 1.0, -1.0, 1.0]]
     """
 
-    def __init__(self, groups=32, axis=-1, epsilon=1e-3, center=True, scale=True, beta_initializer="zeros",
-                 gamma_initializer="ones", beta_regularizer=None, gamma_regularizer=None,
-                 beta_constraint=None,
-                 gamma_constraint=None, **kwargs):
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: Axes = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: Any = True,
+        beta_initializer: InitializerSpec = "zeros",
+        gamma_initializer: InitializerSpec = "ones",
+        beta_regularizer: RegularizerSpec = None,
+        gamma_regularizer: RegularizerSpec = None,
+        beta_constraint: ConstraintSpec = None,
+        gamma_constraint: ConstraintSpec = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer,
                          gamma_regularizer,
                          beta_constraint, gamma_constraint, **kwargs)
@@ -47,14 +77,14 @@ class GroupNormalization(Normalizing):
         self.groups, self.axis = int(groups), int(axis)
 
     @property
-    def reads_masked_steps(self):
+    def reads_masked_steps(self) -> bool:
         return self.built and len(self.input_shape) > 2
 
-    def sizes_of(self, input_shape):
+    def sizes_of(self, input_shape: Shapes) -> list[Any]:
         """The number of features, in a list."""
         return [input_shape[a] for a in self.axes_in([self.axis], input_shape)]
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         super().check_input_shape(input_shape)
         features, = self.sizes_of(input_shape)
         if self.groups != -1 and features % self.groups:
@@ -63,15 +93,15 @@ class GroupNormalization(Normalizing):
                 f"groups={self.groups}."
             )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         features, = self.sizes_of(input_shape)
         self.groups = features if self.groups == -1 else self.groups       # as in Keras, once it is built
         self.add_scale_and_center((features,))
 
-    def treats_steps_alone(self, shape):
+    def treats_steps_alone(self, shape: Sizes) -> bool:
         return False                # a mean over the whole sample
 
-    def _mean(self, rec, name, x):
+    def _mean(self, rec: Record, name: str, x: Array) -> Array:
         """Each group's mean over the sample, for each of its features: (batch, 1, ..., features)."""
         axis = self.axis % x.ndim
         shape = tuple(n if a in (0, axis) else 1 for a, n in enumerate(x.shape))
@@ -84,7 +114,7 @@ class GroupNormalization(Normalizing):
         groups[...] = total
         return mean
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Array, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         rec.normal, y = rec.buffer("normal", x.shape, x.dtype), rec.buffer("y", x.shape, x.dtype)
         np.subtract(x, self._mean(rec, "mean", x), out=rec.normal)
@@ -95,11 +125,11 @@ class GroupNormalization(Normalizing):
         np.multiply(rec.normal, inverse, out=rec.normal)
         return self.scaled(rec.normal, self._beside(x), y)
 
-    def _beside(self, x):
+    def _beside(self, x: Array) -> list[Any]:
         """The shape in which gamma and beta broadcast to x."""
         return [n if a == self.axis % x.ndim else 1 for a, n in enumerate(x.shape)]
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Array, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         dx, work = rec.buffer("dx", dy.shape, dy.dtype), rec.buffer("work", dy.shape, dy.dtype)
         others = tuple(a for a in range(dy.ndim) if a != self.axis % dy.ndim)
@@ -111,7 +141,7 @@ class GroupNormalization(Normalizing):
         np.subtract(dx, np.multiply(rec.normal, slope, out=work), out=dx)
         return np.multiply(dx, rec.inverse, out=dx)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = self.config_of({}, {})
         head = {key: config.pop(key) for key in ("name", "trainable", "dtype", "activity_regularizer")
                 if key in config}

@@ -1,9 +1,28 @@
 """LayerNormalization: each sample by its own mean and variance."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine import norms
 from tdfast.layers.normalization.base import Normalizing
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import (
+        Array,
+        Arrays,
+        Axes,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Shapes,
+        Sizes,
+    )
 
 
 class LayerNormalization(Normalizing):
@@ -30,10 +49,21 @@ class LayerNormalization(Normalizing):
     [[-1.0, 1.0]]
     """
 
-    def __init__(self, axis=-1, epsilon=0.001, center=True, scale=True, beta_initializer="zeros",
-                 gamma_initializer="ones",
-                 beta_regularizer=None, gamma_regularizer=None, beta_constraint=None, gamma_constraint=None,
-                 rms_scaling=False, **kwargs):
+    def __init__(
+        self,
+        axis: Axes = -1,
+        epsilon: float = 0.001,
+        center: bool = True,
+        scale: Any = True,
+        beta_initializer: InitializerSpec = "zeros",
+        gamma_initializer: InitializerSpec = "ones",
+        beta_regularizer: RegularizerSpec = None,
+        gamma_regularizer: RegularizerSpec = None,
+        beta_constraint: ConstraintSpec = None,
+        gamma_constraint: ConstraintSpec = None,
+        rms_scaling: Any = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer,
                          gamma_regularizer, beta_constraint, gamma_constraint, **kwargs)
         if self._flag(rms_scaling, "rms_scaling"):
@@ -42,24 +72,24 @@ class LayerNormalization(Normalizing):
             )
         self.axis = [int(a) for a in axis] if isinstance(axis, (list, tuple)) else [int(axis)]
 
-    def sizes_of(self, input_shape):
+    def sizes_of(self, input_shape: Shapes) -> list[Any]:
         """The sizes of the axes that are normalized."""
         return [input_shape[a] for a in self.axes_in(self.axis, input_shape)]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         self.add_scale_and_center(tuple(self.sizes_of(input_shape)))
 
-    def _axes(self, shape):
+    def _axes(self, shape: Sizes) -> tuple[Any, ...]:
         """(axes to normalize, the others, the shape of gamma against x)."""
         axes = self.axes_in(self.axis, shape)
         others = tuple(a for a in range(len(shape)) if a not in axes)
         return tuple(axes), others, tuple(n if a in axes else 1 for a, n in enumerate(shape))
 
     @property
-    def per_step(self):
+    def per_step(self) -> bool:
         return self.axis in ([-1], [2])
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Array, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         axes, _, shape = self._axes(x.shape)
         normal, y = rec.buffer("normal", x.shape, x.dtype), rec.buffer("y", x.shape, x.dtype)
@@ -75,7 +105,7 @@ class LayerNormalization(Normalizing):
         rec.normal, rec.inverse = normal, inverse
         return self.scaled(normal, shape, y)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Array, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         axes, others, shape = self._axes(dy.shape)
         dx, work = rec.buffer("dx", dy.shape, dy.dtype), rec.buffer("work", dy.shape, dy.dtype)
@@ -89,5 +119,5 @@ class LayerNormalization(Normalizing):
         np.subtract(dx, np.multiply(rec.normal, slope, out=work), out=dx)
         return np.multiply(dx, rec.inverse, out=dx)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return self.config_of({}, {"rms_scaling": False})

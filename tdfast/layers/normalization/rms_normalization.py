@@ -1,9 +1,17 @@
 """RMSNormalization: the numbers along an axis by their root mean square, times a factor."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine import norms
 from tdfast.layers.normalization.base import Length
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import Array, Arrays, Axes, Config, Masks, Shapes, Sizes
 
 
 class RMSNormalization(Length):
@@ -19,16 +27,17 @@ class RMSNormalization(Length):
     [[1.0, 1.0]]
     """
 
-    def __init__(self, axis=-1, epsilon=1e-6, **kwargs):
+    def __init__(self, axis: Axes = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(axis, **kwargs)
         if isinstance(epsilon, bool) or not epsilon >= 0:
             raise ValueError(
                 f"Layer '{self.name}' (RMSNormalization): epsilon must be a number of at least 0, got "
                 f"{epsilon!r}."
             )
-        self.epsilon, self.scale = epsilon, None
+        self.epsilon = epsilon
+        self.scale: Any = None
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         sizes = tuple(input_shape[a] for a in self.axes(input_shape))
         if None in sizes or (self.built and sizes != self.scale.shape):
             raise ValueError(
@@ -37,26 +46,26 @@ class RMSNormalization(Length):
                    else "") + f" got input of shape {tuple(input_shape)}."
             )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         self.scale = self.add_weight(tuple(input_shape[a] for a in self.axes(input_shape)), "ones", "scale")
         # as in Keras, once it is built
         self.axis = sorted(self.axis) if isinstance(self.axis, list) else [self.axis]
 
-    def inverse_length(self, squares, x, axes, n):
+    def inverse_length(self, squares: Array, x: Array, axes: Any, n: int) -> float:
         """1 / length in the place of the sum of squares; returns the weight of `back`."""
         squares /= n
         norms.inverse_roots(squares, lambda: norms.squares(x, axes) / n, self.epsilon)
         return 1 / n
 
-    def _scale(self, axes, shape):
+    def _scale(self, axes: Any, shape: Sizes) -> Array:
         return self.scale.value.reshape([n if a in axes else 1 for a, n in enumerate(shape)])
 
-    def forward(self, x, tape, training=False, mask=None):
+    def forward(self, x: Array, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         normal = self.normalize(rec, x)
         return np.multiply(normal, self._scale(rec.axes, x.shape), out=rec.buffer("y", x.shape, x.dtype))
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Array, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         work = np.multiply(dy, rec.normal, out=rec.buffer("work", dy.shape, dy.dtype))
         np.sum(work, axis=tuple(a for a in range(dy.ndim) if a not in rec.axes), out=self.scale.grad)
@@ -64,5 +73,5 @@ class RMSNormalization(Length):
             return None
         return self.back(rec, np.multiply(dy, self._scale(rec.axes, dy.shape), out=dy))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "axis": self.axis, "epsilon": self.epsilon}

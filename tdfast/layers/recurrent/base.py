@@ -1,5 +1,9 @@
 """What LSTM, GRU and SimpleRNN share: the weights of their gates, and a whole sequence by one kernel."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import _kernels, activations, constraints, initializers, random, regularizers
@@ -7,6 +11,25 @@ from tdfast.engine.layer import Layer
 from tdfast.layers.core import positive_int, weight_config
 from tdfast.layers.recurrent.loops import NO_TIME_AXIS, Loop
 from tdfast.layers.recurrent.packed import PackedSteps
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Arrays,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Seed,
+        Shapes,
+        Sizes,
+    )
+    from tdfast.random import SeedGenerator
 
 WEIGHTS = ("kernel", "recurrent", "bias")
 
@@ -20,31 +43,31 @@ class GateWeights(Layer):
     n_states = 1
     cell_kind = _kernels.CELLS["simple_rnn"]
     gates = _kernels.rnn_gates(cell_kind)
-    cell_name = None
+    cell_name: Any = None
     """In a layer over a sequence, what stands for its cell in the weights' paths; None in a cell itself."""
     units_name = "units"
     """What the constructor calls its units."""
 
     def __init__(
         self,
-        units,
-        activation,
-        recurrent_activation,
-        use_bias,
-        kernel_initializer,
-        recurrent_initializer,
-        bias_initializer,
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        seed=None,
-        **kwargs,
-    ):
+        units: int,
+        activation: ActivationSpec,
+        recurrent_activation: ActivationSpec,
+        use_bias: bool,
+        kernel_initializer: InitializerSpec,
+        recurrent_initializer: InitializerSpec,
+        bias_initializer: InitializerSpec,
+        kernel_regularizer: RegularizerSpec = None,
+        recurrent_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        recurrent_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: Seed = None,
+        **kwargs: Any,
+    ) -> None:
         implementation = kwargs.pop("implementation", 2)
         super().__init__(**kwargs)
         if implementation not in (0, 1, 2):     # Keras's ways to the same numbers; here there is one
@@ -67,15 +90,17 @@ class GateWeights(Layer):
         self.recurrent_dropout = self._rate(recurrent_dropout, "recurrent_dropout")
         self.seed = seed
         self.seed_generator = random.SeedGenerator(seed)
-        self.kernel = self.recurrent_kernel = self.bias = None
+        self.kernel: Any = None
+        self.recurrent_kernel: Any = None
+        self.bias: Any = None
 
-    def _rate(self, value, what):
+    def _rate(self, value: Any, what: str) -> float:
         value = float(value)
         if not 0 <= value <= 1:
             raise ValueError(f"Layer '{self.name}': {what} must be between 0 and 1, got {value}.")
         return value
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         within = f"{self.cell_name}/" if self.cell_name else ""
         kernel, recurrent = self.kernel_shapes(input_shape)
         self.kernel = self.add_weight(
@@ -93,24 +118,24 @@ class GateWeights(Layer):
                 regularizer=self.bias_regularizer, constraint=self.bias_constraint, path=f"{within}bias",
             )
 
-    def kernel_shapes(self, input_shape):
+    def kernel_shapes(self, input_shape: Shapes) -> tuple[Any, ...]:
         """The shapes of kernel and recurrent_kernel."""
         width = self.gates * self.units
         return (input_shape[-1], width), (self.units, width)
 
-    def bias_shape(self, width):
+    def bias_shape(self, width: int) -> tuple[Any, ...]:
         """The shape of the bias, for gates of this width together."""
         return (width,)
 
-    def first_bias(self, shape, dtype):
+    def first_bias(self, shape: Sizes, dtype: DTypeLike) -> Array:
         """The bias to begin with."""
         return self.bias_initializer(shape, dtype=dtype)
 
-    def size_config(self):
+    def size_config(self) -> dict[str, Any]:
         """The part of the config that says how large the layer is."""
         return {"units": self.units}
 
-    def get_config(self):
+    def get_config(self) -> Config:
         gated = (
             {"recurrent_activation": activations.serialize(self.recurrent_activation)}
             if self.gates > 1
@@ -137,7 +162,7 @@ class GateWeights(Layer):
         }
 
 
-def inserted(config, after, **new):
+def inserted(config: Config, after: str, **new: Any) -> dict[str, Any]:
     """A config with further entries behind that of the name ``after``."""
     out = {}
     for key, value in config.items():
@@ -151,7 +176,21 @@ class Recurrent(Loop):
     """What the recurrent layers share over their weights (see `GateWeights`): shapes, states, dropout and
     passes."""
 
-    def __init__(self, **kwargs):
+    if TYPE_CHECKING:                   # what `GateWeights` has
+        activation: Any
+        bias: Any
+        cell_kind: int
+        dropout: float
+        gates: int
+        kernel: Any
+        recurrent_activation: Any
+        recurrent_dropout: float
+        recurrent_kernel: Any
+        seed_generator: SeedGenerator
+        units: int
+        use_bias: bool
+
+    def __init__(self, **kwargs: Any) -> None:
         use_cudnn = kwargs.pop("use_cudnn", "auto") if self.gates > 1 else "auto"
         super().__init__(**kwargs)
         if use_cudnn is True:
@@ -160,7 +199,7 @@ class Recurrent(Loop):
             )
 
     # ---------------------------------------------------------------- shapes
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) != 3 or input_shape[-1] is None:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) expects input of shape (batch, time, "
@@ -178,39 +217,40 @@ class Recurrent(Loop):
                 f"Layer '{self.name}' ({type(self).__name__}) needs at least one time step, got none."
             )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         batch, time = input_shape[:2]
         y = (batch, time, self.units) if self.return_sequences else (batch, self.units)
         return [y] + [(batch, self.units)] * self.n_states if self.return_state else y
 
-    def state_shapes(self, input_shape):
+    def state_shapes(self, input_shape: Shapes) -> list[Any]:
         return [(input_shape[0], self.units)] * self.n_states
 
     # ---------------------------------------------------------------- dropout
-    def drop_inputs(self, x, rec):
+    def drop_inputs(self, x: Arrays, rec: Record) -> Any:
         """x times one random mask for a sequence, the same at every step (Gal & Ghahramani 2016)."""
         B, _, I = x.shape
         rec.input_drop = rec.buffer("input_drop", (B, 1, I), x.dtype)
         random.dropout_factors(rec.input_drop, self.dropout, self.seed_generator)
         return np.multiply(x, rec.input_drop, out=rec.buffer("dropped", x.shape, x.dtype))
 
-    def recurrent_factors(self, rec, batch, dtype):
+    def recurrent_factors(self, rec: Record, batch: Any, dtype: DTypeLike) -> Any:
         """The factors on h before the recurrent product: one random mask for a sequence."""
         factors = rec.buffer("recurrent_drop", (batch, self.units), dtype)
         return random.dropout_factors(factors, self.recurrent_dropout, self.seed_generator)
 
     # ---------------------------------------------------------------- passes
     @property
-    def can_be_packed(self):
+    def can_be_packed(self) -> bool:
         """Whether the mask that comes in is that of the outputs, which `forward` can then give of valid steps
         alone."""
         return self.return_sequences and not self.go_backwards and not self.return_state
 
-    def activation_kinds(self):
+    def activation_kinds(self) -> tuple[Any, ...]:
         """The numbers of the two activations, as kernels know them."""
         return self.activation.kind, self.recurrent_activation.kind if self.gates > 1 else 0
 
-    def forward(self, x, tape, training=False, mask=None, initial_state=None, packed=False):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None,
+                initial_state: Any = None, packed: bool = False) -> Arrays:
         """As `Layer.forward`. With ``packed`` and a mask that leaves steps out the output is (1, steps,
         units), of the others alone, in the order of the record's ``valid``, and so is dy in `backward`: see
         `tdfast.training.packing`."""
@@ -256,7 +296,7 @@ class Recurrent(Loop):
             self.states = last
         return [y, *last] if self.return_state else y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         """As `Layer.backward`; with return_state, dy is [dy, dh] (LSTM: [dy, dh, dc]), and with an
         initial_state the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
         rec = tape.pop(self)
@@ -281,6 +321,6 @@ class Recurrent(Loop):
             np.multiply(dx, rec.input_drop, out=dx)
         return (dx, *first) if rec.given else dx
 
-    def h_and_c(self, states):
+    def h_and_c(self, states: Any) -> tuple[Any, ...]:
         """The states of any cell as the kernels take them."""
         return tuple(states) if self.n_states == 2 else (states[0], None)

@@ -1,11 +1,19 @@
 """Bidirectional: a recurrent layer that reads its sequence from both ends."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine import registry
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.layers.recurrent.loops import split_states
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import Array, Arrays, Config, Masks, Shapes
 
 MERGE_MODES = ("sum", "mul", "ave", "concat", None)
 
@@ -47,7 +55,8 @@ class Bidirectional(Layer):
 
     drops_mask_beside_tensors = True
 
-    def __init__(self, layer, merge_mode="concat", weights=None, backward_layer=None, **kwargs):
+    def __init__(self, layer: Any, merge_mode: str = "concat", weights: Any = None,
+                 backward_layer: Layer | None = None, **kwargs: Any) -> None:
         for given, what in ((layer, "layer"), (backward_layer, "backward_layer")):
             if given is None and what == "backward_layer":
                 continue
@@ -73,7 +82,7 @@ class Bidirectional(Layer):
         self.return_state = layer.return_state
         self._first_weights = weights
 
-    def _check_layers(self):
+    def _check_layers(self) -> None:
         forward, backward = self.forward_layer, self.backward_layer
         if forward.go_backwards == backward.go_backwards:
             raise ValueError(
@@ -98,14 +107,14 @@ class Bidirectional(Layer):
             )
 
     # ---------------------------------------------------------------- shapes and weights
-    def sublayers(self):
+    def sublayers(self) -> list[Any]:
         return [self.forward_layer, self.backward_layer]
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         for inner in self.sublayers():
             inner.check_input_shape(input_shape)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         shapes = []
         for inner in self.sublayers():
             self.build_inner(inner, input_shape)
@@ -122,11 +131,11 @@ class Bidirectional(Layer):
             self.set_weights(self._first_weights)
             self._first_weights = None
 
-    def _outputs_of(self, y):
+    def _outputs_of(self, y: Array) -> tuple[Any, ...]:
         """(output, states) of one of the two layers."""
         return (y[0], list(y[1:])) if self.return_state else (y, [])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         y, states = self._outputs_of(self.forward_layer.compute_output_shape(input_shape))
         y_rev, states_rev = self._outputs_of(self.backward_layer.compute_output_shape(input_shape))
         if self.merge_mode is None:
@@ -135,7 +144,7 @@ class Bidirectional(Layer):
             y = (*y[:-1], y[-1] + y_rev[-1])
         return [y, *states, *states_rev] if self.return_state else y
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         y, states = self._outputs_of(self.forward_layer.compute_mask(inputs, mask))
         y_rev, states_rev = self._outputs_of(self.backward_layer.compute_mask(inputs, mask))
         if self.merge_mode is None:
@@ -144,17 +153,17 @@ class Bidirectional(Layer):
 
     # ---------------------------------------------------------------- states
     @property
-    def states(self):
+    def states(self) -> list[Array] | None:
         """With stateful: what the last call left, the forward layer's first; None before the first call."""
         left = [inner.states for inner in self.sublayers()]
         return None if None in left else [*left[0], *left[1]]
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """With stateful: the next call starts from zeros."""
         for inner in self.sublayers():
             inner.reset_state()
 
-    def reset_states(self, states=None):
+    def reset_states(self, states: Any = None) -> None:
         """With stateful: the next call starts from these states, as in `states`; None: from zeros."""
         if states is None:
             self.reset_state()
@@ -174,11 +183,12 @@ class Bidirectional(Layer):
                 inner.states = old
             raise
 
-    def __call__(self, x, initial_state=None, training=None, mask=None):
+    def __call__(self, x: Arrays, initial_state: Any = None, training: bool | None = None,
+                 mask: Masks = None) -> Any:
         x, initial_state = split_states(x, initial_state)
         return super().__call__(x, training=training, mask=mask, initial_state=initial_state)
 
-    def _split_states(self, initial_state):
+    def _split_states(self, initial_state: Any) -> tuple[Any, ...]:
         """The arguments for each layer's states."""
         if initial_state is None:
             return {}, {}
@@ -196,7 +206,8 @@ class Bidirectional(Layer):
         return {"initial_state": list(initial_state[:half])}, {"initial_state": list(initial_state[half:])}
 
     # ---------------------------------------------------------------- passes
-    def forward(self, x, tape, training=False, mask=None, initial_state=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None,
+                initial_state: Any = None) -> Arrays:
         rec = tape.push(self)
         first, first_rev = self._split_states(initial_state)
         y, states = self._outputs_of(self.forward_layer.forward(x, tape, training=training, mask=mask,
@@ -224,7 +235,7 @@ class Bidirectional(Layer):
             rec.parts = (y, y_rev) if self.merge_mode == "mul" and tape.keep else None
         return [out, *states, *states_rev] if self.return_state else out
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         """As `Layer.backward`; dy is a list where forward's result is one, and with an initial_state the
         result is (dx, *dstates), the forward layer's first."""
         rec = tape.peek(self)
@@ -246,7 +257,7 @@ class Bidirectional(Layer):
             np.add(dx, dx_rev, out=dx)
         return (dx, *first) if rec.given else dx
 
-    def _unmerge(self, dy, rec):
+    def _unmerge(self, dy: Arrays, rec: Record) -> tuple[Any, ...]:
         """The gradients of the two layers' outputs, each with memory of its own and in the order of its
         run."""
         mode, d = self.merge_mode, dy[0]
@@ -276,7 +287,7 @@ class Bidirectional(Layer):
         return dy, dy_rev
 
     # ---------------------------------------------------------------- config
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "merge_mode": self.merge_mode,
@@ -285,7 +296,7 @@ class Bidirectional(Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Any:
         config = dict(config)
         for key in ("layer", "backward_layer"):
             if isinstance(config.get(key), dict):
@@ -293,14 +304,14 @@ class Bidirectional(Layer):
         return cls(**config)
 
 
-def _made_from(layer, prefix, **changes):
+def _made_from(layer: Layer, prefix: str, **changes: Any) -> Layer:
     """A layer with the config of another, but for its name and some changes; with weights of its own."""
     described = serialize_layer(layer)
     described["config"].update(name=prefix + layer.name.removeprefix(prefix), **changes)
     return deserialize_layer(described, custom_objects=_own_objects(layer))
 
 
-def _own_objects(layer):
+def _own_objects(layer: Layer) -> dict[str, Any]:
     """The user's own classes and functions that a layer's config may name."""
     found = {} if type(layer).__module__.startswith("tdfast.") else {type(layer).__name__: type(layer)}
     for value in vars(layer).values():

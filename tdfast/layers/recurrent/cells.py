@@ -1,5 +1,9 @@
 """Cells: one step of a recurrent layer. `RNN` runs them over sequences."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine import registry
@@ -9,6 +13,12 @@ from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.tape import Tape
 from tdfast.layers.recurrent.base import Recurrent
 from tdfast.layers.recurrent.loops import CellLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Arrays, Config, CustomObjects, Shapes
 
 
 class Cell(Layer):
@@ -45,11 +55,11 @@ class Cell(Layer):
     [[1.75, 1.75]]
     """
 
-    state_size = None
-    output_size = None
+    state_size: Any = None
+    output_size: Any = None
 
     # ---------------------------------------------------------------- to override
-    def forward(self, x, states, tape, training=False):
+    def forward(self, x: Arrays, states: Any, tape: Tape, training: bool = False) -> Arrays:
         """(output, new states) of one step; what `backward` needs goes on the tape.
 
         Args:
@@ -64,7 +74,7 @@ class Cell(Layer):
         """
         raise TypeError(f"{type(self).__name__} must override forward(x, states, tape, training).")
 
-    def backward(self, dy, dstates, tape, need_dx=True):
+    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Arrays:
         """(dx, gradients of the states that came) of the last step not yet undone.
 
         Writes the gradients of this step's weights to ``variable.grad``, over what was there.
@@ -77,7 +87,7 @@ class Cell(Layer):
         """
         raise TypeError(f"{type(self).__name__} must override backward(dy, dstates, tape, need_dx).")
 
-    def per_sequence(self, x, tape, rec, training):
+    def per_sequence(self, x: Arrays, tape: Tape, rec: Record, training: bool) -> dict[str, Any]:
         """What all steps of one pass share, such as a dropout mask: keyword arguments for each `forward`.
 
         Args:
@@ -88,13 +98,13 @@ class Cell(Layer):
         """
         return {}
 
-    def get_initial_state(self, batch_size=None):
+    def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
         """The states to begin with, zeros: a list of arrays (batch, width)."""
         return [np.zeros((batch_size, n), self.dtype) for n in self.state_sizes]
 
     # ---------------------------------------------------------------- for RNN
     @property
-    def state_sizes(self):
+    def state_sizes(self) -> list[Any]:
         """The widths of all states, as a flat list."""
         sizes = list(self.state_size) if isinstance(self.state_size, (list, tuple)) else [self.state_size]
         if not all(hasattr(n, "__index__") and not isinstance(n, bool)
@@ -107,36 +117,36 @@ class Cell(Layer):
         return [int(n) for n in sizes]
 
     @property
-    def output_width(self):
+    def output_width(self) -> int:
         """The number of features that a step gives."""
         return self.state_sizes[0] if self.output_size is None else int(self.output_size)
 
-    def step_shapes(self, x_shape):
+    def step_shapes(self, x_shape: Any) -> tuple[Any, ...]:
         """(the output's shape, a list of the states' shapes) for one step of inputs of this shape."""
         B = x_shape[0]
         return (B, self.output_width), [(B, n) for n in self.state_sizes]
 
-    def initial_states(self, x_shape):
+    def initial_states(self, x_shape: Any) -> Any:
         """`get_initial_state` for one step of inputs of this shape."""
         first = self.get_initial_state(batch_size=x_shape[0])
         return list(first) if isinstance(first, (list, tuple)) else [first]
 
-    def nested(self, states):
+    def nested(self, states: Any) -> list[Any]:
         """The states from an iterator, in the form in which `RNN` gives them: a list."""
         return [next(states) for _ in self.state_sizes]
 
-    def runners(self, name):
+    def runners(self, name: str) -> list[Any]:
         """The loops over a whole sequence that stand for this cell."""
         return [CellLoop(self, name=name)]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         raise ValueError(
             f"Layer '{self.name}' ({type(self).__name__}) is a cell, one step of a recurrent layer, and no "
             "layer of a "
             f"model: use RNN({type(self).__name__}(...))."
         )
 
-    def __call__(self, x, states, training=False):
+    def __call__(self, x: Arrays, states: Any, training: bool = False) -> Any:
         x = self.as_input(x)
         self.ensure_built((None, *x.shape[1:]), x.shape)
         flat = list(states) if isinstance(states, (list, tuple)) else [states]
@@ -157,19 +167,23 @@ class BuiltInCell(Cell):
     """What LSTMCell, GRUCell and SimpleRNNCell share: a sequence of them is the layer `over_time`,
     compiled."""
 
-    over_time = None
+    kernel: Any
+    n_states: Any
+    units: int
+
+    over_time: Any = None
 
     @property
-    def state_size(self):
+    def state_size(self) -> int | list[int]:
         """The width of the state, or a list of those of h and c."""
         return [self.units] * self.n_states if self.n_states > 1 else self.units
 
     @property
-    def output_size(self):
+    def output_size(self) -> int:
         """The number of features that a step gives: the units."""
         return self.units
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) != 2 or input_shape[-1] is None or (self.built
                                                                 and input_shape[-1] != self.kernel.shape[0]):
             features = self.kernel.shape[0] if self.built else "features"
@@ -184,11 +198,11 @@ class BuiltInCell(Cell):
                 )
             )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         super().build(input_shape)
         self._step = [self._layer(self.name, return_state=True)]
 
-    def _layer(self, name, **options):
+    def _layer(self, name: str, **options: Any) -> Layer:
         """A layer over time with this cell's options and variables."""
         mine = {key: getattr(self, key) for key in super().get_config()}
         mine.update(name=name, seed=0, **options)
@@ -198,22 +212,22 @@ class BuiltInCell(Cell):
         layer.built = True
         return layer
 
-    def runners(self, name):
+    def runners(self, name: str) -> list[Layer]:
         own = ("forward", "backward", "per_sequence", "get_initial_state")
         if any(getattr(type(self), method) is not getattr(BuiltInCell, method) for method in own):
             return super().runners(name)        # of a user's subclass, which computes something else
         return [self._layer(name)]
 
-    def forward(self, x, states, tape, training=False):
+    def forward(self, x: Arrays, states: Any, tape: Tape, training: bool = False) -> Arrays:
         y, *new = self._step[0].forward(x[:, None], tape, training=training, initial_state=list(states))
         return y, new
 
-    def backward(self, dy, dstates, tape, need_dx=True):
+    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Arrays:
         dx, *before = self._step[0].backward([dy, *dstates], tape, need_dx)
         return dx[:, 0] if need_dx else None, before
 
 
-def check_cell(cell, who):
+def check_cell(cell: Any, who: str) -> None:
     """Raise a ValueError if ``cell`` is no `Cell`."""
     if not isinstance(cell, Cell):
         hint = " LSTM is a whole layer; its cell is LSTMCell." if isinstance(cell, Recurrent) else ""
@@ -249,7 +263,7 @@ class StackedRNNCells(Cell):
     ([[4, 4], 3], (2, 3))
     """
 
-    def __init__(self, cells, **kwargs):
+    def __init__(self, cells: Sequence[Any], **kwargs: Any) -> None:
         cells = list(cells) if isinstance(cells, (list, tuple)) else cells
         if not isinstance(cells, list) or not cells:
             raise ValueError(f"StackedRNNCells needs a list of at least one cell, got {cells!r}.")
@@ -268,40 +282,40 @@ class StackedRNNCells(Cell):
         self.cells = cells
 
     @property
-    def state_size(self):
+    def state_size(self) -> list[Any]:
         """Each cell's state_size, in a list."""
         return [cell.state_size for cell in self.cells]
 
     @property
-    def output_size(self):
+    def output_size(self) -> int:
         """The number of features that the last cell gives."""
         return self.cells[-1].output_width
 
     @property
-    def state_sizes(self):
+    def state_sizes(self) -> list[Any]:
         return [n for cell in self.cells for n in cell.state_sizes]
 
-    def sublayers(self):
+    def sublayers(self) -> list[Any]:
         return self.cells
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         self.cells[0].check_input_shape(input_shape)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         for cell in self.cells:
             self.build_inner(cell, input_shape)
             input_shape = (None, cell.output_width)
 
-    def get_initial_state(self, batch_size=None):
+    def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
         return [cell.get_initial_state(batch_size) for cell in self.cells]
 
-    def nested(self, states):
+    def nested(self, states: Any) -> list[Any]:
         return [cell.nested(states) for cell in self.cells]
 
-    def runners(self, name):
+    def runners(self, name: str) -> list[Any]:
         return [runner for cell in self.cells for runner in cell.runners(name)]
 
-    def __call__(self, x, states, training=False):
+    def __call__(self, x: Arrays, states: Any, training: bool = False) -> tuple[Any, ...]:
         if not isinstance(states, (list, tuple)) or len(states) != len(self.cells):
             raise ValueError(
                 f"Layer '{self.name}' (StackedRNNCells): states must be a list with the states of each of "
@@ -316,11 +330,11 @@ class StackedRNNCells(Cell):
             new.append(own)
         return x, new
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "cells": [serialize_layer(cell) for cell in self.cells]}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: CustomObjects = None) -> Any:
         config = dict(config)
         cells = [c if isinstance(c, Layer) else deserialize_layer(c, custom_objects)
                  for c in config.pop("cells")]

@@ -1,5 +1,9 @@
 """ConvLSTM1D and ConvLSTM2D: LSTMs over sequences of images, with convolutions for their products."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import _kernels, activations, random
@@ -10,24 +14,30 @@ from tdfast.layers.recurrent.cells import Cell
 from tdfast.layers.recurrent.loops import CellLoop, Delegating, valid_only
 from tdfast.layers.recurrent.lstm import LSTMWeights
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import ActivationSpec, Array, Arrays, InitializerSpec, Masks, Shapes, Size
+
 
 class _Step(Cell):
     """One step of a ConvLSTM whose inputs are already convolved: x is z = x_t * W + b, of four parts."""
 
-    def __init__(self, layer):
+    def __init__(self, layer: Any) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype)
         self._layer = layer
         self._weights = [layer.recurrent_kernel]        # whose gradients the loop adds up
         self.state_size = [layer.filters] * 2
 
-    def step_shapes(self, x_shape):
+    def step_shapes(self, x_shape: Sequence[Any]) -> tuple[Any, ...]:
         shape = (*x_shape[:-1], self._layer.filters)
         return shape, [shape, shape]
 
-    def initial_states(self, x_shape):
+    def initial_states(self, x_shape: Sequence[Any]) -> list[Any]:
         return [0, 0]
 
-    def per_sequence(self, x, tape, rec, training):
+    def per_sequence(self, x: Arrays, tape: Tape, rec: Record, training: bool) -> dict[str, Any]:
         layer, shape = self._layer, (x.shape[0], *x.shape[2:-1], self._layer.filters)
         sizes = kernel_sizes(shape, layer.kernel_size, 4 * layer.filters, padding="same",
                              strides=(1,) * layer.rank, dilation=(1,) * layer.rank)
@@ -41,12 +51,13 @@ class _Step(Cell):
             random.dropout_factors(factors, layer.recurrent_dropout, layer.seed_generator)
         return {"work": rec, "sizes": sizes, "packed": packed, "factors": factors}
 
-    def _acts(self):
+    def _acts(self) -> tuple[Any, ...]:
         """The activation of each gate, in the order i, f, c, o."""
         gate, cell = self._layer.recurrent_activation, self._layer.activation
         return gate, gate, cell, gate
 
-    def forward(self, z, states, tape, training=False, work=None, sizes=None, packed=None, factors=None):
+    def forward(self, z: Array, states: Any, tape: Tape, training: bool = False, work: Any = None,
+                sizes: Any = None, packed: Array | None = None, factors: Any = None) -> Arrays:
         rec = tape.push(self)
         (h, c), dtype, shape = states, z.dtype, states[0].shape
         F = shape[-1]
@@ -70,7 +81,7 @@ class _Step(Cell):
             rec.h, rec.c, rec.work, rec.sizes, rec.factors, rec.zh = h, c, work, sizes, factors, zh
         return new_h, [new_h, new_c]
 
-    def backward(self, dy, dstates, tape, need_dx=True):
+    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         (dh, dc), dtype, shape, layer, work = dstates, dy.dtype, dy.shape, self._layer, rec.work
         before, gates = (rec.buffer(name, (4, *shape), dtype) for name in ("z", "gates"))
@@ -109,11 +120,23 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
     units_name = "filters"
     supports_masking = True
 
-    def __init__(self, filters, kernel_size, strides=1, padding="valid", data_format=None, dilation_rate=1,
-                 activation="tanh", recurrent_activation="sigmoid", use_bias=True,
-                 kernel_initializer="glorot_uniform",
-                 recurrent_initializer="orthogonal", bias_initializer="zeros", unit_forget_bias=True,
-                 **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Size,
+        strides: Size = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Size = 1,
+        activation: ActivationSpec = "tanh",
+        recurrent_activation: ActivationSpec = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        recurrent_initializer: InitializerSpec = "orthogonal",
+        bias_initializer: InitializerSpec = "zeros",
+        unit_forget_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(filters, activation, recurrent_activation, use_bias, kernel_initializer,
                          recurrent_initializer,
                          bias_initializer, unit_forget_bias, **kwargs)
@@ -121,7 +144,7 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
         self._set_windows(kernel_size, strides, padding, data_format, dilation_rate, ("valid", "same"))
         self._refuse_strides_with_dilation()
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) != self.rank + 3 or input_shape[-1] is None:
             axes = ", ".join(("batch", "time", *shapes.AXES[self.rank], "channels"))
             raise ValueError(
@@ -134,30 +157,31 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
             )
         Convolving.check_input_shape(self, (input_shape[0], *input_shape[2:]))
 
-    def kernel_shapes(self, input_shape):
+    def kernel_shapes(self, input_shape: Shapes) -> tuple[Any, ...]:
         return (*self.kernel_size, input_shape[-1],
                 4 * self.filters), (*self.kernel_size, self.filters, 4 * self.filters)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         super().build(input_shape)
         self._runners = [CellLoop(_Step(self), name=self.name)]
 
-    def _frame(self, input_shape):
+    def _frame(self, input_shape: Shapes) -> tuple[int | None, ...]:
         """The shape of a state."""
         return Convolving.compute_output_shape(self, (input_shape[0], *input_shape[2:]))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         state = self._frame(input_shape)
         y = (state[0], input_shape[1], *state[1:]) if self.return_sequences else state
         return [y, state, state] if self.return_state else y
 
-    def state_shapes(self, input_shape):
+    def state_shapes(self, input_shape: Shapes) -> list[Any]:
         return [self._frame(input_shape)] * 2
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         return Delegating.compute_mask(self, inputs, mask)
 
-    def forward(self, x, tape, training=False, mask=None, initial_state=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None,
+                initial_state: Any = None) -> Arrays:
         rec = tape.push(self)
         B, T = x.shape[:2]
         x = valid_only(x, mask, rec)
@@ -171,7 +195,7 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
                      self.bias.value if self.use_bias else None)
         return self.run(z.reshape(B, T, *z.shape[1:]), tape, rec, training, mask, initial_state)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         """As `Loop.backward` of `LSTM`: with return_state, dy is [dy, dh, dc], and with an initial_state the
         result is (dx, dh0, dc0)."""
         rec = tape.peek(self)
@@ -184,7 +208,7 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
                 dx *= rec.drop
         return (dx, *first) if rec.given else dx
 
-    def size_config(self):
+    def size_config(self) -> dict[str, Any]:
         return {"filters": self.filters, **self._windows_config()}
 
 

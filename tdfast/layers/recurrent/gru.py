@@ -1,8 +1,15 @@
 """GRU over whole sequences, and its cell."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast import _kernels
 from tdfast.layers.recurrent.base import GateWeights, Recurrent, inserted
 from tdfast.layers.recurrent.cells import BuiltInCell
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import ActivationSpec, Config, InitializerSpec
 
 
 class GRUWeights(GateWeights):
@@ -10,22 +17,31 @@ class GRUWeights(GateWeights):
 
     gates = _kernels.rnn_gates(_kernels.CELLS["gru"])
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
-                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
-                 bias_initializer="zeros",
-                 *, reset_after=True, **kwargs):
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationSpec = "tanh",
+        recurrent_activation: ActivationSpec = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        recurrent_initializer: InitializerSpec = "orthogonal",
+        bias_initializer: InitializerSpec = "zeros",
+        *,
+        reset_after: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
                          recurrent_initializer, bias_initializer, **kwargs)
         self.reset_after = self._flag(reset_after, "reset_after")
 
     @property
-    def cell_kind(self):
+    def cell_kind(self) -> int:
         return _kernels.CELLS["gru" if self.reset_after else "gru_reset_before"]
 
-    def bias_shape(self, width):
+    def bias_shape(self, width: int) -> tuple[int, ...]:
         return (2, width) if self.reset_after else (width,)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return inserted(super().get_config(), "recurrent_dropout", reset_after=self.reset_after)
 
 

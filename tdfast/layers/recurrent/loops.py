@@ -1,11 +1,21 @@
 """Layers over time: the options that all of them share, and the loop that steps a cell of any kind."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.engine.arrays import as_array
 from tdfast.engine.layer import Layer
 from tdfast.engine.structure import flatten
 from tdfast.engine.tensor import is_symbolic
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.tape import Record, Tape
+    from tdfast.engine.types import Array, Arrays, Config, Masks, Shapes, Sizes
 
 NO_TIME_AXIS = (
     " Add the time axis: x[:, :, None] for one feature a step. A recurrent layer before this one needs "
@@ -24,9 +34,9 @@ class Loop(Layer):
     n_states = 1
     drops_mask_beside_tensors = True
 
-    def __init__(self, return_sequences=False, return_state=False, go_backwards=False, stateful=False,
-                 unroll=False,
-                 zero_output_for_mask=False, **kwargs):
+    def __init__(self, return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False,
+                 stateful: bool = False, unroll: bool = False, zero_output_for_mask: bool = False,
+                 **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.return_sequences = self._flag(return_sequences, "return_sequences")
         self.return_state = self._flag(return_state, "return_state")
@@ -34,22 +44,22 @@ class Loop(Layer):
         self.stateful = self._flag(stateful, "stateful")
         self.unroll = self._flag(unroll, "unroll")
         self.zero_output_for_mask = self._flag(zero_output_for_mask, "zero_output_for_mask")
-        self.states = None
+        self.states: Any = None
         """With stateful: what the last call left, one array a state."""
 
-    def state_shapes(self, input_shape):
+    def state_shapes(self, input_shape: Shapes) -> Any:
         """The shape of each state for inputs of this shape, batch included."""
         raise TypeError(f"{type(self).__name__} must override state_shapes(input_shape).")
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         mask = mask if self.return_sequences else None
         return [mask] + [None] * self.n_states if self.return_state else mask
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """With stateful: the next call starts from zeros."""
         self.states = None
 
-    def reset_states(self, states=None):
+    def reset_states(self, states: Any = None) -> None:
         """With stateful: the next call starts from these states, as `states` has them; None: zeros."""
         if states is None:
             self.reset_state()
@@ -71,11 +81,12 @@ class Loop(Layer):
             )
         self.states = [s.copy() for s in flat]
 
-    def __call__(self, x, initial_state=None, training=None, mask=None):
+    def __call__(self, x: Arrays, initial_state: Any = None, training: bool | None = None,
+                 mask: Masks = None) -> Any:
         x, initial_state = split_states(x, initial_state)
         return super().__call__(x, training=training, mask=mask, initial_state=initial_state)
 
-    def check_batch(self, rows):
+    def check_batch(self, rows: int) -> None:
         """Refuse a batch of another size than a stateful layer was told, and so keeps its states for."""
         fixed = self.input_shape and self.input_shape[0]
         if fixed is not None and rows != fixed:
@@ -85,7 +96,7 @@ class Loop(Layer):
                 f"batch_size={fixed} and a multiple of that many samples."
             )
 
-    def first_states(self, initial_state, input_shape, dtype):
+    def first_states(self, initial_state: Any, input_shape: Shapes, dtype: DTypeLike) -> list[Any] | None:
         """The states to begin with, or as many None (zeros)."""
         if initial_state is None:
             if self.stateful:
@@ -111,7 +122,7 @@ class Loop(Layer):
             )
         return [as_array(s, dtype, f"initial_state of layer '{self.name}'") for s in given]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "return_sequences": self.return_sequences,
@@ -123,19 +134,19 @@ class Loop(Layer):
         }
 
 
-def split_states(x, initial_state):
+def split_states(x: Arrays, initial_state: Any) -> tuple[Any, ...]:
     """(x, initial_state) of a call, whose x may be a list of the input and the states, as in Keras."""
     if initial_state is None and isinstance(x, (list, tuple)) and len(x) > 1 and is_symbolic(x):
         return x[0], list(x[1:])
     return x, initial_state
 
 
-def _is_of(array, shape):
+def _is_of(array: Array, shape: Sizes) -> bool:
     """Whether an array has this shape, None in which stands for any size."""
     return array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape))
 
 
-def _of_any_batch(shape):
+def _of_any_batch(shape: Sizes) -> str:
     """A shape as text, with a word for the batch.
 
     >>> _of_any_batch((3, 2))
@@ -144,7 +155,7 @@ def _of_any_batch(shape):
     return f"(batch, {', '.join(map(str, shape[1:]))})"
 
 
-def valid_only(x, mask, rec):
+def valid_only(x: Arrays, mask: Masks, rec: Record) -> Array:
     """x (batch, time, ...) with 0 in masked steps, whose numbers (NaN, perhaps) must reach no gradient."""
     if mask is None:
         return x
@@ -154,7 +165,7 @@ def valid_only(x, mask, rec):
     return out
 
 
-def _wide(mask, ndim):
+def _wide(mask: Masks, ndim: int) -> Array:
     """A mask with as many axes as the array that it is for."""
     return mask.reshape(*mask.shape, *(1,) * (ndim - mask.ndim))
 
@@ -166,19 +177,20 @@ class CellLoop(Loop):
     and gives the output before it once more (0 where there is none, or with zero_output_for_mask).
     """
 
-    def __init__(self, cell, **options):
+    def __init__(self, cell: Any, **options: Any) -> None:
         super().__init__(dtype=cell.dtype, **options)
         self.cell = cell
         self.n_states = len(cell.state_sizes)
         self.built = True
 
-    def state_shapes(self, input_shape):
+    def state_shapes(self, input_shape: Shapes) -> Any:
         return self.cell.step_shapes((input_shape[0], *input_shape[2:]))[1]
 
-    def _order(self, T):
+    def _order(self, T: int) -> range:
         return range(T - 1, -1, -1) if self.go_backwards else range(T)
 
-    def forward(self, x, tape, training=False, mask=None, initial_state=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None,
+                initial_state: Any = None) -> Arrays:
         rec, cell = tape.push(self), self.cell
         B, T = x.shape[:2]
         step_shape = (B, *x.shape[2:])
@@ -219,7 +231,7 @@ class CellLoop(Loop):
             self.states = last
         return [y, *last] if self.return_state else y
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         """As `Layer.backward`; with return_state, dy is [dy, *dstates], and with an initial_state the result
         is (dx, *dstates)."""
         rec, cell = tape.peek(self), self.cell
@@ -228,7 +240,7 @@ class CellLoop(Loop):
         y_shape, state_shapes = cell.step_shapes((B, *rec.shape[2:]))
         dtype = dy.dtype
 
-        def zeros(name, shape):
+        def zeros(name: str, shape: Sizes) -> Any:
             out = rec.buffer(name, shape, dtype)
             out[...] = 0
             return out
@@ -268,7 +280,7 @@ class CellLoop(Loop):
         return (dx, *(d.copy() for d in dstates)) if rec.given else dx
 
 
-def _choose(out, new, old, valid):
+def _choose(out: Array, new: Array, old: Array | int, valid: Array | None) -> None:
     """out = new in the rows that are valid (None: all of them), old in the others."""
     if valid is None:
         out[...] = new
@@ -282,23 +294,23 @@ class Delegating(Loop):
     """A loop whose work is done by other loops, its runners: one after the other, each over the whole
     sequence."""
 
-    def __init__(self, *args, **kwargs):
-        self._runners = []
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._runners: list[Any] = []
         super().__init__(*args, **kwargs)
 
     @property
-    def states(self):
+    def states(self) -> list[Any] | None:
         """With stateful: what the last call left; None before the first call."""
         left = [runner.states for runner in self._runners]
         return None if not left or None in left else self.nested(flatten(left))
 
     @states.setter
-    def states(self, value):
+    def states(self, value: Any) -> None:
         parts = [None] * len(self._runners) if value is None else self.split(flatten(value))
         for runner, part in zip(self._runners, parts):
             runner.states = part
 
-    def state_shapes(self, input_shape):
+    def state_shapes(self, input_shape: Shapes) -> list[Any]:
         out, shape = [], input_shape
         for runner in self.runners():
             out += runner.state_shapes(shape)
@@ -306,16 +318,16 @@ class Delegating(Loop):
             shape = made[0] if isinstance(made, list) else made
         return out
 
-    def nested(self, states):
+    def nested(self, states: Any) -> list[Array]:
         """A flat list of states in the form in which the layer gives them."""
         return states
 
-    def split(self, states):
+    def split(self, states: Any) -> list[Any]:
         """A flat list of states as one list for each runner."""
         states = iter(states)
         return [[next(states) for _ in range(runner.n_states)] for runner in self._runners]
 
-    def runners(self):
+    def runners(self) -> list[Layer]:
         """The runners, with the options that the layer has now."""
         for runner in self._runners:
             runner.return_sequences, runner.zero_output_for_mask = True, False
@@ -331,7 +343,8 @@ class Delegating(Loop):
         self._runners[0].go_backwards = self.go_backwards
         return self._runners
 
-    def run(self, x, tape, rec, training, mask, initial_state):
+    def run(self, x: Arrays, tape: Tape, rec: Record, training: bool, mask: Masks,
+            initial_state: Any) -> Any:
         """Forward through the runners."""
         if self.stateful and initial_state is None:
             self.check_batch(len(x))
@@ -349,13 +362,13 @@ class Delegating(Loop):
                 states += last
         return [x, *self.nested(states)] if self.return_state else x
 
-    def run_back(self, dy, tape, rec, need_dx):
+    def run_back(self, dy: Arrays, tape: Tape, rec: Record, need_dx: bool) -> tuple[Any, ...]:
         """Backward through the runners: (dx, the gradients of the initial states or [])."""
         dlast = [[]] * len(self._runners)
         if self.return_state:
             dy, *last = dy
             dlast = self.split(flatten(last))
-        first = []
+        first: list[Any] = []
         for i, runner in reversed(list(enumerate(self._runners))):
             dy = runner.backward([dy, *dlast[i]] if self.return_state else dy, tape, need_dx or i > 0)
             if rec.given:
@@ -363,7 +376,7 @@ class Delegating(Loop):
                 first = begin + first
         return dy, self.nested(first) if rec.given else []
 
-    def _split_given(self, initial_state):
+    def _split_given(self, initial_state: Any) -> Any:
         flat = flatten(initial_state)
         want = sum(runner.n_states for runner in self._runners)
         if len(flat) != want:

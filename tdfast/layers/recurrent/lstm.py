@@ -1,10 +1,19 @@
 """LSTM over whole sequences, and its cell."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import _kernels
 from tdfast.layers.recurrent.base import GateWeights, Recurrent, inserted
 from tdfast.layers.recurrent.cells import BuiltInCell
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import ActivationSpec, Array, Config, InitializerSpec, Sizes
 
 
 class LSTMWeights(GateWeights):
@@ -14,22 +23,30 @@ class LSTMWeights(GateWeights):
     cell_kind = _kernels.CELLS["lstm"]
     gates = _kernels.rnn_gates(cell_kind)
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
-                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
-                 bias_initializer="zeros",
-                 unit_forget_bias=True, **kwargs):
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationSpec = "tanh",
+        recurrent_activation: ActivationSpec = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        recurrent_initializer: InitializerSpec = "orthogonal",
+        bias_initializer: InitializerSpec = "zeros",
+        unit_forget_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(units, activation, recurrent_activation, use_bias, kernel_initializer,
                          recurrent_initializer, bias_initializer, **kwargs)
         self.unit_forget_bias = self._flag(unit_forget_bias, "unit_forget_bias")
 
-    def first_bias(self, shape, dtype):
+    def first_bias(self, shape: Sizes, dtype: DTypeLike) -> Array:
         if not self.unit_forget_bias:
             return self.bias_initializer(shape, dtype=dtype)
         H = self.units
         parts = [self.bias_initializer((H,), dtype=dtype), np.ones(H, dtype)]
         return np.concatenate([*parts, self.bias_initializer((2 * H,), dtype=dtype)])
 
-    def get_config(self):
+    def get_config(self) -> Config:
         before = "bias_initializer" if self.cell_name else "use_bias"       # Keras's order
         return inserted(super().get_config(), before, unit_forget_bias=self.unit_forget_bias)
 

@@ -1,6 +1,14 @@
 """The steps of a batch that a mask leaves, as the recurrent kernels take them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Record
+    from tdfast.engine.types import Array, Masks
 
 
 class PackedSteps:
@@ -23,8 +31,8 @@ class PackedSteps:
     [['c', 'd', 'b']]
     """
 
-    def __init__(self, mask, reverse):
-        self.lists = None
+    def __init__(self, mask: Masks, reverse: bool) -> None:
+        self.lists: Any = None
         if mask is None or mask.all():
             return
         B, T = mask.shape
@@ -38,10 +46,10 @@ class PackedSteps:
         np.cumsum(B - np.cumsum(np.bincount(counts, minlength=T + 1)), out=before[1:])
         self.lists = row, starts, places - np.repeat(np.arange(0, B * T, T), counts), before
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.lists[2])
 
-    def pick(self, array, buffers=None, name=""):
+    def pick(self, array: Array, buffers: Record | None = None, name: str = "") -> Array:
         """The entries of ``array`` (batch, time, ...) at the steps that count, (1, steps, ...), in the
         kernels' order."""
         row, starts, steps, _ = self.lists

@@ -1,9 +1,17 @@
 """RNN: a recurrent layer of any cell, built-in or your own."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.layers.recurrent.cells import StackedRNNCells, check_cell
 from tdfast.layers.recurrent.loops import NO_TIME_AXIS, Delegating
+
+if TYPE_CHECKING:
+    from tdfast.engine.tape import Tape
+    from tdfast.engine.types import Arrays, Config, CustomObjects, Masks, Shapes
 
 
 class RNN(Delegating):
@@ -36,8 +44,9 @@ class RNN(Delegating):
     (50, 64, 8)
     """
 
-    def __init__(self, cell, return_sequences=False, return_state=False, go_backwards=False, stateful=False,
-                 unroll=False, zero_output_for_mask=False, **kwargs):
+    def __init__(self, cell: Any, return_sequences: bool = False, return_state: bool = False,
+                 go_backwards: bool = False, stateful: bool = False, unroll: bool = False,
+                 zero_output_for_mask: bool = False, **kwargs: Any) -> None:
         if isinstance(cell, (list, tuple)):
             cell = StackedRNNCells(cell)
         check_cell(cell, "RNN")
@@ -54,15 +63,15 @@ class RNN(Delegating):
         self.cell = cell
 
     @property
-    def state_size(self):
+    def state_size(self) -> Any:
         """The widths of the cell's states, as a list."""
         size = self.cell.state_size
         return list(size) if isinstance(size, (list, tuple)) else [size]
 
-    def sublayers(self):
+    def sublayers(self) -> list[Any]:
         return [self.cell]
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) < 3:
             raise ValueError(
                 f"Layer '{self.name}' (RNN) expects input of shape (batch, time, features), got "
@@ -79,31 +88,32 @@ class RNN(Delegating):
             )
         self.cell.check_input_shape((input_shape[0], *input_shape[2:]))
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shapes) -> None:
         self.build_inner(self.cell, (None, *input_shape[2:]))
         self._runners = self.cell.runners(self.name)
 
-    def nested(self, states):
+    def nested(self, states: Any) -> list[Any]:
         return self.cell.nested(iter(states))
 
-    def get_initial_state(self, batch_size):
+    def get_initial_state(self, batch_size: int) -> Any:
         """The cell's states to begin with."""
         return self.cell.get_initial_state(batch_size)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         batch, time = input_shape[:2]
         width = self.cell.output_width
         y = (batch, time, width) if self.return_sequences else (batch, width)
         return [y, *self.nested([(batch, n) for n in self.cell.state_sizes])] if self.return_state else y
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         mask = mask if self.return_sequences else None
         return [mask, *(None for _ in self.state_size)] if self.return_state else mask
 
-    def forward(self, x, tape, training=False, mask=None, initial_state=None):
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None,
+                initial_state: Any = None) -> Arrays:
         return self.run(x, tape, tape.push(self), training, mask, initial_state)
 
-    def backward(self, dy, tape, need_dx=True):
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         """As `Layer.backward`; dy is nested as forward's result is, and with an initial_state the result is
         (dx, *dstates), nested as the states are."""
         rec = tape.peek(self)
@@ -111,11 +121,11 @@ class RNN(Delegating):
         tape.pop(self)
         return (dx, *first) if rec.given else dx
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "cell": serialize_layer(self.cell)}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: CustomObjects = None) -> Any:
         config = dict(config)
         cell = config.pop("cell")
         return cls(cell if isinstance(cell, Layer) else deserialize_layer(cell, custom_objects), **config)

@@ -1,18 +1,27 @@
 """SimpleRNN over whole sequences, and its cell."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.layers.recurrent.base import GateWeights, Recurrent
 from tdfast.layers.recurrent.cells import BuiltInCell
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import ActivationSpec, Config, InitializerSpec
 
 
 class SimpleRNNWeights(GateWeights):
     """Those of a SimpleRNN: no gates, and the state h."""
 
-    def __init__(self, units, activation="tanh", use_bias=True, kernel_initializer="glorot_uniform",
-                 recurrent_initializer="orthogonal", bias_initializer="zeros", **kwargs):
+    def __init__(self, units: int, activation: ActivationSpec = "tanh", use_bias: bool = True,
+                 kernel_initializer: InitializerSpec = "glorot_uniform",
+                 recurrent_initializer: InitializerSpec = "orthogonal",
+                 bias_initializer: InitializerSpec = "zeros", **kwargs: Any) -> None:
         super().__init__(units, activation, None, use_bias, kernel_initializer, recurrent_initializer,
                          bias_initializer, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         if self.cell_name:
             del config["seed"]      # Keras's layer leaves it out, its cell does not

@@ -5,6 +5,10 @@ at each step, (batch, features) or (batch, ...). It adds what runs the layer, an
 hold its output. A layer without a rule runs by its own `forward`, if it treats each time step by itself.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import _kernels, layers
@@ -17,21 +21,25 @@ from tdfast.layers.recurrent.loops import CellLoop
 from tdfast.layers.regularization import Randomized
 from tdfast.layers.time_distributed import stateful_in
 
-RULES = {}
+if TYPE_CHECKING:
+    from tdfast.engine.types import ActivationSpec
+    from tdfast.models.streaming import Streamer
+
+RULES: dict[Any, Any] = {}
 """Layer class -> rule."""
 
 
-def streams(*kinds):
+def streams(*kinds: Any) -> Any:
     """A decorator: the function is the rule of these classes, and of those derived from them that do not
     override ``forward``."""
-    def noted(rule):
+    def noted(rule: Any) -> Any:
         RULES.update(dict.fromkeys(kinds, rule))
         return rule
 
     return noted
 
 
-def rule_of(layer):
+def rule_of(layer: Any) -> Any:
     """The rule of a layer's class, or of the first of its bases that has one.
 
     >>> rule_of(layers.Dropout(0.5)) is rule_of(layers.Identity())
@@ -43,13 +51,13 @@ def rule_of(layer):
     return alone
 
 
-def refuse(layer, why):
+def refuse(layer: Any, why: Any) -> None:
     """Raise a ValueError that names the layer."""
     raise ValueError(f"Layer '{layer.name}' ({type(layer).__name__}) {why}")
 
 
 # ---------------------------------------------------------------- calls
-def add_call(stream, node, x):
+def add_call(stream: Streamer, node: Any, x: Any) -> Any:
     """Add a call of a graph: the array for its output (a list of several), from that of its input."""
     layer = node.layer
     if node.keywords or node.masks:
@@ -62,7 +70,7 @@ def add_call(stream, node, x):
     return alone(stream, layer, x, options) if options else rule_of(layer)(stream, layer, x)
 
 
-def alone(stream, layer, x, options=None):
+def alone(stream: Streamer, layer: Any, x: Any, options: Any = None) -> Any:
     """Add a layer that treats each time step by itself, by its ``forward``.
 
     Raises:
@@ -79,7 +87,7 @@ def alone(stream, layer, x, options=None):
     return stream.run(layer, x, options=options)
 
 
-def _refuse_other_steps(layer):
+def _refuse_other_steps(layer: Any) -> None:
     refuse(
         layer,
         "cannot work one time step at a time, so the model cannot be streamed. Recurrent layers can, and "
@@ -87,7 +95,7 @@ def _refuse_other_steps(layer):
     )
 
 
-def _joined(stream, node, xs, options):
+def _joined(stream: Streamer, node: Any, xs: Any, options: Any) -> Any:
     """Add a call on several tensors, or of an operation."""
     layer = node.layer
     timed = {tensor.ndim == x.ndim + 1 for tensor, x in zip(node.inputs, xs)}
@@ -106,7 +114,7 @@ def _joined(stream, node, xs, options):
     return stream.run(layer, xs if several else xs[0], timed, options, node.outputs[0].dtype)
 
 
-def _check_steps(layer, tensors, xs, options):
+def _check_steps(layer: Any, tensors: Any, xs: Any, options: Any) -> None:
     """Refuse a call whose result at a step depends on other steps, or on which step it is."""
     steps = {tensor.shape[1] for tensor in tensors}
     if 1 in steps and len(steps) > 1:
@@ -130,7 +138,7 @@ def _check_steps(layer, tensors, xs, options):
 
 # ---------------------------------------------------------------- layers within others
 @streams(Network)
-def _network(stream, network, x):
+def _network(stream: Streamer, network: Any, x: Any) -> Any:
     graph = network.graph
     values = x if len(graph.inputs) > 1 else [x]
     made = graph.walk(values, lambda node, x: add_call(stream, node, x))
@@ -138,7 +146,7 @@ def _network(stream, network, x):
 
 
 @streams(layers.TimeDistributed)
-def _time_distributed(stream, layer, x):
+def _time_distributed(stream: Streamer, layer: Any, x: Any) -> Any:
     if layer.layer.rowwise:
         return rule_of(layer.layer)(stream, layer.layer, x)
     inner = stateful_in(layer.layer)
@@ -152,7 +160,7 @@ def _time_distributed(stream, layer, x):
 
 
 @streams(layers.RNN)
-def _rnn(stream, layer, x):
+def _rnn(stream: Streamer, layer: Any, x: Any) -> Any:
     for runner in layer.runners():
         x = rule_of(runner)(stream, runner, x)
     return x
@@ -160,14 +168,14 @@ def _rnn(stream, layer, x):
 
 # ---------------------------------------------------------------- compiled layers
 @streams(Recurrent)
-def _recurrent(stream, layer, x):
+def _recurrent(stream: Streamer, layer: Any, x: Any) -> Any:
     if layer.go_backwards or layer.return_state:
         option = "go_backwards" if layer.go_backwards else "return_state"
         raise ValueError(f"Layer '{layer.name}' has {option}=True, so the model cannot be streamed.")
     (B, I), H = x.shape, layer.units
     cell, sizes, acts = layer.cell_kind, (B, 1, I, H), layer.activation_kinds()
 
-    def pack():
+    def pack() -> Any:
         packed = stream.array((_kernels.rnn_pack_size(cell, I, H),))
         _kernels.rnn_pack(cell, I, H, kernel=layer.kernel.value, recurrent=layer.recurrent_kernel.value,
                           bias=layer.bias.value if layer.use_bias else None, packed=packed)
@@ -182,7 +190,7 @@ def _recurrent(stream, layer, x):
 
 
 @streams(CellLoop)
-def _loop_over_own_cell(stream, layer, x):
+def _loop_over_own_cell(stream: Streamer, layer: Any, x: Any) -> None:
     raise ValueError(
         f"Layer '{layer.name}' runs a {type(layer.cell).__name__}, a cell of your own, which compiled code "
         "cannot call: the model cannot be streamed. With LSTMCell, GRUCell and SimpleRNNCell it can."
@@ -190,11 +198,11 @@ def _loop_over_own_cell(stream, layer, x):
 
 
 @streams(layers.Dense)
-def _dense(stream, layer, x):
+def _dense(stream: Streamer, layer: Any, x: Any) -> Any:
     K, N, act = x.shape[-1], layer.units, layer.kernel_activation
     M = x.size // K
 
-    def pack():
+    def pack() -> tuple[Any, ...]:
         packed = stream.array((_kernels.dense_pack_size(K, N),))
         _kernels.dense_pack(K, N, layer.kernel.value, packed)
         return packed, layer.bias.numpy() if layer.use_bias else None
@@ -207,24 +215,24 @@ def _dense(stream, layer, x):
 
 
 @streams(Activating)
-def _activating(stream, layer, x):
+def _activating(stream: Streamer, layer: Any, x: Any) -> Any:
     if layer.activation.kind is None:
         return _activated(stream, layer.activation, x)
     M, N = x.size // x.shape[-1], x.shape[-1]
     return stream.kernel("act", layer.activation.kind, M, N, x=x, y=stream.array(x.shape))
 
 
-def _activated(stream, activation, x):
+def _activated(stream: Streamer, activation: ActivationSpec, x: Any) -> Any:
     """Add an activation that no kernel knows."""
     return stream.run(layers.Activation(activation, dtype=stream.dtype.name), x)
 
 
 # ---------------------------------------------------------------- others
 @streams(layers.Embedding)
-def _embedding(stream, layer, x):
+def _embedding(stream: Streamer, layer: Any, x: Any) -> Any:
     return alone(stream, layer, x) if layer.makes_mask else stream.run(layer, x)
 
 
 @streams(layers.Identity, Randomized, layers.GaussianNoise, layers.AlphaDropout)
-def _nothing(stream, layer, x):
+def _nothing(stream: Streamer, layer: Any, x: Any) -> Any:
     return x

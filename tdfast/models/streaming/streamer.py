@@ -1,7 +1,10 @@
 """Streamer: a model that takes one time step at a time."""
 
+from __future__ import annotations
+
 import copy
 import zlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import empty  # a step takes so little time that looking up names counts
@@ -15,6 +18,11 @@ from tdfast.engine.tape import Tape
 from tdfast.layers import Embedding
 from tdfast.models.streaming.rules import rule_of
 from tdfast.training import adapters
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import Sizes
 
 
 class Streamer:
@@ -50,7 +58,7 @@ class Streamer:
     True
     """
 
-    def __init__(self, model, batch_size=1, allow_nan=False):
+    def __init__(self, model: Any, batch_size: int = 1, allow_nan: bool = False) -> None:
         if not model.built:
             raise ValueError(
                 f"Model '{model.name}' has no weights yet: call build(input_shape), or predict once, before "
@@ -76,7 +84,7 @@ class Streamer:
         self.dtype = np.dtype(model.dtype)
         self.refresh()
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Take the model's weights as they are now, and begin from zeros."""
         self._parts, self._states, self._made, self._busy = [], [], {}, False
         self._xs = [
@@ -96,18 +104,18 @@ class Streamer:
         self._several = several or len(self._ys) > 1
         self._one = self._single_call()
 
-    def _single_call(self):
+    def _single_call(self) -> Any:
         """What runs the whole model in one call, from x to y; None where there is more to do."""
         part = self._parts[0]
         whole = len(self._parts) == 1 and not self._several and getattr(part, "is_chain", False)
         return part.kernels.step if whole and part.x is self._x and part.y is self._y else None
 
     # ---------------------------------------------------------------- for rules
-    def array(self, shape, dtype=None):
+    def array(self, shape: Sizes, dtype: DTypeLike | None = None) -> Any:
         """Aligned memory of the model's dtype, or another, that lives as long as the streamer."""
         return runtime.aligned(shape, dtype or self.dtype)
 
-    def add_states(self, shape, count):
+    def add_states(self, shape: Sizes, count: Any) -> Any:
         """``count`` arrays of zeros that are part of `state`."""
         made = [self.array(shape) for _ in range(count)]
         for a in made:
@@ -115,13 +123,13 @@ class Streamer:
         self._states.append(made)
         return made
 
-    def once(self, layer, what, make):
+    def once(self, layer: Any, what: str, make: Any) -> Any:
         """What ``make()`` gives for a layer under the name ``what``, made at the layer's first call."""
         if (id(layer), what) not in self._made:
             self._made[id(layer), what] = make()
         return self._made[id(layer), what]
 
-    def kernel(self, name, *args, x, y, **kwargs):
+    def kernel(self, name: str, *args: Any, x: Any, y: Any, **kwargs: Any) -> Any:
         """Add a kernel, by the name of a method of `_kernels.Stream`, that reads x and writes y; returns
         y."""
         if not self._parts or not isinstance(self._parts[-1], _Kernels) or self._parts[-1].is_full:
@@ -129,7 +137,8 @@ class Streamer:
         self._parts[-1].add(name, args, x, y, kwargs)
         return y
 
-    def run(self, layer, x, timed=True, options=None, dtype=None):
+    def run(self, layer: Any, x: Any, timed: bool = True, options: Any = None,
+            dtype: DTypeLike | None = None) -> Any:
         """Add a layer by a copy of it, whose ``forward`` runs at each step; returns the array for its output.
 
         Args:
@@ -152,7 +161,7 @@ class Streamer:
         return y
 
     # ---------------------------------------------------------------- for users
-    def step(self, x, out=None):
+    def step(self, x: Any, out: Any = None) -> Any:
         """The outputs (batch, units) for one time step of inputs (batch, features).
 
         Args:
@@ -182,7 +191,7 @@ class Streamer:
             adapters.check_finite(x, "streamer.step: x")
         return out
 
-    def _step_of_several(self, x, out):
+    def _step_of_several(self, x: Any, out: Any) -> Any:
         """`step` for several inputs or outputs."""
         xs = self.model.as_inputs(x, "streamer.step")
         names = [where for where, _ in self.model.converters()]
@@ -198,7 +207,7 @@ class Streamer:
         self._run_parts(xs, ys, not self.allow_nan and config.check_finite())
         return self.model.pack_outputs(list(ys)) if out is None else out
 
-    def _as_step(self, x, i, where):
+    def _as_step(self, x: Any, i: Any, where: Any) -> Any:
         """x as an array for input i; ``where`` names the input in messages, where there are several."""
         want, embedding = self._xs[i], self._embeddings[i]
         who = f"streamer.step{where}"
@@ -208,7 +217,7 @@ class Streamer:
             raise ValueError(f"{who} expects x of shape {want.shape} {what}, got {x.shape}.")
         return x
 
-    def _run_parts(self, xs, ys, finite):
+    def _run_parts(self, xs: Any, ys: Any, finite: Any) -> None:
         if finite:
             for x, (where, _) in zip(xs, self.model.converters()):
                 adapters.check_finite(x, f"streamer.step: x{where}")
@@ -228,7 +237,7 @@ class Streamer:
         finally:
             self._busy = False
 
-    def reset(self, rows=None):
+    def reset(self, rows: Any = None) -> None:
         """Begin from zeros again.
 
         Args:
@@ -249,7 +258,7 @@ class Streamer:
             for a in states:
                 a[rows] = 0
 
-    def _checked_rows(self, rows):
+    def _checked_rows(self, rows: Any) -> Any:
         found = np.atleast_1d(np.asarray(rows))
         whole = found.dtype.kind in "iu" and found.ndim == 1
         if not whole or not ((found >= 0) & (found < self.batch_size)).all():
@@ -260,12 +269,12 @@ class Streamer:
         return found
 
     @property
-    def state(self):
+    def state(self) -> list[Any]:
         """Copies of the states, a list [h, c] or [h] for each recurrent layer; assign it to go back."""
         return [[a.copy() for a in states] for states in self._states]
 
     @state.setter
-    def state(self, value):
+    def state(self, value: Any) -> None:
         shapes = [[a.shape for a in states] for states in self._states]
         given = [[np.shape(a) for a in states] for states in value]
         if given != shapes:
@@ -274,7 +283,7 @@ class Streamer:
             for a, b in zip(states, new):
                 a[...] = b
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         with self.model._lock.reading():
             if _checksum(self.model) != self._weights:
                 raise ValueError(
@@ -284,7 +293,7 @@ class Streamer:
                 )
             return _restored, (self.model, self.batch_size, self.allow_nan, self.state)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         ends = [
             str(arrays[0].shape if len(arrays) == 1 else [a.shape for a in arrays])
             for arrays in (self._xs, self._ys)
@@ -303,21 +312,21 @@ class _Kernels:
         is_chain: whether each kernel reads what the one before writes.
     """
 
-    def __init__(self, x):
+    def __init__(self, x: Any) -> None:
         self.kernels, self.x, self.y, self.is_chain = _kernels.Stream(), x, x, True
 
     @property
-    def is_full(self):
+    def is_full(self) -> bool:
         """Whether it takes no more kernels."""
         return len(self.kernels) == _kernels.STREAM_MOST
 
-    def add(self, name, args, x, y, kwargs):
+    def add(self, name: str, args: Any, x: Any, y: Any, kwargs: Any) -> None:
         """Add a kernel: see `Streamer.kernel`."""
         getattr(self.kernels, name)(*args, x=x, y=y, **kwargs)
         self.is_chain = self.is_chain and x is self.y
         self.y = y
 
-    def run(self):
+    def run(self) -> Any:
         """Once, on the arrays that they were given."""
         self.kernels.step(self.x, self.y)
 
@@ -325,17 +334,17 @@ class _Kernels:
 class _Forward:
     """A piece of the model that is one layer's forward."""
 
-    def __init__(self, layer, x, options, y):
+    def __init__(self, layer: Any, x: Any, options: Any, y: Any) -> None:
         self.layer, self.x, self.options, self.y = layer, x, options, y
         self.tape = Tape(keep=False, version=object())
 
-    def run(self):
+    def run(self) -> Any:
         """Once, from x to y."""
         self.tape.rewind()
         np.copyto(self.y, self.layer.forward(self.x, self.tape, **self.options))
 
 
-def _check_out(out, y):
+def _check_out(out: Any, y: Any) -> None:
     if not isinstance(out, np.ndarray) or out.shape != y.shape or out.dtype != y.dtype:
         raise ValueError(
             f"streamer.step: out must be an array of shape {y.shape} and dtype {y.dtype}, got "
@@ -343,13 +352,13 @@ def _check_out(out, y):
         )
 
 
-def _restored(model, batch_size, allow_nan, state):
+def _restored(model: Any, batch_size: int, allow_nan: Any, state: Any) -> Any:
     streamer = Streamer(model, batch_size, allow_nan)
     streamer.state = state
     return streamer
 
 
-def _embedding_of(graph, tensor):
+def _embedding_of(graph: Any, tensor: Any) -> Any:
     """The Embedding that reads an input of a graph, also within models: that which takes the fewest ids,
     where there are several; None where something else reads it."""
     readers = []
@@ -362,7 +371,7 @@ def _embedding_of(graph, tensor):
     return None if None in readers else min(readers, key=lambda layer: layer.input_dim, default=None)
 
 
-def _checksum(model):
+def _checksum(model: Any) -> Any:
     value = 0
     for w in model.weights:
         value = zlib.crc32(np.ascontiguousarray(w.value), value)

@@ -1,5 +1,7 @@
 """Activations in C: a function of ``n`` numbers in place for each."""
 
+from __future__ import annotations
+
 from tdfast.engine.activation_table import TABLE
 
 _LOOP = """\
@@ -12,7 +14,7 @@ _LOOP = """\
 """
 
 
-def _body(expression):
+def _body(expression: str | None) -> str | None:
     return None if expression is None else _LOOP % expression
 
 

@@ -1,8 +1,11 @@
 """A model as one C file."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +15,11 @@ from tdfast.engine.tape import Tape
 from tdfast.saving.atomic import replacing
 from tdfast.saving.c.source import Source, add_layer, check_chain, plain
 from tdfast.saving.exporting import changed, check_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tdfast.engine.types import Sizes
 
 SELF_TEST_STEPS = 5
 
@@ -143,7 +151,7 @@ RUN_AND_END = """\
 
 
 @spelled
-def export_c(model, path, name="model"):
+def export_c(model: Any, path: Any, name: str = "model") -> None:
     """Write a model to one C99 file that computes what `predict` does, for one sequence.
 
     The file holds the weights, in the model's dtype, the functions ``NAME_init(&state)``,
@@ -181,7 +189,7 @@ def export_c(model, path, name="model"):
         file.write(text.encode("ascii"))
 
 
-def _file_of(model, name):
+def _file_of(model: Any, name: str) -> Any:
     check_chain(model)
     shape = (None, *model.input_shape[1:])
     if len(shape) not in (2, 3):
@@ -219,11 +227,11 @@ def _file_of(model, name):
     )
 
 
-def _indented(text):
+def _indented(text: str) -> Any:
     return "\n".join("    " + line for line in text.splitlines())
 
 
-def _function(source, stage):
+def _function(source: Any, stage: Any) -> str:
     state = f"{source.name}_state *s, " if stage.stateful else ""
     return (
         f"/* {stage.title} */\nstatic void {stage.symbol}({state}const {source.real} *x, {source.real} *y)\n"
@@ -231,7 +239,7 @@ def _function(source, stage):
     )
 
 
-def _chain(source, what, stages, counts):
+def _chain(source: Any, what: str, stages: Any, counts: Any) -> Any:
     """The function that calls stages one after the other, each with memory for its output."""
     state = f"{source.name}_state *s, " if counts else ""
     lines = [f"    {source.real} v{i}[{stage.outputs}];" for i, stage in enumerate(stages[:-1], 1)]
@@ -247,7 +255,7 @@ def _chain(source, what, stages, counts):
             + "\n".join(lines) + "\n}\n\n")
 
 
-def _self_test(model, shape, first):
+def _self_test(model: Any, shape: Sizes, first: Any) -> tuple[Any, ...]:
     """(steps, inputs, outputs) of a short random sequence."""
     steps, rng = min(shape[1] or SELF_TEST_STEPS, SELF_TEST_STEPS), np.random.default_rng(0)
     if len(shape) == 2:
@@ -266,7 +274,7 @@ def _self_test(model, shape, first):
     return steps, x, y
 
 
-def _inner(layer):
+def _inner(layer: Any) -> Iterator[Any]:
     """A layer and all layers inside it."""
     yield layer
     for inner in layer.sublayers():

@@ -6,9 +6,12 @@ $f the suffix of C's functions, ${me} the name of the layer's first stage, with 
 $i the stage's number, $I and $N how many numbers come and go.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from string import Template
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +19,10 @@ from tdfast import activations, layers
 from tdfast.engine.network import Network
 from tdfast.saving.c.activations import BODIES
 from tdfast.saving.exporting import IDLE, activation_entry, check_dtype, converter_of, refuse
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import DType, Sizes
+    from tdfast.engine.variable import Variable
 
 MULTIPLY = """\
     int i, j;
@@ -181,21 +188,25 @@ class Source:
         shape: of the model's input, (None, time) of ids or (None, time, features).
     """
 
-    def __init__(self, name, dtype, shape):
+    def __init__(self, name: str, dtype: DType, shape: Sizes) -> None:
         self.name, self.dtype, self.shape = name, np.dtype(dtype), shape
         self.real, self.f = ("float", "f") if self.dtype == np.float32 else ("double", "")
-        self.helpers, self.arrays, self.members, self.stages = {}, [], [], []
-        self.parametric, self.owners = {}, {}
+        self.helpers: dict[Any, Any] = {}
+        self.arrays: list[Any] = []
+        self.members: list[Any] = []
+        self.stages: list[Any] = []
+        self.parametric: dict[Any, Any] = {}
+        self.owners: dict[Any, Any] = {}
         """(name, *parameters) of activations -> a number, by which their functions differ."""
         self.over_time = True
         """Whether there is a time axis still."""
 
     # ---------------------------------------------------------------- what stages are made of
-    def fill(self, template, **names):
+    def fill(self, template: Any, **names: Any) -> Any:
         """The text of a template."""
         return Template(template).substitute(real=self.real, f=self.f, name=self.name, **names)
 
-    def helper(self, what, arguments, body, **names):
+    def helper(self, what: str, arguments: Any, body: Any, **names: Any) -> Any:
         """The name of a static function that several stages share."""
         symbol = f"{self.name}_{what}"
         self.helpers[symbol] = (
@@ -203,26 +214,26 @@ class Source:
         )
         return symbol
 
-    def array(self, symbol, values):
+    def array(self, symbol: Any, values: Any) -> Any:
         """A constant array with exactly these numbers."""
         values = np.asarray(values, self.dtype).ravel()
         self.arrays.append(
             f"static const {self.real} {symbol}[{values.size}] = {{\n{self.numbers(values)}\n}};\n"
         )
 
-    def numbers(self, values):
+    def numbers(self, values: Any) -> Any:
         """Numbers in C, a few a line."""
         texts = [self.number(v) for v in values]
         return ",\n".join("    " + ", ".join(texts[i : i + 6]) for i in range(0, len(texts), 6))
 
-    def number(self, value):
+    def number(self, value: Any) -> Any:
         """A number in C, exactly: in hexadecimal."""
         value = float(value)
         if value in (np.inf, -np.inf):
             return "-INFINITY" if value < 0 else "INFINITY"
         return "0" if value == 0 else re.sub(r"\.?0*p", "p", value.hex(), count=1) + self.f
 
-    def apply(self, layer, activation, n, x):
+    def apply(self, layer: Any, activation: Any, n: Any, x: Any) -> str:
         """The statement that applies one of a layer's activations to n numbers in place."""
         body = activation_entry(layer, activation, BODIES, "C")
         if body is None:
@@ -236,7 +247,8 @@ class Source:
         return f"{self.helper(what, 'int n, $real *x', body, **numbers)}({n}, {x});"
 
     # ---------------------------------------------------------------- stages
-    def add(self, layer, shape, template, outputs, arrays=None, members=(), **names):
+    def add(self, layer: Any, shape: Sizes, template: Any, outputs: Any, arrays: Any = None,
+            members: Any = (), **names: Any) -> None:
         """Add the stage of a layer.
 
         Args:
@@ -268,7 +280,7 @@ class Source:
         self.stages.append(Stage(symbol, title, inputs, outputs, stateful, self.over_time, body, ids))
 
 
-def plain(name):
+def plain(name: str) -> Any:
     """A layer's name as part of a name in C, and harmless in a comment.
 
     >>> plain("my layer */")
@@ -277,7 +289,7 @@ def plain(name):
     return re.sub(r"[^A-Za-z0-9_]", "_", name)[:40]
 
 
-def add_layer(source, layer, shape):
+def add_layer(source: Any, layer: Any, shape: Sizes) -> Any:
     """Add a layer's stages; the shape of its output."""
     to_stages = converter_of(layer, STAGES, "C")
     check_dtype(layer, source.dtype)
@@ -289,13 +301,13 @@ def add_layer(source, layer, shape):
     return layer.compute_output_shape(shape)
 
 
-def check_chain(model):
+def check_chain(model: Any) -> None:
     """Refuse a model whose graph is no chain, naming the call that makes it none."""
     if not model.graph.is_chain:
         raise ValueError(f"Model '{model.name}' cannot be exported to C: {model.graph.why_no_chain()}.")
 
 
-def _network(source, model, shape):
+def _network(source: Any, model: Any, shape: Sizes) -> None:
     check_chain(model)
     for node in model.graph.nodes:
         if node.keywords or node.masks or set(node.options) - {"training"}:
@@ -303,42 +315,42 @@ def _network(source, model, shape):
         shape = add_layer(source, node.layer, shape)
 
 
-def _time_distributed(source, layer, shape):
+def _time_distributed(source: Any, layer: Any, shape: Sizes) -> None:
     add_layer(source, layer.layer, (shape[0], *shape[2:]))
 
 
-def _nothing(source, layer, shape):
+def _nothing(source: Any, layer: Any, shape: Sizes) -> None:
     pass
 
 
-def _dense(source, layer, shape):
+def _dense(source: Any, layer: Any, shape: Sizes) -> None:
     source.add(layer, shape, DENSE, layer.units, {"kernel": layer.kernel.value, "bias": _value(layer.bias)},
                activation=source.apply(layer, layer.activation, layer.units, "y"))
 
 
-def _activation(source, layer, shape):
+def _activation(source: Any, layer: Any, shape: Sizes) -> None:
     source.add(layer, shape, ACTIVATION, shape[-1],
                activation=source.apply(layer, layer.activation, shape[-1], "y"))
 
 
-def _lstm(source, layer, shape):
+def _lstm(source: Any, layer: Any, shape: Sizes) -> None:
     f, g = layer.activation, layer.recurrent_activation
     _recurrent(source, layer, shape, LSTM, "hc", i_gate=(g, "z"), f_gate=(g, "z + N"),
                c_gate=(f, "z + 2 * N"),
                o_gate=(g, "z + 3 * N"), output=(f, "y"))
 
 
-def _gru(source, layer, shape):
+def _gru(source: Any, layer: Any, shape: Sizes) -> None:
     g = layer.recurrent_activation
     _recurrent(source, layer, shape, GRU_RESET_AFTER if layer.reset_after else GRU_RESET_BEFORE, "h",
                z_gate=(g, "z"), r_gate=(g, "z + N"), candidate=(layer.activation, "z + 2 * N"))
 
 
-def _simple_rnn(source, layer, shape):
+def _simple_rnn(source: Any, layer: Any, shape: Sizes) -> None:
     _recurrent(source, layer, shape, SIMPLE_RNN, "h", activation=(layer.activation, "y"))
 
 
-def _recurrent(source, layer, shape, template, members, **gates):
+def _recurrent(source: Any, layer: Any, shape: Sizes, template: Any, members: Any, **gates: Any) -> None:
     """A cell: for each of its gates the activation, and where its N numbers begin."""
     for option in ("go_backwards", "return_state"):
         if getattr(layer, option):
@@ -352,16 +364,16 @@ def _recurrent(source, layer, shape, template, members, **gates):
     source.over_time = layer.return_sequences
 
 
-def _value(variable):
+def _value(variable: Variable) -> Any:
     return None if variable is None else variable.value
 
 
-def _check_features(layer, axes, shape):
+def _check_features(layer: Any, axes: Any, shape: Sizes) -> None:
     if layer.axes_in(axes, shape) != [len(shape) - 1]:
         refuse(layer, f"cannot be exported to C with axis={layer.axis}: only along the features, axis=-1.")
 
 
-def _batch_normalization(source, layer, shape):
+def _batch_normalization(source: Any, layer: Any, shape: Sizes) -> None:
     _check_features(layer, [layer.axis], shape)
     factor = 1 / np.sqrt(layer.moving_variance.value.astype(np.float64) + layer.epsilon)
     arrays = {"mean": layer.moving_mean.value, "factor": factor * layer.gamma.value if layer.scale
@@ -370,7 +382,7 @@ def _batch_normalization(source, layer, shape):
     source.add(layer, shape, BATCH_NORMALIZATION, shape[-1], arrays)
 
 
-def _one_step(layer, values, shape):
+def _one_step(layer: Any, values: Any, shape: Sizes) -> Any:
     """What broadcasts to (batch, time, features), or to (batch, features), as a vector that is the same at
     all steps."""
     values = np.broadcast_to(values, [1 if size is None else size for size in (1, *shape[1:])])
@@ -381,12 +393,12 @@ def _one_step(layer, values, shape):
     return values[0]
 
 
-def _rescaling(source, layer, shape):
+def _rescaling(source: Any, layer: Any, shape: Sizes) -> None:
     arrays = {"factor": _one_step(layer, layer._scale, shape), "term": _one_step(layer, layer._offset, shape)}
     source.add(layer, shape, FACTOR_AND_TERM, shape[-1], arrays)
 
 
-def _normalization(source, layer, shape):
+def _normalization(source: Any, layer: Any, shape: Sizes) -> None:
     mean, deviation = (_one_step(layer, a, shape) for a in layer._statistics(shape))
     if layer.invert:
         source.add(layer, shape, FACTOR_AND_TERM, shape[-1], {"factor": deviation, "term": mean})
@@ -395,18 +407,18 @@ def _normalization(source, layer, shape):
         source.add(layer, shape, BATCH_NORMALIZATION, shape[-1], arrays)
 
 
-def _prelu(source, layer, shape):
+def _prelu(source: Any, layer: Any, shape: Sizes) -> None:
     source.add(layer, shape, PRELU, shape[-1], {"alpha": _one_step(layer, layer.alpha.value, shape)})
 
 
-def _softmax(source, layer, shape):
+def _softmax(source: Any, layer: Any, shape: Sizes) -> None:
     if layer._axes(len(shape)) != [len(shape) - 1]:
         refuse(layer, f"cannot be exported to C with axis={layer.axis}: only along the features, axis=-1.")
     source.add(layer, shape, ACTIVATION, shape[-1],
                activation=source.apply(layer, activations.softmax, shape[-1], "y"))
 
 
-def _layer_normalization(source, layer, shape):
+def _layer_normalization(source: Any, layer: Any, shape: Sizes) -> None:
     _check_features(layer, layer.axis, shape)
     n = shape[-1]
     arrays = {"gamma": layer.gamma.value if layer.scale else np.ones(n),
@@ -415,7 +427,7 @@ def _layer_normalization(source, layer, shape):
                epsilon=source.number(source.dtype.type(layer.epsilon)))
 
 
-def _embedding(source, layer, shape):
+def _embedding(source: Any, layer: Any, shape: Sizes) -> None:
     if layer.mask_zero:
         refuse(layer, "cannot be exported to C with mask_zero=True: the C code leaves out no steps.")
     if source.stages or shape != source.shape:
@@ -431,7 +443,7 @@ def _embedding(source, layer, shape):
     source.add(layer, (*shape, 1), EMBEDDING, layer.output_dim, arrays, rows=layer.input_dim)
 
 
-def _global_pool(source, layer, shape):
+def _global_pool(source: Any, layer: Any, shape: Sizes) -> None:
     if layer.keepdims:
         refuse(layer, "cannot be exported to C with keepdims=True.")
     template, member = (GLOBAL_AVERAGE, "sum") if layer.mean else (GLOBAL_MAX, "largest")

@@ -4,11 +4,14 @@ Every size is checked against what the file really holds before memory is taken 
 extracted to disk.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import struct
 import zipfile
 import zlib
+from typing import Any
 
 from tdfast.errors import FileError
 
@@ -43,7 +46,7 @@ class Archive:
         OSError: if the file cannot be opened.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Any) -> None:
         self.close_file = not hasattr(path, "read")
         self.name = os.fspath(path) if self.close_file else str(getattr(path, "name", "the file object"))
         self.file = open(path, "rb") if self.close_file else path
@@ -53,7 +56,7 @@ class Archive:
             self.close()
             raise
 
-    def _open(self):
+    def _open(self) -> None:
         self.size = self.file.seek(0, os.SEEK_END)
         self.file.seek(0)
         start = self.file.read(8)
@@ -69,22 +72,22 @@ class Archive:
             ) from error
         if len(infos) > MAX_MEMBERS:
             raise FileError(f"'{self.name}' has {len(infos)} members; a .keras file has a handful.")
-        self.members = {}
+        self.members: dict[Any, Any] = {}
         for info in infos:
             self._check_name(info.orig_filename)
             if info.filename in self.members:
                 raise FileError(f"'{self.name}' has two members called '{info.filename}'.")
             self.members[info.filename] = info
 
-    def _check_name(self, name):
+    def _check_name(self, name: str) -> None:
         parts = name.replace("\\", "/").split("/")
         if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name or not name:
             raise FileError(f"'{self.name}' has a member called {name!r}, which points outside the archive.")
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return name in self.members
 
-    def read(self, name, limit=None):
+    def read(self, name: str, limit: int | None = None) -> bytes:
         """The bytes of a member, checked against its checksum.
 
         Args:
@@ -127,7 +130,7 @@ class Archive:
             raise FileError(f"{what} is cut short: {len(data):,} of {info.file_size:,} bytes are there.")
         return data
 
-    def read_json(self, name):
+    def read_json(self, name: str) -> dict[str, Any]:
         """A member as the dict that its JSON describes."""
         data = self.read(name, limit=MAX_JSON)
         try:
@@ -142,13 +145,13 @@ class Archive:
             )
         return value
 
-    def close(self):
+    def close(self) -> None:
         """Close the file, if it was opened here."""
         if self.close_file:
             self.file.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Archive:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         self.close()

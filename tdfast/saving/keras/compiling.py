@@ -1,19 +1,30 @@
 """How a model was compiled, to and from Keras's dicts."""
 
+from __future__ import annotations
+
 import re
 import warnings
+from typing import TYPE_CHECKING, Any
 
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.errors import FileError
 from tdfast.saving.keras.legacy_weights import has_idle_momentum
 from tdfast.saving.keras.places import assign_optimizer, optimizer_misfit, optimizer_paths, read_optimizer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tdfast.engine.registry import Registry
+    from tdfast.engine.types import Config, CustomObjects
+    from tdfast.optimizers.base import Optimizer
+
 # What changes no result here.
 TVERSKY_MENDED = (3, 16)
 _SPEED_OPTIONS = {"run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"}
 
 
-def compile_as(model, config, custom_objects, name, store=None, old=False, version=None):
+def compile_as(model: Any, config: Config, custom_objects: CustomObjects, name: str, store: Any = None,
+               old: bool = False, version: str | None = None) -> None:
     """Compile a model as a file says.
 
     Args:
@@ -66,11 +77,11 @@ def compile_as(model, config, custom_objects, name, store=None, old=False, versi
         raise FileError(f"'{name}' cannot be compiled as it was: {error} {again}") from error
 
 
-def _module_of(spec):
+def _module_of(spec: Any) -> Any:
     return spec.get("module") if isinstance(spec, dict) else None
 
 
-def _optimizer(registry, spec, custom_objects):
+def _optimizer(registry: Registry, spec: Any, custom_objects: CustomObjects) -> Optimizer:
     if isinstance(spec, dict) and isinstance(spec.get("config"), dict):
         for key, value in spec["config"].items():
             if isinstance(value, list) or (isinstance(value, dict) and key != "learning_rate"):
@@ -80,7 +91,7 @@ def _optimizer(registry, spec, custom_objects):
     return registry.deserialize(spec, custom_objects, "the optimizer of compile")
 
 
-def _metric(metrics, spec, custom_objects, key):
+def _metric(metrics: Any, spec: Any, custom_objects: Any, key: Any) -> Any:
     who = f"an entry of the {key} of compile"
     if isinstance(spec, str):
         if not metrics.follows_the_loss(spec) and spec not in custom_objects:
@@ -89,11 +100,11 @@ def _metric(metrics, spec, custom_objects, key):
     return metrics.REGISTRY.deserialize(spec, custom_objects, who)
 
 
-def _is_dict_by_name(value):
+def _is_dict_by_name(value: Any) -> bool:
     return isinstance(value, dict) and "class_name" not in value
 
 
-def _by_output(value, names, read):
+def _by_output(value: Any, names: Sequence[Any], read: Callable[..., Any]) -> Any:
     """What Keras wrote of one output's loss, or of several outputs' in a list or in a dict by their names."""
     if _is_dict_by_name(value):
         return {name: None if part is None else read(part) for name, part in value.items()}
@@ -106,7 +117,7 @@ def _by_output(value, names, read):
     return read(value)
 
 
-def _metrics_by_output(value, names, read):
+def _metrics_by_output(value: Any, names: Sequence[Any], read: Callable[..., Any]) -> Any:
     """Keras writes a list for one output, or a list of lists or a dict of lists by the outputs' names."""
     if _is_dict_by_name(value):
         if len(names) == 1 and len(value) != 1:
@@ -127,11 +138,11 @@ def _metrics_by_output(value, names, read):
     return _read_metrics(value, read)
 
 
-def _read_metrics(value, read):
+def _read_metrics(value: Any, read: Callable[..., Any]) -> list[Any]:
     return [read(spec) for spec in (value if isinstance(value, list) else [value]) if spec is not None]
 
 
-def _load_optimizer(model, store, old, named):
+def _load_optimizer(model: Any, store: Any, old: bool, named: bool) -> None:
     """The optimizer's state; the file has only its first two numbers if it had not stepped yet."""
     paths, optimizer = optimizer_paths(store), model.optimizer
     if not paths or optimizer is None:
@@ -158,7 +169,7 @@ def _load_optimizer(model, store, old, named):
         raise FileError(text)
 
 
-def exchange_tversky(config):
+def exchange_tversky(config: Any) -> Any:
     """A config in which alpha and beta of every Tversky loss have changed places.
 
     Before 3.16, Keras has alpha cost false negatives and beta false positives. In the paper, in Keras 3.16
@@ -176,7 +187,7 @@ def exchange_tversky(config):
     return {key: exchange_tversky(value) for key, value in config.items()}
 
 
-def compile_config(model):
+def compile_config(model: Any) -> dict[str, Any]:
     """Keras 3.15's description of how a model was compiled; empty if it was not."""
     from tdfast import losses, metrics, optimizers
 
@@ -197,11 +208,11 @@ def compile_config(model):
     }
 
 
-def _one_or_list(values):
+def _one_or_list(values: Any) -> dict[str, Any] | list[Any]:
     return values[0] if len(values) == 1 else values
 
 
-def _specs_of(heads, weighted, metrics):
+def _specs_of(heads: Sequence[Any], weighted: bool, metrics: Any) -> Any:
     """The metrics of one output, or a list of several outputs'; None where there are none."""
     found = [[metrics.serialize(spec) for spec, counts in head.specs if counts == weighted] for head in heads]
     return _one_or_list(found) if any(found) else None

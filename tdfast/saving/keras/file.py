@@ -1,10 +1,13 @@
 """The .keras file: config.json, metadata.json and the weights, read and written as Keras 3 does."""
 
+from __future__ import annotations
+
 import io
 import json
 import os
 import time
 import zipfile
+from typing import TYPE_CHECKING, Any
 
 from tdfast._version import __version__
 from tdfast.compat.calling import spelled
@@ -29,12 +32,17 @@ from tdfast.saving.keras.legacy_config import is_old, modern_compile, modern_lay
 from tdfast.saving.keras.places import groups
 from tdfast.saving.keras.weights import open_weights, write_h5
 
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config, CustomObjects, PathLike
+    from tdfast.models.model import Model
+
 # The Keras whose format is written.
 KERAS_VERSION = "3.15.1"
 
 
 @spelled
-def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
+def load_model(filepath: PathLike, custom_objects: CustomObjects = None, compile: bool | str = True,
+               safe_mode: bool = True) -> Model:
     """Read a model from a .keras file of Keras 3 or of tdfast, or from a whole-model .h5 file of Keras 2 or
     3.
 
@@ -91,7 +99,7 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
         ) from error
 
 
-def _load(config, store, custom_objects, compile, version):
+def _load(config: Config, store: Any, custom_objects: CustomObjects, compile: bool, version: str) -> Model:
     old = version.startswith("2")
     if old:
         config = modern_layer(config)
@@ -113,7 +121,7 @@ def _load(config, store, custom_objects, compile, version):
     return model
 
 
-def build_shape(config):
+def build_shape(config: Config) -> tuple[int | None, ...] | None:
     """The input's shape with which the model was built, or None."""
     if config["class_name"] in FUNCTIONAL:      # which are built by their calls
         return None
@@ -126,7 +134,7 @@ def build_shape(config):
 
 
 @spelled
-def model_from_json(json_string, custom_objects=None):
+def model_from_json(json_string: str, custom_objects: CustomObjects = None) -> Model:
     """The model that ``to_json`` of tdfast or Keras (3 or 2) described, compiled as it was, with new weights.
 
     Args:
@@ -171,12 +179,12 @@ def model_from_json(json_string, custom_objects=None):
     return model
 
 
-def _require_model(model, name):
+def _require_model(model: Any, name: str) -> None:
     if not isinstance(model, Network):
         raise FileError(f"'{name}' holds a single {type(model).__name__} layer, not a model.")
 
 
-def _build(model, shape, name):
+def _build(model: Any, shape: Any, name: str) -> None:
     try:
         model.build(shape)
     except FileError:
@@ -188,14 +196,14 @@ def _build(model, shape, name):
 
 
 # ------------------------------------------------------------------------------------------ writing
-def description(model):
+def description(model: Any) -> dict[str, Any]:
     """Keras's dict of a model: layers, the input's shape and how it was compiled."""
     with sharing_layers(model):
         return {**serialize_layer(model), "compile_config": compile_config(model)}
 
 
 @spelled
-def save_model(model, filepath, overwrite=True, zipped=None):
+def save_model(model: Any, filepath: PathLike, overwrite: bool = True, zipped: bool | None = None) -> None:
     """Write a model to a .keras file that Keras 3 and tdfast read.
 
     The file holds the layers, the weights and, for a compiled model, loss, metrics, optimizer and its

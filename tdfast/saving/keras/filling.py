@@ -1,7 +1,14 @@
 """Layers whose new weights are the arrays of a file."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.errors import FileError
 from tdfast.saving.keras.places import has_cell, sublayers_by_attribute
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Array, Sizes
 
 
 class Filler:
@@ -14,12 +21,13 @@ class Filler:
         store: the arrays by path.
     """
 
-    def __init__(self, store):
+    def __init__(self, store: Any) -> None:
         self.store = store
         self.waiting = set(store.paths())
-        self.seen, self.paths = {}, []
+        self.seen: dict[Any, Any] = {}
+        self.paths: list[Any] = []
 
-    def attach(self, layer, path):
+    def attach(self, layer: Any, path: Any) -> None:
         """Watch over a layer whose weights are at ``path``, and over the layers inside it."""
         if id(layer) in self.seen:
             return
@@ -30,11 +38,11 @@ class Filler:
         self.paths.append((layer, path))
         self._attach_inner(layer, path)
 
-    def _attach_inner(self, layer, path):
+    def _attach_inner(self, layer: Any, path: Any) -> None:
         for key, inner in sublayers_by_attribute(layer):
             self.attach(inner, f"{path}/{key}")
 
-    def __call__(self, layer, shape, name, trainable):
+    def __call__(self, layer: Any, shape: Sizes, name: str, trainable: bool) -> Any:
         """The array of a new weight, as `tdfast.engine.layer.weights_from` asks for it; None for a layer of
         no file."""
         if id(layer) not in self.seen:          # made in the build of another, perhaps
@@ -49,13 +57,13 @@ class Filler:
         path = f"{base}/vars/{index}".lstrip("/")
         return self.array(layer, path, name, shape).astype(layer.dtype, copy=False)
 
-    def array(self, layer, path, name, shape):
+    def array(self, layer: Any, path: Any, name: str, shape: Sizes) -> Array:
         """What belongs at a path."""
         self._check(layer, path, name, shape)
         self.waiting.discard(path)
         return self.store.read(path)
 
-    def _check(self, layer, path, name, shape):
+    def _check(self, layer: Any, path: Any, name: str, shape: Sizes) -> None:
         kind = type(layer).__name__
         if path not in self.waiting:
             raise FileError(
@@ -71,7 +79,7 @@ class Filler:
                 f"but '{path}' in '{self.store.name}' has shape {stored}."
             )
 
-    def finish(self):
+    def finish(self) -> None:
         """Refuse arrays of layers that nothing has asked for: a part of the model would be missing."""
         left = sorted(p for p in self.waiting if p.startswith(("layers/", "vars/"))
                       and "/seed_generator/" not in p)

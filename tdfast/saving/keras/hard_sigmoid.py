@@ -1,17 +1,23 @@
 """Keras 2's hard_sigmoid, clip(0.2 x + 0.5), by Keras 3's, clip(x / 6 + 0.5): the latter of 1.2 x."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.errors import FileError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 FACTOR = 1.2
 NAME = "hard_sigmoid"
 
 
-def keep_hard_sigmoid(model, file):
+def keep_hard_sigmoid(model: Any, file: Any) -> None:
     """Multiply the weights in front of each hard_sigmoid, so that a model of Keras 2 predicts what it did
     there.
 
@@ -33,7 +39,7 @@ def keep_hard_sigmoid(model, file):
         )
 
 
-def warn_of_hard_sigmoid(model, file):
+def warn_of_hard_sigmoid(model: Any, file: Any) -> None:
     """Say which layers of a model without its weights yet have a hard_sigmoid of Keras 2."""
     names = sorted({layer.name for layer in _layers(model)
                     if _is_hard(layer, "recurrent_activation") or _is_hard(layer, "activation")})
@@ -47,13 +53,13 @@ def warn_of_hard_sigmoid(model, file):
         )
 
 
-def _layers(layer):
+def _layers(layer: Any) -> Iterator[Any]:
     yield layer
     for inner in layer.sublayers():
         yield from _layers(inner)
 
 
-def _scale(layer):
+def _scale(layer: Any) -> bool:
     """Whether the layer had a hard_sigmoid, which its weights now make up for."""
     gates, recurrent = _is_hard(layer, "recurrent_activation"), _is_hard(layer, "activation")
     if not gates and not recurrent:
@@ -76,6 +82,6 @@ def _scale(layer):
     return True
 
 
-def _is_hard(layer, attribute):
+def _is_hard(layer: Any, attribute: Any) -> Any:
     found = getattr(layer, attribute, None)
     return getattr(found, "name", None) == NAME and getattr(found, "kind", None) is not None

@@ -1,10 +1,13 @@
 """The whole-model HDF5 file of Keras 2 and tf.keras, which Keras 3 still writes for
 ``model.save("m.h5")``."""
 
+from __future__ import annotations
+
 import json
 import os
 import warnings
 from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,10 +31,13 @@ from tdfast.saving.keras.legacy_weights import (
 from tdfast.saving.keras.places import assign_optimizer, misfit, optimizer_misfit, read_optimizer
 from tdfast.saving.keras.weights import H5Weights
 
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config, CustomObjects, Sizes
+
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-def is_hdf5(file):
+def is_hdf5(file: Any) -> bool:
     """Whether a path or a file object begins like an HDF5 file."""
     if hasattr(file, "read"):
         file.seek(0)
@@ -40,7 +46,7 @@ def is_hdf5(file):
         return opened.read(8) == _SIGNATURE
 
 
-def load_legacy(file, custom_objects, compile):
+def load_legacy(file: Any, custom_objects: CustomObjects, compile: Any) -> Any:
     """The model in a legacy file, with its weights and, with ``compile``, as it was compiled.
 
     Args:
@@ -76,11 +82,11 @@ def load_legacy(file, custom_objects, compile):
         store.close()
 
 
-def _holds_weights(store):
+def _holds_weights(store: Any) -> Any:
     return has_legacy_weights(store) or any("/vars/" in f"/{path}" for path in store.paths())
 
 
-def _json(store, name):
+def _json(store: Any, name: str) -> Any:
     text = store.text("", name)
     if text is None:
         return None
@@ -94,7 +100,7 @@ def _json(store, name):
         ) from error
 
 
-def _model(config, store, custom_objects):
+def _model(config: Config, store: Any, custom_objects: CustomObjects) -> Any:
     old = not version_of(store).startswith("3")
     filler = _FromStoredShapes(store)
     with weights_from(filler):
@@ -123,7 +129,7 @@ def _model(config, store, custom_objects):
     return model
 
 
-def _layer_groups(store):
+def _layer_groups(store: Any) -> list[Any]:
     return [f"model_weights/{name}" for name in names_of(store, "model_weights", "layer_names") or []]
 
 
@@ -133,11 +139,11 @@ class _FromStoredShapes(Filler):
     Which array is whose is known only when all are there; until then they are zeros.
     """
 
-    def __init__(self, store):
+    def __init__(self, store: Any) -> None:
         super().__init__(store)
         self.shapes = Counter(store.shape(p) for p in store.paths() if p.startswith("model_weights/"))
 
-    def array(self, layer, path, name, shape):
+    def array(self, layer: Any, path: Any, name: str, shape: Sizes) -> Any:
         if not self.shapes[shape]:
             group = f"model_weights/{layer.name}/"
             there = [str(self.store.shape(p)) for p in self.store.paths() if p.startswith(group)]
@@ -151,7 +157,7 @@ class _FromStoredShapes(Filler):
         return np.zeros(shape, layer.dtype)
 
 
-def _compile(model, store, custom_objects):
+def _compile(model: Any, store: Any, custom_objects: CustomObjects) -> None:
     config = _json(store, "training_config")
     if config is None:
         return
@@ -163,7 +169,7 @@ def _compile(model, store, custom_objects):
         warnings.warn(f"The optimizer starts afresh: {text}", stacklevel=level_of_the_caller())
 
 
-def _load_optimizer(model, store, named):
+def _load_optimizer(model: Any, store: Any, named: Any) -> Any:
     """Give the optimizer its state; a sentence that says why not, if it does not fit."""
     optimizer = model.optimizer
     if not named:

@@ -1,6 +1,13 @@
 """Keras 2's descriptions of models in Keras 3's words."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tdfast.errors import FileError
+
+if TYPE_CHECKING:
+    from tdfast.engine.types import Config
 
 # The keys of a config under which there is another layer, or a list of them.
 _INNER = ("layer", "backward_layer", "cell", "cells", "layers", "activation", "recurrent_activation")
@@ -8,7 +15,7 @@ MAX_DEPTH = 64
 _COSINES = ("cosine_similarity", "cosine_proximity")
 
 
-def is_old(spec):
+def is_old(spec: Any) -> bool:
     """Whether a model's dict is Keras 2's: it says so, or names no module as Keras 3 does."""
     if not isinstance(spec, dict):
         return False
@@ -16,7 +23,7 @@ def is_old(spec):
     return str(version)[:1] in "12" if version is not None else "module" not in spec
 
 
-def modern_layer(spec, depth=0):
+def modern_layer(spec: Any, depth: int = 0) -> Any:
     """Keras 3's dict for a layer, or a model, from Keras 2's; what is no dict of a layer stays as it is."""
     if depth > MAX_DEPTH:
         raise FileError(f"The layers are nested more than {MAX_DEPTH} deep.")
@@ -45,36 +52,36 @@ def modern_layer(spec, depth=0):
     return out
 
 
-def _input(config):
+def _input(config: Config) -> None:
     if "batch_input_shape" in config:
         config["batch_shape"] = config.pop("batch_input_shape")
 
 
-def _leaky(config):
+def _leaky(config: Config) -> None:
     if "alpha" in config:
         config["negative_slope"] = config.pop("alpha")
 
 
-def _embedding(config):
+def _embedding(config: Config) -> None:
     config.pop("input_length", None)        # the length of its input, which its weights do not need
 
 
-def _one_axis(config):
+def _one_axis(config: Config) -> None:
     axis = config.get("axis")
     if isinstance(axis, list) and len(axis) == 1:
         config["axis"] = axis[0]
 
 
-def _gru(config):
+def _gru(config: Config) -> None:
     config.setdefault("reset_after", False)         # which Keras before 2.1.3 did not have
 
 
-def _one_group(config):
+def _one_group(config: Config) -> None:
     if config.get("groups") == 1:
         config.pop("groups")
 
 
-def _without_kernel(config):
+def _without_kernel(config: Config) -> None:
     """Keras 2 wrote the options of a convolution's kernel for layers that have none of that name."""
     _one_group(config)
     for option in ("initializer", "regularizer", "constraint"):
@@ -90,7 +97,7 @@ _CHANGES = {
 }
 
 
-def _modern_initializer(spec):
+def _modern_initializer(spec: Any) -> Any:
     """Keras 2's normal distribution of VarianceScaling was truncated, as Keras 3's "truncated_normal" is.
 
     Its second versions of initializers were known as GlorotUniformV2 and the like too.
@@ -109,7 +116,7 @@ def _modern_initializer(spec):
     return spec
 
 
-def modern_compile(config):
+def modern_compile(config: Config) -> Any:
     """Keras 3's compile_config from the training_config of a legacy file, or from Keras 2's
     compile_config."""
     if not isinstance(config, dict):
@@ -126,7 +133,7 @@ def modern_compile(config):
     return out
 
 
-def _modern_metric(spec):
+def _modern_metric(spec: Any) -> Any:
     """A metric, or a list or dict of them, in Keras 3's words.
 
     The function "cosine_similarity" of Keras 2's metrics was 1 for one direction; Keras 3's is the loss, -1.
@@ -145,7 +152,7 @@ def _modern_metric(spec):
     return spec
 
 
-def _modern_loss(spec):
+def _modern_loss(spec: Any) -> Any:
     if not isinstance(spec, dict) or not isinstance(spec.get("config"), dict):
         return spec
     config = dict(spec["config"])
@@ -157,7 +164,7 @@ def _modern_loss(spec):
     return {**spec, "config": config}
 
 
-def _modern_optimizer(spec):
+def _modern_optimizer(spec: Any) -> Any:
     if not isinstance(spec, dict) or not isinstance(spec.get("config"),
                                                     dict) or not isinstance(spec.get("class_name"), str):
         return spec

@@ -6,7 +6,10 @@ above lists the groups in the order of the layers. In a file of a whole model al
 ``model_weights``, and the arrays of the optimizer are in ``optimizer_weights``.
 """
 
+from __future__ import annotations
+
 import itertools
+from typing import Any
 
 from tdfast.errors import FileError
 
@@ -20,12 +23,12 @@ _SLOTS = {
 }
 
 
-def has_legacy_weights(store):
+def has_legacy_weights(store: Any) -> bool:
     """Whether a file's arrays are in this layout."""
     return _top(store) is not None
 
 
-def names_of(store, path, name):
+def names_of(store: Any, path: Any, name: str) -> Any:
     """The names that an attribute lists; a long list is cut into name0, name1, ..."""
     whole = store.text(path, name) if hasattr(store, "text") else None
     if whole is None:
@@ -39,13 +42,13 @@ def names_of(store, path, name):
     return whole
 
 
-def version_of(store):
+def version_of(store: Any) -> Any:
     """The version of the Keras that wrote a file, "1" where it does not say."""
     version = store.text(_top(store) or "", "keras_version") or store.text("", "keras_version") or "1"
     return version if isinstance(version, str) else "1"
 
 
-def legacy_pairs(model, store, skip_mismatch=False, by_name=False):
+def legacy_pairs(model: Any, store: Any, skip_mismatch: bool = False, by_name: bool = False) -> list[Any]:
     """Triples (layer, variables, paths of their arrays), by the order of the layers or by their names."""
     top = _top(store)
     stored = {}
@@ -74,7 +77,7 @@ def legacy_pairs(model, store, skip_mismatch=False, by_name=False):
     return [_triple(layer, paths) for layer, (_, paths) in zip(layers, filled)]
 
 
-def legacy_state(optimizer, store):
+def legacy_state(optimizer: Any, store: Any) -> tuple[Any, ...]:
     """The paths of the arrays of an optimizer's state, in the order of ``optimizer.variables``; None for its
     learning rate.
 
@@ -85,7 +88,7 @@ def legacy_state(optimizer, store):
     paths = [f"optimizer_weights/{name}" for name in names]
     if version_of(store).startswith("3"):
         return paths, ""        # Keras 3's order
-    found = {}
+    found: dict[Any, Any] = {}
     for name, path in zip(names, paths):
         parts = name.split(":")[0].split("/")
         # tf.keras until 2.10 has Adam/<weight>/m, later ones have Adam/m/<weight>.
@@ -99,7 +102,7 @@ def legacy_state(optimizer, store):
             f"'{store.name}' has the state {_some(found)} of an optimizer, but '{optimizer.name}' "
             f"({type(optimizer).__name__}) has {_some(['iteration', *optimizer.slots])}."
         )
-    out = []
+    out: list[Any] = []
     for name, _ in optimizer.variables:
         if name == "learning_rate":
             out.append(None)
@@ -117,27 +120,27 @@ def legacy_state(optimizer, store):
     return out, ""
 
 
-def has_idle_momentum(optimizer):
+def has_idle_momentum(optimizer: Any) -> bool:
     """Whether Keras 2 kept a momentum that did nothing, as for SGD without momentum."""
     return getattr(optimizer, "momentum", None) == 0
 
 
-def _renamed(slot, optimizer):
+def _renamed(slot: Any, optimizer: Any) -> Any:
     if slot == "v" and "norm" in optimizer.slots:
         return "norm"
     return _SLOTS.get(slot, slot)
 
 
-def _top(store):
+def _top(store: Any) -> Any:
     """The path of the group with the layers' groups; None if there is none."""
     return next((path for path in ("", "model_weights") if names_of(store, path, "layer_names") is not None),
                 None)
 
 
-def _triple(layer, paths):
+def _triple(layer: Any, paths: Any) -> tuple[Any, ...]:
     return layer, layer.trainable_weights + layer.non_trainable_weights, paths
 
 
-def _some(names):
+def _some(names: Any) -> Any:
     names = list(names)
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

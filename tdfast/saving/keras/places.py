@@ -4,7 +4,10 @@
 layer inside a wrapper at ``.../layer/vars``; the optimizer's at ``optimizer/vars``.
 """
 
+from __future__ import annotations
+
 import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,15 +15,20 @@ from tdfast.engine.layer import Layer
 from tdfast.engine.network import Network
 from tdfast.engine.serialization import child_keys
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
-def places(model):
+    from tdfast.engine.types import Array
+
+
+def places(model: Any) -> Iterator[Any]:
     """(path, layer, name, variables) of the model and of each layer in it, in Keras's order.
 
     The variables are those at ``<path>/vars/0``, ``1``, ...; the name is what Keras calls their owner.
     """
     seen = set()
 
-    def walk(layer, path):
+    def walk(layer: Any, path: Any) -> Iterator[Any]:
         if id(layer) in seen:
             return
         seen.add(id(layer))
@@ -40,7 +48,7 @@ def places(model):
     yield from walk(model, "")
 
 
-def groups(model):
+def groups(model: Any) -> Iterator[Any]:
     """(path, name, arrays) of each layer and of the optimizer, for a writer of weights."""
     for path, _, name, variables in places(model):
         yield path, name, [w.value for w in variables]
@@ -49,7 +57,7 @@ def groups(model):
         yield "optimizer", optimizer.name, [_as_keras(name, array) for name, array in optimizer.variables]
 
 
-def misfit(layer, variables, paths, store):
+def misfit(layer: Any, variables: Sequence[Any], paths: Sequence[Any], store: Any) -> str:
     """What of a file's arrays does not fit one layer's weights, as a sentence; "" if all do."""
     who = f"Layer '{layer.name}' ({type(layer).__name__})"
     stored = [store.shape(path) for path in paths]
@@ -68,12 +76,12 @@ def misfit(layer, variables, paths, store):
     return ""
 
 
-def _listed(shapes):
+def _listed(shapes: Any) -> Any:
     shapes = list(shapes)
     return f" of shapes {', '.join(map(str, shapes))}" if shapes else ""
 
 
-def sublayers_by_attribute(layer):
+def sublayers_by_attribute(layer: Any) -> list[Any]:
     """Pairs (attribute, layer) in Keras's order, which decides where the inner layers' weights are."""
     if isinstance(layer, Network):
         return []       # its layers have places of their own, see `child_keys`
@@ -88,21 +96,21 @@ def sublayers_by_attribute(layer):
     return found
 
 
-def has_cell(layer):
+def has_cell(layer: Any) -> bool:
     """Whether Keras keeps the weights of such a layer one level deeper, in its cell."""
     return getattr(layer, "cell_name", None) is not None
 
 
 # ------------------------------------------------------------------------------------------ the optimizer's
 # state
-def optimizer_paths(store):
+def optimizer_paths(store: Any) -> list[Any]:
     """The paths of the arrays of an optimizer's state, in its order."""
     numbers = sorted(int(p.rsplit("/", 1)[1]) for p in store.paths()
                      if re.fullmatch(r"optimizer/vars/\d{1,9}", p))
     return [f"optimizer/vars/{n}" for n in numbers]
 
 
-def optimizer_misfit(optimizer, store, paths):
+def optimizer_misfit(optimizer: Any, store: Any, paths: Sequence[Any]) -> str:
     """What of the arrays at these paths does not fit ``optimizer.variables``, as a sentence; "" if all do.
 
     A path None stands for the learning rate that the optimizer has.
@@ -123,12 +131,12 @@ def optimizer_misfit(optimizer, store, paths):
     return ""
 
 
-def read_optimizer(optimizer, store, paths):
+def read_optimizer(optimizer: Any, store: Any, paths: Sequence[Any]) -> list[Any]:
     """The arrays at paths that have no `optimizer_misfit`."""
     return [np.float32(optimizer.learning_rate) if path is None else store.read(path) for path in paths]
 
 
-def assign_optimizer(optimizer, values):
+def assign_optimizer(optimizer: Any, values: Any) -> None:
     """Overwrite the optimizer's state with arrays in the order of ``optimizer.variables``."""
     for (name, array), value in zip(optimizer.variables, values):
         if name == "iteration":
@@ -141,5 +149,5 @@ def assign_optimizer(optimizer, values):
             array[...] = value
 
 
-def _as_keras(name, array):
+def _as_keras(name: str, array: Array) -> Array:
     return np.asarray(array, np.int32) if name == "iteration" else array

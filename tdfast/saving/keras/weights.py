@@ -4,15 +4,22 @@ Both stores tell shapes and dtypes without reading data, and check what a file d
 it stores before any memory is taken.
 """
 
+from __future__ import annotations
+
 import io
 import math
 import re
 import zipfile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast.errors import FileError
 from tdfast.saving.keras.archive import MAX_EXPANSION, SMALL, Archive
+
+if TYPE_CHECKING:
+
+    from tdfast.engine.types import Array
 
 # Deflate, shuffle and checksum, which every HDF5 library has. Others could load plug-ins.
 _FILTERS = {1, 2, 3}
@@ -24,7 +31,7 @@ _HEAP = re.compile(rb"GCOL\x01\0\0\0")
 MAX_TEXT = 2**28
 
 
-def import_h5py(why):
+def import_h5py(why: str) -> Any:
     """The optional package h5py.
 
     Raises:
@@ -37,12 +44,12 @@ def import_h5py(why):
     return h5py
 
 
-def _check_dtype(dtype, what):
+def _check_dtype(dtype: Any, what: str) -> None:
     if dtype.kind not in "fiub" or dtype.itemsize > 8:
         raise FileError(f"{what} has dtype {dtype}; weights must be plain numbers.")
 
 
-def _length_of_heap(data, start, name):
+def _length_of_heap(data: bytes, start: int, name: str) -> int:
     """The bytes of a collection in which HDF5 keeps text of any length.
 
     It is walked here as HDF5 does it, which goes round for ever where an object says that it takes no room.
@@ -73,16 +80,16 @@ class H5Weights:
         name: of the file, for messages.
     """
 
-    def __init__(self, data, name):
+    def __init__(self, data: bytes, name: Any) -> None:
         h5py = import_h5py(f"Reading the weights in '{name}'")
         self.name = name
         self._size = len(data)
-        self._datasets = {}
-        self._groups = {}
+        self._datasets: dict[Any, Any] = {}
+        self._groups: dict[Any, Any] = {}
         self._longest_text = max((_length_of_heap(data, m.start(), name) for m in _HEAP.finditer(data)),
                                  default=0)
 
-        def visit(path, item):
+        def visit(path: Any, item: Any) -> None:
             if not isinstance(path, str):
                 raise ValueError(f"the name {path!r} is not UTF-8")
             if isinstance(item, h5py.Dataset):
@@ -97,11 +104,11 @@ class H5Weights:
         except Exception as error:
             raise FileError(f"The weights in '{name}' are not a readable HDF5 file ({error}).") from error
 
-    def paths(self):
+    def paths(self) -> Any:
         """The paths of all arrays."""
         return self._datasets.keys()
 
-    def shape(self, path):
+    def shape(self, path: Any) -> tuple[int, ...]:
         """The shape of an array, of which the file is known to store every element."""
         what = f"'{path}' in '{self.name}'"
         try:
@@ -131,7 +138,7 @@ class H5Weights:
             )
         return shape
 
-    def read(self, path):
+    def read(self, path: Any) -> Array:
         """An array."""
         self.shape(path)
         try:
@@ -139,7 +146,7 @@ class H5Weights:
         except Exception as error:
             raise FileError(f"'{path}' in '{self.name}' cannot be read ({error}).") from error
 
-    def text(self, path, name):
+    def text(self, path: Any, name: str) -> Any:
         """An attribute of a group ("" is the root): a string, or a list of strings; None if there is none."""
         group, what = self._groups.get(path), f"The attribute '{name}' of '{path}' in '{self.name}'"
         try:
@@ -161,7 +168,7 @@ class H5Weights:
             raise FileError(f"{what} cannot be read ({error}).") from error
         return texts if attribute.shape else texts[0]
 
-    def close(self):
+    def close(self) -> None:
         self._datasets.clear()
         self._groups.clear()
         self._file.close()
@@ -175,21 +182,21 @@ class NpzWeights:
         name: of the file, for messages.
     """
 
-    def __init__(self, data, name):
+    def __init__(self, data: bytes, name: Any) -> None:
         self.name = name
         file = io.BytesIO(data)
         file.name = name
         self._archive = Archive(file)
-        self._arrays = {}
+        self._arrays: dict[Any, Any] = {}
         for path in self.paths():
             if not re.search(r"(^|/)vars/\d+$", path):
                 self._array(path)       # Keras's own .npz holds pickled dicts here: say so at once
 
-    def paths(self):
+    def paths(self) -> list[Any]:
         """The paths of all arrays."""
         return [m[: -len(".npy")] for m in self._archive.members if m.endswith(".npy")]
 
-    def _array(self, path):
+    def _array(self, path: Any) -> Array:
         if path in self._arrays:
             return self._arrays[path]
         what = f"'{path}' in '{self.name}'"
@@ -221,19 +228,19 @@ class NpzWeights:
         self._arrays[path] = array
         return array
 
-    def shape(self, path):
+    def shape(self, path: Any) -> tuple[int, ...]:
         """The shape of an array."""
         return self._array(path).shape
 
-    def read(self, path):
+    def read(self, path: Any) -> Array:
         """An array."""
         return self._array(path)
 
-    def close(self):
+    def close(self) -> None:
         self._arrays.clear()
 
 
-def open_weights(archive):
+def open_weights(archive: Archive) -> Any:
     """The arrays in a .keras `Archive`, in whichever of the two forms they are there."""
     if "model.weights.h5" in archive:
         return H5Weights(archive.read("model.weights.h5"), archive.name)
@@ -249,7 +256,7 @@ def open_weights(archive):
     )
 
 
-def write_npz(groups, file):
+def write_npz(groups: Any, file: Any) -> None:
     """Write the same arrays as `write_h5` under the same paths to an .npz file, without pickle."""
     with zipfile.ZipFile(file, "w") as archive:
         for path, _, arrays in groups:
@@ -258,7 +265,7 @@ def write_npz(groups, file):
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
-def write_h5(groups, file):
+def write_h5(groups: Any, file: Any) -> None:
     """Write arrays in Keras's layout.
 
     Args:

@@ -1,9 +1,12 @@
 """Files of weights alone: .weights.h5 in Keras 3's layout, .weights.npz with the same paths, and Keras 2's
 .h5."""
 
+from __future__ import annotations
+
 import io
 import os
 import warnings
+from typing import TYPE_CHECKING, Any
 
 from tdfast.compat.calling import level_of_the_caller, spelled
 from tdfast.engine.arguments import flag
@@ -22,9 +25,14 @@ from tdfast.saving.keras.places import (
 )
 from tdfast.saving.keras.weights import H5Weights, NpzWeights, open_weights, write_h5, write_npz
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tdfast.engine.types import Array, PathLike
+
 
 @spelled
-def save_weights(model, filepath, overwrite=True):
+def save_weights(model: Any, filepath: PathLike, overwrite: bool = True) -> None:
     """Write a model's weights, and the state of its optimizer, without the layers.
 
     The file takes the place of an older one only when it is complete and on the disk.
@@ -68,7 +76,7 @@ def save_weights(model, filepath, overwrite=True):
 
 
 @spelled
-def load_weights(model, filepath, skip_mismatch=False, by_name=False):
+def load_weights(model: Any, filepath: PathLike, skip_mismatch: bool = False, by_name: bool = False) -> None:
     """Overwrite a model's weights with those of a file.
 
     Layers get the arrays at their places in the model, whatever their names are. An optimizer that has as
@@ -124,7 +132,7 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False):
         ) from error
 
 
-def _require_built(model, what):
+def _require_built(model: Any, what: str) -> None:
     if not model.built:
         raise ValueError(
             f"{what}: model '{model.name}' has no weights yet. Call it on an array first, or call "
@@ -132,7 +140,7 @@ def _require_built(model, what):
         )
 
 
-def _open(filepath):
+def _open(filepath: Any) -> NpzWeights | H5Weights:
     if filepath.endswith(".keras"):
         with Archive(filepath) as archive:
             return open_weights(archive)
@@ -141,7 +149,7 @@ def _open(filepath):
     return (NpzWeights if filepath.endswith(".npz") else H5Weights)(data, filepath)
 
 
-def _load(model, store, skip_mismatch, by_name):
+def _load(model: Any, store: Any, skip_mismatch: bool, by_name: bool) -> None:
     legacy = has_legacy_weights(store)
     if by_name and not legacy:
         raise ValueError(
@@ -151,7 +159,8 @@ def _load(model, store, skip_mismatch, by_name):
         )
     pairs = legacy_pairs(model, store, skip_mismatch,
                          by_name) if legacy else _pairs(model, store, skip_mismatch)
-    chosen, skipped = [], []
+    chosen: list[Any] = []
+    skipped: list[Any] = []
     for layer, variables, paths in pairs:
         text = misfit(layer, variables, paths, store)
         if not text:
@@ -170,9 +179,9 @@ def _load(model, store, skip_mismatch, by_name):
         warnings.warn(text, stacklevel=level_of_the_caller())
 
 
-def _pairs(model, store, skip_mismatch):
+def _pairs(model: Any, store: Any, skip_mismatch: bool) -> Iterator[Any]:
     """(layer, variables, paths of their arrays) in the layout of Keras 3."""
-    found = {}
+    found: dict[Any, Any] = {}
     for path in store.paths():
         base, _, number = path.rpartition("/")
         if number.isdecimal() and (base == "vars"
@@ -190,7 +199,7 @@ def _pairs(model, store, skip_mismatch):
         )
 
 
-def _state(model, store, skipped):
+def _state(model: Any, store: Any, skipped: list[Any]) -> list[Array]:
     """The arrays of the optimizer's state; none, with a note of the reason, where they do not fit."""
     paths, optimizer = optimizer_paths(store), getattr(model, "optimizer", None)
     if not paths or optimizer is None:

@@ -1,6 +1,9 @@
 """Models as ONNX files."""
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +17,7 @@ from tdfast.saving.onnx.masks import Mask
 
 
 @spelled
-def export_onnx(model, path, states=False, lengths=False, opset=17):
+def export_onnx(model: Any, path: Any, states: Any = False, lengths: bool = False, opset: int = 17) -> None:
     """Write a model to an ONNX file that computes what `predict` does.
 
     Recurrent layers become LSTM, GRU and RNN nodes. The batch, and each axis of the input whose size the
@@ -60,7 +63,7 @@ def export_onnx(model, path, states=False, lengths=False, opset=17):
         file.write(proto.SerializeToString())
 
 
-def _graph_of(model, states, lengths, opset):
+def _graph_of(model: Any, states: Any, lengths: Any, opset: Any) -> Any:
     g = Graph(model.dtype, opset, states)
     if len(model.input_shapes) > 1 or len(model.outputs) > 1:
         return _several(g, model, lengths)
@@ -86,7 +89,7 @@ def _graph_of(model, states, lengths, opset):
     return g
 
 
-def _several(g, model, lengths):
+def _several(g: Any, model: Any, lengths: Any) -> Any:
     """The graph of a model with several inputs or outputs, which have its layers' names."""
     if lengths:
         raise ValueError(
@@ -113,7 +116,7 @@ def _several(g, model, lengths):
     return g
 
 
-def _numbered(names):
+def _numbered(names: Any) -> list[Any]:
     """Names that differ: of those that are alike the second becomes "<name>_1".
 
     >>> _numbered(["lstm", "dense", "lstm"])
@@ -122,13 +125,13 @@ def _numbered(names):
     return [f"{name}_{names[:i].count(name)}" if name in names[:i] else name for i, name in enumerate(names)]
 
 
-def _dims(shape, keeps_time=True):
+def _dims(shape: Any, keeps_time: bool = True) -> tuple[Any, ...]:
     """Names for the sizes that are open."""
     names = {0: "batch", **({1: "time"} if keeps_time else {})}
     return tuple(names.get(axis) if size is None else size for axis, size in enumerate(shape))
 
 
-def _keeps_time(model):
+def _keeps_time(model: Any) -> bool:
     """Whether the output has as many steps as the input, where that number is open."""
     (shape,) = model.input_shapes
     if len(shape) < 2 or shape[1] is not None:

@@ -1,5 +1,9 @@
 """Convolutions, pooling, and layers that change how many steps or pixels there are, in ONNX."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import layers
@@ -8,15 +12,18 @@ from tdfast.layers.convolution.transpose import transposed
 from tdfast.saving.exporting import refuse
 from tdfast.saving.onnx.activations import activate
 
+if TYPE_CHECKING:
+    from tdfast.engine.types import Masks
 
-def _channels_first(g, rank, x, change):
+
+def _channels_first(g: Any, rank: int, x: Any, change: Any) -> Any:
     """``change`` of x with its channels in axis 1."""
     spatial = range(1, rank + 1)
     y = change(g.node("Transpose", x, perm=(0, rank + 1, *spatial)))
     return g.node("Transpose", y, perm=(0, *(a + 1 for a in spatial), 1))
 
 
-def _window_attributes(layer, shape, window, span):
+def _window_attributes(layer: Any, shape: Any, window: Any, span: Any) -> dict[str, Any]:
     """kernel_shape, strides and the zeros around the input; ``span`` is the window with its dilation."""
     attributes = {"kernel_shape": window, "strides": layer.strides}
     sizes = shape[1:-1]
@@ -36,13 +43,13 @@ def _window_attributes(layer, shape, window, span):
 
 
 # ---------------------------------------------------------------- convolutions
-def _weights(g, name, kernel, bias):
+def _weights(g: Any, name: str, kernel: Any, bias: Any) -> Any:
     """A kernel of Keras's, with the channels last, and a bias that may be None."""
     weights = [g.weight(name, np.moveaxis(kernel, (-1, -2), (0, 1)))]
     return weights if bias is None else [*weights, g.weight("bias", bias.value)]
 
 
-def _convolved(g, layer, x, shape, name, kernel, groups, bias):
+def _convolved(g: Any, layer: Any, x: Any, shape: Any, name: str, kernel: Any, groups: int, bias: Any) -> Any:
     """The convolution of x, which has its channels in axis 1; ``shape`` is the layer's input's."""
     span = [(k - 1) * rate + 1 for k, rate in zip(layer.kernel_size, layer.dilation_rate)]
     attributes = _window_attributes(layer, shape, layer.kernel_size, span)
@@ -50,25 +57,25 @@ def _convolved(g, layer, x, shape, name, kernel, groups, bias):
                   **attributes)
 
 
-def _conv(g, layer, x, shape, mask):
+def _conv(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     y = _channels_first(g, layer.rank, x, lambda x: _convolved(
         g, layer, x, shape, "kernel", layer.kernel.value, layer.groups, layer.bias))
     return activate(g, layer, y)
 
 
-def _by_channel(kernel):
+def _by_channel(kernel: Any) -> Any:
     """A depthwise kernel as that of a convolution with a group for each channel."""
     return kernel.reshape(*kernel.shape[:-2], 1, -1)
 
 
-def _depthwise_conv(g, layer, x, shape, mask):
+def _depthwise_conv(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     y = _channels_first(g, layer.rank, x, lambda x: _convolved(
         g, layer, x, shape, "kernel", _by_channel(layer.kernel.value), shape[-1], layer.bias))
     return activate(g, layer, y)
 
 
-def _separable_conv(g, layer, x, shape, mask):
-    def both(x):
+def _separable_conv(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
+    def both(x: Any) -> Any:
         y = _convolved(g, layer, x, shape, "depthwise_kernel", _by_channel(layer.depthwise_kernel.value),
                        shape[-1], None)
         return g.node("Conv", y, *_weights(g, "pointwise_kernel", layer.pointwise_kernel.value, layer.bias))
@@ -76,7 +83,7 @@ def _separable_conv(g, layer, x, shape, mask):
     return activate(g, layer, _channels_first(g, layer.rank, x, both))
 
 
-def _conv_transpose(g, layer, x, shape, mask):
+def _conv_transpose(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     """Where the windows reach beyond the output they are cut (pads), where the output reaches farther it is
     padded."""
     # the same for any number of steps
@@ -92,7 +99,7 @@ def _conv_transpose(g, layer, x, shape, mask):
 
 
 # ---------------------------------------------------------------- pooling
-def _pool(g, layer, x, shape, mask):
+def _pool(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     attributes = _window_attributes(layer, shape, layer.pool_size, layer.pool_size)
     if layer.mean:
         attributes["count_include_pad"] = 0
@@ -100,7 +107,7 @@ def _pool(g, layer, x, shape, mask):
     return _channels_first(g, layer.rank, x, lambda x: g.node(kind, x, **attributes))
 
 
-def _global_pool(g, layer, x, shape, mask):
+def _global_pool(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     axes = range(1, layer.rank + 1)
     if mask is None:
         return g.reduce("ReduceMean" if layer.mean else "ReduceMax", x, axes, layer.keepdims)
@@ -111,31 +118,31 @@ def _global_pool(g, layer, x, shape, mask):
 
 
 # ---------------------------------------------------------------- more or fewer steps and pixels
-def _with_mask(change, layer, x, mask):
+def _with_mask(change: Any, layer: Any, x: Any, mask: Masks) -> tuple[Any, ...]:
     """``change(value, number of its axes)`` of x, and of its mask where there is one."""
     return change(x, layer.rank + 2), None if mask is None else mask.changed(change)
 
 
-def _zero_padding(g, layer, x, shape, mask):
-    def padded(value, axes):
+def _zero_padding(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
+    def padded(value: Any, axes: Any) -> Any:
         before, behind = zip((0, 0), *layer._borders, *[(0, 0)] * (axes - 1 - layer.rank))
         return g.node("Pad", value, g.integers(*before, *behind))
 
     return _with_mask(padded, layer, x, mask)
 
 
-def _cropping(g, layer, x, shape, mask):
+def _cropping(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     starts, ends = zip(*((before, -behind or np.iinfo(np.int64).max) for before, behind in layer._borders))
 
-    def cropped(value, axes):
+    def cropped(value: Any, axes: Any) -> Any:
         return g.node("Slice", value, g.integers(*starts), g.integers(*ends),
                       g.integers(*range(1, layer.rank + 1)))
 
     return _with_mask(cropped, layer, x, mask)
 
 
-def _repeated_steps(g, layer, x, shape, mask):
-    def repeated(value, axes):
+def _repeated_steps(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
+    def repeated(value: Any, axes: Any) -> Any:
         apart = g.node("Expand", g.add_axis(value, 2), g.integers(1, 1, layer.size, *(1,) * (axes - 2)))
         sizes = g.node("Concat", g.integers(0, -1), g.sizes(value, 2), axis=0)
         return g.node("Reshape", apart, sizes)
@@ -143,7 +150,7 @@ def _repeated_steps(g, layer, x, shape, mask):
     return _with_mask(repeated, layer, x, mask)
 
 
-def _resized(g, layer, x, shape, mask):
+def _resized(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     options = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
     if layer.interpolation == "bilinear":
         options = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}

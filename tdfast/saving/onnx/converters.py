@@ -5,6 +5,10 @@ will do) and its `Mask` (or None). It returns the name of the output, or (output
 simply handed on.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import layers
@@ -18,14 +22,17 @@ from tdfast.saving.onnx.masks import Mask
 from tdfast.saving.onnx.merging import JOINING, operation
 from tdfast.saving.onnx.recurrent import bidirectional, recurrent, run_with_states
 
+if TYPE_CHECKING:
+    from tdfast.engine.types import Masks
 
-def convert(g, layer, x, shape, mask):
+
+def convert(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     """Add a layer to the graph, under its name: (output, its shape, its mask)."""
     with g.inside(layer):
         return convert_model(g, layer, x, shape, mask)
 
 
-def convert_model(g, layer, x, shape, mask):
+def convert_model(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
     """`convert` for the model itself, whose name is no part of the names inside."""
     to_nodes = converter_of(layer, CONVERTERS, "ONNX")
     check_dtype(layer, g.dtype)
@@ -48,7 +55,7 @@ def convert_model(g, layer, x, shape, mask):
 
 
 # ---------------------------------------------------------------- shapes
-def _reshaped(g, x, head, tail, like):
+def _reshaped(g: Any, x: Any, head: Any, tail: Any, like: Any) -> Any:
     """x with the axes ``head`` (a vector's value) and then ``tail``; an unknown size is that of the same
     axis, counted from the end, of the value ``like``."""
     if None not in tail:
@@ -60,30 +67,30 @@ def _reshaped(g, x, head, tail, like):
     return g.node("Reshape", x, g.node("Concat", head, tail, axis=0))
 
 
-def _flatten(g, layer, x, shape, mask):
+def _flatten(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     if layer.data_format == "channels_first" and len(shape) > 2:
         x = g.node("Transpose", x, perm=(0, *range(2, len(shape)), 1))
     rest = layer.compute_output_shape(shape)[1]
     return g.node("Reshape", x, g.integers(0, -1 if rest is None else rest))
 
 
-def _reshape(g, layer, x, shape, mask):
+def _reshape(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     target = layer.target_shape if None in shape[1:] else layer.compute_output_shape(shape)[1:]
     if 0 in target:
         refuse(layer, "cannot be exported to ONNX with a size of 0.")
     return g.node("Reshape", x, g.integers(0, *target))
 
 
-def _permute(g, layer, x, shape, mask):
+def _permute(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     return g.node("Transpose", x, perm=(0, *layer.dims))
 
 
-def _repeat_vector(g, layer, x, shape, mask):
+def _repeat_vector(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     return g.node("Expand", g.add_axis(x, 1), g.integers(1, layer.n, 1))
 
 
 # ---------------------------------------------------------------- layers inside others
-def _network(g, model, x, shape, mask):
+def _network(g: Any, model: Any, x: Any, shape: Any, mask: Masks) -> Any:
     """The calls of a model's graph: a list of (value, mask) for several outputs."""
     several = len(model.graph.inputs) > 1
     values = list(zip(x, shape, mask)) if several else [(x, shape, mask)]
@@ -92,7 +99,7 @@ def _network(g, model, x, shape, mask):
     return made[0] if len(made) == 1 else ([y for y, _ in made], [m for _, m in made])
 
 
-def _call(g, node, value, keywords):
+def _call(g: Any, node: Any, value: Any, keywords: Any) -> Any:
     """(output, its shape, its mask) of a call in a graph; a list of them for several outputs."""
     layer = node.layer
     several = len(node.inputs) > 1
@@ -112,7 +119,7 @@ def _call(g, node, value, keywords):
     return list(zip(*made)) if len(node.outputs) > 1 else made
 
 
-def _call_with_states(g, node, value, keywords):
+def _call_with_states(g: Any, node: Any, value: Any, keywords: Any) -> Any:
     """A call of a recurrent layer that takes first states from other layers, or gives its last ones to
     them."""
     layer, (x, shape, mask) = node.layer, value
@@ -130,7 +137,7 @@ def _call_with_states(g, node, value, keywords):
     return made if len(made) > 1 else made[0]
 
 
-def _time_distributed(g, layer, x, shape, mask):
+def _time_distributed(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
     """(B, T, ...) as (B T, ...), the inner layer, and back."""
     inner = layer.layer
     if inner.makes_mask:
@@ -140,7 +147,7 @@ def _time_distributed(g, layer, x, shape, mask):
             "the layers that use its mask.",
         )
 
-    def folded(value, tail):
+    def folded(value: Any, tail: Any) -> Any:
         rows = g.node("Mul", g.sizes(value, 0, 1), g.sizes(value, 1, 2))
         return _reshaped(g, value, rows, tail, value)
 
@@ -152,27 +159,27 @@ def _time_distributed(g, layer, x, shape, mask):
     return _reshaped(g, y, g.sizes(x, 0, 2), inner_shape[1:], y), mask
 
 
-def _nothing(g, layer, x, shape, mask):
+def _nothing(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     return x
 
 
 # ---------------------------------------------------------------- products
-def _dense(g, layer, x, shape, mask):
+def _dense(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     x = g.node("MatMul", x, g.weight("kernel", layer.kernel.value))
     if layer.use_bias:
         x = g.node("Add", x, g.weight("bias", layer.bias.value))
     return activate(g, layer, x)
 
 
-def _activation(g, layer, x, shape, mask):
+def _activation(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     return activate(g, layer, x)
 
 
-def _prelu(g, layer, x, shape, mask):
+def _prelu(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     return g.node("PRelu", x, g.weight("alpha", layer.alpha.value))
 
 
-def _softmax(g, layer, x, shape, mask):
+def _softmax(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     if mask is not None:
         refuse(layer, "cannot be exported to ONNX behind a mask: use Activation('softmax').")
     axes = layer._axes(len(shape))
@@ -182,7 +189,7 @@ def _softmax(g, layer, x, shape, mask):
     return g.node("Div", y, g.reduce("ReduceSum", y, axes))
 
 
-def _embedding(g, layer, x, shape, mask):
+def _embedding(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     y = g.node("Gather", g.weight("embeddings", layer.embeddings.value), g.cast(x, np.int64), axis=0)
     if not layer.mask_zero:
         return y
@@ -191,21 +198,21 @@ def _embedding(g, layer, x, shape, mask):
 
 
 # ---------------------------------------------------------------- normalization and masks
-def _scaled(g, layer, x, gamma, beta):
+def _scaled(g: Any, layer: Any, x: Any, gamma: float, beta: float) -> Any:
     """x gamma + beta, with those that are not None."""
     if gamma is not None:
         x = g.node("Mul", x, g.weight("gamma", gamma))
     return x if beta is None else g.node("Add", x, g.weight("beta", beta))
 
 
-def _normal(g, x, axes, epsilon):
+def _normal(g: Any, x: Any, axes: Any, epsilon: float) -> Any:
     """x with mean 0 and variance 1 along some axes."""
     centred = g.node("Sub", x, g.reduce("ReduceMean", x, axes))
     variance = g.reduce("ReduceMean", g.node("Mul", centred, centred), axes)
     return g.node("Div", centred, g.node("Sqrt", g.node("Add", variance, g.number(epsilon))))
 
 
-def _batch_normalization(g, layer, x, shape, mask):
+def _batch_normalization(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     along = [1] * len(shape)
     along[layer.axis] = -1
     centred = g.node("Sub", x, g.weight("moving_mean", layer.moving_mean.value.reshape(along)))
@@ -216,7 +223,7 @@ def _batch_normalization(g, layer, x, shape, mask):
                    else None)
 
 
-def _layer_normalization(g, layer, x, shape, mask):
+def _layer_normalization(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     axes = layer.axes_in(layer.axis, shape)
     along = [size if a in axes else 1 for a, size in enumerate(shape)]
     gamma, beta = (None if w is None else w.value.reshape(along) for w in (layer.gamma, layer.beta))
@@ -229,30 +236,30 @@ def _layer_normalization(g, layer, x, shape, mask):
     return _scaled(g, layer, _normal(g, x, axes, layer.epsilon), gamma, beta)
 
 
-def _rescaling(g, layer, x, shape, mask):
+def _rescaling(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     return _scaled(g, layer, x, layer._scale, layer._offset)
 
 
-def _normalization(g, layer, x, shape, mask):
+def _normalization(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     mean, deviation = layer._statistics(shape)
     if layer.invert:
         return _scaled(g, layer, x, deviation, mean)
     return g.node("Div", g.node("Sub", x, g.weight("mean", mean)), g.weight("deviation", deviation))
 
 
-def _unit_normalization(g, layer, x, shape, mask):
+def _unit_normalization(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     length = g.node("Sqrt", g.reduce("ReduceSum", g.node("Mul", x, x), layer.axes(shape)))
     return g.node("Div", x, g.node("Max", length, g.number(layer.LEAST)))
 
 
-def _rms_normalization(g, layer, x, shape, mask):
+def _rms_normalization(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     axes = layer.axes(shape)
     mean = g.reduce("ReduceMean", g.node("Mul", x, x), axes)
     y = g.node("Div", x, g.node("Sqrt", g.node("Add", mean, g.number(layer.epsilon))))
     return _scaled(g, layer, y, layer._scale(axes, shape), None)
 
 
-def _group_normalization(g, layer, x, shape, mask):
+def _group_normalization(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     """The features to axis 1, each group as one row; and back."""
     axis, n = layer.axis % len(shape), len(shape)
     order = [0, axis, *(a for a in range(1, n) if a != axis)]
@@ -264,7 +271,7 @@ def _group_normalization(g, layer, x, shape, mask):
                    *(None if w is None else w.value.reshape(along) for w in (layer.gamma, layer.beta)))
 
 
-def _masking(g, layer, x, shape, mask):
+def _masking(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
     differs = g.node("Not", g.node("Equal", x, g.number(layer.mask_value)))
     found = g.reduce("ReduceMax", g.cast(differs, np.int32), [-1], keepdims=False)
     mask = Mask(g, g.cast(found, np.bool_), len(shape) - 1)

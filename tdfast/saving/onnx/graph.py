@@ -1,8 +1,17 @@
 """The graph that is being written: nodes, constants, inputs and outputs under names that differ."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.saving.exporting import changed
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from tdfast.engine.types import DType
 
 OPSETS = range(17, 23)
 """Which versions of ONNX's operators can be written."""
@@ -20,25 +29,31 @@ class Graph:
         states: whether recurrent layers make their states inputs and outputs.
     """
 
-    def __init__(self, dtype, opset, states):
+    def __init__(self, dtype: DType, opset: Any, states: Any) -> None:
         self.dtype, self.opset, self.states = np.dtype(dtype), opset, states
         self.path = ()
-        self._nodes, self._constants, self._inputs, self._outputs = [], {}, [], []
-        self._small, self._taken, self._weights, self._calls = {}, {}, {}, {}
+        self._nodes: list[Any] = []
+        self._constants: dict[Any, Any] = {}
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self._small: dict[Any, Any] = {}
+        self._taken: dict[Any, Any] = {}
+        self._weights: dict[Any, Any] = {}
+        self._calls: dict[Any, Any] = {}
 
     # ---------------------------------------------------------------- names
-    def inside(self, layer):
+    def inside(self, layer: Any) -> Any:
         """A block in which names begin with the layer's."""
         return changed(self, path=(*self.path, layer.name))
 
-    def name(self, what):
+    def name(self, what: str) -> Any:
         """A name that nothing else has: the layer's path, and what it is."""
         name = "/".join((*self.path, what))
         n = self._taken[name] = self._taken.get(name, 0) + 1
         return name if n == 1 else self.name(f"{what}_{n}")
 
     # ---------------------------------------------------------------- values
-    def constant(self, value, name="constant"):
+    def constant(self, value: Any, name: str = "constant") -> Any:
         """The name of a constant array; one of few numbers is stored once."""
         value = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
         key = (value.dtype.str, value.shape, value.tobytes()) if value.size <= 16 else None
@@ -50,15 +65,15 @@ class Graph:
                 self._small[key] = found
         return found
 
-    def number(self, value):
+    def number(self, value: Any) -> Any:
         """A constant of the graph's dtype."""
         return self.constant(np.asarray(value, self.dtype))
 
-    def integers(self, *values):
+    def integers(self, *values: Any) -> Any:
         """A constant vector of whole numbers, such as a shape."""
         return self.constant(np.array(values, np.int64))
 
-    def weight(self, name, value):
+    def weight(self, name: str, value: Any) -> Any:
         """A constant in the graph's dtype, under a name of its own; one for all calls of a layer."""
         value = np.ascontiguousarray(value, self.dtype)
         known = self._weights.setdefault((*self.path, name), [])
@@ -69,14 +84,14 @@ class Graph:
         self._constants[known[-1]] = value
         return known[-1]
 
-    def public_name(self, layer):
+    def public_name(self, layer: Any) -> Any:
         """A layer's name with those of the models and wrappers around it; of its second call, "<name>_2"."""
         path = self.path if self.path[-1] == layer.name else (*self.path, layer.name)
         name = "/".join(path)
         n = self._calls[name] = self._calls.get(name, 0) + 1
         return name if n == 1 else f"{name}_{n}"
 
-    def input(self, name, dtype, shape, default=None):
+    def input(self, name: str, dtype: DTypeLike, shape: Any, default: Any = None) -> Any:
         """An input of the graph, which may be left out where there is a default."""
         name = self._outer(name)
         self._inputs.append((name, np.dtype(dtype), shape))
@@ -84,20 +99,20 @@ class Graph:
             self._constants[name] = default
         return name
 
-    def output(self, name, value, dtype, shape, first=False):
+    def output(self, name: str, value: Any, dtype: DTypeLike, shape: Any, first: bool = False) -> Any:
         """Make a value an output of the graph, the last or the first of them."""
         name = self._outer(name)
         self._nodes.append(("Identity", (value,), (name,), name, {}))
         self._outputs.insert(0 if first else len(self._outputs), (name, np.dtype(dtype), shape))
 
-    def _outer(self, name):
+    def _outer(self, name: str) -> Any:
         if name in self._taken:
             raise ValueError(f"Two inputs or outputs of the graph would be called '{name}': rename a layer.")
         self._taken[name] = 1
         return name
 
     # ---------------------------------------------------------------- nodes
-    def node(self, kind, *inputs, outputs=None, **attributes):
+    def node(self, kind: Any, *inputs: Any, outputs: Any = None, **attributes: Any) -> Any:
         """Add a node; its output's name, or a list of names.
 
         Args:
@@ -111,31 +126,31 @@ class Graph:
         self._nodes.append((kind, inputs, made, label, attributes))
         return label if outputs is None else made
 
-    def reduce(self, kind, x, axes, keepdims=True):
+    def reduce(self, kind: Any, x: Any, axes: Any, keepdims: bool = True) -> Any:
         """ReduceSum, ReduceMean, ...: the axes are an attribute in older versions, an input in newer ones."""
         if kind == "ReduceSum" or self.opset >= 18:
             return self.node(kind, x, self.integers(*axes), keepdims=int(keepdims))
         return self.node(kind, x, axes=list(axes), keepdims=int(keepdims))
 
-    def cast(self, x, dtype):
+    def cast(self, x: Any, dtype: DTypeLike) -> Any:
         """x in another dtype."""
         return self.node("Cast", x, to=np.dtype(dtype))
 
-    def add_axis(self, x, axis):
+    def add_axis(self, x: Any, axis: int) -> Any:
         """x with an axis of size 1 more."""
         return self.node("Unsqueeze", x, self.integers(axis))
 
-    def sizes(self, x, start, end=None):
+    def sizes(self, x: Any, start: Any, end: Any = None) -> Any:
         """The sizes of x's axes from ``start`` to before ``end``, as a vector."""
         return self.node("Shape", x, start=start, **({} if end is None else {"end": end}))
 
-    def reversed(self, x, axis):
+    def reversed(self, x: Any, axis: int) -> Any:
         """x with one axis turned round."""
         ints = self.integers
         return self.node("Slice", x, ints(-1), ints(np.iinfo(np.int64).min), ints(axis), ints(-1))
 
     # ---------------------------------------------------------------- the whole
-    def to_model(self, name, producer_version):
+    def to_model(self, name: str, producer_version: Any) -> Any:
         """The onnx.ModelProto, checked."""
         try:
             import onnx
@@ -149,13 +164,13 @@ class Graph:
                 f"export_onnx: the weights take {size} bytes, but one ONNX file holds {LIMIT} at most."
             )
 
-        def number_of(dtype):
+        def number_of(dtype: DTypeLike) -> Any:
             return helper.np_dtype_to_tensor_dtype(dtype)
 
-        def infos(values):
+        def infos(values: Any) -> list[Any]:
             return [helper.make_tensor_value_info(n, number_of(dtype), shape) for n, dtype, shape in values]
 
-        def node(kind, inputs, outputs, label, attributes):
+        def node(kind: Any, inputs: Any, outputs: Any, label: str, attributes: Any) -> Any:
             attributes = {k: number_of(v) if isinstance(v, np.dtype) else v for k, v in attributes.items()}
             return helper.make_node(kind, inputs, outputs, name=label, **attributes)
 

@@ -1,14 +1,23 @@
 """Layers that join inputs, and operations, as nodes: converters as in `tdfast.saving.onnx.converters`, with
 lists of inputs, shapes and masks."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast import layers, ops
 from tdfast.saving.exporting import refuse
 from tdfast.saving.onnx.masks import Mask
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def _widened(g, xs, shapes):
+    from tdfast.engine.types import Masks
+
+
+def _widened(g: Any, xs: Any, shapes: Any) -> Any:
     """The inputs with as many axes each: ones are put in after the batch."""
     ndim = max(map(len, shapes))
     out = []
@@ -18,7 +27,7 @@ def _widened(g, xs, shapes):
     return out
 
 
-def _joined_mask(g, masks):
+def _joined_mask(g: Any, masks: Any) -> Any:
     """A step counts where it does in one of the inputs, if all have a mask."""
     if any(mask is None for mask in masks):
         return None
@@ -28,8 +37,8 @@ def _joined_mask(g, masks):
     return Mask(g, valid, masks[0].rank)
 
 
-def _folded(kind):
-    def convert(g, layer, x, shape, mask):
+def _folded(kind: str) -> Callable[..., Any]:
+    def convert(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
         xs = _widened(g, x, shape)
         y = xs[0]
         for other in xs[1:]:
@@ -41,11 +50,11 @@ def _folded(kind):
     return convert
 
 
-def _unmasked(kind):
+def _unmasked(kind: str) -> Callable[..., Any]:
     """For layers that leave masked steps out of one input."""
     fold = _folded(kind)
 
-    def convert(g, layer, x, shape, mask):
+    def convert(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
         if any(m is not None for m in mask):
             refuse(layer, "cannot be exported to ONNX with a mask, which leaves out steps of one input.")
         return fold(g, layer, x, shape, mask)
@@ -53,7 +62,7 @@ def _unmasked(kind):
     return convert
 
 
-def _concatenate(g, layer, x, shape, mask):
+def _concatenate(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
     ndim = len(shape[0])
     axis = layer.axis % ndim
     y = g.node("Concat", *x, axis=axis)
@@ -67,7 +76,7 @@ def _concatenate(g, layer, x, shape, mask):
     refuse(layer, "cannot be exported to ONNX where one of its inputs has a mask and another has none.")
 
 
-def _dot(g, layer, x, shape, mask):
+def _dot(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
     if any(len(s) > 3 for s in shape):
         refuse(layer, "can be exported to ONNX for inputs of two or three axes only.")
     axes = [layer.axes] * 2 if isinstance(layer.axes, int) else layer.axes
@@ -106,19 +115,19 @@ JOINING = {
 
 
 # ---------------------------------------------------------------- operations
-def _operand(g, value):
+def _operand(g: Any, value: Any) -> Any:
     return g.number(value) if isinstance(value, (int, float)) else value
 
 
-def _of_kind(kind):
-    def convert(g, op, args):
+def _of_kind(kind: str) -> Callable[..., Any]:
+    def convert(g: Any, op: Any, args: Any) -> Any:
         return g.node(kind, *[_operand(g, arg) for arg in args])
 
     return convert
 
 
-def _reduced(kind):
-    def convert(g, op, args, rank):
+def _reduced(kind: str) -> Callable[..., Any]:
+    def convert(g: Any, op: Any, args: Any, rank: int) -> Any:
         axis = op.options["axis"]
         axes = range(rank) if axis is None else [axis] if isinstance(axis, int) else axis
         return g.reduce(kind, args[0], [a % rank for a in axes], keepdims=op.options["keepdims"])
@@ -126,7 +135,7 @@ def _reduced(kind):
     return convert
 
 
-def _get_item(g, op, args):
+def _get_item(g: Any, op: Any, args: Any) -> Any:
     x, key = args
     key = key if isinstance(key, tuple) else tuple(key) if isinstance(key, list) else (key,)
     if not all(isinstance(part, (int, slice)) for part in key):
@@ -146,8 +155,8 @@ def _get_item(g, op, args):
     return g.node("Squeeze", x, g.integers(*lost)) if lost else x
 
 
-def _axes(kind):
-    def convert(g, op, args):
+def _axes(kind: str) -> Callable[..., Any]:
+    def convert(g: Any, op: Any, args: Any) -> Any:
         axis = op.options["axis"]
         if axis is None:
             refuse(op, "needs an axis to be exported to ONNX.")
@@ -156,23 +165,23 @@ def _axes(kind):
     return convert
 
 
-def _joined(g, op, args):
+def _joined(g: Any, op: Any, args: Any) -> Any:
     return g.node("Concat", *args[0], axis=op.options["axis"])
 
 
-def _transposed(g, op, args, rank):
+def _transposed(g: Any, op: Any, args: Any, rank: int) -> Any:
     axes = op.options["axes"]
     order = tuple(a % rank for a in axes) if axes else tuple(range(rank))[::-1]
     return g.node("Transpose", args[0], perm=order)
 
 
-def _softmax(g, op, args):
+def _softmax(g: Any, op: Any, args: Any) -> Any:
     if not isinstance(op.options["axis"], int):
         refuse(op, "can be exported to ONNX along one axis only.")
     return g.node("Softmax", args[0], axis=op.options["axis"])
 
 
-def _square(g, op, args):
+def _square(g: Any, op: Any, args: Any) -> Any:
     return g.node("Mul", args[0], args[0])
 
 
@@ -189,7 +198,7 @@ _BY_RANK = {"Mean": _reduced("ReduceMean"), "Sum": _reduced("ReduceSum"), "Max":
             "Min": _reduced("ReduceMin"), "Transpose": _transposed}
 
 
-def operation(g, node, args, shapes):
+def operation(g: Any, node: Any, args: Any, shapes: Any) -> Any:
     """The value of an `Operation`'s call.
 
     Args:

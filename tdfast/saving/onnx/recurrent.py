@@ -1,27 +1,35 @@
 """Recurrent layers as ONNX's LSTM, GRU and RNN nodes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tdfast.layers import GRU, LSTM, Bidirectional
 from tdfast.saving.exporting import refuse
 from tdfast.saving.onnx.activations import cell_attributes
 
+if TYPE_CHECKING:
+    from tdfast.engine.types import Masks
+
 # Where ONNX's gates stand in Keras's weights: ONNX has LSTM i o f c and GRU z r h, Keras LSTM i f c o and GRU
 # z r h.
 GATES = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2), "RNN": (0,)}
 
 
-def recurrent(g, layer, x, shape, mask):
+def recurrent(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
     """LSTM, GRU and SimpleRNN."""
     return run_with_states(g, layer, x, mask)[0], mask if layer.return_sequences else None
 
 
-def bidirectional(g, layer, x, shape, mask):
+def bidirectional(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
     """Bidirectional: one node for both directions where the two layers are alike but for their weights."""
     return run_with_states(g, layer, x, mask)[0], mask if layer.return_sequences else None
 
 
-def run_with_states(g, layer, x, mask, first=None, inner=False):
+def run_with_states(g: Any, layer: Any, x: Any, mask: Masks, first: Any = None,
+                    inner: bool = False) -> list[Any]:
     """The output of a layer, and then its last states.
 
     Args:
@@ -37,7 +45,7 @@ def run_with_states(g, layer, x, mask, first=None, inner=False):
     return [y, *(state for cell in cells for state in states[cell])]
 
 
-def _merged(g, layer, y, y_rev):
+def _merged(g: Any, layer: Any, y: Any, y_rev: Any) -> Any:
     """The outputs of both directions as one."""
     if layer.merge_mode is None:
         refuse(layer, "cannot be exported: with merge_mode=None it has two outputs.")
@@ -52,7 +60,7 @@ def _merged(g, layer, y, y_rev):
     return y
 
 
-def _run(g, layer, cells, x, mask, begin, inner):
+def _run(g: Any, layer: Any, cells: Any, x: Any, mask: Masks, begin: Any, inner: Any) -> tuple[Any, ...]:
     """(outputs of recurrent layers over one input, each in the order of its run; their last states)."""
     if layer.stateful and not g.states:
         refuse(
@@ -69,15 +77,16 @@ def _run(g, layer, cells, x, mask, begin, inner):
     return [outputs[cell] for cell in cells], states
 
 
-def _likeness(cell):
+def _likeness(cell: Any) -> tuple[Any, ...]:
     return _kind(cell), cell.units, getattr(cell, "reset_after", None), cell.return_sequences
 
 
-def _kind(cell):
+def _kind(cell: Any) -> Any:
     return "LSTM" if isinstance(cell, LSTM) else "GRU" if isinstance(cell, GRU) else "RNN"
 
 
-def _node(g, cells, x, time_first, mask, begin, inner, outputs, ends):
+def _node(g: Any, cells: Any, x: Any, time_first: Any, mask: Masks, begin: Any, inner: Any, outputs: Any,
+          ends: Any) -> None:
     """One node for one layer, or for two of opposite directions; adds their outputs, each in the order of
     its run, and their last states."""
     kind, sequences = _kind(cells[0]), cells[0].return_sequences
@@ -124,16 +133,18 @@ def _node(g, cells, x, time_first, mask, begin, inner, outputs, ends):
                 g.output(f"{names[cell]}_{letter}", state, g.dtype, ("batch", cell.units))
 
 
-def _direction(g, value, d, n, axis):
+def _direction(g: Any, value: Any, d: Any, n: Any, axis: int) -> Any:
     """One direction's part of a node's output."""
     if n == 1:
         return g.node("Squeeze", value, g.integers(axis))
     return g.node("Gather", value, g.constant(np.int64(d)), axis=axis)
 
 
-def _activations(cells):
+def _activations(cells: Any) -> dict[str, Any]:
     """The functions of the gates, the input and the output, for each direction."""
-    names, alphas, betas = [], [], []
+    names: list[Any] = []
+    alphas: list[Any] = []
+    betas: list[Any] = []
     for cell in cells:
         functions = {"LSTM": lambda c: (c.recurrent_activation, c.activation, c.activation),
                      "GRU": lambda c: (c.recurrent_activation, c.activation),
@@ -144,11 +155,11 @@ def _activations(cells):
             **({"activation_beta": betas} if betas else {})}
 
 
-def _weights(cell):
+def _weights(cell: Any) -> tuple[Any, ...]:
     """(W, R, B) of one direction: Keras's kernel, recurrent kernel and bias with ONNX's gates."""
     order = GATES[_kind(cell)]
 
-    def gates(w):
+    def gates(w: Any) -> Any:
         return np.concatenate([np.split(w, len(order), axis=-1)[i] for i in order], axis=-1)
 
     width = len(order) * cell.units
@@ -160,7 +171,7 @@ def _weights(cell):
     return gates(cell.kernel.value).T, gates(cell.recurrent_kernel.value).T, bias
 
 
-def _first_states(g, cell, x, public):
+def _first_states(g: Any, cell: Any, x: Any, public: Any) -> Any:
     """The states to begin with, (1, batch, units) each: inputs of the graph, 0 when left out; [] without
     states."""
     if not g.states:
