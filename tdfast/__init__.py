@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 
-def version() -> Any:
+def version() -> str:
     """The version of tdfast, as a string.
 
     >>> version() == __version__
@@ -76,27 +76,28 @@ def version() -> Any:
     return __version__
 
 
-def __getattr__(name: str) -> Any:
-    """Modules and names are imported when they are first used."""
-    if name in _MODULES:
-        return importlib.import_module(f"tdfast.{name}")
-    if name == "_kernels":              # not imported yet, or not there
-        try:
-            return importlib.import_module("tdfast._kernels")
-        except ModuleNotFoundError as error:
-            if error.name != "tdfast._kernels":
-                raise
-            raise ImportError(
-                f"The tdfast in {__path__[0]} is source that is not built. Python found it because it runs "
-                "in that folder: go to "
-                "another one to use the tdfast that pip installed, or build it there: python setup.py "
-                "build_ext --inplace"
-            ) from None
-    if name in _NAMES:
-        value = getattr(importlib.import_module(f"tdfast.{_NAMES[name]}"), name)
-        globals()[name] = value
-        return value
-    return importlib.import_module("tdfast.compat.absent").lookup("tdfast")(name)
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+
+    def __getattr__(name: str) -> Any:
+        """Modules and names are imported when they are first used."""
+        if name in _MODULES:
+            return importlib.import_module(f"tdfast.{name}")
+        if name == "_kernels":              # not imported yet, or not there
+            try:
+                return importlib.import_module("tdfast._kernels")
+            except ModuleNotFoundError as error:
+                if error.name != "tdfast._kernels":
+                    raise
+                raise ImportError(
+                    f"The tdfast in {__path__[0]} is source that is not built. Python found it because it "
+                    "runs in that folder: go to another one to use the tdfast that pip installed, or build "
+                    "it there: python setup.py build_ext --inplace"
+                ) from None
+        if name in _NAMES:
+            value = getattr(importlib.import_module(f"tdfast.{_NAMES[name]}"), name)
+            globals()[name] = value
+            return value
+        return importlib.import_module("tdfast.compat.absent").lookup("tdfast")(name)
 
 
 def __dir__() -> list[Any]:

@@ -17,7 +17,6 @@ from tdfast.compat import absent
 from tdfast.engine.registry import Registry, description
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
     from numpy.typing import DTypeLike
 
@@ -83,8 +82,8 @@ def __dir__() -> list[Any]:
     return sorted({*globals(), *REGISTRY.spellings()})
 
 
-def compute_fans(shape: Sizes, input_axes: Sequence[int] | None = None,
-                 output_axes: Sequence[int] | None = None) -> tuple[int, ...]:
+def compute_fans(shape: Sizes, input_axes: Any = None,
+                 output_axes: Any = None) -> tuple[int, ...]:
     """How many inputs and outputs one unit of a weight has: (fan_in, fan_out).
 
     The last axis counts outputs and the one before it inputs; axes before those are a convolution's

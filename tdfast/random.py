@@ -107,8 +107,8 @@ class SeedGenerator:
 
     def __init__(self, seed: Seed = None, name: str | None = None) -> None:
         self.name = name or "seed_generator"
-        self.seed = check_seed(seed)
-        start = make_default_seed() if seed is None else self.seed
+        self.seed: Any = check_seed(seed)
+        start: Any = make_default_seed() if seed is None else self.seed
         self.state = np.array([start & UINT32, 0], np.uint32)
 
     def next(self) -> tuple[Any, ...]:
@@ -143,7 +143,7 @@ def check_seed(value: Any) -> int | None:
     return int(value)
 
 
-def bits(seed: Seed) -> Any:
+def bits(seed: Any) -> Any:
     """NumPy's bit generator that a seed stands for: a whole number or a `SeedGenerator` (its next seed).
 
     >>> int(bits(1).random_raw()) == int(bits(1).random_raw())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from tdfast.engine.layer import Layer
-    from tdfast.engine.types import Array, Config, Masks, Seed, Shapes, Sizes
+    from tdfast.engine.types import Array, Config, Masks, Shapes, Sizes
 
 ANY_SIZE = (1, 2, 5)
 """What None in an input_shape stands for, one after the other."""
@@ -32,7 +32,7 @@ ANY_SIZE = (1, 2, 5)
 
 @spelled
 def check_layer(layer: Layer, input_shape: Shapes, mask: Masks = False, training: bool = False,
-                inputs: Any = None, seed: Seed = 0, bound: float = 1e-6) -> None:
+                inputs: Any = None, seed: int = 0, bound: float = 1e-6) -> None:
     """Check that a layer does what tdfast asks of one; see docs/layers.md.
 
     Its derivatives, of the input and of every weight, are compared with central differences in float64. Its
@@ -213,14 +213,14 @@ class _Trial:
     """A layer with a batch for it: makes twins, and runs them."""
 
     def __init__(self, layer: Layer, open_shape: Sequence[Any], shape: Any, mask: Masks, training: bool,
-                 inputs: Any, seed: Seed) -> None:
+                 inputs: Any, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.layer, self.open_shape, self.shape = layer, open_shape, shape
         self.who = f"Layer '{layer.name}' ({type(layer).__name__}) on samples of shape {shape}"
         x = rng.normal(size=(4, *shape)) if inputs is None else inputs(rng, (4, *shape))
         self.x = np.asarray(x)
         self.differentiable = self.x.dtype.kind == "f"
-        self.call = {"training": training}
+        self.call: dict[str, Any] = {"training": training}
         if mask is not False and mask is not None:
             self.call["mask"] = np.asarray(mask(rng, 4, shape) if callable(mask)
                                            else rng.random((4, shape[0])) < 0.6, bool)
@@ -256,7 +256,7 @@ class _Trial:
         return twin
 
     def step(self, dtype: DTypeLike = "float64", x: Any = None, call: dict[str, Any] | None = None,
-             dys: Sequence[Any] | None = None, layer: Layer | None = None) -> dict[str, Any] | None:
+             dys: Sequence[Any] | None = None, layer: Layer | None = None) -> Any:
         """Outputs and gradients of a twin (or of ``layer``) by name."""
         layer = layer or self.twin(dtype)
         _clear(layer)
@@ -264,7 +264,7 @@ class _Trial:
 
     def rows(self, rows: slice) -> dict[str, Any]:
         """The arguments of `step` for some rows of the batch."""
-        call = {k: v[rows] if k == "mask" else v for k, v in self.call.items()}
+        call: Any = {k: v[rows] if k == "mask" else v for k, v in self.call.items()}
         return {"x": self.x[rows], "call": call, "dys": [d[rows] for d in self.dys]}
 
 

@@ -6,9 +6,24 @@ Each is imported when it is first used. The protocol is that of https://keras.io
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tdfast.compat import absent
+
+if TYPE_CHECKING:                       # what `__getattr__` imports
+    from tdfast.callbacks.backup import BackupAndRestore
+    from tdfast.callbacks.base import Callback
+    from tdfast.callbacks.callback_list import CallbackList
+    from tdfast.callbacks.checkpoint import ModelCheckpoint
+    from tdfast.callbacks.csv_logger import CSVLogger
+    from tdfast.callbacks.history import History
+    from tdfast.callbacks.lambda_callback import LambdaCallback
+    from tdfast.callbacks.learning_rate_scheduler import LearningRateScheduler
+    from tdfast.callbacks.progress import ProgbarLogger
+    from tdfast.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
+    from tdfast.callbacks.stopping import EarlyStopping, TerminateOnNaN
+    from tdfast.callbacks.swap_ema_weights import SwapEMAWeights
+    from tdfast.callbacks.tensorboard import TensorBoard
 
 _PLACES = {
     "base": ["Callback"],
@@ -27,14 +42,31 @@ _PLACES = {
 _MODULES = {name: f"tdfast.callbacks.{place}" for place, names in _PLACES.items() for name in names}
 _MODULES["ProgbarLogger"] = "tdfast.callbacks.progress"
 
-__all__ = sorted(_MODULES)
+__all__ = [
+    "BackupAndRestore",
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ProgbarLogger",
+    "ReduceLROnPlateau",
+    "SwapEMAWeights",
+    "TensorBoard",
+    "TerminateOnNaN",
+]
 
 
-def __getattr__(name: str) -> type:
-    if name not in _MODULES:
-        return absent.lookup(__name__)(name)
-    value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return value
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
+
+    def __getattr__(name: str) -> type:
+        if name not in _MODULES:
+            return absent.lookup(__name__)(name)
+        value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+        return value
 
 
 def __dir__() -> list[Any]:

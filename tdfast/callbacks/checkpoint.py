@@ -120,7 +120,7 @@ class ModelCheckpoint(MonitorCallback):
             self._say(epoch, f"saving model to {path}")
             return True
         current = logs.get(self.monitor)
-        if current is None or getattr(current, "ndim", 0):
+        if current is None or getattr(current, "ndim", 0):  # type: ignore[arg-type]
             warnings.warn(
                 f"ModelCheckpoint goes by '{self.monitor}', which is "
                 + (f"not among {', '.join(logs) or 'none'}" if current is None else "not a single number")

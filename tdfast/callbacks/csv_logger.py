@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from tdfast.callbacks.base import Callback
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
     from tdfast.engine.types import Logs
 
@@ -60,7 +59,7 @@ class CSVLogger(Callback):
         self.writer.writerow({"epoch": epoch, **{key: _cell(logs.get(key, "NA")) for key in self.keys}})
         self.csv_file.flush()
 
-    def _columns(self, names: Sequence[Any]) -> Any:
+    def _columns(self, names: list[str]) -> Any:
         """The columns behind 'epoch': those of the file, if it has any, else these names."""
         if getattr(self.model, "validates", True) and not any(name.startswith("val_") for name in names):
             names += [f"val_{name}" for name in names]
@@ -107,6 +106,6 @@ class CSVLogger(Callback):
 
 def _cell(value: Any) -> float | str:
     """A number or text as it is; several values as Keras writes them."""
-    if hasattr(value, "__iter__") and not isinstance(value, str) and getattr(value, "ndim", 1):
+    if hasattr(value, "__iter__") and not isinstance(value, str) and getattr(value, "ndim", 1):  # type: ignore[arg-type]
         return f'"[{", ".join(map(str, value))}]"'
     return value

@@ -203,7 +203,7 @@ def running(done: int, steps: int | None, left: str, rate: Any, logs: Logs | Non
     2/5 ━━━━━━━━━━ 3s 1s/step - loss: 0.5000
     2/5 ━━━━ 3s - loss: 0.5000
     """
-    parts = {"left": f" {_bold(left)}", "rate": rate}
+    parts: dict[Any, str] = {"left": f" {_bold(left)}", "rate": rate}
     parts.update((("log", name), numbers({name: value})) for name, value in (logs or {}).items())
     if room is None:
         return progress(done, steps, width) + "".join(parts.values())

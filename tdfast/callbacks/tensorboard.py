@@ -52,7 +52,7 @@ class TensorBoard(Callback):
                 raise ValueError(f"TensorBoard: {name}={value!r} is not offered here. Leave it out.")
         self.log_dir, self.histogram_freq = os.fspath(log_dir), histogram_freq
         self.write_graph, self.write_steps_per_second = write_graph, write_steps_per_second
-        self.update_freq = 1 if update_freq == "batch" else update_freq
+        self.update_freq: Any = 1 if update_freq == "batch" else update_freq
         Frequency(self.update_freq, "TensorBoard: update_freq")
         self._files: dict[Any, Any] = {}
         self._batches = 0

@@ -38,7 +38,7 @@ class Row:
 
     def __init__(self, formula: str, example: str, *, onnx: Callable[..., Any], c: str | None = None,
                  c_row: str | None = None, cell: Any = None, aliases: Sequence[Any] = (),
-                 parameters: str = "", numpy: Sequence[Any] | None = None, c_with: str | None = None,
+                 parameters: str = "", numpy: Any = None, c_with: str | None = None,
                  onnx_with: Callable[..., Any] | None = None) -> None:
         self.formula, self.example, self.parameters, self.aliases = formula, example, parameters, aliases
         self.c, self.c_row, self.c_with = c, c_row, c_with

@@ -212,7 +212,7 @@ class Graph:
                 else:
                     x, mask = [held[s] for s in sources], [marks[s] for s in sources]
                 if i == packing and mask is not None:
-                    y = layer.forward(x, inner, training=training, mask=mask, packed=True)
+                    y = layer.forward(x, inner, training=training, mask=mask, packed=True)  # type: ignore[call-arg]
                     if inner.records[0].packed:
                         record.packed, mask = inner.records[0].valid, None
                 else:
@@ -244,7 +244,7 @@ class Graph:
         held = [None] * self._size
         for place, gradient in zip(self._sinks, gradients):
             self._receive(held, place, gradient, record)
-        done: set[int] = set()
+        done: set[Any] = set()
         written: set[int] = set()
         shares = self._has_shared_weights()
         for i in range(len(self._calls) - 1, -1, -1):
@@ -260,7 +260,7 @@ class Graph:
                 continue
             if record.activities:
                 dy = record.add_activity_gradient(dy, i)
-            again = ()
+            again: Any = ()
             if shares and learns[i]:
                 weights = layer.trainable_weights
                 again = [weight for weight in weights if id(weight) in written]
@@ -359,7 +359,7 @@ class _Special:
         return x, mask, {"training": training, "mask": given, **self.options, **keywords}
 
 
-def _ended(mask: Masks, layer: Layer) -> None:
+def _ended(mask: Masks, layer: Layer) -> Any:
     """None for the mask of a layer that cannot carry it; a warning if there is one."""
     if not isinstance(mask, list) or any(m is not None for m in mask):
         warnings.warn(

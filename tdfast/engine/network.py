@@ -21,15 +21,15 @@ class Network(Layer):
     graph: Any
 
     @property
-    def rowwise(self) -> bool:
+    def rowwise(self) -> bool:  # type: ignore[override]
         return all(layer.rowwise for layer in self.sublayers())
 
     @property
-    def batch_coupled(self) -> bool:
+    def batch_coupled(self) -> bool:  # type: ignore[override]
         return any(layer.batch_coupled for layer in self.sublayers())
 
     @property
-    def reads_masked_steps(self) -> bool:
+    def reads_masked_steps(self) -> bool:  # type: ignore[override]
         return any(layer.reads_masked_steps for layer in self.sublayers())
 
     def check_dtypes(self, tensors: Any) -> None:

@@ -73,7 +73,7 @@ class Operation(Layer):
             {"template": (args, kwargs)},
         )
 
-    def filled(self, template: Sequence[Any] | None, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    def filled(self, template: Any, arrays: Any) -> tuple[Any, ...]:
         """The arguments of `apply`: a call's, with arrays in the place of its tensors."""
         arrays = iter(arrays)
         leaves = [
@@ -83,7 +83,7 @@ class Operation(Layer):
         return (*args, *kwargs.values())
 
     def forward(self, x: Any, tape: Tape, training: bool = False, mask: Masks = None,
-                template: Sequence[Any] | None = None) -> Arrays:
+                template: Any = None) -> Arrays:
         rec = tape.push(self)
         arrays = x if isinstance(x, list) else [x]
         args = self.filled(template, arrays)
@@ -117,7 +117,7 @@ class Operation(Layer):
     def ensure_built(self, input_shape: Shapes, seen: Any = None) -> None:
         """Nothing to build."""
 
-    def compute_output_shape(self, input_shape: Shapes, template: Sequence[Any] | None = None) -> Shapes:
+    def compute_output_shape(self, input_shape: Shapes, template: Any = None) -> Shapes:
         """Found by computing with any numbers: a size that changes with an unknown one is unknown."""
         shapes = input_shape if input_shape and isinstance(input_shape[0], (tuple, list)) else [input_shape]
         key = tuple(map(tuple, shapes))
@@ -127,7 +127,7 @@ class Operation(Layer):
         return self._shapes[key]
 
     def _shapes_of(self, shapes: Sequence[Any], dtypes: Sequence[Any],
-                   template: Sequence[Any] | None) -> tuple[int | None, ...] | list[Any]:
+                   template: Any) -> tuple[int | None, ...] | list[Any]:
         found = []
         for size in UNKNOWN if any(None in shape for shape in shapes) else (1,):
             arrays = [_example(shape, size, dtype) for shape, dtype in zip(shapes, dtypes)]
@@ -136,7 +136,7 @@ class Operation(Layer):
             return _common_shape([np.shape(y) for y in found])
         return [_common_shape([np.shape(y) for y in ys]) for ys in zip(*found)]
 
-    def _tried(self, template: Sequence[Any] | None, arrays: Sequence[Any]) -> Array:
+    def _tried(self, template: Any, arrays: Sequence[Any]) -> Array:
         """The result for arrays whose numbers mean nothing."""
         try:
             with np.errstate(all="ignore"):

@@ -42,8 +42,10 @@ MAX_DEPTH = 64
 MAX_SIZE = 2**40
 
 
-_NUMBERS = contextvars.ContextVar("numbers of shared layers that are written, by id", default=None)
-_LAYERS = contextvars.ContextVar("shared layers that were read, by number", default=None)
+_NUMBERS: contextvars.ContextVar[Any] = contextvars.ContextVar(
+    "numbers of shared layers that are written, by id", default=None)
+_LAYERS: contextvars.ContextVar[Any] = contextvars.ContextVar(
+    "shared layers that were read, by number", default=None)
 
 
 @contextlib.contextmanager
@@ -54,7 +56,8 @@ def sharing_layers(model: Any = None) -> Iterator[Any]:
     Args:
         model: what is written in the block; None to read.
     """
-    counts, numbers = collections.Counter(), {}
+    counts: collections.Counter[int] = collections.Counter()
+    numbers: dict[int, int] = {}
 
     def count(layer: Layer) -> None:
         for inner in layer.sublayers():

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 if TYPE_CHECKING:
     from tdfast.activations import Activation
+    from tdfast.callbacks.base import Callback
+    from tdfast.callbacks.callback_list import CallbackList
     from tdfast.constraints import Constraint
     from tdfast.engine.parametric import Function
     from tdfast.engine.tensor import SymbolicTensor
@@ -89,6 +91,8 @@ Seed: TypeAlias = Union[int, "SeedGenerator", Config, None]
 """A number, or a generator that each draw moves on; None draws one."""
 
 # ---------------------------------------------------------------- training
+CallbacksSpec: TypeAlias = Union["Callback", "CallbackList", Sequence["Callback"], None]
+
 Logs: TypeAlias = dict[str, Any]
 """The names of the loss and the metrics, with their numbers."""
 

@@ -278,7 +278,7 @@ class Softmax(Layer):
             )
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
 
-    def __call__(self, x: Arrays, training: bool = False, mask: Masks = None, **kwargs: Any) -> Any:
+    def __call__(self, x: Arrays, training: bool = False, mask: Masks = None, **kwargs: Any) -> Any:  # type: ignore[override]
         if mask is not None:
             x, mask = self.as_input(x), np.asarray(mask)
             try:
@@ -300,7 +300,7 @@ class Softmax(Layer):
         warn_of_constant(self, activations.softmax, None if None in sizes else math.prod(sizes))
 
     @property
-    def reads_masked_steps(self) -> Any:
+    def reads_masked_steps(self) -> Any:  # type: ignore[override]
         return self.built and len(self.input_shape) > 2 and 1 in self._axes(len(self.input_shape))
 
     def treats_steps_alone(self, shape: Sizes) -> bool:

@@ -103,7 +103,7 @@ class Elementwise(Merge):
         """A shape with so many axes: ones are put in after the batch, as in Keras."""
         return (*shape[:1], *(1,) * (ndim - len(shape)), *shape[1:])
 
-    def treats_steps_alone(self, shape: Sizes) -> bool:
+    def treats_steps_alone(self, shape: Any) -> bool:
         """Where its inputs have as many axes each, so that no step meets another."""
         return len(set(map(len, shape))) == 1
 
@@ -176,7 +176,7 @@ class Subtract(Elementwise):
         super().check_shapes(shapes)
 
     def combine(self, xs: Any, masks: Any, out: Array) -> None:
-        np.subtract(*xs, out=out)
+        np.subtract(*xs, out=out)  # type: ignore[call-overload]
 
     def slopes(self, dy: Arrays, xs: Any, masks: Any, y: Array) -> list[Any]:
         return [dy, -dy]
@@ -344,7 +344,7 @@ class Concatenate(Merge):
                     f"equal, got shapes {shapes}."
                 )
 
-    def treats_steps_alone(self, shape: Sizes) -> bool:
+    def treats_steps_alone(self, shape: Any) -> bool:
         return self._axis_in(shape) > 1
 
     def compute_output_shape(self, input_shape: Shapes) -> Shapes:

@@ -103,7 +103,7 @@ class Dropout(Randomized):
     rate: Any
 
     @property
-    def per_step(self) -> bool:
+    def per_step(self) -> bool:  # type: ignore[override]
         return self.noise_shape is None
 
     def __init__(self, rate: float, noise_shape: Shape | None = None, seed: Seed = None,

@@ -217,7 +217,9 @@ class Normalization(Layer):
                 f"Layer '{self.name}' (Normalization) was given its mean and variance; adapt() would change "
                 "them."
             )
-        count, mean, variance = 0, 0.0, 0.0
+        count = 0
+        mean: Any = 0.0
+        variance: Any = 0.0
         for batch in _batches(data):
             batch = batch[0] if isinstance(batch, tuple) else batch
             if not hasattr(batch, "__array__"):

@@ -62,11 +62,11 @@ class TimeDistributed(Layer):
         self.supports_masking = True
 
     @property
-    def per_step(self) -> bool:
+    def per_step(self) -> bool:  # type: ignore[override]
         return not self.batch_coupled
 
     @property
-    def batch_coupled(self) -> bool:
+    def batch_coupled(self) -> bool:  # type: ignore[override]
         return self.layer.batch_coupled
 
     def sublayers(self) -> list[Any]:
@@ -137,7 +137,7 @@ class TimeDistributed(Layer):
     def _backward_steps(self, dy: Arrays, tape: Tape, need_dx: bool) -> Any:
         variables = self.layer.weights
         sums = [np.zeros_like(v.value) for v in variables]
-        dx = [None] * dy.shape[1]
+        dx: list[Any] = [None] * dy.shape[1]
         for t in reversed(range(dy.shape[1])):
             dx[t] = self.layer.backward(np.ascontiguousarray(dy[:, t]), tape, need_dx)
             for total, v in zip(sums, variables):

@@ -279,7 +279,7 @@ class Loss:
             return y_pred, dy
         return y_pred.reshape(shape), None if dy is None else dy.reshape(shape)
 
-    def value_and_grad(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None = None,
+    def value_and_grad(self, y_true: Any, y_pred: Any, sample_weight: Any = None,
                        mask: Masks = None, dy: Any = None, workspace: Record | None = None,
                        need_grad: bool = True) -> tuple[Any, ...]:
         """The loss as a float, and its gradient with respect to y_pred.
@@ -453,7 +453,7 @@ class AlongAxis(BuiltIn):
         y_true = np.moveaxis(y_true.reshape(y_pred.shape), axis, -1)
         return np.ascontiguousarray(y_true), np.ascontiguousarray(np.moveaxis(y_pred, axis, -1))
 
-    def reduced(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None, mask: Masks, dy: Any,
+    def reduced(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Masks, dy: Any,
                 buffers: Record | _NewBuffers) -> float:
         axis = self.axis_in(y_pred.ndim)
         if axis == y_pred.ndim - 1:
@@ -466,7 +466,7 @@ class AlongAxis(BuiltIn):
                     f"lies along axis {axis}, so single entries of it cannot be weighted."
                 )
         t, p = self.moved(y_true, y_pred)
-        slope = None if dy is None else buffers.buffer("moved", p.shape, p.dtype)
+        slope: Any = None if dy is None else buffers.buffer("moved", p.shape, p.dtype)
         value = super().reduced(t, p, sample_weight, mask, slope, buffers)
         if dy is not None:
             np.copyto(dy, np.moveaxis(slope, -1, axis))

@@ -56,7 +56,7 @@ class _Overlap(BuiltIn):
         np.multiply(self.overlap(y_true, y_pred, axes, True)[1], factor, out=dy)
 
     def reduced(self, y_true: Array, y_pred: Array, sample_weight: Numbers | None, mask: Masks, dy: Any,
-                buffers: Record) -> float:
+                buffers: Record) -> float:  # type: ignore[override]
         if mask is None:
             return super().reduced(y_true, y_pred, sample_weight, None, dy, buffers)
         keep = spread(np.asarray(mask, bool), y_pred.shape, "mask")

@@ -47,7 +47,7 @@ class _FromProbabilities:
 
     def on_logits(self, activation: ActivationSpec, axis: int, shape: Sizes) -> Any:
         """This loss with from_logits=True, where the activation is that of its probabilities; else None."""
-        cls = type(self)
+        cls: Any = type(self)
         fits = activation == self.activation
         if activation == "softmax":         # a row of one could be joined to others by `match_rank`
             fits = fits and axis == self.axis % len(shape) and shape[axis] != 1
@@ -169,7 +169,7 @@ class SparseCategoricalCrossentropy(_FromProbabilities, KernelLoss):
         self.ignore_class, self.axis = ignore_class, axis
         self.kind = KINDS["sparse_logits"] if from_logits else KINDS["sparse"]
 
-    def prepare(self, y_true: Array, y_pred: Array, buffers: Record | _NewBuffers) -> Array | None:
+    def prepare(self, y_true: Array, y_pred: Array, buffers: Record | _NewBuffers) -> Array | None:  # type: ignore[override]
         t = super().prepare(y_true, y_pred, buffers)
         return t if self.ignore_class is None else np.where(t == self.ignore_class, np.int32(IGNORED), t)
 

@@ -133,7 +133,7 @@ def _labels(y_true: Any, p: Any, who: str) -> Any:
 class _Match(base.KernelLoss):
     """The rows of an accuracy: 1 where output and target agree."""
 
-    def __init__(self, kind: int, sparse: bool = False, threshold: float | None = 0.0) -> None:
+    def __init__(self, kind: int, sparse: bool = False, threshold: float = 0.0) -> None:
         super().__init__("accuracy")
         self.kind, self.sparse, self.delta = kind, sparse, threshold
 
@@ -147,7 +147,7 @@ class _Wrapped(MeanMetricWrapper):
         return {"name": self.name, "dtype": self.dtype, **self._fn_kwargs}
 
     @classmethod
-    def from_config(cls, config: Config) -> Any:
+    def from_config(cls, config: Config) -> Any:  # type: ignore[override]
         return cls(**config)
 
 
@@ -178,7 +178,7 @@ class BinaryAccuracy(LossMean):
     direction, elementwise = "up", True
 
     def __init__(self, name: str = "binary_accuracy", dtype: DType = None,
-                 threshold: float | None = 0.5) -> None:
+                 threshold: float = 0.5) -> None:
         self.threshold = threshold
         self.function = _Match(base.KINDS["match_binary"], threshold=float(threshold))
         super().__init__(name, dtype)

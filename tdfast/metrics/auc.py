@@ -53,7 +53,7 @@ class AUC(ThresholdMetric):
 
     def __init__(self, num_thresholds: int = 200, curve: str = "ROC", summation_method: str = "interpolation",
                  name: str | None = None, dtype: DType = None,
-                 thresholds: float | Sequence[float] | None = None, multi_label: bool | str = False,
+                 thresholds: Sequence[float] | None = None, multi_label: bool | str = False,
                  num_labels: Any = None, label_weights: Any = None, from_logits: bool = False) -> None:
         super().__init__(name=name, dtype=dtype)
         self.curve = _choice("curve", curve, ("ROC", "PR", "PRGAIN"), str.lower, self.name)
@@ -61,7 +61,7 @@ class AUC(ThresholdMetric):
                                         ("interpolation", "majoring", "minoring"),
                                         str.capitalize, self.name)
         self._given = thresholds is not None
-        if self._given:
+        if thresholds is not None:
             inner = sorted(thresholds)
             if any(not 0 <= t <= 1 for t in inner):
                 raise ValueError(f"{self.name}: thresholds must be numbers from 0 to 1, got {thresholds!r}.")
@@ -104,8 +104,8 @@ class AUC(ThresholdMetric):
             areas = self._interpolated()
         else:
             x, y = self._curve()
-            combine = {"interpolation": lambda a, b: (a + b) / 2, "minoring": np.minimum,
-                       "majoring": np.maximum}
+            combine: dict[str, Any] = {"interpolation": lambda a, b: (a + b) / 2, "minoring": np.minimum,
+                                       "majoring": np.maximum}
             areas = ((x[:-1] - x[1:]) * combine[self.summation_method](y[:-1], y[1:])).sum(axis=0)
         if not self.multi_label:
             return float(areas)

@@ -143,7 +143,7 @@ class Metric:
         """The number, array or dict of all batches since `reset_state`."""
         raise ValueError(f"Metric '{self.name}' ({type(self).__name__}) has no result: override result().")
 
-    def update_batch(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None = None, mask: Masks = None,
+    def update_batch(self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Masks = None,
                      workspace: Record | None = None) -> None:
         """Count a batch of training: `update_state` with those of the arguments that it takes."""
         given, extras = {}, _extras(type(self).update_state)
@@ -208,7 +208,8 @@ def counted_in(metric: Any) -> Any:
     >>> second.rows
     3
     """
-    variables, out = getattr(metric, "variables", ()), {}
+    variables: Any = getattr(metric, "variables", ())
+    out: dict[str, Any] = {}
     for name, value in vars(metric).items():
         if isinstance(value, Variable):
             out[name] = value.value

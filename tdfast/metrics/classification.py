@@ -57,7 +57,7 @@ class CategoricalCrossentropy(LossMean):
     direction = "down"
 
     def __init__(self, name: str = "categorical_crossentropy", dtype: DType = None, from_logits: bool = False,
-                 label_smoothing: float = 0, axis: int | None = -1) -> None:
+                 label_smoothing: float = 0, axis: int = -1) -> None:
         self.function = losses.CategoricalCrossentropy(from_logits, label_smoothing, axis)
         self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
         super().__init__(name, dtype)
@@ -86,7 +86,7 @@ class SparseCategoricalCrossentropy(LossMean):
     direction = "down"
 
     def __init__(self, name: str = "sparse_categorical_crossentropy", dtype: DType = None,
-                 from_logits: bool = False, ignore_class: int | None = None, axis: int | None = -1) -> None:
+                 from_logits: bool = False, ignore_class: int | None = None, axis: int = -1) -> None:
         self.function = losses.SparseCategoricalCrossentropy(from_logits, ignore_class, axis=axis)
         self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
         super().__init__(name, dtype)

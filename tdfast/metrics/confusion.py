@@ -74,7 +74,7 @@ class ThresholdMetric(Metric):
 
     state_names = COUNTS
     top_k = class_id = None
-    thresholds = (0.5,)
+    thresholds: Sequence[float] = (0.5,)
     even = False
 
     def start(self, thresholds: Any, class_id: int | None = None,

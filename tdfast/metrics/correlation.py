@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tdfast.engine.types import Config, DType, Masks, Numbers
 
 
-def pearson_correlation(y_true: Numbers, y_pred: Numbers, axis: int | None = -1) -> Any:
+def pearson_correlation(y_true: Numbers, y_pred: Numbers, axis: int = -1) -> Any:
     """mean((t - mean t) (p - mean p)) / (std t std p) along ``axis``, as an array.
 
     >>> pearson_correlation([[1.0, 2.0, 4.0]], [[2.0, 4.0, 8.0]]).round(4)
@@ -25,7 +25,7 @@ def pearson_correlation(y_true: Numbers, y_pred: Numbers, axis: int | None = -1)
     return _pearson(*_moments(y_true, y_pred, axis, True))
 
 
-def concordance_correlation(y_true: Numbers, y_pred: Numbers, axis: int | None = -1) -> Any:
+def concordance_correlation(y_true: Numbers, y_pred: Numbers, axis: int = -1) -> Any:
     """2 cov(t, p) / (var t + var p + (mean t - mean p)^2) along ``axis``, as an array.
 
     >>> concordance_correlation([[0.0, 2.0]], [[1.0, 3.0]]).round(4)
@@ -34,7 +34,7 @@ def concordance_correlation(y_true: Numbers, y_pred: Numbers, axis: int | None =
     return _concordance(*_moments(y_true, y_pred, axis, True))
 
 
-def _moments(y_true: Any, y_pred: Any, axis: int | None, where: Any) -> tuple[Any, ...]:
+def _moments(y_true: Any, y_pred: Any, axis: int, where: Any) -> tuple[Any, ...]:
     """(means' difference, variances, covariance) along the axis, in float64."""
     p = np.asarray(y_pred, np.float64)
     t = np.asarray(y_true, np.float64).reshape(p.shape)
@@ -61,11 +61,11 @@ class _Correlation(MeanMetricWrapper):
     direction = "up"
     _of_moments: Any = None
 
-    def __init__(self, fn: Callable[..., Any], name: str, dtype: DType, axis: int | None) -> None:
+    def __init__(self, fn: Callable[..., Any], name: str, dtype: DType, axis: int) -> None:
         super().__init__(fn, name, dtype, axis=axis)
         self.axis = axis
 
-    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None,
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None,  # type: ignore[override]
                      mask: Masks = None) -> Any:
         """Count a batch; ``mask`` leaves steps out."""
         p = np.asarray(y_pred)
@@ -83,7 +83,7 @@ class _Correlation(MeanMetricWrapper):
         return {"name": self.name, "dtype": self.dtype, "axis": self.axis}
 
     @classmethod
-    def from_config(cls, config: Config) -> Any:
+    def from_config(cls, config: Config) -> Any:  # type: ignore[override]
         return cls(**config)
 
 
@@ -102,7 +102,7 @@ class PearsonCorrelation(_Correlation):
 
     _of_moments = staticmethod(_pearson)
 
-    def __init__(self, name: str = "pearson_correlation", dtype: DType = None, axis: int | None = -1) -> None:
+    def __init__(self, name: str = "pearson_correlation", dtype: DType = None, axis: int = -1) -> None:
         super().__init__(pearson_correlation, name, dtype, axis)
 
 
@@ -122,5 +122,5 @@ class ConcordanceCorrelation(_Correlation):
     _of_moments = staticmethod(_concordance)
 
     def __init__(self, name: str = "concordance_correlation", dtype: DType = None,
-                 axis: int | None = -1) -> None:
+                 axis: int = -1) -> None:
         super().__init__(concordance_correlation, name, dtype, axis)

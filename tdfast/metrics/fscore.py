@@ -75,7 +75,7 @@ class FBetaScore(Metric):
     def result(self) -> Any:
         precision = self.true_positives / (self.true_positives + self.false_positives + EPSILON)
         recall = self.true_positives / (self.true_positives + self.false_negatives + EPSILON)
-        score = precision * recall / (self.beta**2 * precision + recall + EPSILON) * (1 + self.beta**2)
+        score: Any = precision * recall / (self.beta**2 * precision + recall + EPSILON) * (1 + self.beta**2)
         if self.average == "weighted":
             score = np.sum(score * self.intermediate_weights / (np.sum(self.intermediate_weights) + EPSILON))
         elif self.average is not None:

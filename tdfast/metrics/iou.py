@@ -41,7 +41,9 @@ class IoU(Metric):
 
     direction, default_dtype = "up", "int32"
     state_names: tuple[str, ...] = ("total_cm",)
-    keys = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
+    keys: tuple[str, ...] = (
+        "num_classes", "target_class_ids", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis",
+    )
 
     def __init__(self, num_classes: int, target_class_ids: Sequence[int], name: str | None = None,
                  dtype: DType = None, ignore_class: int | None = None, sparse_y_true: bool = True,

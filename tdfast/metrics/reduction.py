@@ -120,7 +120,7 @@ class MeanMetricWrapper(Mean):
         super().__init__(name=name, dtype=dtype)
         self._fn, self._fn_kwargs = fn, kwargs
 
-    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None,
+    def update_state(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None,  # type: ignore[override]
                      mask: Masks = None) -> Any:
         """Count a batch; ``mask`` leaves values out."""
         self.count_values(self._fn(_array(y_true), _array(y_pred), **self._fn_kwargs), sample_weight, mask)
@@ -196,13 +196,13 @@ class LossMean(MeanMetricWrapper):
     """The mean over the rows of a loss, or of an accuracy, by its kernel; a metric of this kind is a small
     class."""
 
-    function = base.KernelLoss()            # whose rows are averaged
+    function: Any = base.KernelLoss()            # whose rows are averaged
     elementwise = False                     # whether Keras weighs each output by itself
 
     def __init__(self, name: str | None = None, dtype: DType = None) -> None:
         super().__init__(self.function.values, name, dtype)
 
-    def update_state(self, y_true: Numbers, y_pred: Any, sample_weight: Numbers | None = None,
+    def update_state(self, y_true: Numbers, y_pred: Any, sample_weight: Any = None,  # type: ignore[override]
                      mask: Masks = None, workspace: Record | None = None) -> None:
         """Count a batch. ``mask`` leaves values out; ``workspace`` is a tape's record."""
         y_pred, f = base.as_outputs(y_pred), self.function
@@ -234,11 +234,11 @@ class LossMean(MeanMetricWrapper):
         return Metric.get_config(self)
 
     @classmethod
-    def from_config(cls, config: Config) -> Any:
+    def from_config(cls, config: Config) -> Any:  # type: ignore[override]
         return cls(**config)
 
 
-def _has_weight_each(sample_weight: Numbers | None, y_pred: Any) -> Any:
+def _has_weight_each(sample_weight: Any, y_pred: Any) -> Any:
     shape = np.shape(sample_weight)
     return shape == y_pred.shape and shape[-1] != 1
 
@@ -271,7 +271,7 @@ class LossMetric(LossMean):
                 **options}
 
     @classmethod
-    def from_config(cls, config: Config) -> Any:
+    def from_config(cls, config: Config) -> Any:  # type: ignore[override]
         return MeanMetricWrapper.from_config(config)
 
 

@@ -136,8 +136,9 @@ class CosineSimilarity(LossMean):
 
     direction = "up"
 
-    def __init__(self, name: str = "cosine_similarity", dtype: DType = None, axis: int | None = -1) -> None:
-        self.function, self.axis = _Cosine(axis), axis
+    def __init__(self, name: str = "cosine_similarity", dtype: DType = None, axis: int = -1) -> None:
+        self.function: Any = _Cosine(axis)
+        self.axis = axis
         super().__init__(name, dtype)
 
     def get_config(self) -> Config:
@@ -203,7 +204,7 @@ class R2Score(Metric):
 
     def result(self) -> Any:
         with np.errstate(divide="ignore", invalid="ignore"):
-            score = 1 - self.residual / self.spread
+            score: Any = 1 - self.residual / self.spread
             score = np.where(np.isinf(score), 0.0, score)
             if self.class_aggregation == "uniform_average":
                 score = np.mean(score)

@@ -12,7 +12,9 @@ from tdfast.models.model import Model
 from tdfast.models.sequential import Sequential
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tdfast.saving import load_model as load_model
+    from tdfast.saving import model_from_json as model_from_json
+    from tdfast.saving import save_model as save_model
 
 __all__ = ["Functional", "Model", "Sequential", "clone_model"]
 
@@ -23,10 +25,12 @@ def __dir__() -> list[Any]:
     return sorted([*globals(), *_SAVING])
 
 
-def __getattr__(name: str) -> Callable[..., Any]:
-    """`tdfast.saving.load_model` and its kin are here too, as in Keras; imported when they are first used."""
-    if name in _SAVING:
-        from tdfast import saving
+if not TYPE_CHECKING:             # a checker knows what is not there by itself
 
-        return getattr(saving, name)
-    return absent.lookup(__name__)(name)
+    def __getattr__(name: str) -> Any:
+        """`tdfast.saving.load_model` and its kin are here too, as in Keras; imported when first used."""
+        if name in _SAVING:
+            from tdfast import saving
+
+            return getattr(saving, name)
+        return absent.lookup(__name__)(name)

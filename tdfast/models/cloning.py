@@ -109,7 +109,7 @@ def _graph_again(model: Any, inputs: Any, clone: Any, call_function: Any) -> Any
         made = layer(*args, **kwargs) if call_function is None else call_function(layer, *args, **kwargs)
         tensors.update((id(old), new) for old, new in zip(node.outputs, flatten(made)))
     ends = (mapped(mine, structure) for structure in (model.input_structure, model.output_structure))
-    twin = Functional(*ends, name=model.name)
+    twin = Functional(*ends, name=model.name)  # type: ignore[misc]
     if not model.trainable:
         twin.trainable = False
     return twin

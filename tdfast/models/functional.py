@@ -84,7 +84,7 @@ class Functional(Model):
         return [layer for layer in self._stack if not isinstance(layer, Operation)]
 
     @property
-    def several_inputs(self) -> bool:
+    def several_inputs(self) -> bool:  # type: ignore[override]
         """Whether it takes more than one."""
         return len(self._graph.inputs) > 1
 
@@ -134,7 +134,7 @@ class Functional(Model):
         return [(f", input '{layer.name}'" if many else "", layer.as_input) for layer in self._first]
 
     @property
-    def has_named_outputs(self) -> bool:
+    def has_named_outputs(self) -> bool:  # type: ignore[override]
         """Whether the outputs are a dict, with nothing nested in it."""
         structure = self.output_structure
         return isinstance(structure, dict) and len(structure) == len(self._graph.outputs)
@@ -190,7 +190,7 @@ class Functional(Model):
         if not self.built or key in self._fitting:
             return
         for layer, shape in zip(self._first, given):
-            if len(shape) != len(layer.batch_shape):
+            if len(shape) != len(layer.batch_shape):  # type: ignore[arg-type]
                 raise ValueError(
                     f"Model '{self.name}' expects input '{layer.name}' of shape {layer.batch_shape}, got "
                     f"{shape}."

@@ -153,7 +153,7 @@ def functional_from(cls: Any, config: Config, custom_objects: CustomObjects = No
     }
     arguments = {"name": config.get("name"), **further}
     inputs, outputs = reader.ends("input_layers"), reader.ends("output_layers")
-    model = registry.construct(
+    model: Any = registry.construct(
         lambda **given: cls(inputs, outputs, **given), arguments, f"model '{config.get('name')}'"
     )
     if config.get("trainable") is False:
@@ -190,7 +190,7 @@ class _Reader:
             self.refuse(f"it has {len(layers)} layers, more than {MAX_LAYERS}")
         items = {}
         for item in layers:
-            inner = item.get("config") if isinstance(item, dict) else None
+            inner: Any = item.get("config") if isinstance(item, dict) else None
             if not isinstance(inner, dict) or not isinstance(item.get("class_name"), str):
                 self.refuse("the description of one of its layers lacks a name, a class_name or a config")
             name = item.get("name") or inner.get("name")
@@ -273,7 +273,7 @@ class _Reader:
         if kind is None or not isinstance(config, dict):
             return {key: self._read(part) for key, part in value.items()}
         if kind == "__keras_tensor__":
-            history = config.get("keras_history")
+            history: Any = config.get("keras_history")
             if not _is_history(history):
                 self.refuse("a tensor is not described as [layer, call, output]")
             return _Leaf(tuple(history[:3]))

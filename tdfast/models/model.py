@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from tdfast.engine import registry
 from tdfast.engine.network import Network
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tdfast.engine.tensor import SymbolicTensor
-    from tdfast.engine.types import Array, DType, Masks, PathLike, Shapes
+    from tdfast.engine.types import Array, DType, Masks, PathLike, Shapes, Tensors
     from tdfast.models.streaming import Streamer
 
 
-def _passed_on(method: Callable[..., Any]) -> Callable[..., Any]:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _passed_on(method: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Any, P], R]:
     """A method of the `Trainer` as one of the model."""
 
     @functools.wraps(method)
-    def passed(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def passed(self: Any, *args: P.args, **kwargs: P.kwargs) -> R:
         return method(self._trainer, *args, **kwargs)
 
     return passed
@@ -67,7 +71,16 @@ class Model(Network):
             cls = registry.home("models").Functional
         return super().__new__(cls)
 
+    @overload
+    def __init__(self, inputs: Tensors, outputs: Tensors, *, name: str | None = None, trainable: bool = True,
+                 **kwargs: Any) -> None: ...
+
+    @overload
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: DType = None,
+                 **kwargs: Any) -> None: ...
+
+    # The first is what `__new__` makes a Functional of.
+    def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: DType = None,  # type: ignore[misc]
                  **kwargs: Any) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype, **kwargs)
         self._lock = ModelLock(inference_tape)

@@ -159,7 +159,7 @@ class Sequential(Model):
             self.ensure_built(self._input.batch_shape)
 
     # ---------------------------------------------------------------- as a layer
-    @property
+    @property  # type: ignore[override]
     def dtype(self) -> str | None:
         """That of the first layer."""
         return self._stack[0].dtype if getattr(self, "_stack", None) else self._dtype

@@ -86,7 +86,7 @@ class Tensordot(Operation):
         return [da, np.transpose(by_a, np.argsort([*second, *rest_b]))]
 
 
-def _as_axes(axes: Any) -> int | list[Any]:
+def _as_axes(axes: Any) -> Any:
     return axes if isinstance(axes, int) else [part if isinstance(part, int) else list(part) for part in axes]
 
 

@@ -33,7 +33,7 @@ class _Reduction(Operation):
                  **options: typing.Any) -> None:
         super().__init__(name=name, axis=axis, keepdims=keepdims, **options)
 
-    def apply(self, x: typing.Any) -> Any:
+    def apply(self, x: typing.Any) -> typing.Any:
         x = np.asarray(x)
         axes = axes_of(self.options["axis"], x.ndim)
         y = self.reduced(x, axes)
@@ -63,7 +63,7 @@ def _float(x: typing.Any) -> Array:
 class Sum(_Reduction):
     """The sum."""
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         return np.sum(x, axis=axes, keepdims=True, dtype=x.dtype if x.dtype.kind == "f" else None)
 
     def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
@@ -74,7 +74,7 @@ class Sum(_Reduction):
 class Mean(_Reduction):
     """The sum by the number of summands."""
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         return np.mean(_float(x), axis=axes, keepdims=True)
 
     def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
@@ -85,7 +85,7 @@ class Mean(_Reduction):
 class Prod(_Reduction):
     """The product."""
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         return np.prod(x, axis=axes, keepdims=True, dtype=x.dtype if x.dtype.kind == "f" else None)
 
     def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
@@ -102,7 +102,7 @@ class Prod(_Reduction):
 class Var(_Reduction):
     """The mean of the squared distances from the mean."""
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         return np.var(_float(x), axis=axes, keepdims=True)
 
     def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
@@ -113,7 +113,7 @@ class Var(_Reduction):
 class Std(_Reduction):
     """The square root of the variance."""
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         return np.std(_float(x), axis=axes, keepdims=True)
 
     def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> Array:
@@ -137,7 +137,7 @@ class Max(_Extreme):
                  name: str | None = None) -> None:
         super().__init__(axis, keepdims, name=name, initial=initial)
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         given = {} if self.options["initial"] is None else {"initial": self.options["initial"]}
         return np.max(x, axis=axes, keepdims=True, **given)
 
@@ -150,7 +150,7 @@ class Min(_Extreme):
                  name: str | None = None) -> None:
         super().__init__(axis, keepdims, name=name, initial=initial)
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         given = {} if self.options["initial"] is None else {"initial": self.options["initial"]}
         return np.min(x, axis=axes, keepdims=True, **given)
 
@@ -159,7 +159,7 @@ class Min(_Extreme):
 class Amax(_Extreme):
     """The largest number."""
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         return np.max(x, axis=axes, keepdims=True)
 
 
@@ -167,7 +167,7 @@ class Amax(_Extreme):
 class Amin(_Extreme):
     """The smallest number."""
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         return np.min(x, axis=axes, keepdims=True)
 
 
@@ -175,7 +175,7 @@ class Amin(_Extreme):
 class Any(_Reduction):
     """Whether one is true."""
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         return np.any(x, axis=axes, keepdims=True)
 
 
@@ -183,7 +183,7 @@ class Any(_Reduction):
 class All(_Reduction):
     """Whether all are true."""
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         return np.all(x, axis=axes, keepdims=True)
 
 
@@ -193,7 +193,7 @@ class Logsumexp(_Reduction):
 
     module = MATH
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         x = _float(x)
         top = np.max(x, axis=axes, keepdims=True)
         top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
@@ -215,7 +215,7 @@ class Norm(_Reduction):
         if ord not in (None, 1, 2, "fro", math.inf):
             raise ValueError(f"norm: ord must be None, 1, 2, 'fro' or infinity, got {ord!r}.")
 
-    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:
+    def reduced(self, x: typing.Any, axes: typing.Any) -> Array:  # type: ignore[override]
         x, kind = _float(x), self.options["ord"]
         if len(axes) > 1 and kind not in (None, "fro"):
             raise ValueError(

@@ -107,6 +107,9 @@ class Optimizer:
     slot_names: tuple[Any, ...] = ()
     """All slots there can be, in the rule's order."""
 
+    parameters: Any
+    trainable_variables: list[Variable]
+
     per_variable = False
     """Whether the step needs each variable on its own instead of the whole flat vector."""
 
@@ -166,7 +169,7 @@ class Optimizer:
         self.built = False
         self.averages_in_place = False
         self.slots: dict[Any, Any] = {}
-        self._excluded = ()         # variables without weight decay, and the pattern of their names
+        self._excluded: Any = ()         # variables without weight decay, and the pattern of their names
         self._excluded_names: Any = None
         self._kept: Any = None           # a copy's state, until it is built
 
@@ -188,17 +191,8 @@ class Optimizer:
         rate.optimizer = self
         return rate
 
-    def _rate(self) -> float:
-        rate = self._learning_rate
-        if not callable(rate):
-            return rate
-        value = float(rate(self.steps) if isinstance(rate, schedules.LearningRateSchedule) else rate())
-        if value < 0:
-            raise ValueError(f"learning_rate must be 0 or more, but {_kind(rate)} gives {value}.")
-        return value
-
     @learning_rate.setter
-    def learning_rate(self, value: Any) -> Any:
+    def learning_rate(self, value: Any) -> None:
         if callable(value):
             self._learning_rate = value
             return
@@ -225,6 +219,15 @@ class Optimizer:
             raise AttributeError(f"{type(self).__name__} has no attribute '{name}': set {OLD_NAMES[name]}.")
         super().__setattr__(name, value)
 
+    def _rate(self) -> float:
+        rate = self._learning_rate
+        if not callable(rate):
+            return rate
+        value = float(rate(self.steps) if isinstance(rate, schedules.LearningRateSchedule) else rate())
+        if value < 0:
+            raise ValueError(f"learning_rate must be 0 or more, but {_kind(rate)} gives {value}.")
+        return value
+
     @property
     def iterations(self) -> int:
         """How many updates there were."""
@@ -247,11 +250,11 @@ class Optimizer:
         names += ["average"] * bool(self.use_ema) + ["gradient_accumulator"] * bool(
             self.gradient_accumulation_steps
         )
-        slots = {}
+        slots: dict[str, Any] = {}
         for name in names:
             slots[name] = slot = runtime.aligned(parameters.values.shape, parameters.values.dtype)
             slot[...] = self.initial_value(name)
-            old = self.slots.get(name)
+            old: Any = self.slots.get(name)
             for v, where in zip(self.parameters.variables, self.parameters.slices) if old is not None else ():
                 if id(v) in place:
                     slot[place[id(v)]] = old[where]

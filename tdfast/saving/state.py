@@ -47,9 +47,9 @@ def read_state(path: Any) -> Any:
     """
     with open(path, "rb") as file:
         data = file.read()
-    file = io.BytesIO(data)
-    file.name = str(path)
-    with Archive(file) as archive:
+    copy: Any = io.BytesIO(data)
+    copy.name = str(path)
+    with Archive(copy) as archive:
         packed = archive.read_json("state.json")
     store = NpzWeights(data, str(path))
     try:

@@ -281,7 +281,7 @@ def _plain_names(layer: Any, who: str) -> dict[str, Any]:
         if isinstance(layer, kind):
             if "beta" in has and "gamma" not in has:
                 raise ValueError(
-                    f"{who}: layer '{layer.name}' ({type(layer).__name__}) has scale=False with center=True, "
+                    f"{who}: layer '{layer.name}' ({type(layer).__name__}) has scale=False with center=True, "  # type: ignore[attr-defined]
                     "which no module of "
                     "PyTorch has."
                 )

@@ -36,7 +36,7 @@ def _has_batches(x: Data) -> Any:
     return hasattr(x, "__len__") or hasattr(x, "num_batches")
 
 
-def unpack(batch: Any, who: str) -> tuple[Any, ...] | None:
+def unpack(batch: Any, who: str) -> Any:
     """(x, y, sample_weight) of what a stream yields: ``x``, ``(x,)``, ``(x, y)`` or ``(x, y,
     sample_weight)``."""
     if not isinstance(batch, (tuple, list)):

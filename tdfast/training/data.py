@@ -108,7 +108,7 @@ class DataAdapter:
 
     # ---------------------------------------------------------------- sources
     def arrays(self, batch: Any, lengths: Any, batch_size: int | None, steps: int | None, who: str,
-               shuffle: bool = False) -> EpochIterator:
+               shuffle: bool | str = False) -> EpochIterator:
         """An `EpochIterator` over a `Batch` of all samples."""
         n = len(batch.inputs[0])
         steps = adapters.check_steps(steps, f"{who}: the number of steps")
@@ -124,7 +124,7 @@ class DataAdapter:
         buffers = Record(self.model) if self.objective.is_counting else self.buffers
         return EpochIterator(ArrayBatches(batch, size, buffers, shuffle, padding), steps, who)
 
-    def stream(self, x: Data, steps: int | None, who: str, shuffle: bool = False,
+    def stream(self, x: Data, steps: int | None, who: str, shuffle: bool | str = False,
                class_weight: Mapping[int, float] | None = None, batch_size: int | None = None,
                **others: Any) -> EpochIterator:
         """An `EpochIterator` of what yields batches; ``others`` belong into the batches and must be None."""
@@ -138,7 +138,7 @@ class DataAdapter:
                 )
 
         def prepare(batch: Any) -> Batch:
-            return self.weigh_classes(self.batch(*adapters.unpack(batch, who), who), class_weight, who)
+            return self.weigh_classes(self.batch(*adapters.unpack(batch, who), who), class_weight, who)  # type: ignore[call-arg]
 
         return EpochIterator(
             StreamBatches(x, prepare, shuffle),
@@ -179,7 +179,7 @@ class DataAdapter:
         class_weight: Mapping[int, float] | None,
         batch_size: int | None,
         steps: int | None,
-        shuffle: bool,
+        shuffle: bool | str,
         split: float,
         validation: dict[str, Any],
     ) -> tuple[Any, ...]:
@@ -222,7 +222,7 @@ class DataAdapter:
             return train, self._validation(validation, lengths is not None, size)
         if validation["lengths"] is not None:
             raise ValueError("fit: validation_lengths belongs to validation_data, which was not given.")
-        return train, held_out and self.arrays(*held_out, size, validation["steps"], "fit's validation")
+        return train, held_out and self.arrays(*held_out, size, validation["steps"], "fit's validation")  # type: ignore[call-arg]
 
     def _validation(self, validation: dict[str, Any], needs_lengths: bool, batch_size: Any) -> EpochIterator:
         who, given = "fit's validation_data", validation["data"]

@@ -159,7 +159,7 @@ class ArrayBatches:
 
     again = True
 
-    def __init__(self, arrays: Batch, batch_size: int, buffers: Record, shuffle: bool = False,
+    def __init__(self, arrays: Batch, batch_size: int, buffers: Record, shuffle: bool | str = False,
                  padding: Any = None) -> None:
         self.arrays, self.batch_size, self.buffers = arrays, batch_size, buffers
         self.shuffle, self.padding = shuffle, padding
@@ -229,7 +229,7 @@ class StreamBatches:
 
     limit = math.inf
 
-    def __init__(self, data: Any, prepare: Callable[..., Any], shuffle: bool = False) -> None:
+    def __init__(self, data: Any, prepare: Callable[..., Any], shuffle: bool | str = False) -> None:
         self.data, self.prepare, self.shuffle = data, prepare, shuffle
         self.again = not hasattr(data, "__next__")
         self.indexed = hasattr(data, "__getitem__") and (hasattr(data, "num_batches")

@@ -152,7 +152,7 @@ class Padding:
         if self.plan.cut:
             steps = min(max(int(self.lengths[0][index].max()), 1) + spare, T)
 
-        def rows(name: str, a: Array | None, timed: bool) -> Array | None:
+        def rows(name: Any, a: Array | None, timed: bool) -> Array | None:
             return None if a is None else _rows(buffers, name, a, index, steps if timed else None)
 
         def follows(a: Array | None) -> bool:
@@ -173,7 +173,7 @@ class Padding:
         )
 
 
-def _rows(buffers: Record, name: str, a: Array, index: Array, steps: int | None) -> Array:
+def _rows(buffers: Record, name: Any, a: Array, index: Array, steps: int | None) -> Array:
     """The rows ``a[index, :steps]`` in reused memory."""
     if steps is None or steps == a.shape[1]:
         out = buffers.buffer(name, (len(index), *a.shape[1:]), a.dtype)

@@ -43,7 +43,7 @@ class ModelLock:
 
     def _start(self) -> None:
         self._entry = threading.Lock()
-        self._holder = None         # weak, to the token of the call that is alone
+        self._holder: Any = None         # weak, to the token of the call that is alone
         self.gate = threading.RLock()
         self._seats: list[Any] = []            # all of them; a seat is in here before it is taken
         self._idle: list[Any] = []

@@ -50,7 +50,7 @@ class Head:
         }
 
     def __setstate__(self, state: Any) -> None:
-        self.__init__(state["loss"], state["weight"], state["specs"], state["name"])
+        self.__init__(state["loss"], state["weight"], state["specs"], state["name"])  # type: ignore[misc]
         self.metrics, self.tracker = state["metrics"], state["tracker"]
 
     def value_and_gradient(self, y: Data, y_pred: Numbers, sample_weight: Data, mask: Masks,
@@ -117,7 +117,7 @@ class Objective:
         return {"heads": self.heads, "listed": self.listed, "loss_tracker": self.loss_tracker}
 
     def __setstate__(self, state: Any) -> None:
-        self.__init__(state["heads"], state["listed"])
+        self.__init__(state["heads"], state["listed"])  # type: ignore[misc]
         self.loss_tracker = state["loss_tracker"]
 
     def anew(self) -> Any:

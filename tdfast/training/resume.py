@@ -14,7 +14,6 @@ from tdfast.training.batch import one_or_list
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdfast.callbacks.base import Callback
     from tdfast.training.epochs import EpochIterator
 
 
@@ -35,7 +34,7 @@ class Run:
         over: whether there is nothing left to do.
     """
 
-    def __init__(self, model: Any, layers: Sequence[Any], calls: Callback, train: EpochIterator,
+    def __init__(self, model: Any, layers: Sequence[Any], calls: Any, train: EpochIterator,
                  test: EpochIterator | None, epoch: int) -> None:
         self.model, self.calls, self.train, self.test = model, calls, train, test
         self.epoch = epoch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from tdfast import optimizers
 from tdfast.callbacks.callback_list import CallbackList
@@ -28,19 +28,21 @@ if TYPE_CHECKING:
 
     from tdfast.callbacks.base import Callback
     from tdfast.callbacks.history import History
-    from tdfast.engine.types import Array, Data, OptimizerSpec, Verbose
+    from tdfast.engine.types import Arrays, CallbacksSpec, Data, OptimizerSpec, Verbose
     from tdfast.training.epochs import EpochIterator
     from tdfast.training.lock import ModelLock
-    from tdfast.utils.batches import Derived
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _NOTHING = contextlib.nullcontext()
 
 
-def _exclusive(method: Callable[..., Any]) -> Callable[..., Any]:
+def _exclusive(method: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Trainer, P], R]:
     """One such call on a model at a time: see `tdfast.training.lock.ModelLock`."""
 
     @functools.wraps(method)
-    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def called(self: Trainer, *args: P.args, **kwargs: P.kwargs) -> R:
         token = self.lock.exclusive(method.__name__)
         try:
             return method(self, *args, **kwargs)
@@ -77,8 +79,8 @@ class Trainer:
     # ---------------------------------------------------------------- compile
     @_exclusive
     def compile(self, optimizer: OptimizerSpec = "rmsprop", loss: Any = None, loss_weights: Any = None,
-                metrics: Any = None, weighted_metrics: Sequence[Any] | None = None, run_eagerly: bool = False,
-                steps_per_execution: int = 1, jit_compile: str = "auto",
+                metrics: Any = None, weighted_metrics: Any = None, run_eagerly: bool = False,
+                steps_per_execution: int = 1, jit_compile: bool | str = "auto",
                 auto_scale_loss: bool = True) -> None:
         """Choose how to train.
 
@@ -211,17 +213,17 @@ class Trainer:
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: Verbose = "auto",
-        callbacks: Any = None,
+        callbacks: CallbacksSpec = None,
         validation_split: float = 0.0,
-        validation_data: Derived | Sequence[Any] | None = None,
-        shuffle: bool = True,
-        class_weight: Mapping[int, float] | None = None,
+        validation_data: Data = None,
+        shuffle: bool | str = True,
+        class_weight: Mapping[Any, float] | None = None,
         sample_weight: Data = None,
         initial_epoch: float = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
-        validation_batch_size: Any = None,
-        validation_freq: int = 1,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
         lengths: Any = None,
         validation_lengths: Any = None,
     ) -> History:
@@ -373,8 +375,8 @@ class Trainer:
 
     @_exclusive
     def evaluate(self, x: Data = None, y: Data = None, batch_size: int | None = None,
-                 verbose: Verbose = "auto", sample_weight: Data = None, steps: Any = None,
-                 callbacks: Any = None, return_dict: bool = False,
+                 verbose: Verbose = "auto", sample_weight: Data = None, steps: int | None = None,
+                 callbacks: CallbacksSpec = None, return_dict: bool = False,
                  lengths: Any = None) -> Any:
         """The loss and the metrics on some data.
 
@@ -395,8 +397,8 @@ class Trainer:
         return logs if return_dict else self.objective.in_order(logs)
 
     # ---------------------------------------------------------------- predict
-    def predict(self, x: Data, batch_size: int | None = None, verbose: Verbose = "auto", steps: Any = None,
-                callbacks: Any = None, lengths: Any = None) -> Array:
+    def predict(self, x: Data, batch_size: int | None = None, verbose: Verbose = "auto",
+                steps: int | None = None, callbacks: CallbacksSpec = None, lengths: Any = None) -> Arrays:
         """The outputs for some inputs.
 
         Args:
@@ -437,7 +439,7 @@ class Trainer:
     # ---------------------------------------------------------------- single batches
     @_exclusive
     def train_on_batch(self, x: Data, y: Data = None, sample_weight: Data = None,
-                       class_weight: Mapping[int, float] | None = None, return_dict: bool = False) -> Any:
+                       class_weight: Mapping[Any, float] | None = None, return_dict: bool = False) -> Any:
         """One update on one batch: its loss, or a list with the metrics behind it."""
         self._require_compiled("train_on_batch")
         return_dict = flag(return_dict, "return_dict", "train_on_batch")
@@ -465,7 +467,7 @@ class Trainer:
             logs = self.objective.logs()
         return logs if return_dict else self.objective.in_order(logs)
 
-    def predict_on_batch(self, x: Data) -> Any:
+    def predict_on_batch(self, x: Data) -> Arrays:
         """The outputs for one batch."""
         rows = len(self._data.inputs(x, "predict_on_batch")[0])
         return self.predict(x, batch_size=rows, verbose=0)
@@ -481,7 +483,7 @@ def _aborting(calls: Any) -> Iterator[Any]:
         raise
 
 
-def _due(freq: int) -> Callable[..., Any]:
+def _due(freq: Any) -> Any:
     """The function that tells whether to validate after an epoch, counted from 1."""
     if isinstance(freq, (list, tuple, set)):
         return lambda epoch: epoch in freq

@@ -309,7 +309,7 @@ class PyDataset:
         """Called after each epoch: the place to shuffle."""
 
 
-Sequence = PyDataset
+Sequence = PyDataset  # type: ignore[assignment, misc]
 
 if not TYPE_CHECKING:             # a checker knows what is not there by itself
     __getattr__ = absent.lookup(__name__)

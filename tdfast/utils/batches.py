@@ -18,7 +18,7 @@ from tdfast.compat import absent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tdfast.engine.types import Array, Seed
+    from tdfast.engine.types import Array
 
 ENDLESS, UNKNOWN = -1, -2
 """What `Batches.cardinality` says where there is no number, as in tf.data."""
@@ -73,7 +73,7 @@ class Batches:
 
     def as_numpy_iterator(self) -> Any:
         """The elements of one pass, which are NumPy's anyhow."""
-        return iter(self)
+        return iter(self)       # type: ignore[call-overload]  # a subclass has `__iter__`
 
     # ---------------------------------------------------------------- others from these
     def take(self, count: int | str) -> Any:
@@ -109,7 +109,7 @@ class Batches:
         """The elements for which ``predicate(x, y)`` (or ``predicate(x)``) is true."""
         return Derived(_filtered, self, predicate, count=UNKNOWN)
 
-    def shuffle(self, buffer_size: int, seed: Seed = None, reshuffle_each_iteration: bool = True) -> Derived:
+    def shuffle(self, buffer_size: int, seed: Any = None, reshuffle_each_iteration: bool = True) -> Derived:
         """The elements in a random order: each is drawn from the next ``buffer_size`` ones, as in tf.data.
 
         Args:
@@ -174,7 +174,7 @@ class Batches:
 class Derived(Batches):
     """What the methods of `Batches` give."""
 
-    def __init__(self, make: Callable[..., Any], source: Any, *arguments: Any, count: int,
+    def __init__(self, make: Any, source: Any, *arguments: Any, count: int,
                  batched: bool | None = None) -> None:
         self.make, self.source, self.arguments, self.count = make, source, arguments, count
         self.batched = getattr(source, "batched", True) if batched is None else batched
@@ -185,7 +185,7 @@ class Derived(Batches):
     def example(self) -> Array | tuple[Any, ...]:
         """An element, for `element_spec`: nothing is drawn for it."""
         example = self.source.example()
-        return _EXAMPLES[self.make](example, *self.arguments) if self.make in _EXAMPLES else example
+        return _EXAMPLES[self.make](example, *self.arguments) if self.make in _EXAMPLES else example  # type: ignore[operator]
 
     def __iter__(self) -> Any:
         return iter(self.make(self.source, *self.arguments))
@@ -221,7 +221,7 @@ def whole(value: Any, what: str, least: int) -> int:
     return int(value)
 
 
-def _generator(seed: Seed) -> Any:
+def _generator(seed: Any) -> Any:
     return np.random.Generator(np.random.SFC64(seed))
 
 

@@ -18,10 +18,10 @@ from tdfast.utils.batches import Batches, whole
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tdfast.engine.types import Array, Seed
+    from tdfast.engine.types import Array
 
 
-def sliding(series: Array, length: int, stride: int = 1, rate: float = 1) -> Array:
+def sliding(series: Array, length: int, stride: int = 1, rate: int = 1) -> Array:
     """All windows of a series, (windows, length, ...), as a read-only view: nothing is copied.
 
     Args:
@@ -152,7 +152,7 @@ def temporal_split(x: Any, y: Any, validation: float = 0.2, gap: int = 0) -> tup
 
 @spelled
 def split_dataset(dataset: Any, left_size: Any = None, right_size: Any = None, shuffle: bool = False,
-                  seed: Seed = None) -> tuple[Any, ...]:
+                  seed: int | None = None) -> tuple[Any, ...]:
     """Two parts of some arrays, as `keras.utils.split_dataset`, but as NumPy arrays.
 
     Args:
@@ -226,7 +226,7 @@ def _sizes(left: Any, right: Any, n: Any) -> tuple[Any, ...]:
 @spelled
 def timeseries_dataset_from_array(data: Array, targets: Array | None, sequence_length: int,
                                   sequence_stride: int = 1, sampling_rate: int = 1, batch_size: int = 128,
-                                  shuffle: bool = False, seed: Seed = None, start_index: Any = None,
+                                  shuffle: bool = False, seed: int | None = None, start_index: Any = None,
                                   end_index: Any = None) -> WindowBatches:
     """Windows of a series by the batch, for `fit`, `evaluate` and `predict`.
 
@@ -310,12 +310,12 @@ class WindowBatches(Batches):
     """
 
     def __init__(self, x: Any, y: Any = None, batch_size: int = 128, shuffle: bool = False,
-                 seed: Seed = None) -> None:
+                 seed: int | None = None) -> None:
         self.x, self.y, self.batch_size, self.shuffled = x, y, batch_size, shuffle
         self._draw = None if seed is None else np.random.Generator(np.random.SFC64(random.check_seed(seed)))
 
     @property
-    def batched(self) -> bool:
+    def batched(self) -> bool:  # type: ignore[override]
         """Whether an element is a batch of windows."""
         return self.batch_size is not None
 
@@ -324,12 +324,13 @@ class WindowBatches(Batches):
 
     def example(self) -> Array | tuple[Any, ...]:
         """The first element in the order of time, for `element_spec`."""
-        rows = 0 if self.batch_size is None else slice(0, self.batch_size)
+        rows: Any = 0 if self.batch_size is None else slice(0, self.batch_size)
         return self.x[rows] if self.y is None else (self.x[rows], self.y[rows])
 
     def __iter__(self) -> Iterator[Any]:
         order = (self._draw or random.generator()).permutation(len(self.x)) if self.shuffled else None
         for i in range(len(self)):
-            rows = i if self.batch_size is None else slice(i * self.batch_size, (i + 1) * self.batch_size)
+            size = self.batch_size
+            rows: Any = i if size is None else slice(i * size, (i + 1) * size)
             rows = rows if order is None else order[rows]
             yield self.x[rows] if self.y is None else (self.x[rows], self.y[rows])

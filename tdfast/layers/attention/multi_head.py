@@ -107,7 +107,7 @@ class Heads(Layer):
         self._gate_dense: Any = None
 
     # ---------------------------------------------------------------- calls
-    def __call__(
+    def __call__(  # type: ignore[override]
         self,
         query: Array | SymbolicTensor,
         value: Any = None,
@@ -457,7 +457,7 @@ class MultiHeadAttention(Heads):
         dropout: float = 0.0,
         use_bias: bool = True,
         output_shape: int | Sequence[Any] | None = None,
-        attention_axes: int | None = None,
+        attention_axes: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(dropout=dropout, use_bias=use_bias, **kwargs)

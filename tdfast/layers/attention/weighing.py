@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def product(rec: Record, x: Arrays, kernel: Array, out: Array) -> Array:
     """``x @ kernel`` for stacks of matrices (..., M, K) and (..., K, N), each by the kernel of `Dense`: the
     bits depend neither on threads nor on the other matrices."""
-    M, K, N = *x.shape[-2:], kernel.shape[-1]
+    (M, K), N = x.shape[-2:], kernel.shape[-1]
     packed = rec.buffer("product", (_kernels.dense_pack_size(K, N),), x.dtype)
     for place in np.ndindex(x.shape[:-2]):
         _kernels.dense_pack(K, N, kernel[place], packed)

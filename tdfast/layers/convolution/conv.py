@@ -96,7 +96,7 @@ class Convolving(Layer):
     rank: Any = None
     supports_masking = False
 
-    def _set_windows(self, kernel_size: Size, strides: Any, padding: str, data_format: str | None,
+    def _set_windows(self, kernel_size: Any, strides: Any, padding: Any, data_format: Any,
                      dilation_rate: Size, paddings: Sequence[Any]) -> None:
         self.kernel_size = shapes.sizes_of(kernel_size, self.rank, "kernel_size", self)
         self.strides = shapes.sizes_of(strides, self.rank, "strides", self)

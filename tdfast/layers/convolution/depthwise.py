@@ -36,13 +36,13 @@ class _Depthwise(Convolving):
     def _set_options(self, options: dict[str, Any]) -> None:
         """Attributes from the arguments that both have."""
         self.depth_multiplier = positive_int(options["depth_multiplier"], "depth_multiplier", self)
-        self._set_windows(*(options[name] for name in ("kernel_size", "strides", "padding", "data_format",
+        self._set_windows(*(options[name] for name in ("kernel_size", "strides", "padding", "data_format",  # type: ignore[call-arg]
                                                        "dilation_rate")),
                           self.paddings)
         self.activation = activations.get(options["activation"])
         self.use_bias = self._flag(options["use_bias"], "use_bias")
         self._set_weights_options(self.weight_options, options)
-        self.bias = None
+        self.bias: Any = None
 
     def _add_depthwise(self, name: str, channels: int) -> Variable:
         return self._add_weight(name, (*self.kernel_size, channels, self.depth_multiplier), "depthwise")

@@ -255,7 +255,7 @@ class Cropping2D(_Cropping):
 def repeated(x: Arrays, y: Array, sizes: Sequence[Any]) -> None:
     """Fill y with each element of x as often as ``sizes`` says for its axes after the batch."""
     shape = [x.shape[0]]
-    view = [slice(None)]
+    view: list[Any] = [slice(None)]
     for n, size in zip(x.shape[1:], sizes):
         shape += [n, size]
         view += [slice(None), None]

@@ -141,7 +141,7 @@ class Length(Layer):
                 f"Layer '{self.name}' ({type(self).__name__}): axis must be a whole number or a list of "
                 f"them, got {axis!r}."
             )
-        self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
+        self.axis: Any = list(axis) if isinstance(axis, (list, tuple)) else axis
 
     def axes(self, shape: Sizes) -> tuple[Any, ...]:
         """The axes from 0, in order; refused where the input has none, or it is the batch's."""
@@ -158,7 +158,7 @@ class Length(Layer):
         self.axes(input_shape)
 
     @property
-    def reads_masked_steps(self) -> bool:
+    def reads_masked_steps(self) -> bool:  # type: ignore[override]
         return self.built and 1 in self.axes(self.input_shape) and len(self.input_shape) > 2
 
     def treats_steps_alone(self, shape: Sizes) -> bool:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tdfast.engine.types import (
         Array,
         Arrays,
-        Axes,
         Config,
         ConstraintSpec,
         InitializerSpec,
@@ -66,7 +65,7 @@ class BatchNormalization(Normalizing):
 
     def __init__(
         self,
-        axis: Axes = -1,
+        axis: int = -1,
         momentum: float = 0.99,
         epsilon: float = 0.001,
         center: bool = True,

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tdfast.engine.types import (
         Array,
         Arrays,
-        Axes,
         Config,
         ConstraintSpec,
         InitializerSpec,
@@ -50,7 +49,7 @@ class GroupNormalization(Normalizing):
     def __init__(
         self,
         groups: int = 32,
-        axis: Axes = -1,
+        axis: int = -1,
         epsilon: float = 1e-3,
         center: bool = True,
         scale: Any = True,
@@ -77,7 +76,7 @@ class GroupNormalization(Normalizing):
         self.groups, self.axis = int(groups), int(axis)
 
     @property
-    def reads_masked_steps(self) -> bool:
+    def reads_masked_steps(self) -> bool:  # type: ignore[override]
         return self.built and len(self.input_shape) > 2
 
     def sizes_of(self, input_shape: Shapes) -> list[Any]:
@@ -143,6 +142,6 @@ class GroupNormalization(Normalizing):
 
     def get_config(self) -> Config:
         config = self.config_of({}, {})
-        head = {key: config.pop(key) for key in ("name", "trainable", "dtype", "activity_regularizer")
-                if key in config}
+        names = ("name", "trainable", "dtype", "activity_regularizer")
+        head: dict[str, Any] = {key: config.pop(key) for key in names if key in config}
         return {**head, "groups": self.groups, **config}

@@ -70,7 +70,7 @@ class LayerNormalization(Normalizing):
             raise ValueError(
                 f"Layer '{self.name}': rms_scaling=True is not supported; Keras has deprecated it."
             )
-        self.axis = [int(a) for a in axis] if isinstance(axis, (list, tuple)) else [int(axis)]
+        self.axis = [int(a) for a in axis] if isinstance(axis, (list, tuple)) else [int(axis)]  # type: ignore[arg-type]
 
     def sizes_of(self, input_shape: Shapes) -> list[Any]:
         """The sizes of the axes that are normalized."""
@@ -86,7 +86,7 @@ class LayerNormalization(Normalizing):
         return tuple(axes), others, tuple(n if a in axes else 1 for a, n in enumerate(shape))
 
     @property
-    def per_step(self) -> bool:
+    def per_step(self) -> bool:  # type: ignore[override]
         return self.axis in ([-1], [2])
 
     def forward(self, x: Array, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:

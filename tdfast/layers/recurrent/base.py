@@ -256,7 +256,8 @@ class Recurrent(Loop):
         `tdfast.training.packing`."""
         rec = tape.push(self)
         cell, acts = self.cell_kind, self.activation_kinds()
-        sizes = B, T, I, H = *x.shape, self.units
+        sizes = (*x.shape, self.units)
+        B, T, I, H = sizes
         dtype = x.dtype
         sequences = self.return_sequences
         given = initial_state is not None
@@ -301,11 +302,12 @@ class Recurrent(Loop):
         initial_state the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
         rec = tape.pop(self)
         cell, acts, dtype = self.cell_kind, self.activation_kinds(), rec.memory.dtype
-        sizes = B, _, _, H = *rec.shape, self.units
+        sizes = (*rec.shape, self.units)
+        B, _, _, H = sizes
         last = [None] * self.n_states
         if self.return_state:
             dy, *last = dy
-        dx = rec.buffer("dx", rec.shape, dtype) if need_dx else None
+        dx: Any = rec.buffer("dx", rec.shape, dtype) if need_dx else None
         first = [np.empty((B, H), dtype) if rec.given else None for _ in range(self.n_states)]
         scratch = rec.buffer("scratch", (_kernels.rnn_sizes(cell, sizes, acts)[1],), dtype)
         _kernels.rnn_backward(

@@ -72,8 +72,8 @@ class Bidirectional(Layer):
             kwargs["dtype"] = layer.dtype
         super().__init__(**kwargs)
         self.merge_mode = merge_mode
-        self.forward_layer = _made_from(layer, "forward_")
-        self.backward_layer = backward_layer or _made_from(layer, "backward_", go_backwards=True)
+        self.forward_layer: Any = _made_from(layer, "forward_")
+        self.backward_layer: Any = backward_layer or _made_from(layer, "backward_", go_backwards=True)
         self._check_layers()
         for inner in self.sublayers():
             # Otherwise the two directions would repeat different outputs in a masked step.
@@ -183,7 +183,7 @@ class Bidirectional(Layer):
                 inner.states = old
             raise
 
-    def __call__(self, x: Arrays, initial_state: Any = None, training: bool | None = None,
+    def __call__(self, x: Arrays, initial_state: Any = None, training: bool | None = None,  # type: ignore[override]
                  mask: Masks = None) -> Any:
         x, initial_state = split_states(x, initial_state)
         return super().__call__(x, training=training, mask=mask, initial_state=initial_state)
@@ -241,7 +241,8 @@ class Bidirectional(Layer):
         rec = tape.peek(self)
         dy = list(dy) if isinstance(dy, (list, tuple)) else [dy]
         n = 2 if self.merge_mode is None else 1
-        outputs, states = self._unmerge(dy[:n], rec), dy[n:]
+        outputs: Any = self._unmerge(dy[:n], rec)
+        states = dy[n:]
         outputs = [rec.add_activity_gradient(d, call) for call, d in enumerate(outputs)]
         half = len(states) // 2
         if self.return_state:

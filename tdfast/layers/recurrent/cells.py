@@ -59,7 +59,7 @@ class Cell(Layer):
     output_size: Any = None
 
     # ---------------------------------------------------------------- to override
-    def forward(self, x: Arrays, states: Any, tape: Tape, training: bool = False) -> Arrays:
+    def forward(self, x: Arrays, states: Any, tape: Tape, training: bool = False) -> Arrays:  # type: ignore[override]
         """(output, new states) of one step; what `backward` needs goes on the tape.
 
         Args:
@@ -74,7 +74,7 @@ class Cell(Layer):
         """
         raise TypeError(f"{type(self).__name__} must override forward(x, states, tape, training).")
 
-    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Arrays:
+    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Arrays:  # type: ignore[override]
         """(dx, gradients of the states that came) of the last step not yet undone.
 
         Writes the gradients of this step's weights to ``variable.grad``, over what was there.
@@ -146,7 +146,7 @@ class Cell(Layer):
             f"model: use RNN({type(self).__name__}(...))."
         )
 
-    def __call__(self, x: Arrays, states: Any, training: bool = False) -> Any:
+    def __call__(self, x: Arrays, states: Any, training: bool = False) -> Any:  # type: ignore[override]
         x = self.as_input(x)
         self.ensure_built((None, *x.shape[1:]), x.shape)
         flat = list(states) if isinstance(states, (list, tuple)) else [states]
@@ -218,11 +218,11 @@ class BuiltInCell(Cell):
             return super().runners(name)        # of a user's subclass, which computes something else
         return [self._layer(name)]
 
-    def forward(self, x: Arrays, states: Any, tape: Tape, training: bool = False) -> Arrays:
-        y, *new = self._step[0].forward(x[:, None], tape, training=training, initial_state=list(states))
+    def forward(self, x: Arrays, states: Any, tape: Tape, training: bool = False) -> Arrays:  # type: ignore[override]
+        y, *new = self._step[0].forward(x[:, None], tape, training=training, initial_state=list(states))  # type: ignore[call-arg]
         return y, new
 
-    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Arrays:
+    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Arrays:  # type: ignore[override]
         dx, *before = self._step[0].backward([dy, *dstates], tape, need_dx)
         return dx[:, 0] if need_dx else None, before
 
@@ -315,7 +315,7 @@ class StackedRNNCells(Cell):
     def runners(self, name: str) -> list[Any]:
         return [runner for cell in self.cells for runner in cell.runners(name)]
 
-    def __call__(self, x: Arrays, states: Any, training: bool = False) -> tuple[Any, ...]:
+    def __call__(self, x: Arrays, states: Any, training: bool = False) -> tuple[Any, ...]:  # type: ignore[override]
         if not isinstance(states, (list, tuple)) or len(states) != len(self.cells):
             raise ValueError(
                 f"Layer '{self.name}' (StackedRNNCells): states must be a list with the states of each of "

@@ -56,8 +56,8 @@ class _Step(Cell):
         gate, cell = self._layer.recurrent_activation, self._layer.activation
         return gate, gate, cell, gate
 
-    def forward(self, z: Array, states: Any, tape: Tape, training: bool = False, work: Any = None,
-                sizes: Any = None, packed: Array | None = None, factors: Any = None) -> Arrays:
+    def forward(self, z: Array, states: Any, tape: Tape, training: bool = False, work: Any = None,  # type: ignore[override]
+                sizes: Any = None, packed: Any = None, factors: Any = None) -> Arrays:
         rec = tape.push(self)
         (h, c), dtype, shape = states, z.dtype, states[0].shape
         F = shape[-1]
@@ -81,7 +81,7 @@ class _Step(Cell):
             rec.h, rec.c, rec.work, rec.sizes, rec.factors, rec.zh = h, c, work, sizes, factors, zh
         return new_h, [new_h, new_c]
 
-    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Arrays:
+    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Arrays:  # type: ignore[override]
         rec = tape.pop(self)
         (dh, dc), dtype, shape, layer, work = dstates, dy.dtype, dy.shape, self._layer, rec.work
         before, gates = (rec.buffer(name, (4, *shape), dtype) for name in ("z", "gates"))

@@ -35,7 +35,7 @@ class GRUWeights(GateWeights):
         self.reset_after = self._flag(reset_after, "reset_after")
 
     @property
-    def cell_kind(self) -> int:
+    def cell_kind(self) -> int:  # type: ignore[override]
         return _kernels.CELLS["gru" if self.reset_after else "gru_reset_before"]
 
     def bias_shape(self, width: int) -> tuple[int, ...]:
@@ -45,7 +45,7 @@ class GRUWeights(GateWeights):
         return inserted(super().get_config(), "recurrent_dropout", reset_after=self.reset_after)
 
 
-class GRU(GRUWeights, Recurrent):
+class GRU(GRUWeights, Recurrent):  # type: ignore[override]
     """Gated recurrent unit over a whole sequence.
 
     With s = recurrent_activation and a = activation, W the kernel, U the recurrent kernel, each of three

@@ -81,7 +81,7 @@ class Loop(Layer):
             )
         self.states = [s.copy() for s in flat]
 
-    def __call__(self, x: Arrays, initial_state: Any = None, training: bool | None = None,
+    def __call__(self, x: Arrays, initial_state: Any = None, training: bool | None = None,  # type: ignore[override]
                  mask: Masks = None) -> Any:
         x, initial_state = split_states(x, initial_state)
         return super().__call__(x, training=training, mask=mask, initial_state=initial_state)
@@ -96,7 +96,7 @@ class Loop(Layer):
                 f"batch_size={fixed} and a multiple of that many samples."
             )
 
-    def first_states(self, initial_state: Any, input_shape: Shapes, dtype: DTypeLike) -> list[Any] | None:
+    def first_states(self, initial_state: Any, input_shape: Shapes, dtype: DTypeLike) -> Any:
         """The states to begin with, or as many None (zeros)."""
         if initial_state is None:
             if self.stateful:
@@ -251,7 +251,7 @@ class CellLoop(Loop):
         given = [rec.buffer(f"given {i}", shape, dtype) for i, shape in enumerate(state_shapes)]
         # What later steps ask of the output: a masked one repeated it.
         later, dout = zeros("later", y_shape), rec.buffer("dout", y_shape, dtype)
-        dx = rec.buffer("dx", rec.shape, dtype) if need_dx else None
+        dx: Any = rec.buffer("dx", rec.shape, dtype) if need_dx else None
         weights = [v for v in cell.weights if v.trainable]
         sums = [zeros(f"sum {i}", v.shape) for i, v in enumerate(weights)]
         for n, t in reversed(list(enumerate(self._order(T)))):
@@ -280,7 +280,7 @@ class CellLoop(Loop):
         return (dx, *(d.copy() for d in dstates)) if rec.given else dx
 
 
-def _choose(out: Array, new: Array, old: Array | int, valid: Array | None) -> None:
+def _choose(out: Any, new: Array, old: Array | int, valid: Array | None) -> None:
     """out = new in the rows that are valid (None: all of them), old in the others."""
     if valid is None:
         out[...] = new
@@ -327,7 +327,7 @@ class Delegating(Loop):
         states = iter(states)
         return [[next(states) for _ in range(runner.n_states)] for runner in self._runners]
 
-    def runners(self) -> list[Layer]:
+    def runners(self) -> list[Any]:
         """The runners, with the options that the layer has now."""
         for runner in self._runners:
             runner.return_sequences, runner.zero_output_for_mask = True, False
@@ -364,7 +364,7 @@ class Delegating(Loop):
 
     def run_back(self, dy: Arrays, tape: Tape, rec: Record, need_dx: bool) -> tuple[Any, ...]:
         """Backward through the runners: (dx, the gradients of the initial states or [])."""
-        dlast = [[]] * len(self._runners)
+        dlast: Any = [[]] * len(self._runners)
         if self.return_state:
             dy, *last = dy
             dlast = self.split(flatten(last))

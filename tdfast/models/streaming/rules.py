@@ -45,6 +45,7 @@ def rule_of(layer: Any) -> Any:
     >>> rule_of(layers.Dropout(0.5)) is rule_of(layers.Identity())
     True
     """
+    kind: Any
     for kind in type(layer).__mro__:
         if kind in RULES:
             return RULES[kind] if type(layer).forward is kind.forward else alone

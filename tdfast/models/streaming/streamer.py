@@ -86,7 +86,10 @@ class Streamer:
 
     def refresh(self) -> None:
         """Take the model's weights as they are now, and begin from zeros."""
-        self._parts, self._states, self._made, self._busy = [], [], {}, False
+        self._parts: list[Any] = []
+        self._states: list[Any] = []
+        self._made: dict[Any, Any] = {}
+        self._busy = False
         self._xs = [
             np.zeros((self.batch_size,), np.int32) if ids else self.array((self.batch_size, *shape[2:]))
             for shape, ids in zip(self.model.input_shapes, self._embeddings)
@@ -374,5 +377,5 @@ def _embedding_of(graph: Any, tensor: Any) -> Any:
 def _checksum(model: Any) -> Any:
     value = 0
     for w in model.weights:
-        value = zlib.crc32(np.ascontiguousarray(w.value), value)
+        value = zlib.crc32(np.ascontiguousarray(w.value), value)  # type: ignore[arg-type]
     return value

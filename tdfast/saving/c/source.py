@@ -21,7 +21,7 @@ from tdfast.saving.c.activations import BODIES
 from tdfast.saving.exporting import IDLE, activation_entry, check_dtype, converter_of, refuse
 
 if TYPE_CHECKING:
-    from tdfast.engine.types import DType, Sizes
+    from tdfast.engine.types import Sizes
     from tdfast.engine.variable import Variable
 
 MULTIPLY = """\
@@ -188,7 +188,7 @@ class Source:
         shape: of the model's input, (None, time) of ids or (None, time, features).
     """
 
-    def __init__(self, name: str, dtype: DType, shape: Sizes) -> None:
+    def __init__(self, name: str, dtype: Any, shape: Sizes) -> None:
         self.name, self.dtype, self.shape = name, np.dtype(dtype), shape
         self.real, self.f = ("float", "f") if self.dtype == np.float32 else ("double", "")
         self.helpers: dict[Any, Any] = {}

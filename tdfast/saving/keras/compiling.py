@@ -49,7 +49,7 @@ def compile_as(model: Any, config: Config, custom_objects: CustomObjects, name: 
         config = exchange_tversky(config)
     legacy = store is not None and old and "legacy" in str(_module_of(config.get("optimizer")))
     try:
-        arguments = {}
+        arguments: dict[str, Any] = {}
         if config.get("optimizer") is not None:
             arguments["optimizer"] = _optimizer(optimizers.REGISTRY, config["optimizer"], custom_objects)
         names = model.head_names

@@ -144,7 +144,7 @@ def _modern_metric(spec: Any) -> Any:
         return spec
     if "class_name" not in spec:
         return {key: _modern_metric(item) for key, item in spec.items()}
-    config = spec.get("config")
+    config: Any = spec.get("config")
     wraps = spec["class_name"] == "MeanMetricWrapper" and isinstance(config, dict)
     if wraps and config.get("fn") in _COSINES:
         config = {key: value for key, value in config.items() if key != "fn"}

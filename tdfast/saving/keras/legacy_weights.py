@@ -33,7 +33,7 @@ def names_of(store: Any, path: Any, name: str) -> Any:
     whole = store.text(path, name) if hasattr(store, "text") else None
     if whole is None:
         parts = (store.text(path, f"{name}{i}") for i in itertools.count()) if hasattr(store, "text") else ()
-        parts = list(itertools.takewhile(lambda part: part is not None, parts))
+        parts = list(itertools.takewhile(lambda part: part is not None, parts))  # type: ignore[assignment]
         if not parts:
             return None
         whole = [text for part in parts for text in part]

@@ -39,8 +39,8 @@ def places(model: Any) -> Iterator[Any]:
         else:
             yield path, layer, layer.name, variables
         if isinstance(layer, Network):
-            keys = child_keys([type(inner).__name__ for inner in layer.layers])
-            for key, inner in zip(keys, layer.layers):
+            keys = child_keys([type(inner).__name__ for inner in layer.layers])  # type: ignore[attr-defined]
+            for key, inner in zip(keys, layer.layers):  # type: ignore[attr-defined]
                 yield from walk(inner, f"{path}/layers/{key}".lstrip("/"))
         for key, inner in sublayers_by_attribute(layer):
             yield from walk(inner, f"{path}/{key}".lstrip("/"))

@@ -36,7 +36,7 @@ def _window_attributes(layer: Any, shape: Any, window: Any, span: Any) -> dict[s
             )
         return {**attributes, "auto_pad": "SAME_UPPER"}
     # With strides of 1 the zeros depend on the window alone.
-    places = [shapes.placed(size or 1, *rest, layer.padding) for size,
+    places = [shapes.placed(size or 1, *rest, layer.padding) for size,  # type: ignore[call-arg]
               *rest in zip(sizes, span, layer.strides)]
     return {**attributes,
             "pads": [p[1] for p in places] + [p[2] if layer.padding != "valid" else 0 for p in places]}

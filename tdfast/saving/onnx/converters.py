@@ -198,7 +198,7 @@ def _embedding(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
 
 
 # ---------------------------------------------------------------- normalization and masks
-def _scaled(g: Any, layer: Any, x: Any, gamma: float, beta: float) -> Any:
+def _scaled(g: Any, layer: Any, x: Any, gamma: Any, beta: Any) -> Any:
     """x gamma + beta, with those that are not None."""
     if gamma is not None:
         x = g.node("Mul", x, g.weight("gamma", gamma))

@@ -9,9 +9,8 @@ import numpy as np
 from tdfast.saving.exporting import changed
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
 
-    from tdfast.engine.types import DType
+    pass
 
 OPSETS = range(17, 23)
 """Which versions of ONNX's operators can be written."""
@@ -29,9 +28,9 @@ class Graph:
         states: whether recurrent layers make their states inputs and outputs.
     """
 
-    def __init__(self, dtype: DType, opset: Any, states: Any) -> None:
+    def __init__(self, dtype: Any, opset: Any, states: Any) -> None:
         self.dtype, self.opset, self.states = np.dtype(dtype), opset, states
-        self.path = ()
+        self.path: tuple[str, ...] = ()
         self._nodes: list[Any] = []
         self._constants: dict[Any, Any] = {}
         self._inputs: list[Any] = []
@@ -91,7 +90,7 @@ class Graph:
         n = self._calls[name] = self._calls.get(name, 0) + 1
         return name if n == 1 else f"{name}_{n}"
 
-    def input(self, name: str, dtype: DTypeLike, shape: Any, default: Any = None) -> Any:
+    def input(self, name: str, dtype: Any, shape: Any, default: Any = None) -> Any:
         """An input of the graph, which may be left out where there is a default."""
         name = self._outer(name)
         self._inputs.append((name, np.dtype(dtype), shape))
@@ -99,7 +98,7 @@ class Graph:
             self._constants[name] = default
         return name
 
-    def output(self, name: str, value: Any, dtype: DTypeLike, shape: Any, first: bool = False) -> Any:
+    def output(self, name: str, value: Any, dtype: Any, shape: Any, first: bool = False) -> Any:
         """Make a value an output of the graph, the last or the first of them."""
         name = self._outer(name)
         self._nodes.append(("Identity", (value,), (name,), name, {}))
@@ -132,7 +131,7 @@ class Graph:
             return self.node(kind, x, self.integers(*axes), keepdims=int(keepdims))
         return self.node(kind, x, axes=list(axes), keepdims=int(keepdims))
 
-    def cast(self, x: Any, dtype: DTypeLike) -> Any:
+    def cast(self, x: Any, dtype: Any) -> Any:
         """x in another dtype."""
         return self.node("Cast", x, to=np.dtype(dtype))
 
@@ -164,7 +163,7 @@ class Graph:
                 f"export_onnx: the weights take {size} bytes, but one ONNX file holds {LIMIT} at most."
             )
 
-        def number_of(dtype: DTypeLike) -> Any:
+        def number_of(dtype: Any) -> Any:
             return helper.np_dtype_to_tensor_dtype(dtype)
 
         def infos(values: Any) -> list[Any]:

@@ -62,7 +62,7 @@ def _unmasked(kind: str) -> Callable[..., Any]:
     return convert
 
 
-def _concatenate(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
+def _concatenate(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     ndim = len(shape[0])
     axis = layer.axis % ndim
     y = g.node("Concat", *x, axis=axis)

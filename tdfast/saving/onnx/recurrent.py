@@ -71,7 +71,8 @@ def _run(g: Any, layer: Any, cells: Any, x: Any, mask: Masks, begin: Any, inner:
     compact = x if mask is None else mask.compact(x)
     time_first = g.node("Transpose", compact, perm=(1, 0, 2))
     groups = [cells] if len({_likeness(cell) for cell in cells}) == 1 else [[cell] for cell in cells]
-    outputs, states = {}, {}
+    outputs: dict[Any, Any] = {}
+    states: dict[Any, Any] = {}
     for group in groups:
         _node(g, group, x, time_first, mask, begin, inner, outputs, states)
     return [outputs[cell] for cell in cells], states
