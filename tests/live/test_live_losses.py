@@ -3,6 +3,7 @@
 weights."""
 
 import contextlib
+import inspect
 import os
 import warnings
 
@@ -163,12 +164,15 @@ def test_functions(family):
         np.testing.assert_allclose(got, want, rtol=NEAR, atol=NEAR)
 
 
+def arguments(function):
+    """Names, kinds and defaults of a signature; Keras annotates no types."""
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+
 @pytest.mark.parametrize("name", sorted({f[0] for f in FAMILIES} | {"Circle", "CTC"}))
 def test_config_and_signature(name):
-    import inspect
-
     ours, theirs = getattr(losses, name), getattr(keras.losses, name)
-    assert str(inspect.signature(ours)) == str(inspect.signature(theirs))
+    assert arguments(ours) == arguments(theirs)
     assert list(ours().get_config().items()) == list(theirs().get_config().items())
     assert ours().name == theirs().name
 

@@ -147,6 +147,7 @@ def test_wrong_models():
 
 
 def test_operations_are_drawn_with_their_shapes():
+    pytest.importorskip("matplotlib")
     x = Input((5, 4))
     model = Model(x, layers.Dense(1)(ops.mean(x * 2.0, axis=1)))
     texts = [t.get_text() for t in utils.plot_model(model, to_file=None, show_shapes=True).axes[0].texts]
