@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,9 @@ class Graph:
         self._shared = [readers[i] > 1 for i in range(self._size)]
         self._reads = {id(tensor): readers[i] for i, tensor in enumerate(tensors)}
         self._shares_weights: Any = None     # whether two calls learn the same weight, once it was looked for
+        self._has_mask_rule = [layer.has_mask_rule for layer, _, _ in self._calls]
+        self._plans: dict[Any, Any] = {}
+        self._values_of_a_row: dict[Any, int] = {}
 
     @classmethod
     def chain(cls, layers: Sequence[Any]) -> Graph:
@@ -183,6 +187,20 @@ class Graph:
                 held[place] = value
         return [held[place] for place in self._sinks]
 
+    def values_of_a_row(self, shapes: tuple[Any, ...]) -> int:
+        """How many values one row has in all tensors together, from the shapes of a row of each input."""
+        if shapes not in self._values_of_a_row:
+            values = [math.prod(shape) for shape in shapes]
+
+            def add(node: Node, shape: Any) -> Any:
+                shape = node.output_shape(shape)
+                values.append(math.prod((shape[0] if isinstance(shape, list) else shape)[1:]))
+                return shape
+
+            self.walk([(1, *shape) for shape in shapes], add)
+            self._values_of_a_row = {shapes: sum(values)}
+        return self._values_of_a_row[shapes]
+
     # ---------------------------------------------------------------- passes
     def forward(self, values: Any, masks: Any, record: Record, tape: Tape, training: bool = False,
                 packing: int | None = None) -> Arrays:
@@ -201,10 +219,12 @@ class Graph:
         for place, value, mask in zip(self._sources, values, masks):
             held[place], marks[place] = value, mask
         record.packed = None
+        tapes = record.begin_tapes(len(self._calls), tape)
+        special, has_rule = self._special, self._has_mask_rule
         for i, (layer, sources, places) in enumerate(self._calls):
-            inner = record.tape(i, tape)
-            if i in self._special:
-                x, mask, options = self._special[i].arguments(sources, held, marks, training)
+            inner = tapes[i]
+            if i in special:
+                x, mask, options = special[i].arguments(sources, held, marks, training)
                 y = layer.forward(x, inner, **options)
             else:
                 if len(sources) == 1:
@@ -219,9 +239,10 @@ class Graph:
                     y = layer.forward(x, inner, training=training, mask=mask)
             if layer.activity_regularizer is not None or record.activities:
                 record.note_activity(layer, y, i)
-            if mask is not None and not layer.supports_masking and not self.strict:
-                mask = _ended(mask, layer)
-            mask = layer.passed_mask(x, mask, inner.records[0])
+            if mask is not None or has_rule[i]:
+                if mask is not None and not layer.supports_masking and not self.strict:
+                    mask = _ended(mask, layer)
+                mask = layer.passed_mask(x, mask, inner.records[0])
             if len(places) == 1:
                 held[places[0]], marks[places[0]] = y, mask
             else:
@@ -239,19 +260,14 @@ class Graph:
         a tensor, their gradients are summed in memory of its own, in the reverse order of the calls. A layer
         that is called again adds to the gradients of its weights.
         """
-        learns = [layer.learns for layer, _, _ in self._calls]
-        needed = self._needed(learns, need_inputs)
+        plan, needed, learners = self._plan(need_inputs)
         held = [None] * self._size
         for place, gradient in zip(self._sinks, gradients):
             self._receive(held, place, gradient, record)
         done: set[Any] = set()
         written: set[int] = set()
         shares = self._has_shared_weights()
-        for i in range(len(self._calls) - 1, -1, -1):
-            layer, sources, places = self._calls[i]
-            need_dx = needed[sources[0]] if len(sources) == 1 else any(needed[s] for s in sources)
-            if not (need_dx or learns[i]):
-                continue
+        for i, layer, sources, places, need_dx, learns in plan:
             if len(places) == 1 and not record.activities:
                 dy = held[places[0]]
             else:
@@ -261,7 +277,7 @@ class Graph:
             if record.activities:
                 dy = record.add_activity_gradient(dy, i)
             again: Any = ()
-            if shares and learns[i]:
+            if shares and learns:
                 weights = layer.trainable_weights
                 again = [weight for weight in weights if id(weight) in written]
                 written.update(map(id, weights))
@@ -275,12 +291,28 @@ class Graph:
                 for place, part in zip(sources, parts):
                     if needed[place]:
                         self._receive(held, place, part, record)
-        for learn, (layer, _, _) in zip(learns, self._calls):
-            if learn and layer not in done:         # no gradient came to it
+        for layer in learners:
+            if layer not in done:               # no gradient came to it
                 for weight in layer.trainable_weights:
                     if id(weight) not in written:
                         weight.grad[...] = 0
         return [held[place] for place in self._sources] if need_inputs else [None] * len(self._sources)
+
+    def _plan(self, need_inputs: bool) -> tuple[Any, ...]:
+        """What a backward pass has to do: (its calls in reverse order, which tensors' gradients somebody
+        reads, the layers that learn). A call is (number, layer, sources, places, whether anybody reads the
+        gradients of its sources, whether its layer learns)."""
+        learns = tuple([layer.learns for layer, _, _ in self._calls])
+        plan = self._plans.get((learns, need_inputs))
+        if plan is None:
+            needed, calls = self._needed(learns, need_inputs), []
+            for i, (layer, sources, places) in enumerate(self._calls):
+                need_dx = any([needed[source] for source in sources])
+                if need_dx or learns[i]:
+                    calls.append((i, layer, sources, places, need_dx, learns[i]))
+            learners = [layer for learn, (layer, _, _) in zip(learns, self._calls) if learn]
+            plan = self._plans[learns, need_inputs] = calls[::-1], needed, learners
+        return plan
 
     def _has_shared_weights(self) -> bool:
         """Whether two calls have a weight in common: of one layer, or of a model or wrapper around it."""

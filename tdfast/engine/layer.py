@@ -288,6 +288,12 @@ class Layer:
         """The mask after `forward`, which left ``record`` on the tape: for layers that found it there."""
         return self.compute_mask(x, mask)
 
+    @property
+    def has_mask_rule(self) -> bool:
+        """Whether its class says what mask the output has; else there is none where the input has none."""
+        kind = type(self)
+        return kind.passed_mask is not Layer.passed_mask or kind.compute_mask is not Layer.compute_mask
+
     def output_layer(self) -> Layer:
         """The layer whose output, as it is, is this one's: an inner one, or itself."""
         return self

@@ -185,13 +185,14 @@ class Record:
                 return Redirect(self, name, shape, len(y))
         return None
 
-    def tape(self, i: int, outer: Tape) -> Tape:
-        """The tape of the call number ``i`` within this one, at its beginning."""
-        while i >= len(self.tapes):
-            self.tapes.append(Tape())
-        tape = self.tapes[i]
-        tape.begin(outer)
-        return tape
+    def begin_tapes(self, n: int, outer: Tape) -> list[Any]:
+        """The tapes of the first n calls within this one, at their beginning."""
+        tapes = self.tapes
+        if len(tapes) < n:
+            tapes.extend(Tape() for _ in range(n - len(tapes)))
+        for tape in tapes:
+            tape.begin(outer)
+        return tapes
 
     def note_activity(self, layer: Layer, y: Any, call: int = 0) -> None:
         """Remember the output of an inner layer's call if the layer has an activity_regularizer."""

@@ -417,8 +417,13 @@ class Optimizer:
 
         NaN is such a gradient; so is infinity, unless clipvalue cuts it off.
         """
-        if all(math.isfinite(self.sum_squares(grad)) for _, grad, _, _ in self._pieces):
-            return None
+        for _, grad, _, _ in self._pieces:
+            if not math.isfinite(self.sum_squares(grad)):
+                return self._of_bad_gradient()
+        return None
+
+    def _of_bad_gradient(self) -> Any:
+        """The first variable whose own gradient is bad: a sum over all may overflow where none is."""
         clips = self.clipvalue and self.clipvalue > 0
         for v, grad in zip(self.trainable_variables, self._variable_grads):
             if np.isnan(grad).any() or not (clips or np.isfinite(grad).all()):

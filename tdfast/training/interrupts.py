@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 
 class Interrupts:
@@ -37,14 +33,25 @@ class Interrupts:
         else:
             raise KeyboardInterrupt
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[Any]:
+    def held(self) -> _Held:
         """For the block, Ctrl-C waits; the second one does not."""
-        self.holding = True
-        try:
-            yield
-        finally:
-            self.holding = False
-        if self.pending:
-            self.pending = False
+        return _Held(self)
+
+
+class _Held:
+    """The block of `Interrupts.held`: a class, since a generator costs more, and each step enters one."""
+
+    __slots__ = ("interrupts",)
+
+    def __init__(self, interrupts: Interrupts) -> None:
+        self.interrupts = interrupts
+
+    def __enter__(self) -> None:
+        self.interrupts.holding = True
+
+    def __exit__(self, kind: Any, *error: Any) -> None:
+        interrupts = self.interrupts
+        interrupts.holding = False
+        if kind is None and interrupts.pending:
+            interrupts.pending = False
             raise KeyboardInterrupt

@@ -66,8 +66,6 @@ class Head:
 
     def count(self, y: Data, y_pred: Any, sample_weight: Data, mask: Masks) -> None:
         """Tell the metrics of a batch."""
-        if not self.specs or y is None:
-            return
         if self.metrics is None:
             self.make_metrics(y.shape, y_pred.shape)
         if self.logits is not None:
@@ -173,7 +171,8 @@ class Objective:
         for head, y_pred, y, weight, mask in zip(
             self.heads, outputs, batch.targets, batch.weights, batch.masks
         ):
-            head.count(y, y_pred, weight, mask)
+            if head.specs and y is not None:
+                head.count(y, y_pred, weight, mask)
 
     # ---------------------------------------------------------------- what was counted
     def entries(self) -> list[Any]:

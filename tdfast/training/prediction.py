@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from tdfast.training.epochs import ArrayBatches
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tdfast.engine.types import Array, Data, Sizes
+    from tdfast.engine.types import Array, Data
     from tdfast.training.epochs import EpochIterator
     from tdfast.training.lock import ModelLock
     from tdfast.training.trainer import Trainer
@@ -210,13 +209,6 @@ def rows_per_pass(model: Any, inputs: Any, batch_size: int) -> int:
 
     Small batches are joined and large ones cut, such that all layers' outputs take some 16 MB.
     """
-    values = [math.prod(x.shape[1:]) for x in inputs]
-
-    def add(node: Any, shape: Sizes) -> Any:
-        shape = node.output_shape(shape)
-        values.append(math.prod((shape[0] if isinstance(shape, list) else shape)[1:]))
-        return shape
-
-    model.graph.walk([x.shape for x in inputs], add)
-    fitting = PREDICT_BYTES // (sum(values) * inputs[0].itemsize)
+    values = model.graph.values_of_a_row(tuple([x.shape[1:] for x in inputs]))
+    fitting = PREDICT_BYTES // (values * inputs[0].itemsize)
     return max(min(batch_size, 12), min(PREDICT_ROWS, fitting // 12 * 12))

@@ -97,9 +97,9 @@ class Step:
                                packing=self._packing)
         record = tape.records[0]
         if len(batch.targets) > 1:
-            return y, batch._replace(masks=record.mask)
+            return y, Batch(batch.inputs, batch.targets, batch.weights, record.mask)
         if record.packed is None:
-            return [y], batch._replace(masks=(record.mask,))
+            return [y], Batch(batch.inputs, batch.targets, batch.weights, (record.mask,))
         targets, weights = packing.pack_targets(y, batch.targets[0], batch.weights[0], record.packed,
                                                 self.buffers)
         return [y], Batch(batch.inputs, (targets,), (weights,), (None,))

@@ -200,9 +200,9 @@ class Trainer:
 
     def _calls(self, callbacks: Any, verbose: Verbose, epochs: int, steps: int | None,
                **options: Any) -> Callback:
-        """All callbacks as one, the progress bar among them."""
-        return CallbackList(callbacks, add_progbar=True, model=self.model, verbose=verbose, epochs=epochs,
-                            steps=steps, **options)
+        """All callbacks as one, the progress bar among them, unless ``verbose`` is 0."""
+        return CallbackList(callbacks, add_progbar=verbose != 0, model=self.model, verbose=verbose,
+                            epochs=epochs, steps=steps, **options)
 
     # ---------------------------------------------------------------- fit
     @_exclusive

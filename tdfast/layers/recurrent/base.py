@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tdfast.random import SeedGenerator
 
 WEIGHTS = ("kernel", "recurrent", "bias")
+NO_STATES: Any = (None, None)
 
 
 class GateWeights(Layer):
@@ -261,8 +262,9 @@ class Recurrent(Loop):
         dtype = x.dtype
         sequences = self.return_sequences
         given = initial_state is not None
-        states = self.first_states(initial_state, x.shape,
-                                   dtype) if given or self.stateful else [None] * self.n_states
+        states = NO_STATES
+        if given or self.stateful:
+            states = self.h_and_c(self.first_states(initial_state, x.shape, dtype))
         if training and self.dropout:
             x = self.drop_inputs(x, rec)
         factors = self.recurrent_factors(rec, B, dtype) if training and self.recurrent_dropout else None
@@ -280,17 +282,19 @@ class Recurrent(Loop):
         if tape.keep:
             memory = rec.buffer("tape", (tape_size,), dtype)
             scratch = rec.buffer("scratch", (scratch_size,), dtype)
-            rec.memory, rec.factors, rec.given, rec.shape = memory, factors, given, x.shape
+            rec.memory, rec.scratch, rec.factors = memory, scratch, factors
+            rec.given, rec.shape = given, x.shape
             rec.dropped = training and self.dropout > 0
         else:
             scratch = rec.buffer("scratch", (infer_size,), dtype)
         y = rec.buffer("y", (1, len(valid), H) if rec.packed else (B, T, H) if sequences else (B, H), dtype)
-        keep = self.return_state or self.stateful
-        last = [np.empty((B, H), dtype) if keep else None for _ in range(self.n_states)]
+        last = NO_STATES
+        if self.return_state or self.stateful:
+            last = [np.empty((B, H), dtype) for _ in range(self.n_states)]
         _kernels.rnn_forward(
             cell, sizes, acts=acts, sequences=sequences, reverse=self.go_backwards,
             mask_zero_output=self.zero_output_for_mask, x=x, steps=valid.lists, compact=rec.packed,
-            first=self.h_and_c(states), rec_drop=factors, packed=weights, tape=memory, scratch=scratch, y=y,
+            first=states, rec_drop=factors, packed=weights, tape=memory, scratch=scratch, y=y,
             last=self.h_and_c(last),
         )
         if self.stateful:
@@ -301,23 +305,20 @@ class Recurrent(Loop):
         """As `Layer.backward`; with return_state, dy is [dy, dh] (LSTM: [dy, dh, dc]), and with an
         initial_state the result is (dx, dh0) (LSTM: (dx, dh0, dc0))."""
         rec = tape.pop(self)
-        cell, acts, dtype = self.cell_kind, self.activation_kinds(), rec.memory.dtype
-        sizes = (*rec.shape, self.units)
-        B, _, _, H = sizes
-        last = [None] * self.n_states
+        dtype, sizes = rec.memory.dtype, (*rec.shape, self.units)
+        last = first = NO_STATES
         if self.return_state:
             dy, *last = dy
         dx: Any = rec.buffer("dx", rec.shape, dtype) if need_dx else None
-        first = [np.empty((B, H), dtype) if rec.given else None for _ in range(self.n_states)]
-        scratch = rec.buffer("scratch", (_kernels.rnn_sizes(cell, sizes, acts)[1],), dtype)
+        if rec.given:
+            first = [np.empty((sizes[0], self.units), dtype) for _ in range(self.n_states)]
         _kernels.rnn_backward(
-            cell, sizes, acts=acts, sequences=self.return_sequences, reverse=self.go_backwards,
-            mask_zero_output=self.zero_output_for_mask, steps=rec.valid.lists, compact=rec.packed,
-            rec_drop=rec.factors, kernel=self.kernel.value, recurrent=self.recurrent_kernel.value,
-            tape=rec.memory,
-            scratch=scratch, dy=dy, dlast=self.h_and_c(last), dx=dx, dkernel=self.kernel.grad,
-            drecurrent=self.recurrent_kernel.grad, dbias=self.bias.grad if self.use_bias else None,
-            dfirst=self.h_and_c(first),
+            self.cell_kind, sizes, acts=self.activation_kinds(), sequences=self.return_sequences,
+            reverse=self.go_backwards, mask_zero_output=self.zero_output_for_mask, steps=rec.valid.lists,
+            compact=rec.packed, rec_drop=rec.factors, kernel=self.kernel.value,
+            recurrent=self.recurrent_kernel.value, tape=rec.memory, scratch=rec.scratch, dy=dy,
+            dlast=self.h_and_c(last), dx=dx, dkernel=self.kernel.grad, drecurrent=self.recurrent_kernel.grad,
+            dbias=self.bias.grad if self.use_bias else None, dfirst=self.h_and_c(first),
         )
         if need_dx and rec.dropped:
             np.multiply(dx, rec.input_drop, out=dx)
