@@ -162,10 +162,11 @@ void TDF_NAME(gemm_tn)(const gemm_tn_args *g)
 {
     real *packed_b = g->scratch;
     ptrdiff_t k0 = 0;
-    do {                                                     /* once even for K = 0: C = 0 */
+    do {                                                     /* once even for K = 0: C = 0, or C += 0 */
         ptrdiff_t K = min_size(GEMM_CHUNK, g->K - k0);
         const real *a = g->a + k0 * g->ak;
         real *packed_a = g->ak > TN_PACK_A ? g->scratch + GEMM_CHUNK * GEMM_PANEL : NULL;
+        int first = k0 == 0 && !g->add;
         if (packed_a) tn_pack_a(g, K, a, packed_a);
         for (ptrdiff_t n0 = g->n0; n0 < g->n1; n0 += GEMM_PANEL) {
             ptrdiff_t width = min_size(GEMM_PANEL, g->n1 - n0), bk = g->bk, whole = width / VL * VL;
@@ -187,16 +188,16 @@ void TDF_NAME(gemm_tn)(const gemm_tn_args *g)
                 ptrdiff_t vectors = (width - j + VL - 1) / VL;
 #if TILE_NV == 4
                 if (vectors >= 3 && (b == packed_b ? j + 4 * VL <= bk : vectors >= 4)) {
-                    tn_strip_4(g, K, a, packed_a, b + j, bk, n0 + j, k0 == 0);
+                    tn_strip_4(g, K, a, packed_a, b + j, bk, n0 + j, first);
                     j += 4 * VL;
                     continue;
                 }
 #endif
                 if (vectors >= 2) {
-                    tn_strip_2(g, K, a, packed_a, b + j, bk, n0 + j, k0 == 0);
+                    tn_strip_2(g, K, a, packed_a, b + j, bk, n0 + j, first);
                     j += 2 * VL;
                 } else {
-                    tn_strip_1(g, K, a, packed_a, b + j, bk, n0 + j, k0 == 0);
+                    tn_strip_1(g, K, a, packed_a, b + j, bk, n0 + j, first);
                     j += VL;
                 }
             }

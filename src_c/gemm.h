@@ -51,6 +51,7 @@ typedef struct {
     ptrdiff_t bk;
     real *c;                    /* element (m, n) at c[m * cr + n] */
     ptrdiff_t cr;
+    int add;                    /* C += A^T B; there is no sum then */
     real *sum;                  /* columns n0..n1 of the sum of B's rows, or NULL */
     real *scratch;              /* gemm_tn_scratch */
 } gemm_tn_args;

@@ -1,5 +1,6 @@
 /* sizes.c - how much memory each kernel needs, in elements. Compiled once: no ISA differs. */
 #define TDF_ISA none            /* gemm.h declares products with this suffix; none is called here */
+#include "attention.h"
 #include "conv.h"
 #include "rnn_layout.h"
 
@@ -28,6 +29,11 @@ ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a)
 {
     conv_view w = conv_view_of(a);
     return w.transposed + a->threads * conv_transpose_each(&w);
+}
+
+ptrdiff_t tdf_attention_scratch_size(const tdf_attention *a)
+{
+    return a->threads * attention_room_of(a, NULL).size;
 }
 
 ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N) { return SUMS_PARTS * N; }

@@ -226,6 +226,32 @@ typedef struct {
     real *y;                    /* (M, N); backward: dy becomes dx */
 } tdf_masking;
 
+/* y = softmax(scale q k^T) v of every head, without all scores of one at a time. Heads h H / G .. of queries
+ * share one of keys and values. A key that a query does not see has the score -1e9.  attention.c */
+typedef struct {
+    int threads;
+    int causal;                 /* a query sees the keys up to its own place */
+    int moved;                  /* the score of a key that is not seen is lower by 1e9 instead */
+    int zero;                   /* a key that is not seen has no share, even where a query sees none */
+    ptrdiff_t window;           /* a query sees keys fewer than so many places away; 0: all */
+    ptrdiff_t B, T, S;          /* samples, queries, keys */
+    ptrdiff_t H, G;             /* heads of queries, and of keys; G divides H */
+    ptrdiff_t D, E;             /* the width of a head's queries and keys, and of its values */
+    double scale;
+    const real *q;              /* (B, T, H, D) */
+    const real *k;              /* (B, S, G, D) */
+    const real *v;              /* (B, S, G, E) */
+    const uint8_t *queries;     /* (B, T) 0: the query sees no key [opt] */
+    const uint8_t *keys;        /* (B, S) 0: no query sees the key [opt] */
+    const uint8_t *mask;        /* (B, H, T, S) 0: the query does not see the key [opt] */
+    ptrdiff_t mask_b, mask_h, mask_t, mask_s;   /* its strides */
+    real *y;                    /* (B, T, H, E) */
+    real *stats;                /* (B, H, T, 2) of each row: its largest score, 1 / sum of e^(score - largest) */
+    real *scratch;              /* tdf_attention_scratch_size */
+    const real *dy;             /* (B, T, H, E) */
+    real *dq, *dk, *dv;         /* as q, k and v */
+} tdf_attention;
+
 /* Every kernel: X(name, struct, isa). The tables, their members and the prototypes come from this. */
 #define TDF_KERNELS(X, isa)                                                                        \
     X(act_forward, tdf_act, isa)                                                                   \
@@ -245,6 +271,8 @@ typedef struct {
     X(conv_forward, tdf_conv, isa)                                                                 \
     X(conv_backward, tdf_conv, isa)                                                                \
     X(conv_transpose, tdf_conv, isa)                                                               \
+    X(attention_forward, tdf_attention, isa)                                                       \
+    X(attention_backward, tdf_attention, isa)                                                      \
     X(column_sums, tdf_sums, isa)                                                                  \
     X(pool_forward, tdf_pool, isa)                                                                 \
     X(pool_backward, tdf_pool, isa)                                                                \
@@ -253,7 +281,7 @@ typedef struct {
     X(rnn_backward, tdf_rnn, isa)
 
 /* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). Of tdf_rnn these read
- * cell, act, rec_act, B, T, I, H and threads, of tdf_conv all its sizes. `threads` is at least that of the
+ * cell, act, rec_act, B, T, I, H and threads, of tdf_conv all its sizes, of tdf_attention D and E. `threads` is at least that of the
  * struct. */
 ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N);
 ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads);
@@ -261,6 +289,7 @@ ptrdiff_t tdf_conv_pack_size(const tdf_conv *a);
 ptrdiff_t tdf_conv_infer_size(const tdf_conv *a);       /* scratch of forward */
 ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a);     /* scratch of backward */
 ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a);   /* scratch of conv_transpose */
+ptrdiff_t tdf_attention_scratch_size(const tdf_attention *a);
 ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N);
 ptrdiff_t tdf_rnn_gates(int cell);                      /* G */
 ptrdiff_t tdf_rnn_biases(int cell);                     /* rows of the bias */

@@ -446,6 +446,107 @@ def conv_transpose(ConvSizes sizes not None, *, int act, cnp.ndarray x not None,
         table.conv_transpose(&a)
 
 
+cdef class AttentionSizes:
+    """The sizes and options of attention, which fit each other: the fields of tdf_attention, by name.
+
+    >>> sizes = AttentionSizes(B=2, T=5, S=7, H=4, G=2, D=3, E=6)
+    >>> sizes.output
+    (2, 5, 4, 6)
+    """
+
+    cdef tdf_attention a
+
+    def __cinit__(self, *, ptrdiff_t B, ptrdiff_t T, ptrdiff_t S, ptrdiff_t H, ptrdiff_t G, ptrdiff_t D,
+                  ptrdiff_t E, double scale=1, bint causal=False, ptrdiff_t window=0, bint moved=False,
+                  bint zero=False):
+        memset(&self.a, 0, sizeof(self.a))
+        self.a.B, self.a.T, self.a.S, self.a.H, self.a.G, self.a.D, self.a.E = B, T, S, H, G, D, E
+        self.a.scale, self.a.causal, self.a.window = scale, causal, window
+        self.a.moved, self.a.zero = moved, zero
+        _bounded(B, T, H, D, E)
+        _bounded(B, S, H, D, E)
+        _bounded(B, T, S, H, max(D, E))
+        _bounded(window)
+        if min(H, G, D, E) < 1 or H % G:
+            raise ValueError(f"attention of sizes that do not fit: {B=} {T=} {S=} {H=} {G=} {D=} {E=}")
+
+    @property
+    def output(self):
+        """The shape of y."""
+        return self.a.B, self.a.T, self.a.H, self.a.E
+
+    @property
+    def stats(self):
+        """The shape of what forward leaves for backward: two numbers a row."""
+        return self.a.B, self.a.H, self.a.T, 2
+
+    @property
+    def scratch_size(self):
+        """Elements of scratch."""
+        cdef tdf_attention a = self.a
+        a.threads = _threads()
+        return tdf_attention_scratch_size(&a)
+
+    cdef int take(self, tdf_attention *to, int kind, object q, object k, object v, object queries,
+                  object keys, object mask, object y, object stats, object scratch) except -1:
+        """These sizes with the arrays that both passes read."""
+        cdef tdf_attention a = self.a
+        cdef cnp.ndarray m
+        a.threads = _threads()
+        a.q = <real *>_ptr(q, a.B * a.T * a.H * a.D, kind, "q")
+        a.k = <real *>_ptr(k, a.B * a.S * a.G * a.D, kind, "k")
+        a.v = <real *>_ptr(v, a.B * a.S * a.G * a.E, kind, "v")
+        a.queries = <const uint8_t *>_ptr(queries, a.B * a.T, cnp.NPY_BOOL, "queries")
+        a.keys = <const uint8_t *>_ptr(keys, a.B * a.S, cnp.NPY_BOOL, "keys")
+        if mask is not None:
+            m = mask
+            if (cnp.PyArray_TYPE(m) != cnp.NPY_BOOL
+                    or (<object>m).shape != (a.B, a.H, a.T, a.S)):
+                raise ValueError(
+                    f"mask: expected booleans {(a.B, a.H, a.T, a.S)}, got {m.dtype} {(<object>m).shape}")
+            a.mask = <const uint8_t *>cnp.PyArray_DATA(m)
+            a.mask_b, a.mask_h, a.mask_t, a.mask_s = (<object>m).strides
+        a.y = <real *>_ptr(y, a.B * a.T * a.H * a.E, kind, "y")
+        a.stats = <real *>_ptr(stats, a.B * a.H * a.T * 2, kind, "stats")
+        a.scratch = <real *>_out(scratch, tdf_attention_scratch_size(&a), kind, "scratch")
+        to[0] = a
+        return 0
+
+
+def attention_forward(AttentionSizes sizes not None, *, cnp.ndarray q not None, cnp.ndarray k not None,
+                      cnp.ndarray v not None, cnp.ndarray queries=None, cnp.ndarray keys=None,
+                      cnp.ndarray mask=None, cnp.ndarray y not None, cnp.ndarray stats not None,
+                      cnp.ndarray scratch not None):
+    """y = softmax(scale q k^T) v of every head. The masks are booleans, False for what is not seen: queries
+    (B, T), keys (B, S), and mask (B, H, T, S) of any strides."""
+    cdef const tdf_table *table = _table(q)
+    cdef int kind = cnp.PyArray_TYPE(q)
+    cdef tdf_attention a
+    sizes.take(&a, kind, q, k, v, queries, keys, mask, y, stats, scratch)
+    _out(y, 0, kind, "y")
+    _out(stats, 0, kind, "stats")
+    with nogil:
+        table.attention_forward(&a)
+
+
+def attention_backward(AttentionSizes sizes not None, *, cnp.ndarray q not None, cnp.ndarray k not None,
+                       cnp.ndarray v not None, cnp.ndarray queries=None, cnp.ndarray keys=None,
+                       cnp.ndarray mask=None, cnp.ndarray y not None, cnp.ndarray stats not None,
+                       cnp.ndarray dy not None, cnp.ndarray dq not None, cnp.ndarray dk not None,
+                       cnp.ndarray dv not None, cnp.ndarray scratch not None):
+    """The gradients of attention_forward, which left y and stats."""
+    cdef const tdf_table *table = _table(q)
+    cdef int kind = cnp.PyArray_TYPE(q)
+    cdef tdf_attention a
+    sizes.take(&a, kind, q, k, v, queries, keys, mask, y, stats, scratch)
+    a.dy = <real *>_ptr(dy, a.B * a.T * a.H * a.E, kind, "dy")
+    a.dq = <real *>_out(dq, a.B * a.T * a.H * a.D, kind, "dq")
+    a.dk = <real *>_out(dk, a.B * a.S * a.G * a.D, kind, "dk")
+    a.dv = <real *>_out(dv, a.B * a.S * a.G * a.E, kind, "dv")
+    with nogil:
+        table.attention_backward(&a)
+
+
 def sums_scratch_size(ptrdiff_t N):
     """Elements of column_sums' scratch."""
     _bounded(N)

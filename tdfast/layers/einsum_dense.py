@@ -37,6 +37,8 @@ class Equation:
 
     Attributes:
         x, kernel, y: the letters of each, with letters in the place of an ellipsis.
+        inner: how many of the input's last axes are summed over, if the equation is a plain product of
+            matrices: the last axes by the first of the weights; else 0.
     """
 
     def __init__(self, text: str, ndim: int, layer: Layer) -> None:
@@ -80,16 +82,14 @@ class Equation:
                     "else in "
                     f"{text!r}."
                 )
+        self.inner = self._inner()
 
     @property
     def text(self) -> str:
         """The equation for `numpy.einsum`."""
         return f"{self.x},{self.kernel}->{self.y}"
 
-    @property
-    def inner(self) -> int:
-        """How many of the input's last axes are summed over, if the equation is a plain product of matrices:
-        the last axes by the first of the weights; else 0."""
+    def _inner(self) -> int:
         for n in range(1, len(self.kernel)):
             if self.x[-n:] == self.kernel[:n] and self.y == self.x[:-n] + self.kernel[n:]:
                 return n
@@ -145,11 +145,19 @@ class EinsumDense(Layer):
         self.bias_constraint = constraints.get(bias_constraint)
         self.kernel: Any = None
         self.bias: Any = None
+        self._equations: dict[int, Equation] = {}
 
     # ---------------------------------------------------------------- shapes
+    def _equation(self, ndim: int) -> Equation:
+        """The equation for inputs of so many axes."""
+        found = self._equations.get(ndim)
+        if found is None:
+            found = self._equations[ndim] = Equation(self.equation, ndim, self)
+        return found
+
     def _sizes(self, input_shape: Shapes) -> tuple[Any, ...]:
         """(the `Equation`, letter -> size)."""
-        equation = Equation(self.equation, len(input_shape), self)
+        equation = self._equation(len(input_shape))
         sizes = dict(zip(equation.x, input_shape))
         given = (input_shape[0], *self.partial_output_shape)
         if len(given) != len(equation.own_y) + (1 if equation.left else 0) and len(given) != len(
@@ -230,42 +238,45 @@ class EinsumDense(Layer):
     # ---------------------------------------------------------------- passes
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
-        equation, kernel = Equation(self.equation, x.ndim, self), self.kernel.value
+        equation, kernel = self._equation(x.ndim), self.kernel.value
         rec.equation, rec.x, n = equation, x, equation.inner
-        shape = self.compute_output_shape(x.shape)
-        z = rec.buffer("z", shape, x.dtype)
+        rec.whole = bool(n) and (self.bias is None or self.bias.shape == kernel.shape[n:])
+        if rec.whole and self.activation.kind is not None:
+            return self._product(rec, x, kernel, n, tape, self.activation)
         if n:
-            M, K, N = math.prod(x.shape[:-n]), math.prod(x.shape[-n:]), math.prod(kernel.shape[n:])
-            packed, ready = rec.packed_weights(tape, kernel, (_kernels.dense_pack_size(K, N),), x.dtype)
-            if not ready:
-                _kernels.dense_pack(K, N, np.ascontiguousarray(kernel).reshape(K, N), packed)
-            _kernels.dense_forward(
-                act=activations.linear.kind,
-                M=M,
-                K=K,
-                N=N,
-                x=x.reshape(M, K),
-                packed=packed,
-                bias=None,
-                z=None,
-                y=z.reshape(M, N),
-            )
+            z = self._product(rec, x, kernel, n, tape, activations.linear)
         else:
+            z = rec.buffer("y", self.compute_output_shape(x.shape), x.dtype)
             np.einsum(equation.text, x, kernel, out=z)
-        if self.bias is not None:
+        if self.bias is not None and not rec.whole:
             z += self.bias.value
         rec.z = rec.y = z
         if self.activation is not activations.linear:
-            rec.y = rec.buffer("y", shape, x.dtype)
+            rec.y = rec.buffer("f", z.shape, x.dtype)
             self.activation.forward(z, rec.y)
+        return rec.y
+
+    def _product(self, rec: Record, x: Arrays, kernel: Array, n: int, tape: Tape, act: Any) -> Array:
+        """The rows by the kernel of `Dense`, with the bias if there is one number of it for each column."""
+        M, K, N = math.prod(x.shape[:-n]), math.prod(x.shape[-n:]), math.prod(kernel.shape[n:])
+        packed, ready = rec.packed_weights(tape, kernel, (_kernels.dense_pack_size(K, N),), x.dtype)
+        if not ready:
+            _kernels.dense_pack(K, N, kernel, packed)
+        rec.y = rec.buffer("y", (*x.shape[:-n], *kernel.shape[n:]), x.dtype)
+        rec.z = rec.buffer("z", rec.y.shape, x.dtype) if act.needs_input else None
+        bias = self.bias.value if self.bias is not None and rec.whole else None
+        _kernels.dense_forward(act=act.kind, M=M, K=K, N=N, x=x, packed=packed, bias=bias, z=rec.z, y=rec.y)
         return rec.y
 
     def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
         equation, x, kernel, n = rec.equation, rec.x, self.kernel, rec.equation.inner
-        if self.activation is not activations.linear:
-            self.activation.backward(rec.z, rec.y, dy, dy)
-        if self.bias is not None:
+        act = self.activation
+        if not rec.whole or act.kind is None:
+            if act is not activations.linear:
+                act.backward(rec.z, rec.y, dy, dy)
+            act, rec.z = activations.linear, None
+        if self.bias is not None and not rec.whole:
             self.bias.grad[...] = _summed(dy, self.bias.shape)
         if not n:
             kernel.grad[...] = np.einsum(f"{equation.x},{equation.y}->{equation.kernel}", x, dy)
@@ -274,16 +285,9 @@ class EinsumDense(Layer):
                 if need_dx
                 else None
             )
-        M, K, N = math.prod(x.shape[:-n]), math.prod(x.shape[-n:]), math.prod(kernel.shape[n:])
         dx = rec.buffer("dx", x.shape, dy.dtype) if need_dx else None
-        product_backward(
-            rec,
-            x.reshape(M, K),
-            kernel.value.reshape(K, N),
-            dy.reshape(M, N),
-            None if dx is None else dx.reshape(M, K),
-            kernel.grad.reshape(K, N),
-        )
+        dbias = self.bias.grad if self.bias is not None and rec.whole else None
+        _product_backward(rec, act, n, x, kernel.value, rec.z, rec.y, dy, dx, kernel.grad, dbias)
         return dx
 
     def get_config(self) -> Config:
@@ -299,26 +303,19 @@ class EinsumDense(Layer):
         }
 
 
-def product_backward(rec: Record, x: Arrays, kernel: Array, dy: Arrays, dx: Any, dkernel: Array) -> None:
-    """The gradients of ``y = x @ kernel`` into dx (None: not wanted) and dkernel; dy may be overwritten."""
-    (M, K), N = x.shape, kernel.shape[1]
+def _product_backward(rec: Record, act: Any, n: int, x: Arrays, kernel: Array, z: Any, y: Array, dy: Arrays,
+                      dx: Any, dkernel: Array, dbias: Any) -> None:
+    M, K, N = math.prod(x.shape[:-n]), math.prod(x.shape[-n:]), math.prod(kernel.shape[n:])
     scratch = rec.buffer("scratch", (_kernels.dense_scratch_size(K, N),), dy.dtype)
     _kernels.dense_backward(
-        act=activations.linear.kind,
-        M=M,
-        K=K,
-        N=N,
-        x=x,
-        kernel=kernel,
-        z=None,
-        y=dy,
-        dy=dy,
-        dz=dy,
-        dx=dx,
-        dkernel=dkernel,
-        dbias=None,
-        scratch=scratch,
+        act=act.kind, M=M, K=K, N=N, x=x, kernel=kernel, z=z, y=y, dy=dy, dz=dy, dx=dx,
+        dkernel=dkernel, dbias=dbias, scratch=scratch,
     )
+
+
+def product_backward(rec: Record, x: Arrays, kernel: Array, dy: Arrays, dx: Any, dkernel: Array) -> None:
+    """The gradients of ``y = x @ kernel`` into dx (None: not wanted) and dkernel; dy may be overwritten."""
+    _product_backward(rec, activations.linear, 1, x, kernel, None, dy, dy, dx, dkernel, None)
 
 
 def _summed(dy: Arrays, shape: Sizes) -> Array:

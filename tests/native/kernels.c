@@ -347,6 +347,65 @@ static void pool_cases(void)
 }
 
 typedef struct {
+    int B, T, S, H, G, D, E, causal, window, moved, zero, masks;        /* bits of masks: queries, keys, mask */
+} attention_sizes;
+
+static void attention_case(const attention_sizes *s, int profile)
+{
+    char text[80];
+    snprintf(text, sizeof text, "attention (%d,%d,%d) %d/%d (%d,%d) %d%d%d%d%d", s->B, s->T, s->S, s->H, s->G, s->D, s->E, s->causal,
+             s->window, s->moved, s->zero, s->masks);
+    begin(profile, text);
+    tdf_attention a = {.threads = threads, .causal = s->causal, .moved = s->moved, .zero = s->zero, .window = s->window, .B = s->B,
+                       .T = s->T, .S = s->S, .H = s->H, .G = s->G, .D = s->D, .E = s->E, .scale = 0.3};
+    ptrdiff_t q = a.B * a.T * a.H * a.D, k_size = a.B * a.S * a.G * a.D, v = a.B * a.S * a.G * a.E, y = a.B * a.T * a.H * a.E;
+    a.q = filled(q, profile);
+    a.k = filled(k_size, profile);
+    a.v = filled(v, profile);
+    a.queries = s->masks & 1 ? bits_of(a.B * a.T) : NULL;
+    a.keys = s->masks & 2 ? bits_of(a.B * a.S) : NULL;
+    if (s->masks & 4) {                 /* the same for all heads */
+        a.mask = bits_of(a.B * a.T * a.S);
+        a.mask_b = a.T * a.S;
+        a.mask_t = a.S;
+        a.mask_s = 1;
+    }
+    a.y = room(y);
+    a.stats = room(a.B * a.H * a.T * 2);
+    a.scratch = room(tdf_attention_scratch_size(&a));
+    k.attention_forward(&a);
+    keep("y", a.y, y);
+    a.scratch = room(tdf_attention_scratch_size(&a));
+    a.dy = filled(y, USUAL);
+    a.dq = room(q);
+    a.dk = room(k_size);
+    a.dv = room(v);
+    k.attention_backward(&a);
+    keep("dq", a.dq, q);
+    keep("dk", a.dk, k_size);
+    keep("dv", a.dv, v);
+    release();
+}
+
+static void attention_cases(void)
+{
+    static const attention_sizes sizes[] = {
+        {1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0},
+        {3, 5, 7, 4, 2, 3, 6, 0, 0, 0, 0, 3},
+        {2, 60, 130, 2, 2, 17, 5, 1, 0, 0, 1, 2},       /* two blocks of keys */
+        {1, 150, 140, 4, 1, 16, 16, 1, 30, 0, 0, 1},
+        {1, 50, 20, 1, 1, 64, 33, 0, 9, 0, 0, 0},       /* rows out of sight of all keys */
+        {2, 33, 33, 2, 1, 8, 8, 0, 0, 0, 1, 5},
+        {2, 131, 131, 1, 1, 5, 4, 1, 0, 1, 0, 2},
+        {0, 3, 4, 1, 1, 2, 2, 0, 0, 0, 0, 0},
+        {2, 0, 4, 1, 1, 2, 2, 0, 0, 0, 0, 0},
+        {2, 3, 0, 1, 1, 2, 2, 0, 0, 0, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) attention_case(&sizes[i], USUAL);
+    for (int i = 1; i < 6; i++) attention_case(&sizes[i], WILD);
+}
+
+typedef struct {
     int cell, act, rec_act, B, T, I, H, sequences, reverse, masked, compact, states, drop, bare;
 } rnn_sizes;
 
@@ -634,6 +693,7 @@ static results run(const tdf_table *table, int n_threads)
     dense_cases();
     conv_cases();
     pool_cases();
+    attention_cases();
     rnn_cases();
     loss_cases();
     optim_cases();

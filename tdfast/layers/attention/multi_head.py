@@ -13,6 +13,8 @@ from tdfast.engine.layer import Layer
 from tdfast.engine.structure import flatten
 from tdfast.engine.tensor import is_symbolic
 from tdfast.layers.attention.weighing import (
+    attend,
+    attend_backward,
     causal,
     dropping,
     product,
@@ -281,25 +283,67 @@ class Heads(Layer):
         v = projected(self.value_dense, value)
         rec.axes = self.attended_axes(query.ndim)
         rec.shapes, rec.scale = (q.shape, k.shape, v.shape), q.dtype.type(1 / math.sqrt(q.shape[-1]))
+        masks = mask, attention_mask, use_causal_mask
+        drop = dropping(self.dropout, self.seed_generator, training)
+        rec.by_blocks = not rec.gives_shares and drop is None
+        if rec.by_blocks:
+            context = self._by_blocks(rec, q, k, v, masks)
+        else:
+            context = self._at_once(rec, q, k, v, masks, drop)
+        rec.gate, rec.context = gate, context
+        y = projected(self.output_dense, context if gate is None else context * gate)
+        return [y, rec.shares.reshape(_scores_shape(q.shape, k.shape, rec.axes))] if rec.gives_shares else y
+
+    def _by_blocks(self, rec: Record, q: Array, k: Array, v: Array, masks: Any) -> Array:
+        """All heads, without their scores in memory: (batch, ..., heads, width)."""
+        mask, attention_mask, use_causal_mask = masks
+        axes, options = rec.axes, {}
+        if axes == (1,) and q.ndim == 4:
+            of_query, *of_keys = [None] if mask is None else mask
+            given = [m for m in of_keys if m is not None]
+            options = {
+                "queries": of_query,
+                "keys": np.logical_and.reduce(given) if given else None,
+                "mask": self._given_mask(attention_mask),
+                "causal": use_causal_mask,
+                "window": self.sliding_window or 0,
+            }
+        else:
+            counts = self._counts(q.shape[:-1], k.shape[:-1], masks, axes)
+            if counts is not None:
+                options = {"mask": counts.reshape(-1, *counts.shape[-3:])}
+        q, k, v = (_by_steps(x, axes) for x in (q, k, v))
+        weighed = attend(rec, q, k, v, scale=rec.scale, zero=self.dropout > 0, **options)
+        shape = (*rec.shapes[0][:-1], v.shape[-1])
+        return _from_steps(weighed, shape, axes)
+
+    @staticmethod
+    def _given_mask(attention_mask: Any) -> Array | None:
+        """attention_mask with an axis for the heads."""
+        if attention_mask is None:
+            return None
+        given = np.asarray(attention_mask[0] if isinstance(attention_mask, list) else attention_mask, bool)
+        while given.ndim < 4:
+            given = np.expand_dims(given, -3)
+        return given
+
+    def _at_once(self, rec: Record, q: Array, k: Array, v: Array, masks: Any, drop: Any) -> Array:
+        """The same with all scores in memory, where the shares are an output or meet dropout."""
         rec.q = _by_head(q, rec.axes)
         rec.q *= rec.scale
         rec.k = np.ascontiguousarray(np.swapaxes(self._shared(_by_head(k, rec.axes)), -1, -2))
         scores = rec.buffer("scores", (*rec.q.shape[:-1], rec.k.shape[-1]), q.dtype)
         product(rec, rec.q, rec.k, scores)
-        counts = self._counts(query, value, mask, attention_mask, use_causal_mask, scores, rec.axes)
         weighed = weigh(
             rec,
             scores,
             self._shared(_by_head(v, rec.axes)),
-            counts,
-            dropping(self.dropout, self.seed_generator, training),
+            self._counts(q.shape[:-1], k.shape[:-1], masks, rec.axes),
+            drop,
             lambda s: s.dtype.type(-1e9),
-            zero=rec.gives_shares or self.dropout > 0,      # as in Keras, where these take another way
+            zero=True,              # as in Keras, where these take another way
         )
-        context = _from_heads(weighed, (*q.shape[:-1], v.shape[-1]), rec.axes)
-        rec.gate, rec.context = gate, context
-        y = projected(self.output_dense, context if gate is None else context * gate)
-        return [y, rec.shares.reshape(_scores_shape(q.shape, k.shape, rec.axes))] if rec.gives_shares else y
+        return _from_heads(weighed, (*q.shape[:-1], v.shape[-1]), rec.axes)
 
     def _shared(self, heads: Array) -> Array:
         """Keys or values for each head of the query."""
@@ -311,15 +355,15 @@ class Heads(Layer):
         shape = (*d.shape[:-3], d.shape[-3] // self.repeats, self.repeats, *d.shape[-2:])
         return d.reshape(shape).sum(axis=-3)
 
-    def _counts(self, query: Array, value: Any, mask: Masks, attention_mask: Array | None,
-                use_causal_mask: bool, scores: Array, axes: Sequence[int]) -> Array | None:
-        """Which scores count, in their shape or one that is broadcast to it; None: all."""
+    def _counts(self, query: Sizes, key: Sizes, masks: Any, axes: Sequence[int]) -> Array | None:
+        """Which scores count, (batch..., heads, T, S), for the shapes (batch, ..., heads); None: all."""
+        mask, attention_mask, use_causal_mask = masks
         parts = []
         if mask is not None:
             for m, place in zip(mask, (-1, -2, -2)):
                 if m is not None:
                     parts.append(np.expand_dims(np.asarray(m, bool), place))
-        T, S = scores.shape[-2:]
+        T, S = (math.prod(shape[a] for a in axes) for shape in (query, key))
         if use_causal_mask:
             parts.append(causal(T, S))
         if self.sliding_window is not None:
@@ -333,10 +377,10 @@ class Heads(Layer):
         counts = parts[0]
         for part in parts[1:]:
             counts = counts & part
-        whole = _scores_shape((*query.shape[:-1], scores.shape[-3], 1), (*value.shape[:-1], 1, 1), axes)
+        whole = _scores_shape((*query, 1), (*key, 1), axes)
         while counts.ndim < len(whole):
             counts = np.expand_dims(counts, -2 * len(axes) - 1)
-        return np.broadcast_to(counts, whole).reshape(scores.shape)
+        return np.broadcast_to(counts, whole).reshape(*whole[: -2 * len(axes)], T, S)
 
     def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec, dshares = tape.peek(self), None
@@ -351,26 +395,40 @@ class Heads(Layer):
         dgate = None
         if rec.gate is not None:
             dgate, dcontext = dcontext * rec.context, dcontext * rec.gate
-        d, dv = weigh_backward(rec, _by_head(dcontext, rec.axes), dshares)
-        dq, dk = np.empty_like(rec.q), np.empty_like(rec.k)
-        products_backward(rec, rec.q, rec.k, d, dq, dk)
-        dq *= rec.scale
-        dk = self._unshared(np.ascontiguousarray(np.swapaxes(dk, -1, -2)))
-        q_shape, k_shape, v_shape = rec.shapes
-        dvalue = projected_back(self.value_dense, _from_heads(self._unshared(dv), v_shape, rec.axes), need_dx)
+        if rec.by_blocks:
+            dq, dk, dv = self._by_blocks_backward(rec, dcontext)
+        else:
+            dq, dk, dv = self._at_once_backward(rec, dcontext, dshares)
+        dvalue = projected_back(self.value_dense, dv, need_dx)
         by_gate = (
             None
             if dgate is None
             else projected_back(self._gate_dense, np.ascontiguousarray(dgate), need_dx)
         )
-        dkey = projected_back(self.key_dense, _from_heads(dk, k_shape, rec.axes), need_dx)
-        dquery = projected_back(self.query_dense, _from_heads(dq, q_shape, rec.axes), need_dx)
+        dkey = projected_back(self.key_dense, dk, need_dx)
+        dquery = projected_back(self.query_dense, dq, need_dx)
         tape.pop(self)
         if not need_dx:
             return [None] * (3 if rec.three else 2)
         if by_gate is not None:
             dquery = dquery + by_gate
-        return [dquery, dvalue, dkey] if rec.three else [dquery, dvalue + dkey]
+        if not rec.three:
+            dvalue += dkey
+        return [dquery, dvalue, dkey] if rec.three else [dquery, dvalue]
+
+    def _by_blocks_backward(self, rec: Record, dcontext: Array) -> list[Array]:
+        """The gradients by the projected query, key and value."""
+        gradients = attend_backward(rec, _by_steps(dcontext, rec.axes))
+        return [_from_steps(d, shape, rec.axes) for d, shape in zip(gradients, rec.shapes)]
+
+    def _at_once_backward(self, rec: Record, dcontext: Array, dshares: Array | None) -> list[Array]:
+        d, dv = weigh_backward(rec, _by_head(dcontext, rec.axes), dshares)
+        dq, dk = np.empty_like(rec.q), np.empty_like(rec.k)
+        products_backward(rec, rec.q, rec.k, d, dq, dk)
+        dq *= rec.scale
+        dk = self._unshared(np.ascontiguousarray(np.swapaxes(dk, -1, -2)))
+        gradients = dq, dk, self._unshared(dv)
+        return [_from_heads(d, shape, rec.axes) for d, shape in zip(gradients, rec.shapes)]
 
     def heads_config(self) -> dict[str, Any]:
         """The part of the config that all such layers have."""
@@ -389,6 +447,22 @@ def _order(ndim: int, axes: Any) -> list[Any]:
     """The axes of (batch, ..., heads, width) with those that steps attend over last but one."""
     rest = [a for a in range(ndim - 2) if a not in axes]
     return [*rest, ndim - 2, *axes, ndim - 1]
+
+
+def _by_steps(x: Array, axes: Sequence[int]) -> Array:
+    """(batch, ..., heads, width) as (batch and the rest, steps, heads, width); a view where they are in order
+    already."""
+    rest = [a for a in range(x.ndim - 2) if a not in axes]
+    moved = np.transpose(x, [*rest, *axes, x.ndim - 2, x.ndim - 1])
+    return np.ascontiguousarray(moved).reshape(
+        math.prod(x.shape[a] for a in rest), math.prod(x.shape[a] for a in axes), *x.shape[-2:])
+
+
+def _from_steps(x: Array, shape: Sizes, axes: Sequence[int]) -> Array:
+    """The inverse of `_by_steps`, for an array of this shape; C-contiguous."""
+    order = [*(a for a in range(len(shape) - 2) if a not in axes), *axes, len(shape) - 2, len(shape) - 1]
+    moved = x.reshape([shape[a] for a in order])
+    return np.ascontiguousarray(np.transpose(moved, np.argsort(order)))
 
 
 def _by_head(x: Arrays, axes: Sequence[int]) -> Array:

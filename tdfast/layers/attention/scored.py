@@ -10,6 +10,8 @@ from tdfast import activations, random
 from tdfast.engine.arrays import as_array
 from tdfast.engine.layer import Layer
 from tdfast.layers.attention.weighing import (
+    attend,
+    attend_backward,
     causal,
     dropping,
     product,
@@ -129,24 +131,42 @@ class Attention(Layer):
         rec.x, rec.three, rec.gives_shares = x, len(x) == 3, bool(return_attention_scores)
         key = x[2] if rec.three else value
         masks = [None] * len(x) if mask is None else mask
-        counts = None if masks[1] is None else np.asarray(masks[1], bool)[:, None]
-        if use_causal_mask:
-            order = causal(query.shape[1], key.shape[1])
-            counts = order if counts is None else counts & order
-        scores = rec.buffer("scores", (*query.shape[:2], key.shape[1]), query.dtype)
-        self.score(rec, query, key, scores)
-        y = weigh(
-            rec,
-            scores,
-            np.ascontiguousarray(value),
-            counts,
-            dropping(self.dropout, self.seed_generator, training),
-            lambda s: s - s.dtype.type(1e9),
-        )
+        drop = dropping(self.dropout, self.seed_generator, training)
+        rec.by_blocks = self.dot_products and not rec.gives_shares and drop is None
+        if rec.by_blocks:
+            y = self._by_blocks(rec, query, key, value, masks[1], use_causal_mask)
+        else:
+            counts = None if masks[1] is None else np.asarray(masks[1], bool)[:, None]
+            if use_causal_mask:
+                order = causal(query.shape[1], key.shape[1])
+                counts = order if counts is None else counts & order
+            scores = rec.buffer("scores", (*query.shape[:2], key.shape[1]), query.dtype)
+            self.score(rec, query, key, scores)
+            y = weigh(rec, scores, np.ascontiguousarray(value), counts, drop,
+                      lambda s: s - s.dtype.type(1e9))
         rec.query_counts = None if masks[0] is None else np.asarray(masks[0], bool)[..., None]
         if rec.query_counts is not None:
             y *= rec.query_counts
         return [y, rec.shares] if return_attention_scores else y
+
+    @property
+    def dot_products(self) -> bool:
+        """Whether the scores are dot products, so that they need not be in memory."""
+        return self.score_mode == "dot"
+
+    def _by_blocks(self, rec: Record, query: Array, key: Any, value: Any, keys: Any, causal: bool) -> Array:
+        q = query if self.scale is None else query * self.scale.value
+        y = attend(rec, q[:, :, None], key[:, :, None], value[:, :, None], keys=keys, causal=causal,
+                   moved=True)
+        return y[:, :, 0]
+
+    def _by_blocks_backward(self, rec: Record, dy: Array) -> list[Array]:
+        """The gradients by the query, the key and the value; that of the scale."""
+        dquery, dkey, dvalue = (d[:, :, 0] for d in attend_backward(rec, dy[:, :, None]))
+        if self.scale is not None:
+            self.scale.grad[...] = np.vdot(dquery, rec.x[0])
+            dquery *= self.scale.value
+        return [dquery, dkey, dvalue]
 
     def score(self, rec: Record, query: Array, key: Any, out: Array) -> None:
         """The scores of each query by each key, (batch, Tq, Tv)."""
@@ -191,9 +211,14 @@ class Attention(Layer):
             dy, dshares = dy
         if rec.query_counts is not None:
             dy = dy * rec.query_counts
-        d, dvalue = weigh_backward(rec, dy, dshares, keeps_slope=True)
-        dquery, dkey = self.score_backward(rec, d)
-        return [dquery, dvalue.copy(), dkey] if rec.three else [dquery, dvalue + dkey]
+        if rec.by_blocks:
+            dquery, dkey, dvalue = self._by_blocks_backward(rec, dy)
+        else:
+            d, dvalue = weigh_backward(rec, dy, dshares, keeps_slope=True)
+            dquery, dkey = self.score_backward(rec, d)
+        if not rec.three:
+            dvalue += dkey
+        return [dquery, dvalue, dkey] if rec.three else [dquery, dvalue]
 
     def get_config(self) -> Config:
         return {
@@ -226,6 +251,10 @@ class AdditiveAttention(Attention):
     def build(self, input_shape: Shapes) -> None:
         if self.use_scale:
             self.scale = self.add_weight((input_shape[0][-1],), "glorot_uniform", "scale")
+
+    @property
+    def dot_products(self) -> bool:
+        return False
 
     def score(self, rec: Record, query: Array, key: Any, out: Array) -> None:
         z = query[:, :, None] + key[:, None]

@@ -1,4 +1,9 @@
-"""Weights from scores, and values by weights: what all attention layers do after they have scores."""
+"""Values by the softmax of scores: block by block in one kernel, or with all scores in memory.
+
+`attend` is for dot products, and holds a few scores at a time. `weigh` takes scores of any kind and keeps
+all of them, (batch..., T, S): for scores that are no dot products, and where the shares are an output or meet
+dropout.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tdfast.engine.tape import Record
-    from tdfast.engine.types import Array, Arrays
+    from tdfast.engine.types import Array, Arrays, Sizes
+
+
+def attend(rec: Record, q: Array, k: Array, v: Array, queries: Any = None, keys: Any = None,
+           mask: Array | None = None, **options: Any) -> Array:
+    """softmax(scale q k^T) v of every head, (batch, T, heads, width of v).
+
+    Args:
+        rec: the record that `attend_backward` gets.
+        q, k, v: (batch, T, heads, width), (batch, S, heads of keys, width) and (batch, S, heads of keys, any
+            width). Several heads of q, one after the other, share one of k and v.
+        queries, keys: booleans (batch, T) and (batch, S); False: sees nothing, is not seen. None: all count.
+        mask: which query sees which key, as booleans that are broadcast to (batch, heads, T, S).
+        options: scale, causal, window, moved and zero, as in src_c/tdfast.h.
+    """
+    (B, T, H, D), (_, S, G, E) = q.shape, v.shape
+    sizes = _kernels.AttentionSizes(B=B, T=T, S=S, H=H, G=G, D=D, E=E, **options)
+    arrays: dict[str, Any] = {
+        "q": np.ascontiguousarray(q),
+        "k": np.ascontiguousarray(k),
+        "v": np.ascontiguousarray(v),
+        "queries": None if queries is None else _mask_of(queries, (B, T)),
+        "keys": None if keys is None else _mask_of(keys, (B, S)),
+        "mask": None if mask is None else np.broadcast_to(np.asarray(mask, bool), (B, H, T, S)),
+        "y": rec.buffer("attended", sizes.output, q.dtype),
+        "stats": rec.buffer("stats", sizes.stats, q.dtype),
+        "scratch": rec.buffer("scratch", (sizes.scratch_size,), q.dtype),
+    }
+    _kernels.attention_forward(sizes, **arrays)
+    rec.attended = sizes, arrays
+    y: Array = arrays["y"]
+    return y
+
+
+def _mask_of(mask: Any, shape: Sizes) -> Array:
+    return np.ascontiguousarray(np.broadcast_to(np.asarray(mask, bool), shape))
+
+
+def attend_backward(rec: Record, dy: Arrays) -> tuple[Array, Array, Array]:
+    """The gradients by q, k and v of `attend`."""
+    sizes, arrays = rec.attended
+    arrays["scratch"] = rec.buffer("scratch", (sizes.scratch_size,), dy.dtype)      # threads may have changed
+    dq, dk, dv = (rec.buffer(f"d{name}", arrays[name].shape, dy.dtype) for name in "qkv")
+    _kernels.attention_backward(sizes, dy=np.ascontiguousarray(dy), dq=dq, dk=dk, dv=dv, **arrays)
+    return dq, dk, dv
 
 
 def product(rec: Record, x: Arrays, kernel: Array, out: Array) -> Array:
