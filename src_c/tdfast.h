@@ -246,7 +246,7 @@ typedef struct {
     const uint8_t *mask;        /* (B, H, T, S) 0: the query does not see the key [opt] */
     ptrdiff_t mask_b, mask_h, mask_t, mask_s;   /* its strides */
     real *y;                    /* (B, T, H, E) */
-    real *stats;                /* (B, H, T, 2) of each row: its largest score, 1 / sum of e^(score - largest) */
+    real *stats;                /* (B, H, T, 2) a row's largest score, 1 / sum of e^(score - largest) */
     real *scratch;              /* tdf_attention_scratch_size */
     const real *dy;             /* (B, T, H, E) */
     real *dq, *dk, *dv;         /* as q, k and v */
@@ -281,8 +281,8 @@ typedef struct {
     X(rnn_backward, tdf_rnn, isa)
 
 /* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). Of tdf_rnn these read
- * cell, act, rec_act, B, T, I, H and threads, of tdf_conv all its sizes, of tdf_attention D and E. `threads` is at least that of the
- * struct. */
+ * cell, act, rec_act, B, T, I, H and threads, of tdf_conv all its sizes, of tdf_attention D, E and threads.
+ * `threads` is at least that of the struct. */
 ptrdiff_t tdf_dense_pack_size(ptrdiff_t K, ptrdiff_t N);
 ptrdiff_t tdf_dense_scratch_size(ptrdiff_t K, ptrdiff_t N, int threads);
 ptrdiff_t tdf_conv_pack_size(const tdf_conv *a);

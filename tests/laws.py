@@ -149,7 +149,7 @@ def assert_same_bits(got, want, what):
         assert got[key].shape == want[key].shape, (
             f"{what}: {key} has shape {got[key].shape}, not {want[key].shape}"
         )
-        same = np.array_equal(got[key].view(np.uint8), want[key].view(np.uint8))
+        same = got[key].tobytes() == want[key].tobytes()
         assert same, f"{what}: {key} differs by up to {np.abs(got[key] - want[key]).max():.2e}"
 
 

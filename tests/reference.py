@@ -596,3 +596,62 @@ def conv_lstm(x, kernel, recurrent, bias=None, *, act="tanh", rec_act="sigmoid",
         h, c, y = np.where(keep, h_new, h), np.where(keep, c_new, c), np.where(keep, h_new, y)
         outputs.append(y)
     return np.stack(outputs, axis=1), h, c
+# ---------------------------------------------------------------- attention
+
+
+def softmax(scores):
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def seen(T, S, mask=None, causal=False, window=None):
+    """Which of S keys each of T queries sees, (1 or B, T, S); mask: (B, S) of the keys."""
+    away = np.arange(T)[:, None] - np.arange(S)
+    out = np.ones((1, T, S), bool)
+    if mask is not None:
+        out = out & mask[:, None]
+    if causal:
+        out = out & (away >= 0)
+    if window:
+        out = out & (abs(away) < window)
+    return out
+
+
+def scored_attention(query, value, score, mask=None, causal=False):
+    """softmax(score(query, value)) value, (B, T, width), and the shares (B, T, S).
+
+    What is not seen has a score lower by 1e9; the output is 0 where the query does not count, which has the
+    value's mask.
+    """
+    scores = score(query[:, :, None], value[:, None])
+    shares = softmax(scores - 1e9 * ~seen(*scores.shape[1:], mask, causal))
+    y = shares @ value
+    return (y if mask is None else y * mask[..., None]), shares
+
+
+def multi_head_attention(query, value, weights, mask=None, causal=False, window=None, gate=False, zero=False):
+    """Heads of the query, of which several may share a key: the output and the shares (B, heads, T, S).
+
+    Args:
+        weights: kernel (features, heads, width) and bias of the query, the key, the gate if there is one, and
+            the value; kernel (heads, width, features) and bias of the output.
+        mask: of the steps of both inputs.
+        zero: what is not seen has no share, even where nothing is.
+    """
+    pairs = [weights[i : i + 2] for i in range(0, len(weights), 2)]
+    inputs = [query, value, query, value] if gate else [query, value, value]
+    q, k, *gates, v = (np.einsum("btf,fhd->bhtd", x, kernel) + bias[:, None]
+                       for x, (kernel, bias) in zip(inputs, pairs))
+    k, v = (np.repeat(x, q.shape[1] // x.shape[1], axis=1) for x in (k, v))
+    scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(q.shape[-1])
+    counts = seen(*scores.shape[2:], mask, causal, window)
+    if mask is not None:
+        counts = counts & mask[:, :, None]
+    shares = softmax(np.where(counts[:, None], scores, -1e9))
+    if zero:
+        shares = shares * counts[:, None]
+    context = shares @ v
+    if gate:
+        context = context / (1 + np.exp(-gates[0]))
+    kernel, bias = pairs[-1]
+    return np.einsum("bhtd,hdf->btf", context, kernel) + bias, shares

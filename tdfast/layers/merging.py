@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -466,7 +467,7 @@ class Dot(Merge):
     def _side(a: Array, axis: int, last: bool) -> Array:
         """(batch, rest, n), or (batch, n, rest) for the second input."""
         moved = np.moveaxis(a, axis, -1)
-        flat = moved.reshape(len(a), -1, moved.shape[-1])
+        flat = moved.reshape(len(a), math.prod(moved.shape[1:-1]), moved.shape[-1])
         return flat if last else np.swapaxes(flat, 1, 2)
 
     def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:

@@ -65,7 +65,7 @@ def by_blocks(q, k, v, dy, queries=None, keys=None, mask=None, **options):
 def by_formula(q, k, v, dy, queries=None, keys=None, mask=None, scale=1.0, causal=False, window=0,
                moved=False, zero=False):
     q, k, v, dy = (array.astype("float64") for array in (q, k, v, dy))
-    (B, T, H, D), (_, S, G, E) = q.shape, v.shape
+    (B, T, H, _), (_, S, G, _) = q.shape, v.shape
     k, v = (np.repeat(array, H // G, axis=2) for array in (k, v))
     scores = np.einsum("bthd,bshd->bhts", q, k) * scale
     seen, away = np.ones(scores.shape, bool), np.arange(T)[:, None] - np.arange(S)

@@ -311,7 +311,7 @@ class Heads(Layer):
         else:
             counts = self._counts(q.shape[:-1], k.shape[:-1], masks, axes)
             if counts is not None:
-                options = {"mask": counts.reshape(-1, *counts.shape[-3:])}
+                options = {"mask": counts.reshape(math.prod(counts.shape[:-3]), *counts.shape[-3:])}
         q, k, v = (_by_steps(x, axes) for x in (q, k, v))
         weighed = attend(rec, q, k, v, scale=rec.scale, zero=self.dropout > 0, **options)
         shape = (*rec.shapes[0][:-1], v.shape[-1])
@@ -469,7 +469,8 @@ def _by_head(x: Arrays, axes: Sequence[int]) -> Array:
     """(batch, ..., heads, width) as (batch, rest..., heads, steps, width), a copy."""
     moved = np.transpose(x, _order(x.ndim, axes))
     kept = x.ndim - 1 - len(axes)
-    return np.array(moved.reshape(*moved.shape[:kept], -1, x.shape[-1]), order="C")
+    steps = math.prod(x.shape[a] for a in axes)
+    return np.array(moved.reshape(*moved.shape[:kept], steps, x.shape[-1]), order="C")
 
 
 def _from_heads(x: Arrays, shape: Sizes, axes: Sequence[int]) -> Array:
