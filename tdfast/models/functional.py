@@ -171,7 +171,10 @@ class Functional(Model):
         return super().bind(x, training=training, mask=mask, **kwargs)
 
     def pack_outputs(self, outputs: Any) -> Any:
-        return packed_as(self.output_structure, flatten(outputs))
+        packed = packed_as(self.output_structure, flatten(outputs))
+        # As in Keras, where a list of one output stays a list of symbolic tensors alone.
+        lone = isinstance(packed, (list, tuple)) and len(packed) == 1 and not is_symbolic(packed)
+        return packed[0] if lone else packed
 
     def output_dtypes(self, node: Any, number: Any) -> list[Any]:
         return [tensor.dtype for tensor in self._graph.outputs]

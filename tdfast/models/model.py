@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tdfast.engine.tensor import SymbolicTensor
-    from tdfast.engine.types import Array, DType, Masks, PathLike, Shapes, Tensors
+    from tdfast.engine.types import Array, Config, CustomObjects, DType, Masks, PathLike, Shapes, Tensors
     from tdfast.models.streaming import Streamer
 
 
@@ -85,6 +85,13 @@ class Model(Network):
         super().__init__(name=name, trainable=trainable, dtype=dtype, **kwargs)
         self._lock = ModelLock(inference_tape)
         self._trainer = Trainer(self, self._lock)
+
+    @classmethod
+    def from_config(cls, config: Config, custom_objects: CustomObjects = None) -> Any:
+        """The model that `get_config` of one with inputs and outputs described, with new weights."""
+        if cls is Model:
+            return registry.home("models").Functional.from_config(config, custom_objects)
+        return super().from_config(config)
 
     # ---------------------------------------------------------------- training
     compile = _passed_on(Trainer.compile)

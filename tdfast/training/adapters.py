@@ -154,6 +154,9 @@ def check_sample_weight(weight: Any, n: int, dtype: DTypeLike, who: str) -> Arra
     """One weight for each sample, or for each sample and step; None stays None."""
     if weight is None:
         return None
+    listed = isinstance(weight, (list, tuple)) and len(weight) == 1 != n
+    if listed and np.ndim(weight[0]) and len(weight[0]) == n:
+        weight = weight[0]              # as in Keras: the weights of a model of one output, in a list
     weight = as_array(weight, dtype, f"{who}: sample_weight")
     if weight.ndim == 0 or len(weight) != n:
         raise ValueError(

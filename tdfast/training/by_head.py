@@ -10,15 +10,14 @@ if TYPE_CHECKING:
     from tdfast.engine.types import Data
 
 
-def targets(heads: Sequence[Any], y: Data, who: str) -> list[Any]:
+def targets(heads: Sequence[Any], names: Sequence[Any], y: Data, who: str) -> list[Any]:
     """The targets of each `tdfast.training.objective.Head`, None for one without."""
     if len(heads) == 1:
-        return [y]
-    names = [head.name for head in heads]
+        return _named(y, names, "y", "outputs", who) if isinstance(y, dict) else [y]
     if y is None:
         raise ValueError(f"{who} needs targets: pass y with an array for each of the outputs {names}.")
     if isinstance(y, dict):
-        return _named(y, names, "y", who)
+        return _named(y, names, "y", "outputs", who)
     wanted = [i for i, head in enumerate(heads) if head.loss is not None]
     parts = list(y) if isinstance(y, (list, tuple)) else [y]
     if len(parts) == len(heads):
@@ -35,13 +34,12 @@ def targets(heads: Sequence[Any], y: Data, who: str) -> list[Any]:
     )
 
 
-def weights(heads: Sequence[Any], sample_weight: Data, who: str) -> list[Any]:
+def weights(heads: Sequence[Any], names: Sequence[Any], sample_weight: Data, who: str) -> list[Any]:
     """The sample_weight of each head."""
+    if isinstance(sample_weight, dict):
+        return _named(sample_weight, names, "sample_weight", "outputs", who)
     if len(heads) == 1 or sample_weight is None:
         return [sample_weight] * len(heads)
-    names = [head.name for head in heads]
-    if isinstance(sample_weight, dict):
-        return _named(sample_weight, names, "sample_weight", who)
     if isinstance(sample_weight, (list, tuple)) and not _is_numbers(sample_weight):
         if len(sample_weight) != len(heads):
             raise ValueError(
@@ -58,7 +56,7 @@ def lengths(model: Any, given: Any, who: str) -> list[Any]:
     if names is None or len(names) == 1:
         return list(given.values()) if isinstance(given, dict) and len(given) == 1 else [given]
     if isinstance(given, dict):
-        return _named(given, names, "lengths", who)
+        return _named(given, names, "lengths", "inputs", who)
     if isinstance(given, (list, tuple)) and len(given) == len(names) and not _is_numbers(given):
         return list(given)
     raise ValueError(
@@ -67,12 +65,13 @@ def lengths(model: Any, given: Any, who: str) -> list[Any]:
     )
 
 
-def _named(given: Any, names: Any, what: str, who: str) -> list[Any]:
+def _named(given: Any, names: Any, what: str, ends: str, who: str) -> list[Any]:
     """The entries of a dict in the order of some names, None for those that are missing."""
     unknown = sorted(str(key) for key in given if key not in names)
     if unknown:
         raise ValueError(
-            f"{who}: {what} has {', '.join(map(repr, unknown))}, but the names are {list(names)}."
+            f"{who}: {what} is a dict with {', '.join(map(repr, unknown))}, but the model's {ends} are named "
+            f"{list(names)}."
         )
     return [given.get(name) for name in names]
 

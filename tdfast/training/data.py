@@ -55,11 +55,12 @@ class DataAdapter:
         """Inputs, targets and weights as a `Batch` that fits the model."""
         x = self.inputs(x, who, views)
         n, dtype, heads = len(x[0]), self.model.dtype, self.objective.heads
+        names = self.model.head_names
         shapes = self.model.output_shapes(one_or_list([a.shape for a in x]))
         targets, weights = [], []
-        for head, target, weight, shape in zip(
-            heads, by_head.targets(heads, y, who), by_head.weights(heads, sample_weight, who), shapes
-        ):
+        given = by_head.targets(heads, names, y, who)
+        weigh = by_head.weights(heads, names, sample_weight, who)
+        for head, target, weight, shape in zip(heads, given, weigh, shapes):
             what = who if head.name is None else f"{who}, output '{head.name}'"
             targets.append(self._target(head, target, n, shape, what, views))
             weights.append(adapters.check_sample_weight(weight, n, dtype, what))

@@ -326,16 +326,14 @@ def _by_output(given: Any, names: Sequence[Any], what: str) -> list[Any]:
     """One entry for each output, from one for all, a list, or a dict by the outputs' names."""
     if not _is_by_output(given):
         return [given] * len(names)
-    if len(names) == 1:  # whatever name Keras's user gave the only output
-        values = list(given.values()) if isinstance(given, dict) else list(given)
-        if len(values) != 1:
-            raise ValueError(f"The model has one output, but {what} has {len(values)} entries.")
-        return values
+    if len(names) == 1 != len(given):
+        raise ValueError(f"The model has one output, but {what} has {len(given)} entries.")
     if isinstance(given, dict):
         unknown = sorted(map(str, set(given) - set(names)))
         if unknown:
             raise ValueError(
-                f"{what} has {', '.join(map(repr, unknown))}, but the model's outputs are {list(names)}."
+                f"{what} has {', '.join(map(repr, unknown))}, but the model's outputs are named "
+                f"{list(names)}."
             )
         return [given.get(name) for name in names]
     if len(given) != len(names):

@@ -202,11 +202,22 @@ def test_a_batch_size_beside_batches_is_told_to_do_nothing(call):
         compiled().fit(dataset(), batch_size=0, verbose=0)
 
 
-@pytest.mark.parametrize("weights", [[1.0], 1.0, 1, {"dense": 1.0}, (1,)])
+@pytest.mark.parametrize("weights", [[1.0], 1.0, 1, "by name", (1,)])
 def test_loss_weights_of_one(weights):
     model, plain = compiled(), compiled()
+    if weights == "by name":
+        weights = {model.layers[-1].name: 1.0}
     model.compile(optimizers.SGD(1e-4), "mse", loss_weights=weights)
     assert model.fit(dataset(), verbose=0).history == plain.fit(dataset(), verbose=0).history
+
+
+def test_a_loss_for_an_unknown_output_is_refused():
+    model = compiled()
+    name = model.layers[-1].name
+    for arguments in ({"loss": {"other": "mse"}}, {"loss": "mse", "loss_weights": {"other": 1.0}},
+                      {"loss": "mse", "metrics": {"other": "mae"}}):
+        with pytest.raises(ValueError, match=f"'other', but the model's outputs are named .*{name}"):
+            model.compile("sgd", **arguments)
 
 
 def test_loss_weights_multiply_the_loss_and_its_gradient():

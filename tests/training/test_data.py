@@ -205,9 +205,27 @@ def test_sparse_matrices_are_refused():
 
 
 def test_several_targets_are_refused():
-    for y in ([Y, Y], {"a": Y}):
-        with pytest.raises(ValueError, match="one output"):
-            model().fit(X, y, verbose=0)
+    with pytest.raises(ValueError, match="one output"):
+        model().fit(X, [Y, Y], verbose=0)
+
+
+def test_targets_and_weights_by_the_name_of_the_output():
+    weight = np.arange(1.0, len(X) + 1)
+    a, b = model(), model()
+    b.set_weights(a.get_weights())
+    name = a.layers[-1].name
+    want = a.fit(X, Y, sample_weight=weight, shuffle=False, verbose=0).history
+    other = b.layers[-1].name
+    assert b.fit(X, {other: Y}, sample_weight={other: weight}, shuffle=False, verbose=0).history == want
+    for arguments in ({"y": {"a": Y}}, {"y": Y, "sample_weight": {"a": weight}}):
+        with pytest.raises(ValueError, match=f"a dict with 'a', but the model's outputs are named .*{name}"):
+            a.fit(X, verbose=0, **arguments)
+    listed = model()
+    listed.set_weights(model().get_weights())
+    twin = model()
+    twin.set_weights(listed.get_weights())
+    assert (listed.fit(X, [Y], sample_weight=[weight], shuffle=False, verbose=0).history
+            == twin.fit(X, Y, sample_weight=weight, shuffle=False, verbose=0).history)
 
 
 # ---------------------------------------------------------------- generators and data sets
