@@ -1,14 +1,16 @@
-/* conv.c - convolution of images with the channels last, and back.
+/* conv.c - convolution of volumes with the channels last, and back.
  *
- *   y[n, i, j, f] = act(bias[f] + sum over u, v, c of x[n, i sh + u dh, j sw + v dw, c] kernel[u, v, c, f])
+ *   y[n, h, i, j, f] = act(bias[f] + sum over t, u, v, c of
+ *                          x[n, h sd + t dd, i sh + u dh, j sw + v dw, c] kernel[t, u, v, c, f])
  *
+ * An image is a volume of one plane; where it says image below, that holds for volumes, too.
  * It is the product of dense.c with rows that are windows of the image, and no window is ever copied: a
  * tile takes pixels of one output row, whose windows are a fixed stride apart, and a row of a window (or
  * a pixel of it, where the window is dilated or grouped) is contiguous. Where windows reach out of the
  * image, they read a copy with zeros around it, one image at a time. A group of one channel leaves the
  * product nothing to share between filters: depthwise.c.
  *
- * Each element is one chain of fused multiply-adds over (u, v, c) in this order. dkernel is summed over
+ * Each element is one chain of fused multiply-adds over (t, u, v, c) in this order. dkernel is summed over
  * chunks of pixels, chunk after chunk, in parts of whole images (see conv_view); a pixel of dx collects
  * its windows in their order.
  *
@@ -20,10 +22,12 @@
 #include "span.h"
 #include "tile.h"
 
-/* Where piece v of row u lies in a window. */
+/* Where piece v of row u, counted plane by plane, lies in a window. */
 INLINE ptrdiff_t piece(const tdf_conv *a, ptrdiff_t u, ptrdiff_t v)
 {
-    return (u * a->dh * a->Wp + v * a->dw) * a->C;
+    ptrdiff_t plane = a->kd > 1 ? u / a->kh : 0;
+    ptrdiff_t row = plane * a->dd * a->Hp + (u - plane * a->kh) * a->dh;
+    return (row * a->Wp + v * a->dw) * a->C;
 }
 
 /* ------------------------------------------------------------------ the tile */
@@ -114,19 +118,26 @@ static void pack_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 
 void TDF_NAME(conv_pack)(const tdf_conv *a)
 {
-    size_t bytes = (size_t)(a->kh * a->kw * a->F) * sizeof(real);
+    size_t bytes = (size_t)(a->kd * a->kh * a->kw * a->F) * sizeof(real);
     if (conv_view_of(a).depthwise) memcpy(a->packed, a->kernel, bytes);
     else span_run(pack_body, a, a->groups, 1, 1);
+}
+
+/* Where row i of all planes begins in an image with its zeros, in pixels. */
+static ptrdiff_t row_in_image(const tdf_conv *a, ptrdiff_t i)
+{
+    ptrdiff_t plane = i / a->H;
+    return ((plane + a->front) * a->Hp + i - plane * a->H + a->top) * a->Wp + a->left;
 }
 
 /* Image n as its windows see it; `copy` has zeros around the place where the image goes. */
 static const real *image_of(const tdf_conv *a, const conv_view *w, ptrdiff_t n, real *copy)
 {
     ptrdiff_t row = a->W * a->C, repeat = w->depthwise ? w->Fg : 1;
-    const real *x = a->x + n * a->H * row;
+    const real *x = a->x + n * a->D * a->H * row;
     if (!w->image) return x;
-    for (ptrdiff_t i = 0; i < a->H; i++, x += row) {
-        real *to = copy + ((i + a->top) * a->Wp + a->left) * a->C * repeat;
+    for (ptrdiff_t i = 0; i < a->D * a->H; i++, x += row) {
+        real *to = copy + row_in_image(a, i) * a->C * repeat;
         if (repeat == 1) memcpy(to, x, (size_t)row * sizeof(real));
         else
             for (ptrdiff_t k = 0; k < row; k++)
@@ -161,7 +172,7 @@ INLINE void forward_tile(const int MR, const int NV, const conv_panel *t, ptrdif
 #pragma GCC unroll 12
         for (int r = 0; r < MR; r++) acc[r * NV + v] = start;
     }
-    for (ptrdiff_t u = 0; u < a->kh; u++)
+    for (ptrdiff_t u = 0; u < a->kd * a->kh; u++)
         for (ptrdiff_t v = 0; v < t->w->pieces; v++, b += t->w->length * t->width)
             conv_tile(MR, NV, t->w->length, x + piece(a, u, v), a->sw * a->C, 1, b, t->width, acc);
     int relu = a->act == TDF_RELU;
@@ -239,15 +250,16 @@ static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 
 static int conv_threads(const tdf_conv *a)
 {
-    ptrdiff_t products = a->kh * a->kw * (a->C / a->groups);
-    double work = 2.0 * (double)(a->N * a->Ho * a->Wo) * (double)(a->F * (products + 8));
+    ptrdiff_t products = a->kd * a->kh * a->kw * (a->C / a->groups);
+    double work = 2.0 * (double)(a->N * a->Do * a->Ho * a->Wo) * (double)(a->F * (products + 8));
     return span_threads(work, a->threads);
 }
 
 void TDF_NAME(conv_forward)(const tdf_conv *a)
 {
-    int threads = conv_threads(a), by_rows = a->N * a->Ho >= 4 * threads;
-    span_run(forward_body, a, a->N * a->Ho * a->Wo, by_rows ? a->Wo : CONV_MAX_ROWS, threads);
+    ptrdiff_t rows = a->N * a->Do * a->Ho;
+    int threads = conv_threads(a), by_rows = rows >= 4 * threads;
+    span_run(forward_body, a, rows * a->Wo, by_rows ? a->Wo : CONV_MAX_ROWS, threads);
 }
 
 /* ------------------------------------------------------------------ backward: the image */
@@ -274,9 +286,13 @@ static void spread_windows(const tdf_conv *a, const conv_view *w, const real *dz
                                     .ar = a->F, .b = packed, .c = windows, .cr = w->K};
             TDF_NAME(gemm_nn)(&product);
             const real *from = windows;
-            for (ptrdiff_t r = 0; r < rows; r++) {
-                real *at = image + conv_window(a, p + r, a->C) + g * w->Cg;
-                for (ptrdiff_t u = 0; u < a->kh; u++)
+            real *at = NULL;
+            for (ptrdiff_t r = 0, run = 0; r < rows; r++, run--, at += a->sw * a->C) {
+                if (!run) {
+                    run = conv_run(a, p + r, p + rows);
+                    at = image + conv_window(a, p + r, a->C) + g * w->Cg;
+                }
+                for (ptrdiff_t u = 0; u < a->kd * a->kh; u++)
                     for (ptrdiff_t v = 0; v < w->pieces; v++, from += w->length)
                         v_add_to(at + piece(a, u, v), from, w->length);
             }
@@ -284,13 +300,14 @@ static void spread_windows(const tdf_conv *a, const conv_view *w, const real *dz
     }
 }
 
-/* Image n of `images` (N, H, W, C), dx or the like: undoes forward_tile, then image_of. Each pixel's sum
+/* Image n of `images` (N, D, H, W, C), dx or the like: undoes forward_tile, then image_of. Each pixel's sum
  * begins with start (C) [opt: with 0]. */
 static void image_dx(const tdf_conv *a, const conv_view *w, ptrdiff_t n, const real *dz, const real *start,
                      real *windows, real *image, real *images)
 {
-    ptrdiff_t row = a->W * a->C, repeat = w->depthwise ? w->Fg : 1, size = a->Hp * a->Wp * a->C * repeat;
-    real *dx = images + n * a->H * row, *to = w->image ? image : dx;
+    ptrdiff_t row = a->W * a->C, repeat = w->depthwise ? w->Fg : 1;
+    ptrdiff_t size = a->Dp * a->Hp * a->Wp * a->C * repeat;
+    real *dx = images + n * a->D * a->H * row, *to = w->image ? image : dx;
     if (!start) memset(to, 0, (size_t)size * sizeof(real));
     else memcpy(to, start, (size_t)a->C * sizeof(real));
     for (ptrdiff_t done = a->C; start && done < size; done *= 2)
@@ -298,8 +315,8 @@ static void image_dx(const tdf_conv *a, const conv_view *w, ptrdiff_t n, const r
     if (w->depthwise) TDF_NAME(depthwise_dx)(a, dz, to);
     else spread_windows(a, w, dz, windows, to);
     if (!w->image) return;
-    for (ptrdiff_t i = 0; i < a->H; i++, dx += row) {
-        const real *from = image + ((i + a->top) * a->Wp + a->left) * a->C * repeat;
+    for (ptrdiff_t i = 0; i < a->D * a->H; i++, dx += row) {
+        const real *from = image + row_in_image(a, i) * a->C * repeat;
         if (repeat == 1) memcpy(dx, from, (size_t)row * sizeof(real));
         else
             for (ptrdiff_t k = 0; k < row; k++, from += repeat) {
@@ -528,11 +545,11 @@ static void transpose_images(const void *args, ptrdiff_t lo, ptrdiff_t hi, int p
     real *windows = a->scratch + w.transposed + part * conv_transpose_each(&w);
     real *image = windows + w.spread * w.K;
     real *to = a->z ? a->z : a->y;
-    ptrdiff_t size = a->H * a->W * a->C;
+    ptrdiff_t pixels = a->D * a->H * a->W, size = pixels * a->C;
     for (ptrdiff_t n = lo; n < hi; n++) {
         real *z = to + n * size, *y = a->y + n * size;
         image_dx(a, &w, n, a->dy + n * w.pixels * a->F, a->bias, windows, image, to);
-        act_forward_rows(a->act, a->H * a->W, a->C, z, y);
+        act_forward_rows(a->act, pixels, a->C, z, y);
     }
 }
 

@@ -12,8 +12,8 @@
 
 typedef struct {
     ptrdiff_t Cg, Fg;           /* channels and filters of a group */
-    ptrdiff_t K;                /* rows of the kernel: kh kw Cg */
-    ptrdiff_t pixels;           /* output pixels of an image */
+    ptrdiff_t K;                /* rows of the kernel: kd kh kw Cg */
+    ptrdiff_t pixels;           /* output pixels of a volume */
     int depthwise;              /* a group is one channel: depthwise.c */
     ptrdiff_t pieces, length;   /* contiguous pieces of a window's row, and their length */
     int padded;                 /* windows reach out of the image: they read a copy with zeros around it */
@@ -31,15 +31,16 @@ typedef struct {
 
 static inline __attribute__((unused)) conv_view conv_view_of(const tdf_conv *a)
 {
-    conv_view w = {.Cg = a->C / a->groups, .Fg = a->F / a->groups, .pixels = a->Ho * a->Wo};
+    conv_view w = {.Cg = a->C / a->groups, .Fg = a->F / a->groups, .pixels = a->Do * a->Ho * a->Wo};
     int whole = a->groups == 1 && (a->dw == 1 || a->kw == 1);
-    w.K = a->kh * a->kw * w.Cg;
+    w.K = a->kd * a->kh * a->kw * w.Cg;
     w.depthwise = a->groups > 1 && a->groups == a->C;
     w.pieces = whole ? 1 : a->kw;
     w.length = whole ? a->kw * w.Cg : w.Cg;
-    w.padded = a->Hp != a->H || a->Wp != a->W;
+    w.padded = a->Dp != a->D || a->Hp != a->H || a->Wp != a->W;
     /* A depthwise image has a channel for every filter, so that both lie in the same lanes. */
-    w.image = w.padded || (w.depthwise && w.Fg > 1) ? a->Hp * a->Wp * (w.depthwise ? a->F : a->C) : 0;
+    ptrdiff_t volume = a->Dp * a->Hp * a->Wp * (w.depthwise ? a->F : a->C);
+    w.image = w.padded || (w.depthwise && w.Fg > 1) ? volume : 0;
     w.spread = CONV_SPREAD / (w.K ? w.K : 1) / 6 * 6;
     w.spread = w.spread < 6 ? 6 : w.spread > CONV_ROWS ? CONV_ROWS : w.spread;
     ptrdiff_t size = w.K * a->F;
@@ -62,7 +63,9 @@ static inline __attribute__((unused)) ptrdiff_t conv_transpose_each(const conv_v
 /* Where the window of output pixel p of an image begins, in an image of C channels. */
 static inline __attribute__((unused)) ptrdiff_t conv_window(const tdf_conv *a, ptrdiff_t p, ptrdiff_t C)
 {
-    return (p / a->Wo * a->sh * a->Wp + p % a->Wo * a->sw) * C;
+    ptrdiff_t row = p / a->Wo, plane = a->Do > 1 ? row / a->Ho : 0;
+    ptrdiff_t at = plane * a->sd * a->Hp + (row - plane * a->Ho) * a->sh;
+    return (at * a->Wp + p % a->Wo * a->sw) * C;
 }
 
 /* How many pixels from p on lie in one output row, at most to the end. */

@@ -7,16 +7,18 @@
 
 #define DEPTHWISE_ROWS 6        /* pixels, or taps of the kernel, held in registers at a time */
 
-/* Where the pixel under tap (u, v) lies in a window. */
+/* Where the pixel under tap k, counted plane by plane and row by row, lies in a window. */
 INLINE ptrdiff_t tap(const tdf_conv *a, ptrdiff_t k)
 {
-    return (k / a->kw * a->dh * a->Wp + k % a->kw * a->dw) * a->F;
+    ptrdiff_t row = k / a->kw, plane = a->kd > 1 ? row / a->kh : 0;
+    ptrdiff_t at = plane * a->dd * a->Hp + (row - plane * a->kh) * a->dh;
+    return (at * a->Wp + k % a->kw * a->dw) * a->F;
 }
 
 /* Pixels p..p+MR of one output row, the vector of filters f. */
 INLINE void pixels_tile(const int MR, const tdf_conv *a, const real *x, ptrdiff_t p, ptrdiff_t f, real *y)
 {
-    ptrdiff_t left = a->F - f, step = a->sw * a->F, taps = a->kh * a->kw;
+    ptrdiff_t left = a->F - f, step = a->sw * a->F, taps = a->kd * a->kh * a->kw;
     vf acc[DEPTHWISE_ROWS];
     x += conv_window(a, p, a->F) + f;
     for (int r = 0; r < MR; r++) acc[r] = a->bias ? v_get(a->bias + f, left) : v_zero();
@@ -47,7 +49,7 @@ void TDF_NAME(depthwise_pixels)(const tdf_conv *a, const real *x, ptrdiff_t lo, 
 /* Undoes pixels_tile: each output pixel adds to the pixels it read. */
 void TDF_NAME(depthwise_dx)(const tdf_conv *a, const real *dz, real *image)
 {
-    ptrdiff_t pixels = a->Ho * a->Wo, taps = a->kh * a->kw;
+    ptrdiff_t pixels = a->Do * a->Ho * a->Wo, taps = a->kd * a->kh * a->kw;
     for (ptrdiff_t p = 0; p < pixels; p++) {
         real *window = image + conv_window(a, p, a->F);
         for (ptrdiff_t f = 0; f < a->F; f += VL) {
@@ -91,7 +93,7 @@ INLINE void weights_tile(const int MR, const tdf_conv *a, const real *x, const r
 void TDF_NAME(depthwise_weights)(const tdf_conv *a, const real *x, const real *dz, ptrdiff_t lo, ptrdiff_t hi,
                                  real *dkernel, real *dbias, int first)
 {
-    ptrdiff_t pixels = a->Ho * a->Wo;
+    ptrdiff_t pixels = a->Do * a->Ho * a->Wo;
     for (ptrdiff_t p0 = 0, p1; p0 < pixels; p0 = p1, first = 0) {
         p1 = pixels - p0 < CONV_CHUNK ? pixels : p0 + CONV_CHUNK;
         for (ptrdiff_t f = 0; f < a->F; f += VL) {

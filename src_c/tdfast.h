@@ -64,31 +64,33 @@ typedef struct {
     real *dbias;                /* (N) [opt] */
 } tdf_dense;
 
-/* A convolution of N images with the channels last; one of sequences has height 1.  conv.c
+/* A convolution of N volumes with the channels last; one of images has depth 1, one of sequences height 1 as
+ * well. An element of the output is called a pixel.  conv.c
  *
  * conv_transpose goes the other way: from dy, which is its input and is only read, to z [opt: linear, or not
- * needed by backward] and y, both (N, H, W, C), with bias (C). Its derivatives are conv_forward of dz, and
+ * needed by backward] and y, both (N, D, H, W, C), with bias (C). Its derivatives are conv_forward of dz, and
  * conv_backward with dz for x and act linear. */
 typedef struct {
     int threads;
     int act;                    /* tdf_activation */
     ptrdiff_t groups;           /* divides C and F; each group of filters sees its own channels */
-    ptrdiff_t N, H, W, C;       /* images, height, width, channels */
-    ptrdiff_t F, kh, kw;        /* filters, and their height and width */
-    ptrdiff_t sh, sw, dh, dw;   /* strides and dilation */
-    ptrdiff_t top, left;        /* zeros above and to the left */
-    ptrdiff_t Hp, Wp;           /* the image with all its zeros around it */
-    ptrdiff_t Ho, Wo;           /* output */
-    const real *x;              /* (N, H, W, C) */
-    const real *kernel;         /* (kh, kw, C / groups, F) */
+    ptrdiff_t N, D, H, W, C;    /* volumes, depth, height, width, channels */
+    ptrdiff_t F, kd, kh, kw;    /* filters, and their depth, height and width */
+    ptrdiff_t sd, sh, sw;       /* strides */
+    ptrdiff_t dd, dh, dw;       /* dilation */
+    ptrdiff_t front, top, left; /* zeros before the first plane, above and to the left */
+    ptrdiff_t Dp, Hp, Wp;       /* the volume with all its zeros around it */
+    ptrdiff_t Do, Ho, Wo;       /* output */
+    const real *x;              /* (N, D, H, W, C) */
+    const real *kernel;         /* (kd, kh, kw, C / groups, F) */
     const real *bias;           /* (F) [opt] */
-    real *z;                    /* (N, Ho, Wo, F) before the activation [opt: one that backward knows by y;
-                                 * NULL: linear] */
-    real *y;                    /* (N, Ho, Wo, F) */
+    real *z;                    /* (N, Do, Ho, Wo, F) before the activation [opt: one that backward knows by
+                                 * y; NULL: linear] */
+    real *y;                    /* (N, Do, Ho, Wo, F) */
     real *packed;               /* tdf_conv_pack_size: written by conv_pack, read by forward */
     real *scratch;              /* tdf_conv_infer_size of forward, tdf_conv_scratch_size of backward */
-    real *dy;                   /* (N, Ho, Wo, F); overwritten */
-    real *dx;                   /* (N, H, W, C) [opt] */
+    real *dy;                   /* (N, Do, Ho, Wo, F); overwritten */
+    real *dx;                   /* (N, D, H, W, C) [opt] */
     real *dkernel;              /* as kernel */
     real *dbias;                /* (F) [opt] */
 } tdf_conv;
@@ -103,19 +105,22 @@ typedef struct {
     real *sums;                 /* (N) */
 } tdf_sums;
 
-/* The largest or the mean value of windows of N images, channels last.  pool.c */
+/* The largest or the mean value of windows of N volumes, channels last; images have depth 1.  pool.c */
 typedef struct {
     int threads;
     int mean;                   /* the mean instead of the maximum */
-    ptrdiff_t N, H, W, C;       /* images, height, width, channels */
-    ptrdiff_t kh, kw, sh, sw;   /* the window and its strides */
-    ptrdiff_t top, left;        /* how far the first window reaches out of the image */
-    ptrdiff_t Ho, Wo;           /* output */
-    const real *x;              /* (N, H, W, C) [backward of the mean: not used] */
-    const uint8_t *mask;        /* (N, H, W), 0: takes no part in a mean [opt] */
-    real *y;                    /* (N, Ho, Wo, C) [backward of the mean: not used] */
-    const real *dy;             /* (N, Ho, Wo, C) */
-    real *dx;                   /* (N, H, W, C) */
+    int adaptive;               /* window i of n along an axis goes from i / n of it to (i + 1) / n, rounded
+                                 * outwards; window, strides and reach are not used */
+    ptrdiff_t N, D, H, W, C;    /* volumes, depth, height, width, channels */
+    ptrdiff_t kd, kh, kw;       /* the window */
+    ptrdiff_t sd, sh, sw;       /* its strides */
+    ptrdiff_t front, top, left; /* how far the first window reaches out of the volume */
+    ptrdiff_t Do, Ho, Wo;       /* output */
+    const real *x;              /* (N, D, H, W, C) [backward of the mean: not used] */
+    const uint8_t *mask;        /* (N, D, H, W), 0: takes no part in a mean [opt] */
+    real *y;                    /* (N, Do, Ho, Wo, C) [backward of the mean: not used] */
+    const real *dy;             /* (N, Do, Ho, Wo, C) */
+    real *dx;                   /* (N, D, H, W, C) */
 } tdf_pool;
 
 /* A whole recurrent layer over all time steps: G gates in Keras's order, 4 of an LSTM (i, f, c, o), 3 of

@@ -310,29 +310,37 @@ cdef class ConvSizes:
 
     def __cinit__(self, *, ptrdiff_t groups, ptrdiff_t N, ptrdiff_t H, ptrdiff_t W, ptrdiff_t C, ptrdiff_t F,
                   ptrdiff_t kh, ptrdiff_t kw, ptrdiff_t sh, ptrdiff_t sw, ptrdiff_t dh, ptrdiff_t dw,
-                  ptrdiff_t top, ptrdiff_t left, ptrdiff_t Hp, ptrdiff_t Wp, ptrdiff_t Ho, ptrdiff_t Wo):
+                  ptrdiff_t top, ptrdiff_t left, ptrdiff_t Hp, ptrdiff_t Wp, ptrdiff_t Ho, ptrdiff_t Wo,
+                  ptrdiff_t D=1, ptrdiff_t kd=1, ptrdiff_t sd=1, ptrdiff_t dd=1, ptrdiff_t front=0,
+                  ptrdiff_t Dp=1, ptrdiff_t Do=1):
         memset(&self.a, 0, sizeof(self.a))
         self.a.groups, self.a.N, self.a.H, self.a.W, self.a.C = groups, N, H, W, C
         self.a.F, self.a.kh, self.a.kw, self.a.sh, self.a.sw = F, kh, kw, sh, sw
         self.a.dh, self.a.dw, self.a.top, self.a.left = dh, dw, top, left
         self.a.Hp, self.a.Wp, self.a.Ho, self.a.Wo = Hp, Wp, Ho, Wo
-        _bounded(N, Hp, Wp, C, F, kh, kw)
-        _bounded(sh, sw)
-        _bounded(dh, dw)
-        _bounded(top, left)
-        _bounded(H, W)
-        _bounded(Ho, Wo)
+        self.a.D, self.a.kd, self.a.sd, self.a.dd = D, kd, sd, dd
+        self.a.front, self.a.Dp, self.a.Do = front, Dp, Do
+        _bounded(Dp, kd, kw)
+        _bounded(N, Hp, Wp, C, F, kh, Dp * kd * kw)
+        _bounded(sd, sh, sw)
+        _bounded(dd, dh, dw)
+        _bounded(front, top, left)
+        _bounded(D, H, W)
+        _bounded(Do, Ho, Wo)
         fits = (
             min(groups, H, W, C, F, kh, kw) >= 1 and min(sh, sw, dh, dw, Ho, Wo) >= 1
+            and min(D, kd, sd, dd, Do) >= 1
             and C % groups == 0 and F % groups == 0
-            and top + H <= Hp and left + W <= Wp
+            and top + H <= Hp and left + W <= Wp and front + D <= Dp
+            and (Do - 1.0) * sd + (kd - 1.0) * dd < Dp
             and (Ho - 1.0) * sh + (kh - 1.0) * dh < Hp
             and (Wo - 1.0) * sw + (kw - 1.0) * dw < Wp
         )
         if not fits:
             raise ValueError(
                 f"convolution of sizes that do not fit: {groups=} {N=} {H=} {W=} {C=} {F=} {kh=} {kw=} {sh=} "
-                f"{sw=} {dh=} {dw=} {top=} {left=} {Hp=} {Wp=} {Ho=} {Wo=}")
+                f"{sw=} {dh=} {dw=} {top=} {left=} {Hp=} {Wp=} {Ho=} {Wo=} {D=} {kd=} {sd=} {dd=} {front=} "
+                f"{Dp=} {Do=}")
 
     cdef tdf_conv struct(self):
         """These sizes and the number of threads; no arrays yet."""
@@ -341,9 +349,9 @@ cdef class ConvSizes:
         return a
 
     def output(self, int rank):
-        """The output's shape for inputs of so many axes: (N, Ho, Wo, F), or (N, Wo, F) of sequences."""
-        images = (self.a.N, self.a.Ho, self.a.Wo, self.a.F)
-        return images if rank == 4 else images[:1] + images[2:]
+        """The output's shape for inputs of so many axes: (N, Do, Ho, Wo, F), without Do of images and without
+        Ho of sequences."""
+        return (self.a.N, *(self.a.Do, self.a.Ho, self.a.Wo)[5 - rank:], self.a.F)
 
     @property
     def pack_size(self):
@@ -371,11 +379,11 @@ cdef class ConvSizes:
 
 
 def conv_pack(ConvSizes sizes not None, cnp.ndarray kernel not None, cnp.ndarray packed not None):
-    """Lay the kernel (kh, kw, C / groups, F) out for conv_forward."""
+    """Lay the kernel (kd, kh, kw, C / groups, F) out for conv_forward."""
     cdef const tdf_table *table = _table(kernel)
     cdef int kind = cnp.PyArray_TYPE(kernel)
     cdef tdf_conv a = sizes.struct()
-    a.kernel = <real *>_ptr(kernel, a.kh * a.kw * (a.C // a.groups) * a.F, kind, "kernel")
+    a.kernel = <real *>_ptr(kernel, a.kd * a.kh * a.kw * (a.C // a.groups) * a.F, kind, "kernel")
     a.packed = <real *>_out(packed, tdf_conv_pack_size(&a), kind, "packed")
     with nogil:
         table.conv_pack(&a)
@@ -384,13 +392,13 @@ def conv_pack(ConvSizes sizes not None, cnp.ndarray kernel not None, cnp.ndarray
 def conv_forward(ConvSizes sizes not None, *, int act, cnp.ndarray x not None, cnp.ndarray packed not None,
                  cnp.ndarray bias=None, cnp.ndarray z=None, cnp.ndarray y not None,
                  cnp.ndarray scratch not None):
-    """y = act(x * kernel + bias) on N images; z, if given, keeps them before the activation."""
+    """y = act(x * kernel + bias) on N volumes; z, if given, keeps them before the activation."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a = sizes.struct()
     a.act = _check_act(act)
-    cdef ptrdiff_t out = a.N * a.Ho * a.Wo * a.F
-    a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
+    cdef ptrdiff_t out = a.N * a.Do * a.Ho * a.Wo * a.F
+    a.x = <real *>_ptr(x, a.N * a.D * a.H * a.W * a.C, kind, "x")
     a.packed = <real *>_ptr(packed, tdf_conv_pack_size(&a), kind, "packed")
     a.bias = <real *>_ptr(bias, a.F, kind, "bias")
     a.z = <real *>_out(z, out, kind, "z")
@@ -408,8 +416,9 @@ def conv_backward(ConvSizes sizes not None, *, int act, cnp.ndarray x not None, 
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_conv a = sizes.struct()
     a.act = _check_act(act)
-    cdef ptrdiff_t weights = a.kh * a.kw * (a.C // a.groups) * a.F, out = a.N * a.Ho * a.Wo * a.F
-    a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
+    cdef ptrdiff_t weights = a.kd * a.kh * a.kw * (a.C // a.groups) * a.F
+    cdef ptrdiff_t out = a.N * a.Do * a.Ho * a.Wo * a.F
+    a.x = <real *>_ptr(x, a.N * a.D * a.H * a.W * a.C, kind, "x")
     a.kernel = <real *>_ptr(kernel, weights, kind, "kernel")
     a.z = <real *>_ptr(z, out, kind, "z")
     _check_input(act, a.z, "z")
@@ -417,7 +426,7 @@ def conv_backward(ConvSizes sizes not None, *, int act, cnp.ndarray x not None, 
     if a.y == NULL and act != TDF_LINEAR:
         raise ValueError("y: only the gradient of a linear convolution does without it")
     a.dy = <real *>(_ptr(dy, out, kind, "dy") if act == TDF_LINEAR else _out(dy, out, kind, "dy"))
-    a.dx = <real *>_out(dx, a.N * a.H * a.W * a.C, kind, "dx")
+    a.dx = <real *>_out(dx, a.N * a.D * a.H * a.W * a.C, kind, "dx")
     a.dkernel = <real *>_out(dkernel, weights, kind, "dkernel")
     a.dbias = <real *>_out(dbias, a.F, kind, "dbias")
     a.scratch = <real *>_out(scratch, tdf_conv_scratch_size(&a), kind, "scratch")
@@ -435,9 +444,9 @@ def conv_transpose(ConvSizes sizes not None, *, int act, cnp.ndarray x not None,
     if a.groups != 1:
         raise ValueError(f"a transposed convolution has one group, got {a.groups}")
     a.act = _check_act(act)
-    cdef ptrdiff_t out = a.N * a.H * a.W * a.C
-    a.dy = <real *>_ptr(x, a.N * a.Ho * a.Wo * a.F, kind, "x")
-    a.kernel = <real *>_ptr(kernel, a.kh * a.kw * a.C * a.F, kind, "kernel")
+    cdef ptrdiff_t out = a.N * a.D * a.H * a.W * a.C
+    a.dy = <real *>_ptr(x, a.N * a.Do * a.Ho * a.Wo * a.F, kind, "x")
+    a.kernel = <real *>_ptr(kernel, a.kd * a.kh * a.kw * a.C * a.F, kind, "kernel")
     a.bias = <real *>_ptr(bias, a.C, kind, "bias")
     a.z = <real *>_out(z, out, kind, "z")
     a.y = <real *>_out(y, out, kind, "y")
@@ -575,23 +584,31 @@ cdef class PoolSizes:
     cdef tdf_pool a
 
     def __cinit__(self, *, ptrdiff_t N, ptrdiff_t H, ptrdiff_t W, ptrdiff_t C, ptrdiff_t kh, ptrdiff_t kw,
-                  ptrdiff_t sh, ptrdiff_t sw, ptrdiff_t top, ptrdiff_t left, ptrdiff_t Ho, ptrdiff_t Wo):
+                  ptrdiff_t sh, ptrdiff_t sw, ptrdiff_t top, ptrdiff_t left, ptrdiff_t Ho, ptrdiff_t Wo,
+                  ptrdiff_t D=1, ptrdiff_t kd=1, ptrdiff_t sd=1, ptrdiff_t front=0, ptrdiff_t Do=1,
+                  bint adaptive=False):
         memset(&self.a, 0, sizeof(self.a))
         self.a.N, self.a.H, self.a.W, self.a.C, self.a.kh, self.a.kw = N, H, W, C, kh, kw
         self.a.sh, self.a.sw, self.a.top, self.a.left, self.a.Ho, self.a.Wo = sh, sw, top, left, Ho, Wo
-        _bounded(N, max(H, Ho), max(W, Wo), C)
-        _bounded(H, W)
-        _bounded(Ho, Wo)
-        for size in (kh, kw, sh, sw, top, left):
+        self.a.D, self.a.kd, self.a.sd, self.a.front, self.a.Do = D, kd, sd, front, Do
+        self.a.adaptive = adaptive
+        _bounded(N, max(D, Do), max(H, Ho), max(W, Wo), C)
+        _bounded(D, H, W)
+        _bounded(Do, Ho, Wo)
+        for size in (kd, kh, kw, sd, sh, sw, front, top, left):
             _bounded(size)
-        fits = (
-            min(kh, kw, sh, sw, Ho, Wo) >= 1 and top < kh and left < kw
+        if adaptive:
+            for size, out in ((D, Do), (H, Ho), (W, Wo)):
+                _bounded(size, out)
+        fits = min(kd, kh, kw, sd, sh, sw) >= 1 and min(Do, Ho, Wo) >= 1 and (
+            min(D, H, W) >= 1 if adaptive else
+            front < kd and top < kh and left < kw and (Do - 1.0) * sd - front <= D
             and (Ho - 1.0) * sh - top <= H and (Wo - 1.0) * sw - left <= W
         )
         if not fits:
             raise ValueError(
                 f"pooling of sizes that do not fit: {N=} {H=} {W=} {C=} {kh=} {kw=} {sh=} {sw=} {top=} "
-                f"{left=} {Ho=} {Wo=}")
+                f"{left=} {Ho=} {Wo=} {D=} {kd=} {sd=} {front=} {Do=} {adaptive=}")
 
     cdef tdf_pool struct(self, bint mean):
         """These sizes, what is taken of a window and the number of threads; no arrays yet."""
@@ -600,20 +617,20 @@ cdef class PoolSizes:
         return a
 
     def output(self, int rank):
-        """The output's shape for inputs of so many axes: (N, Ho, Wo, C), or (N, Wo, C) of sequences."""
-        images = (self.a.N, self.a.Ho, self.a.Wo, self.a.C)
-        return images if rank == 4 else images[:1] + images[2:]
+        """The output's shape for inputs of so many axes: (N, Do, Ho, Wo, C), without Do of images and without
+        Ho of sequences."""
+        return (self.a.N, *(self.a.Do, self.a.Ho, self.a.Wo)[5 - rank:], self.a.C)
 
 
 def pool_forward(PoolSizes sizes not None, *, bint mean, cnp.ndarray x not None, cnp.ndarray mask=None,
                  cnp.ndarray y not None):
-    """y = the largest or mean value of each window of N images; mask: bool or uint8 (N, H, W)."""
+    """y = the largest or mean value of each window of N volumes; mask: bool or uint8 (N, D, H, W)."""
     cdef const tdf_table *table = _table(x)
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_pool a = sizes.struct(mean)
-    a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
-    a.mask = <uint8_t *>_ptr(mask, a.N * a.H * a.W, cnp.NPY_BOOL, "mask")
-    a.y = <real *>_out(y, a.N * a.Ho * a.Wo * a.C, kind, "y")
+    a.x = <real *>_ptr(x, a.N * a.D * a.H * a.W * a.C, kind, "x")
+    a.mask = <uint8_t *>_ptr(mask, a.N * a.D * a.H * a.W, cnp.NPY_BOOL, "mask")
+    a.y = <real *>_out(y, a.N * a.Do * a.Ho * a.Wo * a.C, kind, "y")
     with nogil:
         table.pool_forward(&a)
 
@@ -626,11 +643,11 @@ def pool_backward(PoolSizes sizes not None, *, bint mean, cnp.ndarray x=None, cn
     cdef tdf_pool a = sizes.struct(mean)
     if not mean and (x is None or y is None):
         raise ValueError("the gradient of a maximum needs x and y")
-    a.x = <real *>_ptr(x, a.N * a.H * a.W * a.C, kind, "x")
-    a.mask = <uint8_t *>_ptr(mask, a.N * a.H * a.W, cnp.NPY_BOOL, "mask")
-    a.y = <real *>_ptr(y, a.N * a.Ho * a.Wo * a.C, kind, "y")
-    a.dy = <real *>_ptr(dy, a.N * a.Ho * a.Wo * a.C, kind, "dy")
-    a.dx = <real *>_out(dx, a.N * a.H * a.W * a.C, kind, "dx")
+    a.x = <real *>_ptr(x, a.N * a.D * a.H * a.W * a.C, kind, "x")
+    a.mask = <uint8_t *>_ptr(mask, a.N * a.D * a.H * a.W, cnp.NPY_BOOL, "mask")
+    a.y = <real *>_ptr(y, a.N * a.Do * a.Ho * a.Wo * a.C, kind, "y")
+    a.dy = <real *>_ptr(dy, a.N * a.Do * a.Ho * a.Wo * a.C, kind, "dy")
+    a.dx = <real *>_out(dx, a.N * a.D * a.H * a.W * a.C, kind, "dx")
     with nogil:
         table.pool_backward(&a)
 

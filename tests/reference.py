@@ -368,6 +368,17 @@ def average_pool(x, window, strides=None, padding="valid"):
     return total / count
 
 
+def adaptive_pool(x, sizes, f):
+    """f (a mean or a maximum, over axes) of window i of n along each axis: from the floor of i / n of the
+    axis to the ceiling of (i + 1) / n of it."""
+    out = np.empty((len(x), *sizes, x.shape[-1]))
+    for place in np.ndindex(*sizes):
+        cut = tuple(slice(i * size // n, -(-(i + 1) * size // n))
+                    for i, n, size in zip(place, sizes, x.shape[1:]))
+        out[(slice(None), *place)] = f(x[(slice(None), *cut)], axis=tuple(range(1, x.ndim - 1)))
+    return out
+
+
 def masked_mean(x, mask=None, keepdims=False):
     """The mean over the steps that the mask leaves; 0 where it leaves none."""
     mask = np.ones(x.shape[:2], bool) if mask is None else mask

@@ -45,15 +45,6 @@ NAMES = (
      "SpectralNormalization",
      "a wrapper for adversarial networks of images"),
     ("layers",
-     "AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveMaxPooling1D, AdaptiveMaxPooling2D",
-     "pooling with a `pool_size`, or global pooling"),
-    ("layers",
-     "AdaptiveAveragePooling3D, AdaptiveMaxPooling3D, AveragePooling3D, AvgPool3D, Conv3D, "
-     "Conv3DTranspose, ConvLSTM3D, Convolution3D, Convolution3DTranspose, Cropping3D, "
-     "GlobalAveragePooling3D, GlobalAvgPool3D, GlobalMaxPool3D, GlobalMaxPooling3D, MaxPool3D, "
-     "MaxPooling3D, UpSampling3D, ZeroPadding3D",
-     "volumes; for sequences of images, `TimeDistributed` around the 2D layer"),
-    ("layers",
      "CategoryEncoding, Discretization, HashedCrossing, Hashing, IntegerLookup, StringLookup, "
      "TextVectorization",
      "text and tables are made numbers before training: `np.digitize`, "
@@ -314,7 +305,7 @@ ARGUMENTS = (
     ("fit, evaluate, predict",
      "workers, use_multiprocessing, max_queue_size",
      "they are arguments of a `PyDataset`"),
-    ("Dense, EinsumDense, Embedding, Conv1D, Conv2D",
+    ("Dense, EinsumDense, Embedding, Conv1D, Conv2D, Conv3D",
      "lora_rank, lora_alpha",
      "weights are float32 or float64, and all of them learn"),
     ("Layer",

@@ -26,9 +26,9 @@ def meaning_of(options, n):
 
 def conv_case(name, kernel_size, shape, sizes=(1, 4, 17, 33), bounded=None, scale=1.0, spread=1.0, divide=1,
               only=None, **options):
-    """Conv1D or Conv2D, by the number of axes; `divide`: filters are this times the size."""
+    """Conv1D, Conv2D or Conv3D, by the number of axes; `divide`: filters are this times the size."""
     n = len(shape) - 1
-    cls = {1: layers.Conv1D, 2: layers.Conv2D}[n]
+    cls = getattr(layers, f"Conv{n}D")
     meaning = meaning_of(options, n)
     return Case(
         f"{cls.__name__} {name}", lambda size, dtype: cls(size * divide, kernel_size, dtype=dtype, **options),
@@ -63,6 +63,22 @@ CASES = [
     conv_case("one pixel", 3, (3, 3, 5)),
     conv_case("wide image", 3, (3, 130, 3), sizes=(4, 65), only=VALUES[:1] + VALUES[2:]),
     conv_case("large kernel", 3, (4, 5, 70), sizes=(64,), padding="same",
+              only=(laws.float32_gradients, laws.same_bits_on_every_isa, laws.same_bits_on_any_threads)),
+    conv_case("valid", 2, (3, 4, 3, 3), sizes=(1, 4, 17)),
+    conv_case("same", 3, (3, 2, 4, 2), padding="same", activation="tanh", bounded=True, sizes=(1, 17)),
+    conv_case("same, strides", (2, 3, 1), (4, 5, 3, 2), padding="same", strides=(3, 2, 1), activation="relu",
+              sizes=(1, 5)),
+    conv_case("dilation", 2, (5, 4, 3, 2), dilation_rate=(3, 2, 1), use_bias=False, sizes=(1, 4)),
+    conv_case("same, dilation along the rows", 2, (2, 3, 5, 2), padding="same", dilation_rate=(1, 1, 3),
+              sizes=(4,)),
+    conv_case("groups", (2, 1, 3), (3, 3, 4, 4), groups=2, divide=2, sizes=(1, 9), padding="same",
+              activation="gelu"),
+    conv_case("groups of one channel", 2, (3, 4, 3, 3), groups=3, divide=3, sizes=(1, 2), padding="same",
+              dilation_rate=2),
+    conv_case("one element", (3, 2, 2), (3, 2, 2, 5), sizes=(4,)),
+    conv_case("one plane", (1, 3, 3), (2, 4, 4, 3), sizes=(4,), padding="same"),
+    conv_case("wide volume", 3, (3, 3, 70, 2), sizes=(17,), only=VALUES[:1] + VALUES[2:]),
+    conv_case("large kernel of volumes", 3, (3, 3, 4, 24), sizes=(64,), padding="same",
               only=(laws.float32_gradients, laws.same_bits_on_every_isa, laws.same_bits_on_any_threads)),
     *(conv_case(f"activation {a}", 3, (4, 4, 3), activation=a, only=VALUES, sizes=(1, 17), scale=0.4,
                 spread=2)
@@ -116,7 +132,7 @@ CASES += [
 
 def transposed_case(name, kernel_size, shape, sizes=(1, 4, 17, 33), only=None, **options):
     n = len(shape) - 1
-    cls = {1: layers.Conv1DTranspose, 2: layers.Conv2DTranspose}[n]
+    cls = getattr(layers, f"Conv{n}DTranspose")
     meaning = meaning_of(options, n)
     if "output_padding" in options:
         meaning["output_padding"] = pair(options["output_padding"], n)
@@ -148,6 +164,13 @@ CASES += [
                     only=GAPS),
     transposed_case("same, output_padding", (5, 4), (3, 4, 2), strides=(3, 2), padding="same",
                     output_padding=(1, 1), activation="softmax"),
+    transposed_case("valid", 2, (2, 3, 2, 3), sizes=(1, 17)),
+    transposed_case("same, strides", (3, 2, 1), (2, 3, 2, 4), padding="same", strides=(2, 1, 3), sizes=(1, 5),
+                    activation="gelu", only=GAPS),
+    transposed_case("valid, output_padding", (2, 3, 3), (2, 2, 3, 2), strides=(3, 2, 3), sizes=(4,),
+                    output_padding=(1, 0, 2), only=GAPS),
+    transposed_case("same, dilation", 2, (3, 2, 3, 2), padding="same", dilation_rate=(2, 1, 3), sizes=(4,),
+                    use_bias=False, only=GAPS),
     transposed_case("same, strides of a wide image", 3, (3, 130, 3), sizes=(4, 65), strides=2, padding="same",
                     only=VALUES[:1] + VALUES[2:]),
     transposed_case("large kernel", 3, (4, 5, 70), sizes=(64,), padding="same",
@@ -162,11 +185,16 @@ def pool_case(cls, name, shape, formula, mask=False, **options):
 
 
 def window_cases(cls, formula):
-    """1D or 2D, by the name of the class."""
+    """1D, 2D or 3D, by the name of the class."""
     if cls.__name__.endswith("1D"):
         choices = [((9, 3), {"pool_size": 2}), ((9, 17), {"pool_size": 3, "strides": 2}),
                    (("T", 5), {"pool_size": 3, "padding": "same"}),
                    (("T", 1), {"pool_size": 2, "strides": 1, "padding": "same"})]
+    elif cls.__name__.endswith("3D"):
+        choices = [((4, 5, 4, 3), {"pool_size": 2}),
+                   ((5, 4, 3, 17), {"pool_size": (3, 2, 1), "strides": (2, 1, 1)}),
+                   ((3, 4, 5, 9), {"pool_size": 3, "strides": 2, "padding": "same"}),
+                   ((3, 5, 4, 2), {"pool_size": (2, 1, 3), "strides": 3, "padding": "same"})]
     else:
         choices = [((6, 7, 3), {"pool_size": 2}), ((7, 6, 17), {"pool_size": (3, 2), "strides": (2, 1)}),
                    ((5, 6, 33), {"pool_size": 3, "strides": 2, "padding": "same"}),
@@ -181,7 +209,9 @@ def window_cases(cls, formula):
 
 for cls, formula in ((layers.MaxPooling1D, reference.max_pool), (layers.MaxPooling2D, reference.max_pool),
                      (layers.AveragePooling1D, reference.average_pool),
-                     (layers.AveragePooling2D, reference.average_pool)):
+                     (layers.AveragePooling2D, reference.average_pool),
+                     (layers.MaxPooling3D, reference.max_pool),
+                     (layers.AveragePooling3D, reference.average_pool)):
     CASES.extend(window_cases(cls, formula))
 
 CASES += [
@@ -193,6 +223,14 @@ CASES += [
     pool_case(layers.GlobalAveragePooling1D, "mask keepdims", ("T", 5),
               lambda x, mask: reference.masked_mean(x, mask, keepdims=True), mask=True, keepdims=True),
     pool_case(layers.GlobalAveragePooling2D, "", (4, 3, 5), lambda x: x.mean(axis=(1, 2))),
+    *(pool_case(getattr(layers, f"Adaptive{kind}Pooling{len(n)}D"), f"{n} of {shape}", shape,
+                lambda x, n=n, f=f: reference.adaptive_pool(x, n, f), output_size=n)
+      for kind, f in (("Max", np.max), ("Average", np.mean))
+      for n, shape in (((2,), (7, 3)), ((5,), (7, 17)), ((9,), (4, 1)), ((3,), ("T", 5)), ((2, 4), (6, 7, 3)),
+                       ((3, 3), (6, 3, 33)), ((2, 1, 3), (5, 4, 4, 3)), ((2, 2, 2), (4, 4, 2, 9)))),
+    pool_case(layers.GlobalMaxPooling3D, "", (2, 3, 4, 5), lambda x: x.max(axis=(1, 2, 3))),
+    pool_case(layers.GlobalAveragePooling3D, "keepdims", (3, 2, 3, 5),
+              lambda x: x.mean(axis=(1, 2, 3), keepdims=True), keepdims=True),
 ]
 
 
@@ -234,6 +272,21 @@ def test_law(law, case):
      "would give an output of shape (1, 0, 2)"),
     (lambda: layers.Conv1DTranspose(2, 3)(np.ones((1, 0, 3))), "an input of shape (1, 0, 3)"),
     (lambda: layers.MaxPooling1D(4)(np.ones((1, 3, 2))), "(pool_size) does not fit"),
+    (lambda: layers.Conv3D(2, (3, 3)), "kernel_size must be a whole number of at least 1 or 3 of them"),
+    (lambda: layers.Conv3D(2, 3, data_format="channels_first"), "channels_first"),
+    (lambda: layers.Conv3D(2, 3)(np.ones((2, 4, 4, 4))),
+     "(batch, depth, height, width, channels), got (2, 4, 4, 4). If the axis of channels is missing"),
+    (lambda: layers.Conv3D(2, 3)(np.ones((2, 3, 4, 4, 4, 1))), "TimeDistributed(Conv3D(...))"),
+    (lambda: layers.Conv3D(2, 3)(np.ones((2, 2, 4, 4, 1))), "a window of 3 x 3 x 3"),
+    (lambda: layers.Conv3DTranspose(2, 3, 2, output_padding=(1, 1, 2)),
+     "output_padding must be below strides"),
+    (lambda: layers.MaxPooling3D((2, 2, 4))(np.ones((1, 3, 3, 3, 2))), "(pool_size) does not fit"),
+    (lambda: layers.AdaptiveMaxPooling1D(0), "output_size must be a whole number of at least 1, got 0"),
+    (lambda: layers.AdaptiveAveragePooling2D((2, 3, 4)), "output_size must be"),
+    (lambda: layers.AdaptiveAveragePooling3D(2, "channels_first"), "channels_first"),
+    (lambda: layers.AdaptiveMaxPooling1D(2)(np.ones((1, 0, 2))), "nothing to pool"),
+    (lambda: layers.AdaptiveMaxPooling2D(2)(np.ones((1, 3, 2))), "(batch, height, width, channels)"),
+    (lambda: layers.GlobalAveragePooling3D()(np.ones((1, 0, 3, 3, 2))), "nothing to pool"),
     (lambda: layers.AveragePooling2D(2, padding="causal"), "padding must be one of"),
     (lambda: layers.GlobalMaxPooling1D()(np.ones((1, 0, 2))), "nothing to pool"),
 ])

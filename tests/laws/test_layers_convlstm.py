@@ -1,4 +1,4 @@
-"""ConvLSTM1D and ConvLSTM2D: their rows for the laws, and what is special to them."""
+"""ConvLSTM1D, ConvLSTM2D and ConvLSTM3D: their rows for the laws, and what is special to them."""
 
 import laws
 import numpy as np
@@ -7,11 +7,11 @@ import reference
 from laws import Case
 
 from tdfast import Sequential
-from tdfast.layers import ConvLSTM1D, ConvLSTM2D, GlobalAveragePooling1D, Input, TimeDistributed
+from tdfast.layers import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D, GlobalAveragePooling1D, Input, TimeDistributed
 
 
 def conv_lstm_case(name, kernel_size, frame, mask=False, bounded=True, **options):
-    cls = {2: ConvLSTM1D, 3: ConvLSTM2D}[len(frame)]
+    cls = {2: ConvLSTM1D, 3: ConvLSTM2D, 4: ConvLSTM3D}[len(frame)]
     keys = {"activation": "act", "recurrent_activation": "rec_act", "padding": "padding",
             "strides": "strides",
             "dilation_rate": "dilation", "go_backwards": "reverse"}
@@ -36,6 +36,9 @@ CASES = [
     conv_lstm_case("last", (3, 2), (4, 3, 2), padding="same", dilation_rate=(1, 2)),
     conv_lstm_case("mask backwards", 2, (3, 3, 1), mask=True, go_backwards=True, activation="softsign",
                    recurrent_activation="hard_sigmoid"),
+    conv_lstm_case("last", 2, (2, 3, 2, 2), strides=(1, 2, 1), padding="same"),
+    conv_lstm_case("mask state", (1, 2, 2), (2, 3, 3, 1), mask=True, dilation_rate=(1, 2, 1),
+                   return_state=True, return_sequences=True),
 ]
 
 

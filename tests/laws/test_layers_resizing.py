@@ -11,6 +11,7 @@ from tdfast.layers import (
     LSTM,
     Cropping1D,
     Cropping2D,
+    Cropping3D,
     Dense,
     GlobalAveragePooling1D,
     Input,
@@ -18,8 +19,10 @@ from tdfast.layers import (
     TimeDistributed,
     UpSampling1D,
     UpSampling2D,
+    UpSampling3D,
     ZeroPadding1D,
     ZeroPadding2D,
+    ZeroPadding3D,
 )
 
 
@@ -32,6 +35,7 @@ def case(cls, shape, formula, mask=False, only=None, **options):
 ZEROS = tuple(law for law in laws.LAWS if law is not laws.saturation_and_nan)
 PADDING = [((1, 1),), ((2, 0),), ((0, 3),), ((0, 0),)]
 PLANE = [((1, 1), (1, 1)), ((2, 2), (0, 0)), ((0, 1), (3, 2))]
+SPACE = [((1, 1), (1, 1), (1, 1)), ((0, 1), (2, 0), (0, 0))]
 
 CASES = [
     *(case(ZeroPadding1D, ("T", 3), lambda x, w=w: reference.around(x, w), mask=mask, only=ZEROS,
@@ -42,10 +46,19 @@ CASES = [
       for w in PLANE),
     case(ZeroPadding2D, (2, 3, 1), lambda x: reference.around(x, [(1, 1), (2, 2)]), only=ZEROS,
          padding=(1, 2)),
+    *(case(ZeroPadding3D, (3, 2, 4, 5), lambda x, w=w: reference.around(x, w), only=ZEROS, padding=w)
+      for w in SPACE),
+    case(ZeroPadding3D, (1, 2, 3, 1), lambda x: reference.around(x, [(1, 1), (0, 0), (2, 2)]), only=ZEROS,
+         padding=(1, 0, 2)),
     *(case(Cropping1D, (6, 3), lambda x, w=w: reference.cropped(x, w), cropping=w[0]) for w in PADDING),
     case(Cropping1D, (5, 17), lambda x: reference.cropped(x, [(2, 2)]), cropping=2),
     *(case(Cropping2D, (5, 6, 3), lambda x, w=w: reference.cropped(x, w), cropping=w) for w in PLANE),
     case(Cropping2D, (5, 6, 33), lambda x: reference.cropped(x, [(1, 1), (2, 2)]), cropping=(1, 2)),
+    *(case(Cropping3D, (4, 3, 5, 3), lambda x, w=w: reference.cropped(x, w), cropping=w) for w in SPACE),
+    case(Cropping3D, (3, 5, 2, 17), lambda x: reference.cropped(x, [(1, 1), (2, 2), (0, 0)]),
+         cropping=(1, 2, 0)),
+    *(case(UpSampling3D, (2, 3, 2, 5), lambda x, s=s: reference.upsampled(x, s), size=s)
+      for s in ((2, 2, 2), (1, 3, 2))),
     *(case(UpSampling1D, ("T", 3), lambda x, n=n: reference.upsampled(x, (n,)), mask=mask, size=n)
       for n in (1, 2, 5) for mask in (False, True)),
     *(case(UpSampling2D, shape, lambda x, s=s, kind=kind: reference.upsampled(x, s, kind), size=s,
@@ -103,11 +116,12 @@ def test_masked_steps_stay_without_effect(make):
     np.testing.assert_allclose(got, first.predict(padded, verbose=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [ZeroPadding2D(), Cropping2D(1), UpSampling2D()],
+@pytest.mark.parametrize("layer", [ZeroPadding2D(), Cropping2D(1), UpSampling2D(), ZeroPadding3D(),
+                                   Cropping3D(1), UpSampling3D()],
                          ids=lambda layer: type(layer).__name__)
 def test_no_mask_goes_through_images(layer):
     with pytest.raises(TypeError, match=f"{layer.name}.*cannot carry a mask"):
-        layer.compute_mask(np.zeros((2, 4, 4, 1)), np.ones((2, 4), bool))
+        layer.compute_mask(np.zeros((2, *(4,) * layer.rank, 1)), np.ones((2, 4), bool))
 
 
 def test_time_distributed_keeps_the_mask_of_its_steps():
@@ -139,6 +153,9 @@ def test_open_sizes():
     assert ZeroPadding1D(2).compute_output_shape((None, None, 3)) == (None, None, 3)
     assert Cropping2D(2).compute_output_shape((None, None, 9, 3)) == (None, None, 5, 3)
     assert UpSampling2D((2, 3)).compute_output_shape((None, None, 2, 3)) == (None, None, 6, 3)
+    assert ZeroPadding3D(1).compute_output_shape((None, None, 2, 3, 1)) == (None, None, 4, 5, 1)
+    assert Cropping3D().compute_output_shape((None, None, 4, 5, 1)) == (None, None, 2, 3, 1)
+    assert UpSampling3D((2, 3, 1)).compute_output_shape((None, None, 2, 3, 1)) == (None, None, 6, 3, 1)
     model = Sequential([Input((None, 2)), ZeroPadding1D((1, 0)), UpSampling1D(2), Cropping1D((0, 1))])
     for T in (1, 4):
         assert model.predict(np.ones((3, T, 2)), verbose=0).shape == (3, 2 * T + 1, 2)
@@ -161,6 +178,9 @@ def test_open_sizes():
     (lambda: UpSampling1D(0), "size must be a whole number of at least 1, got 0"),
     (lambda: UpSampling1D((2,)), "size must be"),
     (lambda: UpSampling2D((2, 0)), "size must be"),
+    (lambda: ZeroPadding3D((1, 2)), "or 3 pairs ((front, back), (top, bottom), (left, right)), got (1, 2)"),
+    (lambda: Cropping3D(((0, 0), (0, 0), (2, 2)))(np.ones((2, 9, 9, 4, 1))), "leaves nothing of 4 width"),
+    (lambda: UpSampling3D((2, 2)), "size must be a whole number of at least 1 or 3 of them"),
     (lambda: UpSampling2D(2, interpolation="bicubic"),
      "interpolation must be one of 'nearest', 'bilinear', got 'bicubic'"),
     (lambda: UpSampling2D(2, "channels_first"), "channels_first"),

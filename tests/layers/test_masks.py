@@ -208,7 +208,7 @@ ARGUMENTS = {
     "Permute": ((2, 1),),
     "Reshape": ((-1,),), "Rescaling": (2.0,), "GroupNormalization": (2,), "RepeatVector": (3,),
 }
-ENDS = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D",
+ENDS = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D",
         "GlobalAveragePooling1D"}
 """Layers that use the mask up: what they give has no time axis any more."""
 
@@ -243,16 +243,17 @@ def every_layer():
             yield name, cls(Dense(3)), SEQUENCE
             yield name + " recurrent", cls(LSTM(3)), IMAGES
         elif "ConvLSTM" in name:
-            yield name, cls(2, 2), IMAGES if "1D" in name else FRAMES
+            yield name, cls(2, 2), IMAGES if "1D" in name else FRAMES if "2D" in name else (T, 6, 6, 4, 2)
         elif "Conv" in name:
-            yield name, cls(2) if "Depthwise" in name else cls(2, 2), SEQUENCE if "1D" in name else IMAGES
+            shape = SEQUENCE if "1D" in name else IMAGES if "2D" in name else FRAMES
+            yield name, cls(2) if "Depthwise" in name else cls(2, 2), shape
         elif "Spatial" in name:
             yield name, cls(0.2), SEQUENCE if "1D" in name else IMAGES if "2D" in name else FRAMES
         elif "Pool" in name or name.startswith(("Cropping", "UpSampling", "ZeroPadding")):
             yield (
                 name,
-                cls(2) if name.startswith(("Max", "Average")) else cls(),
-                SEQUENCE if "1D" in name else IMAGES,
+                cls(2) if name.startswith(("Max", "Average", "Adaptive")) else cls(),
+                SEQUENCE if "1D" in name else IMAGES if "2D" in name else FRAMES,
             )
         elif name == "RepeatVector":
             yield name, cls(3), (4,)

@@ -73,6 +73,7 @@ CONVOLVED = [
     ("ConvLSTM2D", (6, 5, 1), dict(kernel_size=2, dilation_rate=2, padding="same",
                                    recurrent_activation="hard_sigmoid",
                                    activation="relu")),
+    ("ConvLSTM3D", (3, 4, 2, 2), dict(kernel_size=2, strides=(1, 2, 1), padding="same", return_state=True)),
     ("ConvLSTM2D", (5, 4, 2), dict(kernel_size=3, strides=(2, 1), padding="same", activation="softsign",
                                    return_sequences=True, go_backwards=True)),
 ]

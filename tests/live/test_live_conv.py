@@ -93,22 +93,29 @@ def borders(name):
     def options(pick, rank, channels):
         def pair():
             return pick(pick(0, 1, 2), (pick(0, 1), pick(0, 2)))
-        return {name: pair() if rank == 1 else pick(pick(0, 1), (pair(), pair()))}
+        return {name: pair() if rank == 1 else pick(pick(0, 1), tuple(pair() for _ in range(rank)))}
     return options
 
 
 def larger(pick, rank, channels):
     if rank == 1:
         return {"size": pick(1, 2, 3)}
-    return {"size": each(pick, rank, 1, 2, 3), "interpolation": pick("nearest", "bilinear")}
+    size = {"size": each(pick, rank, 1, 2, 3)}
+    return {**size, "interpolation": pick("nearest", "bilinear")} if rank == 2 else size
+
+
+def adaptive(pick, rank, channels):
+    return {"output_size": each(pick, rank, 1, 2, 3, 4), "data_format": pick(None, "channels_last")}
 
 
 KINDS = {"Conv{}D": conv, "DepthwiseConv{}D": depthwise, "SeparableConv{}D": separable,
          "Conv{}DTranspose": transposed,
          "MaxPooling{}D": pooling, "AveragePooling{}D": pooling, "GlobalMaxPooling{}D": of_all,
          "GlobalAveragePooling{}D": of_all,
+         "AdaptiveMaxPooling{}D": adaptive, "AdaptiveAveragePooling{}D": adaptive,
          "ZeroPadding{}D": borders("padding"), "Cropping{}D": borders("cropping"), "UpSampling{}D": larger}
-CLASSES = {kind.format(rank): (rank, options) for kind, options in KINDS.items() for rank in (1, 2)}
+CLASSES = {kind.format(rank): (rank, options) for kind, options in KINDS.items()
+           for rank in (1, 2, 3) if hasattr(keras.layers, kind.format(rank))}
 each_class = pytest.mark.parametrize("name", CLASSES)
 
 
@@ -217,6 +224,8 @@ def test_configs_and_what_is_legal(name):
 def test_defaults(name):
     needed = {"filters": 2,
               "kernel_size": 3} if "Conv" in name else {"pool_size": 2} if name.startswith("Average") else {}
+    if name.startswith("Adaptive"):
+        needed = {"output_size": 3}
     if name.startswith("Depthwise"):
         del needed["filters"]
     a, b = (getattr(k.layers, name)(name="any", **needed).get_config() for k in (tdfast, keras))
@@ -238,7 +247,8 @@ def test_files_go_both_ways(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Conv2D", "DepthwiseConv2D", "SeparableConv1D", "Conv2DTranspose",
-                                  "MaxPooling1D", "UpSampling2D"])
+                                  "MaxPooling1D", "UpSampling2D", "Conv3D", "AveragePooling3D",
+                                  "AdaptiveMaxPooling2D"])
 def test_inside_time_distributed(name):
     options, shape = legal(name, 9)
     models = [k.Sequential([k.Input((4, *shape)),

@@ -194,17 +194,22 @@ ROWS = [
         shape: {"activation": pick("softmax", "elu", "swish", "exponential", "leaky_relu")}),
     Row("Conv1D", 2, convolution(causal=True), mask=False),
     Row("Conv2D", 3, convolution(causal=False), mask=False),
+    Row("Conv3D", 4, convolution(causal=False), mask=False),
     *(Row(f"DepthwiseConv{n}D", n + 1, depthwise(separable=False), mask=False) for n in (1, 2)),
     *(Row(f"SeparableConv{n}D", n + 1, depthwise(separable=True), mask=False) for n in (1, 2)),
-    *(Row(f"Conv{n}DTranspose", n + 1, transposed, mask=False) for n in (1, 2)),
+    *(Row(f"Conv{n}DTranspose", n + 1, transposed, mask=False) for n in (1, 2, 3)),
     Row("ConvLSTM1D", 3, conv_lstm, mask=False),
     Row("ConvLSTM2D", 4, conv_lstm, mask=False),
-    *(Row(f"{kind}Pooling{n}D", n + 1, pooling, mask=False) for kind in ("Max", "Average") for n in (1, 2)),
+    Row("ConvLSTM3D", 5, conv_lstm, mask=False),
+    *(Row(f"{kind}Pooling{n}D", n + 1, pooling, mask=False) for kind in ("Max", "Average")
+      for n in (1, 2, 3)),
+    *(Row(f"Adaptive{kind}Pooling{n}D", n + 1, lambda pick, shape: {"output_size": pick(1, 2)}, mask=False)
+      for kind in ("Max", "Average") for n in (1, 2, 3)),
     *(Row(f"Global{kind}Pooling{n}D", n + 1, lambda pick, shape: {"keepdims": pick(False, True)}, mask=False)
-      for kind in ("Max", "Average") for n in (1, 2)),
-    *(Row(f"ZeroPadding{n}D", n + 1, around, mask=False) for n in (1, 2)),
-    *(Row(f"Cropping{n}D", n + 1, cut, mask=False) for n in (1, 2)),
-    *(Row(f"UpSampling{n}D", n + 1, lambda pick, shape: {"size": 2}, mask=False) for n in (1, 2)),
+      for kind in ("Max", "Average") for n in (1, 2, 3)),
+    *(Row(f"ZeroPadding{n}D", n + 1, around, mask=False) for n in (1, 2, 3)),
+    *(Row(f"Cropping{n}D", n + 1, cut, mask=False) for n in (1, 2, 3)),
+    *(Row(f"UpSampling{n}D", n + 1, lambda pick, shape: {"size": 2}, mask=False) for n in (1, 2, 3)),
     Row("BatchNormalization", ANY, lambda pick, shape: {
         "center": pick(True, False), "scale": pick(True, False), "epsilon": 0.1,
         "momentum": pick(0.99, 0.5)}),
@@ -323,7 +328,7 @@ def cases(draw, row=None, rows=3):
     rank = pick(*row.ranks) if row else pick(2, 2, 2, 1, 3)
     T, F = pick(5, 4, 3, 1), pick(3, 2, 1)
     shape = {1: (T if row and row.name == "Embedding" else F,), 2: (T, F), 3: (pick(4, 3), pick(3, 2), F),
-             4: (pick(3, 2), 3, 2, F)}[rank]
+             4: (pick(3, 2), 3, 2, F), 5: (2, 2, 3, 2, F)}[rank]
     ids = bool(row and row.name == "Embedding") or (row is None and rank == 1 and pick(False, True))
     first, layers, masked = shape, [], False
 

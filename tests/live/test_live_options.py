@@ -128,6 +128,7 @@ ROWS = {
     ),
     "ConvLSTM1D": ((3, 5, 2), conv_lstm()),
     "ConvLSTM2D": ((3, 4, 5, 2), conv_lstm()),
+    "ConvLSTM3D": ((2, 3, 4, 3, 2), conv_lstm()),
     "Bidirectional": (
         (5, 3),
         [
@@ -190,20 +191,31 @@ ROWS = {
     "SeparableConv2D": ((6, 7, 4), depthwise("depthwise", "pointwise", filters=3)),
     "Conv1DTranspose": ((5, 4), transposed()),
     "Conv2DTranspose": ((4, 5, 3), transposed()),
+    "Conv3D": ((4, 5, 3, 4), [*conv(), {"filters": 2, "kernel_size": (2, 3, 1), "strides": (1, 2, 3)}]),
+    "Conv3DTranspose": ((3, 4, 2, 3), transposed()),
     **{
         f"{kind}Pooling{n}D": (shape, POOLS)
         for kind in ("Max", "Average")
-        for n, shape in ((1, (7, 3)), (2, (6, 7, 3)))
+        for n, shape in ((1, (7, 3)), (2, (6, 7, 3)), (3, (4, 5, 3, 3)))
     },
     **{
         f"Global{kind}Pooling{n}D": (shape, GLOBALS)
         for kind in ("Max", "Average")
-        for n, shape in ((1, (7, 3)), (2, (6, 7, 3)))
+        for n, shape in ((1, (7, 3)), (2, (6, 7, 3)), (3, (4, 5, 3, 3)))
+    },
+    **{
+        f"Adaptive{kind}Pooling{n}D": (shape, [{"output_size": size} for size in sizes])
+        for kind in ("Max", "Average")
+        for n, shape, sizes in ((1, (7, 3), (2, (5,))), (2, (6, 7, 3), (3, (4, 2))),
+                                (3, (4, 5, 3, 3), (2, (1, 3, 2))))
     },
     "ZeroPadding1D": ((5, 3), [{"padding": (2, 1)}, {"padding": 2}]),
     "ZeroPadding2D": ((4, 5, 3), [{"padding": ((2, 1), (0, 1))}, {"padding": 2}]),
+    "ZeroPadding3D": ((3, 4, 5, 3), [{"padding": ((2, 1), (0, 1), (1, 0))}, {"padding": (0, 2, 1)}]),
     "Cropping1D": ((5, 3), [{"cropping": (2, 1)}]),
     "Cropping2D": ((4, 5, 3), [{"cropping": ((2, 1), (0, 1))}, {"cropping": 1}]),
+    "Cropping3D": ((4, 5, 4, 3), [{"cropping": ((2, 1), (0, 1), (1, 0))}, {"cropping": (1, 2, 0)}]),
+    "UpSampling3D": ((2, 3, 4, 3), [{"size": (3, 2, 1)}]),
     "UpSampling1D": ((5, 3), [{"size": 3}]),
     "UpSampling2D": ((4, 5, 3), [{"size": (3, 2)}, {"size": 2, "interpolation": "bilinear"}]),
     "BatchNormalization": (
@@ -299,7 +311,7 @@ REFUSED = {
 QUERIES = {"MultiHeadAttention", "GroupQueryAttention"}      # called with two arguments, not with a list
 SEVERAL = QUERIES | {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot",
                      "Attention", "AdditiveAttention"}
-IMAGES = ("Conv", "Depthwise", "Separable", "Max", "Average", "Global", "ZeroPadding", "Cropping",
+IMAGES = ("Conv", "Depthwise", "Separable", "Adaptive", "Max", "Average", "Global", "ZeroPadding", "Cropping",
           "UpSampling")
 HERE = {name: row for name, row in ROWS.items() if hasattr(layers, name)}
 

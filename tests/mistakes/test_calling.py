@@ -121,7 +121,8 @@ def test_arguments_of_the_table(owner, name, why, tmp_path):
         "timeseries_dataset_from_array": utils.timeseries_dataset_from_array,
     }
     sizes = {"Dense": (2,), "EinsumDense": ("abc,cd->abd", (None, 2)), "Embedding": (2, 3),
-              "Conv1D": (2, 3), "Conv2D": (2, 3), "Layer": ()}
+              "Conv1D": (2, 3), "Conv2D": (2, 3), "Conv3D": (2, 3),
+              "Layer": ()}
     with pytest.raises((TypeError, ValueError)) as caught:
         calls[owner](**{name: 3}) if owner in calls else getattr(layers, owner)(*sizes[owner], **{name: 3})
     assert f"does not know the argument(s) '{name}'." in str(caught.value) and why in str(caught.value)

@@ -329,8 +329,8 @@ def test_fuzz_with_hypothesis():
 
 # ---------------------------------------------------------------- the border itself
 
-CONV = "groups N H W C F kh kw sh sw dh dw top left Hp Wp Ho Wo".split()
-POOL = "N H W C kh kw sh sw top left Ho Wo".split()
+CONV = "groups N H W C F kh kw sh sw dh dw top left Hp Wp Ho Wo D kd sd dd front Dp Do".split()
+POOL = "N H W C kh kw sh sw top left Ho Wo D kd sd front Do".split()
 CONV_SIZES = "pack_size forward_size backward_size transpose_size".split()
 HUGE = [2**31, 2**32, 2**40, 2**61, 2**62, 2**63 - 1, -1, -2**31, -2**63]
 

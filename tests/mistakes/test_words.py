@@ -98,7 +98,7 @@ def flags_of(cls):
 
 
 MADE_OF = {
-    **dict.fromkeys(("units", "filters", "kernel_size", "pool_size", "output_dim", "n"), 2),
+    **dict.fromkeys(("units", "filters", "kernel_size", "pool_size", "output_dim", "output_size", "n"), 2),
     **{"input_dim": 3, "target_shape": (2,), "rate": 0.1, "stddev": 0.1, "scale": 2.0, "dims": (1,)},
     "axes": 1,
     **{"equation": "ab,bc->ac", "output_shape": 2},

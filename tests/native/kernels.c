@@ -249,6 +249,7 @@ static void dense_cases(void)
 
 typedef struct {
     int act, groups, N, H, W, C, F, kh, kw, sh, sw, dh, dw, top, left, below, right;
+    int D, kd, sd, dd, front, behind;       /* an image: 0, one plane of it */
 } conv_sizes;
 
 static void conv_case(const conv_sizes *s, int bare, int profile)
@@ -256,13 +257,20 @@ static void conv_case(const conv_sizes *s, int bare, int profile)
     char text[80];
     snprintf(text, sizeof text, "conv %d g%d (%d,%d,%d,%d) %d %dx%d/%dx%d*%dx%d%s", s->act, s->groups, s->N, s->H, s->W, s->C,
              s->F, s->kh, s->kw, s->sh, s->sw, s->dh, s->dw, bare ? " bare" : "");
+    if (s->D) snprintf(text + strlen(text), sizeof text - strlen(text), " of %d/%d", s->D, s->kd);
     begin(profile, text);
     tdf_conv a = {.threads = threads, .act = s->act, .groups = s->groups, .N = s->N, .H = s->H, .W = s->W, .C = s->C, .F = s->F,
                   .kh = s->kh, .kw = s->kw, .sh = s->sh, .sw = s->sw, .dh = s->dh, .dw = s->dw, .top = s->top, .left = s->left,
-                  .Hp = s->H + s->top + s->below, .Wp = s->W + s->left + s->right};
+                  .Hp = s->H + s->top + s->below, .Wp = s->W + s->left + s->right, .D = 1, .kd = 1, .sd = 1, .dd = 1, .Dp = 1};
+    if (s->D) {
+        a.D = s->D, a.kd = s->kd, a.sd = s->sd, a.dd = s->dd, a.front = s->front;
+        a.Dp = s->D + s->front + s->behind;
+    }
+    a.Do = (a.Dp - (a.kd - 1) * a.dd - 1) / a.sd + 1;
     a.Ho = (a.Hp - (a.kh - 1) * a.dh - 1) / a.sh + 1;
     a.Wo = (a.Wp - (a.kw - 1) * a.dw - 1) / a.sw + 1;
-    ptrdiff_t in = a.N * a.H * a.W * a.C, out = a.N * a.Ho * a.Wo * a.F, weights = a.kh * a.kw * (a.C / a.groups) * a.F;
+    ptrdiff_t in = a.N * a.D * a.H * a.W * a.C, out = a.N * a.Do * a.Ho * a.Wo * a.F;
+    ptrdiff_t weights = a.kd * a.kh * a.kw * (a.C / a.groups) * a.F;
     a.x = filled(in, profile);
     a.kernel = filled(weights, USUAL);
     a.bias = bare ? NULL : filled(a.F, USUAL);
@@ -305,25 +313,32 @@ static void conv_cases(void)
         {TDF_SILU, 5, 3, 6, 7, 5, 15, 3, 2, 2, 1, 1, 2, 0, 0, 0, 0},         /* depthwise, three filters a channel */
         {TDF_LINEAR, 1, 34, 4, 5, 2, 3, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0},       /* more images than parts */
         {TDF_LINEAR, 1, 2, 2, 3, 200, 180, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},    /* a kernel too large for parts */
+        {TDF_TANH, 1, 3, 5, 4, 3, 17, 3, 2, 2, 1, 1, 2, 1, 0, 1, 1, 4, 3, 1, 1, 1, 1},     /* volumes, dilated rows */
+        {TDF_LINEAR, 1, 2, 4, 5, 2, 5, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0, 5, 2, 3, 2, 0, 0},
+        {TDF_RELU, 2, 2, 4, 5, 4, 6, 2, 2, 1, 1, 2, 2, 1, 1, 1, 1, 3, 2, 1, 1, 1, 0},      /* groups */
+        {TDF_LINEAR, 3, 2, 4, 5, 3, 6, 3, 2, 1, 2, 1, 1, 1, 0, 1, 1, 4, 2, 2, 1, 0, 1},    /* depthwise */
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int bare = 0; bare < 2; bare++) conv_case(&sizes[i], bare, USUAL);
     for (int i = 3; i < 7; i++) conv_case(&sizes[i], 0, WILD);
+    conv_case(&sizes[9], 0, WILD);
 }
 
 static void pool_case(int mean, int masked, const int *s, int profile)
 {
     char text[80];
-    snprintf(text, sizeof text, "pool %s%s (%d,%d,%d,%d) %dx%d", mean ? "mean" : "max", masked ? " masked" : "", s[0], s[1],
-             s[2], s[3], s[4], s[5]);
+    snprintf(text, sizeof text, "pool %s%s (%d,%d,%d,%d,%d) %dx%dx%d", mean ? "mean" : "max", masked ? " masked" : "", s[0],
+             s[10], s[1], s[2], s[3], s[11], s[4], s[5]);
     begin(profile, text);
     tdf_pool a = {.threads = threads, .mean = mean, .N = s[0], .H = s[1], .W = s[2], .C = s[3], .kh = s[4], .kw = s[5],
-                  .sh = s[6], .sw = s[7], .top = s[8], .left = s[9]};
-    a.Ho = (a.H + a.top - 1) / a.sh + 1;
-    a.Wo = (a.W + a.left - 1) / a.sw + 1;
-    ptrdiff_t in = a.N * a.H * a.W * a.C, out = a.N * a.Ho * a.Wo * a.C;
+                  .sh = s[6], .sw = s[7], .top = s[8], .left = s[9], .D = s[10], .kd = s[11], .sd = s[12], .front = s[13],
+                  .adaptive = s[14]};
+    a.Do = a.adaptive ? 3 : (a.D + a.front - 1) / a.sd + 1;
+    a.Ho = a.adaptive ? 2 : (a.H + a.top - 1) / a.sh + 1;
+    a.Wo = a.adaptive ? 5 : (a.W + a.left - 1) / a.sw + 1;
+    ptrdiff_t in = a.N * a.D * a.H * a.W * a.C, out = a.N * a.Do * a.Ho * a.Wo * a.C;
     a.x = filled(in, profile);
-    a.mask = masked ? bits_of(a.N * a.H * a.W) : NULL;
+    a.mask = masked ? bits_of(a.N * a.D * a.H * a.W) : NULL;
     a.y = room(out);
     k.pool_forward(&a);
     keep("y", a.y, out);
@@ -336,9 +351,13 @@ static void pool_case(int mean, int masked, const int *s, int profile)
 
 static void pool_cases(void)
 {
-    static const int sizes[][10] = {{1, 1, 1, 1, 1, 1, 1, 1, 0, 0}, {3, 1, 19, 5, 1, 2, 1, 2, 0, 0},
-                                    {2, 9, 8, 17, 3, 3, 2, 2, 1, 1}, {5, 6, 6, 33, 2, 3, 1, 2, 1, 2}, {0, 2, 2, 3, 2, 2, 2, 2, 0, 0}};
-    for (int i = 0; i < 5; i++)
+    static const int sizes[][15] = {
+        {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0}, {3, 1, 19, 5, 1, 2, 1, 2, 0, 0, 1, 1, 1, 0, 0},
+        {2, 9, 8, 17, 3, 3, 2, 2, 1, 1, 1, 1, 1, 0, 0}, {5, 6, 6, 33, 2, 3, 1, 2, 1, 2, 1, 1, 1, 0, 0},
+        {0, 2, 2, 3, 2, 2, 2, 2, 0, 0, 1, 1, 1, 0, 0}, {3, 4, 5, 9, 2, 2, 2, 2, 0, 1, 5, 3, 2, 1, 0},      /* volumes */
+        {2, 5, 6, 17, 2, 2, 2, 2, 0, 0, 4, 2, 2, 0, 0}, {2, 5, 7, 5, 1, 1, 1, 1, 0, 0, 4, 1, 1, 0, 1},      /* adaptive */
+        {3, 1, 3, 17, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 1}};
+    for (int i = 0; i < 9; i++)
         for (int profile = USUAL; profile <= WILD; profile += WILD) {
             pool_case(0, 0, sizes[i], profile);
             pool_case(1, 0, sizes[i], profile);

@@ -455,6 +455,7 @@ def test_a_file_cut_short_or_with_flipped_bits_loads_or_is_refused(path):
     (layers.SeparableConv2D(4, 3, name="c"), True),
     (layers.Conv1DTranspose(4, 3, name="c"), False),
     (layers.Conv2DTranspose(4, 3, 2, output_padding=1, name="c"), False),
+    (layers.Conv3DTranspose(4, 3, 2, output_padding=1, name="c"), False),
 ], ids=lambda value: type(value).__name__)
 def test_convolutions_that_inherited_options(layer, kernel):
     """In Keras 2 they had the config of Conv1D and Conv2D too: groups, and a kernel's options where there is

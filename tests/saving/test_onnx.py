@@ -14,16 +14,26 @@ from tdfast.layers import (
     GRU,
     LSTM,
     Activation,
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
     AveragePooling1D,
     AveragePooling2D,
+    AveragePooling3D,
     BatchNormalization,
     Bidirectional,
     Conv1D,
     Conv1DTranspose,
     Conv2D,
     Conv2DTranspose,
+    Conv3D,
+    Conv3DTranspose,
     Cropping1D,
     Cropping2D,
+    Cropping3D,
     Dense,
     DepthwiseConv1D,
     DepthwiseConv2D,
@@ -32,13 +42,16 @@ from tdfast.layers import (
     Flatten,
     GlobalAveragePooling1D,
     GlobalAveragePooling2D,
+    GlobalAveragePooling3D,
     GlobalMaxPooling1D,
     GlobalMaxPooling2D,
+    GlobalMaxPooling3D,
     GroupNormalization,
     LayerNormalization,
     Masking,
     MaxPooling1D,
     MaxPooling2D,
+    MaxPooling3D,
     Normalization,
     Permute,
     PReLU,
@@ -56,8 +69,10 @@ from tdfast.layers import (
     UnitNormalization,
     UpSampling1D,
     UpSampling2D,
+    UpSampling3D,
     ZeroPadding1D,
     ZeroPadding2D,
+    ZeroPadding3D,
 )
 from tdfast.saving.onnx.activations import IN_CELLS, NODES
 from tdfast.saving.onnx.converters import CONVERTERS
@@ -99,7 +114,7 @@ def seq(**more):
     return {"return_sequences": True, **more}
 
 
-SERIES, IMAGE = (None, 4), (9, 8, 4)
+SERIES, IMAGE, VOLUME = (None, 4), (9, 8, 4), (5, 6, 4, 4)
 MODELS = {
     "blog": ([LSTM(32, **seq()), TimeDistributed(Dense(8))], (64, 15)),
     **{f"{cell.__name__} last": ([cell(5)], SERIES) for cell in RECURRENT},
@@ -179,6 +194,23 @@ MODELS = {
        for kind, shape in ((GlobalMaxPooling1D, SERIES), (GlobalAveragePooling1D, SERIES),
                            (GlobalMaxPooling2D, IMAGE),
                            (GlobalAveragePooling2D, IMAGE))},
+    **{f"Conv3D {padding} {options}": ([Conv3D(6, (3, 2, 1), padding=padding, **options)], VOLUME)
+       for padding in ("valid", "same")
+       for options in ({"strides": (2, 3, 1), "activation": "relu"}, {"dilation_rate": (1, 2, 2)},
+                       {"groups": 2})},
+    **{f"Conv3DTranspose {padding}": ([Conv3DTranspose(3, (5, 2, 3), (2, 3, 1), padding,
+                                                       activation="tanh")], VOLUME)
+       for padding in ("valid", "same")},
+    **{f"{kind.__name__} {padding}": ([kind((2, 3, 2), padding=padding)], VOLUME)
+       for kind in (MaxPooling3D, AveragePooling3D) for padding in ("valid", "same")},
+    **{f"{kind.__name__}": ([kind()], VOLUME)
+       for kind in (GlobalMaxPooling3D, GlobalAveragePooling3D, ZeroPadding3D, Cropping3D, UpSampling3D)},
+    "TimeDistributed of volumes": ([TimeDistributed(Conv3D(2, 3))], (2, *VOLUME)),
+    **{f"{kind.__name__}": ([kind(size)], shape)
+       for kind, size, shape in (
+           (AdaptiveMaxPooling1D, 4, (8, 3)), (AdaptiveAveragePooling1D, 2, (8, 3)),
+           (AdaptiveMaxPooling2D, (3, 2), IMAGE), (AdaptiveAveragePooling2D, (9, 4), IMAGE),
+           (AdaptiveMaxPooling3D, (5, 3, 1), VOLUME), (AdaptiveAveragePooling3D, (1, 2, 4), VOLUME))},
     "BatchNormalization": ([BatchNormalization()], SERIES),
     "BatchNormalization of rows": ([BatchNormalization(axis=1, scale=False)], IMAGE),
     "BatchNormalization bare": ([BatchNormalization(scale=False, center=False, epsilon=0.1)], (4,)),

@@ -1,4 +1,4 @@
-"""Convolutions of sequences and images."""
+"""Convolutions of sequences, images and volumes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from tdfast.engine.variable import Variable
 
 
-def kernel_sizes(shape: Sizes, window: Sequence[Any], filters: int, strides: Any = (1, 1),
-                 dilation: Sequence[Any] = (1, 1), padding: str = "valid", groups: int = 1) -> Any:
+def kernel_sizes(shape: Sizes, window: Sequence[Any], filters: int, strides: Any = (1, 1, 1),
+                 dilation: Sequence[Any] = (1, 1, 1), padding: str = "valid", groups: int = 1) -> Any:
     """The sizes that the convolution kernels take, for inputs of this shape.
 
     Args:
-        shape: (N, H, W, C) of images, or (N, T, C) of sequences, which are images of height 1.
+        shape: (N, D, H, W, C) of volumes, (N, H, W, C) of images, which are volumes of depth 1, or (N, T, C)
+            of sequences, which are images of height 1.
         window, strides, dilation: one number for each axis between batch and channels.
         filters, padding, groups: as in `Conv2D`.
     """
@@ -43,11 +44,13 @@ def kernel_sizes(shape: Sizes, window: Sequence[Any], filters: int, strides: Any
         (size, k, stride, rate, *shapes.placed(size, (k - 1) * rate + 1, stride, padding))
         for size, k, stride, rate in zip(spatial, window, strides, dilation)
     ]
-    axes = [(1, 1, 1, 1, 1, 0, 0)] * (2 - len(axes)) + axes
-    (H, kh, sh, dh, Ho, top, below), (W, kw, sw, dw, Wo, left, right) = axes
+    axes = [(1, 1, 1, 1, 1, 0, 0)] * (3 - len(axes)) + axes
+    (D, kd, sd, dd, Do, front, behind), (H, kh, sh, dh, Ho, top, below), last = axes
+    W, kw, sw, dw, Wo, left, right = last
     return _kernels.ConvSizes(
-        groups=groups, N=N, H=H, W=W, C=C, F=filters, kh=kh, kw=kw, sh=sh, sw=sw, dh=dh, dw=dw,
-        top=top, left=left, Hp=top + H + below, Wp=left + W + right, Ho=Ho, Wo=Wo,
+        groups=groups, N=N, D=D, H=H, W=W, C=C, F=filters, kd=kd, kh=kh, kw=kw, sd=sd, sh=sh, sw=sw,
+        dd=dd, dh=dh, dw=dw, front=front, top=top, left=left, Dp=front + D + behind, Hp=top + H + below,
+        Wp=left + W + right, Do=Do, Ho=Ho, Wo=Wo,
     )
 
 
@@ -181,7 +184,7 @@ class Convolving(Layer):
 
 
 class _Conv(Convolving):
-    """Conv1D and Conv2D."""
+    """Conv1D, Conv2D and Conv3D."""
 
     paddings: tuple[str, ...] = ("valid", "same")
 
@@ -324,4 +327,39 @@ class Conv2D(_Conv):
     rank = 2
 
 
-Convolution1D, Convolution2D = Conv1D, Conv2D
+class Conv3D(_Conv):
+    """A convolution over volumes: each output element is a weighted sum of the window around it.
+
+    ``y[h, i, j, f] = activation(bias[f] + sum over t, u, v, c of x[h s + t d, i s + u d, j s + v d, c]
+    kernel[t, u, v, c, f])``. Source: https://keras.io/api/layers/convolution_layers/convolution3d/.
+
+    Args:
+        filters: channels of the output.
+        kernel_size: depth, height and width of a window; one number for all three.
+        strides: elements from one window to the next, along each axis; one number for all three.
+        padding: 'valid' (windows inside the volume) or 'same' (zeros around it, so that with strides of 1 the
+            output is as large as the input).
+        data_format: None or 'channels_last'.
+        dilation_rate: elements from one element of a window to the next; above 1 only with strides of 1.
+        groups: parts into which channels and filters fall; each group of filters sees its own channels.
+        activation: a name or object of `tdfast.activations`; None is linear.
+        use_bias: whether there is a bias.
+        kernel_initializer, bias_initializer: of the weights, (*kernel_size, channels / groups, filters) and
+            (filters,).
+        kernel_regularizer, bias_regularizer, activity_regularizer: penalties, or None.
+        kernel_constraint, bias_constraint: projections after each update, or None.
+
+    Raises:
+        ValueError: as `Conv1D`.
+
+    Input (batch, depth, height, width, channels), output (batch, new depth, new height, new width, filters).
+
+    >>> import numpy as np
+    >>> Conv3D(16, 3, activation="relu")(np.zeros((4, 16, 32, 32, 3))).shape
+    (4, 14, 30, 30, 16)
+    """
+
+    rank = 3
+
+
+Convolution1D, Convolution2D, Convolution3D = Conv1D, Conv2D, Conv3D

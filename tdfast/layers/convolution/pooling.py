@@ -1,4 +1,4 @@
-"""Pooling: the largest or the mean value of windows, or of whole sequences and images."""
+"""Pooling: the largest or the mean value of windows, or of whole sequences, images and volumes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 
 def kernel_sizes(shape: Sizes, window: Sequence[Any], strides: Any, padding: str) -> Any:
-    """The sizes that the pooling kernels take, for inputs of shape (N, H, W, C) or (N, T, C)."""
+    """The sizes that the pooling kernels take, for inputs of shape (N, D, H, W, C), (N, H, W, C) or (N, T,
+    C)."""
     N, *spatial, C = shape
     axes = [
         (size, k, stride, *shapes.placed(size, k, stride, padding)[:2])
         for size, k, stride in zip(spatial, window, strides)
     ]
-    axes = [(1, 1, 1, 1, 0)] * (2 - len(axes)) + axes
-    (H, kh, sh, Ho, top), (W, kw, sw, Wo, left) = axes
+    axes = [(1, 1, 1, 1, 0)] * (3 - len(axes)) + axes
+    (D, kd, sd, Do, front), (H, kh, sh, Ho, top), (W, kw, sw, Wo, left) = axes
     return _kernels.PoolSizes(
-        N=N, H=H, W=W, C=C, kh=kh, kw=kw, sh=sh, sw=sw, top=top, left=left, Ho=Ho, Wo=Wo,
+        N=N, D=D, H=H, W=W, C=C, kd=kd, kh=kh, kw=kw, sd=sd, sh=sh, sw=sw, front=front, top=top, left=left,
+        Do=Do, Ho=Ho, Wo=Wo,
     )
 
 
@@ -144,6 +146,32 @@ class MaxPooling2D(_Windows):
     rank = 2
 
 
+class MaxPooling3D(_Windows):
+    """The largest value of each window of a volume, channel by channel.
+
+    The gradient goes to the first of several equal ones, plane by plane and row by row. Source:
+    https://keras.io/api/layers/pooling_layers/max_pooling3d/.
+
+    Args:
+        pool_size: depth, height and width of a window; one number for all three.
+        strides: elements from one window to the next, along each axis; None is pool_size.
+        padding: 'valid' (windows inside the volume; elements left over take no part) or 'same' (a window for
+            every stride that begins in it; what lies outside takes no part).
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: as `MaxPooling1D`.
+
+    Input (batch, depth, height, width, channels), output (batch, new depth, new height, new width, channels).
+
+    >>> import numpy as np
+    >>> MaxPooling3D((1, 2, 2))(np.zeros((4, 6, 15, 15, 3))).shape
+    (4, 6, 7, 7, 3)
+    """
+
+    rank = 3
+
+
 class AveragePooling1D(_Windows):
     """The mean of each window of steps, channel by channel; what lies outside the sequence is not counted.
 
@@ -188,6 +216,32 @@ class AveragePooling2D(_Windows):
     """
 
     rank = 2
+    mean = True
+
+    def __init__(self, pool_size: Size, strides: Any | None = None, padding: str = "valid",
+                 data_format: str | None = None, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(pool_size, strides, padding, data_format, name, **kwargs)
+
+
+class AveragePooling3D(_Windows):
+    """The mean of each window of a volume, channel by channel; what lies outside the volume is not counted.
+
+    Source: https://keras.io/api/layers/pooling_layers/average_pooling3d/.
+
+    Args:
+        pool_size, strides, padding, data_format: as in `MaxPooling3D`.
+
+    Raises:
+        ValueError: as `MaxPooling1D`.
+
+    Input (batch, depth, height, width, channels), output (batch, new depth, new height, new width, channels).
+
+    >>> import numpy as np
+    >>> AveragePooling3D(3, strides=2, padding="same")(np.zeros((4, 6, 15, 15, 3))).shape
+    (4, 3, 8, 8, 3)
+    """
+
+    rank = 3
     mean = True
 
     def __init__(self, pool_size: Size, strides: Any | None = None, padding: str = "valid",
@@ -262,6 +316,25 @@ class GlobalMaxPooling2D(_Global):
     rank = 2
 
 
+class GlobalMaxPooling3D(_Global):
+    """The largest value of each channel over the whole volume.
+
+    Source: https://keras.io/api/layers/pooling_layers/global_max_pooling3d/.
+
+    Args:
+        data_format: None or 'channels_last'.
+        keepdims: keep depth, height and width, with one element.
+
+    Input (batch, depth, height, width, channels), output (batch, channels), or (batch, 1, 1, 1, channels).
+
+    >>> import numpy as np
+    >>> GlobalMaxPooling3D(keepdims=True)(np.zeros((4, 3, 5, 6, 2))).shape
+    (4, 1, 1, 1, 2)
+    """
+
+    rank = 3
+
+
 class GlobalAveragePooling1D(_Global):
     """The mean of each channel over all steps, or over those that the mask leaves.
 
@@ -308,7 +381,201 @@ class GlobalAveragePooling2D(_Global):
     mean = True
 
 
-MaxPool1D, MaxPool2D = MaxPooling1D, MaxPooling2D
-AvgPool1D, AvgPool2D = AveragePooling1D, AveragePooling2D
-GlobalMaxPool1D, GlobalMaxPool2D = GlobalMaxPooling1D, GlobalMaxPooling2D
+class GlobalAveragePooling3D(_Global):
+    """The mean of each channel over the whole volume.
+
+    Source: https://keras.io/api/layers/pooling_layers/global_average_pooling3d/.
+
+    Args:
+        data_format: None or 'channels_last'.
+        keepdims: keep depth, height and width, with one element.
+
+    Input (batch, depth, height, width, channels), output (batch, channels), or (batch, 1, 1, 1, channels).
+
+    >>> import numpy as np
+    >>> GlobalAveragePooling3D()(np.ones((2, 3, 5, 6, 2))).tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
+
+    rank = 3
+    mean = True
+
+
+class _Adaptive(_Pooling):
+    """AdaptiveMaxPooling and AdaptiveAveragePooling: a given number of windows, whatever the input's size."""
+
+    def __init__(self, output_size: Size, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.output_size = shapes.sizes_of(output_size, self.rank, "output_size", self)
+        self.data_format = shapes.channels_last(data_format, self)
+
+    def check_input_shape(self, input_shape: Shapes) -> None:
+        super().check_input_shape(input_shape)
+        if 0 in input_shape[1:-1]:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): nothing to pool in an input of shape "
+                f"{tuple(input_shape)}."
+            )
+
+    def compute_output_shape(self, input_shape: Shapes) -> Shapes:
+        return (input_shape[0], *self.output_size, input_shape[-1])
+
+    def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
+        D, H, W = [1] * (5 - x.ndim) + list(x.shape[1:-1])
+        Do, Ho, Wo = [1] * (5 - x.ndim) + list(self.output_size)
+        sizes = _kernels.PoolSizes(
+            N=x.shape[0], D=D, H=H, W=W, C=x.shape[-1], kd=1, kh=1, kw=1, sd=1, sh=1, sw=1, front=0, top=0,
+            left=0, Do=Do, Ho=Ho, Wo=Wo, adaptive=True,
+        )
+        return self._pool(tape.push(self), tape, x, sizes.output(x.ndim), sizes)
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "output_size": self.output_size, "data_format": self.data_format}
+
+
+class AdaptiveMaxPooling1D(_Adaptive):
+    """The largest value of each of a given number of windows of steps, channel by channel.
+
+    Window i of n goes from ``floor(i * steps / n)`` to ``ceil((i + 1) * steps / n)``: where n divides steps,
+    the windows lie side by side; elsewhere some overlap by a step. The gradient goes to the first of several
+    equal values. Source:
+    https://keras.io/api/layers/pooling_layers/adaptive_max_pooling1d/.
+
+    Args:
+        output_size: the number of windows.
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: for sizes that are not positive whole numbers, an input of another rank or without steps.
+
+    Input (batch, steps, channels), output (batch, output_size, channels). A mask cannot go through.
+
+    >>> AdaptiveMaxPooling1D(2)([[[1.0], [3.0], [2.0], [0.0], [1.0]]]).tolist()
+    [[[3.0], [2.0]]]
+    """
+
+    rank = 1
+
+
+class AdaptiveMaxPooling2D(_Adaptive):
+    """The largest value of each of a given number of windows of pixels, channel by channel.
+
+    The windows are those of `AdaptiveMaxPooling1D`, along each axis. Source:
+    https://keras.io/api/layers/pooling_layers/adaptive_max_pooling2d/.
+
+    Args:
+        output_size: how many windows along the height and the width; one number for both.
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: as `AdaptiveMaxPooling1D`.
+
+    Input (batch, height, width, channels), output (batch, *output_size, channels).
+
+    >>> import numpy as np
+    >>> AdaptiveMaxPooling2D((3, 2))(np.zeros((4, 9, 7, 3))).shape
+    (4, 3, 2, 3)
+    """
+
+    rank = 2
+
+
+class AdaptiveMaxPooling3D(_Adaptive):
+    """The largest value of each of a given number of windows of a volume, channel by channel.
+
+    The windows are those of `AdaptiveMaxPooling1D`, along each axis. Source:
+    https://keras.io/api/layers/pooling_layers/adaptive_max_pooling3d/.
+
+    Args:
+        output_size: how many windows along depth, height and width; one number for all three.
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: as `AdaptiveMaxPooling1D`.
+
+    Input (batch, depth, height, width, channels), output (batch, *output_size, channels).
+
+    >>> import numpy as np
+    >>> AdaptiveMaxPooling3D(2)(np.zeros((4, 5, 9, 7, 3))).shape
+    (4, 2, 2, 2, 3)
+    """
+
+    rank = 3
+
+
+class AdaptiveAveragePooling1D(_Adaptive):
+    """The mean of each of a given number of windows of steps, channel by channel.
+
+    The windows are those of `AdaptiveMaxPooling1D`. Source:
+    https://keras.io/api/layers/pooling_layers/adaptive_average_pooling1d/.
+
+    Args:
+        output_size: the number of windows.
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: as `AdaptiveMaxPooling1D`.
+
+    Input (batch, steps, channels), output (batch, output_size, channels). A mask cannot go through.
+
+    >>> AdaptiveAveragePooling1D(2)([[[1.0], [3.0], [2.0], [0.0], [1.0]]]).tolist()
+    [[[2.0], [1.0]]]
+    """
+
+    rank = 1
+    mean = True
+
+
+class AdaptiveAveragePooling2D(_Adaptive):
+    """The mean of each of a given number of windows of pixels, channel by channel.
+
+    The windows are those of `AdaptiveMaxPooling1D`, along each axis. Source:
+    https://keras.io/api/layers/pooling_layers/adaptive_average_pooling2d/.
+
+    Args:
+        output_size: how many windows along the height and the width; one number for both.
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: as `AdaptiveMaxPooling1D`.
+
+    Input (batch, height, width, channels), output (batch, *output_size, channels).
+
+    >>> import numpy as np
+    >>> AdaptiveAveragePooling2D((3, 2))(np.zeros((4, 9, 7, 3))).shape
+    (4, 3, 2, 3)
+    """
+
+    rank = 2
+    mean = True
+
+
+class AdaptiveAveragePooling3D(_Adaptive):
+    """The mean of each of a given number of windows of a volume, channel by channel.
+
+    The windows are those of `AdaptiveMaxPooling1D`, along each axis. Source:
+    https://keras.io/api/layers/pooling_layers/adaptive_average_pooling3d/.
+
+    Args:
+        output_size: how many windows along depth, height and width; one number for all three.
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: as `AdaptiveMaxPooling1D`.
+
+    Input (batch, depth, height, width, channels), output (batch, *output_size, channels).
+
+    >>> import numpy as np
+    >>> AdaptiveAveragePooling3D(2)(np.zeros((4, 5, 9, 7, 3))).shape
+    (4, 2, 2, 2, 3)
+    """
+
+    rank = 3
+    mean = True
+
+
+MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
+AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
+GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D = GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D
 GlobalAvgPool1D, GlobalAvgPool2D = GlobalAveragePooling1D, GlobalAveragePooling2D
+GlobalAvgPool3D = GlobalAveragePooling3D

@@ -50,7 +50,7 @@ def borders(value: Any, rank: int, name: str, layer: Layer) -> tuple[Any, ...]:
     """A pair (before, behind) for each of ``rank`` axes, from Keras's forms of them.
 
     Args:
-        value: one whole number for all; for one axis a pair; for two a number or a pair for each.
+        value: one whole number for all; for one axis a pair; for several a number or a pair for each.
         name: of the argument, for errors.
     """
     if rank == 1:
@@ -60,7 +60,7 @@ def borders(value: Any, rank: int, name: str, layer: Layer) -> tuple[Any, ...]:
         raise ValueError(
             f"Layer '{layer.name}' ({type(layer).__name__}): {name} must be a whole number, or {rank} of "
             f"them, or {rank} "
-            f"pairs ((top, bottom), (left, right)), got {value!r}."
+            f"pairs ({'(front, back), ' if rank == 3 else ''}(top, bottom), (left, right)), got {value!r}."
         )
     return tuple(shapes.sizes_of(pair, 2, name, layer, least=0) for pair in each)
 
@@ -75,7 +75,7 @@ class _Borders(_Resizing):
 
 
 class _ZeroPadding(_Borders):
-    """ZeroPadding1D and ZeroPadding2D."""
+    """ZeroPadding1D, ZeroPadding2D and ZeroPadding3D."""
 
     def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -155,8 +155,31 @@ class ZeroPadding2D(_ZeroPadding):
     rank = 2
 
 
+class ZeroPadding3D(_ZeroPadding):
+    """Zeros around a volume.
+
+    Source: https://keras.io/api/layers/reshaping_layers/zero_padding3d/.
+
+    Args:
+        padding: how many elements of zeros: one number for all sides, or three, for depth, height and width,
+            or ((front, back), (above, below), (left, right)).
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: as `ZeroPadding1D`.
+
+    Input (batch, depth, height, width, channels), output (batch, new depth, new height, new width, channels).
+
+    >>> import numpy as np
+    >>> ZeroPadding3D(((0, 1), (1, 0), (2, 2)))(np.zeros((4, 3, 5, 6, 2))).shape
+    (4, 4, 6, 10, 2)
+    """
+
+    rank = 3
+
+
 class _Cropping(_Borders):
-    """Cropping1D and Cropping2D."""
+    """Cropping1D, Cropping2D and Cropping3D."""
 
     def __init__(self, cropping: Size | Sequence[Sequence[int]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -252,6 +275,33 @@ class Cropping2D(_Cropping):
         return {**super().get_config(), "cropping": self.cropping, "data_format": self.data_format}
 
 
+class Cropping3D(Cropping2D):
+    """A volume without its outermost elements.
+
+    Source: https://keras.io/api/layers/reshaping_layers/cropping3d/.
+
+    Args:
+        cropping: how many elements to leave out: one number for all sides, or three, for depth, height and
+            width, or ((front, back), (above, below), (left, right)).
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: as `Cropping1D`.
+
+    Input (batch, depth, height, width, channels), output (batch, new depth, new height, new width, channels).
+
+    >>> import numpy as np
+    >>> Cropping3D(((0, 0), (1, 0), (2, 2)))(np.zeros((4, 3, 5, 6, 2))).shape
+    (4, 3, 4, 2, 2)
+    """
+
+    rank = 3
+
+    def __init__(self, cropping: Size | Sequence[Sequence[int]] = ((1, 1), (1, 1), (1, 1)),
+                 data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(cropping, data_format, **kwargs)
+
+
 def repeated(x: Arrays, y: Array, sizes: Sequence[Any]) -> None:
     """Fill y with each element of x as often as ``sizes`` says for its axes after the batch."""
     shape = [x.shape[0]]
@@ -328,7 +378,7 @@ def _neighbours(n: Any, side: Any) -> tuple[Any, ...]:
 
 
 class _UpSampling(_Resizing):
-    """UpSampling1D and UpSampling2D."""
+    """UpSampling1D, UpSampling2D and UpSampling3D."""
 
     _sizes: Any
 
@@ -443,3 +493,34 @@ class UpSampling2D(_UpSampling):
     def get_config(self) -> Config:
         return {**super().get_config(), "size": self.size, "data_format": self.data_format,
                 "interpolation": self.interpolation}
+
+
+class UpSampling3D(_UpSampling):
+    """Larger volumes: each element several times.
+
+    Source: https://keras.io/api/layers/reshaping_layers/up_sampling3d/.
+
+    Args:
+        size: how many planes, rows and columns for one; one number for all three.
+        data_format: None or 'channels_last'.
+
+    Raises:
+        ValueError: for sizes that are not whole numbers of at least 1, an input of another rank.
+
+    Input (batch, depth, height, width, channels), output (batch, depth * size[0], height * size[1], width *
+    size[2], channels).
+
+    >>> UpSampling3D((1, 1, 2))([[[[[1.0], [3.0]]]]]).tolist()
+    [[[[[1.0], [1.0], [3.0], [3.0]]]]]
+    """
+
+    rank = 3
+
+    def __init__(self, size: int | Sequence[Any] = (2, 2, 2), data_format: str | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = shapes.channels_last(data_format, self)
+        self.size = self._sizes = shapes.sizes_of(size, 3, "size", self)
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "size": self.size, "data_format": self.data_format}

@@ -1,4 +1,4 @@
-"""Windows that slide over images and sequences: the arguments of convolutions and pooling, and their
+"""Windows that slide over sequences, images and volumes: the arguments of convolutions and pooling, and their
 sizes."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tdfast.engine.layer import Layer
     from tdfast.engine.types import Shapes
 
-AXES = {1: ("steps",), 2: ("height", "width")}
+AXES = {1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 LARGEST = 2**31 - 1
 """The largest size of a window: the product of two is still one of C's whole numbers."""
 

@@ -50,7 +50,7 @@ def transposed(n: int, window: int, stride: int, padding: str, more: Any) -> tup
 
 
 class _ConvTranspose(Convolving):
-    """Conv1DTranspose and Conv2DTranspose: the kernels of a convolution from the output to the input."""
+    """Conv1DTranspose and its like: the kernels of a convolution from the output to the input."""
 
     def __init__(
         self,
@@ -128,11 +128,12 @@ class _ConvTranspose(Convolving):
             n, span, stride, *_ = axis
             size, before = transposed(*axis)
             axes.append((size, k, stride, rate, n, before, max(before + size, (n - 1) * stride + span)))
-        axes = [(1, 1, 1, 1, 1, 0, 1)] * (2 - len(axes)) + axes
-        (H, kh, sh, dh, Ho, top, Hp), (W, kw, sw, dw, Wo, left, Wp) = axes
+        axes = [(1, 1, 1, 1, 1, 0, 1)] * (3 - len(axes)) + axes
+        (D, kd, sd, dd, Do, front, Dp), (H, kh, sh, dh, Ho, top, Hp), (W, kw, sw, dw, Wo, left, Wp) = axes
         return _kernels.ConvSizes(
-            groups=1, N=shape[0], H=H, W=W, C=self.filters, F=shape[-1], kh=kh, kw=kw, sh=sh, sw=sw,
-            dh=dh, dw=dw, top=top, left=left, Hp=Hp, Wp=Wp, Ho=Ho, Wo=Wo,
+            groups=1, N=shape[0], D=D, H=H, W=W, C=self.filters, F=shape[-1], kd=kd, kh=kh, kw=kw,
+            sd=sd, sh=sh, sw=sw, dd=dd, dh=dh, dw=dw, front=front, top=top, left=left, Dp=Dp, Hp=Hp, Wp=Wp,
+            Do=Do, Ho=Ho, Wo=Wo,
         )
 
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
@@ -255,4 +256,52 @@ class Conv2DTranspose(_ConvTranspose):
     rank = 2
 
 
+class Conv3DTranspose(_ConvTranspose):
+    """A transposed convolution over volumes: each element of the input adds its window to the output.
+
+    ``y = activation(bias + z)``, where z is the sum of these windows, as in `Conv2DTranspose` with one axis
+    more. Source: https://keras.io/api/layers/convolution_layers/convolution3d_transpose/.
+
+    Args:
+        filters: channels of the output.
+        kernel_size: depth, height and width of a window; one number for all three.
+        strides: elements of the output from one window to the next, along each axis.
+        padding: 'valid' (the output is as large as the windows reach) or 'same' (as large as the input, times
+            strides).
+        data_format: None or 'channels_last'.
+        output_padding: how large the output is, as in `Conv1DTranspose`, for each axis; one number for all.
+        dilation_rate: elements from one element of a window to the next; above 1 only with strides of 1.
+        activation: a name or object of `tdfast.activations`; None is linear.
+        use_bias: whether there is a bias.
+        kernel_initializer, bias_initializer: of the weights, (*kernel_size, filters, channels) and
+            (filters,).
+        kernel_regularizer, bias_regularizer, activity_regularizer: penalties, or None.
+        kernel_constraint, bias_constraint: projections after each update, or None.
+
+    Raises:
+        ValueError: as `Conv1DTranspose`.
+
+    Input (batch, depth, height, width, channels), output (batch, new depth, new height, new width, filters).
+
+    >>> import numpy as np
+    >>> Conv3DTranspose(16, 3, strides=2)(np.zeros((4, 3, 7, 7, 3))).shape
+    (4, 7, 15, 15, 16)
+    """
+
+    rank = 3
+
+    def __init__(self, filters: int, kernel_size: Size, strides: Size = 1, padding: str = "valid",
+                 data_format: str | None = None, output_padding: int | Sequence[Any] | None = None,
+                 dilation_rate: Size = 1, activation: ActivationSpec = None, use_bias: bool = True,
+                 kernel_initializer: InitializerSpec = "glorot_uniform",
+                 bias_initializer: InitializerSpec = "zeros", kernel_regularizer: RegularizerSpec = None,
+                 bias_regularizer: RegularizerSpec = None, activity_regularizer: RegularizerSpec = None,
+                 kernel_constraint: ConstraintSpec = None, bias_constraint: ConstraintSpec = None,
+                 **kwargs: Any) -> None:
+        # Keras has data_format before output_padding here, and behind it in one and two dimensions.
+        super().__init__(filters, kernel_size, strides, padding, output_padding, data_format, dilation_rate,
+                         activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer,
+                         bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint, **kwargs)
+
 Convolution1DTranspose, Convolution2DTranspose = Conv1DTranspose, Conv2DTranspose
+Convolution3DTranspose = Conv3DTranspose

@@ -1,4 +1,5 @@
-"""ConvLSTM1D and ConvLSTM2D: LSTMs over sequences of images, with convolutions for their products."""
+"""ConvLSTM1D, ConvLSTM2D and ConvLSTM3D: LSTMs over sequences of signals, images and volumes, with
+convolutions for their products."""
 
 from __future__ import annotations
 
@@ -114,7 +115,7 @@ class _Step(Cell):
 
 
 class _ConvLSTM(LSTMWeights, Convolving, Delegating):
-    """ConvLSTM1D and ConvLSTM2D."""
+    """ConvLSTM1D, ConvLSTM2D and ConvLSTM3D."""
 
     cell_name = "conv_lstm_cell"
     units_name = "filters"
@@ -271,3 +272,21 @@ class ConvLSTM2D(_ConvLSTM):
     """
 
     rank = 2
+
+
+class ConvLSTM3D(_ConvLSTM):
+    """An LSTM over sequences of volumes, with convolutions over their three axes; see `ConvLSTM2D`.
+
+    Source: https://keras.io/api/layers/recurrent_layers/conv_lstm3d/.
+
+    Arguments, errors and call are those of `ConvLSTM2D`, with three numbers where that has two.
+
+    Input (batch, time, depth, height, width, channels), output (batch, new depth, new height, new width,
+    filters), with return_sequences (batch, time, new depth, new height, new width, filters).
+
+    >>> import numpy as np
+    >>> ConvLSTM3D(8, 3, padding="same")(np.zeros((2, 3, 4, 5, 5, 1))).shape
+    (2, 4, 5, 5, 8)
+    """
+
+    rank = 3

@@ -89,7 +89,7 @@ def _without_kernel(config: Config) -> None:
 
 
 _CHANGES = {
-    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose"), _one_group),
+    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), _one_group),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"),
                     _without_kernel),
     "BatchNormalization": _one_axis, "BatchNormalizationV1": _one_axis, "LayerNormalization": _one_axis,

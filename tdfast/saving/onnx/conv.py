@@ -107,6 +107,16 @@ def _pool(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     return _channels_first(g, layer.rank, x, lambda x: g.node(kind, x, **attributes))
 
 
+def _adaptive_pool(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
+    sizes = shape[1:-1]
+    if None in sizes or any(size % n for size, n in zip(sizes, layer.output_size)):
+        refuse(layer, f"with output_size={layer.output_size} cannot be exported to ONNX for an input whose "
+                      f"sizes are {sizes}: output_size must divide them. Use a pooling with a pool_size.")
+    window = [size // n for size, n in zip(sizes, layer.output_size)]
+    kind = "AveragePool" if layer.mean else "MaxPool"
+    return _channels_first(g, layer.rank, x, lambda x: g.node(kind, x, kernel_shape=window, strides=window))
+
+
 def _global_pool(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     axes = range(1, layer.rank + 1)
     if mask is None:
@@ -161,25 +171,40 @@ def _resized(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
 WINDOWS = {
     layers.Conv1D: _conv,
     layers.Conv2D: _conv,
+    layers.Conv3D: _conv,
     layers.DepthwiseConv1D: _depthwise_conv,
     layers.DepthwiseConv2D: _depthwise_conv,
     layers.SeparableConv1D: _separable_conv,
     layers.SeparableConv2D: _separable_conv,
     layers.Conv1DTranspose: _conv_transpose,
     layers.Conv2DTranspose: _conv_transpose,
+    layers.Conv3DTranspose: _conv_transpose,
     layers.MaxPooling1D: _pool,
     layers.MaxPooling2D: _pool,
+    layers.MaxPooling3D: _pool,
     layers.AveragePooling1D: _pool,
     layers.AveragePooling2D: _pool,
+    layers.AveragePooling3D: _pool,
+    layers.AdaptiveMaxPooling1D: _adaptive_pool,
+    layers.AdaptiveMaxPooling2D: _adaptive_pool,
+    layers.AdaptiveMaxPooling3D: _adaptive_pool,
+    layers.AdaptiveAveragePooling1D: _adaptive_pool,
+    layers.AdaptiveAveragePooling2D: _adaptive_pool,
+    layers.AdaptiveAveragePooling3D: _adaptive_pool,
     layers.GlobalMaxPooling1D: _global_pool,
     layers.GlobalMaxPooling2D: _global_pool,
+    layers.GlobalMaxPooling3D: _global_pool,
     layers.GlobalAveragePooling1D: _global_pool,
     layers.GlobalAveragePooling2D: _global_pool,
+    layers.GlobalAveragePooling3D: _global_pool,
     layers.ZeroPadding1D: _zero_padding,
     layers.ZeroPadding2D: _zero_padding,
+    layers.ZeroPadding3D: _zero_padding,
     layers.Cropping1D: _cropping,
     layers.Cropping2D: _cropping,
+    layers.Cropping3D: _cropping,
     layers.UpSampling1D: _repeated_steps,
     layers.UpSampling2D: _resized,
+    layers.UpSampling3D: _resized,
 }
 """What `tdfast.saving.onnx.converters.CONVERTERS` has of these."""
