@@ -20,6 +20,7 @@ SIZES = {
     "dilation_rate": 1,
     "groups": 1,
     "pool_size": 2,
+    "output_size": 2,
     "size": 2,
     "padding": 1,
     "cropping": 1,
