@@ -129,19 +129,6 @@ class Graph:
         return (len(self.inputs) == len(self.outputs) == 1 and self.outputs[0] is tensors[-1] and all(
             node.needs == (tensor,) and len(node.outputs) == 1 for node, tensor in zip(self.nodes, tensors)))
 
-    def why_no_chain(self) -> str:
-        """What keeps the graph from being a chain, for messages."""
-        for what, ends in (("inputs", self.inputs), ("outputs", self.outputs)):
-            if len(ends) > 1:
-                return f"it has {len(ends)} {what}, and only a chain of layers can be taken"
-        for node in self.nodes:
-            if len(node.needs) > 1:
-                return f"layer '{node.layer.name}' is called on {len(node.needs)} tensors, so it is no chain"
-            if len(node.outputs) > 1:
-                return f"layer '{node.layer.name}' has {len(node.outputs)} outputs, so it is no chain"
-        shared = next(node for node in self.nodes if self.reads(node.outputs[0]) > 1)
-        return f"the output of layer '{shared.layer.name}' is used more than once, so it is no chain"
-
     def output_layer(self, place: int) -> Any:
         """The layer whose output, as it is, is an output of the graph; None where another call reads it too,
         or the layer is called again."""

@@ -36,6 +36,9 @@ import tdfast  # noqa: E402
 
 # ---------------------------------------------------------------- steps
 
+KEPT_APART = ("Masking", "Dropout", "ActivityRegularization")
+"""Layers that are not called again: of the last, Keras counts the penalties otherwise on each backend."""
+
 OPERATORS = {
     "x + y": (2, lambda k, x, y: x + y),
     "x - y": (2, lambda k, x, y: x - y),
@@ -174,7 +177,7 @@ class Builder:
         found = [
             (step, i)
             for step in self.steps
-            if step[0] in ("layer", "nested") and step[1][0] not in ("Masking", "Dropout")
+            if step[0] in ("layer", "nested") and step[1][0] not in KEPT_APART
             for i in range(len(self.tensors))
             if i not in step[2]
             and self.shape(i) == self.shape(step[2][0])

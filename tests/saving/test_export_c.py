@@ -52,13 +52,17 @@ class Compiled:
     """An exported model, compiled and loaded."""
 
     def __init__(self, model, folder, name="model", compiler=None, flags=()):
+        self.load(model, folder, name, compiler, flags)
+        self.outputs = model.compute_output_shape((1, 1, *model.input_shape[2:]))[-1]
+
+    def load(self, model, folder, name="model", compiler=None, flags=()):
+        """Compile the file of a model; ``outputs`` is for the caller to say."""
         source, library = folder / "model.c", folder / f"{len(list(folder.iterdir()))}.so"
         saving.export_c(model, source, name=name)
         subprocess.run([compiler or COMPILERS[0], *FLAGS, *flags, "-shared", "-fPIC", source, "-o", library,
                         "-lm"], check=True)
         self.library = ctypes.CDLL(str(library))
         self.name, self.dtype = name, model.dtype
-        self.outputs = model.compute_output_shape((1, 1, *model.input_shape[2:]))[-1]
 
     def call(self, what, *arguments):
         """One of the file's functions."""
@@ -327,7 +331,7 @@ def test_numbers_are_exact():
 
     rng = np.random.default_rng(0)
     for dtype in ("float32", "float64"):
-        source = Source("m", dtype, SERIES)
+        source = Source("m", dtype)
         values = np.concatenate([rng.normal(size=200), [0, 1e-45, -1e-40, 16, 1e38, 2.0**-126, 100,
                                                         256]]).astype(dtype)
         back = [float.fromhex(source.number(v).removesuffix("f")) for v in values]

@@ -13,13 +13,12 @@ from tdfast._version import __version__
 from tdfast.compat.calling import spelled
 from tdfast.engine.tape import Tape
 from tdfast.saving.atomic import replacing
-from tdfast.saving.c.source import Source, add_layer, check_chain, plain
+from tdfast.saving.c.joining import copied, names_of
+from tdfast.saving.c.source import Source, Value, add_graph, plain
 from tdfast.saving.exporting import changed, check_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tdfast.engine.types import Sizes
 
 SELF_TEST_STEPS = 5
 
@@ -160,9 +159,10 @@ def export_c(model: Any, path: Any, name: str = "model") -> None:
     Where the output is one vector a sequence, a step gives that of the steps so far.
 
     Args:
-        model: a built chain of layers on sequences, a `Sequential` or another, of recurrent, Dense,
-            TimeDistributed, Activation, Dropout and normalizing layers, with an Embedding at the start or a
-            global pooling at the end of time.
+        model: a built model of layers on sequences: recurrent, Dense, TimeDistributed, Activation, Dropout
+            and normalizing layers, with an Embedding at the start or a global pooling at the end of time.
+            Branches may join step by step, as with Add and Concatenate. Of several inputs or outputs, the
+            numbers of a step lie one after another in x and in y.
         path: of the file; an older one is replaced when the new one is complete and on the disk.
         name: before which all names in the file begin: a letter, then letters, digits and single underscores.
 
@@ -190,35 +190,38 @@ def export_c(model: Any, path: Any, name: str = "model") -> None:
 
 
 def _file_of(model: Any, name: str) -> Any:
-    check_chain(model)
-    shape = (None, *model.input_shape[1:])
-    if len(shape) not in (2, 3):
-        raise ValueError(
-            f"export_c: model '{model.name}' takes inputs of shape {shape}, but C code takes a vector of "
-            "numbers at each time step: (batch, time, features)."
-        )
-    source = Source(name, model.dtype, shape)
-    add_layer(source, model, shape)
-    stages, sequences = source.stages, source.over_time
-    if not stages:
+    source = Source(name, model.dtype)
+    shapes = [(None, *layer_shape[1:]) for layer_shape in _input_shapes(model)]
+    inputs = _inputs(model, shapes)
+    outputs = add_graph(source, model.graph, inputs, shapes)
+    if not source.stages:
         raise ValueError(f"export_c: model '{model.name}' has no layer that computes anything.")
-    early, late = [s for s in stages if s.over_time], [s for s in stages if not s.over_time]
-    steps, x, y = _self_test(model, shape, stages[0])
+    if len({value.timed for value in outputs}) > 1:
+        raise ValueError(
+            f"export_c: model '{model.name}' gives one output for each time step and another for the "
+            "sequence. Export a model of each."
+        )
+    outputs = _own_stages(source, model, outputs)
+    sequences = outputs[0].timed
+    early, late = [s for s in source.stages if s.over_time], [s for s in source.stages if not s.over_time]
+    steps, x, y = _self_test(model, inputs, shapes)
+    crossing = [s.gives for s in early if not s.gives.timed] if late else []
     macro = name.upper()
     names = {"NAME": macro, "at_t": f" + (size_t)t * {macro}_OUTPUTS" if sequences else "",
-             "last": early[-1].outputs}
+             "last": sum(value.size for value in crossing)}
+    over_time = _chain(source, "over_time", early, {}, crossing or outputs)
+    at_end = _chain(source, "at_end", late, _places("x", crossing), outputs) if late else ""
     return source.fill(
         FILE, **names,
         title=plain(model.name), version=__version__,
-        about="".join(f" *     {stage.title}\n" for stage in stages),
+        about=_about(model, inputs, outputs) + "".join(f" *     {stage.title}\n" for stage in source.stages),
         step_about="y is what predict gives for the step" + ("." if sequences else "s so far."),
         run_about=f"y[steps][{macro}_OUTPUTS]" if sequences else f"y[{macro}_OUTPUTS]",
-        inputs=stages[0].inputs, outputs=stages[-1].outputs,
+        inputs=sum(value.size for value in inputs), outputs=sum(value.size for value in outputs),
         members="".join(f"{member}\n" for member in source.members),
         arrays="\n".join(source.arrays), helpers="\n".join(source.helpers.values()),
-        stages="\n".join(_function(source, stage) for stage in stages),
-        chains=_chain(source, "over_time", early, True) + (_chain(source, "at_end", late, False) if late
-                                                           else ""),
+        stages="\n".join(_function(source, stage) for stage in source.stages),
+        chains=over_time + at_end,
         step=source.fill(STEP_AND_END if late else STEP, **names),
         run=source.fill(RUN_AND_END if late else RUN, **names),
         tolerance=f"1e-4{source.f}" if source.f else "1e-9",
@@ -227,51 +230,114 @@ def _file_of(model: Any, name: str) -> Any:
     )
 
 
+def _input_shapes(model: Any) -> list[Any]:
+    return [model.input_shape] if len(model.graph.inputs) == 1 else list(model.input_shape)
+
+
+def _inputs(model: Any, shapes: Any) -> list[Value]:
+    """The `Value` of each input: they lie one after another in x."""
+    out, offset = [], 0
+    for shape in shapes:
+        if len(shape) not in (2, 3):
+            raise ValueError(
+                f"export_c: model '{model.name}' takes inputs of shape {shape}, but C code takes a vector of "
+                "numbers at each time step: (batch, time, features)."
+            )
+        out.append(Value(shape[2] if len(shape) == 3 else 1, offset=offset, ids=len(shape) == 2))
+        offset += out[-1].size
+    return out
+
+
+def _own_stages(source: Any, model: Any, outputs: Any) -> list[Value]:
+    """The outputs, each of a stage of its own, which the last part of the program has."""
+    late = any(not stage.over_time for stage in source.stages)
+    out: list[Value] = []
+    for value, node in zip(outputs, model.graph.outputs):
+        of_early = late and any(stage.gives is value and stage.over_time for stage in source.stages)
+        if value.offset is not None or of_early or any(value is other for other in out):
+            value = copied(source, node.node.layer if node.node else model, value)
+        out.append(value)
+    return out
+
+
+def _about(model: Any, inputs: Any, outputs: Any) -> str:
+    """What lies where in x and y, if there are several inputs or outputs."""
+    lines = []
+    for x, names, values in (("x", "input_names", inputs), ("y", "head_names", outputs)):
+        if len(values) > 1:
+            sizes = zip(getattr(model, names), values)
+            parts = ", ".join(f"{plain(name)} ({value.size})" for name, value in sizes)
+            lines.append(f" *     {x}: {parts}, one after another\n")
+    return "".join(lines)
+
+
 def _indented(text: str) -> Any:
     return "\n".join("    " + line for line in text.splitlines())
 
 
 def _function(source: Any, stage: Any) -> str:
-    state = f"{source.name}_state *s, " if stage.stateful else ""
-    return (
-        f"/* {stage.title} */\nstatic void {stage.symbol}({state}const {source.real} *x, {source.real} *y)\n"
-        f"{{\n{stage.body}}}\n"
-    )
+    state, real = f"{source.name}_state *s, " if stage.stateful else "", source.real
+    xs = ", ".join(f"const {real} *{x}" for x in names_of(stage.reads))
+    return f"/* {stage.title} */\nstatic void {stage.symbol}({state}{xs}, {real} *y)\n{{\n{stage.body}}}\n"
 
 
-def _chain(source: Any, what: str, stages: Any, counts: Any) -> Any:
-    """The function that calls stages one after the other, each with memory for its output."""
-    state = f"{source.name}_state *s, " if counts else ""
-    lines = [f"    {source.real} v{i}[{stage.outputs}];" for i, stage in enumerate(stages[:-1], 1)]
-    lines += [""] if lines else []
-    x = "x"
+def _places(name: str, values: Any) -> dict[Value, str]:
+    """Where values lie that are in one array, one after another."""
+    places, at = {}, 0
+    for value in values:
+        places[value] = f"{name} + {at}" if at else name
+        at += value.size
+    return places
+
+
+def _chain(source: Any, what: str, stages: Any, places: dict[Value, str], outputs: Any) -> Any:
+    """The function that calls stages one after the other, each with memory for what it gives.
+
+    Args:
+        places: of the values that come in, besides those of the model's inputs.
+        outputs: the values that go to y, one after another.
+    """
+    counts = what == "over_time"
+    state, places = f"{source.name}_state *s, " if counts else "", {**places, **_places("y", outputs)}
+    memory, calls = [], []
     for i, stage in enumerate(stages, 1):
-        y = f"v{i}" if i < len(stages) else "y"
-        lines.append(f"    {stage.symbol}({'s, ' if stage.stateful else ''}{x}, {y});")
-        x = y
-    if counts:
-        lines.append("    s->steps++;")
+        if stage.gives not in places:
+            places[stage.gives] = f"v{i}"
+            memory.append(f"    {source.real} v{i}[{stage.gives.size}];")
+        reads = [places[value] if value in places else _of_input(value) for value in stage.reads]
+        arguments = ", ".join(["s"] * stage.stateful + reads + [places[stage.gives]])
+        calls.append(f"    {stage.symbol}({arguments});")
+    lines = memory + [""] * bool(memory) + calls + ["    s->steps++;"] * counts
     return (f"static void {source.name}_{what}({state}const {source.real} *x, {source.real} *y)\n{{\n"
             + "\n".join(lines) + "\n}\n\n")
 
 
-def _self_test(model: Any, shape: Sizes, first: Any) -> tuple[Any, ...]:
+def _of_input(value: Value) -> str:
+    return f"x + {value.offset}" if value.offset else "x"
+
+
+def _self_test(model: Any, inputs: Any, shapes: Any) -> tuple[Any, ...]:
     """(steps, inputs, outputs) of a short random sequence."""
-    steps, rng = min(shape[1] or SELF_TEST_STEPS, SELF_TEST_STEPS), np.random.default_rng(0)
-    if len(shape) == 2:
-        x = rng.integers(0, first.ids, (1, steps))
-    else:
-        x = rng.normal(size=(1, steps, first.inputs)).astype(model.dtype)
+    known = [shape[1] for shape in shapes if shape[1]]
+    steps, rng = min([*known, SELF_TEST_STEPS]), np.random.default_rng(0)
+    xs: list[Any] = []
+    for value in inputs:
+        if value.ids:
+            xs.append(rng.integers(0, value.rows or 1, (1, steps)))
+        else:
+            xs.append(rng.normal(size=(1, steps, value.size)).astype(model.dtype))
     with contextlib.ExitStack() as undo:
         for layer in _inner(model):
             if getattr(layer, "stateful", False):
                 undo.enter_context(changed(layer, stateful=False, states=None))
-        y = np.array(model.forward(model.as_input(x), Tape(keep=False)))
-    if np.isnan(y).any():
+        ys = model.forward(model.as_input(xs[0] if len(xs) == 1 else xs), Tape(keep=False))
+        ys = [np.array(y) for y in (ys if isinstance(ys, list) else [ys])]
+    if any(np.isnan(y).any() for y in ys):
         raise ValueError(
             f"export_c: model '{model.name}' gives NaN for random numbers, so no self-test can be made."
         )
-    return steps, x, y
+    x = np.concatenate([x.reshape(1, steps, -1) for x in xs], axis=-1)
+    return steps, x, np.concatenate(ys, axis=-1)
 
 
 def _inner(layer: Any) -> Iterator[Any]:

@@ -1,9 +1,10 @@
 """What each layer becomes in C: a template for a class, filled in by the function in `STAGES`.
 
 A stage is one C function, ``static void stage(state, x, y)`` or, without a state, ``stage(x, y)``: it takes
-the numbers of one time step and gives those for the next layer. In the templates, $real is float or double,
-$f the suffix of C's functions, ${me} the name of the layer's first stage, with which its arrays' names begin,
-$i the stage's number, $I and $N how many numbers come and go.
+the numbers of one time step and gives those for the next layers. One that joins several takes x1, x2 and so
+on. In the templates, $real is float or double, $f the suffix of C's functions, ${me} the name of the layer's
+first stage, with which its arrays' names begin, $i the stage's number, $I and $N how many numbers come and
+go.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import numpy as np
 
 from tdfast import activations, layers
 from tdfast.engine.network import Network
+from tdfast.engine.operation import Operation
 from tdfast.saving.c.activations import BODIES
+from tdfast.saving.c.joining import joined, operation
 from tdfast.saving.exporting import IDLE, activation_entry, check_dtype, converter_of, refuse
 
 if TYPE_CHECKING:
@@ -163,20 +166,36 @@ GLOBAL_AVERAGE = """\
 """
 
 
+@dataclass(eq=False)
+class Value:
+    """Some numbers on their way: of one time step, or of the sequence."""
+
+    size: int
+    timed: bool = True
+    """Whether there is a time axis still."""
+    offset: int | None = None
+    """Of an input of the model: where its numbers begin; None for what a stage gives."""
+    ids: bool = False
+    """Whether it is an input of shape (batch, time): one number a step, which only an Embedding can take."""
+    rows: int = 0
+    """How many ids that Embedding has."""
+
+
 @dataclass
 class Stage:
-    """One C function of the chain."""
+    """One C function."""
 
     symbol: str
     title: str
-    inputs: int
-    outputs: int
+    reads: list[Value]
+    gives: Value
     stateful: bool
-    over_time: bool
-    """Whether it works at every step, and not only on the last one's output."""
     body: str
-    ids: int
-    """How many ids it takes; 0 where it takes any numbers."""
+
+    @property
+    def over_time(self) -> bool:
+        """Whether it works at every step, and not only on what the last one gave."""
+        return self.reads[0].timed
 
 
 class Source:
@@ -185,11 +204,13 @@ class Source:
     Args:
         name: before which all names in C begin.
         dtype: 'float32' or 'float64'.
-        shape: of the model's input, (None, time) of ids or (None, time, features).
+
+    Attributes:
+        value: the `Value` that the next stage reads: what the last one gave, unless it is set.
     """
 
-    def __init__(self, name: str, dtype: Any, shape: Sizes) -> None:
-        self.name, self.dtype, self.shape = name, np.dtype(dtype), shape
+    def __init__(self, name: str, dtype: Any) -> None:
+        self.name, self.dtype = name, np.dtype(dtype)
         self.real, self.f = ("float", "f") if self.dtype == np.float32 else ("double", "")
         self.helpers: dict[Any, Any] = {}
         self.arrays: list[Any] = []
@@ -198,8 +219,7 @@ class Source:
         self.parametric: dict[Any, Any] = {}
         self.owners: dict[Any, Any] = {}
         """(name, *parameters) of activations -> a number, by which their functions differ."""
-        self.over_time = True
-        """Whether there is a time axis still."""
+        self.value: Any = None
 
     # ---------------------------------------------------------------- what stages are made of
     def fill(self, template: Any, **names: Any) -> Any:
@@ -247,19 +267,21 @@ class Source:
         return f"{self.helper(what, 'int n, $real *x', body, **numbers)}({n}, {x});"
 
     # ---------------------------------------------------------------- stages
-    def add(self, layer: Any, shape: Sizes, template: Any, outputs: Any, arrays: Any = None,
-            members: Any = (), **names: Any) -> None:
+    def add(self, layer: Any, template: Any, outputs: Any, arrays: Any = None, members: Any = (),
+            reads: Any = None, ends_time: bool = False, **names: Any) -> None:
         """Add the stage of a layer.
 
         Args:
-            shape: of the layer's input, whose last axis holds the numbers that come in.
             template: the body.
             outputs: how many numbers go.
             arrays: name -> values, or None where there are none, which are then 0 in "bias" and its like.
             members: parts of the state, with as many numbers as go.
+            reads: the values that it joins; None: `value`.
+            ends_time: whether what it gives at the last step is that of the sequence.
             names: more for the template.
         """
-        i, inputs = len(self.stages) + 1, shape[-1]
+        reads = [self.value] if reads is None else reads
+        i = len(self.stages) + 1
         symbol = f"{self.name}_{i}_{plain(layer.name)}"
         me = self.owners.setdefault((id(layer), template), symbol)      # its weights are in the file once
         for name, values in (arrays or {}).items():
@@ -272,12 +294,13 @@ class Source:
         if "${multiply}" in template:
             arguments = "int rows, int columns, int stride, const $real *x, const $real *kernel, $real *y"
             multiply = self.helper("multiply", arguments, MULTIPLY)
-        body = self.fill(template, me=me, i=i, I=inputs, N=outputs, multiply=multiply, **names)
+        body = self.fill(template, me=me, i=i, I=reads[0].size, N=outputs, multiply=multiply, **names)
         label = plain(layer.name)
         self.members += [f"    {self.real} {member}{i}[{outputs}];    /* of {label} */" for member in members]
+        inputs = " and ".join(str(value.size) for value in reads)
         title = f"{label} ({type(layer).__name__}): {inputs} to {outputs}"
-        stateful, ids = "s->" in template, names.get("rows", 0)
-        self.stages.append(Stage(symbol, title, inputs, outputs, stateful, self.over_time, body, ids))
+        self.value = Value(outputs, timed=reads[0].timed and not ends_time)
+        self.stages.append(Stage(symbol, title, reads, self.value, "s->" in template, body))
 
 
 def plain(name: str) -> Any:
@@ -289,30 +312,47 @@ def plain(name: str) -> Any:
     return re.sub(r"[^A-Za-z0-9_]", "_", name)[:40]
 
 
-def add_layer(source: Any, layer: Any, shape: Sizes) -> Any:
-    """Add a layer's stages; the shape of its output."""
+def add_graph(source: Any, graph: Any, values: Any, shapes: Any) -> list[Any]:
+    """Add the stages of all calls of a graph; the `Value` of each output."""
+
+    def call(node: Any, given: Any) -> Any:
+        given = given if isinstance(given, list) else [given]
+        values, shapes = [value for value, _ in given], [shape for _, shape in given]
+        made = add_call(source, node, values, shapes)
+        out = node.output_shape(shapes if len(shapes) > 1 else shapes[0])
+        return (made[0], out) if len(node.outputs) == 1 else list(zip(made, out))
+
+    return [value for value, _ in graph.walk(list(zip(values, shapes)), call)]
+
+
+def add_call(source: Any, node: Any, values: Any, shapes: Any) -> list[Any]:
+    """Add the stages of one call; the `Value` of each of its outputs."""
+    layer = node.layer
+    if isinstance(layer, Operation):
+        return [operation(source, node, values)]
+    if node.keywords or node.masks or set(node.options) - {"training"}:
+        refuse(layer, "is called with further arguments, which cannot be exported to C.")
+    if type(layer).forward is Network.forward:
+        return add_graph(source, layer.graph, values, shapes)
+    if len(values) > 1:
+        check_dtype(layer, source.dtype)
+        return [joined(source, layer, values, shapes)]
+    source.value = values[0]
+    add_layer(source, layer, shapes[0])
+    return [source.value]
+
+
+def add_layer(source: Any, layer: Any, shape: Sizes) -> None:
+    """Add the stages of a layer on `Source.value`, whose shape is given."""
     to_stages = converter_of(layer, STAGES, "C")
     check_dtype(layer, source.dtype)
-    if len(source.shape) == 2 and not source.stages and to_stages not in (_network, _nothing, _embedding):
-        refuse(
-            layer, f"takes inputs of shape {source.shape}, which have no time axis: C code is for sequences."
-        )
+    if source.value.ids and to_stages not in (_network, _nothing, _embedding):
+        refuse(layer, f"takes inputs of shape {shape}, which have no time axis: C code is for sequences.")
     to_stages(source, layer, shape)
-    return layer.compute_output_shape(shape)
-
-
-def check_chain(model: Any) -> None:
-    """Refuse a model whose graph is no chain, naming the call that makes it none."""
-    if not model.graph.is_chain:
-        raise ValueError(f"Model '{model.name}' cannot be exported to C: {model.graph.why_no_chain()}.")
 
 
 def _network(source: Any, model: Any, shape: Sizes) -> None:
-    check_chain(model)
-    for node in model.graph.nodes:
-        if node.keywords or node.masks or set(node.options) - {"training"}:
-            refuse(node.layer, "is called with further arguments, which cannot be exported to C.")
-        shape = add_layer(source, node.layer, shape)
+    (source.value,) = add_graph(source, model.graph, [source.value], [shape])
 
 
 def _time_distributed(source: Any, layer: Any, shape: Sizes) -> None:
@@ -324,12 +364,12 @@ def _nothing(source: Any, layer: Any, shape: Sizes) -> None:
 
 
 def _dense(source: Any, layer: Any, shape: Sizes) -> None:
-    source.add(layer, shape, DENSE, layer.units, {"kernel": layer.kernel.value, "bias": _value(layer.bias)},
+    source.add(layer, DENSE, layer.units, {"kernel": layer.kernel.value, "bias": _value(layer.bias)},
                activation=source.apply(layer, layer.activation, layer.units, "y"))
 
 
 def _activation(source: Any, layer: Any, shape: Sizes) -> None:
-    source.add(layer, shape, ACTIVATION, shape[-1],
+    source.add(layer, ACTIVATION, shape[-1],
                activation=source.apply(layer, layer.activation, shape[-1], "y"))
 
 
@@ -360,8 +400,7 @@ def _recurrent(source: Any, layer: Any, shape: Sizes, template: Any, members: An
     if template is GRU_RESET_AFTER:
         arrays.update(zip(("bias", "state_bias"), (None, None) if bias is None else bias))
     statements = {what: source.apply(layer, f, n, at.replace("N", str(n))) for what, (f, at) in gates.items()}
-    source.add(layer, shape, template, n, arrays, members, **statements)
-    source.over_time = layer.return_sequences
+    source.add(layer, template, n, arrays, members, ends_time=not layer.return_sequences, **statements)
 
 
 def _value(variable: Variable) -> Any:
@@ -379,7 +418,7 @@ def _batch_normalization(source: Any, layer: Any, shape: Sizes) -> None:
     arrays = {"mean": layer.moving_mean.value, "factor": factor * layer.gamma.value if layer.scale
               else factor,
               "beta": layer.beta.value if layer.center else np.zeros(shape[-1])}
-    source.add(layer, shape, BATCH_NORMALIZATION, shape[-1], arrays)
+    source.add(layer, BATCH_NORMALIZATION, shape[-1], arrays)
 
 
 def _one_step(layer: Any, values: Any, shape: Sizes) -> Any:
@@ -395,26 +434,26 @@ def _one_step(layer: Any, values: Any, shape: Sizes) -> Any:
 
 def _rescaling(source: Any, layer: Any, shape: Sizes) -> None:
     arrays = {"factor": _one_step(layer, layer._scale, shape), "term": _one_step(layer, layer._offset, shape)}
-    source.add(layer, shape, FACTOR_AND_TERM, shape[-1], arrays)
+    source.add(layer, FACTOR_AND_TERM, shape[-1], arrays)
 
 
 def _normalization(source: Any, layer: Any, shape: Sizes) -> None:
     mean, deviation = (_one_step(layer, a, shape) for a in layer._statistics(shape))
     if layer.invert:
-        source.add(layer, shape, FACTOR_AND_TERM, shape[-1], {"factor": deviation, "term": mean})
+        source.add(layer, FACTOR_AND_TERM, shape[-1], {"factor": deviation, "term": mean})
     else:
         arrays = {"mean": mean, "factor": 1 / deviation, "beta": np.zeros(shape[-1])}
-        source.add(layer, shape, BATCH_NORMALIZATION, shape[-1], arrays)
+        source.add(layer, BATCH_NORMALIZATION, shape[-1], arrays)
 
 
 def _prelu(source: Any, layer: Any, shape: Sizes) -> None:
-    source.add(layer, shape, PRELU, shape[-1], {"alpha": _one_step(layer, layer.alpha.value, shape)})
+    source.add(layer, PRELU, shape[-1], {"alpha": _one_step(layer, layer.alpha.value, shape)})
 
 
 def _softmax(source: Any, layer: Any, shape: Sizes) -> None:
     if layer._axes(len(shape)) != [len(shape) - 1]:
         refuse(layer, f"cannot be exported to C with axis={layer.axis}: only along the features, axis=-1.")
-    source.add(layer, shape, ACTIVATION, shape[-1],
+    source.add(layer, ACTIVATION, shape[-1],
                activation=source.apply(layer, activations.softmax, shape[-1], "y"))
 
 
@@ -423,14 +462,14 @@ def _layer_normalization(source: Any, layer: Any, shape: Sizes) -> None:
     n = shape[-1]
     arrays = {"gamma": layer.gamma.value if layer.scale else np.ones(n),
               "beta": layer.beta.value if layer.center else np.zeros(n)}
-    source.add(layer, shape, LAYER_NORMALIZATION, n, arrays,
+    source.add(layer, LAYER_NORMALIZATION, n, arrays,
                epsilon=source.number(source.dtype.type(layer.epsilon)))
 
 
 def _embedding(source: Any, layer: Any, shape: Sizes) -> None:
     if layer.mask_zero:
         refuse(layer, "cannot be exported to C with mask_zero=True: the C code leaves out no steps.")
-    if source.stages or shape != source.shape:
+    if not source.value.ids:
         refuse(
             layer, "cannot be exported to C unless it is the first layer, on inputs of shape (batch, time)."
         )
@@ -440,15 +479,15 @@ def _embedding(source: Any, layer: Any, shape: Sizes) -> None:
             f"cannot be exported to C with input_dim={layer.input_dim}: a float holds ids up to 2**24 alone.",
         )
     arrays = {"embeddings": layer.embeddings.value}
-    source.add(layer, (*shape, 1), EMBEDDING, layer.output_dim, arrays, rows=layer.input_dim)
+    source.value.rows = min(source.value.rows or layer.input_dim, layer.input_dim)
+    source.add(layer, EMBEDDING, layer.output_dim, arrays, rows=layer.input_dim)
 
 
 def _global_pool(source: Any, layer: Any, shape: Sizes) -> None:
     if layer.keepdims:
         refuse(layer, "cannot be exported to C with keepdims=True.")
     template, member = (GLOBAL_AVERAGE, "sum") if layer.mean else (GLOBAL_MAX, "largest")
-    source.add(layer, shape, template, shape[-1], members=[member])
-    source.over_time = False
+    source.add(layer, template, shape[-1], members=[member], ends_time=True)
 
 
 STAGES = {
