@@ -57,6 +57,29 @@ def test_sunspots_data_are_whole():
     assert numbers.astype(float).min() == 0 and numbers.astype(float).max() == 253.8
 
 
+@here
+def test_bikes_beats_a_plain_lstm_and_persistence(tmp_path, capsys):
+    space = runpy.run_path(str(EXAMPLES / "bikes.py"))
+    png = tmp_path / "bikes.png"
+    errors = space["main"](["--png", str(png), "--epochs", "8"])
+    out = capsys.readouterr().out
+    day, week, ours, plain = (errors[name] for name in ("as a day ago", "as a week ago",
+                                                        "encoder-decoder, knows the calendar", "plain LSTM"))
+    assert ours < 0.92 * plain and ours < 0.85 * min(day, week), out
+    if importlib.util.find_spec("matplotlib"):
+        assert png.read_bytes().startswith(b"\x89PNG")
+    else:
+        assert "not installed" in out
+
+
+@here
+def test_bikes_data_are_whole():
+    table = np.loadtxt(EXAMPLES / "data" / "bikes.csv", delimiter=",", skiprows=1, dtype=str)
+    hours = table[:, 0].astype("datetime64[h]")
+    assert len(table) == 17544 and (np.diff(hours).astype(int) == 1).all()
+    assert str(hours[0]) == "2011-01-01T00" and table[:, 6].astype(int).sum() == 3292679
+
+
 def code_blocks(path, language="python"):
     return re.findall(rf"(?ms)^```{language}\n(.*?)^```", path.read_text(encoding="utf8"))
 
