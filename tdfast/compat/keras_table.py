@@ -39,11 +39,8 @@ NAMES = (
      "ReversibleEmbedding",
      "`Embedding`, and `Dense` or `EinsumDense` for the way back"),
     ("layers",
-     "InputSpec, Wrapper",
+     "InputSpec",
      "a layer of your own: docs/layers.md"),
-    ("layers",
-     "SpectralNormalization",
-     "a wrapper for adversarial networks of images"),
     ("layers",
      "CategoryEncoding, Discretization, HashedCrossing, Hashing, IntegerLookup, StringLookup, "
      "TextVectorization",

@@ -100,6 +100,7 @@ from tdfast.layers.normalization.batch_normalization import BatchNormalization
 from tdfast.layers.normalization.group_normalization import GroupNormalization
 from tdfast.layers.normalization.layer_normalization import LayerNormalization
 from tdfast.layers.normalization.rms_normalization import RMSNormalization
+from tdfast.layers.normalization.spectral_normalization import SpectralNormalization
 from tdfast.layers.normalization.unit_normalization import UnitNormalization
 from tdfast.layers.recurrent.bidirectional import Bidirectional
 from tdfast.layers.recurrent.cells import Cell, StackedRNNCells
@@ -121,6 +122,7 @@ from tdfast.layers.regularization import (
 from tdfast.layers.rescaling import Normalization, Rescaling
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
 from tdfast.layers.time_distributed import TimeDistributed
+from tdfast.layers.wrapper import Wrapper
 
 if not TYPE_CHECKING:             # a checker knows what is not there by itself
     __getattr__ = absent.lookup(__name__)
@@ -232,6 +234,7 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpectralNormalization",
     "StackedRNNCells",
     "Subtract",
     "TimeDistributed",
@@ -239,6 +242,7 @@ __all__ = [
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
+    "Wrapper",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",

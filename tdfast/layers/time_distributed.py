@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine import registry
-from tdfast.engine.layer import Layer
-from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.layers.wrapper import Wrapper
 
 if TYPE_CHECKING:
+    from tdfast.engine.layer import Layer
     from tdfast.engine.tape import Record, Tape
-    from tdfast.engine.types import Array, Arrays, Config, Masks, Shapes
+    from tdfast.engine.types import Array, Arrays, Masks, Shapes
 
 
-class TimeDistributed(Layer):
+class TimeDistributed(Wrapper):
     """The wrapped layer applied to every time step, with the same weights: ``y[:, t] = layer(x[:, t])``.
 
     Time is folded into the batch, (B, T, ...) -> (B T, ...), so there is no loop: `Dense` becomes one
@@ -35,12 +34,7 @@ class TimeDistributed(Layer):
     """
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
-        if not isinstance(layer, Layer):
-            raise ValueError(
-                f"TimeDistributed needs a layer to wrap, such as TimeDistributed(Dense(8)), got {layer!r} "
-                f"({type(layer).__name__})." + registry.layer_hint(layer)
-            )
-        layer.refuse_keras_call()
+        super().__init__(layer, **kwargs)
         if getattr(layer, "return_state", False):
             raise ValueError(
                 f"TimeDistributed cannot wrap layer '{layer.name}': with return_state it has several outputs."
@@ -49,16 +43,6 @@ class TimeDistributed(Layer):
             raise ValueError(
                 f"TimeDistributed cannot wrap layer '{layer.name}': a stateful layer needs a fixed batch."
             )
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = layer.dtype
-        super().__init__(**kwargs)
-        if self.dtype != layer.dtype:
-            raise ValueError(
-                f"Layer '{self.name}' (TimeDistributed) has dtype {self.dtype}, but '{layer.name}' has "
-                f"{layer.dtype}: give "
-                "both the same dtype=."
-            )
-        self.layer = layer
         self.supports_masking = True
 
     @property
@@ -68,9 +52,6 @@ class TimeDistributed(Layer):
     @property
     def batch_coupled(self) -> bool:  # type: ignore[override]
         return self.layer.batch_coupled
-
-    def sublayers(self) -> list[Any]:
-        return [self.layer]
 
     def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) < 3:
@@ -84,9 +65,6 @@ class TimeDistributed(Layer):
 
     def build(self, input_shape: Shapes) -> None:
         self.build_inner(self.layer, (None, *input_shape[2:]))
-
-    def as_input(self, x: Arrays, who: str | None = None) -> Array:
-        return self.layer.as_input(x, who or f"Layer '{self.name}'")
 
     def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         if self.layer.makes_mask:
@@ -150,15 +128,6 @@ class TimeDistributed(Layer):
     def output_layer(self) -> Layer:
         plain = type(self) is TimeDistributed and self.activity_regularizer is None
         return self.layer.output_layer() if plain else self
-
-    def get_config(self) -> Config:
-        return {**super().get_config(), "layer": serialize_layer(self.layer)}
-
-    @classmethod
-    def from_config(cls, config: Config) -> Any:
-        config = dict(config)
-        layer = config.pop("layer")
-        return cls(layer if isinstance(layer, Layer) else deserialize_layer(layer), **config)
 
 
 def stateful_in(layer: Layer) -> Any:

@@ -228,7 +228,7 @@ def every_layer():
             continue
         seen.add(cls)
         name = cls.__name__
-        if name in ("Layer", "InputLayer"):
+        if name in ("Layer", "InputLayer", "Wrapper"):
             continue
         if name == "Embedding":
             yield name, cls(5, 3), IDS
@@ -239,6 +239,8 @@ def every_layer():
         elif name == "Bidirectional":
             yield name, cls(LSTM(3)), SEQUENCE
             yield name + " sequences", cls(LSTM(3, return_sequences=True)), SEQUENCE
+        elif name == "SpectralNormalization":
+            yield name, cls(Dense(3)), SEQUENCE
         elif name == "TimeDistributed":
             yield name, cls(Dense(3)), SEQUENCE
             yield name + " recurrent", cls(LSTM(3)), IMAGES

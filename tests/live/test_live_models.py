@@ -190,6 +190,9 @@ ROWS = [
         "use_bias": pick(True, False), "kernel_regularizer": pick(None, "l2"),
         "kernel_constraint": pick(None, "unit_norm"),
         "activity_regularizer": pick(None, "l1")}),
+    Row("SpectralNormalization", (2, 3), lambda pick, shape: {
+        "layer": ("Dense", {"units": pick(3, 2), "activation": pick(None, "tanh")}),
+        "power_iterations": pick(1, 2)}, mask=False),
     Row("Activation", ANY, lambda pick,
         shape: {"activation": pick("softmax", "elu", "swish", "exponential", "leaky_relu")}),
     Row("Conv1D", 2, convolution(causal=True), mask=False),
@@ -368,7 +371,8 @@ def cases(draw, row=None, rows=3):
             return None
         fitting = [r for r in HERE if len(shape) in r.ranks and r.mask
                    and r.name not in ("Masking", "Embedding")]
-        add(pick(*fitting))
+        if fitting:                                         # nothing but ConvLSTM3D takes five axes
+            add(pick(*fitting))
     if len(shape) > 3 and masked:
         return None
     loss, options, activation, targets = pick(*LOSSES)

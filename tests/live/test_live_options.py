@@ -239,6 +239,17 @@ ROWS = {
     ),
     "RMSNormalization": ((5, 3), [{"epsilon": 0.25}]),
     "UnitNormalization": ((5, 3), [{"axis": 1}]),
+    "SpectralNormalization": (
+        (5, 4),
+        [
+            lambda L: {"layer": L.Dense(3, activation="tanh", bias_regularizer="l2",
+                                        kernel_constraint="max_norm")},
+            lambda L: {"layer": L.Conv1D(2, 3, padding="same", groups=2), "power_iterations": 3},
+            lambda L: {"layer": L.Conv1DTranspose(2, 3, strides=2), "power_iterations": 2},
+            lambda L: {"layer": L.DepthwiseConv1D(2, use_bias=False)},
+            lambda L: {"layer": L.EinsumDense("abc,cd->abd", (None, 3), activation="relu")},
+        ],
+    ),
     "Normalization": (
         (5, 3),
         [
@@ -403,7 +414,7 @@ def given(name):
 @pytest.mark.parametrize("name", [
     name for name in layers.__all__ if inspect.isclass(getattr(layers, name)) and hasattr(keras.layers, name)
     and getattr(layers, name).__name__ == name and getattr(keras.layers, name).__name__ == name
-    and name not in ("Layer", "InputLayer")])
+    and name not in ("Layer", "InputLayer", "Wrapper")])
 def test_nothing_is_left_out(name):
     """A layer without a row, or an option that no set of its row has at another value than the default, is an
     error."""

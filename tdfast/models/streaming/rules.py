@@ -160,6 +160,11 @@ def _time_distributed(stream: Streamer, layer: Any, x: Any) -> Any:
     return stream.run(layer.layer, x, timed=False)
 
 
+@streams(layers.SpectralNormalization)
+def _spectral_normalization(stream: Streamer, layer: Any, x: Any) -> Any:
+    return rule_of(layer.layer)(stream, layer.layer, x)
+
+
 @streams(layers.RNN)
 def _rnn(stream: Streamer, layer: Any, x: Any) -> Any:
     for runner in layer.runners():

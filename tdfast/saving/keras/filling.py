@@ -34,7 +34,7 @@ class Filler:
         base = path.lstrip("/")
         if has_cell(layer):
             base += "/cell"
-        self.seen[id(layer)] = layer, base, {True: 0, False: 0}
+        self.seen[id(layer)] = layer, base
         self.paths.append((layer, path))
         self._attach_inner(layer, path)
 
@@ -50,10 +50,10 @@ class Filler:
                 self._attach_inner(outer, path)
             if id(layer) not in self.seen:
                 return None
-        _, base, counts = self.seen[id(layer)]
+        _, base = self.seen[id(layer)]
         # Keras stores the trainable ones first.
-        index = counts[trainable] + (0 if trainable else counts[True])
-        counts[trainable] += 1
+        before = [weight.made_trainable for weight in layer._weights]
+        index = before.count(trainable) + (0 if trainable else before.count(True))
         path = f"{base}/vars/{index}".lstrip("/")
         return self.array(layer, path, name, shape).astype(layer.dtype, copy=False)
 
@@ -81,6 +81,9 @@ class Filler:
 
     def finish(self) -> None:
         """Refuse arrays of layers that nothing has asked for: a part of the model would be missing."""
+        for layer, base in self.seen.values():
+            # A wrapper may have a weight of the layer inside among its own: it was read there.
+            self.waiting -= {f"{base}/vars/{i}".lstrip("/") for i in range(len(layer._weights))}
         left = sorted(p for p in self.waiting if p.startswith(("layers/", "vars/"))
                       and "/seed_generator/" not in p)
         if left:

@@ -159,6 +159,12 @@ def _time_distributed(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tu
     return _reshaped(g, y, g.sizes(x, 0, 2), inner_shape[1:], y), mask
 
 
+def _spectral_normalization(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
+    """The layer inside: outside of training nothing is normalized."""
+    y, _, inner_mask = convert(g, layer.layer, x, shape, mask)
+    return y, inner_mask
+
+
 def _nothing(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     return x
 
@@ -282,6 +288,7 @@ CONVERTERS = {
     Network: _network,
     **JOINING,
     layers.TimeDistributed: _time_distributed,
+    layers.SpectralNormalization: _spectral_normalization,
     layers.Bidirectional: bidirectional,
     layers.LSTM: recurrent,
     layers.GRU: recurrent,
