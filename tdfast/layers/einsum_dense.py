@@ -155,6 +155,10 @@ class EinsumDense(Layer):
             found = self._equations[ndim] = Equation(self.equation, ndim, self)
         return found
 
+    def equation_for(self, ndim: int) -> str:
+        """The equation for inputs of so many axes, with letters in the place of an ellipsis."""
+        return self._equation(ndim).text
+
     def _sizes(self, input_shape: Shapes) -> tuple[Any, ...]:
         """(the `Equation`, letter -> size)."""
         equation = self._equation(len(input_shape))

@@ -240,6 +240,7 @@ MODELS = {
     "RMSNormalization of images": ([RMSNormalization(axis=[1, 3])], IMAGE),
     "GroupNormalization": ([GroupNormalization(2)], SERIES),
     "GroupNormalization of rows": ([GroupNormalization(-1, axis=1, scale=False)], IMAGE),
+    "EinsumDense": ([tdfast.layers.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d")], SERIES),
     "Flatten": ([Flatten(), Dense(2)], IMAGE),
     "Flatten channels first": ([Flatten("channels_first")], IMAGE),
     "Flatten open": ([Flatten()], SERIES),

@@ -136,10 +136,9 @@ def test_operations(tmp_path):
     [
         (lambda x: LSTM(2)(x, mask=x[:, :, 0]), "'.*' .LSTM. is called with a mask of its own"),
         (lambda x: layers.RNN(layers.LSTMCell(2), return_state=True)(x)[0], "RNN.*cannot be exported"),
-        (lambda x: Multiply()([Masking()(x), x]), "Multiply.*with a mask"),
-        (lambda x: Maximum()([Masking()(x), x]), "Maximum.*with a mask"),
         (lambda x: ops.cumsum(x, 1), "Cumsum.*These operations can"),
-        (lambda x: Concatenate()([Masking()(x), x]), "Concatenate.*another has none"),
+        (lambda x: layers.MultiHeadAttention(1, 2)(ops.expand_dims(x, 1), ops.expand_dims(x, 1)),
+         "MultiHeadAttention.*time, features. only"),
     ],
 )
 def test_refusals_name_the_layer(make, words, tmp_path):
@@ -148,18 +147,6 @@ def test_refusals_name_the_layer(make, words, tmp_path):
         saving.export_onnx(Model(x, make(x)), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="lengths=True is for models with one input"):
         saving.export_onnx(Model([x, Input((1,))], x + 1.0), tmp_path / "m.onnx", lengths=True)
-
-
-def test_c_takes_chains_alone(tmp_path):
-    x = Input((None, 3))
-    chain = Model(x, Dense(2)(LSTM(4, return_sequences=True)(x)))
-    saving.export_c(chain, tmp_path / "m.c")
-    h = LSTM(4, return_sequences=True, name="first")(x)
-    with pytest.raises(ValueError, match="'first' is used more than once|called on 2 tensors"):
-        saving.export_c(Model(x, layers.Add()([h, h])), tmp_path / "m.c")
-    steps = chain.streamer()
-    got = np.stack([steps.step(A[:1, t]) for t in range(5)], axis=1)
-    np.testing.assert_array_equal(got, chain.predict(A[:1], verbose=0))
 
 
 def test_c_has_the_weights_of_a_shared_layer_once(tmp_path):
@@ -176,19 +163,73 @@ def test_c_has_the_weights_of_a_shared_layer_once(tmp_path):
         assert "passed" in subprocess.run([tmp_path / "m"], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize(
-    "make, words",
-    [
-        (lambda x: Model([Input((2,)) for _ in range(4)] + [x], x + 1.0), "it has 5 inputs"),
-        (lambda x: Model(x, [Dense(2)(x), Dense(3)(x)]), "it has 2 outputs"),
-        (lambda x: Model(x, LSTM(2, return_state=True, name="ends")(x)[0]), "'ends' has 3 outputs"),
-        (lambda x: Sequential([Input((None, 3)), Model(x, layers.Add(name="join")([x, x]))]),
-         "'join' is called on 2 tensors"),
-    ],
-)
-def test_c_names_what_makes_it_no_chain(make, words, tmp_path):
-    with pytest.raises(ValueError, match=words):
-        saving.export_c(make(Input((None, 3))), tmp_path / "m.c")
+MASKED = {
+    "both": (True, True), "the first": (True, False), "the second": (False, True),
+}
+
+
+@pytest.mark.parametrize("masks", MASKED.values(), ids=MASKED)
+@pytest.mark.parametrize("cls", [Multiply, Maximum, layers.Minimum, Add, Concatenate,
+                                 lambda: Concatenate(axis=1)])
+def test_masks_of_joined_inputs(cls, masks, tmp_path):
+    x, y = Input((5, 3)), Input((5, 3))
+    joined = cls()([Masking()(t) if masked else t for t, masked in zip((x, y), masks)])
+    a, b = A.copy(), B.copy()
+    a[0, 3:] = a[1] = a[2, 1] = b[0, 2:] = b[3] = 0
+    same(Model([x, y], [joined, GRU(3)(joined)]), [a, b], tmp_path)
+
+
+ATTENTION = {
+    "heads": lambda: layers.MultiHeadAttention(2, 3, value_dim=4),
+    "heads without bias": lambda: layers.MultiHeadAttention(3, 2, use_bias=False, dropout=0.3,
+                                                            output_shape=5),
+    "a window and a gate": lambda: layers.MultiHeadAttention(2, 3, sliding_window=2, use_gate=True),
+    "grouped": lambda: layers.GroupQueryAttention(3, 4, 2),
+    "dots": layers.Attention,
+    "scaled dots": lambda: layers.Attention(use_scale=True),
+    "sums": lambda: layers.Attention(score_mode="concat", use_scale=True),
+    "additive": layers.AdditiveAttention,
+    "additive without scale": lambda: layers.AdditiveAttention(use_scale=False),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"use_causal_mask": True}, {"return_attention_scores": True}],
+                         ids=str)
+@pytest.mark.parametrize("make", ATTENTION.values(), ids=ATTENTION)
+def test_attention(make, options, tmp_path):
+    x, y, z = Input((5, 3)), Input((5, 3)), Input((5, 3))
+    layer, inputs = make(), [Masking()(x), Masking()(y), z]
+    ends = layer(inputs, **options) if isinstance(layer, layers.Attention) else layer(*inputs, **options)
+    a, b = A.copy(), B.copy()
+    a[0, 3:] = a[1] = b[0, 2:] = b[3] = 0
+    model = Model([x, y, z], ends)
+    model.set_weights([normal(*w.shape) for w in model.get_weights()])
+    same(model, [a, b, normal(4, 5, 3)], tmp_path)
+
+
+def test_a_mask_for_attention_and_steps_of_any_number(tmp_path):
+    x, which = Input((None, 3)), Input((None, None), dtype="bool")
+    layer = layers.MultiHeadAttention(2, 3)
+    model = Model([x, which], layer(x, x, attention_mask=which, use_causal_mask=True))
+    for steps in (1, 4, 7):
+        same(model, [normal(3, steps, 3), rng.random((3, steps, steps)) < 0.7], tmp_path)
+
+
+def test_a_transformer_block(tmp_path):
+    x = Input((6, 8))
+    h = layers.LayerNormalization()(x)
+    h = x + layers.MultiHeadAttention(2, 4)(h, h, use_causal_mask=True)
+    h = h + Dense(8)(Dense(16, activation="gelu")(layers.LayerNormalization()(h)))
+    same(Model(x, layers.GlobalAveragePooling1D()(h)), [normal(4, 6, 8)], tmp_path)
+
+
+@pytest.mark.parametrize("equation, shape, bias", [
+    ("abc,cd->abd", (None, 4), "d"), ("abc,cde->abde", (None, 2, 4), "de"), ("abc,bcd->abd", (5, 4), None),
+    ("...b,bc->...c", 4, "c"), ("abc,bd->adc", (4, 3), "d")])
+def test_einsum_dense(equation, shape, bias, tmp_path):
+    x = Input((5, 3))
+    layer = layers.EinsumDense(equation, shape, bias_axes=bias, activation="tanh", bias_initializer="normal")
+    same(Model(x, layer(x)), [A], tmp_path)
 
 
 def constants(folder):

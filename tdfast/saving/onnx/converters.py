@@ -17,6 +17,7 @@ from tdfast.engine.network import Network
 from tdfast.engine.operation import Operation
 from tdfast.saving.exporting import IDLE, changed, check_dtype, converter_of, refuse
 from tdfast.saving.onnx.activations import activate
+from tdfast.saving.onnx.attention import ATTENDING, attention, einsum_dense
 from tdfast.saving.onnx.conv import WINDOWS
 from tdfast.saving.onnx.masks import Mask
 from tdfast.saving.onnx.merging import JOINING, operation
@@ -113,6 +114,8 @@ def _call(g: Any, node: Any, value: Any, keywords: Any) -> Any:
     if node.masks:
         refuse(layer, "is called with a mask of its own, but in an ONNX file masks come from the layers that "
                       "make them: Masking, and Embedding with mask_zero.")
+    if type(layer) in ATTENDING:
+        return attention(g, node, value, keywords)
     if keywords or (len(node.outputs) > 1 and not isinstance(layer, Network)):
         return _call_with_states(g, node, value, keywords)
     made = convert(g, layer, x, shape, mask)
@@ -294,6 +297,7 @@ CONVERTERS = {
     layers.GRU: recurrent,
     layers.SimpleRNN: recurrent,
     layers.Dense: _dense,
+    layers.EinsumDense: einsum_dense,
     layers.Activation: _activation,
     layers.Embedding: _embedding,
     **WINDOWS,

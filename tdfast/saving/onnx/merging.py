@@ -50,14 +50,39 @@ def _folded(kind: str) -> Callable[..., Any]:
     return convert
 
 
-def _unmasked(kind: str) -> Callable[..., Any]:
-    """For layers that leave masked steps out of one input."""
-    fold = _folded(kind)
+def _for_features(g: Any, mask: Any, ndim: int) -> Any:
+    """The booleans of a mask with ones for the axes that they lack."""
+    missing = ndim - mask.rank
+    valid = mask.changed(lambda value, rank: value).valid
+    return g.node("Unsqueeze", valid, g.integers(*range(-missing, 0))) if missing else valid
 
-    def convert(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
-        if any(m is not None for m in mask):
-            refuse(layer, "cannot be exported to ONNX with a mask, which leaves out steps of one input.")
-        return fold(g, layer, x, shape, mask)
+
+def _multiplied(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
+    """A masked step of one input counts as 1; where all are masked, the product is 0."""
+    ndim, xs = max(map(len, shape)), _widened(g, x, shape)
+    factors = [x if m is None else g.node("Where", _for_features(g, m, ndim), x, g.number(1))
+               for x, m in zip(xs, mask)]
+    y = factors[0]
+    for other in factors[1:]:
+        y = g.node("Mul", y, other)
+    joined = _joined_mask(g, mask)
+    if joined is not None:
+        y = g.node("Mul", y, g.cast(_for_features(g, joined, ndim), g.dtype))
+    return y, joined
+
+
+def _chosen(kind: str) -> Callable[..., Any]:
+    """The largest or the smallest of the inputs that no mask leaves out."""
+    def convert(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
+        ndim, xs = max(map(len, shape)), _widened(g, x, shape)
+        masks = [None if m is None else _for_features(g, m, ndim) for m in mask]
+        best, counts = xs[0], masks[0]
+        for other, m in zip(xs[1:], masks[1:]):
+            new = other if m is None else g.node("Where", m, other, best)
+            old = best if counts is None else g.node("Where", counts, best, new)
+            best = g.node(kind, old, new)
+            counts = None if counts is None or m is None else g.node("Or", counts, m)
+        return best, _joined_mask(g, mask)
 
     return convert
 
@@ -68,12 +93,19 @@ def _concatenate(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> Any:
     y = g.node("Concat", *x, axis=axis)
     if all(m is None for m in mask):
         return y, None
-    if axis == 1 and all(m is not None for m in mask):
-        valid = g.node("Concat", *[m.changed(lambda value, rank: value).valid for m in mask], axis=1)
-        return y, Mask(g, valid, 2)
-    if axis == ndim - 1 and all(m is not None for m in mask):
-        return y, _joined_mask(g, mask)
-    refuse(layer, "cannot be exported to ONNX where one of its inputs has a mask and another has none.")
+    # Without a mask all steps of an input count.
+    wholes = [g.sizes(value, 0, ndim - 1) for value in x]
+    parts = [
+        g.node("Expand", g.constant(np.ones((1,) * (ndim - 1), bool)) if m is None else _for_features(
+            g, m, ndim - 1), whole)
+        for m, whole in zip(mask, wholes)
+    ]
+    if axis < ndim - 1:
+        return y, Mask(g, g.node("Concat", *parts, axis=axis), ndim - 1)
+    valid = parts[0]
+    for part in parts[1:]:
+        valid = g.node("Or", valid, part)
+    return y, Mask(g, valid, ndim - 1)
 
 
 def _dot(g: Any, layer: Any, x: Any, shape: Any, mask: Masks) -> tuple[Any, ...]:
@@ -106,9 +138,9 @@ JOINING = {
     layers.Add: _folded("Add"),
     layers.Subtract: _folded("Sub"),
     layers.Average: _folded("Add"),
-    layers.Multiply: _unmasked("Mul"),
-    layers.Maximum: _unmasked("Max"),
-    layers.Minimum: _unmasked("Min"),
+    layers.Multiply: _multiplied,
+    layers.Maximum: _chosen("Max"),
+    layers.Minimum: _chosen("Min"),
     layers.Concatenate: _concatenate,
     layers.Dot: _dot,
 }
