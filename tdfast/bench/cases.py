@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+HEADS = 4
+"""Of the attention block."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -16,8 +19,11 @@ class Case:
         name: as given on the command line.
         does: 'fit' (one epoch, shuffled), 'predict' (all rows) or 'stream' (one time step, state kept).
         model: 'recurrent' (cell, TimeDistributed(Dense)), 'tddense' (TimeDistributed(Dense) alone, linear,
-            mean squared error), 'video' (convolutions over frames, LSTM, Dense) or 'step' (cell, Dense, for
-            streams; linear).
+            mean squared error), 'video' (convolutions over frames, LSTM, Dense), 'attention' (a block of a
+            transformer's encoder: self-attention of HEADS heads, a Dense layer of H units and one of I, each
+            with a residual sum and LayerNormalization; mean squared error), 'decoder' (an LSTM that encodes,
+            one that decodes from its state, attention of the second over the first, Dense on both; the
+            decoder reads the same series) or 'step' (cell, Dense, for streams; linear).
         N, B, T, I, H, O: rows, batch size, time steps, inputs, units, outputs.
         cell: 'LSTM' or 'GRU'.
         soft: targets are whole probability vectors, not classes.
@@ -48,15 +54,29 @@ class Case:
                     f"2 x (Conv2D, MaxPool), LSTM({self.H}), Dense({self.O})")
         if self.model == "step":
             return f"{self.unit} of one sequence: I={self.I}, {self.cell}({self.H}), Dense({self.O})"
-        head = "" if self.model == "tddense" else f"{self.cell}({self.H}), "
         sizes = f"N={self.N} B={self.B} T={self.T} I={self.I}"
+        if self.model == "attention":
+            return (f"{self.unit}: {sizes}, MultiHeadAttention({HEADS}), Dense({self.H}), Dense({self.I}), "
+                    "2 x (Add, LayerNormalization)")
+        if self.model == "decoder":
+            return f"{self.unit}: {sizes}, 2 x LSTM({self.H}), Attention, Dense({self.O})"
+        head = "" if self.model == "tddense" else f"{self.cell}({self.H}), "
         return f"{self.unit}: {sizes}, {head}TimeDistributed(Dense({self.O}))"
 
     @property
     def layers(self) -> Any:
         """Names of the layers that an implementation must have, besides Dense and TimeDistributed."""
-        return {"tddense": [], "video": ["Conv2D", "MaxPooling2D", "Flatten",
-                                         "LSTM"]}.get(self.model, [self.cell])
+        return {
+            "tddense": [],
+            "video": ["Conv2D", "MaxPooling2D", "Flatten", "LSTM"],
+            "attention": ["MultiHeadAttention", "LayerNormalization", "Add"],
+            "decoder": ["LSTM", "Attention", "Concatenate"],
+        }.get(self.model, [self.cell])
+
+    @property
+    def linear(self) -> bool:
+        """Whether it ends without an activation, for a mean squared error."""
+        return self.model in ("tddense", "attention")
 
 
 CASES = [
@@ -70,6 +90,9 @@ CASES = [
     Case("fit-tddense", "fit", "tddense", N=512, B=256, T=128, I=256, H=0, O=256),
     Case("predict-tddense", "predict", "tddense", N=512, B=256, T=128, I=256, H=0, O=256),
     Case("fit-video", "fit", "video", N=64, B=8, T=16, I=1152, H=64, O=10),
+    Case("fit-attention", "fit", "attention", N=256, B=32, T=128, I=64, H=128, O=64),
+    Case("predict-attention", "predict", "attention", N=256, B=32, T=128, I=64, H=128, O=64),
+    Case("fit-decoder", "fit", "decoder", N=256, B=32, T=64, I=32, H=64, O=32),
     Case("predict-medium", "predict", "recurrent", N=512, B=64, T=100, I=64, H=128, O=10),
     Case("predict-large", "predict", "recurrent", N=256, B=128, T=64, I=256, H=512, O=64),
     Case("predict-b1", "predict", "recurrent", N=32, B=1, T=100, I=64, H=128, O=10),
@@ -88,7 +111,7 @@ def data(case: Any) -> tuple[Any, ...]:
     else:
         x = rng.standard_normal((case.N, case.T, case.I), np.float32)
         rows = (case.N, case.T)
-    if case.model == "tddense":
+    if case.linear:
         return x, rng.standard_normal((*rows, case.O), np.float32)
     if case.soft:
         y = rng.random((*rows, case.O), np.float32)
@@ -111,8 +134,21 @@ def weights(case: Any) -> Any:
     def dense(I: Any, O: Any) -> list[Any]:
         return [uniform(I, O, fan=I), uniform(O, fan=I)]
 
+    def norm(I: Any) -> list[Any]:
+        return [1 + uniform(I, fan=I), uniform(I, fan=I)]
+
     if case.model == "tddense":
         return dense(case.I, case.O)
+    if case.model == "attention":
+        width, into, back = case.I // HEADS, [], dense(case.I, case.I)
+        for _ in range(3):
+            kernel, bias = dense(case.I, case.I)
+            into += [kernel.reshape(case.I, HEADS, width), bias.reshape(HEADS, width)]
+        heads = [*into, back[0].reshape(HEADS, width, case.I), back[1]]
+        return [*heads, *norm(case.I), *dense(case.I, case.H), *dense(case.H, case.I), *norm(case.I)]
+    if case.model == "decoder":
+        each = (recurrent(case.cell, case.I, case.H) for _ in range(2))
+        return [*next(each), *next(each), *dense(2 * case.H, case.O)]
     out = []
     if case.model == "video":
         out = [uniform(3, 3, 3, 16, fan=27), uniform(16, fan=27), uniform(3, 3, 16, 32, fan=144),
@@ -124,7 +160,8 @@ def operations(case: Any) -> Any:
     """Floating point operations of the products in one unit; the first layer's inputs need no gradient.
 
     A cell of G gates: rows (I + H) G H 2 forward, the same for the weights' gradients, and rows H G H 2 back
-    through time. A dense layer: rows I O 2 forward, the same for its weights, and for its inputs.
+    through time. A dense layer: rows I O 2 forward, the same for its weights, and for its inputs. Attention:
+    rows T 2 H 2 forward and twice that backward; scores that are made again are not counted.
     """
     rows = 1 if case.does == "stream" else case.N * case.T
     train = case.does == "fit"
@@ -134,7 +171,14 @@ def operations(case: Any) -> Any:
 
     if case.model == "tddense":
         return product(rows, case.I, case.O, first=True)
+    if case.model == "attention":
+        scores = product(rows, case.I, 2 * case.T)
+        inner = 3 * product(rows, case.I, case.I, first=True) + product(rows, case.I, case.I)
+        return inner + scores + product(rows, case.I, case.H) + product(rows, case.H, case.I)
     gates = {"LSTM": 4, "GRU": 3}[case.cell] * case.H
+    if case.model == "decoder":
+        cell = product(rows, case.I, gates, first=True) + product(rows, case.H, gates)
+        return 2 * cell + product(rows, case.H, 2 * case.T) + product(rows, 2 * case.H, case.O)
     total = product(rows, case.I, gates, first=case.model != "video") + product(rows, case.H, gates)
     if case.model == "video":
         total += product(rows * 30 * 30, 27, 16, first=True) + product(rows * 13 * 13, 144, 32)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tdfast.bench.cases import HEADS
+
 
 class KerasModel:
     """One case in Keras, or in anything with its API.
@@ -30,10 +32,17 @@ class KerasModel:
     def setup(self, keras: Any, case: Any, x: Any, y: Any) -> None:
         """Make and compile the model with this module."""
         self.case, self.x, self.y = case, x, y
-        layers = keras.layers
         if case.model == "step" and self.steps_by_state:
             self.model = self.step_model(keras)
             return
+        self.model = {"attention": self.attention_model, "decoder": self.decoder_model}.get(
+            case.model, self.chain)(keras)
+        if case.does == "fit":
+            self.model.compile(optimizer="adam", loss="mse" if case.linear else "categorical_crossentropy")
+
+    def chain(self, keras: Any) -> Any:
+        """A Sequential model."""
+        case, x, layers = self.case, self.x, keras.layers
         model = keras.Sequential()
         model.add(keras.Input(x.shape[1:]))
         if case.model == "video":
@@ -48,10 +57,26 @@ class KerasModel:
                 model.add(getattr(layers, case.cell)(case.H, return_sequences=True))
             activation = "softmax" if case.model == "recurrent" else None
             model.add(layers.TimeDistributed(layers.Dense(case.O, activation=activation)))
-        if case.does == "fit":
-            model.compile(optimizer="adam", loss="mse" if case.model == "tddense"
-                          else "categorical_crossentropy")
-        self.model = model
+        return model
+
+    def attention_model(self, keras: Any) -> Any:
+        """A block of a transformer's encoder."""
+        case, layers = self.case, keras.layers
+        x = keras.Input((case.T, case.I))
+        heads = layers.MultiHeadAttention(HEADS, case.I // HEADS)(x, x)
+        h = layers.LayerNormalization()(layers.Add()([x, heads]))
+        forward = layers.Dense(case.I)(layers.Dense(case.H, activation="relu")(h))
+        return keras.Model(x, layers.LayerNormalization()(layers.Add()([h, forward])))
+
+    def decoder_model(self, keras: Any) -> Any:
+        """A series is encoded, and decoded with attention over all steps of the encoder."""
+        case, layers = self.case, keras.layers
+        x = keras.Input((case.T, case.I))
+        encoded, *state = layers.LSTM(case.H, return_sequences=True, return_state=True)(x)
+        decoded = layers.LSTM(case.H, return_sequences=True)(x, initial_state=state)
+        context = layers.Attention()([decoded, encoded])
+        both = layers.Concatenate()([decoded, context])
+        return keras.Model(x, layers.Dense(case.O, activation="softmax")(both))
 
     def set_weights(self, weights: Any) -> None:
         """Weights in Keras's order and layout."""

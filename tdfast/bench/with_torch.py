@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast.bench.cases import HEADS
+
 if TYPE_CHECKING:
     from tdfast.engine.types import Arrays
 
@@ -28,8 +30,8 @@ class Model:
         torch.set_num_threads(threads)
         self.torch, self.case = torch, case
         self.x, self.y = self.tensor(x), torch.from_numpy(y)
-        self.model = _module(nn, case)
-        if case.model == "tddense":
+        self.model = _module(torch, nn, case)
+        if case.linear:
             self.loss = nn.MSELoss()
         else:
             self.loss = nn.CrossEntropyLoss()
@@ -53,18 +55,29 @@ class Model:
             # The features of a frame lie (rows, columns, channels) in Keras, channels first here.
             kernel = weights[0].reshape(6, 6, 32, -1).transpose(2, 0, 1, 3).reshape(1152, -1)
             weights = [kernel, *weights[1:]]
-        if self.case.model != "tddense":
-            kernel, recurrent, bias, *weights = weights
-            if self.case.cell == "GRU":                 # z r h; PyTorch has r z n
-                order, bias, other = (1, 0, 2), *bias
-            else:                                       # i f c o, as in PyTorch; there are two biases there
-                order, other = (0, 1, 2, 3), np.zeros_like(bias)
-            new.update({f"rnn.{name}_l0": np.concatenate([np.split(w, len(order), axis=-1)[g] for g in order],
-                                                         axis=-1).T
-                        for name, w in (("weight_ih", kernel), ("weight_hh", recurrent), ("bias_ih", bias),
-                                        ("bias_hh", other))})
+        if self.case.model == "attention":
+            self._load(_block_weights(weights))
+            return
+        for name in {"tddense": (), "decoder": ("encoder", "decoder")}.get(self.case.model, ("rnn",)):
+            new.update(self._cell_weights(name, weights[:3]))
+            weights = weights[3:]
         new["out.weight"], new["out.bias"] = weights[0].T, weights[1]
+        self._load(new)
+
+    def _load(self, new: Any) -> None:
         self.model.load_state_dict({k: self.torch.from_numpy(np.array(v, order="C")) for k, v in new.items()})
+
+    def _cell_weights(self, cell: str, weights: Any) -> dict[str, Any]:
+        """Those of a recurrent module of this name."""
+        kernel, recurrent, bias = weights
+        if self.case.cell == "GRU":                 # z r h; PyTorch has r z n
+            order, bias, other = (1, 0, 2), *bias
+        else:                                       # i f c o, as in PyTorch; there are two biases there
+            order, other = (0, 1, 2, 3), np.zeros_like(bias)
+        return {f"{cell}.{name}_l0": np.concatenate([np.split(w, len(order), axis=-1)[g] for g in order],
+                                                    axis=-1).T
+                for name, w in (("weight_ih", kernel), ("weight_hh", recurrent), ("bias_ih", bias),
+                                ("bias_hh", other))}
 
     def first_epoch(self) -> Any:
         """The mean loss of one epoch in the order of the rows, trained as Keras does so that it can be
@@ -73,7 +86,7 @@ class Model:
         An LSTM of Keras has one bias, so the second stays as it is; Adam's epsilon is added before the
         second moment is corrected, so here it is divided by that correction, step by step.
         """
-        second = [p for name, p in self.model.named_parameters() if name == "rnn.bias_hh_l0"
+        second = [p for name, p in self.model.named_parameters() if name.endswith("bias_hh_l0")
                   and self.case.cell == "LSTM"]
         group, steps = self.optimizer.param_groups[0], 0
 
@@ -95,11 +108,12 @@ class Model:
 
     def _epoch(self, order: Any, before_step: Any = None) -> Any:
         total = 0.0
+        self.model.train()
         for rows in order.split(self.case.B):
             x, y = self.x[rows], self.y[rows]
             self.optimizer.zero_grad()
             out = self.model(x)
-            if self.case.model == "recurrent":
+            if self.case.model in ("recurrent", "decoder"):
                 out, y = out.flatten(0, 1), y.flatten(0, 1)
             loss = self.loss(out, y)
             loss.backward()
@@ -112,9 +126,10 @@ class Model:
     def predict(self, x: Any) -> Any:
         """The outputs of some rows."""
         x = self.x if len(x) == len(self.x) else self.tensor(x)
+        self.model.eval()               # the way of TransformerEncoderLayer for inference
         with self.torch.inference_mode():
             parts = [self.model(rows) for rows in x.split(self.case.B)]
-            if self.case.model in ("recurrent", "video"):
+            if not self.case.linear:
                 parts = [part.softmax(-1) for part in parts]
             return self.torch.cat(parts).numpy()
 
@@ -131,7 +146,7 @@ class Model:
         return step
 
 
-def _module(nn: Any, case: Any) -> Any:
+def _module(torch: Any, nn: Any, case: Any) -> Any:
     class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -163,4 +178,36 @@ def _module(nn: Any, case: Any) -> Any:
             h, _ = self.rnn(frames.view(len(x), -1, case.I))
             return self.out(h[:, -1])
 
-    return {"tddense": Dense, "video": Video}.get(case.model, Recurrent)()
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = (nn.LSTM(case.I, case.H, batch_first=True) for _ in range(2))
+            self.out = nn.Linear(2 * case.H, case.O)
+
+        def forward(self, x: Any) -> Arrays:
+            encoded, state = self.encoder(x)
+            decoded, _ = self.decoder(x, state)
+            context = nn.functional.scaled_dot_product_attention(decoded, encoded, encoded, scale=1.0)
+            return self.out(torch.cat([decoded, context], -1))
+
+    if case.model == "attention":
+        return nn.TransformerEncoderLayer(case.I, HEADS, case.H, dropout=0.0, layer_norm_eps=0.001,
+                                          batch_first=True)
+    return {"tddense": Dense, "video": Video, "decoder": Decoder}.get(case.model, Recurrent)()
+
+
+def _block_weights(weights: Any) -> dict[str, Any]:
+    """Those of TransformerEncoderLayer."""
+    parts, (norm1, norm2) = weights[:8], (weights[8:10], weights[14:16])
+    I = len(parts[7])  # noqa: E741
+    kernels, biases = [w.reshape(I, I).T for w in parts[::2]], [w.reshape(I) for w in parts[1::2]]
+    return {
+        "self_attn.in_proj_weight": np.concatenate(kernels[:3]),
+        "self_attn.in_proj_bias": np.concatenate(biases[:3]),
+        "self_attn.out_proj.weight": kernels[3],
+        "self_attn.out_proj.bias": biases[3],
+        "norm1.weight": norm1[0], "norm1.bias": norm1[1],
+        "linear1.weight": weights[10].T, "linear1.bias": weights[11],
+        "linear2.weight": weights[12].T, "linear2.bias": weights[13],
+        "norm2.weight": norm2[0], "norm2.bias": norm2[1],
+    }
