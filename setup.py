@@ -24,8 +24,8 @@ from setuptools.command.build_ext import build_ext
 
 KERNELS = [
     f"src_c/{name}.c"
-    for name in ("gemm", "dense", "conv", "depthwise", "pool", "attention", "embed", "mask", "lstm", "gru",
-                 "simple_rnn", "rnn", "eltwise", "loss", "optim")
+    for name in ("gemm", "dense", "conv", "depthwise", "pool", "attention", "layer_norm", "embed", "mask",
+                 "lstm", "gru", "simple_rnn", "rnn", "eltwise", "loss", "optim")
 ]
 ONCE = ["src_c/dispatch.c", "src_c/sizes.c", "src_c/team.c"]
 HEADERS = sorted(str(path) for path in Path("src_c").glob("*.h"))

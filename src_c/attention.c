@@ -55,12 +55,12 @@ static const real *seen_by(const tdf_attention *a, ptrdiff_t b, ptrdiff_t h, ptr
     return seen;
 }
 
-/* The score of a product of query and key; -infinity in the lanes past the n-th. */
-INLINE vf score_of(const tdf_attention *a, vf product, const real *seen, ptrdiff_t n)
+/* The score of a product of query and key; -infinity in the lanes past the n-th. `seen` may be NULL. */
+INLINE vf score_of(vf product, vf scale, int moved, const real *seen, ptrdiff_t n)
 {
-    vf x = v_mul(product, v_set1((real)a->scale));
+    vf x = v_mul(product, scale);
     if (seen) {
-        vf hidden = a->moved ? v_add(x, v_set1(HIDDEN)) : v_set1(HIDDEN);
+        vf hidden = moved ? v_add(x, v_set1(HIDDEN)) : v_set1(HIDDEN);
         x = v_select(v_lt(v_zero(), v_load(seen)), x, hidden);
     }
     return n < VL ? act_first(x, n < 0 ? 0 : n, -INFINITY) : x;
@@ -88,35 +88,50 @@ INLINE void multiply(ptrdiff_t n, real *y, vf factor)
     for (ptrdiff_t j = 0; j < n; j += VL) v_put(y + j, v_mul(v_get(y + j, n - j), factor), n - j);
 }
 
-/* A row's products with n keys become e^(score - largest); its stats and y so far are brought to these. */
-static void soften(const tdf_attention *a, ptrdiff_t n, const real *seen, real *x, real *stats, real *y)
+/* A row's products with n keys become their scores; the largest. */
+INLINE real scores_of(const tdf_attention *a, ptrdiff_t n, const real *seen, real *x)
 {
-    v16 most = v16_set1(-INFINITY), sum = v16_set1(0);
+    v16 most = v16_set1(-INFINITY);
+    vf scale = v_set1((real)a->scale);
+    int moved = a->moved;
     for (ptrdiff_t i = 0; i < n; i += PANEL)
         for (int s = 0; s < PANEL / VL; s++) {
             ptrdiff_t at = i + s * VL;
-            vf score = score_of(a, v_load(x + at), seen ? seen + at : NULL, n - at);
+            vf score = score_of(v_load(x + at), scale, moved, seen ? seen + at : NULL, n - at);
             most.v[s] = v_max(score, most.v[s]);
             v_store(x + at, score);
         }
-    real before = stats[0], now = v16_max(most);
-    if (!(now > before)) now = before;
-    vf shift = v_set1(now);
-    int drop = a->zero && seen;
+    return v16_max(most);
+}
+
+/* n scores become e^(score - largest), or 0 where `kept` is not NULL and 0; the sum before that. */
+INLINE real exponentials(ptrdiff_t n, real largest, const real *kept, real *x)
+{
+    v16 sum = v16_set1(0);
+    vf shift = v_set1(largest);
     for (ptrdiff_t i = 0; i < n; i += PANEL)
         for (int s = 0; s < PANEL / VL; s++) {
             ptrdiff_t at = i + s * VL;
-            vf e = v_exp(v_sub(v_load(x + at), shift));
+            vf e = v_exp_negative(v_sub(v_load(x + at), shift));
             sum.v[s] = v_add(sum.v[s], e);
-            v_store(x + at, drop ? v_mul(e, v_load(seen + at)) : e);
+            v_store(x + at, kept ? v_mul(e, v_load(kept + at)) : e);
         }
+    return v16_sum(sum);
+}
+
+/* A row's products with n keys become e^(score - largest); its stats and y so far are brought to these. */
+static void soften(const tdf_attention *a, ptrdiff_t n, const real *seen, real *x, real *stats, real *y)
+{
+    real before = stats[0], now = seen ? scores_of(a, n, seen, x) : scores_of(a, n, NULL, x);
+    if (!(now > before)) now = before;
+    real sum = a->zero && seen ? exponentials(n, now, seen, x) : exponentials(n, now, NULL, x);
     if (now > before) {
         vf factor = v_exp(v_set1(before - now));
         stats[1] *= act_first_lane(factor);
         multiply(a->E, y, factor);
         stats[0] = now;
     }
-    stats[1] += v16_sum(sum);
+    stats[1] += sum;
 }
 
 static void forward_block(const tdf_attention *a, const attention_room *room, ptrdiff_t b, ptrdiff_t h,
@@ -226,15 +241,16 @@ void TDF_NAME(attention_forward)(const tdf_attention *a)
 /* ------------------------------------------------------------------ backward */
 
 /* A row's products with n keys become its shares, and the gradients of the shares those of the products. */
-static void soften_backward(const tdf_attention *a, ptrdiff_t n, const real *seen, real *x, real *d,
+INLINE void soften_backward(const tdf_attention *a, ptrdiff_t n, const real *seen, real *x, real *d,
                             const real *stats, real mean)
 {
-    vf shift = v_set1(stats[0]), factor = v_set1(stats[1]), scale = v_set1((real)a->scale);
-    int drop = a->zero && seen, still = seen && !a->moved;
+    vf shift = v_set1(stats[0]), factor = v_set1(stats[1]), all = v_set1(mean);
+    vf scale = v_set1((real)a->scale);
+    int moved = a->moved, drop = a->zero && seen, still = seen && !moved;
     for (ptrdiff_t at = 0; at < n; at += VL) {
-        vf score = score_of(a, v_load(x + at), seen ? seen + at : NULL, n - at);
-        vf p = v_mul(v_exp(v_sub(score, shift)), factor);               /* e^(score - largest) / sum */
-        vf slope = v_mul(v_mul(p, v_sub(v_load(d + at), v_set1(mean))), scale);
+        vf score = score_of(v_load(x + at), scale, moved, seen ? seen + at : NULL, n - at);
+        vf p = v_mul(v_exp_negative(v_sub(score, shift)), factor);      /* e^(score - largest) / sum */
+        vf slope = v_mul(v_mul(p, v_sub(v_load(d + at), all)), scale);
         if (still) slope = v_select(v_lt(v_zero(), v_load(seen + at)), slope, v_zero());
         v_store(x + at, drop ? v_mul(p, v_load(seen + at)) : p);
         v_store(d + at, slope);
@@ -267,8 +283,10 @@ static void backward_block(const tdf_attention *a, const attention_room *room, p
     TDF_NAME(gemm_nn)(&dshares);
     for (ptrdiff_t r = 0; r < rows; r++) {                              /* shares = softmax(scores) */
         const real *seen = seen_by(a, b, h, t0 + r, s0, n, room->seen);
-        soften_backward(a, n, seen, room->scores + r * width, room->slopes + r * width,
-                        stats_of(a, b, h, t0 + r), mean_slope(a->E, dy + r * yr, y + r * yr));
+        real *x = room->scores + r * width, *d = room->slopes + r * width, *stats = stats_of(a, b, h, t0 + r);
+        real mean = mean_slope(a->E, dy + r * yr, y + r * yr);
+        if (seen) soften_backward(a, n, seen, x, d, stats, mean);
+        else soften_backward(a, n, NULL, x, d, stats, mean);
     }
     gemm_tn_args dvalues = {.K = rows, .m0 = 0, .m1 = n, .n0 = 0, .n1 = a->E, .a = room->scores, .ak = width,
                             .b = dy, .bk = yr, .c = a->dv + key * a->E, .cr = a->G * a->E, .add = 1,

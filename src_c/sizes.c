@@ -37,6 +37,7 @@ ptrdiff_t tdf_attention_scratch_size(const tdf_attention *a)
 }
 
 ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N) { return SUMS_PARTS * N; }
+ptrdiff_t tdf_layer_norm_scratch_size(ptrdiff_t N) { return SUMS_PARTS * 2 * N; }
 
 ptrdiff_t tdf_rnn_gates(int cell) { return rnn_cells[cell].gates; }
 ptrdiff_t tdf_rnn_biases(int cell) { return rnn_cells[cell].biases; }

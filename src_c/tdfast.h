@@ -105,6 +105,22 @@ typedef struct {
     real *sums;                 /* (N) */
 } tdf_sums;
 
+/* Rows brought to mean 0 and variance 1: y = normal gamma + beta.  layer_norm.c */
+typedef struct {
+    int threads;
+    ptrdiff_t M, N;
+    double epsilon;             /* added to the variance */
+    const real *x;              /* (M, N) */
+    const real *gamma, *beta;   /* (N) [opt: ones, zeros] */
+    real *normal;               /* (M, N) (x - mean) inverse [opt: inference] */
+    real *inverse;              /* (M) 1 / sqrt(variance + epsilon) [opt: inference] */
+    real *y;                    /* (M, N) */
+    real *scratch;              /* tdf_layer_norm_scratch_size: backward only */
+    const real *dy;             /* (M, N) */
+    real *dx;                   /* (M, N) [opt] */
+    real *dgamma, *dbeta;       /* (N) [opt] */
+} tdf_layer_norm;
+
 /* The largest or the mean value of windows of N volumes, channels last; images have depth 1.  pool.c */
 typedef struct {
     int threads;
@@ -278,6 +294,8 @@ typedef struct {
     X(conv_transpose, tdf_conv, isa)                                                               \
     X(attention_forward, tdf_attention, isa)                                                       \
     X(attention_backward, tdf_attention, isa)                                                      \
+    X(layer_norm_forward, tdf_layer_norm, isa)                                                     \
+    X(layer_norm_backward, tdf_layer_norm, isa)                                                    \
     X(column_sums, tdf_sums, isa)                                                                  \
     X(pool_forward, tdf_pool, isa)                                                                 \
     X(pool_backward, tdf_pool, isa)                                                                \
@@ -296,6 +314,7 @@ ptrdiff_t tdf_conv_scratch_size(const tdf_conv *a);     /* scratch of backward *
 ptrdiff_t tdf_conv_transpose_size(const tdf_conv *a);   /* scratch of conv_transpose */
 ptrdiff_t tdf_attention_scratch_size(const tdf_attention *a);
 ptrdiff_t tdf_sums_scratch_size(ptrdiff_t N);
+ptrdiff_t tdf_layer_norm_scratch_size(ptrdiff_t N);
 ptrdiff_t tdf_rnn_gates(int cell);                      /* G */
 ptrdiff_t tdf_rnn_biases(int cell);                     /* rows of the bias */
 ptrdiff_t tdf_rnn_pack_size(const tdf_rnn *a);

@@ -339,17 +339,21 @@ INLINE v16 v16_set1(real a)
 }
 INLINE real v16_sum(v16 a)
 {
-    real lane[PANEL];
-    for (int s = 0; s < PANEL / VL; s++) v_store(lane + s * VL, a.v[s]);
-    for (int w = PANEL / 2; w; w /= 2)
+    real lane[VL];
+    for (int w = PANEL / VL / 2; w; w /= 2)             /* whole vectors first, then lanes */
+        for (int s = 0; s < w; s++) a.v[s] = v_add(a.v[s], a.v[s + w]);
+    v_store(lane, a.v[0]);
+    for (int w = VL / 2; w; w /= 2)
         for (int j = 0; j < w; j++) lane[j] += lane[j + w];
     return lane[0];
 }
 INLINE real v16_max(v16 a)
 {
-    real lane[PANEL];
-    for (int s = 0; s < PANEL / VL; s++) v_store(lane + s * VL, a.v[s]);
-    for (int w = PANEL / 2; w; w /= 2)
+    real lane[VL];
+    for (int w = PANEL / VL / 2; w; w /= 2)
+        for (int s = 0; s < w; s++) a.v[s] = v_max(a.v[s + w], a.v[s]);
+    v_store(lane, a.v[0]);
+    for (int w = VL / 2; w; w /= 2)
         for (int j = 0; j < w; j++) lane[j] = lane[j + w] > lane[j] ? lane[j + w] : lane[j];
     return lane[0];
 }

@@ -20,6 +20,7 @@
 #ifdef TDF_F64
 
 INLINE vf v_exp(vf x) { return exp(x); }
+INLINE vf v_exp_negative(vf x) { return exp(x); }
 INLINE vf v_expm1(vf x) { return expm1(x); }
 INLINE vf v_log(vf x) { return log(x); }
 INLINE vf v_log1p(vf x) { return log1p(x); }
@@ -73,6 +74,14 @@ INLINE vf v_exp(vf x)
     y = v_mul(y, v_pow2(v_add(v_sub(t, half), v_set1(V_SHIFTER))));
     y = v_select(v_lt(x, v_set1(-87.33654f)), v_zero(), y);
     return v_select(v_lt(v_set1(88.72284f), x), v_set1(INFINITY), y);
+}
+
+/* e^x for x <= 0, in fewer steps: the bits of v_exp. */
+INLINE vf v_exp_negative(vf x)
+{
+    vf t, r = v_reduce_ln2(1, v_max(v_set1(-87.33654f), x), &t);
+    vf y = v_scale_one_plus(v_expm1_reduced(r), v_pow2(t));
+    return v_select(v_lt(x, v_set1(-87.33654f)), v_zero(), y);
 }
 
 /* e^x - 1 for x <= 0, to full relative accuracy near 0. */

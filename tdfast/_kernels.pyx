@@ -578,6 +578,54 @@ def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray sc
         table.column_sums(&a)
 
 
+def layer_norm_scratch_size(ptrdiff_t N):
+    """Elements of layer_norm_backward's scratch."""
+    _bounded(N)
+    return tdf_layer_norm_scratch_size(N)
+
+
+def layer_norm_forward(ptrdiff_t M, ptrdiff_t N, double epsilon, *, cnp.ndarray x not None,
+                       cnp.ndarray gamma=None, cnp.ndarray beta=None, cnp.ndarray normal=None,
+                       cnp.ndarray inverse=None, cnp.ndarray y not None):
+    """y = normal gamma + beta, with normal the M rows of x brought to mean 0 and variance 1."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_layer_norm a
+    memset(&a, 0, sizeof(a))
+    _bounded(M, N)
+    a.threads, a.M, a.N, a.epsilon = _threads(), M, N, epsilon
+    a.x = <real *>_ptr(x, M * N, kind, "x")
+    a.gamma = <real *>_ptr(gamma, N, kind, "gamma")
+    a.beta = <real *>_ptr(beta, N, kind, "beta")
+    a.normal = <real *>_out(normal, M * N, kind, "normal")
+    a.inverse = <real *>_out(inverse, M, kind, "inverse")
+    a.y = <real *>_out(y, M * N, kind, "y")
+    with nogil:
+        table.layer_norm_forward(&a)
+
+
+def layer_norm_backward(ptrdiff_t M, ptrdiff_t N, *, cnp.ndarray gamma=None, cnp.ndarray normal not None,
+                        cnp.ndarray inverse not None, cnp.ndarray dy not None, cnp.ndarray dx=None,
+                        cnp.ndarray dgamma=None, cnp.ndarray dbeta=None, cnp.ndarray scratch not None):
+    """The gradients of layer_norm_forward, which left normal and inverse."""
+    cdef const tdf_table *table = _table(dy)
+    cdef int kind = cnp.PyArray_TYPE(dy)
+    cdef tdf_layer_norm a
+    memset(&a, 0, sizeof(a))
+    _bounded(M, N)
+    a.threads, a.M, a.N = _threads(), M, N
+    a.gamma = <real *>_ptr(gamma, N, kind, "gamma")
+    a.normal = <real *>_ptr(normal, M * N, kind, "normal")
+    a.inverse = <real *>_ptr(inverse, M, kind, "inverse")
+    a.dy = <real *>_ptr(dy, M * N, kind, "dy")
+    a.dx = <real *>_out(dx, M * N, kind, "dx")
+    a.dgamma = <real *>_out(dgamma, N, kind, "dgamma")
+    a.dbeta = <real *>_out(dbeta, N, kind, "dbeta")
+    a.scratch = <real *>_out(scratch, tdf_layer_norm_scratch_size(N), kind, "scratch")
+    with nogil:
+        table.layer_norm_backward(&a)
+
+
 cdef class PoolSizes:
     """The sizes of a pooling, which fit each other: the fields of tdf_pool, by name."""
 

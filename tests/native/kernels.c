@@ -644,6 +644,43 @@ static void sums_cases(void)
         }
 }
 
+static void layer_norm_case(ptrdiff_t M, ptrdiff_t N, int bare, int profile)
+{
+    char text[80];
+    snprintf(text, sizeof text, "layer norm (%d,%d)%s", (int)M, (int)N, bare ? " bare" : "");
+    begin(profile, text);
+    tdf_layer_norm a = {.threads = threads, .M = M, .N = N, .epsilon = 0.001};
+    a.x = filled(M * N, profile);
+    a.gamma = bare ? NULL : filled(N, USUAL);
+    a.beta = bare ? NULL : filled(N, USUAL);
+    a.y = room(M * N);
+    k.layer_norm_forward(&a);
+    keep("y of inference", a.y, M * N);
+    a.normal = room(M * N);
+    a.inverse = room(M);
+    a.y = room(M * N);
+    k.layer_norm_forward(&a);
+    keep("y", a.y, M * N);
+    a.scratch = room(tdf_layer_norm_scratch_size(N));
+    a.dy = filled(M * N, profile);
+    a.dx = bare ? NULL : room(M * N);
+    a.dgamma = bare ? NULL : room(N);
+    a.dbeta = room(N);
+    k.layer_norm_backward(&a);
+    keep("dx", a.dx, M * N);
+    keep("dgamma", a.dgamma, N);
+    keep("dbeta", a.dbeta, N);
+    release();
+}
+
+static void layer_norm_cases(void)
+{
+    static const int sizes[][2] = {{1, 1}, {41, 3}, {7, 64}, {100, 17}, {0, 3}};
+    for (int i = 0; i < 5; i++)
+        for (int profile = USUAL; profile <= WILD; profile += WILD)
+            for (int bare = 0; bare < 2; bare++) layer_norm_case(sizes[i][0], sizes[i][1], bare, profile);
+}
+
 static void embed_case(ptrdiff_t M, ptrdiff_t V, ptrdiff_t D, int bad, int profile)
 {
     char text[80];
@@ -718,6 +755,7 @@ static results run(const tdf_table *table, int n_threads)
     optim_cases();
     norm_cases();
     sums_cases();
+    layer_norm_cases();
     embed_cases();
     masking_cases();
     for (int i = 0; i < KERNELS; i++)

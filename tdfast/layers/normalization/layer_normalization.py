@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast import _kernels
 from tdfast.engine import norms
 from tdfast.layers.normalization.base import Normalizing
 
 if TYPE_CHECKING:
-    from tdfast.engine.tape import Tape
+    from tdfast.engine.tape import Record, Tape
     from tdfast.engine.types import (
         Array,
         Arrays,
@@ -92,6 +94,9 @@ class LayerNormalization(Normalizing):
     def forward(self, x: Array, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         axes, _, shape = self._axes(x.shape)
+        rec.rows = axes == tuple(range(x.ndim - len(axes), x.ndim))
+        if rec.rows:
+            return self._forward_rows(rec, x, len(axes), tape.keep)
         normal, y = rec.buffer("normal", x.shape, x.dtype), rec.buffer("y", x.shape, x.dtype)
         few = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
         mean, inverse = rec.buffer("mean", few, x.dtype), rec.buffer("inverse", few, x.dtype)
@@ -107,6 +112,8 @@ class LayerNormalization(Normalizing):
 
     def backward(self, dy: Array, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
+        if rec.rows:
+            return self._backward_rows(rec, dy, need_dx)
         axes, others, shape = self._axes(dy.shape)
         dx, work = rec.buffer("dx", dy.shape, dy.dtype), rec.buffer("work", dy.shape, dy.dtype)
         dnormal = self.back_to_scale(dy, rec.normal, others, shape, dx)
@@ -118,6 +125,27 @@ class LayerNormalization(Normalizing):
         np.subtract(dnormal, mean, out=dx)
         np.subtract(dx, np.multiply(rec.normal, slope, out=work), out=dx)
         return np.multiply(dx, rec.inverse, out=dx)
+
+    def _forward_rows(self, rec: Record, x: Array, n: int, keep: bool) -> Array:
+        """Where it normalizes over the last n axes: in a kernel."""
+        rec.M, rec.N = math.prod(x.shape[:-n]), math.prod(x.shape[-n:])
+        rec.normal = rec.buffer("normal", x.shape, x.dtype) if keep else None
+        rec.inverse = rec.buffer("inverse", (rec.M,), x.dtype) if keep else None
+        y = rec.buffer("y", x.shape, x.dtype)
+        gamma, beta = self.gamma.value if self.scale else None, self.beta.value if self.center else None
+        _kernels.layer_norm_forward(rec.M, rec.N, self.epsilon, x=x, gamma=gamma, beta=beta,
+                                    normal=rec.normal, inverse=rec.inverse, y=y)
+        return y
+
+    def _backward_rows(self, rec: Record, dy: Array, need_dx: bool) -> Any:
+        dx = rec.buffer("dx", dy.shape, dy.dtype) if need_dx else None
+        _kernels.layer_norm_backward(
+            rec.M, rec.N, gamma=self.gamma.value if self.scale else None, normal=rec.normal,
+            inverse=rec.inverse, dy=dy, dx=dx, dgamma=self.gamma.grad if self.scale else None,
+            dbeta=self.beta.grad if self.center else None,
+            scratch=rec.buffer("scratch", (_kernels.layer_norm_scratch_size(rec.N),), dy.dtype),
+        )
+        return dx
 
     def get_config(self) -> Config:
         return self.config_of({}, {"rms_scaling": False})
