@@ -147,15 +147,18 @@ def plot_model(model: Any, to_file: str = "model.png", show_shapes: bool = False
     shown = {"shapes": show_shapes, "dtype": show_dtype, "names": show_layer_names,
              "activations": show_layer_activations,
              "trainable": show_trainable}
-    if is_stack(model):
+    if _chains_only(model) if expand_nested else is_stack(model):
         first = [] if model.layers and _is_input(model.layers[0]) else model.input_layers
         boxes = [*(_Box(layer, shown, ()) for layer in first), *_boxes(model, shown, expand_nested, ())]
         _place(boxes, rankdir)
         arrows = [(before, box, False) for before, box in zip(boxes, boxes[1:])]
     else:
-        boxes, arrows = _graph(model, shown, expand_nested, rankdir)
+        whole = _graph(model, shown, expand_nested, rankdir)
+        boxes, arrows = whole.boxes, whole.arrows
+    _make_room(boxes, arrows, rankdir)
     right, bottom = (max(b.x + b.width + 0.16 * len(b.frames) for b in boxes),
                      max(b.y + b.height + 0.16 * len(b.frames) for b in boxes))
+    bottom = max(bottom, _deepest(arrows, rankdir))
     figure = _figure(right + 0.25, bottom + 0.25, "plot_model")
     axes = figure.add_axes([0, 0, 1, 1])
     axes.set(xlim=(0, right + 0.25), ylim=(bottom + 0.25, 0))       # in inches, downwards
@@ -163,8 +166,8 @@ def plot_model(model: Any, to_file: str = "model.png", show_shapes: bool = False
     _draw_frames(axes, boxes)
     for before, box, passes in arrows:
         ends = (before.middle(1, rankdir), box.middle(0, rankdir))
-        bent = {"connectionstyle": "arc3,rad=0.35"} if passes else {}
-        axes.annotate("", xytext=ends[0], xy=ends[1],
+        bent = {"connectionstyle": f"arc3,rad={BEND}"} if passes else {}
+        axes.annotate("", xytext=ends[0], xy=ends[1], zorder=0.5,         # behind the boxes
                       arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 0,
                                   "shrinkB": 0, **bent})
     for box in boxes:
@@ -175,6 +178,25 @@ def plot_model(model: Any, to_file: str = "model.png", show_shapes: bool = False
 
 
 LINE, LETTER = 0.22, 0.082          # inches: the height of a line of text, the width of a letter
+BEND = 0.35
+"""How far an arrow that passes a row goes out of its way: half of it, as a share of its length."""
+
+
+def _make_room(boxes: Any, arrows: Any, rankdir: Any) -> None:
+    """Move all boxes to the right where bent arrows would leave the picture on the left."""
+    if rankdir == "TB":
+        bent = [(a.middle(1, rankdir), b.middle(0, rankdir)) for a, b, passes in arrows if passes]
+        left = min([(x + u) / 2 - BEND / 2 * abs(v - y) for (x, y), (u, v) in bent], default=0.25)
+        for box in boxes if left < 0.1 else ():
+            box.x += 0.1 - left
+
+
+def _deepest(arrows: Any, rankdir: Any) -> float:
+    """How far down bent arrows go."""
+    bent = [(a.middle(1, rankdir), b.middle(0, rankdir)) for a, b, passes in arrows if passes]
+    if rankdir == "TB":
+        return 0.0
+    return max([(y + v) / 2 + BEND / 2 * abs(u - x) for (x, y), (u, v) in bent], default=0.0)
 
 
 class _Box:
@@ -260,30 +282,78 @@ def _place(boxes: Any, rankdir: Any) -> None:
             at += box.width
 
 
-def _graph(model: Any, shown: Any, expand: Any, rankdir: Any) -> tuple[Any, ...]:
-    """(boxes, arrows) of a model with branches: the boxes in rows by the longest way from an input.
+class _Item:
+    """What takes one place in the rows of a graph: a layer's box, or a model with all that is in it.
 
-    An arrow is (from, to, whether it passes a row in between).
+    Attributes:
+        boxes, arrows: all that is drawn; an arrow is (from, to, whether it passes a row in between).
+        entries, exits: the boxes that read each input, and the box that gives each output.
+        x, y, width, height: where it stands, with its frame.
     """
-    inner = next((layer for layer in model.layers if getattr(layer, "layers", None)), None)
-    if expand and inner is not None:
-        raise ValueError(
-            f"plot_model: expand_nested=True draws stacks of layers, but model '{model.name}' has "
-            "branches. Draw "
-            f"'{inner.name}' by itself: plot_model(model.get_layer('{inner.name}'))."
-        )
-    made = {id(layer): _Box(layer, shown, ()) for layer in model.sublayers()}
-    rows, links = {id(layer): 0 for layer in model.input_layers}, []
-    inputs = {id(tensor): layer for tensor, layer in zip(model.graph.inputs, model.input_layers)}
+
+    def __init__(self, boxes: Any, arrows: Any, entries: Any, exits: Any, room: float = 0.0) -> None:
+        self.boxes, self.arrows, self.entries, self.exits, self.room = boxes, arrows, entries, exits, room
+        self.left, self.top = min(b.x for b in boxes), min(b.y for b in boxes)
+        self.width = max(b.x + b.width for b in boxes) - self.left + 2 * room
+        self.height = max(b.y + b.height for b in boxes) - self.top + 2 * room + bool(room) * 0.1
+        self.x = self.y = 0.0
+
+    @classmethod
+    def of_box(cls, box: _Box) -> _Item:
+        return cls([box], [], [[box]], [box])
+
+    def move(self) -> None:
+        """Bring the boxes to the item's place."""
+        for box in self.boxes:
+            box.x += self.x - self.left + self.room
+            box.y += self.y - self.top + self.room + bool(self.room) * 0.1
+
+
+def _graph(model: Any, shown: Any, expand: Any, rankdir: Any, frames: Any = ()) -> _Item:
+    """A model with branches: what it holds in rows by the longest way from an input."""
+    layers = model.sublayers()
+    first = [layer for layer in model.input_layers if any(layer is other for other in layers)]
+    if not first and not frames:                # a Sequential's input, drawn for the whole model alone
+        first = model.input_layers
+    items = {}
+    for layer in [*first, *layers]:
+        inner = expand and getattr(layer, "layers", None)
+        items[id(layer)] = _graph(layer, shown, expand, rankdir, (*frames, layer)) if inner else _Item.of_box(
+            _Box(layer, shown, frames))
+    rows, links, entries = dict.fromkeys(map(id, first), 0), [], []
+    for place in range(len(model.graph.inputs)):
+        entries.append([items[id(first[place])].entries[0][0]] if first else [])
+    inputs = {id(tensor): k for k, tensor in enumerate(model.graph.inputs)}
     for node in model.graph.nodes:
-        sources = [inputs.get(id(tensor)) or tensor.node.layer for tensor in node.needs]
-        here = max(rows[id(layer)] for layer in sources) + 1
+        here, target = 0, items[id(node.layer)]
+        for k, tensor in enumerate(node.needs):
+            into = target.entries[min(k, len(target.entries) - 1)]
+            if id(tensor) not in inputs:
+                source, exit_ = tensor.node.layer, tensor.index
+            elif first:
+                source, exit_ = first[inputs[id(tensor)]], 0
+            else:
+                entries[inputs[id(tensor)]] += into
+                continue
+            here = max(here, rows[id(source)] + 1)
+            exits = items[id(source)].exits
+            links += [(id(source), id(node.layer), exits[min(exit_, len(exits) - 1)], box) for box in into]
         rows[id(node.layer)] = max(here, rows.get(id(node.layer), 0))
-        links += [(id(layer), id(node.layer)) for layer in sources]
     numbers = range(max(rows.values()) + 1)
-    _place_rows([[made[key] for key in made if rows[key] == row] for row in numbers], rankdir)
-    arrows = [(made[a], made[b], rows[b] - rows[a] != 1) for a, b in dict.fromkeys(links)]
-    return list(made.values()), arrows
+    _place_rows([[items[key] for key in items if rows.get(key) == row] for row in numbers], rankdir)
+    for item in items.values():
+        item.move()
+    arrows = [arrow for item in items.values() for arrow in item.arrows]
+    found = {(id(a), id(b)): (a, b, rows[to] - rows[source] != 1) for source, to, a, b in links}
+    exits = []
+    for tensor in model.graph.outputs:
+        if tensor.node is None or id(tensor) in inputs:
+            exits.append(entries[inputs[id(tensor)]][0] if entries[inputs[id(tensor)]] else None)
+        else:
+            inner_exits = items[id(tensor.node.layer)].exits
+            exits.append(inner_exits[min(tensor.index, len(inner_exits) - 1)])
+    boxes = [box for item in items.values() for box in item.boxes]
+    return _Item(boxes, [*arrows, *found.values()], entries, exits, 0.2 if frames else 0.0)
 
 
 def _place_rows(rows: Any, rankdir: Any) -> None:
@@ -304,6 +374,12 @@ def _place_rows(rows: Any, rankdir: Any) -> None:
             box.x, box.y = (place, at) if down else (at, place)
             place += along(box) + gap
         at += max(map(across, row), default=0) + 0.45
+
+
+def _chains_only(model: Any) -> bool:
+    """Whether a model and all models within it are stacks."""
+    return is_stack(model) and all(
+        _chains_only(layer) for layer in model.sublayers() if getattr(layer, "layers", None))
 
 
 def _draw_frames(axes: Any, boxes: Any) -> None:

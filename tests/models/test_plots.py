@@ -157,3 +157,34 @@ def test_operations_are_drawn_with_their_shapes():
     joined = Model([x, y], layers.Add()([x, y]))
     texts = [t.get_text() for t in utils.plot_model(joined, to_file=None, show_shapes=True).axes[0].texts]
     assert "in: [(None, 5, 4), (None, 5, 4)]" in texts
+
+
+@pytest.mark.parametrize("rankdir", ["TB", "LR"])
+def test_models_with_branches_within_models(rankdir):
+    pytest.importorskip("matplotlib")
+    from matplotlib.patches import FancyBboxPatch, Rectangle
+
+    u, v = Input((7, 4)), Input((7, 4))
+    a = layers.Dense(4, name="a")(u)
+    b = layers.LSTM(4, return_sequences=True)(layers.Add()([a, v]))
+    inner = Model([u, v], [layers.Concatenate()([a, b]), b], name="inner")
+    chain = Sequential([layers.Dense(4), layers.Dense(4)], name="chain")
+    x, y = Input((7, 4)), Input((7, 4))
+    p, q = inner([chain(x), y])
+    model = Model([x, y], [layers.Add()([layers.MultiHeadAttention(2, 4)(p, p), p]), ops.mean(q, axis=1)])
+    axes = utils.plot_model(model, None, rankdir=rankdir, expand_nested=True).axes[0]
+    titles = [text for text in texts(axes.figure) if text not in ("inner", "chain")]
+    assert sorted(titles) == sorted(["InputLayer"] * 4 + ["Dense"] * 3 + [
+        "LSTM", "Add", "Concatenate", "MultiHeadAttention", "Add", "Mean"])
+    bodies = [p for p in axes.patches if type(p) is Rectangle][::2]
+    frames = [p for p in axes.patches if type(p) is FancyBboxPatch]
+    inside = [sum(f.get_x() < b.get_x() and b.get_x() + b.get_width() < f.get_x() + f.get_width()
+                  and f.get_y() < b.get_y() and b.get_y() + b.get_height() < f.get_y() + f.get_height()
+                  for b in bodies) for f in frames]
+    assert sorted(inside) == [2, 6]
+    arrows = [t for t in axes.texts if getattr(t, "arrow_patch", None) is not None]
+    assert len(arrows) == 1 + 1 + 2 + 6 + 4     # into the chain and within it, into inner and within it, behind
+    places = [(b.get_x(), b.get_y(), b.get_x() + b.get_width(), b.get_y() + b.get_height()) for b in bodies]
+    for i, (left, top, right, bottom) in enumerate(places):
+        for x0, y0, x1, y1 in places[:i]:
+            assert x1 <= left or right <= x0 or y1 <= top or bottom <= y0
