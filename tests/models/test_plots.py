@@ -183,7 +183,7 @@ def test_models_with_branches_within_models(rankdir):
                   for b in bodies) for f in frames]
     assert sorted(inside) == [2, 6]
     arrows = [t for t in axes.texts if getattr(t, "arrow_patch", None) is not None]
-    assert len(arrows) == 1 + 1 + 2 + 6 + 4     # into the chain and within it, into inner and within it, behind
+    assert len(arrows) == 1 + 1 + 2 + 6 + 4     # to the chain and in it, to inner and in it, behind it
     places = [(b.get_x(), b.get_y(), b.get_x() + b.get_width(), b.get_y() + b.get_height()) for b in bodies]
     for i, (left, top, right, bottom) in enumerate(places):
         for x0, y0, x1, y1 in places[:i]:
