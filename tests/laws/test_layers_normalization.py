@@ -6,6 +6,7 @@ import reference
 from laws import LAWS, Case, batch_is_its_rows, checks, saturation_and_nan
 
 from tdfast import Sequential
+from tdfast.engine.tape import Tape
 from tdfast.layers import BatchNormalization, Dense, LayerNormalization, Masking, TimeDistributed
 
 COUPLED = tuple(law for law in LAWS if law not in (batch_is_its_rows, saturation_and_nan))
@@ -136,3 +137,17 @@ def test_batch_normalization_computes_in_float32(monkeypatch):
     monkeypatch.setattr(np, "multiply", noted)
     model.train_on_batch(x, x)
     assert seen == {np.dtype("float32")}
+
+
+def test_layer_normalization_in_time_distributed():
+    """The record of a call has names that the engine uses: the layer's own must be others."""
+    x = np.random.default_rng(0).normal(size=(3, 5, 4))
+    layer, inner = LayerNormalization(dtype="float64"), LayerNormalization(dtype="float64")
+    wrapped = TimeDistributed(inner)
+    dy, results = np.random.default_rng(1).normal(size=x.shape), []
+    for one in (layer, wrapped):
+        one.ensure_built((None, 5, 4))
+        tape = Tape()
+        one.forward(x, tape)
+        results.append(one.backward(dy.copy(), tape).copy())
+    np.testing.assert_array_equal(results[0], results[1])

@@ -94,8 +94,8 @@ class LayerNormalization(Normalizing):
     def forward(self, x: Array, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         axes, _, shape = self._axes(x.shape)
-        rec.rows = axes == tuple(range(x.ndim - len(axes), x.ndim))
-        if rec.rows:
+        rec.trailing = axes == tuple(range(x.ndim - len(axes), x.ndim))
+        if rec.trailing:
             return self._forward_rows(rec, x, len(axes), tape.keep)
         normal, y = rec.buffer("normal", x.shape, x.dtype), rec.buffer("y", x.shape, x.dtype)
         few = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
@@ -112,7 +112,7 @@ class LayerNormalization(Normalizing):
 
     def backward(self, dy: Array, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
-        if rec.rows:
+        if rec.trailing:
             return self._backward_rows(rec, dy, need_dx)
         axes, others, shape = self._axes(dy.shape)
         dx, work = rec.buffer("dx", dy.shape, dy.dtype), rec.buffer("work", dy.shape, dy.dtype)
