@@ -524,10 +524,11 @@ class Layer:
         inputs, keywords, masks, options = self.bind(*args, **kwargs)
         for tensor in (*inputs, *flatten(list(keywords.values()))):
             if not isinstance(tensor, SymbolicTensor):
+                what = (f"an array of shape {tensor.shape}" if isinstance(tensor, np.ndarray)
+                        else f"{tensor!r:.60} ({type(tensor).__name__})")
                 raise ValueError(
                     f"Layer '{self.name}' ({type(self).__name__}) was called on symbolic tensors and on "
-                    f"{tensor!r:.60} ({type(tensor).__name__}) at once. Give tensors alone: make an Input of "
-                    "what else it needs."
+                    f"{what} at once. Give tensors alone: make an Input of what else it needs."
                 )
         if len(inputs) != 1 and not self.several_inputs:
             raise ValueError(

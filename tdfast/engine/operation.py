@@ -131,26 +131,27 @@ class Operation(Layer):
         found = []
         for size in UNKNOWN if any(None in shape for shape in shapes) else (1,):
             arrays = [_example(shape, size, dtype) for shape, dtype in zip(shapes, dtypes)]
-            found.append(self._tried(template, arrays))
+            found.append(self._tried(template, arrays, shapes))
         if not isinstance(found[0], list):
             return _common_shape([np.shape(y) for y in found])
         return [_common_shape([np.shape(y) for y in ys]) for ys in zip(*found)]
 
-    def _tried(self, template: Any, arrays: Sequence[Any]) -> Array:
-        """The result for arrays whose numbers mean nothing."""
+    def _tried(self, template: Any, arrays: Sequence[Any], shapes: Any) -> Array:
+        """The result for arrays whose numbers mean nothing, in the place of tensors of these shapes."""
         try:
             with np.errstate(all="ignore"):
                 return self.apply(*self.filled(template, arrays))
         except Exception as error:
             raise ValueError(
-                f"{type(self).__name__} ('{self.name}') cannot be called on tensors of shapes "
-                f"{[a.shape for a in arrays]} (sizes that are not known are put at {UNKNOWN}) and what else "
-                f"it was given: {error}"
+                f"{type(self).__name__} ('{self.name}') cannot be called on tensors of shapes {list(shapes)} "
+                f"and what else it was given: {error}"
+                + (f" (a size that is not known was tried as {UNKNOWN[0]})" if any(None in s for s in shapes)
+                   else "")
             ) from error
 
     def output_dtypes(self, node: Node, number: int) -> list[Any]:
         arrays = [_example(tensor.shape, UNKNOWN[0], tensor.dtype) for tensor in node.inputs]
-        y = self._tried(node.options["template"], arrays)
+        y = self._tried(node.options["template"], arrays, [tensor.shape for tensor in node.inputs])
         return [np.asarray(part).dtype.name for part in (y if isinstance(y, list) else [y])]
 
     def get_config(self) -> Config:

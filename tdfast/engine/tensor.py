@@ -25,7 +25,6 @@ class SymbolicTensor:
     """
 
     __slots__ = ("node", "index", "shape", "dtype", "name")
-    __array_ufunc__ = None  # NumPy leaves operators to this class
 
     def __init__(self, node: Any = None, index: int = 0, shape: Any = None, dtype: str = "float32",
                  name: str | None = None) -> None:
@@ -49,6 +48,16 @@ class SymbolicTensor:
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         self._refuse("become a NumPy array")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> SymbolicTensor:
+        """NumPy's operators with an array before this tensor; its functions are refused."""
+        name = _NUMPY_OPERATORS.get(ufunc.__name__)
+        if name is not None and method == "__call__" and not kwargs:
+            return getattr(registry.home("ops"), name)(*inputs)
+        raise TypeError(
+            f"np.{ufunc.__name__} takes arrays, but {self!r} has no numbers yet: it stands for a value in a "
+            "graph. Use the function of that name in tdfast.ops."
+        )
 
     def __bool__(self) -> NoReturn:
         self._refuse("be true or false")
@@ -77,6 +86,15 @@ class SymbolicTensor:
 
     def __invert__(self) -> SymbolicTensor:
         return registry.home("ops").logical_not(self)
+
+
+_NUMPY_OPERATORS = {
+    "remainder": "mod",
+    **{name: name for name in ("add", "subtract", "multiply", "divide", "floor_divide", "power", "matmul",
+                               "less", "less_equal", "greater", "greater_equal", "not_equal", "logical_and",
+                               "logical_or", "logical_xor")},
+}
+"""NumPy's name of an operator -> that of `tdfast.ops`."""
 
 
 def _operator(name: str, swapped: bool) -> Callable[..., Any]:

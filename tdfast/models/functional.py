@@ -38,9 +38,14 @@ class Functional(Model):
     'Functional'
     """
 
-    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool | None = None,
-                 **kwargs: Any) -> None:
+    def __init__(self, inputs: Any, outputs: Any = None, name: str | None = None,
+                 trainable: bool | None = None, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
+        if outputs is None:
+            raise TypeError(
+                "Model is made of inputs and outputs, Model(inputs, outputs): the outputs are missing. They "
+                "are the tensors that layers give when they are called."
+            )
         for what, structure in (("inputs", inputs), ("outputs", outputs)):
             for tensor in flatten(structure) or [None]:
                 if not isinstance(tensor, SymbolicTensor):
@@ -112,6 +117,13 @@ class Functional(Model):
                 raise ValueError(
                     f"{who}: model '{self.name}' has the inputs {names}, but the dict given has only "
                     f"{sorted(map(str, x))}: {', '.join(map(repr, missing))} is missing."
+                )
+            unused = sorted(str(key) for key in x if key not in keys)
+            if unused:
+                warnings.warn(
+                    f"{who}: the dict of inputs has {', '.join(map(repr, unused))}, which model "
+                    f"'{self.name}' does not use; its inputs are {names}.",
+                    stacklevel=level_of_the_caller(),
                 )
             return [
                 array for key in keys for array in (_arrays_in(x[key]) if _holds_arrays(x[key]) else [x[key]])

@@ -71,9 +71,16 @@ class DataAdapter:
         if head.loss is None and (y is None or not head.specs):
             return None
         sparse = head.loss is not None and head.loss.sparse
+        if y is None and head.name is not None:
+            raise ValueError(
+                f"{who}, has a loss or metrics, but y has no targets for it: give y[{head.name!r}]."
+            )
         y = adapters.check_targets(y, n, self.model.dtype, sparse, who, views)
         if head.loss is not None:
-            head.loss.check(y.shape, shape)
+            try:
+                head.loss.check(y.shape, shape)
+            except ValueError as error:
+                raise error if head.name is None else ValueError(f"{who}: {error}") from None
             head.loss.look_at(y, shape, who)
         return y
 

@@ -167,6 +167,12 @@ class _Joined:
     def add(self, y: Data, start: int, tape: Tape) -> None:
         """Take a batch's outputs."""
         parts = y if isinstance(y, list) else [y]
+        if any(part.ndim == 0 for part in parts):
+            raise ValueError(
+                "predict: an output is a single number for the whole batch, so those of several batches "
+                "cannot be joined. Call the model on an array, model(x), or keep the axis of the samples, as "
+                "in ops.sum(x, axis=-1)."
+            )
         if self._samples is None:
             self._pieces.append([part.copy() for part in parts])
             return
