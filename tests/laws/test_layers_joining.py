@@ -172,7 +172,7 @@ def joining(name, make, formula, widths=(4, 4, 4), **options):
 
 
 def cosines(parts):
-    a, b = (x / np.sqrt((x**2).sum(-1, keepdims=True)) for x in parts)
+    a, b = (x / np.maximum(np.sqrt((x**2).sum(-1, keepdims=True)), 1e-7) for x in parts)
     return a @ b.transpose(0, 2, 1)
 
 
