@@ -190,7 +190,7 @@ class Graph:
 
     # ---------------------------------------------------------------- passes
     def forward(self, values: Any, masks: Any, record: Record, tape: Tape, training: bool = False,
-                packing: int | None = None) -> Arrays:
+                packing: int | None = None, look: Callable[..., None] | None = None) -> Arrays:
         """The outputs and their masks, as two lists; each call leaves what backward needs on a tape of its
         own.
 
@@ -201,6 +201,7 @@ class Graph:
             tape: the tape on which that record lies.
             packing: the number of the call that may leave masked steps out; None: none. See
                 `tdfast.training.packing`.
+            look: called after each call of a layer, as ``look(layer, output)``.
         """
         held, marks = [None] * self._size, [None] * self._size
         for place, value, mask in zip(self._sources, values, masks):
@@ -224,6 +225,8 @@ class Graph:
                         record.packed, mask = inner.records[0].valid, None
                 else:
                     y = layer.forward(x, inner, training=training, mask=mask)
+            if look is not None:
+                look(layer, y)
             if layer.activity_regularizer is not None or record.activities:
                 record.note_activity(layer, y, i)
             if mask is not None or has_rule[i]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast.engine.structure import flatten
 from tdfast.engine.tape import Tape
 
 if TYPE_CHECKING:
@@ -57,21 +58,12 @@ class _Found(Exception):
 
 def _forward_until_bad(model: Any, batch: Any) -> list[Any]:
     """The outputs of the graph of a model; raises `_Found` at the first layer at fault."""
-    tape = Tape(keep=False)
 
-    def look(node: Any, given: Any) -> list[Any] | tuple[Any, ...]:
-        layer = node.layer
-        x, mask = map(list, zip(*given)) if len(node.inputs) > 1 else given
+    def look(layer: Any, y: Any) -> None:
         weight = next((w for w in layer.weights if not np.isfinite(w.value).all()), None)
-        tape.rewind()
-        y = layer.forward(x, tape, training=False, mask=mask)
-        parts = [part.copy() for part in (y if isinstance(y, list) else [y])]
-        if weight is not None or not all(np.isfinite(part).all() for part in parts):
+        if weight is not None or not all(np.isfinite(part).all() for part in flatten(y)):
             raise _Found(layer, weight)
-        mask = layer.compute_mask(x, mask)
-        if len(node.outputs) == 1:
-            return (parts if isinstance(y, list) else parts[0]), mask
-        return list(zip(parts, mask if isinstance(mask, list) else [None] * len(parts)))
 
-    masks = batch.masks or (None,) * len(batch.inputs)
-    return [y for y, _ in model.graph.walk(list(zip(batch.inputs, masks)), look)]
+    tape, masks = Tape(keep=False), batch.masks or (None,) * len(batch.inputs)
+    outputs, _ = model.graph.forward(batch.inputs, masks, tape.push(model), tape, look=look)
+    return outputs

@@ -208,3 +208,17 @@ def test_weights_that_were_no_numbers_before_are_named_as_such():
     began = "in epoch 2, batch 1. It began before that step: weight 'kernel' of layer 'last'"
     with pytest.raises(FloatingPointError, match=began):
         model.fit(np.full((1, 1), 1e20), np.zeros((1, 1)), epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize("build", [
+    lambda x, state: Dense(1, name="last")(Dense(4)(x)[:, 0] * 2 + 1),
+    lambda x, state: Dense(1, name="last")(layers.SimpleRNN(4)(x, initial_state=state)),
+    lambda x, state: Dense(1, name="last")(layers.GRU(4)(x, mask=tdfast.ops.any(x > 0, axis=-1))),
+], ids=["operations", "initial_state", "mask"])
+def test_the_first_layer_at_fault_is_named_in_graphs_too(build):
+    x, state = layers.Input((5, 3)), layers.Input((4,))
+    model = tdfast.Model([x, state], build(x, state))
+    model.compile(optimizers.SGD(1e30), "mse")
+    data = [np.ones((8, 5, 3)), np.ones((8, 4))]
+    with pytest.raises(FloatingPointError, match="It began in layer 'last'|weight .* was not finite"):
+        model.fit(data, np.full((8, 1), 1e10), epochs=9, verbose=0)
