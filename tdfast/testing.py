@@ -17,6 +17,7 @@ from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.tape import Tape
 from tdfast.engine.tensor import SymbolicTensor
 from tdfast.random import SeedGenerator
+from tdfast.training.packing import is_per_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,9 +39,10 @@ def check_layer(layer: Layer, input_shape: Shapes, mask: Masks = False, training
     Its derivatives, of the input and of every weight, are compared with central differences in float64. Its
     config must make it again. It must not write to its input, nor depend on earlier calls, on the memory of
     the tape, or (unless it is `batch_coupled` or random) on the rest of the batch. Called twice in one pass,
-    or with an output that several calls read, its gradients must add up. It takes read-only, strided, float64
-    and integer arrays and an empty batch. The layer given is not changed: twins made from its config are
-    checked.
+    or with an output that several calls read, its gradients must add up, and None is a gradient of zeros. It
+    takes read-only, strided, float64 and integer arrays, a read-only mask and an empty batch. Where it says
+    `per_step` or `rowwise`, each step must stand alone. The layer given is not changed: twins made from its
+    config are checked.
 
     Args:
         layer: the layer; its numbers of `tdfast.random.SeedGenerator` attributes are repeated in each call.
@@ -112,10 +114,16 @@ def forward_backward(layer: Layer, x: Any, call: dict[str, Any], dys: Sequence[A
     dys = [np.array(dy, dtype=layer.dtype) for dy in dys]
     dx = as_tuple(layer.backward(dys if isinstance(y, (tuple, list)) else dys[0], tape))
     names = ["x"] + [f"state{i}" for i in range(len(dx) - 1)]
-    out.update({f"d{name}": np.array(d) for name, d in zip(names, dx)})
+    given = [x, *call.get("initial_state", [])]
+    out.update({f"d{name}": _array(d, a, layer) for name, d, a in zip(names, dx, given)})
     out.update({f"d{w.name}#{i}": w.grad.copy() for i, w in enumerate(layer.trainable_weights)})
     assert tape.position == 0, "backward must pop what forward pushed"
     return out
+
+
+def _array(gradient: Any, of: Any, layer: Layer) -> Array:
+    """A copy of a gradient of an array; None stands for zeros."""
+    return np.zeros(np.shape(of), layer.dtype) if gradient is None else np.array(gradient)
 
 
 def graph_gradients(layer: Layer, xs: Any, masks: Any, outputs: Any, gradients: Sequence[Any],
@@ -415,7 +423,7 @@ def _keeps_nothing(trial: _Trial, bound: float) -> None:
         "backward after another call gives other gradients: what it needs must be on the tape, not on the "
         "layer"
     )
-    got = {"dx": np.array(dx[0]), **{f"d{w.name}#{i}": w.grad.copy() for i,
+    got = {"dx": _array(dx[0], trial.x, layer), **{f"d{w.name}#{i}": w.grad.copy() for i,
                                      w in enumerate(layer.trainable_weights)}}
     _same(trial, got, {k: want[k] for k in got}, message)
     tape = Tape()
@@ -464,6 +472,10 @@ def _adds_up_in_a_graph(trial: _Trial, bound: float) -> None:
         if want is not None:
             assert_near(got, want, 1e-9,
                         trial.say("an output that two calls read must get the sum of their gradients"))
+    (dx,), grads = passes([x], masks[:1], lambda a: [called(a), called(a)], [g, None])
+    for got, want in zip([dx, *grads], [da, *at_a]):
+        if want is not None:
+            assert_near(got, want, 1e-9, trial.say("a call to which no gradient comes must add nothing"))
 
 
 def _only_reads(trial: _Trial, bound: float) -> None:
@@ -491,6 +503,15 @@ def _only_reads(trial: _Trial, bound: float) -> None:
                       f"a {form} input was written to")
         want = want or got
         _same(trial, got, want, f"a {form} input gives other numbers than a read-only float32 one")
+    mask = trial.call.get("mask")
+    if mask is not None:
+        kept, mask = mask.copy(), mask.copy()
+        mask.flags.writeable = False
+        try:
+            trial.step(call={**trial.call, "mask": mask})
+        except ValueError as error:
+            raise AssertionError(trial.say(f"a read-only mask fails: {error}")) from error
+        trial.require(np.array_equal(mask, kept), "the mask was written to: it is its tensor's")
 
 
 def _rows(trial: _Trial, bound: float) -> None:
@@ -508,6 +529,21 @@ def _rows(trial: _Trial, bound: float) -> None:
             f"rows {rows.start} to {rows.stop - 1} have other results in a batch of their own (if that is "
             "meant: batch_coupled = True)",
         )
+
+
+def _steps(trial: _Trial, bound: float) -> None:
+    """A layer that says `per_step` or `rowwise` makes of steps side by side, and of steps alone, the same."""
+    if trial.random or len(trial.shape) < 2:
+        return
+    layer, (B, T, *rest) = trial.twin("float64"), trial.x.shape
+    said = {"per_step": (is_per_step(layer), (1, B * T)), "rowwise": (layer.rowwise, (B * T, 1))}
+    call = {"training": trial.call["training"]}
+    for name, (holds, axes) in said.items():
+        if holds:
+            apart = forward(layer, trial.x.reshape(*axes, *rest), call)
+            for y, want in zip(apart, forward(layer, trial.x, call)):
+                assert_near(y.reshape(want.shape), want, 1e-9, trial.say(
+                    f"{name} = True, but the output at a step depends on the other steps"))
 
 
 def _empty(trial: _Trial, bound: float) -> None:
@@ -538,6 +574,6 @@ def _called(key: Any) -> str:
 
 CHECKS = (
     _config, _only_reads, _shapes, _keeps_nothing, _differentiates, _overwrites_gradients,
-    _adds_up_in_a_graph, _rows, _empty,
+    _adds_up_in_a_graph, _rows, _steps, _empty,
 )
 """What `check_layer` tries, in order."""

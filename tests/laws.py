@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tdfast import runtime
+from tdfast import _kernels, runtime
 from tdfast.engine.arithmetic import kernel_arithmetic
-from tdfast.engine.graph import Node
+from tdfast.engine.graph import Graph, Node
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.tape import Tape
+from tdfast.engine.tensor import SymbolicTensor
 from tdfast.layers import Identity
 from tdfast.testing import (
     as_tuple,
@@ -31,6 +32,7 @@ from tdfast.testing import (
     random_like,
     without_shapes,
 )
+from tdfast.training.packing import is_per_step
 
 FMA_ISAS = ("avx2", "avx512", "neon")
 
@@ -442,6 +444,116 @@ def graph_rules(case):
         if layer.activity_regularizer is None:
             (dx,), grads = graph_gradients(layer, [a], [mask], lambda x: [same(x), called(x)], [k, None])
             near([dx, *grads], [k, *(0 * w for w in at_a)], "an output without a gradient")
+    if count > 1:
+        zeros = [np.zeros_like(one) for one in forward(layer, a, {} if mask is None else {"mask": mask})[:-1]]
+        k = random_like(np.random.default_rng(3), [layer(a, mask=mask)[-1]])[0]
+        (want,), at_zeros = graph_gradients(layer, [a], [mask], lambda x: Node(layer, [x], count).outputs,
+                                            [*zeros, k])
+        want = None if want is None else want.copy()
+        (dx,), grads = graph_gradients(layer, [a], [mask], lambda x: Node(layer, [x], count).outputs[-1:],
+                                       [k])
+        near([dx, *grads], [want, *at_zeros], "the last output alone")
+
+
+@contextlib.contextmanager
+def counted_packings():
+    """For the block, a list that gets longer with each call of a kernel that packs weights."""
+    before, packed = {name: f for name, f in vars(_kernels).items() if name.endswith("_pack")}, []
+
+    def counted(name, pack):
+        return lambda *args, **kwargs: packed.append(name) or pack(*args, **kwargs)
+
+    try:
+        for name, pack in before.items():
+            setattr(_kernels, name, counted(name, pack))
+        yield packed
+    finally:
+        for name, pack in before.items():
+            setattr(_kernels, name, pack)
+
+
+def packs_once(case):
+    """A call has one record, which the next pass finds again; weights are packed once while they stay as they
+    are, however often the layer is called."""
+    layer = case.layer("float32")
+    x, call = case.inputs(dtype="float32")
+    x, mask = layer.as_input(x), call.get("mask")
+    _, count = _first_output(layer, x, mask)
+
+    def packings(calls, passes):
+        """How often each of so many passes packed, and the records of each pass."""
+        inputs, tape = [SymbolicTensor() for _ in range(calls)], Tape(version="first")
+        graph = Graph(inputs, [Node(layer, [one], count).outputs[0] for one in inputs])
+        numbers, records = [], []
+        for version in passes:
+            tape.rewind()
+            tape.version = version
+            record = tape.push(layer)
+            with counted_packings() as packed, kernel_arithmetic():
+                graph.forward([x] * calls, [mask] * calls, record, tape)
+            numbers.append(len(packed))
+            records.append([[id(one) for one in inner.records] for inner in record.tapes])
+        return numbers, records
+
+    (once,), _ = packings(1, ["first"])
+    numbers, records = packings(3, ["first", "first", "second", None, None])
+    assert numbers == [once, 0, once, once, once], "packings in passes with weights as before, and others"
+    assert all(same == records[0] for same in records), "records must be reused"
+    assert [len(calls) for calls in records[0]] == [len(records[0][0])] * 3
+    assert len({one for calls in records[0] for one in calls}) == sum(map(len, records[0]))
+
+
+class _Reader(Identity):
+    """Notes the mask of what it reads."""
+
+    def forward(self, x, tape, training=False, mask=None):
+        self.mask = mask
+        return super().forward(x, tape, training, mask)
+
+
+def masks_belong_to_tensors(case):
+    """In a graph the mask of an output is what `compute_mask` says, computed once, for all who read it; and
+    nobody writes to the mask of an input."""
+    layer = case.layer("float32")
+    x, call = case.inputs(dtype="float32")
+    x, mask = layer.as_input(x), call.get("mask")
+    want = layer.compute_mask(x, mask)
+    want, computed, passed = want[0] if isinstance(want, list) else want, [], layer.passed_mask
+    _, count = _first_output(layer, x, mask)
+    layer.passed_mask = lambda *args: computed.append(1) or passed(*args)
+    readers, after = [_Reader(), _Reader()], _Reader()
+    given, tape = SymbolicTensor(), Tape()
+    y = Node(layer, [given], count).outputs[0]
+    graph = Graph([given], [Node(one, [y]).outputs[0] for one in readers] + [Node(after, [given]).outputs[0]])
+    if mask is not None:
+        before, mask.flags.writeable = mask.copy(), False
+    with kernel_arithmetic():
+        graph.forward([x], [mask], tape.push(layer), tape)
+    assert len(computed) <= 1 and readers[0].mask is readers[1].mask
+    assert after.mask is mask and (mask is None or np.array_equal(mask, before))
+    got = readers[0].mask
+    assert (got is None) == (want is None)
+    if want is not None:
+        assert got.dtype == bool and np.array_equal(got, want), "the mask of the output"
+
+
+def steps_stand_alone(case):
+    """A layer that says `per_step` makes of the steps of a batch, in one long row, what it makes of the
+    batch."""
+    layer = case.layer("float32")
+    if not case.timed or case.mask or case.training or not is_per_step(layer):
+        return
+    x, call = case.inputs(dtype="float32")
+    dys = [dy.astype("float32") for dy in random_like(case.rng(), forward(layer, x, call))]
+    whole = forward_backward(layer, x, call, dys)
+    joined = forward_backward(layer, _joined(x), call, map(_joined, dys))
+    keys = [key for key in whole if key.startswith(("y", "dx"))]
+    assert_same_bits({key: joined[key] for key in keys}, {key: _joined(whole[key]) for key in keys}, "joined")
+
+
+def _joined(a):
+    """(B, T, ...) as one row of B T steps."""
+    return a.reshape(1, -1, *a.shape[2:])
 
 
 def borrows_memory(case):
@@ -476,6 +588,9 @@ LAWS = (
     any_size,
     borrows_memory,
     graph_rules,
+    packs_once,
+    masks_belong_to_tensors,
+    steps_stand_alone,
 )
 
 

@@ -41,7 +41,7 @@ def starts_at(graph: Any, loss: Any, metrics: Any) -> int | None:
     node = graph.outputs[0].node
     while (
         node is not None
-        and _is_per_step(node.layer)
+        and is_per_step(node.layer)
         and len(node.inputs) == 1
         and graph.reads(node.inputs[0]) == 1
     ):
@@ -50,7 +50,7 @@ def starts_at(graph: Any, loss: Any, metrics: Any) -> int | None:
                                                                    False) else None
 
 
-def _is_per_step(layer: Any) -> bool:
+def is_per_step(layer: Any) -> bool:
     """Whether a layer says so itself: a subclass with another `forward` may differ from what its base
     says."""
     for cls in type(layer).__mro__:

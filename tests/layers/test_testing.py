@@ -160,7 +160,47 @@ class OneSizeOnly(Scale):
         return dx
 
 
+class WritesItsMask(Scale):
+    def forward(self, x, tape, training=False, mask=None):
+        if mask is not None:
+            mask[:, 0] = False
+        return super().forward(x, tape, training, mask)
+
+
+class ReadsOtherSteps(Scale):
+    """In a batch of rows, which no law forbids."""
+
+    def forward(self, x, tape, training=False, mask=None):
+        y = super().forward(x, tape, training, mask)
+        return y + x.mean(axis=1, keepdims=True) if x.ndim > 2 else y
+
+    def backward(self, dy, tape, need_dx=True):
+        dx = super().backward(dy, tape)
+        return dx + dy.mean(axis=1, keepdims=True)
+
+
+class SaysPerStep(ReadsOtherSteps):
+    per_step = True
+
+
+class SaysRowwise(ReadsOtherSteps):
+    rowwise = True
+
+
+class NoGradient(Layer):
+    """A gradient of zeros is None, of what does not depend on the input."""
+
+    def forward(self, x, tape, training=False, mask=None):
+        tape.push(self)
+        return np.zeros_like(x) if np.isfinite(x).all() else x * 0
+
+    def backward(self, dy, tape, need_dx=True):
+        tape.pop(self)
+
+
 def test_right_layers_pass():
+    check_layer(NoGradient(), (3,))
+    check_layer(ReadsOtherSteps(), (None, 3))
     check_layer(Scale(), (None, 3))
     check_layer(Scale(), (3,))
     check_layer(Scale(), (4, 3), mask=True)
@@ -187,10 +227,13 @@ def test_right_layers_pass():
     (NoEmptyBatch, "an empty batch fails"), (LeavesTheTape, "pop what forward pushed"),
     (WrongMask, "compute_mask must give"),
     (OneSizeOnly, r"samples of shape \(5, 3\): the gradient of the input"),
+    (WritesItsMask, "read-only mask fails"),
+    (SaysPerStep, "per_step = True, but the output at a step depends on the other steps"),
+    (SaysRowwise, "rowwise = True, but the output at a step depends on the other steps"),
 ])
 def test_wrong_layers_are_found(wrong, words):
     with pytest.raises(AssertionError, match=words):
-        check_layer(wrong(), (None, 3))
+        check_layer(wrong(), (None, 3), mask=wrong is WritesItsMask)
 
 
 @pytest.mark.parametrize("layer, shape, options", [
