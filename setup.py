@@ -22,12 +22,8 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = [
-    f"src_c/{name}.c"
-    for name in ("gemm", "dense", "conv", "depthwise", "pool", "attention", "layer_norm", "embed", "mask",
-                 "lstm", "gru", "simple_rnn", "rnn", "eltwise", "loss", "optim")
-]
 ONCE = ["src_c/dispatch.c", "src_c/sizes.c", "src_c/team.c"]
+KERNELS = sorted({f"src_c/{path.name}" for path in (Path(__file__).parent / "src_c").glob("*.c")} - set(ONCE))
 HEADERS = sorted(str(path) for path in Path("src_c").glob("*.h"))
 MAKES_DECLARATIONS = "src_c/declarations.py"
 COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC",

@@ -2,7 +2,7 @@
  *
  * A rule is a function of the decayed weight w, the clipped gradient g and the slots s of some elements:
  * it changes the slots and returns the new weight. `step` does the rest, which is the same for all.
- * Adding one: the function, a line in STEP below and a name in tdf_rule. Formulas are those of Keras 3.
+ * Adding one: the function and a row of rules.h. Formulas are those of Keras 3.
  */
 #include "span.h"
 #include "vmath.h"
@@ -175,23 +175,13 @@ INLINE void step(const tdf_optim *a, ptrdiff_t lo, ptrdiff_t hi, vf (*rule)(cons
     }
 }
 
-#define STEP(name, rule) case name: step(a, lo, hi, rule); break;
+#define STEP(RULE, rule) case TDF_##RULE: step(a, lo, hi, rule); break;
 static void step_part(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_optim *a = args;
     (void)part;
     switch ((tdf_rule)a->rule) {
-    STEP(TDF_SGD, sgd)
-    STEP(TDF_ADAM, adam)
-    STEP(TDF_RMSPROP, rmsprop)
-    STEP(TDF_ADAGRAD, adagrad)
-    STEP(TDF_ADADELTA, adadelta)
-    STEP(TDF_ADAMAX, adamax)
-    STEP(TDF_NADAM, nadam)
-    STEP(TDF_FTRL, ftrl)
-    STEP(TDF_LION, lion)
-    STEP(TDF_LAMB, lamb)
-    STEP(TDF_AVERAGE, average)
+    TDF_RULE_TABLE(STEP)
     case TDF_RULES: break;
     }
 }

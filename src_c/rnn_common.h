@@ -69,7 +69,7 @@ INLINE ptrdiff_t input_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t)
 /* The same in y and dy, with `sequences`. */
 INLINE ptrdiff_t output_of(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t t)
 {
-    return a->compact ? a->starts[b] + t : row_of(a, b) * a->T + place_of(a, b, t);
+    return a->packed_steps ? a->starts[b] + t : row_of(a, b) * a->T + place_of(a, b, t);
 }
 
 /* How many rows all steps before t have: where those of step t begin on the tape. */
@@ -125,7 +125,7 @@ RNN_FN void fill_masked(const tdf_rnn *a, ptrdiff_t b, ptrdiff_t u0, ptrdiff_t u
 {
     ptrdiff_t H = a->H, n = steps_of(a, b), next = 0;
     if (u1 > H) u1 = H;
-    if (a->compact || u0 >= u1) return;
+    if (a->packed_steps || u0 >= u1) return;
     size_t bytes = (size_t)(u1 - u0) * sizeof(real);
     real *y = a->y + row_of(a, b) * (a->sequences ? a->T : 1) * H + u0;
     if (!a->sequences && !ends_valid(a, b)) memset(y, 0, bytes);
@@ -273,7 +273,7 @@ RNN_FN void back_output(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t t, ptr
         return;
     }
     const real *dy = a->dy + output_of(a, b, t) * H;
-    if (a->row && !a->compact && !a->mask_zero_output)
+    if (a->row && !a->packed_steps && !a->mask_zero_output)
         repeats = (t + 1 < n ? place_of(a, b, t + 1) : a->T) - place_of(a, b, t) - 1;
     for (ptrdiff_t i = 0; i <= repeats; i++) v_add_to(dh, dy + i * H, H);
 }

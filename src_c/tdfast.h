@@ -32,6 +32,7 @@ typedef float real;
 #include "activations.h"
 #include "cells.h"
 #include "losses.h"
+#include "rules.h"
 
 /* An activation over rows: y = f(x), and dx = dy f'(x).  eltwise.c */
 typedef struct {
@@ -155,7 +156,7 @@ typedef struct {
     const ptrdiff_t *starts;    /* (B+1) where the steps of row b begin in `steps`; then their number, n */
     const ptrdiff_t *steps;     /* (n) the steps of each row that count, ascending, as they run */
     const ptrdiff_t *rows_before;   /* (T+2) how many rows have a step 0, 1, ..., t - 1, added up */
-    int compact;                /* y and dy are (n, H), of the steps that count, in the order of `steps` */
+    int packed_steps;           /* y and dy are (n, H), of the steps that count, in the order of `steps` */
     const real *kernel;         /* (I, G H) */
     const real *recurrent;      /* (H, G H) */
     const real *bias;           /* (G H), or (2, G H) of TDF_GRU: of x W and of h U [opt] */
@@ -195,11 +196,6 @@ typedef struct {
 } tdf_loss;
 
 /* One optimizer step on a piece of the flat vectors.  optim.c says what each rule's slots and numbers are */
-typedef enum {
-    TDF_SGD, TDF_ADAM, TDF_RMSPROP, TDF_ADAGRAD, TDF_ADADELTA, TDF_ADAMAX, TDF_NADAM, TDF_FTRL, TDF_LION,
-    TDF_LAMB, TDF_AVERAGE, TDF_RULES
-} tdf_rule;
-
 enum { TDF_SLOTS = 3, TDF_NUMBERS = 6 };
 
 typedef struct {

@@ -105,13 +105,13 @@ def rnn_pack(cell: int, I: int, H: int, *, kernel: Array, recurrent: Array, bias
              packed: Array) -> None: ...
 def rnn_forward(cell: int, sizes: tuple[Any, ...], *, acts: tuple[Any, ...], sequences: bool = False,
                 reverse: bool = False, mask_zero_output: bool = False, x: Array,
-                steps: tuple[Any, ...] | None = None, compact: bool = False,
+                steps: tuple[Any, ...] | None = None, packed_steps: bool = False,
                 first: tuple[Any, ...] = (None, None), rec_drop: Array | None = None, packed: Array,
                 tape: Array | None = None, scratch: Array, y: Array,
                 last: tuple[Any, ...] = (None, None)) -> None: ...
 def rnn_backward(cell: int, sizes: tuple[Any, ...], *, acts: tuple[Any, ...], sequences: bool = False,
                  reverse: bool = False, mask_zero_output: bool = False, steps: tuple[Any, ...] | None = None,
-                 compact: bool = False, rec_drop: Array | None = None, kernel: Array, recurrent: Array,
+                 packed_steps: bool = False, rec_drop: Array | None = None, kernel: Array, recurrent: Array,
                  tape: Array, scratch: Array, dy: Array, dlast: tuple[Any, ...] = (None, None),
                  dx: Array | None = None, dkernel: Array, drecurrent: Array, dbias: Array | None = None,
                  dfirst: tuple[Any, ...] = (None, None)) -> None: ...

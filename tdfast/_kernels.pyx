@@ -787,13 +787,13 @@ cdef inline bint _counts(const tdf_rnn *a) noexcept nogil:
     return True
 
 
-cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
+cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint packed_steps) except -1:
     """Where the steps lie that a mask leaves, nothing of which may point elsewhere; gives their number."""
     cdef ptrdiff_t b, n, count, last, B = a.B, T = a.T
-    a.compact = compact
+    a.packed_steps = packed_steps
     if steps is None:
-        if compact:
-            raise ValueError("compact goes with a mask")
+        if packed_steps:
+            raise ValueError("packed_steps goes with a mask")
         return B * T
     row, starts, at, before = steps
     if row is None or starts is None or before is None or not isinstance(at, cnp.ndarray):
@@ -827,7 +827,7 @@ cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint compact) except -1:
 # else here. So these take the sizes, the activations and the states together.
 def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None,
                 bint sequences=False, bint reverse=False, bint mask_zero_output=False,
-                cnp.ndarray x not None, tuple steps=None, bint compact=False,
+                cnp.ndarray x not None, tuple steps=None, bint packed_steps=False,
                 tuple first=(None, None), cnp.ndarray rec_drop=None, cnp.ndarray packed not None,
                 cnp.ndarray tape=None, cnp.ndarray scratch not None, cnp.ndarray y not None,
                 tuple last=(None, None)):
@@ -848,7 +848,7 @@ def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None,
     hT, cT = last
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
     a.x = <real *>_ptr(x, B * T * I, kind, "x")
-    cdef ptrdiff_t n = _steps(&a, steps, compact)
+    cdef ptrdiff_t n = _steps(&a, steps, packed_steps)
     a.h0 = <real *>_ptr(h0, B * H, kind, "h0")
     a.c0 = <real *>_ptr(c0, B * H, kind, "c0")
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
@@ -856,7 +856,7 @@ def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None,
     a.tape = <real *>_out(tape, 0 if tape is None else tdf_rnn_tape_size(&a), kind, "tape")
     cdef ptrdiff_t room = tdf_rnn_infer_size(&a) if tape is None else tdf_rnn_scratch_size(&a)
     a.scratch = <real *>_out(scratch, room, kind, "scratch")
-    a.y = <real *>_out(y, (n if compact else B * T) * H if sequences else B * H, kind, "y")
+    a.y = <real *>_out(y, (n if packed_steps else B * T) * H if sequences else B * H, kind, "y")
     a.hT = <real *>_out(hT, B * H, kind, "hT")
     a.cT = <real *>_out(cT, B * H, kind, "cT")
     if cell != TDF_LSTM and (a.c0 != NULL or a.cT != NULL):
@@ -867,7 +867,7 @@ def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None,
 
 def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None,
                  bint sequences=False, bint reverse=False, bint mask_zero_output=False,
-                 tuple steps=None, bint compact=False, cnp.ndarray rec_drop=None,
+                 tuple steps=None, bint packed_steps=False, cnp.ndarray rec_drop=None,
                  cnp.ndarray kernel not None, cnp.ndarray recurrent not None, cnp.ndarray tape not None,
                  cnp.ndarray scratch not None, cnp.ndarray dy not None, tuple dlast=(None, None),
                  cnp.ndarray dx=None, cnp.ndarray dkernel not None, cnp.ndarray drecurrent not None,
@@ -882,13 +882,13 @@ def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None,
     dhT, dcT = dlast
     dh0, dc0 = dfirst
     a.sequences, a.reverse, a.mask_zero_output = sequences, reverse, mask_zero_output
-    cdef ptrdiff_t n = _steps(&a, steps, compact)
+    cdef ptrdiff_t n = _steps(&a, steps, packed_steps)
     a.rec_drop = <real *>_ptr(rec_drop, B * H, kind, "rec_drop")
     a.kernel = <real *>_ptr(kernel, I * width, kind, "kernel")
     a.recurrent = <real *>_ptr(recurrent, H * width, kind, "recurrent")
     a.tape = <real *>_out(tape, tdf_rnn_tape_size(&a), kind, "tape")
     a.scratch = <real *>_out(scratch, tdf_rnn_scratch_size(&a), kind, "scratch")
-    a.dy = <real *>_ptr(dy, (n if compact else B * T) * H if sequences else B * H, kind, "dy")
+    a.dy = <real *>_ptr(dy, (n if packed_steps else B * T) * H if sequences else B * H, kind, "dy")
     a.dhT = <real *>_ptr(dhT, B * H, kind, "dhT")
     a.dcT = <real *>_ptr(dcT, B * H, kind, "dcT")
     a.dx = <real *>_out(dx, B * T * I, kind, "dx")

@@ -76,12 +76,12 @@ def as_numbers(x: Any, who: str) -> Array:
     """Any array-like as a NumPy array of numbers or booleans, of whatever dtype it has."""
     if hasattr(x, "detach") and hasattr(x, "numpy"):
         x = x.detach()                      # torch refuses to hand over a tensor that wants a gradient
-    if foreign.is_symbolic(x):
-        raise ValueError(
-            f"{who} expects an array of numbers, got a {type(x).__name__}, a symbolic tensor of Keras: "
-            "begin the "
-            "graph with tdfast.Input."
-        )
+    for one in x.flat[:1] if isinstance(x, np.ndarray) and x.dtype == object else [x]:
+        if foreign.is_symbolic(one):
+            raise ValueError(
+                f"{who} expects an array of numbers, got a {type(one).__name__}, a symbolic tensor of Keras: "
+                "begin the graph with tdfast.Input."
+            )
     try:
         array = np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as error:

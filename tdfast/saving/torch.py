@@ -97,8 +97,8 @@ def load_torch_state_dict(target: Layer, state: Any, modules: Any = None) -> Non
     for prefix, suffix, layer in places:
         pairs += _from_torch(layer, {leaf: arrays[f"{prefix}{_leaf(leaf, suffix)}"]
                                      for leaf in _to_torch(layer, who)})
-    traffic = getattr(target, "_lock", None)
-    with traffic.writing() if traffic else contextlib.nullcontext():
+    lock = getattr(target, "_lock", None)
+    with lock.writing() if lock else contextlib.nullcontext():
         for variable, array in pairs:
             variable.assign(array)
 

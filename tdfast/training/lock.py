@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tdfast.engine.types import Array
 
 IDLE = 4
-"""Seats that wait for the next prediction; each keeps its buffers."""
+"""Readers that wait for the next prediction; each keeps its buffers."""
 
 
 class ModelLock:
@@ -24,7 +24,7 @@ class ModelLock:
     - Calls that change the model's own records (`exclusive`: compile, fit, evaluate, train_on_batch,
       test_on_batch) run one at a time. A second one in another thread is refused, and does not wait: waiting
       could last for ever.
-    - Predictions (`reading`) run side by side, each in a `Seat` of its own.
+    - Predictions (`reading`) run side by side, each in a `Reader` of its own.
     - Changes of the weights (`writing`: one update, set_weights) happen while no prediction reads them, so
       that a prediction sees the weights of one moment.
 
@@ -33,7 +33,7 @@ class ModelLock:
     child starts free.
 
     Args:
-        make: makes the working memory of a seat.
+        make: makes the working memory of a reader.
     """
 
     def __init__(self, make: Callable[..., Any]) -> None:
@@ -45,7 +45,7 @@ class ModelLock:
         self._entry = threading.Lock()
         self._holder: Any = None         # weak, to the token of the call that is alone
         self.gate = threading.RLock()
-        self._seats: list[Any] = []            # all of them; a seat is in here before it is taken
+        self._readers: list[Any] = []          # all of them; a reader is in here before it is taken
         self._idle: list[Any] = []
 
     def __reduce__(self) -> Any:
@@ -86,75 +86,75 @@ class ModelLock:
             self._holder = None
 
     # ---------------------------------------------------------------- side by side
-    def take(self) -> Seat:
-        """A seat for one call, to be given back by `leave`. Read weights with its ``lock``, once past the
+    def borrow(self) -> Reader:
+        """A reader for one call, for `give_back` in the end. Read weights with its ``lock``, once past the
         ``gate``."""
         try:
             return self._idle.pop()
         except IndexError:
-            seat = Seat(self._make())
-            self._seats.append(seat)
-            return seat
+            reader = Reader(self._make())
+            self._readers.append(reader)
+            return reader
 
-    def leave(self, seat: Seat, done: bool) -> None:
-        """Give a seat back; what an error left half-way (not ``done``) is not used again."""
-        if done and len(self._idle) < IDLE and seat in self._seats:
-            self._idle.append(seat)
-        elif seat in self._seats:
-            self._seats.remove(seat)
+    def give_back(self, reader: Reader, done: bool) -> None:
+        """Give a reader back; what an error left half-way (not ``done``) is not used again."""
+        if done and len(self._idle) < IDLE and reader in self._readers:
+            self._idle.append(reader)
+        elif reader in self._readers:
+            self._readers.remove(reader)
 
     @contextlib.contextmanager
-    def seat(self) -> Iterator[Any]:
-        """A seat for the block."""
-        seat, done = self.take(), False
+    def reader(self) -> Iterator[Any]:
+        """A reader for the block."""
+        reader, done = self.borrow(), False
         try:
-            yield seat
+            yield reader
             done = True
         finally:
-            self.leave(seat, done)
+            self.give_back(reader, done)
 
     @contextlib.contextmanager
-    def read(self, seat: Seat) -> Iterator[Any]:
+    def read(self, reader: Reader) -> Iterator[Any]:
         """For the block, the weights of one moment."""
         with self.gate:
             pass                    # a change that is under way ends, and one that waits comes first
-        with seat.lock:
+        with reader.lock:
             yield
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Any]:
-        """A seat, and the weights of one moment, for the block."""
-        seat, done = self.take(), False
+        """A reader, and the weights of one moment, for the block."""
+        reader, done = self.borrow(), False
         try:
             with self.gate:
                 pass
-            with seat.lock:
-                yield seat
+            with reader.lock:
+                yield reader
             done = True
         finally:
-            self.leave(seat, done)
+            self.give_back(reader, done)
 
     def read_by(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Array | list[Array]:
         """What ``function`` returns, which sees the weights of one moment: `reading` without a generator's
         price."""
-        seat, done = self.take(), False
+        reader, done = self.borrow(), False
         try:
             with self.gate:
                 pass
-            with seat.lock:
+            with reader.lock:
                 result = function(*args, **kwargs)
             done = True
             return result
         finally:
-            self.leave(seat, done)
+            self.give_back(reader, done)
 
     # ---------------------------------------------------------------- changes
     def _others(self) -> Any:
-        # Behind the gate: a context in which no seat reads.
-        seats = self._seats
-        if len(seats) < 2:
-            return seats[0].lock if seats else _NOBODY
-        return _all_held([seat.lock for seat in seats])
+        # Behind the gate: a context in which no reader reads.
+        readers = self._readers
+        if len(readers) < 2:
+            return readers[0].lock if readers else _NOBODY
+        return _all_held([reader.lock for reader in readers])
 
     def changed_by(self, function: Callable[..., Any]) -> None:
         """Call ``function`` while nobody reads the weights: `writing` without a generator's price."""
@@ -180,7 +180,7 @@ def _all_held(locks: Sequence[Any]) -> Iterator[Any]:
         yield
 
 
-class Seat:
+class Reader:
     """What one prediction at a time needs: memory, and a lock that says that weights are being read."""
 
     __slots__ = ("memory", "lock")

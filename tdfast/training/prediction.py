@@ -42,8 +42,8 @@ def for_these_weights(tape: Tape) -> Tape:
 @contextlib.contextmanager
 def tape_of(lock: ModelLock) -> Iterator[Any]:
     """A tape of this call's own, and the weights of one moment; its buffers serve a later call."""
-    with lock.reading() as seat:
-        yield for_these_weights(seat.memory)
+    with lock.reading() as reader:
+        yield for_these_weights(reader.memory)
 
 
 class Prediction:
@@ -94,13 +94,13 @@ class Prediction:
         """
         lock, calls, joined, start = self.lock, self.calls, _Joined(samples), 0
         self.trainer.stop_predicting = False
-        with lock.reading() if at_once else lock.seat() as seat:
-            tape = for_these_weights(seat.memory)
+        with lock.reading() if at_once else lock.reader() as reader:
+            tape = for_these_weights(reader.memory)
             try:
                 for i, batch in enumerate(batches):
                     calls.on_predict_batch_begin(i)
                     joined.expect(start, len(batch.inputs[0]))
-                    with kernel_arithmetic(), _NOTHING if at_once else lock.read(seat):
+                    with kernel_arithmetic(), _NOTHING if at_once else lock.read(reader):
                         tape.rewind()
                         if not at_once:
                             for_these_weights(tape)

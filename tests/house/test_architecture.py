@@ -278,3 +278,13 @@ def test_everything_public_has_a_docstring():
     missing = [f"{p.relative_to(ROOT)}:{n.lineno} {n.name}" for p,
                n in public_objects() if not ast.get_docstring(n)]
     assert not missing, "no docstring: " + "; ".join(missing)
+
+
+def test_the_places_that_contributing_names_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf8")
+    table = text[text.index("## Where to go") : text.index("## Add a layer")]
+    places = re.findall(r"\b(?:tdfast|src_c|tests)/[\w/]*(?:\.\w+)?", table)
+    assert len(places) > 20 and all((ROOT / place).exists() for place in places), places
+    for owner, method in re.findall(r"`([A-Z]\w+)\.(\w+)`", table):
+        defined = (path.read_text(encoding="utf8") for path in MODULES)
+        assert any(f"class {owner}" in code and f"def {method}(" in code for code in defined), owner

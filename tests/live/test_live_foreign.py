@@ -109,6 +109,8 @@ def test_an_optimizer_of_a_model_is_refused():
     (lambda: layers.TimeDistributed(keras.layers.Dense(3)), "layer of Keras: write tdfast.layers.Dense"),
     (lambda: layers.Dense(3)(keras.Input((3,))),
      "KerasTensor, a symbolic tensor of Keras: begin the graph with tdfast.Input"),
+    (lambda: layers.Dense(3)(np.fromiter([keras.Input((3,))], object)),
+     "KerasTensor, a symbolic tensor of Keras: begin the graph with tdfast.Input"),
     (lambda: losses.get(keras.losses.Tversky()), "Tversky .*is of Keras"),
     (lambda: layers.Dense(3, activation=keras.layers.ReLU()), "ReLU .*is of Keras.*Did you mean 'relu'"),
     (lambda: optimizers.get(keras.optimizers.Muon()), "Muon .*is of Keras.*Known optimizers: adadelta"),

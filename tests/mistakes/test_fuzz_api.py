@@ -480,7 +480,7 @@ def test_kernels_refuse_arrays_that_do_not_fit(which, bad):
                                    rec_drop=a(32),
                                  packed=a(rnn_pack), tape=a(tape), scratch=a(work), y=a(320),
                                  last=(a(32), a(32)))),
-        (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, compact=True,
+        (k.rnn_forward, lstm, dict(acts=acts, sequences=True, x=a(160), steps=steps, packed_steps=True,
                                    first=(a(32), a(32)),
                                  rec_drop=a(32), packed=a(rnn_pack), scratch=a(infer), y=a(320),
                                  last=(a(32), a(32)))),

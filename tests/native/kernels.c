@@ -425,7 +425,7 @@ static void attention_cases(void)
 }
 
 typedef struct {
-    int cell, act, rec_act, B, T, I, H, sequences, reverse, masked, compact, states, drop, bare;
+    int cell, act, rec_act, B, T, I, H, sequences, reverse, masked, packed_steps, states, drop, bare;
 } rnn_sizes;
 
 /* The steps that a random mask leaves, as tdf_rnn has them; one row has none. */
@@ -466,7 +466,7 @@ static void rnn_case(const rnn_sizes *s, int profile)
     int lstm = s->cell == TDF_LSTM;
     char text[80];
     snprintf(text, sizeof text, "rnn %d %d %d (%d,%d,%d,%d) %d%d%d%d%d%d%d", s->cell, s->act, s->rec_act, s->B, s->T,
-             s->I, s->H, s->sequences, s->reverse, s->masked, s->compact, s->states, s->drop, s->bare);
+             s->I, s->H, s->sequences, s->reverse, s->masked, s->packed_steps, s->states, s->drop, s->bare);
     begin(profile, text);
     tdf_rnn a = {.threads = threads, .cell = s->cell, .act = s->act, .rec_act = s->rec_act,
                  .sequences = s->sequences, .reverse = s->reverse, .mask_zero_output = s->drop, .B = B, .T = T, .I = I, .H = H};
@@ -478,8 +478,8 @@ static void rnn_case(const rnn_sizes *s, int profile)
     a.bias = s->bare ? NULL : filled(biases, USUAL);
     if (s->masked) {
         list_steps(&a);
-        a.compact = s->compact && s->sequences;
-        if (a.compact) out = a.starts[B] * H;
+        a.packed_steps = s->packed_steps && s->sequences;
+        if (a.packed_steps) out = a.starts[B] * H;
     }
     a.h0 = s->states ? filled(B * H, USUAL) : NULL;
     a.c0 = s->states && lstm ? filled(B * H, USUAL) : NULL;
@@ -529,7 +529,7 @@ static void rnn_cases(void)
             for (int i = 0; i < 4; i++)
                 for (int v = 0; v < 5; v++) {   /* plain; with all there is; masked backwards; bare; the steps that count alone */
                     rnn_sizes s = {cell, acts[f][0], acts[f][1], sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3],
-                                   .sequences = v != 3, .reverse = v == 2, .masked = v == 1 || v == 2 || v == 4, .compact = v == 4, .states = v == 1,
+                                   .sequences = v != 3, .reverse = v == 2, .masked = v == 1 || v == 2 || v == 4, .packed_steps = v == 4, .states = v == 1,
                                    .drop = v == 1, .bare = v == 3};
                     rnn_case(&s, USUAL);
                     if (i == 1) rnn_case(&s, WILD);

@@ -4,10 +4,13 @@
 processors.
 """
 
+import functools
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -15,12 +18,6 @@ from tdfast import runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVERS = ROOT / "tests" / "native"
-FLAGS = {
-    "baseline": [],
-    "avx2": ["-mavx2", "-mfma"],
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
-    "neon": [],
-}
 COMPILER = next((name for name in ("gcc", "clang") if shutil.which(name)), None)
 
 pytestmark = [
@@ -37,9 +34,17 @@ def compiled(folder, source, *flags):
     return target
 
 
+@functools.cache
+def isa_flags():
+    """The compiler's flags of each instruction set, as setup.py has them."""
+    setuptools = pytest.importorskip("setuptools")
+    with mock.patch.object(setuptools, "setup"):
+        return runpy.run_path(str(ROOT / "setup.py"))["instruction_sets"]()
+
+
 def vmath(folder, isa, *reference_flags, stride=30011):
-    objects = [compiled(folder, "vmath.c", *FLAGS[isa]), compiled(folder, "vmath_reference.c", "-DPRECISE",
-                                                                  *reference_flags)]
+    objects = [compiled(folder, "vmath.c", *isa_flags()[isa]),
+               compiled(folder, "vmath_reference.c", "-DPRECISE", *reference_flags)]
     subprocess.run([COMPILER, *objects, "-lm", "-o", folder / "vmath"], check=True)
     return subprocess.run([folder / "vmath", str(stride)], capture_output=True, text=True)
 

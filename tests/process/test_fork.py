@@ -546,18 +546,18 @@ def test_a_writer_is_not_kept_out_by_a_crowd_of_readers():
         stop.set()
 
     together(write, *[read] * 6)
-    assert len(lock._seats) <= 6
+    assert len(lock._readers) <= 6
 
 
 def test_seats_are_used_again():
     lock = ModelLock(object)
-    with lock.reading() as seat:
-        first = seat
-    with lock.reading() as seat:
-        assert seat is first
+    with lock.reading() as reader:
+        first = reader
+    with lock.reading() as reader:
+        assert reader is first
         with lock.reading() as inner, lock.writing():
-            assert inner is not seat
+            assert inner is not reader
     with pytest.raises(ZeroDivisionError), lock.reading():
         raise ZeroDivisionError
-    with lock.reading() as seat:
-        assert seat is not first, "an error's seat is thrown away"
+    with lock.reading() as reader:
+        assert reader is not first, "an error's reader is thrown away"

@@ -293,7 +293,7 @@ class Recurrent(Loop):
             last = [np.empty((B, H), dtype) for _ in range(self.n_states)]
         _kernels.rnn_forward(
             cell, sizes, acts=acts, sequences=sequences, reverse=self.go_backwards,
-            mask_zero_output=self.zero_output_for_mask, x=x, steps=valid.lists, compact=rec.packed,
+            mask_zero_output=self.zero_output_for_mask, x=x, steps=valid.lists, packed_steps=rec.packed,
             first=states, rec_drop=factors, packed=weights, tape=memory, scratch=scratch, y=y,
             last=self.h_and_c(last),
         )
@@ -315,7 +315,7 @@ class Recurrent(Loop):
         _kernels.rnn_backward(
             self.cell_kind, sizes, acts=self.activation_kinds(), sequences=self.return_sequences,
             reverse=self.go_backwards, mask_zero_output=self.zero_output_for_mask, steps=rec.valid.lists,
-            compact=rec.packed, rec_drop=rec.factors, kernel=self.kernel.value,
+            packed_steps=rec.packed, rec_drop=rec.factors, kernel=self.kernel.value,
             recurrent=self.recurrent_kernel.value, tape=rec.memory, scratch=rec.scratch, dy=dy,
             dlast=self.h_and_c(last), dx=dx, dkernel=self.kernel.grad, drecurrent=self.recurrent_kernel.grad,
             dbias=self.bias.grad if self.use_bias else None, dfirst=self.h_and_c(first),

@@ -32,11 +32,11 @@ RULES: dict[Any, Any] = {}
 def streams(*kinds: Any) -> Any:
     """A decorator: the function is the rule of these classes, and of those derived from them that do not
     override ``forward``."""
-    def noted(rule: Any) -> Any:
+    def enter(rule: Any) -> Any:
         RULES.update(dict.fromkeys(kinds, rule))
         return rule
 
-    return noted
+    return enter
 
 
 def rule_of(layer: Any) -> Any:
