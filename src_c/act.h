@@ -259,6 +259,13 @@ INLINE real act_row_max(ptrdiff_t N, const real *x)
     return v16_max(m);
 }
 
+INLINE real act_first_lane(vf a)
+{
+    real lane[VL];
+    v_store(lane, a);
+    return lane[0];
+}
+
 /* sum of e^(x - m); also written to y unless that is NULL. */
 INLINE real act_exp_sum(ptrdiff_t N, const real *x, real m, real *y)
 {

@@ -237,8 +237,9 @@ class Graph:
                 held[places[0]], marks[places[0]] = y, mask
             else:
                 record.outputs[i] = y
-                mask = flatten(mask) if isinstance(mask, list) else [None] * len(places)
-                for place, part, mark in zip(places, flatten(y), mask):
+                given = flatten(mask)           # one mask alone is that of the first output, as in Keras
+                given += [None] * (len(places) - len(given))
+                for place, part, mark in zip(places, flatten(y), given):
                     held[place], marks[place] = part, mark
         return [held[place] for place in self._sinks], [marks[place] for place in self._sinks]
 

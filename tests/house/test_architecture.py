@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src_c").glob("*.[ch]"))
+DRIVERS = sorted((ROOT / "tests" / "native").glob("*.[ch]"))
 MODULES = sorted((ROOT / "tdfast").rglob("*.py"))
 
 pytestmark = pytest.mark.skipif(not SOURCES, reason="the source tree is not here")
@@ -170,7 +171,7 @@ def test_build_never_asks_for_this_machine_or_for_fast_math():
     assert "-ffp-contract=off" in code
 
 
-@pytest.mark.parametrize("path", [*SOURCES, ROOT / "tdfast" / "_kernels.pyx"], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [*SOURCES, *DRIVERS, ROOT / "tdfast" / "_kernels.pyx"], ids=lambda p: p.name)
 def test_lines_are_short(path):
     """Of C and Cython; ruff knows Python alone."""
     for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):

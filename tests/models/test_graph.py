@@ -135,6 +135,23 @@ def test_a_mask_is_a_value_of_its_tensor():
     assert masks[1] is None and masks[2] is None
 
 
+def test_one_mask_of_a_layer_with_several_outputs_is_that_of_the_first():
+    class Halves(Layer):
+        def compute_output_shape(self, input_shape):
+            return [tuple(input_shape), tuple(input_shape)]
+
+        def forward(self, x, tape, training=False, mask=None):
+            tape.push(self)
+            return [x / 2, x / 2]
+
+    x, layer = SymbolicTensor(), Halves()
+    node = Node(layer, [x], 2)
+    graph, tape = Graph([x], node.outputs), Tape(keep=False)
+    mask = np.array([[True, False]])
+    _, masks = graph.forward([np.ones((1, 2, 3), "float32")], [mask], tape.push(layer), tape)
+    assert masks[0] is mask and masks[1] is None
+
+
 def test_layers_below_the_lowest_weights_that_learn_get_no_gradient():
     seen = []
 

@@ -1,13 +1,16 @@
 /* kernels.c - runs every kernel on pseudo-random inputs, in memory of exactly the sizes that tdfast.h states.
  *
- *   kernels               on every instruction set of this processor with 1 to 4 threads: those with a fused multiply-add
- *                         must give the same bits, the baseline must be near them, and threads must change nothing
+ *   kernels               on every instruction set of this processor with 1 to 4 threads: those with a fused
+ *                         multiply-add must give the same bits, the baseline must be near them, and threads
+ *                         must change nothing
  *   kernels list ISA      one line for each result, with a hash of its bits: for comparing processors
- *   kernels fault KIND    a deliberate fault in a kernel (race, heap, undefined, uninitialised): a checker must report it
+ *   kernels fault KIND    a deliberate fault in a kernel (race, heap, undefined, uninitialised): a checker
+ *                         must report it
  *
- * A kernel that no case calls is an error, and so are an activation, a loss or a rule that is left out: the list of
- * kernels and the ends of the loops come from tdfast.h. Compiled with TDF_F64 it runs the float64 kernels instead. The
- * kernels should be compiled with a small SPAN_GRAIN, so that small sizes are worth several threads.
+ * A kernel that no case calls is an error, and so are an activation, a loss or a rule that is left out: the
+ * list of kernels and the ends of the loops come from tdfast.h. Compiled with TDF_F64 it runs the float64
+ * kernels instead. The kernels should be compiled with a small SPAN_GRAIN, so that small sizes are worth
+ * several threads.
  */
 #include <math.h>
 #include <pthread.h>
@@ -18,9 +21,10 @@
 #include "tdfast.h"
 
 #define MOST_THREADS 4
-#define NEAR 1e-4                       /* how far the baseline may be from the others, relative to an array's largest value */
+/* how far the baseline may be from the others, relative to an array's largest value */
+#define NEAR 1e-4
 
-/* ------------------------------------------------------------------ the table under test, with its calls counted */
+/* ----------------------------------------------------------- the table under test, with its calls counted */
 
 #define NUMBER(kernel, args, isa) K_##kernel,
 enum { TDF_KERNELS(NUMBER, any) KERNELS };
@@ -61,7 +65,8 @@ static void release(void)
     while (n_blocks) free(blocks[--n_blocks]);
 }
 
-/* Memory that a kernel writes. What it leaves out is seen: it holds NaN, or nothing where a checker looks for that. */
+/* Memory that a kernel writes. What it leaves out is seen: it holds NaN, or nothing where a checker looks for
+ * that. */
 static real *room(ptrdiff_t n)
 {
     real *p = take(n * (ptrdiff_t)sizeof(real));
@@ -81,13 +86,18 @@ static uint64_t next(void)              /* splitmix64 */
     return z ^ z >> 31;
 }
 
-static real uniform(double lo, double hi) { return (real)(lo + (hi - lo) * (double)(next() >> 40) / 16777216.0); }
+static real uniform(double lo, double hi)
+{
+    return (real)(lo + (hi - lo) * (double)(next() >> 40) / 16777216.0);
+}
 
-/* What a processor may treat in its own way: zeros of both signs, denormals, infinities, NaN, the edges of formulas. */
+/* What a processor may treat in its own way: zeros of both signs, denormals, infinities, NaN, the edges of
+ * formulas. */
 static real wild(void)
 {
-    static const double edges[] = {0.0, -0.0, 1e-40, -1e-40, 1.17549435e-38, -1.17549435e-38, 1e-30, 1e30, -1e30, 3.4e38,
-                                   -3.4e38, INFINITY, -INFINITY, NAN, 0.5, -0.5, 1, -1, 3, -3, 6, 88.7, -87.3, 100, -100};
+    static const double edges[] = {0.0, -0.0, 1e-40, -1e-40, 1.17549435e-38, -1.17549435e-38, 1e-30, 1e30,
+                                   -1e30, 3.4e38, -3.4e38, INFINITY, -INFINITY, NAN, 0.5, -0.5, 1, -1, 3, -3,
+                                   6, 88.7, -87.3, 100, -100};
     uint64_t r = next();
     if (r % 4 == 0) return (real)edges[(r >> 8) % (sizeof edges / sizeof *edges)];
     if (r % 4 == 1) {
@@ -104,7 +114,8 @@ enum { USUAL, UNIT, WILD };             /* -2..2; 0.01..0.99; see above */
 static real *filled(ptrdiff_t n, int profile)
 {
     real *p = take(n * (ptrdiff_t)sizeof(real));
-    for (ptrdiff_t i = 0; i < n; i++) p[i] = profile == WILD ? wild() : profile == UNIT ? uniform(0.01, 0.99) : uniform(-2, 2);
+    for (ptrdiff_t i = 0; i < n; i++)
+        p[i] = profile == WILD ? wild() : profile == UNIT ? uniform(0.01, 0.99) : uniform(-2, 2);
     return p;
 }
 
@@ -144,7 +155,8 @@ static void begin(int profile, const char *text)
 
 static double *kept(const char *name, ptrdiff_t n)
 {
-    if (now->n == now->room) now->r = realloc(now->r, (size_t)(now->room = 2 * now->room + 64) * sizeof(result));
+    if (now->n == now->room)
+        now->r = realloc(now->r, (size_t)(now->room = 2 * now->room + 64) * sizeof(result));
     result *r = now->r ? &now->r[now->n++] : NULL;
     if (!r || !(r->v = malloc((size_t)n * sizeof(double) + 1))) fail("memory", name);
     snprintf(r->name, sizeof r->name, "%s: %s", label, name);
@@ -157,7 +169,8 @@ static void keep(const char *name, const real *p, ptrdiff_t n)
 {
     if (!p) return;
     double *v = kept(name, n);
-    for (ptrdiff_t i = 0; i < n; i++) v[i] = p[i] != p[i] ? NAN : (double)p[i];     /* the sign of a NaN differs */
+    /* the sign of a NaN differs */
+    for (ptrdiff_t i = 0; i < n; i++) v[i] = p[i] != p[i] ? NAN : (double)p[i];
 }
 
 static void keep_double(const char *name, double value) { *kept(name, 1) = value != value ? NAN : value; }
@@ -194,7 +207,8 @@ static void act_case(int act, ptrdiff_t M, ptrdiff_t N, int profile, int in_plac
     k.act_forward(&(tdf_act){.threads = threads, .act = act, .M = M, .N = N, .x = x, .y = y});
     keep("y", y, n);
     real *dy = filled(n, profile), *dx = in_place ? dy : room(n);
-    k.act_backward(&(tdf_act){.threads = threads, .act = act, .M = M, .N = N, .x = in_place ? NULL : x, .y = y, .dy = dy, .dx = dx});
+    k.act_backward(&(tdf_act){.threads = threads, .act = act, .M = M, .N = N, .x = in_place ? NULL : x,
+                              .y = y, .dy = dy, .dx = dx});
     keep("dx", dx, n);
     release();
 }
@@ -205,7 +219,8 @@ static void act_cases(void)
     for (int act = 0; act < TDF_ACTIVATIONS; act++)
         for (int i = 0; i < 5; i++)
             for (int profile = USUAL; profile <= WILD; profile += WILD)
-                for (int in_place = 0; in_place < 2; in_place++) act_case(act, sizes[i][0], sizes[i][1], profile, in_place);
+                for (int in_place = 0; in_place < 2; in_place++)
+                    act_case(act, sizes[i][0], sizes[i][1], profile, in_place);
 }
 
 static void dense_case(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, int bare, int profile)
@@ -240,10 +255,12 @@ static void dense_case(int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, int bare,
 static void dense_cases(void)
 {
     static const int acts[] = {TDF_LINEAR, TDF_TANH, TDF_GELU, TDF_SOFTMAX};
-    static const int sizes[][3] = {{1, 1, 1}, {7, 5, 3}, {6, 16, 64}, {97, 65, 130}, {13, 1025, 33}, {257, 21, 17}, {0, 4, 4}};
+    static const int sizes[][3] = {{1, 1, 1}, {7, 5, 3}, {6, 16, 64}, {97, 65, 130}, {13, 1025, 33},
+                                   {257, 21, 17}, {0, 4, 4}};
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < 7; j++)
-            for (int bare = 0; bare < 2; bare++) dense_case(acts[i], sizes[j][0], sizes[j][1], sizes[j][2], bare, USUAL);
+            for (int bare = 0; bare < 2; bare++)
+                dense_case(acts[i], sizes[j][0], sizes[j][1], sizes[j][2], bare, USUAL);
     for (int j = 0; j < 4; j++) dense_case(TDF_RELU, sizes[j][0], sizes[j][1], sizes[j][2], 0, WILD);
 }
 
@@ -255,13 +272,15 @@ typedef struct {
 static void conv_case(const conv_sizes *s, int bare, int profile)
 {
     char text[80];
-    snprintf(text, sizeof text, "conv %d g%d (%d,%d,%d,%d) %d %dx%d/%dx%d*%dx%d%s", s->act, s->groups, s->N, s->H, s->W, s->C,
+    snprintf(text, sizeof text, "conv %d g%d (%d,%d,%d,%d) %d %dx%d/%dx%d*%dx%d%s", s->act, s->groups, s->N,
+             s->H, s->W, s->C,
              s->F, s->kh, s->kw, s->sh, s->sw, s->dh, s->dw, bare ? " bare" : "");
     if (s->D) snprintf(text + strlen(text), sizeof text - strlen(text), " of %d/%d", s->D, s->kd);
     begin(profile, text);
-    tdf_conv a = {.threads = threads, .act = s->act, .groups = s->groups, .N = s->N, .H = s->H, .W = s->W, .C = s->C, .F = s->F,
-                  .kh = s->kh, .kw = s->kw, .sh = s->sh, .sw = s->sw, .dh = s->dh, .dw = s->dw, .top = s->top, .left = s->left,
-                  .Hp = s->H + s->top + s->below, .Wp = s->W + s->left + s->right, .D = 1, .kd = 1, .sd = 1, .dd = 1, .Dp = 1};
+    tdf_conv a = {.threads = threads, .act = s->act, .groups = s->groups, .N = s->N, .H = s->H, .W = s->W,
+                  .C = s->C, .F = s->F, .kh = s->kh, .kw = s->kw, .sh = s->sh, .sw = s->sw, .dh = s->dh,
+                  .dw = s->dw, .top = s->top, .left = s->left, .Hp = s->H + s->top + s->below,
+                  .Wp = s->W + s->left + s->right, .D = 1, .kd = 1, .sd = 1, .dd = 1, .Dp = 1};
     if (s->D) {
         a.D = s->D, a.kd = s->kd, a.sd = s->sd, a.dd = s->dd, a.front = s->front;
         a.Dp = s->D + s->front + s->behind;
@@ -310,10 +329,13 @@ static void conv_cases(void)
         {TDF_TANH, 1, 5, 9, 11, 3, 8, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1},
         {TDF_SOFTMAX, 2, 2, 7, 8, 4, 6, 2, 3, 1, 2, 2, 1, 0, 0, 1, 0},       /* groups */
         {TDF_LINEAR, 7, 3, 6, 7, 7, 7, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1},        /* depthwise */
-        {TDF_SILU, 5, 3, 6, 7, 5, 15, 3, 2, 2, 1, 1, 2, 0, 0, 0, 0},         /* depthwise, three filters a channel */
+        /* depthwise, three filters a channel */
+        {TDF_SILU, 5, 3, 6, 7, 5, 15, 3, 2, 2, 1, 1, 2, 0, 0, 0, 0},
         {TDF_LINEAR, 1, 34, 4, 5, 2, 3, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0},       /* more images than parts */
-        {TDF_LINEAR, 1, 2, 2, 3, 200, 180, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},    /* a kernel too large for parts */
-        {TDF_TANH, 1, 3, 5, 4, 3, 17, 3, 2, 2, 1, 1, 2, 1, 0, 1, 1, 4, 3, 1, 1, 1, 1},     /* volumes, dilated rows */
+        /* a kernel too large for parts */
+        {TDF_LINEAR, 1, 2, 2, 3, 200, 180, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},
+        /* volumes, dilated rows */
+        {TDF_TANH, 1, 3, 5, 4, 3, 17, 3, 2, 2, 1, 1, 2, 1, 0, 1, 1, 4, 3, 1, 1, 1, 1},
         {TDF_LINEAR, 1, 2, 4, 5, 2, 5, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0, 5, 2, 3, 2, 0, 0},
         {TDF_RELU, 2, 2, 4, 5, 4, 6, 2, 2, 1, 1, 2, 2, 1, 1, 1, 1, 3, 2, 1, 1, 1, 0},      /* groups */
         {TDF_LINEAR, 3, 2, 4, 5, 3, 6, 3, 2, 1, 2, 1, 1, 1, 0, 1, 1, 4, 2, 2, 1, 0, 1},    /* depthwise */
@@ -327,11 +349,13 @@ static void conv_cases(void)
 static void pool_case(int mean, int masked, const int *s, int profile)
 {
     char text[80];
-    snprintf(text, sizeof text, "pool %s%s (%d,%d,%d,%d,%d) %dx%dx%d", mean ? "mean" : "max", masked ? " masked" : "", s[0],
+    snprintf(text, sizeof text, "pool %s%s (%d,%d,%d,%d,%d) %dx%dx%d", mean ? "mean" : "max",
+             masked ? " masked" : "", s[0],
              s[10], s[1], s[2], s[3], s[11], s[4], s[5]);
     begin(profile, text);
-    tdf_pool a = {.threads = threads, .mean = mean, .N = s[0], .H = s[1], .W = s[2], .C = s[3], .kh = s[4], .kw = s[5],
-                  .sh = s[6], .sw = s[7], .top = s[8], .left = s[9], .D = s[10], .kd = s[11], .sd = s[12], .front = s[13],
+    tdf_pool a = {.threads = threads, .mean = mean, .N = s[0], .H = s[1], .W = s[2], .C = s[3], .kh = s[4],
+                  .kw = s[5], .sh = s[6], .sw = s[7], .top = s[8], .left = s[9], .D = s[10], .kd = s[11],
+                  .sd = s[12], .front = s[13],
                   .adaptive = s[14]};
     a.Do = a.adaptive ? 3 : (a.D + a.front - 1) / a.sd + 1;
     a.Ho = a.adaptive ? 2 : (a.H + a.top - 1) / a.sh + 1;
@@ -354,8 +378,10 @@ static void pool_cases(void)
     static const int sizes[][15] = {
         {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0}, {3, 1, 19, 5, 1, 2, 1, 2, 0, 0, 1, 1, 1, 0, 0},
         {2, 9, 8, 17, 3, 3, 2, 2, 1, 1, 1, 1, 1, 0, 0}, {5, 6, 6, 33, 2, 3, 1, 2, 1, 2, 1, 1, 1, 0, 0},
-        {0, 2, 2, 3, 2, 2, 2, 2, 0, 0, 1, 1, 1, 0, 0}, {3, 4, 5, 9, 2, 2, 2, 2, 0, 1, 5, 3, 2, 1, 0},      /* volumes */
-        {2, 5, 6, 17, 2, 2, 2, 2, 0, 0, 4, 2, 2, 0, 0}, {2, 5, 7, 5, 1, 1, 1, 1, 0, 0, 4, 1, 1, 0, 1},      /* adaptive */
+        /* volumes */
+        {0, 2, 2, 3, 2, 2, 2, 2, 0, 0, 1, 1, 1, 0, 0}, {3, 4, 5, 9, 2, 2, 2, 2, 0, 1, 5, 3, 2, 1, 0},
+        /* adaptive */
+        {2, 5, 6, 17, 2, 2, 2, 2, 0, 0, 4, 2, 2, 0, 0}, {2, 5, 7, 5, 1, 1, 1, 1, 0, 0, 4, 1, 1, 0, 1},
         {3, 1, 3, 17, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 1}};
     for (int i = 0; i < 9; i++)
         for (int profile = USUAL; profile <= WILD; profile += WILD) {
@@ -366,18 +392,22 @@ static void pool_cases(void)
 }
 
 typedef struct {
-    int B, T, S, H, G, D, E, causal, window, moved, zero, masks;        /* bits of masks: queries, keys, mask */
+    /* bits of masks: queries, keys, mask */
+    int B, T, S, H, G, D, E, causal, window, moved, zero, masks;
 } attention_sizes;
 
 static void attention_case(const attention_sizes *s, int profile)
 {
     char text[80];
-    snprintf(text, sizeof text, "attention (%d,%d,%d) %d/%d (%d,%d) %d%d%d%d%d", s->B, s->T, s->S, s->H, s->G, s->D, s->E, s->causal,
+    snprintf(text, sizeof text, "attention (%d,%d,%d) %d/%d (%d,%d) %d%d%d%d%d", s->B, s->T, s->S, s->H,
+             s->G, s->D, s->E, s->causal,
              s->window, s->moved, s->zero, s->masks);
     begin(profile, text);
-    tdf_attention a = {.threads = threads, .causal = s->causal, .moved = s->moved, .zero = s->zero, .window = s->window, .B = s->B,
+    tdf_attention a = {.threads = threads, .causal = s->causal, .moved = s->moved, .zero = s->zero,
+                       .window = s->window, .B = s->B,
                        .T = s->T, .S = s->S, .H = s->H, .G = s->G, .D = s->D, .E = s->E, .scale = 0.3};
-    ptrdiff_t q = a.B * a.T * a.H * a.D, k_size = a.B * a.S * a.G * a.D, v = a.B * a.S * a.G * a.E, y = a.B * a.T * a.H * a.E;
+    ptrdiff_t q = a.B * a.T * a.H * a.D, k_size = a.B * a.S * a.G * a.D, v = a.B * a.S * a.G * a.E,
+              y = a.B * a.T * a.H * a.E;
     a.q = filled(q, profile);
     a.k = filled(k_size, profile);
     a.v = filled(v, profile);
@@ -465,11 +495,13 @@ static void rnn_case(const rnn_sizes *s, int profile)
     ptrdiff_t biases = tdf_rnn_biases(s->cell) * G * H, out = s->sequences ? B * T * H : B * H;
     int lstm = s->cell == TDF_LSTM;
     char text[80];
-    snprintf(text, sizeof text, "rnn %d %d %d (%d,%d,%d,%d) %d%d%d%d%d%d%d", s->cell, s->act, s->rec_act, s->B, s->T,
+    snprintf(text, sizeof text, "rnn %d %d %d (%d,%d,%d,%d) %d%d%d%d%d%d%d", s->cell, s->act, s->rec_act,
+             s->B, s->T,
              s->I, s->H, s->sequences, s->reverse, s->masked, s->packed_steps, s->states, s->drop, s->bare);
     begin(profile, text);
     tdf_rnn a = {.threads = threads, .cell = s->cell, .act = s->act, .rec_act = s->rec_act,
-                 .sequences = s->sequences, .reverse = s->reverse, .mask_zero_output = s->drop, .B = B, .T = T, .I = I, .H = H};
+                 .sequences = s->sequences, .reverse = s->reverse, .mask_zero_output = s->drop, .B = B,
+                 .T = T, .I = I, .H = H};
     a.x = filled(B * T * I, profile);
     real *weights = filled((I + H) * G * H, USUAL);
     for (ptrdiff_t i = 0; i < (I + H) * G * H; i++) weights[i] /= (real)(I + H);
@@ -522,14 +554,18 @@ static void rnn_case(const rnn_sizes *s, int profile)
 
 static void rnn_cases(void)
 {
-    static const int acts[][2] = {{TDF_TANH, TDF_SIGMOID}, {TDF_GELU, TDF_HARD_SIGMOID}, {TDF_SOFTSIGN, TDF_SOFTMAX}};
+    static const int acts[][2] = {{TDF_TANH, TDF_SIGMOID}, {TDF_GELU, TDF_HARD_SIGMOID},
+                                  {TDF_SOFTSIGN, TDF_SOFTMAX}};
     static const int sizes[][4] = {{1, 1, 1, 1}, {3, 5, 3, 4}, {13, 4, 15, 33}, {8, 3, 5, 70}};
     for (int cell = 0; cell < TDF_CELLS; cell++)
         for (int f = 0; f < 3; f++)
             for (int i = 0; i < 4; i++)
-                for (int v = 0; v < 5; v++) {   /* plain; with all there is; masked backwards; bare; the steps that count alone */
-                    rnn_sizes s = {cell, acts[f][0], acts[f][1], sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3],
-                                   .sequences = v != 3, .reverse = v == 2, .masked = v == 1 || v == 2 || v == 4, .packed_steps = v == 4, .states = v == 1,
+                /* plain; with all there is; masked backwards; bare; the steps that count alone */
+                for (int v = 0; v < 5; v++) {
+                    rnn_sizes s = {cell, acts[f][0], acts[f][1], sizes[i][0], sizes[i][1], sizes[i][2],
+                                   sizes[i][3], .sequences = v != 3, .reverse = v == 2,
+                                   .masked = v == 1 || v == 2 || v == 4, .packed_steps = v == 4,
+                                   .states = v == 1,
                                    .drop = v == 1, .bare = v == 3};
                     rnn_case(&s, USUAL);
                     if (i == 1) rnn_case(&s, WILD);
@@ -544,15 +580,18 @@ static void loss_case(int loss, ptrdiff_t M, ptrdiff_t N, int plain, int profile
     snprintf(text, sizeof text, "loss %d (%d,%d)%s", loss, (int)M, (int)N, plain ? " plain" : "");
     begin(profile, text);
     int sparse = loss == TDF_LOSS_SPARSE || loss == TDF_LOSS_SPARSE_LOGITS || loss == TDF_LOSS_MATCH_SPARSE;
-    int probable = loss == TDF_LOSS_POISSON || loss == TDF_LOSS_MSLE || loss == TDF_LOSS_KL || loss == TDF_LOSS_BINARY
+    int probable = loss == TDF_LOSS_POISSON || loss == TDF_LOSS_MSLE || loss == TDF_LOSS_KL
+        || loss == TDF_LOSS_BINARY
                    || loss == TDF_LOSS_CATEGORICAL || loss == TDF_LOSS_SPARSE;
-    tdf_loss a = {.threads = threads, .loss = loss, .M = M, .N = N, .scale = 0.37, .delta = 0.8, .epsilon = 1e-7,
+    tdf_loss a = {.threads = threads, .loss = loss, .M = M, .N = N, .scale = 0.37, .delta = 0.8,
+                  .epsilon = 1e-7,
                   .smoothing = plain ? 0 : 0.1};
     double result[2] = {NAN, NAN};
     if (sparse) {
         int32_t *labels = take(M * 4);
         for (ptrdiff_t i = 0; i < M; i++)
-            labels[i] = next() % 8 == 0 ? TDF_IGNORED : next() % 16 == 0 && profile == WILD ? -3 : (int32_t)(next() % (uint64_t)N);
+            labels[i] = next() % 8 == 0 ? TDF_IGNORED
+                : next() % 16 == 0 && profile == WILD ? -3 : (int32_t)(next() % (uint64_t)N);
         a.labels = labels;
     } else {
         a.target = filled(M * N, profile == WILD ? WILD : UNIT);
@@ -577,7 +616,8 @@ static void loss_cases(void)
     for (int loss = 0; loss < TDF_LOSSES; loss++)
         for (int i = 0; i < 6; i++)
             for (int profile = USUAL; profile <= WILD; profile += WILD)
-                for (int plain = 0; plain < 2; plain++) loss_case(loss, sizes[i][0], sizes[i][1], plain, profile);
+                for (int plain = 0; plain < 2; plain++)
+                    loss_case(loss, sizes[i][0], sizes[i][1], plain, profile);
 }
 
 static void optim_case(int rule, ptrdiff_t n, int slots, int profile)
@@ -586,7 +626,8 @@ static void optim_case(int rule, ptrdiff_t n, int slots, int profile)
     snprintf(text, sizeof text, "rule %d (%d) %d slots", rule, (int)n, slots);
     begin(profile, text);
     real *w = filled(n, profile), *grad = filled(n, profile);
-    tdf_optim a = {.threads = threads, .rule = rule, .n = n, .w = w, .grad = grad, .number = {0.01, 0.1, 0.02, 0.3, 0.04, 0.05},
+    tdf_optim a = {.threads = threads, .rule = rule, .n = n, .w = w, .grad = grad,
+                   .number = {0.01, 0.1, 0.02, 0.3, 0.04, 0.05},
                    .decay = slots ? 0.001 : 0, .clip = slots ? 1.5 : 0, .grad_scale = slots ? 0.5 : 1};
     if (rule == TDF_FTRL && slots == 1) a.number[1] = 0.5;
     for (int i = 0; i < slots; i++) a.slot[i] = filled(n, profile == WILD ? WILD : UNIT);
@@ -617,7 +658,8 @@ static void norm_cases(void)
             begin(profile, text);
             ptrdiff_t n = sizes[i];
             double sum = NAN;
-            tdf_norm a = {.threads = threads, .n = n, .grad = filled(n, profile), .factor = 0.7, .result = &sum,
+            tdf_norm a = {.threads = threads, .n = n, .grad = filled(n, profile), .factor = 0.7,
+                          .result = &sum,
                           .partial = take((n + 4095) / 4096 * (ptrdiff_t)sizeof(double))};
             k.sum_squares(&a);
             keep_double("sum", sum);
@@ -636,7 +678,8 @@ static void sums_cases(void)
             snprintf(text, sizeof text, "sums (%d,%d)", sizes[i][0], sizes[i][1]);
             begin(profile, text);
             ptrdiff_t M = sizes[i][0], N = sizes[i][1];
-            tdf_sums a = {.threads = threads, .M = M, .N = N, .x = filled(M * N, profile), .scratch = room(tdf_sums_scratch_size(N)),
+            tdf_sums a = {.threads = threads, .M = M, .N = N, .x = filled(M * N, profile),
+                          .scratch = room(tdf_sums_scratch_size(N)),
                           .sums = room(N)};
             k.column_sums(&a);
             keep("sums", a.sums, N);
@@ -689,7 +732,8 @@ static void embed_case(ptrdiff_t M, ptrdiff_t V, ptrdiff_t D, int bad, int profi
     ptrdiff_t found = 77;
     int32_t *ids = take(M * 4);
     for (ptrdiff_t i = 0; i < M; i++) ids[i] = (int32_t)(next() % (uint64_t)V);
-    tdf_embed a = {.threads = threads, .M = M, .V = V, .D = D, .ids = ids, .table = filled(V * D, profile), .y = room(M * D),
+    tdf_embed a = {.threads = threads, .M = M, .V = V, .D = D, .ids = ids, .table = filled(V * D, profile),
+                   .y = room(M * D),
                    .dtable = room(V * D), .bad = &found};
     if (bad) {
         ids[M / 2] = bad < 0 ? -1 : (int32_t)V;
@@ -727,7 +771,8 @@ static void masking_cases(void)
         for (ptrdiff_t i = 0; i < M * N; i += 3 * N)
             for (ptrdiff_t j = 0; j < N; j++) x[i + j] = (real)0.25;
         uint8_t *mask = take(M);
-        tdf_masking a = {.threads = threads, .M = M, .N = N, .value = 0.25, .x = x, .mask = mask, .y = room(M * N)};
+        tdf_masking a = {.threads = threads, .M = M, .N = N, .value = 0.25, .x = x, .mask = mask,
+                         .y = room(M * N)};
         k.masking_forward(&a);
         keep("y", a.y, M * N);
         for (ptrdiff_t i = 0; i < M; i++) keep_double("mask", mask[i]);
@@ -769,7 +814,8 @@ static int failures;
 
 static void differs(const char *what, const char *against, const result *r, ptrdiff_t i, double a, double b)
 {
-    if (failures++ < 20) printf("%s against %s: %s[%td] is %.9g (%a), not %.9g (%a)\n", what, against, r->name, i, a, a, b, b);
+    if (failures++ < 20)
+        printf("%s against %s: %s[%td] is %.9g (%a), not %.9g (%a)\n", what, against, r->name, i, a, a, b, b);
 }
 
 static void same_bits(const char *what, const results *a, const char *against, const results *b)
@@ -853,7 +899,8 @@ static int list(const char *isa)
     for (int i = 0; table_at(i); i++)
         if (strcmp(table_at(i)->name, isa) == 0) {
             results all = run(table_at(i), 2);
-            for (ptrdiff_t j = 0; j < all.n; j++) printf("%s %td %016llx\n", all.r[j].name, all.r[j].n, (unsigned long long)hash(&all.r[j]));
+            for (ptrdiff_t j = 0; j < all.n; j++)
+                printf("%s %td %016llx\n", all.r[j].name, all.r[j].n, (unsigned long long)hash(&all.r[j]));
             forget(&all);
             return 0;
         }
@@ -878,7 +925,8 @@ static int fault(const char *kind)
         for (ptrdiff_t i = 0; i < n; i++) x[i] = (real)i;
     tdf_act a = {.threads = 1, .act = TDF_RELU, .M = 1, .N = n, .x = x, .y = y};
     if (strcmp(kind, "heap") == 0) a.N = n + 1;
-    if (strcmp(kind, "undefined") == 0) printf("%td\n", tdf_dense_pack_size(PTRDIFF_MAX / 2, PTRDIFF_MAX / 2));
+    if (strcmp(kind, "undefined") == 0)
+        printf("%td\n", tdf_dense_pack_size(PTRDIFF_MAX / 2, PTRDIFF_MAX / 2));
     pthread_t other;
     int two = strcmp(kind, "race") == 0 && pthread_create(&other, NULL, call_act, &a) == 0;
     table->act_forward(&a);

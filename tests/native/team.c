@@ -1,5 +1,6 @@
-/* team.c - a driver for src_c/team.c: every part runs once, parts that wait for one another meet, callers and forks
- * do not disturb each other, with threads that sleep at once and with threads that look for work for long.
+/* team.c - a driver for src_c/team.c: every part runs once, parts that wait for one another meet, callers and
+ * forks do not disturb each other, with threads that sleep at once and with threads that look for work for
+ * long.
  *
  *   team                  says how many jobs it ran; ends with 1 and a line for what is wrong
  *   team ROUNDS noforks   fewer of them, and no forks, which ThreadSanitizer does not follow
@@ -57,17 +58,20 @@ static void jobs(int rounds)
 {
     for (int round = 0; round < rounds; round++) {
         int parts = 1 + round % PARTS, ran = 0;
-        sheet one, together;                                    /* on the stack: who comes late finds another's frame */
+        /* on the stack: who comes late finds another's frame */
+        sheet one, together;
         memset(&one, 0, sizeof one);
         memset(&together, 0, sizeof together);
         tdf_team_run(mark, &one, parts);
         for (int i = 0; i < PARTS; i++)
-            if (one.ran[i] != (i < parts) || one.parts[i] != (i < parts ? parts : 0)) fail("a part did not run once", parts);
+            if (one.ran[i] != (i < parts) || one.parts[i] != (i < parts ? parts : 0))
+                fail("a part did not run once", parts);
         if (round % 4) continue;
         tdf_team_run_together(meet, &together, parts);
         while (ran < PARTS && together.ran[ran] == 1) ran++;
         for (int i = 0; i < PARTS; i++)
-            if (together.ran[i] != (i < ran) || together.parts[i] != (i < ran ? ran : 0)) fail("a member did not run once", parts);
+            if (together.ran[i] != (i < ran) || together.parts[i] != (i < ran ? ran : 0))
+                fail("a member did not run once", parts);
         if (ran < 1 || ran > parts || atomic_load(&together.wrong)) fail("parts did not meet", parts);
     }
 }

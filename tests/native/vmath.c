@@ -1,11 +1,12 @@
-/* vmath.c - the functions of src_c/vmath.h and act.h against the C library's, over every float32 or over a sample.
+/* vmath.c - the functions of src_c/vmath.h and act.h against the C library's, over every float32 or over a
+ * sample.
  *
  *   vmath STRIDE [NAME ...]      every STRIDE-th float32 (1: all 2^32) of all functions, or of those named
  *
- * Prints for each function the largest error in ulp (units in the last place of the exact result) and where it is, the
- * inputs at which it falls though it should not and by how much, and a hash of all results, which is the same for every
- * instruction set with a fused multiply-add. Fails where an error exceeds its bound, a value at 0 or an infinity is not
- * exact, a NaN is lost, or a step down is larger than allowed.
+ * Prints for each function the largest error in ulp (units in the last place of the exact result) and where
+ * it is, the inputs at which it falls though it should not and by how much, and a hash of all results, which
+ * is the same for every instruction set with a fused multiply-add. Fails where an error exceeds its bound, a
+ * value at 0 or an infinity is not exact, a NaN is lost, or a step down is larger than allowed.
  *
  * Denormal inputs count as 0 and results below 2^-126 as 0, as in the kernels.
  */
@@ -57,7 +58,7 @@ static float float_of(uint32_t b)
     return x;
 }
 
-/* 1 / ulp of a double r taken as a float32: 2^(23 - exponent), at least that of the smallest normal float32. */
+/* 1 / ulp of a double r taken as a float32: 2^(23 - exponent), at least that of the smallest normal one. */
 static double per_ulp(double r)
 {
     uint64_t b, least = (uint64_t)(1023 - 126) << 52;
@@ -77,7 +78,8 @@ typedef struct {
     uint64_t hash;
 } report;
 
-/* The error of each of n results, in ulp. Below `least` any result is as good as 0, beyond float32 it counts as 2^128. */
+/* The error of each of n results, in ulp. Below `least` any result is as good as 0, beyond float32 it counts
+ * as 2^128. */
 static void errors_of(ptrdiff_t n, double least, const float *y, const double *exact, double *error)
 {
     for (ptrdiff_t i = 0; i < n; i++) {
@@ -90,7 +92,8 @@ static void errors_of(ptrdiff_t n, double least, const float *y, const double *e
 }
 
 /* Inputs number first .. first + n - 1 of one sign, each `stride` bits further from 0 than the last. */
-static void check_block(const function *f, uint32_t sign, uint64_t first, ptrdiff_t n, uint64_t stride, float *before, report *to)
+static void check_block(const function *f, uint32_t sign, uint64_t first, ptrdiff_t n, uint64_t stride,
+                        float *before, report *to)
 {
     float x[BLOCK], y[BLOCK];
     double exact[BLOCK], error[BLOCK];
@@ -101,7 +104,8 @@ static void check_block(const function *f, uint32_t sign, uint64_t first, ptrdif
     f->kernel(x, y);
     f->reference(n, x, exact);
     errors_of(n, f->least, y, exact, error);
-    for (ptrdiff_t i = 0; i < n; i++) to->hash += (uint64_t)(y[i] != y[i] ? 0x7fc00000u : bits_of(y[i])) * (2 * bits_of(x[i]) + 1);
+    for (ptrdiff_t i = 0; i < n; i++)
+        to->hash += (uint64_t)(y[i] != y[i] ? 0x7fc00000u : bits_of(y[i])) * (2 * bits_of(x[i]) + 1);
     for (ptrdiff_t i = 0; i < n; i++) {
         if (y[i] != y[i]) {
             to->lost += !isnan(exact[i]);
@@ -145,7 +149,9 @@ static int exact_ends(const function *f)
     float x[BLOCK] = {0.0f, -0.0f, -INFINITY, INFINITY}, y[BLOCK];
     f->kernel(x, y);
     int fine = same(y[0], f->zero) && same(y[1], f->zero) && same(y[2], f->minus) && same(y[3], f->plus);
-    if (!fine) printf("%s: at 0, -0, -inf, inf: %.9g %.9g %.9g %.9g\n", f->name, (double)y[0], (double)y[1], (double)y[2], (double)y[3]);
+    if (!fine)
+        printf("%s: at 0, -0, -inf, inf: %.9g %.9g %.9g %.9g\n", f->name, (double)y[0], (double)y[1],
+               (double)y[2], (double)y[3]);
     return fine;
 }
 
@@ -167,7 +173,8 @@ static int check(const function *f, uint64_t stride)
             f->kernel(x, y);
             float before = y[0];
             for (uint64_t at = start; at < count && at < start + RUN * BLOCK; at += BLOCK)
-                check_block(f, sign, at, (ptrdiff_t)(count - at < BLOCK ? count - at : BLOCK), stride, &before, &one);
+                check_block(f, sign, at, (ptrdiff_t)(count - at < BLOCK ? count - at : BLOCK), stride,
+                            &before, &one);
 #pragma omp critical
             {
                 if (one.error > all.error) all.error = one.error, all.error_at = one.error_at;

@@ -3,14 +3,16 @@
  * F(name, kernel, bound, least, fall, zero, minus, plus):
  *   name, kernel          of the function, and its vector form with input x
  *   bound                 largest error allowed, in ulp of the exact result
- *   least                 smaller exact results may come out as anything that small: TINY, because kernels flush denormals
- *                         to 0, or FAINT, because this is the product of x and a factor that is flushed
- *   fall                  of a function that never falls: the largest step down of the kernel from one input to the next,
- *                         in ulp, NEVER where there is none; ANY where the function falls itself
- *   zero, minus, plus     its values at 0 (of either sign, but for the sign of a zero), -infinity and infinity, exactly
+ *   least                 smaller exact results may come out as anything that small: TINY, because kernels
+ *                         flush denormals to 0, or FAINT, because this is the product of x and a factor that
+ *                         is flushed
+ *   fall                  of a function that never falls: the largest step down of the kernel from one input
+ *                         to the next, in ulp, NEVER where there is none; ANY where the function falls itself
+ *   zero, minus, plus     its values at 0 (of either sign, but for the sign of a zero), -infinity and
+ *                         infinity, exactly
  *
- * gelu_tanh is x e^a in its left tail, with |a| up to 87: six roundings and constants in a, of half an ulp each, weigh up to
- * 87 times as much in e^a, which is 260 ulp.
+ * gelu_tanh is x e^a in its left tail, with |a| up to 87: six roundings and constants in a, of half an ulp
+ * each, weigh up to 87 times as much in e^a, which is 260 ulp.
  *
  * A bound is an assertion: the table in docs/trust.md says what was measured.
  */

@@ -1,5 +1,6 @@
-/* vmath_reference.c - the exact values: the C library's functions in double precision, in loops that a compiler may turn
- * into calls of its vector library; with PRECISE in long double, one by one, for a second opinion on fewer inputs.
+/* vmath_reference.c - the exact values: the C library's functions in double precision, in loops that a
+ * compiler may turn into calls of its vector library; with PRECISE in long double, one by one, for a second
+ * opinion on fewer inputs.
  */
 #include <math.h>
 
@@ -67,4 +68,5 @@ LOOP(gelu, x * cdf(x))
 LOOP(gelu_tanh, x * sigmoid((x + (wide)0.044715L * x * x * x) * (wide)1.5957691216057307117597842397375L))
 LOOP(mish, mish(x))
 LOOP(squareplus, squareplus(x))
-LOOP(selu, (wide)1.0507009873554804934193349852946L * (x > 0 ? x : (wide)1.6732632423543772848170429916717L * EXPM1(x > 0 ? 0 : x)))
+LOOP(selu, (wide)1.0507009873554804934193349852946L
+               * (x > 0 ? x : (wide)1.6732632423543772848170429916717L * EXPM1(x > 0 ? 0 : x)))
