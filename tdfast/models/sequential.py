@@ -84,10 +84,9 @@ class Sequential(Model):
             if node is None:
                 node = Node(layer, [last])
                 shape = layer.compute_output_shape(last.shape)
+                node.outputs[0].shape, node.outputs[0].dtype = shape, layer.output_dtypes(node, 1)[0]
                 if not isinstance(shape, list):     # of a layer with several outputs there is no next one
-                    layer._nodes.append(node)
-                (last,) = node.outputs
-                last.shape, last.dtype = shape, layer.output_dtypes(node, 1)[0]
+                    layer._nodes.append(node)       # last: what ends this before leaves no half of a call
             (last,) = node.outputs
         return Graph([first], [last])
 

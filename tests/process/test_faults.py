@@ -233,6 +233,24 @@ def test_training_may_end_at_any_line(call):
     assert all(moved), "an optimizer that updates other memory than the model's"
 
 
+@pytest.mark.parametrize("at", range(1, 4))
+def test_a_graph_that_is_made_anew_may_end_in_the_middle(at, monkeypatch):
+    """Half of a call is never found again."""
+    m, dtypes, asked = make(), Layer.output_dtypes, []
+
+    def ends(self, node, number):
+        asked.append(node)
+        if len(asked) == at:
+            raise Fault
+        return dtypes(self, node, number)
+
+    monkeypatch.setattr(Layer, "output_dtypes", ends)
+    with pytest.raises(Fault):
+        m.train_on_batch(X, Y)
+    m.train_on_batch(X, Y)
+    assert_whole(m)
+
+
 def test_a_build_may_end_at_any_line():
     """A model that is not built completely is not built: the next call makes all weights, once."""
     def new():
