@@ -60,6 +60,11 @@ def check_layer(layer: Layer, input_shape: Shapes, mask: Masks = False, training
     >>> from tdfast.layers import Dense
     >>> check_layer(Dense(3, activation="tanh"), (None, 4))
     """
+    if not all(n is None or hasattr(n, "__index__") for n in input_shape):
+        raise ValueError(
+            "check_layer takes layers of one input: input_shape must be the shape of one sample, such as "
+            f"(5, 3) or (None, 3), got {input_shape!r}."
+        )
     for size in ANY_SIZE if None in input_shape else (None,):
         shape = tuple(size if n is None else n for n in input_shape)
         trial = _Trial(layer, tuple(input_shape), shape, mask, training, inputs, seed)

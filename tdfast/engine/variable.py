@@ -63,6 +63,11 @@ class Variable:
             self._grad[...] = 0
         return self._grad
 
+    @grad.setter
+    def grad(self, value: Numbers) -> None:
+        """Written into the array that is there, of which others hold parts: ``weight.grad += g`` works."""
+        self.grad[...] = value
+
     @property
     def trainable(self) -> bool:
         """Whether training changes the value."""

@@ -302,3 +302,8 @@ def test_registered_initializers_losses_and_functions(tmp_path):
         register(int)
     with pytest.raises(ValueError, match="register a Function"):
         Dense(2, activation=activations.elu.with_parameters(alpha=0.5)).get_config()
+
+
+def test_layers_of_several_inputs_are_refused():
+    with pytest.raises(ValueError, match="takes layers of one input.*got .*5, 3"):
+        check_layer(layers.Add(), [(5, 3), (5, 3)])

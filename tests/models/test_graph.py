@@ -222,3 +222,17 @@ def test_a_layer_that_treats_each_step_alone_sees_the_valid_steps(kind, shape):
     assert layer.seen[0] == shape
     for a, b in zip(model.get_weights(), twin.get_weights()):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_gradient_may_be_added_to_and_set():
+    """Into the memory that the optimizer passes over."""
+    model = tdfast.Sequential([tdfast.Input((3,)), Dense(2)])
+    model.compile("sgd", "mse")
+    model.train_on_batch(np.ones((4, 3)), np.ones((4, 2)))
+    kernel = model.layers[0].kernel
+    memory, before = kernel.grad, kernel.grad.copy()
+    kernel.grad += 1.0
+    assert kernel.grad is memory
+    np.testing.assert_array_equal(memory, before + 1)
+    kernel.grad = np.zeros((3, 2))
+    assert kernel.grad is memory and not memory.any()
