@@ -61,10 +61,18 @@ class Functional(Model):
         self._first = [_input_layer_of(tensor) for tensor in self._graph.inputs]
         self._stack = _in_keras_order(self._graph, self._first)
         self._refuse_double_names()
+        if kwargs.get("dtype") is None:
+            self.dtype = self._dtype_of_layers()
         self.input_shape = one_or_list([tensor.shape for tensor in self._graph.inputs])
         self.built = True
         if trainable is not None:
             self.trainable = trainable
+
+    def _dtype_of_layers(self) -> str:
+        """The dtype of its weights; of the outputs, if it has none."""
+        found = [layer.dtype for layer in self._stack if layer.weights]
+        found += [tensor.dtype for tensor in self._graph.outputs if tensor.dtype in ("float32", "float64")]
+        return found[0] if found else self.dtype
 
     def _refuse_double_names(self) -> None:
         names: dict[Any, Any] = {}

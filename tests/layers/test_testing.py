@@ -304,6 +304,11 @@ def test_registered_initializers_losses_and_functions(tmp_path):
         Dense(2, activation=activations.elu.with_parameters(alpha=0.5)).get_config()
 
 
+def test_models_with_branches_are_checked():
+    x = tdfast.Input((None, 3))
+    check_layer(tdfast.Model(x, layers.Multiply()([x, layers.Dense(3, activation="tanh")(x)])), (None, 3))
+
+
 def test_layers_of_several_inputs_are_refused():
     with pytest.raises(ValueError, match="takes layers of one input.*got .*5, 3"):
         check_layer(layers.Add(), [(5, 3), (5, 3)])

@@ -1,10 +1,10 @@
 """A model whose output is a list of one gives an array, as in Keras; `Model.from_config` makes a model of
-inputs and outputs."""
+inputs and outputs; a model's dtype is that of its layers."""
 
 import numpy as np
 import pytest
 
-from tdfast import Input, Model, layers
+from tdfast import Input, Model, layers, ops
 
 
 @pytest.mark.parametrize("pack", [list, tuple])
@@ -33,3 +33,18 @@ def test_from_config_of_model():
     again.set_weights(model.get_weights())
     batch = np.ones((4, 3), np.float32)
     np.testing.assert_array_equal(again(batch), model(batch))
+
+
+def test_the_dtype_of_a_model_is_that_of_its_layers():
+    x = Input((4, 3), dtype="float64")
+    h = layers.LSTM(3, dtype="float64", return_sequences=True)(x)
+    model = Model(x, [layers.Dense(2, dtype="float64")(h), h])
+    assert model.dtype == "float64" and Model(x, ops.tanh(x)).dtype == "float64"
+    ids = Input((4,), dtype="int32")
+    assert Model(ids, layers.Embedding(5, 2)(ids)).dtype == "float32"
+    batch = np.random.default_rng(0).normal(size=(5, 4, 3))
+    first, second = model.predict(batch, verbose=0)
+    assert first.dtype == second.dtype == np.float64
+    model.compile("sgd", "mse")
+    loss = model.evaluate(batch, [first + 1e-12, second], verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(1e-24, rel=1e-3)           # the targets keep their digits

@@ -195,6 +195,17 @@ def test_memory_stays_in_bounds(tmp_path):
         assert done.returncode == 0, done.stderr
 
 
+@needs_compiler
+def test_float64(tmp_path):
+    x = Input((None, 3), dtype="float64")
+    h = layers.GRU(4, return_sequences=True, dtype="float64")(x)
+    model = random_weights(Model(x, layers.Add(dtype="float64")([h, layers.Dense(4, dtype="float64")(x)])))
+    values = np.random.default_rng(0).normal(size=(1, 6, 3))
+    c = _compiled(model, tmp_path, 4)
+    want = model.predict(values, verbose=0)[0]
+    np.testing.assert_allclose(c.run(values[0], True), want, rtol=1e-12, atol=1e-12)
+
+
 def test_the_tables_are_tried_here():
     kinds = {type(node.layer) for make in MODELS for node in make().graph.nodes}
     assert kinds >= set(JOINING)
