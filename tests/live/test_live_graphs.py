@@ -452,7 +452,10 @@ def check(case):
         same_logs(
             *(m.train_on_batch(x, y, sample_weight=weight, return_dict=True) for m in (ours, theirs)), "step"
         )
+        flat = set()            # where every number has the slope 0, such as an attention's key/bias
         for before, a, b in zip(start, ours.weights, theirs.weights):
+            if np.abs(np.asarray(b.value) - before).max(initial=0) < 1e-5:
+                flat.add(a.path)
             near(a.numpy() - before, np.asarray(b.value) - before, f"gradient of {a.path}", NEAR_STEP)
         compile_both(*case["optimizer"], **options)
         for step in range(2):
@@ -462,6 +465,8 @@ def check(case):
                 NEAR_STEP,
             )
         for a, b in zip(ours.weights, theirs.weights):
+            if case["optimizer"][0] == "Lamb" and a.path in flat:
+                continue        # Lamb makes a whole step of what rounding leaves there
             near(a.numpy(), b.value, f"{a.path} after two steps", NEAR_STEP)
 
 
