@@ -6,6 +6,7 @@ mypy itself is a step of .ci/run; here nothing but Python is needed.
 import ast
 import importlib
 import inspect
+import os
 import re
 import runpy
 import subprocess
@@ -190,9 +191,11 @@ def test_what_users_write_runs():
     runpy.run_path(str(ROOT / "tests" / "typing" / "user_script.py"))
 
 
-def test_types_cost_nothing_at_import():
+def test_types_cost_nothing_at_import(tmp_path):
     """The module with their names is for checkers alone."""
     code = "import sys, tdfast.models, tdfast.ops; print('tdfast.engine.types' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(tdfast.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+                          env=environment, check=True)
     assert done.stdout.strip() == "False"
     assert importlib.import_module("tdfast.engine.types").Array
