@@ -73,8 +73,8 @@ class _TwoMoments(Optimizer):
 
     def corrections(self) -> list[Any]:
         """``1 - beta_1^t`` and ``1 - beta_2^t``."""
-        t, rounded = self.iterations + 1, self.parameters.values.dtype.type
-        return [1 - float(rounded(float(rounded(beta)) ** t)) for beta in (self.beta_1, self.beta_2)]
+        t = self.iterations + 1
+        return [1 - self.rounded(self.rounded(beta) ** t) for beta in (self.beta_1, self.beta_2)]
 
     def get_config(self) -> Config:
         return {**super().get_config(), "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}

@@ -166,7 +166,6 @@ class ArrayBatches:
         self.samples = len(arrays.inputs[0])
         self.batches = -(-self.samples // batch_size)
         self.order: Any = None
-        self._absent = [all([a is None for a in part]) for part in arrays]
 
     def on_epoch_begin(self) -> None:
         """Nothing to do."""
@@ -188,12 +187,10 @@ class ArrayBatches:
                 yield self._each(self._gather, order[rows])
 
     def _each(self, take: Callable[..., Any], rows: Array | slice) -> Batch:
-        parts = []
-        for i, part in enumerate(self.arrays):
-            if not self._absent[i]:
-                part = tuple([None if a is None else take((i, k), a, rows) for k, a in enumerate(part)])
-            parts.append(part)
-        return Batch(*parts)
+        return Batch(*[
+            tuple([None if a is None else take((part, k), a, rows) for k, a in enumerate(arrays)])
+            for part, arrays in enumerate(self.arrays)
+        ])
 
     def _order(self) -> Array | None:
         if not self.shuffle:

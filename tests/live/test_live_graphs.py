@@ -334,8 +334,7 @@ def build(k, case):
         tensors += run(k, step, tensors, made)
     ends = [tensors[i] for i, _, _ in case["outputs"]]
     names = [f"out{n}" for n in range(len(ends))]
-    inputs = [tensor for tensor, step in zip(firsts(case, tensors), inputs_of(case))]
-    return k.Model(inputs, dict(zip(names, ends)) if case["named"] else ends)
+    return k.Model(firsts(case, tensors), dict(zip(names, ends)) if case["named"] else ends)
 
 
 def inputs_of(case):

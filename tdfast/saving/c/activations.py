@@ -22,3 +22,11 @@ BODIES = {name: row.c_row or _body(row.c) for name, row in TABLE.items()}
 BODIES.update({f"{name} with": _body(row.c_with) for name, row in TABLE.items() if row.c_with})
 """By name: the body of the function; None where there is nothing to do. Those "with" parameters hold
 their names."""
+
+ACTIVATION = """\
+    int j;
+
+    for (j = 0; j < $N; j++) y[j] = x[j];
+    $activation
+"""
+"""The stage that is an activation alone: see `tdfast.saving.c.source`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast import activations, layers, ops
+from tdfast.saving.c.activations import ACTIVATION
 from tdfast.saving.exporting import refuse
 
 if TYPE_CHECKING:
@@ -25,13 +26,6 @@ LARGEST = """\
     for (j = 0; j < $N; j++) y[j] = $first;
     for (j = 0; j < $N; j++)
         if ($other $than y[j] || $other != $other) y[j] = $other;
-"""
-
-ACTIVATION = """\
-    int j;
-
-    for (j = 0; j < $N; j++) y[j] = x[j];
-    $activation
 """
 
 CONCATENATE = """\

@@ -19,7 +19,7 @@ import numpy as np
 from tdfast import activations, layers
 from tdfast.engine.network import Network
 from tdfast.engine.operation import Operation
-from tdfast.saving.c.activations import BODIES
+from tdfast.saving.c.activations import ACTIVATION, BODIES
 from tdfast.saving.c.joining import joined, operation
 from tdfast.saving.exporting import IDLE, activation_entry, check_dtype, converter_of, refuse
 
@@ -39,13 +39,6 @@ DENSE = """\
 
     for (j = 0; j < $N; j++) y[j] = $bias;
     ${multiply}($I, $N, $N, x, ${me}_kernel, y);
-    $activation
-"""
-
-ACTIVATION = """\
-    int j;
-
-    for (j = 0; j < $N; j++) y[j] = x[j];
     $activation
 """
 
