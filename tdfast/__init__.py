@@ -13,6 +13,7 @@ if TYPE_CHECKING:                       # what `__getattr__` imports
         callbacks,
         config,
         constraints,
+        datasets,
         initializers,
         layers,
         losses,
@@ -39,9 +40,9 @@ if TYPE_CHECKING:                       # what `__getattr__` imports
     from tdfast.runtime import get_num_threads, set_num_threads, show_config
 
 _MODULES = (
-    "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics",
-    "models",
-    "ops", "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving", "testing", "utils",
+    "activations", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses",
+    "metrics", "models", "ops", "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving",
+    "testing", "utils",
 )
 _NAMES = {
     "Model": "models",
@@ -61,9 +62,10 @@ _NAMES = {
 
 __all__ = [
     "Initializer", "Input", "Layer", "Loss", "Metric", "Model", "Optimizer", "Regularizer", "Sequential",
-    "Variable", "__version__", "activations", "callbacks", "config", "constraints", "get_num_threads",
-    "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers", "preprocessing", "random",
-    "regularizers", "runtime", "saving", "set_num_threads", "show_config", "testing", "utils", "version",
+    "Variable", "__version__", "activations", "callbacks", "config", "constraints", "datasets",
+    "get_num_threads", "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers",
+    "preprocessing", "random", "regularizers", "runtime", "saving", "set_num_threads", "show_config",
+    "testing", "utils", "version",
 ]
 
 

@@ -29,8 +29,8 @@ NAMES = (
      "InputSpec",
      "a layer of your own checks its `input_shape` in `build`"),
     ("(top)",
-     "applications, datasets, distillation, visualization, wrappers, export",
-     "models, data and tools for images or for other packages; `saving.export_onnx` and "
+     "applications, distillation, visualization, wrappers, export",
+     "models and tools for images or for other packages; `saving.export_onnx` and "
      "`saving.export_c` export"),
     ("layers",
      "Lambda",
@@ -86,8 +86,8 @@ NAMES = (
      "audio_dataset_from_directory, text_dataset_from_directory",
      "files of images, sound and text: Pillow, soundfile, pathlib, and a `PyDataset`"),
     ("utils",
-     "FeatureSpace, get_file, Config",
-     "tables: pandas and scikit-learn; downloads: pooch; settings: a dict"),
+     "FeatureSpace, Config",
+     "tables: pandas and scikit-learn; settings: a dict"),
     ("utils",
      "get_source_inputs, is_keras_tensor",
      "the inside of graphs: `model.inputs` has the tensors that a model begins with"),

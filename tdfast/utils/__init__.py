@@ -30,6 +30,7 @@ from tdfast.engine.registry import (
 )
 from tdfast.engine.serialization import deserialize_keras_object, serialize_keras_object
 from tdfast.models.plots import plot_history, plot_model
+from tdfast.utils.downloads import get_file
 from tdfast.utils.timeseries import (
     split_dataset,
     temporal_split,
@@ -317,7 +318,7 @@ if not TYPE_CHECKING:             # a checker knows what is not there by itself
 __all__ = [
     "CustomObjectScope", "Progbar", "PyDataset", "Sequence", "clear_session", "custom_object_scope",
     "deserialize_keras_object", "disable_interactive_logging", "enable_interactive_logging",
-    "get_custom_objects",
+    "get_custom_objects", "get_file",
     "get_registered_name", "get_registered_object", "is_interactive_logging_enabled", "normalize",
     "pack_x_y_sample_weight", "pad_sequences", "plot_history", "plot_model", "register_keras_serializable",
     "serialize_keras_object", "set_random_seed", "split_dataset", "temporal_split",

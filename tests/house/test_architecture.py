@@ -53,7 +53,8 @@ MAY_NOT_IMPORT = {
     "saving": {"_kernels", "models", "training"},
 }
 # Installed with the extras only: a module must do without them until somebody calls what needs them.
-OPTIONAL = {"h5py", "onnx", "matplotlib", "sklearn", "mpi4py", "pandas", "scipy", "torch", "keras", "tqdm"}
+OPTIONAL = {"h5py", "onnx", "matplotlib", "sklearn", "mpi4py", "pandas", "scipy", "torch", "keras", "tqdm",
+            "pooch"}
 
 
 def without_comments(text):

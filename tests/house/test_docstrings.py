@@ -11,7 +11,8 @@ import pytest
 
 import tdfast
 
-MODULES = ["", *(f".{name}" for name in tdfast._MODULES), ".optimizers.schedules", ".preprocessing.sequence"]
+MODULES = ["", *(f".{name}" for name in tdfast._MODULES), ".optimizers.schedules", ".preprocessing.sequence",
+           *(f".datasets.{name}" for name in tdfast.datasets.__all__)]
 
 
 def public_names(module):
