@@ -31,6 +31,7 @@ from tdfast.engine.registry import (
 from tdfast.engine.serialization import deserialize_keras_object, serialize_keras_object
 from tdfast.models.plots import plot_history, plot_model
 from tdfast.utils.downloads import get_file
+from tdfast.utils.text_folders import text_dataset_from_directory
 from tdfast.utils.timeseries import (
     split_dataset,
     temporal_split,
@@ -322,6 +323,6 @@ __all__ = [
     "get_registered_name", "get_registered_object", "is_interactive_logging_enabled", "normalize",
     "pack_x_y_sample_weight", "pad_sequences", "plot_history", "plot_model", "register_keras_serializable",
     "serialize_keras_object", "set_random_seed", "split_dataset", "temporal_split",
-    "timeseries_dataset_from_array",
+    "text_dataset_from_directory", "timeseries_dataset_from_array",
     "to_categorical", "unpack_x_y_sample_weight", "windows",
 ]

@@ -12,7 +12,7 @@ import pytest
 import tdfast
 
 MODULES = ["", *(f".{name}" for name in tdfast._MODULES), ".optimizers.schedules", ".preprocessing.sequence",
-           *(f".datasets.{name}" for name in tdfast.datasets.__all__)]
+           ".preprocessing.text", *(f".datasets.{name}" for name in tdfast.datasets.__all__)]
 
 
 def public_names(module):

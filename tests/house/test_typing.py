@@ -21,7 +21,8 @@ from tdfast.engine.activation_table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(tdfast.__file__).parent
-MODULES = ["", *(f".{name}" for name in tdfast._MODULES), ".optimizers.schedules", ".preprocessing.sequence"]
+MODULES = ["", *(f".{name}" for name in tdfast._MODULES), ".optimizers.schedules", ".preprocessing.sequence",
+           ".preprocessing.text", *(f".datasets.{name}" for name in tdfast.datasets.__all__)]
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

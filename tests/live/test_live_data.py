@@ -1,6 +1,8 @@
-"""`tdfast.datasets` beside Keras's, from the same files: the addresses, the hashes, and every bit."""
+"""`tdfast.datasets` beside Keras's, from the same files: the addresses, the hashes, and every bit. The
+order of the files of `text_dataset_from_directory`; tokenizers that one writes and the other reads."""
 
 import importlib
+import inspect
 import os
 import tarfile
 
@@ -12,9 +14,12 @@ pytest.importorskip(os.environ["KERAS_BACKEND"])
 keras = pytest.importorskip("keras")
 
 import small_sets  # noqa: E402
+from keras.src.legacy.preprocessing import text as keras_text  # noqa: E402
+from keras.src.utils import dataset_utils  # noqa: E402
 
-from tdfast import datasets  # noqa: E402
+from tdfast import datasets, utils  # noqa: E402
 from tdfast.datasets import cifar, files  # noqa: E402
+from tdfast.preprocessing import text  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +88,45 @@ def test_word_index(both, module):
 
 def test_label_names():
     assert datasets.reuters.get_label_names() == keras.datasets.reuters.get_label_names()
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"shuffle": False}, {"class_names": ["c", "a"]}, {"labels": None}, {"labels": list(range(12))},
+    {"follow_links": True},
+], ids=str)
+@pytest.mark.parametrize("split", [None, 0.15, 0.3, 0.75])
+def test_files_of_texts(tmp_path, options, split):
+    """The order of the files, their labels and what is in which subset."""
+    for name in ("a/10.txt", "a/9.txt", "a/B/1.txt", "a/b/1.txt", "a-b/1.txt", "b/1.TXT", "b/2.txt",
+                 "b/3.csv", "c/1.txt", "c/2.txt", "c/.3.txt", "c/d/e/1.txt", "c/d/1.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    os.symlink(tmp_path / "c", tmp_path / "b" / "link")
+    given = {"labels": "inferred", "shuffle": True, "seed": 42, **options}
+    theirs = {**given, "labels": list(given["labels"])} if isinstance(given["labels"], list) else given
+    paths, labels, names = dataset_utils.index_directory(str(tmp_path), formats=(".txt",), **theirs)
+    for subset in ("training", "validation") if split else (None,):
+        want, numbers = dataset_utils.get_training_or_validation_split(paths, labels, split, subset)
+        batches = utils.text_dataset_from_directory(tmp_path, validation_split=split, subset=subset, **given)
+        assert batches.file_paths == want and batches.class_names == names
+        assert labels is None if batches.labels is None else batches.labels.tolist() == list(numbers)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_words": 4, "oov_token": "?"}, {"char_level": True}], ids=str)
+def test_tokenizers_go_both_ways(options):
+    texts = ["To be, or not to be", "that is the question", ""]
+    mine, theirs = text.Tokenizer(**options), keras_text.Tokenizer(**options)
+    for tokenizer in (mine, theirs):
+        tokenizer.fit_on_texts(texts)
+    want = theirs.texts_to_sequences(texts)
+    assert mine.texts_to_sequences(texts) == want
+    assert text.tokenizer_from_json(theirs.to_json()).texts_to_sequences(texts) == want
+    assert keras_text.tokenizer_from_json(mine.to_json()).texts_to_sequences(texts) == want
+
+
+@pytest.mark.parametrize("name", text.__all__)
+def test_arguments_of_texts(name):
+    want, got = (list(inspect.signature(getattr(module, name)).parameters.values())
+                 for module in (keras_text, text))
+    want = [(p.name, p.default) for p in want if p.kind is not p.VAR_KEYWORD]
+    assert [(p.name, p.default) for p in got][: len(want)] == want

@@ -29,6 +29,7 @@ NOT_HERE = {
     "plot_model": {"splines"},
     "split_dataset": {"preferred_backend"},
     "timeseries_dataset_from_array": {"format"},
+    "text_dataset_from_directory": {"format"},
     "save_weights": {"max_shard_size"},
     "Layer": {"autocast"},
 }
