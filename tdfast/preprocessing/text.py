@@ -95,7 +95,7 @@ def hashing_trick(text: str, n: int, hash_function: Any = None, filters: str = F
         ValueError: for an n below 2, or another word as ``hash_function``.
 
     >>> hashing_trick("to be or not to be", 50, "md5")
-    [42, 8, 45, 25, 42, 8]
+    [15, 5, 8, 36, 15, 5]
     """
     whole(n, "hashing_trick: n", 2)
     if isinstance(hash_function, str) and hash_function != "md5":

@@ -119,6 +119,7 @@ def test_arguments_of_the_table(owner, name, why, tmp_path):
         "save_weights": model().save_weights,
         "plot_model": utils.plot_model, "circle": losses.circle, "split_dataset": utils.split_dataset,
         "timeseries_dataset_from_array": utils.timeseries_dataset_from_array,
+        "text_dataset_from_directory": utils.text_dataset_from_directory,
     }
     sizes = {"Dense": (2,), "EinsumDense": ("abc,cd->abd", (None, 2)), "Embedding": (2, 3),
               "Conv1D": (2, 3), "Conv2D": (2, 3), "Conv3D": (2, 3),
