@@ -155,6 +155,18 @@ INLINE vf lamb(const tdf_optim *a, vf w, vf g, vf *s)
     return w;
 }
 
+/* numbers: lr sqrt(1 - beta2^t), 1 - beta2, epsilon sqrt(1 - beta2^t), k = 1 - 1 / t, k (1 - beta1),
+ * 1 - k beta1. Slots: z, v.   v as in adam;  d = lr g / (sqrt(v / (1 - beta2^t)) + epsilon).
+ * x += (z' - x) / t,  w = (1 - beta1) z' + beta1 x, with z' = z - d and the x of the w before, are
+ * w = k w - k (1 - beta1) z + (1 - k beta1) z' */
+INLINE vf schedule_free(const tdf_optim *a, vf w, vf g, vf *s)
+{
+    vf z = s[0], v = lerp(s[1], square(g), NUMBER(1));
+    s[0] = v_sub(z, v_div(v_mul(g, NUMBER(0)), v_add(v_sqrt(v), NUMBER(2))));
+    s[1] = v;
+    return v_fma(s[0], NUMBER(5), v_fnma(z, NUMBER(4), v_mul(w, NUMBER(3))));
+}
+
 /* numbers: keep, take.   w = keep w + take g: the moving average w of weights g */
 INLINE vf average(const tdf_optim *a, vf w, vf g, vf *s)
 {

@@ -18,6 +18,7 @@
     X(FTRL, ftrl)                                                                                  \
     X(LION, lion)                                                                                  \
     X(LAMB, lamb)                                                                                  \
+    X(SCHEDULE_FREE, schedule_free)                                                                \
     X(AVERAGE, average)
 
 #define TDF_RULE_VALUE(RULE, rule) TDF_##RULE,

@@ -529,6 +529,61 @@ def lamb(w, gradients, lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
     return w
 
 
+def schedulefreeadamw(w, gradients, lr, beta_1=0.9, beta_2=0.999, epsilon=1e-8, warmup_steps=0):
+    """The three sequences of the paper, each on its own."""
+    z = x = w
+    v = 0
+    for t, g in enumerate(gradients, 1):
+        v = beta_2 * v + (1 - beta_2) * g * g
+        rate = lr * min(t / warmup_steps, 1) if warmup_steps else lr
+        z = z - rate * g / (np.sqrt(v / (1 - beta_2**t)) + epsilon)
+        x = (1 - 1 / t) * x + z / t
+        w = (1 - beta_1) * z + beta_1 * x
+    return w
+
+
+def adafactor(w, gradients, lr, beta_2_decay=-0.8, epsilon_1=1e-30, epsilon_2=1e-3, clip_threshold=1.0):
+    def rms(a):
+        return np.sqrt(np.mean(a**2))
+
+    r = c = v = 0
+    for t, g in enumerate(gradients, 1):
+        old, s = 1 - t**beta_2_decay, g * g + epsilon_1
+        if w.ndim < 2:
+            v = old * v + (1 - old) * s
+        else:
+            r, c = old * r + (1 - old) * s.mean(-1), old * c + (1 - old) * s.mean(-2)
+            v = np.einsum("...i,...j->...ij", r / r.mean(-1, keepdims=True), c)
+        u = g / np.sqrt(v)
+        w = w - max(epsilon_2, rms(w)) * min(lr, t**-0.5) * u / max(1, rms(u) / clip_threshold)
+    return w
+
+
+def muon(w, gradients, lr, adam_beta_1=0.9, adam_beta_2=0.999, adam_weight_decay=0.004, epsilon=1e-7,
+         weight_decay=0.004, momentum=0.95, ns_steps=5, nesterov=True, rms_rate=0.2, adam_lr_ratio=1):
+    """Of a matrix by its singular values: the iteration changes these alone."""
+    if w.ndim != 2:
+        m = v = 0
+        for t, g in enumerate(gradients, 1):
+            w = w - lr * (adam_weight_decay or 0) * w
+            m = adam_beta_1 * m + (1 - adam_beta_1) * g
+            v = adam_beta_2 * v + (1 - adam_beta_2) * g * g
+            rate = lr * adam_lr_ratio * np.sqrt(1 - adam_beta_2**t) / (1 - adam_beta_1**t)
+            w = w - rate * m / (np.sqrt(v) + epsilon)
+        return w
+    m = 0
+    for g in gradients:
+        w = w - lr * (weight_decay or 0) * w
+        m = momentum * m + g
+        u, s, vt = np.linalg.svd(g + momentum * m if nesterov else m, full_matrices=False)
+        s = s / (np.sqrt(np.sum(s * s)) + 1e-7)
+        for _ in range(ns_steps):
+            s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
+        step = u * s @ vt
+        w = w - lr * step * (1 if rms_rate is None else rms_rate * np.sqrt(max(w.shape)))
+    return w
+
+
 # ---------------------------------------------------------------- normalization
 
 

@@ -104,7 +104,9 @@ class TensorBoard(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
         train = {k: v for k, v in logs.items() if not k.startswith("val_")}
-        train["learning_rate"] = float(self.model.optimizer.learning_rate)
+        rate = getattr(self.model.optimizer, "learning_rate", None)     # of several optimizers there is none
+        if rate is not None:
+            train["learning_rate"] = float(rate)
         if self.write_steps_per_second:
             start, steps = self._epoch_start
             seconds = max(time.perf_counter() - start, 1e-9)

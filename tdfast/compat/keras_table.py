@@ -63,15 +63,6 @@ NAMES = (
     ("optimizers",
      "LossScaleOptimizer",
      "float32 and float64 need no loss scaling"),
-    ("optimizers",
-     "Adafactor, Muon",
-     "they save memory of, or orthogonalize, large matrices on accelerators"),
-    ("optimizers",
-     "MultiOptimizer, OptimizerMap",
-     "one optimizer steps over the flat vector of all weights"),
-    ("optimizers",
-     "ScheduleFreeAdamW",
-     "`AdamW` with a schedule, or with `use_ema`"),
     ("callbacks",
      "OrbaxCheckpoint",
      "JAX's file format; `ModelCheckpoint` and `BackupAndRestore`"),
@@ -257,22 +248,19 @@ MEMBERS = (
     ("models", "get_quantization_layer_structure", "weights are float32 or float64"),
     (
         "optimizers",
-        "apply_gradients, minimize, compute_gradients, get_gradients, get_updates, update_step, "
-        "stateless_apply",
-        "`fit` and `train_on_batch` make the steps; an optimizer of your own has `update(w, grad, slots)`",
+        "minimize, compute_gradients, get_gradients, get_updates, stateless_apply",
+        "`fit` and `train_on_batch` make the steps; in a loop of your own `apply(grads, variables)`",
     ),
     (
         "optimizers",
-        "add_variable, add_variable_from_reference, add_optimizer_variables, add_slot, get_slot, assign,"
-        " assign_add, assign_sub",
-        "an optimizer of your own names its `slot_names` and gets them in `update(w, grad, slots)`",
+        "add_slot, get_slot",
+        "`add_variable_from_reference`, or `slot_names` and `update(w, grad, slots)`",
     ),
     (
         "optimizers",
-        "get_weights, set_weights, load_own_variables, save_own_variables",
+        "get_weights, load_own_variables, save_own_variables",
         "`variables`; files and copies of a model hold the optimizer's state",
     ),
-    ("optimizers", "scale_loss", "float32 and float64 need no loss scaling"),
     (
         "metrics",
         "stateless_reset_state, stateless_result, stateless_update_state",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,9 @@ class Variable:
     >>> v.assign(np.ones((2, 3)))
     >>> float(np.sum(v)), v.shape, v.dtype
     (6.0, (2, 3), 'float32')
+    >>> v.assign_sub(0.25 * np.ones(3))
+    >>> (2 * v)[0]
+    array([1.5, 1.5, 1.5], dtype=float32)
     """
 
     __slots__ = ("value", "_grad", "name", "path", "_trainable", "made_trainable", "regularizer",
@@ -103,13 +107,34 @@ class Variable:
 
     def assign(self, value: Numbers) -> None:
         """Overwrite the value; the shape must be the same."""
+        self.value[...] = self.fitting(value)
+
+    def assign_add(self, value: Numbers) -> None:
+        """Add to the value."""
+        self.assign(self.value + np.asarray(value))
+
+    def assign_sub(self, value: Numbers) -> None:
+        """Subtract from the value."""
+        self.assign(self.value - np.asarray(value))
+
+    def fitting(self, value: Numbers) -> Array:
+        """``value`` as an array, which must have the variable's shape."""
         value = np.asarray(value.value if isinstance(value, Variable) else value)
-        if value.shape != self.value.shape:
+        if value.shape != self.shape:
             raise ValueError(
-                f"Variable '{self.path}' has shape {self.value.shape} and cannot be assigned an array "
+                f"Variable '{self.path}' has shape {self.shape} and cannot be assigned an array "
                 f"of shape {value.shape}."
             )
-        self.value[...] = value
+        return value
+
+    @classmethod
+    def of(cls, value: Array, name: str, path: str) -> Variable:
+        """A variable that is not trained and whose memory is that of an array which is there already."""
+        variable = cls.__new__(cls)
+        variable.value, variable.name, variable.path = value, name, path
+        variable._grad = variable.regularizer = variable.constraint = variable.owner = None
+        variable._trainable = variable.made_trainable = False
+        return variable
 
     def rebind(self, value: Array, grad: Array, owner: Any) -> None:
         """Move to other memory, with the contents."""
@@ -132,8 +157,54 @@ class Variable:
     def __getitem__(self, key: Any) -> Any:
         return self.value[key].copy()
 
+    __add__: Any
+    __radd__: Any
+    __sub__: Any
+    __rsub__: Any
+    __mul__: Any
+    __rmul__: Any
+    __truediv__: Any
+    __rtruediv__: Any
+    __pow__: Any
+    __matmul__: Any
+    __rmatmul__: Any
+    __lt__: Any
+    __le__: Any
+    __gt__: Any
+    __ge__: Any
+
+    def __neg__(self) -> Array:
+        return -self.value
+
+    def __abs__(self) -> Array:
+        return abs(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, value={self.value!r}>"
+
+
+def _operator(function: Any, reflected: bool) -> Any:
+    """An operator between a variable's value and something else, which gives an array."""
+
+    def method(self: Any, other: Any) -> Any:
+        other = other.value if isinstance(other, Variable) else other
+        return function(other, self.value) if reflected else function(self.value, other)
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
+    _function = getattr(operator, _name)
+    setattr(Variable, f"__{_name}__", _operator(_function, reflected=False))
+    setattr(Variable, f"__r{_name}__", _operator(_function, reflected=True))
+for _name in ("lt", "le", "gt", "ge"):
+    setattr(Variable, f"__{_name}__", _operator(getattr(operator, _name), reflected=False))
 
 
 class Parameters:

@@ -234,7 +234,7 @@ def _totals(model: Any) -> list[Any]:
     slots = getattr(optimizer, "variables", None)
     if slots and getattr(optimizer, "built", True):
         names.append("Optimizer params")
-        counts.append(_count(value for _, value in slots))
+        counts.append(_count(slots))
     counts.insert(0, (sum(n for n, _ in counts), sum(size for _, size in counts)))
     names.insert(0, "Total params")
     return [f" {name}: {n:,} ({memory(size)})" for name, (n, size) in zip(names, counts)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdfast.compat import absent
 from tdfast.optimizers import schedules
+from tdfast.optimizers.adafactor import Adafactor
 from tdfast.optimizers.base import Optimizer
 from tdfast.optimizers.methods import REGISTRY as REGISTRY
 from tdfast.optimizers.methods import (
@@ -23,7 +24,10 @@ from tdfast.optimizers.methods import (
     Lion,
     Nadam,
     RMSprop,
+    ScheduleFreeAdamW,
 )
+from tdfast.optimizers.multi import MultiOptimizer, OptimizerMap
+from tdfast.optimizers.muon import Muon
 
 if TYPE_CHECKING:
     from tdfast.engine.types import Config, CustomObjects, OptimizerSpec
@@ -31,9 +35,9 @@ if TYPE_CHECKING:
 if not TYPE_CHECKING:             # a checker knows what is not there by itself
     __getattr__ = absent.lookup(__name__)
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam",
-           "Optimizer",
-           "RMSprop", "deserialize", "get", "schedules", "serialize"]
+__all__ = ["SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion",
+           "MultiOptimizer", "Muon", "Nadam", "Optimizer", "OptimizerMap", "RMSprop", "ScheduleFreeAdamW",
+           "deserialize", "get", "schedules", "serialize"]
 
 
 def get(identifier: OptimizerSpec) -> Any:

@@ -12,49 +12,44 @@ import numpy as np
 from tdfast import _kernels, runtime
 from tdfast.compat import absent
 from tdfast.compat.calling import level_of_the_caller
-from tdfast.engine import arguments, norms
+from tdfast.engine import arguments, norms, registry
+from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.names import snake_case, unique_name, unknown_arguments
+from tdfast.engine.variable import Parameters, Variable
 from tdfast.optimizers import schedules
+from tdfast.optimizers.state import Iterations, LearningRate, Rate, StepCount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from tdfast.engine.types import Array, Config, CustomObjects, Rate
-    from tdfast.engine.variable import Parameters, Variable
-
-
-class LearningRate(float):
-    """A learning rate: a float that also takes ``assign``, as scripts for Keras write it.
-
-    >>> from tdfast.optimizers import SGD
-    >>> optimizer = SGD(0.1)
-    >>> optimizer.learning_rate.assign(0.05)
-    >>> optimizer.learning_rate
-    0.05
-    """
-
-    optimizer: Any
-
-    __slots__ = ("optimizer",)
-
-    def assign(self, value: Any) -> None:
-        """Give the optimizer another learning rate."""
-        self.optimizer.learning_rate = value
-
-    def numpy(self) -> Any:
-        """The number, as float32 in Keras's variable."""
-        return np.float32(self)
-
-    value = property(float, doc="The number.")
-
-    def __reduce__(self) -> Any:
-        return float, (float(self),)
+    from tdfast.engine.types import Array, Config, CustomObjects, DType, InitializerSpec, Numbers, Shape
+    from tdfast.engine.types import Rate as RateSpec
 
 
 SMALL = 2.0**-100
 OLD_NAMES = {"lr": "learning_rate", "decay": "learning_rate to a schedules.InverseTimeDecay, or weight_decay"}
-_OF_THE_BUILD = {"parameters", "trainable_variables", "_places", "_constrained", "_variable_grads",
-                 "_partial", "_pieces"}
+_OF_THE_BUILD = {"parameters", "trainable_variables", "_index", "_places", "_partial", "_whole", "_parts",
+                 "_numbers"}
+
+
+class _Part:
+    """Variables that one step changes.
+
+    Args:
+        optimizer: whose variables they are.
+        variables: some of them, or all.
+
+    Attributes:
+        grads: the flat gradient of each.
+        pieces: the pieces of the flat vectors that one call updates: (w, grad, slots, whether it decays).
+        constrained: those with a constraint.
+    """
+
+    def __init__(self, optimizer: Any, variables: Sequence[Any]) -> None:
+        self.variables = list(variables)
+        self.grads = [v.grad.reshape(-1) for v in self.variables]
+        self.constrained = [v for v in self.variables if v.constraint is not None]
+        self.pieces = optimizer.cut(self.variables)
 
 
 @absent.members("optimizers")
@@ -63,7 +58,12 @@ class Optimizer:
 
     A slot is an array as large as the weights that an optimizer keeps, such as a momentum. An optimizer of
     your own gives ``slot_names`` and overrides ``update(w, grad, slots)``, in NumPy; there,
-    ``self.learning_rate`` is this step's and ``self.iterations`` counts the updates before it.
+    ``self.learning_rate`` is this step's and ``self.iterations`` counts the updates before it. Or it is
+    written as for Keras: ``build(variables)`` adds what it keeps (`add_variable_from_reference`), and
+    ``update_step(gradient, variable, learning_rate)`` changes one variable.
+
+    `fit` makes the steps. A loop of your own makes them by ``apply(grads, variables)``; or, after it has
+    set ``weight.grad``, by ``apply()``.
 
     Args:
         learning_rate: a float, a `tdfast.optimizers.schedules.LearningRateSchedule`, or a function without
@@ -75,8 +75,8 @@ class Optimizer:
         use_ema: keep moving averages of the weights, ``a = ema_momentum a + (1 - ema_momentum) w``,
             which `finalize_variable_values` puts in the weights' place at the end of training.
         ema_overwrite_frequency: put them there every so many updates as well.
-        loss_scale_factor: a factor on the loss that the gradients are divided by again. float32
-            needs none, so it is kept in the config and changes nothing.
+        loss_scale_factor: what ``apply(grads)`` divides by, for a loop of your own that trains
+            ``scale_loss(loss)``. float32 needs none, and `fit` leaves both out.
         gradient_accumulation_steps: update only every so many steps, with the mean gradient. A schedule
             still counts every step, as in Keras.
         name: made from the class when None.
@@ -91,6 +91,10 @@ class Optimizer:
     ...         w -= self.learning_rate * np.sign(grad)
     >>> SignDescent(0.01).learning_rate
     0.01
+    >>> weight = Variable(np.ones(2, "float32"))
+    >>> SignDescent(0.25).apply([np.array([3.0, -0.5])], [weight])
+    >>> weight.numpy()
+    array([0.75, 1.25], dtype=float32)
     """
 
     clipnorm: Any
@@ -98,6 +102,7 @@ class Optimizer:
     ema_momentum: Any
     ema_overwrite_frequency: Any
     global_clipnorm: Any
+    loss_scale_factor: Any
     gradient_accumulation_steps: int | None
     weight_decay: Any
 
@@ -115,7 +120,7 @@ class Optimizer:
 
     def __init__(
         self,
-        learning_rate: Rate,
+        learning_rate: RateSpec,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
@@ -138,7 +143,7 @@ class Optimizer:
         if unknown:
             raise ValueError(unknown_arguments(type(self), unknown))
         self._learning_rate = 0.0
-        self.learning_rate = learning_rate
+        self._set_rate(learning_rate)
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.take_numbers(
             optional=True, weight_decay=weight_decay, clipnorm=clipnorm, clipvalue=clipvalue,
@@ -169,9 +174,18 @@ class Optimizer:
         self.built = False
         self.averages_in_place = False
         self.slots: dict[Any, Any] = {}
+        self._own: list[Any] = []        # (what it belongs to, variable) of add_variable
+        self._own_before: dict[Any, Any] = {}    # those of the build before, while one runs
+        self._kept_own: list[Any] = []   # their arrays, of a copy
+        self._given: Any = None          # where the variables of the build that runs live
         self._excluded: Any = ()         # variables without weight decay, and the pattern of their names
         self._excluded_names: Any = None
         self._kept: Any = None           # a copy's state, until it is built
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimizers within this one: none, but for a `MultiOptimizer`."""
+        return []
 
     # ---------------------------------------------------------------- arguments
     def take_numbers(self, optional: bool = False, **given: Any) -> None:
@@ -193,6 +207,9 @@ class Optimizer:
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
+        self._set_rate(value)
+
+    def _set_rate(self, value: Any) -> None:
         if callable(value):
             self._learning_rate = value
             return
@@ -229,23 +246,43 @@ class Optimizer:
         return value
 
     @property
-    def iterations(self) -> int:
-        """How many updates there were."""
-        return self.steps // (self.gradient_accumulation_steps or 1)
+    def iterations(self) -> Any:
+        """How many updates there were, an int with ``assign``."""
+        count = Iterations(self.steps // (self.gradient_accumulation_steps or 1))
+        count.optimizer = self
+        return count
 
     @iterations.setter
     def iterations(self, value: Any) -> None:
         self.steps = int(value) * (self.gradient_accumulation_steps or 1)
 
-    def build(self, parameters: Parameters, trainable_variables: Sequence[Any]) -> None:
-        """Make the slots (flat, like ``parameters.values``) and remember which pieces to update.
+    def prepare(self, parameters: Parameters | None, variables: Sequence[Any]) -> None:
+        """Build, or build again for other variables or for the same at other places.
 
         Args:
-            parameters: the `tdfast.engine.variable.Parameters` of the model.
-            trainable_variables: those of its variables that change. Slots of variables that were there in
-                an earlier call keep their contents.
+            parameters: where the variables live; None: to be found out, see `build`.
+            variables: those that change. What is kept of variables that were there before stays.
         """
+        self._given, self.built = parameters, False
+        try:
+            self.build(list(variables))
+        finally:
+            self._given, self._own_before, self._kept_own = None, {}, []
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Make the slots for some variables. `fit`, and the first ``apply(grads, variables)``, call it.
+
+        Args:
+            variables: those to change, such as ``model.trainable_variables``. They move into one flat
+                vector, unless they share one already, as those of a model in training do.
+
+        Raises:
+            TypeError: for what is no variable.
+        """
+        variables = list(variables)
+        parameters = self._home_of(variables)
         place = {id(v): where for v, where in zip(parameters.variables, parameters.slices)}
+        before = getattr(self, "parameters", None)
         names = [name for group in self.slot_groups() for name in group]
         names += ["average"] * bool(self.use_ema) + ["gradient_accumulator"] * bool(
             self.gradient_accumulation_steps
@@ -253,36 +290,65 @@ class Optimizer:
         slots: dict[str, Any] = {}
         for name in names:
             slots[name] = slot = runtime.aligned(parameters.values.shape, parameters.values.dtype)
-            slot[...] = self.initial_value(name)
+            slot[...] = self.initial_values(name, parameters)
             old: Any = self.slots.get(name)
-            for v, where in zip(self.parameters.variables, self.parameters.slices) if old is not None else ():
+            for v, where in zip(before.variables, before.slices) if old is not None and before else ():
                 if id(v) in place:
                     slot[place[id(v)]] = old[where]
+        same = [id(v) for v in variables] == [id(v) for v in getattr(self, "trainable_variables", ())]
+        self._own_before = {key: v for key, v in self._own if same or key[0] is not None}
+        self._own = []
         self.built = False          # until all of what follows is there
         self.slots, self.parameters = slots, parameters
-        self.trainable_variables = list(trainable_variables)
-        self._places = [place[id(v)] for v in self.trainable_variables]
-        self._constrained = [v for v in self.trainable_variables if v.constraint is not None]
-        self._variable_grads = [parameters.grads[where] for where in self._places]
+        self.trainable_variables = variables
+        self._index = {id(v): i for i, v in enumerate(variables)}
+        self._places = [place[id(v)] for v in variables]
         self._partial = np.empty(parameters.values.size // 4096 + 1, np.float64)
         if self._kept is not None:
             self._take_kept()
-        self._cut()
+        self._make_parts()
         self.built = True
 
-    def _cut(self) -> None:
-        """The pieces of the flat vectors that one call updates: (w, grad, slots, whether it decays)."""
-        kept = [v for v in self.trainable_variables if self._not_decayed(v)]
-        kept_ids = {id(v) for v in kept}
-        decayed = [v for v in self.trainable_variables if id(v) not in kept_ids]
-        self._pieces = []
-        for variables, decays in ((decayed, True), (kept, False)):
-            groups = [[v] for v in variables] if self.per_variable else [variables]
-            for start, stop in (ends for group in groups for ends in self.parameters.segments(group)):
+    def _home_of(self, variables: Sequence[Any]) -> Parameters:
+        """Where these variables live: they are moved together if they do not yet."""
+        if self._given is not None:
+            return self._given
+        for v in variables:
+            if not isinstance(v, Variable):
+                raise TypeError(
+                    f"Optimizer '{self.name}' must be built for a list of weights, such as "
+                    f"model.trainable_variables, got a {type(v).__name__} in it."
+                )
+        owners = {id(v.owner): v.owner for v in variables}
+        owner = next(iter(owners.values()), None)
+        return owner if len(owners) == 1 and owner is not None else Parameters(variables)
+
+    def _make_parts(self) -> None:
+        self._parts: dict[Any, Any] = {}
+        self._whole = self._part(self.trainable_variables)
+
+    def _part(self, variables: Sequence[Any]) -> _Part:
+        """These variables as what one step changes."""
+        key = tuple(map(id, variables))
+        if key not in self._parts:
+            self._parts[key] = _Part(self, variables)
+        return self._parts[key]
+
+    def cut(self, variables: Sequence[Any]) -> list[Any]:
+        """The pieces of the flat vectors in which these variables are: (w, grad, slots, whether it
+        decays)."""
+        kept_ids = {id(v) for v in variables if self._not_decayed(v)}
+        groups: list[Any] = []
+        for decays in (True, False):
+            chosen = [v for v in variables if (id(v) not in kept_ids) is decays]
+            groups += [([v], decays) for v in chosen] if self.per_variable else [(chosen, decays)]
+        pieces = []
+        for group, decays in groups:
+            for start, stop in self.parameters.segments(group):
                 here = slice(start, stop)
                 slots = {name: slot[here] for name, slot in self.slots.items()}
-                self._pieces.append((self.parameters.values[here], self.parameters.grads[here], slots,
-                                     decays))
+                pieces.append((self.parameters.values[here], self.parameters.grads[here], slots, decays))
+        return pieces
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
         """Leave variables out of `weight_decay`; a second call replaces the first.
@@ -295,7 +361,7 @@ class Optimizer:
         self._excluded = tuple(var_list or ())
         self._excluded_names = "|".join(sorted(set(var_names))) if var_names else None
         if self.built:
-            self._cut()
+            self._make_parts()
 
     def _not_decayed(self, variable: Variable) -> bool:
         names = self._excluded_names
@@ -311,65 +377,286 @@ class Optimizer:
         """What a new slot is filled with."""
         return 0.0
 
+    def initial_values(self, slot_name: str, parameters: Parameters) -> Any:
+        """What a new slot for these parameters is filled with: a number, or an array as long."""
+        return self.initial_value(slot_name)
+
     @property
     def variables(self) -> list[Any]:
-        """(name, array) of the whole state, in the order in which Keras saves it."""
-        out = [("iteration", np.asarray(self.steps))]
+        """The whole state as variables, in the order in which Keras saves it: the count of steps, the
+        learning rate, and what is kept of each variable."""
+        out: list[Any] = [StepCount(self)]
         if not callable(self._learning_rate):
-            out.append(("learning_rate", np.asarray(self._learning_rate, np.float32)))
+            out.append(Rate(self))
         if not self.built:
             return out
         groups = [("average",)] * bool(self.use_ema)
         groups += [("gradient_accumulator",)] * bool(self.gradient_accumulation_steps)
         for names in groups + self.slot_groups():
             for v, where in zip(self.trainable_variables, self._places):
-                path = v.path.replace("/", "_")
-                out += [(f"{path}_{name}", self.slots[name][where].reshape(v.shape)) for name in names]
-        return out
+                for slot in names:
+                    name = f"{v.path.replace('/', '_')}_{slot}"
+                    out.append(Variable.of(self.slots[slot][where].reshape(v.shape), name,
+                                           f"{self.name}/{name}"))
+        return out + [variable for _, variable in self._own]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Overwrite the state with arrays in the order of `variables`.
+
+        Raises:
+            ValueError: before `build`, or for another number or shape of arrays.
+        """
+        if not self.built:
+            raise ValueError(f"set_weights: optimizer '{self.name}' has no variables yet: call build first.")
+        variables, weights = self.variables, list(weights)
+        if len(weights) != len(variables):
+            raise ValueError(
+                f"set_weights: optimizer '{self.name}' has {len(variables)} variables, got {len(weights)} "
+                "arrays."
+            )
+        for variable, weight in zip(variables, weights):
+            variable.fitting(weight)
+        for variable, weight in zip(variables, weights):
+            variable.assign(weight)
+
+    # ---------------------------------------------------------------- variables of one's own
+    def add_variable(self, shape: Shape, initializer: InitializerSpec = "zeros", dtype: DType = None,
+                     aggregation: str = "none", layout: Any = None, name: str | None = None) -> Variable:
+        """A variable to keep something in, for an optimizer of your own to call in `build`.
+
+        Args:
+            shape: its shape.
+            initializer: of its first value, as in layers.
+            dtype: that of the weights when None.
+            aggregation, layout: accepted for Keras's sake.
+            name: for files' and your own sake.
+        """
+        count = sum(key[0] is None for key, _ in self._own)
+        return self._add((None, count), shape, initializer, dtype, name or "variable")
+
+    def add_variable_from_reference(self, reference_variable: Variable, name: str | None = None,
+                                    initializer: InitializerSpec = "zeros") -> Variable:
+        """A variable of the shape of a weight, to keep something of it in; it goes on with the weight when
+        the optimizer is built again for others.
+
+        Args:
+            reference_variable: the weight.
+            name: what is kept, "momentum".
+            initializer: of its first value.
+        """
+        return self.add_for(reference_variable, reference_variable.shape, name or "var", initializer)
+
+    def add_optimizer_variables(self, trainable_variables: Sequence[Any], name: str | Sequence[str],
+                                initializer: Any = "zeros") -> Any:
+        """A list of variables, one for each weight; with several names a tuple of such lists.
+
+        Args:
+            trainable_variables: the weights.
+            name: what is kept of each, or a list.
+            initializer: of the first value, or a list.
+        """
+        names = [name] if isinstance(name, str) else list(name)
+        starts = list(initializer) if isinstance(initializer, (list, tuple)) else [initializer] * len(names)
+        if len(starts) != len(names):
+            raise ValueError(
+                f"add_optimizer_variables needs as many initializers as names, got {len(starts)} and "
+                f"{len(names)}."
+            )
+        lists: tuple[list[Any], ...] = tuple([] for _ in names)
+        for v in trainable_variables:
+            for out, one, start in zip(lists, names, starts):
+                out.append(self.add_variable_from_reference(v, one, start))
+        return lists[0] if isinstance(name, str) else lists
+
+    def add_for(self, variable: Variable, shape: Shape, what: str,
+                initializer: InitializerSpec = "zeros") -> Variable:
+        """A variable of any shape that keeps something of a weight."""
+        name = f"{variable.path.replace('/', '_')}_{what}"
+        return self._add((id(variable), what), shape, initializer, variable.dtype, name)
+
+    def _add(self, key: Any, shape: Shape, initializer: Any, dtype: Any, name: str) -> Variable:
+        shape = tuple(shape)
+        dtype = dtype or self.parameters.values.dtype.name
+        start = registry.home("initializers").get(initializer)
+        variable = Variable(np.asarray(start(shape, dtype)), name=name, path=f"{self.name}/{name}",
+                            trainable=False)
+        before = self._own_before.get(key)
+        if before is not None and before.shape == shape:
+            variable.assign(before)
+        if self._kept_own:
+            variable.assign(self._kept_own.pop(0))
+        self._own.append((key, variable))
+        return variable
+
+    def _get_variable_index(self, variable: Variable) -> int:
+        """The place of a weight among those that the optimizer was built for."""
+        return self._index[id(variable)]
+
+    def assign(self, variable: Variable, value: Numbers) -> None:
+        """Overwrite a variable, as optimizers written for Keras do."""
+        variable.assign(value)
+
+    def assign_add(self, variable: Variable, value: Numbers) -> None:
+        """Add to a variable."""
+        variable.assign_add(value)
+
+    def assign_sub(self, variable: Variable, value: Numbers) -> None:
+        """Subtract from a variable."""
+        variable.assign_sub(value)
 
     # ---------------------------------------------------------------- the step
-    def apply(self) -> None:
-        """One step from ``parameters.grads``, then the constraints. The gradients may change."""
+    def apply(self, grads: Iterable[Any] | None = None,
+              trainable_variables: Iterable[Any] | None = None) -> None:
+        """One step, then the constraints.
+
+        Args:
+            grads: a gradient for each variable, of its shape. None for one of them leaves its variable out;
+                None for all takes what is in the ``grad`` of each variable, which may change.
+            trainable_variables: those that the gradients are of, some of the variables that the optimizer
+                was built for, or the ones to build it for; None: all of them.
+
+        Raises:
+            ValueError: before `build`, for a variable that is not known, or for gradients that do not fit.
+        """
+        if grads is None and trainable_variables is None:
+            if not self.built:
+                raise ValueError(f"Optimizer '{self.name}' has no variables yet: call build first.")
+            self._step(self._whole)
+            return
+        if grads is None:
+            raise ValueError("apply: give the gradients of trainable_variables, or neither.")
+        found = self._pairs(list(grads), trainable_variables)
+        if found:
+            part = self._part([v for v, _ in found])
+            scale = self.loss_scale_factor
+            for v, g in found:
+                v.grad[...] = g if scale is None else np.asarray(g) / scale
+            with kernel_arithmetic():
+                self._step(part)
+
+    def apply_gradients(self, grads_and_vars: Iterable[Any]) -> int:
+        """`apply` on pairs (gradient, variable), as ``zip(grads, model.trainable_variables)`` gives them.
+
+        Returns:
+            The number of steps so far.
+        """
+        pairs = list(grads_and_vars)
+        self.apply([g for g, _ in pairs], [v for _, v in pairs])
+        return self.steps
+
+    def _pairs(self, grads: list[Any], variables: Iterable[Any] | None) -> list[Any]:
+        """(variable, gradient) of those that have one."""
+        if not grads:
+            return []
+        if variables is None:
+            if not self.built:
+                raise ValueError(
+                    f"Optimizer '{self.name}' has no variables yet: call build(model.trainable_variables) "
+                    "first, or apply(grads, model.trainable_variables)."
+                )
+            variables = self.trainable_variables
+        variables = list(variables)
         if not self.built:
-            raise ValueError(f"Optimizer '{self.name}' has no variables yet: call build first.")
+            self.prepare(None, variables)
+        if len(grads) != len(variables):
+            raise ValueError(
+                f"apply: there must be a gradient for each variable, got {len(grads)} gradients and "
+                f"{len(variables)} variables."
+            )
+        for v in variables:
+            if id(v) not in self._index:
+                raise ValueError(
+                    f"apply: optimizer '{self.name}' was built for other variables than {v!r:.80}. Make a "
+                    "new optimizer for them."
+                )
+        missing = [v.path for v, g in zip(variables, grads) if g is None]
+        if len(missing) == len(grads):
+            raise ValueError("apply: no variable has a gradient.")
+        if missing:
+            warnings.warn(f"apply: no gradient for {', '.join(missing)}, which stay as they are.",
+                          stacklevel=level_of_the_caller())
+        if any(v.owner is not self.parameters for v in self.trainable_variables):
+            self.prepare(None, self.trainable_variables)        # another model has moved them
+        found = [(v, g) for v, g in zip(variables, grads) if g is not None]
+        for v, g in found:
+            if np.shape(g) != v.shape:
+                raise ValueError(
+                    f"apply: the gradient of '{v.path}' must have its shape {v.shape}, got {np.shape(g)}."
+                )
+        return found
+
+    def _step(self, part: _Part) -> None:
         every = self.gradient_accumulation_steps
         if not every:
-            self._update()
+            self._update(part)
         elif (self.steps + 1) % every:
-            for _, grad, slots, _ in self._pieces:
+            for _, grad, slots, _ in part.pieces:
                 slots["gradient_accumulator"] += grad
         else:
-            for _, grad, slots, _ in self._pieces:
+            for _, grad, slots, _ in part.pieces:
                 grad += slots["gradient_accumulator"]
                 grad /= every
                 slots["gradient_accumulator"][...] = 0
-            self._update()
+            self._update(part)
         if self.use_ema:
             self._average()
-        for v in self._constrained:
+        for v in part.constrained:
             v.value[...] = v.constraint(v.value)
         self.steps += 1
 
-    def _update(self) -> None:
+    def _update(self, part: _Part) -> None:
         factor, clip = 1.0, 0.0
         if self.clipnorm and self.clipnorm > 0:
-            for grad in self._variable_grads:
+            for grad in part.grads:
                 norm = self.norm(grad)
                 if not norm <= self.clipnorm:
                     _kernels.scale(grad, _near_one([grad], self.clipnorm / norm))
         elif self.global_clipnorm and self.global_clipnorm > 0:
-            norm = math.hypot(*map(self.norm, self._variable_grads))
+            norm = math.hypot(*map(self.norm, part.grads))
             if not norm <= self.global_clipnorm:
                 # an infinite or undefined norm makes the step undefined, as in Keras
                 factor = self.global_clipnorm / norm if norm < math.inf else math.nan
-                factor = _near_one(self._variable_grads, factor)
+                factor = _near_one(part.grads, factor)
         elif self.clipvalue and self.clipvalue > 0:
             clip = self.clipvalue
         rate = self._rate()
+        self._numbers = rate, self.numbers(rate) if self.rule else None
+        if type(self).update_step is not Optimizer.update_step:
+            self._update_by_variable(part, rate, clip, factor)
+            return
         decay = rate * self.weight_decay if self.weight_decay else 0.0
-        numbers = self.numbers(rate) if self.rule else None
-        for w, grad, slots, decays in self._pieces:
-            self._update_piece(w, grad, slots, numbers, decay if decays else 0.0, clip, factor)
+        for w, grad, slots, decays in part.pieces:
+            self._update_piece(w, grad, slots, self._numbers[1], decay if decays else 0.0, clip, factor)
+
+    def _update_by_variable(self, part: _Part, rate: float, clip: float, factor: float) -> None:
+        """The update of a class that has an `update_step`."""
+        for v, grad in zip(part.variables, part.grads):
+            _shrink(grad, clip, factor)
+            decay = self.decay_of(v)
+            if decay:
+                v.value[...] -= rate * decay * v.value
+        for v in part.variables:
+            self.update_step(v.grad, v, rate)
+
+    def decay_of(self, variable: Variable) -> float | None:
+        """The weight decay of one variable."""
+        return None if self._not_decayed(variable) else self.weight_decay
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Change one variable by its gradient: clipped, and the variable decayed, already.
+
+        Args:
+            gradient: an array of the variable's shape.
+            variable: the weight, to be changed with `assign`, `assign_add` or `assign_sub`.
+            learning_rate: this step's, a float.
+        """
+        (w, grad, slots, _), = self._part([variable]).pieces
+        if grad is not gradient:
+            variable.grad[...] = gradient
+        rate, numbers = self._numbers
+        if self.rule and learning_rate != rate:
+            numbers = self.numbers(float(learning_rate))
+        self._update_piece(w, grad, slots, numbers, 0.0, 0.0, 1.0)
 
     def _update_piece(self, w: Array, grad: Array, slots: dict[str, Any], numbers: Any,
                       decay: float, clip: float, factor: float) -> None:
@@ -378,10 +665,7 @@ class Optimizer:
                                 numbers,
                                 decay=decay, clip=clip, grad_scale=factor)
             return
-        if factor != 1:
-            grad *= factor
-        if clip:
-            np.clip(grad, -clip, clip, out=grad)
+        _shrink(grad, clip, factor)
         if decay:
             w -= decay * w
         self.update(w, grad, slots)
@@ -397,7 +681,10 @@ class Optimizer:
             w, grad: arrays (n,) of one piece of all weights; change ``w`` in place.
             slots: dict from `slot_names` to arrays (n,), zeros at first; change them in place.
         """
-        raise TypeError(f"{type(self).__name__} must override update(w, grad, slots).")
+        raise TypeError(
+            f"{type(self).__name__} must override update(w, grad, slots), or "
+            "update_step(gradient, variable, learning_rate)."
+        )
 
     def sum_squares(self, array: Array) -> float:
         """The sum of an array's squares, in one fixed order."""
@@ -417,7 +704,7 @@ class Optimizer:
 
         NaN is such a gradient; so is infinity, unless clipvalue cuts it off.
         """
-        for _, grad, _, _ in self._pieces:
+        for _, grad, _, _ in self._whole.pieces:
             if not math.isfinite(self.sum_squares(grad)):
                 return self._of_bad_gradient()
         return None
@@ -425,7 +712,7 @@ class Optimizer:
     def _of_bad_gradient(self) -> Any:
         """The first variable whose own gradient is bad: a sum over all may overflow where none is."""
         clips = self.clipvalue and self.clipvalue > 0
-        for v, grad in zip(self.trainable_variables, self._variable_grads):
+        for v, grad in zip(self.trainable_variables, self._whole.grads):
             if np.isnan(grad).any() or not (clips or np.isfinite(grad).all()):
                 return v
         return None
@@ -437,13 +724,13 @@ class Optimizer:
 
     def _average(self) -> None:
         momentum = self.ema_momentum if self.iterations else 0.0
-        for w, _, slots, _ in self._pieces:
+        for w, _, slots, _ in self._whole.pieces:
             _kernels.optim_step(_kernels.RULES["average"], slots["average"], w, (), (momentum, 1 - momentum))
         if self.ema_overwrite_frequency and (self.iterations + 1) % self.ema_overwrite_frequency == 0:
             self._put_averages()
 
     def _put_averages(self) -> None:
-        for w, _, slots, _ in self._pieces:
+        for w, _, slots, _ in self._whole.pieces:
             if self.averages_in_place:
                 slots["average"][...] = w
             else:
@@ -452,11 +739,15 @@ class Optimizer:
 
     def swap_averages(self) -> None:
         """With use_ema: exchange the weights and their averages; a second call puts them back."""
-        for w, _, slots, _ in self._pieces:
+        for w, _, slots, _ in self._whole.pieces:
             held = w.copy()
             w[...] = slots["average"]
             slots["average"][...] = held
         self.averages_in_place = not self.averages_in_place
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss times ``loss_scale_factor``, by which ``apply(grads)`` divides."""
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
 
     def finalize_variable_values(self, var_list: Any = None) -> None:
         """With use_ema: put the averages in the weights' place. `fit` calls it at its end."""
@@ -474,6 +765,7 @@ class Optimizer:
                 "shapes": [v.shape for v in variables],
                 "slots": {name: [slot[where].copy() for where in self._places] for name,
                           slot in self.slots.items()},
+                "own": [v.numpy() for _, v in self._own],
                 "excluded": [i for i, v in enumerate(variables) if any(v is w for w in self._excluded)],
             }
         elif self._excluded and self._kept is None:
@@ -482,7 +774,7 @@ class Optimizer:
                 "exclude_from_weight_decay(var_list=...) gave it "
                 "variables, which the copy would not have. Train a step first, or give var_names."
             )
-        return {**state, "built": False, "slots": {}, "_excluded": ()}
+        return {**state, "built": False, "slots": {}, "_own": [], "_own_before": {}, "_excluded": ()}
 
     def __setstate__(self, state: Any) -> None:
         vars(self).update(state)
@@ -506,6 +798,7 @@ class Optimizer:
             for where, array in zip(self._places, arrays):
                 self.slots[name][where] = array
         self._excluded = tuple(self.trainable_variables[i] for i in kept["excluded"])
+        self._kept_own = list(kept["own"])
         self._kept = None
 
     # ---------------------------------------------------------------- config
@@ -530,6 +823,14 @@ class Optimizer:
         rate = self._learning_rate
         text = _kind(rate) if callable(rate) else f"{rate:g}"
         return f"<{type(self).__name__} name={self.name}, learning_rate={text}>"
+
+
+def _shrink(grad: Array, clip: float, factor: float) -> None:
+    """Scale a gradient, and clip its elements."""
+    if factor != 1:
+        grad *= factor
+    if clip:
+        np.clip(grad, -clip, clip, out=grad)
 
 
 def _near_one(grads: Sequence[Any], factor: float) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tdfast import _kernels
 from tdfast.engine.registry import Registry
+from tdfast.engine.variable import Variable
 from tdfast.optimizers.base import Optimizer
 
 if TYPE_CHECKING:
@@ -317,14 +318,15 @@ class Nadam(_TwoMoments):
     rule = "nadam"
     slot_names: tuple[str, ...] = ("momentum", "velocity")
 
-    def build(self, parameters: Any, trainable_variables: Any) -> None:
-        if not self.built and not self.has_kept_state:
-            self.u_product = np.ones((), parameters.values.dtype)
-        super().build(parameters, trainable_variables)
+    def build(self, variables: Any) -> None:
+        super().build(variables)
+        if not hasattr(self, "u_product"):
+            self.u_product = np.ones((), self.parameters.values.dtype)
 
     @property
     def variables(self) -> Any:
-        return super().variables + ([("u_product", self.u_product)] if self.built else [])
+        own = [Variable.of(self.u_product, "u_product", f"{self.name}/u_product")] if self.built else []
+        return super().variables + own
 
     def numbers(self, rate: float) -> tuple[Any, ...]:
         t = self.iterations + 1
@@ -440,6 +442,59 @@ class Lion(Optimizer):
 
     def get_config(self) -> Config:
         return {**super().get_config(), "beta_1": self.beta_1, "beta_2": self.beta_2}
+
+
+@REGISTRY.register("schedulefreeadamw")
+class ScheduleFreeAdamW(_TwoMoments):
+    """`AdamW` without a schedule (Defazio et al., 2024): the weights lie between the point z that steps and
+    the mean x of all such points::
+
+        v += (1 - beta_2) (g^2 - v)
+        z -= lr min(t / warmup_steps, 1) g / (sqrt(v / (1 - beta_2^t)) + epsilon)
+        x += (z - x) / t;  w = (1 - beta_1) z + beta_1 x
+
+    Args:
+        learning_rate: default 0.0025.
+        beta_1: how near w is to x, default 0.9; it may be 0, which gives NaN in Keras.
+        beta_2: decay of the second moment.
+        epsilon: default 1e-8.
+        warmup_steps: over how many updates the rate grows; 0 for none.
+        **kwargs: those of `Optimizer`.
+
+    z is the slot "momentum". Keras trains and evaluates at w as well.
+
+    See https://keras.io/api/optimizers/ and https://arxiv.org/abs/2405.15682.
+
+    >>> ScheduleFreeAdamW(warmup_steps=100).learning_rate
+    0.0025
+    """
+
+    beta_1: Any
+    beta_2: Any
+    epsilon: Any
+    warmup_steps: Any
+
+    rule = "schedule_free"
+    slot_names: tuple[str, ...] = ("momentum", "velocity")
+
+    def __init__(self, learning_rate: Rate = 0.0025, beta_1: float = 0.9, beta_2: float = 0.999,
+                 epsilon: float = 1e-8, warmup_steps: int = 0, **kwargs: Any) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
+        self.take_numbers(warmup_steps=warmup_steps)
+
+    def initial_values(self, slot_name: str, parameters: Any) -> Any:
+        return parameters.values if slot_name == "momentum" else 0.0
+
+    def numbers(self, rate: float) -> tuple[Any, ...]:
+        t = self.iterations + 1
+        if self.warmup_steps > 0:
+            rate *= min(t / self.warmup_steps, 1.0)
+        root, beta_1, kept = math.sqrt(self.corrections()[1]), self.rounded(self.beta_1), 1 - 1 / t
+        return (rate * root, 1 - self.beta_2, self.epsilon * root, kept, kept * (1 - beta_1),
+                1 - kept * beta_1)
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "warmup_steps": self.warmup_steps}
 
 
 @REGISTRY.register("lamb")

@@ -53,10 +53,9 @@ class Run:
             "logs": self.logs,
             "stop": bool(model.stop_training),
             "weights": [w.value for w in model.weights],
-            "optimizer": [array for _, array in optimizer.variables],
-            "steps": optimizer.steps,
-            "learning_rate": None if callable(optimizer._learning_rate) else float(optimizer._learning_rate),
-            "averages_in_place": optimizer.averages_in_place,
+            "optimizer": [v.value for v in optimizer.variables],
+            **_of_optimizer(optimizer),
+            "optimizers": [_of_optimizer(inner) for inner in optimizer.optimizers],
             "random": _random_states(),
             "seeds": [seed.state for seed in self._seeds],
             "states": [layer.states for layer in self._stateful],
@@ -77,12 +76,12 @@ class Run:
         self._check(state)
         for w, array in zip(model.weights, state["weights"]):
             w.value[...] = array
-        for (name, array), saved in zip(optimizer.variables, state["optimizer"]):
-            if name not in ("iteration", "learning_rate"):
-                array[...] = saved
-        optimizer.steps, optimizer.averages_in_place = state["steps"], state["averages_in_place"]
-        if state["learning_rate"] is not None:
-            optimizer.learning_rate = state["learning_rate"]
+        for v, saved in zip(optimizer.variables, state["optimizer"]):
+            v.assign(saved)
+        for one, saved in zip([optimizer, *optimizer.optimizers], [state, *state.get("optimizers", ())]):
+            one.steps, one.averages_in_place = saved["steps"], saved["averages_in_place"]
+            if saved["learning_rate"] is not None:
+                one._set_rate(saved["learning_rate"])
         for seed, saved in zip(self._seeds, state["seeds"]):
             seed.state[...] = saved
         for layer, saved in zip(self._stateful, state["states"]):
@@ -103,7 +102,7 @@ class Run:
         pairs = {
             "the weights": ([w.shape for w in self.model.weights], [a.shape for a in state["weights"]]),
             f"the state of optimizer '{optimizer.name}'": (
-                [np.shape(a) for _, a in optimizer.variables], [np.shape(a) for a in state["optimizer"]]),
+                [v.shape for v in optimizer.variables], [np.shape(a) for a in state["optimizer"]]),
             "the random layers": (len(self._seeds), len(state["seeds"])),
             "the stateful layers": (len(self._stateful), len(state["states"])),
             "the training data": (self.train.size, state["train"]["size"]),
@@ -126,6 +125,13 @@ class Run:
                     head.make_metrics(y.shape, shape)
         for metric, counted in zip(model.metrics, saved):
             metric.set_state(counted)
+
+
+def _of_optimizer(optimizer: Any) -> dict[str, Any]:
+    """The numbers of an optimizer, more exactly than its variables have them."""
+    rate = optimizer._learning_rate
+    return {"steps": optimizer.steps, "learning_rate": None if callable(rate) else float(rate),
+            "averages_in_place": optimizer.averages_in_place}
 
 
 def _random_states() -> dict[str, Any]:

@@ -177,7 +177,7 @@ class Trainer:
             self._parameters = Parameters(variables)
         if (not optimizer.built or optimizer.parameters is not self._parameters
                 or [id(v) for v in optimizer.trainable_variables] != [id(v) for v in trainable]):
-            optimizer.build(self._parameters, trainable)
+            optimizer.prepare(self._parameters, trainable)
         self._step.prepare(self.objective, optimizer)
 
     def _refuse_optimizer_of_another(self, optimizer: Any, who: str) -> None:

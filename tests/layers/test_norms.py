@@ -8,7 +8,7 @@ from tdfast import constraints, layers, losses, optimizers, regularizers
 from tdfast.engine import norms
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.tape import Tape
-from tdfast.engine.variable import Parameters, Variable
+from tdfast.engine.variable import Variable
 from tdfast.layers import Dense
 
 SIZES = [1e-35, 1e-22, 1.0, 1e18, 2e19, 1e20, 3e37, 3e38]
@@ -18,7 +18,7 @@ CLIPPING = [{"clipnorm": 1.0}, {"global_clipnorm": 1.0}]
 def one_step(optimizer, value, grad):
     """The change of a weight by one update."""
     v = Variable(np.asarray(value, np.float32))
-    optimizer.build(Parameters([v]), [v])
+    optimizer.build([v])
     v.grad[...] = grad
     optimizer.apply()
     return v.numpy() - np.asarray(value, np.float32)

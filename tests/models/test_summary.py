@@ -107,8 +107,7 @@ def test_nested():
 
 
 def test_optimizer():
-    slots = [("iteration", np.array(0)), ("learning_rate", np.array(0.1, "float32")),
-             ("m", np.zeros(6408, "float32")), ("v", np.zeros(6408, "float32"))]
+    slots = [np.array(0), np.array(0.1, "float32"), np.zeros(6408, "float32"), np.zeros(6408, "float32")]
     lines = text(blog(optimizer=types.SimpleNamespace(variables=slots))).splitlines()
     assert lines[-4] == " Total params: 19,226 (75.10 KB)"
     assert lines[-1] == " Optimizer params: 12,818 (50.07 KB)"

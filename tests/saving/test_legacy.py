@@ -253,7 +253,7 @@ def test_optimizer_state_that_does_not_fit_is_named_in_a_warning(path):
                np.full(2, 7, "f")}
     model = saving.load_model(write(path, FIRST, training=training(optimizer="Adam", lr=0.1), state=fitting))
     assert model.optimizer.iterations == 3
-    np.testing.assert_array_equal(model.optimizer.variables[-1][1], [7, 7])
+    np.testing.assert_array_equal(model.optimizer.variables[-1].value, [7, 7])
 
 
 def test_a_state_of_an_optimizer_that_is_not_named_is_left_out(path):

@@ -126,7 +126,7 @@ def goes_on(model):
     """Everything that further training gives."""
     set_random_seed(3)
     history = model.fit(X, Y, batch_size=8, epochs=2, verbose=0).history
-    state = [np.asarray(a).tobytes() for _, a in model.optimizer.variables]
+    state = [np.asarray(a).tobytes() for a in model.optimizer.variables]
     return history, [w.tobytes() for w in model.get_weights()], state, model.predict(X, verbose=0).tobytes()
 
 

@@ -190,7 +190,7 @@ def train(case, folder, save_freq, kill_at=None, act=None, epochs=5):
                "rate": float(model.optimizer.learning_rate),
                "next": tdfast.random.generator().integers(10**9).item(),
                "csv": (folder / "log.csv").read_text()}
-    return [*model.get_weights(), *(np.asarray(a) for _, a in model.optimizer.variables)], numbers
+    return [*model.get_weights(), *(np.asarray(a) for a in model.optimizer.variables)], numbers
 
 
 def kill():

@@ -84,7 +84,8 @@ def _module_of(spec: Any) -> Any:
 def _optimizer(registry: Registry, spec: Any, custom_objects: CustomObjects) -> Optimizer:
     if isinstance(spec, dict) and isinstance(spec.get("config"), dict):
         for key, value in spec["config"].items():
-            if isinstance(value, list) or (isinstance(value, dict) and key != "learning_rate"):
+            if (isinstance(value, list) and not all(isinstance(entry, str) for entry in value)) or (
+                    isinstance(value, dict) and key not in ("learning_rate", "optimizer_map")):
                 raise FileError(
                     f"The option {key} of the optimizer must be a number or a name, got {value!r:.80}."
                 )
@@ -155,7 +156,7 @@ def _load_optimizer(model: Any, store: Any, old: bool, named: bool) -> None:
         return
     if model.built and len(paths) > len(optimizer.variables) - old:
         model._trainer.ready_to_train()
-    if old and "learning_rate" in (name for name, _ in optimizer.variables):
+    if old and "learning_rate" in (v.name for v in optimizer.variables):
         paths.insert(1, None)           # which Keras 2 did not store
     expected = len(optimizer.variables)
     if old and has_idle_momentum(optimizer) and len(paths) == expected + len(optimizer.trainable_variables):

@@ -103,7 +103,7 @@ def legacy_state(optimizer: Any, store: Any) -> tuple[Any, ...]:
             f"({type(optimizer).__name__}) has {_some(['iteration', *optimizer.slots])}."
         )
     out: list[Any] = []
-    for name, _ in optimizer.variables:
+    for name in (v.name for v in optimizer.variables):
         if name == "learning_rate":
             out.append(None)
             continue

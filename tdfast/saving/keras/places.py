@@ -54,7 +54,7 @@ def groups(model: Any) -> Iterator[Any]:
         yield path, name, [w.value for w in variables]
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None:
-        yield "optimizer", optimizer.name, [_as_keras(name, array) for name, array in optimizer.variables]
+        yield from _of_optimizer("optimizer", optimizer)
 
 
 def misfit(layer: Any, variables: Sequence[Any], paths: Sequence[Any], store: Any) -> str:
@@ -120,11 +120,11 @@ def optimizer_misfit(optimizer: Any, store: Any, paths: Sequence[Any]) -> str:
         return (
             f"{who} in '{store.name}' has {len(paths)} arrays, but {len(optimizer.variables)} are expected."
         )
-    for path, (name, array) in zip(paths, optimizer.variables):
-        stored = np.shape(array) if path is None else store.shape(path)
-        if stored != np.shape(array):
+    for path, v in zip(paths, optimizer.variables):
+        stored = v.shape if path is None else store.shape(path)
+        if stored != v.shape:
             return (
-                f"{who} does not fit the model: {name} should have shape {np.shape(array)}, but in "
+                f"{who} does not fit the model: {v.name} should have shape {v.shape}, but in "
                 f"'{store.name}' it has "
                 f"shape {stored}."
             )
@@ -138,16 +138,18 @@ def read_optimizer(optimizer: Any, store: Any, paths: Sequence[Any]) -> list[Any
 
 def assign_optimizer(optimizer: Any, values: Any) -> None:
     """Overwrite the optimizer's state with arrays in the order of ``optimizer.variables``."""
-    for (name, array), value in zip(optimizer.variables, values):
-        if name == "iteration":
-            optimizer.steps = int(value)
-        elif name == "learning_rate":
-            # Stored in float32; the config may know the same number more exactly.
-            if np.float32(optimizer.learning_rate) != value:
-                optimizer.learning_rate = float(value)
-        else:
-            array[...] = value
+    for v, value in zip(optimizer.variables, values):
+        v.assign(value)
 
 
-def _as_keras(name: str, array: Array) -> Array:
-    return np.asarray(array, np.int32) if name == "iteration" else array
+def _of_optimizer(path: str, optimizer: Any) -> Iterator[Any]:
+    """(path, name, arrays) of an optimizer; Keras keeps those within it once more, at places of their own."""
+    yield path, optimizer.name, [_as_keras(v.value) for v in optimizer.variables]
+    inner = optimizer.optimizers
+    for key, one in zip(child_keys([type(one).__name__ for one in inner]), inner):
+        yield from _of_optimizer(f"{path}/optimizers/{key}", one)
+
+
+def _as_keras(array: Array) -> Array:
+    """Keras counts steps in 32 bits."""
+    return np.asarray(array, np.int32) if array.dtype.kind == "i" else array
