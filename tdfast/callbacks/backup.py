@@ -87,7 +87,7 @@ class BackupAndRestore(Callback):
         self._state = None
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        if self._frequency.batch_is_due():
+        if self._frequency.batch_is_due(getattr(self.model, "steps_per_execution", 1)):
             self._write()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:

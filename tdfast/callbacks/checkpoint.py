@@ -72,7 +72,7 @@ class ModelCheckpoint(MonitorCallback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        if self._frequency.batch_is_due():
+        if self._frequency.batch_is_due(getattr(self.model, "steps_per_execution", 1)):
             self._save(self._epoch, logs or {}, batch=batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:

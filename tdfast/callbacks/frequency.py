@@ -29,9 +29,9 @@ class Frequency:
         self.batches = None if value == "epoch" else int(value)
         self.seen = 0
 
-    def batch_is_due(self) -> bool:
-        """Count a batch, and say whether it is time."""
-        self.seen += 1
+    def batch_is_due(self, count: int = 1) -> bool:
+        """Count a batch, or several of which the callback is told at once, and say whether it is time."""
+        self.seen += count
         if self.batches is None or self.seen < self.batches:
             return False
         self.seen = 0

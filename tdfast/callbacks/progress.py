@@ -76,8 +76,12 @@ class ProgbarLogger(Callback):
         """Count a batch, and say whether the bar is to be drawn again: `CallbackList` asks."""
         if kind == "test" and self._in_fit:
             return False
-        self._seen = batch + 1
+        self._seen = self._done(batch)
         return self.live and time.perf_counter() - self._drawn >= INTERVAL
+
+    def _done(self, batch: int) -> int:
+        """How many batches are done after this one: a group that ends an epoch may not be whole."""
+        return min(batch + 1, self.steps or batch + 1)
 
     # ---------------------------------------------------------------- hooks
     def on_abort(self) -> None:
@@ -98,7 +102,7 @@ class ProgbarLogger(Callback):
             say(self._epoch)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        self._draw(batch + 1, logs)
+        self._draw(self._done(batch), logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._finish(logs)
@@ -109,7 +113,7 @@ class ProgbarLogger(Callback):
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if not self._in_fit:
-            self._draw(batch + 1, logs)
+            self._draw(self._done(batch), logs)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         if not self._in_fit:
@@ -119,7 +123,7 @@ class ProgbarLogger(Callback):
         self._reset()
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        self._draw(batch + 1, None)
+        self._draw(self._done(batch), None)
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
         self._finish(None)

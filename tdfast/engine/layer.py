@@ -240,10 +240,23 @@ class Layer:
 
     _in_build = False
 
+    built_at_once = False
+    """Whether there is nothing to build, so that `built` is true before the first call."""
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights are there."""
+        return self._built or self.built_at_once
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        self._built = value
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
             setattr(cls, "build", _marks_built(cls.__dict__["build"]))      # noqa: B010 -- for the checker
+            cls.built_at_once = cls.__dict__.get("built_at_once", False)
 
     # ---------------------------------------------------------------- to override
     @_marks_built
@@ -451,10 +464,13 @@ class Layer:
 
     def _require_built(self, what: str) -> None:
         if not self.built:
-            raise ValueError(
-                f"{what}: layer '{self.name}' has no weights yet. Call it on an array first, or call "
-                "build(input_shape), or give the model's first layer an input_shape."
-            )
+            self._refuse_unbuilt(what)
+
+    def _refuse_unbuilt(self, what: str) -> None:
+        raise ValueError(
+            f"{what}: layer '{self.name}' has no weights yet. Call it on an array first, or call "
+            "build(input_shape), or give the model's first layer an input_shape."
+        )
 
     # ---------------------------------------------------------------- calls
     def ensure_built(self, input_shape: Shapes, seen: Sequence[Any] | None = None) -> None:
@@ -465,10 +481,10 @@ class Layer:
             seen: the shape for the error's text, that of the array itself.
         """
         self.check_input_shape(tuple(input_shape if seen is None else seen))
-        if not self.built:
+        if not self._built:
             self.refuse_keras_call()
             with _building:                 # two threads may meet a new model at once
-                if not self.built:
+                if not self._built:
                     self.build(tuple(input_shape))
         elif self.input_shape is None:      # built without a shape, which its weights did not need
             self.input_shape = tuple(input_shape)
@@ -494,7 +510,8 @@ class Layer:
     @property
     def output_shape(self) -> Shapes:
         """The shape of the output, batch first, None standing for any size."""
-        self._require_built("output_shape")
+        if self.input_shape is None or not self.built:
+            self._refuse_unbuilt("output_shape")
         return self.compute_output_shape(self.input_shape)
 
     def __call__(self, x: Any, training: bool | None = None, mask: Masks = None,

@@ -67,7 +67,7 @@ def restored(state: Any, objects: dict[str, Any], compiled: Any = None) -> Layer
         with sharing_layers():
             layer = deserialize_layer(config, objects)
         shape = (config.get("build_config") or {}).get("input_shape")
-        if shape is not None and not layer.built:
+        if shape is not None and layer.input_shape is None:
             layer.ensure_built(tuple(shape))
     weights = layer.weights
     if [w.shape for w in weights] != [a.shape for a in arrays["weights"]]:

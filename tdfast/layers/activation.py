@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 class Activating(Layer):
     """What the layers below share: ``y = f(x)``, with f their attribute ``activation``."""
 
+    built_at_once = True
+
     activation: Any
 
     rowwise = True
@@ -80,6 +82,8 @@ class Activation(Activating):
     >>> Activation("relu")([[-1.0, 2.0]]).tolist()
     [[0.0, 2.0]]
     """
+
+    built_at_once = True
 
     def __init__(self, activation: ActivationSpec, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -269,6 +273,8 @@ class Softmax(Layer):
     [[1.0, 0.0]]
     """
 
+    built_at_once = True
+
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         axes = axis if isinstance(axis, (list, tuple)) else [axis]
@@ -301,7 +307,8 @@ class Softmax(Layer):
 
     @property
     def reads_masked_steps(self) -> Any:  # type: ignore[override]
-        return self.built and len(self.input_shape) > 2 and 1 in self._axes(len(self.input_shape))
+        shape = self.input_shape
+        return shape is not None and len(shape) > 2 and 1 in self._axes(len(shape))
 
     def treats_steps_alone(self, shape: Sizes) -> bool:
         return 1 not in self._axes(len(shape))

@@ -46,6 +46,8 @@ class Identity(Layer):
     [[1.0, 2.0]]
     """
 
+    built_at_once = True
+
     rowwise = True
 
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:

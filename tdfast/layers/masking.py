@@ -34,6 +34,8 @@ class Masking(Layer):
     ([[[1.0, -1.0], [0.0, 0.0]]], [[True, False]])
     """
 
+    built_at_once = True
+
     makes_mask = replaces_mask = True
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:

@@ -27,6 +27,8 @@ class Randomized(Layer):
     A subclass has an `amount`, and `draw` fills an array with what to multiply the input by.
     """
 
+    built_at_once = True
+
     amount_name = "rate"
     rowwise = True
 

@@ -101,6 +101,8 @@ class Reshape(_Shaping):
     (5, 6, 2)
     """
 
+    built_at_once = True
+
     def __init__(self, target_shape: Sequence[Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         target = tuple(target_shape) if isinstance(target_shape, (tuple, list)) else (target_shape,)

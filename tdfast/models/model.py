@@ -109,6 +109,8 @@ class Model(Network):
     loss = _of_trainer("loss", "That of `compile`, or None; a list where there are several outputs.")
     metrics = _of_trainer("metrics", "The loss's running mean, then the metrics.")
     metrics_names = _of_trainer("metrics_names", "The names in the logs.")
+    metrics_variables = _of_trainer("metrics_variables", "The variables of the metrics.")
+    steps_per_execution = _of_trainer("steps_per_execution", "That of `compile`.")
     compiled = _of_trainer("compiled", "Whether `compile` was called.")
     history = _of_trainer("history", "The `History` of the last `fit`, or None.", settable=True)
     validates = _of_trainer("validates", "Whether the `fit` that is under way measures validation data.")

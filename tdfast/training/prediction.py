@@ -93,12 +93,16 @@ class Prediction:
                 of one moment; else each batch has those of its own.
         """
         lock, calls, joined, start = self.lock, self.calls, _Joined(samples), 0
+        hooks, size, first = calls.has_predict_batch_hooks, self.trainer.steps_per_execution, 0
+        held: Any = None
         self.trainer.stop_predicting = False
         with lock.reading() if at_once else lock.reader() as reader:
             tape = for_these_weights(reader.memory)
             try:
                 for i, batch in enumerate(batches):
-                    calls.on_predict_batch_begin(i)
+                    if hooks and i % size == 0:
+                        first, held = i, _Joined(None)      # what callbacks get, they may keep
+                        calls.on_predict_batch_begin(i)
                     joined.expect(start, len(batch.inputs[0]))
                     with kernel_arithmetic(), _NOTHING if at_once else lock.read(reader):
                         tape.rewind()
@@ -107,9 +111,16 @@ class Prediction:
                         y = self._forward(batch, tape)
                     joined.add(y, start, tape)
                     start += len(batch.inputs[0])
-                    calls.on_predict_batch_end(i, {"outputs": y})
+                    if hooks:
+                        held.add(y, 0, tape)
+                        if (i + 1) % size:
+                            continue
+                        calls.on_predict_batch_end(i, {"outputs": one_or_list(held.arrays())})
+                        held = None
                     if self.trainer.stop_predicting:
                         break
+                if hooks and held is not None:
+                    calls.on_predict_batch_end(first + size - 1, {"outputs": one_or_list(held.arrays())})
             finally:
                 joined.end()
         return joined.arrays()

@@ -69,6 +69,7 @@ class Trainer:
         self.optimizer: Any = None
         self.objective = Objective()
         self.compiled = False
+        self.steps_per_execution = 1
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: Any = None
         self.run: Any = None
@@ -80,7 +81,7 @@ class Trainer:
     @_exclusive
     def compile(self, optimizer: OptimizerSpec = "rmsprop", loss: Any = None, loss_weights: Any = None,
                 metrics: Any = None, weighted_metrics: Any = None, run_eagerly: bool = False,
-                steps_per_execution: int = 1, jit_compile: bool | str = "auto",
+                steps_per_execution: int | str = 1, jit_compile: bool | str = "auto",
                 auto_scale_loss: bool = True) -> None:
         """Choose how to train.
 
@@ -92,7 +93,9 @@ class Trainer:
                 f(y_true, y_pred) of NumPy arrays that give a value for each sample, each step, or one number.
                 Only the weighted ones use sample_weight. 'accuracy' is the one that fits the loss and the
                 shapes.
-            run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: accepted for Keras's sake.
+            steps_per_execution: callbacks are told of so many batches at once: the first and the last number
+                of each group, as in Keras. "auto" is 1. No number changes by it.
+            run_eagerly, jit_compile, auto_scale_loss: accepted for Keras's sake.
                 They tell Keras how to run a step; tdfast has one way, which gives the same numbers.
 
         Raises:
@@ -109,10 +112,13 @@ class Trainer:
         objective = objective_of(self.model.head_names, loss, loss_weights, metrics, weighted_metrics,
                                  named=self.model.has_named_outputs)
         self._refuse_optimizer_of_another(optimizer, "compile")
-        self._take(optimizer, objective)
+        at_once = 1 if steps_per_execution == "auto" else adapters.check_count(
+            steps_per_execution, "compile: steps_per_execution")
+        self._take(optimizer, objective, max(1, at_once))
 
-    def _take(self, optimizer: Any, objective: Objective) -> None:
+    def _take(self, optimizer: Any, objective: Objective, steps_per_execution: int = 1) -> None:
         self.optimizer, self.objective = optimizer, objective
+        self.steps_per_execution = steps_per_execution
         self._data.objective = objective
         self.compiled = True
         self.stop_training = False
@@ -121,11 +127,12 @@ class Trainer:
         """What `compile` was given and what became of it, for a copy: the optimizer, and the losses and
         metrics with their sums."""
         optimizer = copy.deepcopy(self.optimizer)       # of this moment: a thread may be training
-        return {"optimizer": optimizer, "objective": self.objective}
+        return {"optimizer": optimizer, "objective": self.objective,
+                "steps_per_execution": self.steps_per_execution}
 
     def set_compiled_state(self, state: Any) -> None:
         """Compile as the model of a `compiled_state` was, with its objects."""
-        self._take(state["optimizer"], state["objective"])
+        self._take(state["optimizer"], state["objective"], state["steps_per_execution"])
         if self.model.built and self.optimizer.has_kept_state:
             self.ready_to_train()
 
@@ -133,7 +140,8 @@ class Trainer:
         """Compile as another model was, with a new optimizer and copies of its losses and metrics, which
         start anew."""
         optimizer = trainer.optimizer
-        self._take(type(optimizer).from_config(optimizer.get_config()), trainer.objective.anew())
+        self._take(type(optimizer).from_config(optimizer.get_config()), trainer.objective.anew(),
+                   trainer.steps_per_execution)
 
     @property
     def loss(self) -> Any:
@@ -154,6 +162,11 @@ class Trainer:
     def metrics_names(self) -> list[str]:
         """The names in the logs."""
         return [name for name, _ in self.objective.entries()] if self.compiled else []
+
+    @property
+    def metrics_variables(self) -> list[Any]:
+        """The variables of the metrics."""
+        return [v for metric in self.metrics for v in metric.variables]
 
     def reset_metrics(self) -> None:
         """Start all running means again, also those of metrics that another model or loop has used."""
@@ -337,9 +350,10 @@ class Trainer:
         elif self.stop_training:
             return objective.logs()
         i = run.batch - 1
+        group = _Group(self.steps_per_execution, calls.on_train_batch_begin, calls.on_train_batch_end)
         for i, batch in enumerate(run.train, run.batch):
             if calls.has_batch_hooks:
-                calls.on_train_batch_begin(i)
+                group.begin(i)
             try:
                 with interrupts.held(), kernel_arithmetic(), self._whole_step():
                     self._step.train(batch, f"{where}{i + 1}")
@@ -347,10 +361,9 @@ class Trainer:
                 if not calls.handles_nan:
                     raise
             run.batch = i + 1
-            if calls.has_batch_hooks:
-                calls.on_train_batch_end(i, objective.logs)
-                if self.stop_training:
-                    break
+            if calls.has_batch_hooks and group.end(i, objective.logs) and self.stop_training:
+                break
+        group.finish(objective.logs)
         return None if i < 0 else objective.logs()
 
     # ---------------------------------------------------------------- evaluate
@@ -361,14 +374,14 @@ class Trainer:
         i, objective = -1, self.objective
         with objective.counting_alone(), tape_of(self.lock) as tape:
             objective.reset()
+            group = _Group(self.steps_per_execution, calls.on_test_batch_begin, calls.on_test_batch_end)
             for i, batch in enumerate(batches):
                 if calls.has_test_batch_hooks:
-                    calls.on_test_batch_begin(i)
+                    group.begin(i)
                 self._step.test(batch, tape)
-                if calls.has_test_batch_hooks:
-                    calls.on_test_batch_end(i, objective.logs)
-                    if self.stop_evaluating:
-                        break
+                if calls.has_test_batch_hooks and group.end(i, objective.logs) and self.stop_evaluating:
+                    break
+            group.finish(objective.logs)
             logs = None if i < 0 else objective.logs()
         calls.on_test_end(logs)
         return logs
@@ -471,6 +484,39 @@ class Trainer:
         """The outputs for one batch."""
         rows = len(self._data.inputs(x, "predict_on_batch")[0])
         return self.predict(x, batch_size=rows, verbose=0)
+
+
+class _Group:
+    """The batches of which callbacks are told at once, see ``steps_per_execution``.
+
+    Args:
+        size: how many.
+        tell_begin, tell_end: the callbacks' methods.
+    """
+
+    def __init__(self, size: int, tell_begin: Callable[..., Any], tell_end: Callable[..., Any]) -> None:
+        self.size, self._tell_begin, self._tell_end = size, tell_begin, tell_end
+        self._start: int | None = None
+
+    def begin(self, i: int) -> None:
+        """Before batch i."""
+        if self._start is None:
+            self._start = i
+            self._tell_begin(i)
+
+    def end(self, i: int, logs: Any) -> bool:
+        """After batch i: whether a group ends with it."""
+        if self.size > 1 and (i + 1) % self.size:
+            return False
+        self._start = None
+        self._tell_end(i, logs)
+        return True
+
+    def finish(self, logs: Any) -> None:
+        """At the end of all batches: a group that is not whole has the last number of a whole one."""
+        if self._start is not None:
+            self._tell_end(self._start + self.size - 1 - self._start % self.size, logs)
+            self._start = None
 
 
 @contextlib.contextmanager

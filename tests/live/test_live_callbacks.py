@@ -318,3 +318,36 @@ def test_tensorboard_has_the_same_curves(freq, tmp_path):
     assert theirs.keys() <= ours.keys() if freq == 2 else ours.keys() == theirs.keys()
     for key in theirs:
         assert abs(ours[key] - theirs[key]) <= 1e-5 * max(abs(theirs[key]), 1)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5])
+def test_steps_per_execution(at_once):
+    """The numbers of the batches that callbacks are told of, and the logs."""
+    found = []
+    for k in BOTH:
+        seen = []
+
+        class Recorder(k.callbacks.Callback):
+            pass
+
+        for kind in ("train", "test", "predict"):
+            for when in ("begin", "end"):
+                def hook(self, batch, logs=None, kind=kind, when=when, seen=seen):
+                    logs = {name: np.asarray(value) for name, value in (logs or {}).items()}
+                    seen.append((kind, when, batch, logs))
+
+                setattr(Recorder, f"on_{kind}_batch_{when}", hook)
+        made = k.Sequential([k.Input((3,)), k.layers.Dense(1, kernel_initializer="ones")])
+        made.compile(k.optimizers.SGD(0.125), "mse", metrics=["mae"], steps_per_execution=at_once)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = {"batch_size": 2, "verbose": 0, "callbacks": [Recorder()]}
+            made.fit(X, Y, epochs=2, shuffle=False, **data)
+            made.evaluate(X, Y, **data)
+            made.predict(X, **data)
+        found.append(seen)
+    assert [call[:3] for call in found[0]] == [call[:3] for call in found[1]]
+    for theirs, ours in zip(*found):
+        assert list(theirs[3]) == list(ours[3])
+        for name, value in theirs[3].items():
+            np.testing.assert_allclose(ours[3][name], value, rtol=1e-5, atol=1e-6, err_msg=str(theirs[:3]))

@@ -1,5 +1,6 @@
 """Elementwise, random, rescaling and small normalizing layers beside Keras itself, where it is installed."""
 
+import inspect
 import os
 
 import numpy as np
@@ -208,3 +209,20 @@ def test_every_name_of_keras_is_there(module):
     kind = module.__name__.split(".")[-1]
     names = {name for name in dir(getattr(keras, kind)) if name[0] != "_"}
     assert {name for name in names if not is_there(kind, name)} == LEFT_OUT[kind]
+
+
+def test_built_before_the_first_call():
+    """Which layers have nothing to build."""
+    arguments = [(), (2,), (0.5,), (2, 3), ((2,),), ("relu",), (2, 2, 1), ("ab,bc->ac", 3), ((2, 1),)]
+    compared = 0
+    for name in layers.__all__:
+        theirs = getattr(keras.layers, name, None)
+        for given in arguments if inspect.isclass(theirs) else ():
+            try:
+                pair = getattr(layers, name)(*given), theirs(*given)
+            except (TypeError, ValueError, IndexError):
+                continue
+            assert pair[0].built == pair[1].built, name
+            compared += 1
+            break
+    assert compared > 80

@@ -34,6 +34,8 @@ def kernel_sizes(shape: Sizes, window: Sequence[Any], strides: Any, padding: str
 class _Pooling(Layer):
     """The calls of the kernels."""
 
+    built_at_once = True
+
     rank: Any = None
     mean = False
     supports_masking = False
@@ -403,6 +405,8 @@ class GlobalAveragePooling3D(_Global):
 
 class _Adaptive(_Pooling):
     """AdaptiveMaxPooling and AdaptiveAveragePooling: a given number of windows, whatever the input's size."""
+
+    built_at_once = False               # as in Keras
 
     def __init__(self, output_size: Size, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -26,6 +26,8 @@ class UnitNormalization(Length):
     [[0.6, 0.8]]
     """
 
+    built_at_once = True
+
     LEAST = 1e-12
 
     def __init__(self, axis: Axes = -1, **kwargs: Any) -> None:

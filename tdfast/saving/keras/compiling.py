@@ -44,6 +44,7 @@ def compile_as(model: Any, config: Config, custom_objects: CustomObjects, name: 
     if not isinstance(config, dict):
         raise FileError(f"The compile_config in '{name}' must be a dict, got {config!r}.")
     again = "Load with compile=False and call compile() with something else."
+    at_once = config.get("steps_per_execution")
     config = {k: v for k, v in config.items() if k not in _SPEED_OPTIONS}
     if tuple(map(int, re.findall(r"[0-9]{1,4}", str(version))[:2])) < TVERSKY_MENDED:
         config = exchange_tversky(config)
@@ -64,7 +65,7 @@ def compile_as(model: Any, config: Config, custom_objects: CustomObjects, name: 
         for key in sorted(set(config) - {"optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"}):
             if config[key] not in (None, [], {}):
                 raise FileError(f"The option {key}={config[key]!r} of compile does not exist in tdfast.")
-        model.compile(**arguments)
+        model.compile(**arguments, steps_per_execution=at_once or 1)
         if legacy:
             warnings.warn(
                 f"'{name}' has no state of its optimizer, which starts afresh: tf.keras stored none of its "
@@ -204,7 +205,7 @@ def compile_config(model: Any) -> dict[str, Any]:
         "metrics": exchange_tversky(_specs_of(heads, False, metrics)),
         "weighted_metrics": exchange_tversky(_specs_of(heads, True, metrics)),
         "run_eagerly": False,
-        "steps_per_execution": 1,
+        "steps_per_execution": model._trainer.steps_per_execution,
         "jit_compile": False,
     }
 
