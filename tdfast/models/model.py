@@ -101,6 +101,7 @@ class Model(Network):
     train_on_batch = _passed_on(Trainer.train_on_batch)
     test_on_batch = _passed_on(Trainer.test_on_batch)
     predict_on_batch = _passed_on(Trainer.predict_on_batch)
+    profile = _passed_on(Trainer.profile)
     reset_metrics = _passed_on(Trainer.reset_metrics)
     compiled_state = _passed_on(Trainer.compiled_state)
     set_compiled_state = _passed_on(Trainer.set_compiled_state)

@@ -246,6 +246,17 @@ class Objective:
             if copies:
                 self._set_counted(held)
 
+    @contextlib.contextmanager
+    def counting_apart(self) -> Iterator[Any]:
+        """For the block, copies of the metrics count; afterwards those that are there have counted
+        nothing."""
+        held = self._counted()
+        self._set_counted(copy.deepcopy(held))
+        try:
+            yield
+        finally:
+            self._set_counted(held)
+
     def _counted(self) -> tuple[Any, ...]:
         return self.loss_tracker, [(head.specs, head.metrics, head.tracker) for head in self.heads]
 

@@ -56,7 +56,7 @@ class Run:
             "optimizer": [v.value for v in optimizer.variables],
             **_of_optimizer(optimizer),
             "optimizers": [_of_optimizer(inner) for inner in optimizer.optimizers],
-            "random": _random_states(),
+            "random": random_states(),
             "seeds": [seed.state for seed in self._seeds],
             "states": [layer.states for layer in self._stateful],
             "metrics": [metric.get_state() for metric in model.metrics],
@@ -94,7 +94,7 @@ class Run:
         self.epoch, self.batch, self.logs = state["epoch"], state["batch"], state["logs"]
         model.stop_training = state["stop"]
         self.over = state["stop"] and not self.batch
-        _restore_random(state["random"])
+        restore_random(state["random"])
 
     def _check(self, state: Any) -> None:
         """Refuse what is not of this training."""
@@ -134,7 +134,8 @@ def _of_optimizer(optimizer: Any) -> dict[str, Any]:
             "averages_in_place": optimizer.averages_in_place}
 
 
-def _random_states() -> dict[str, Any]:
+def random_states() -> dict[str, Any]:
+    """The states of tdfast's, NumPy's and Python's random numbers."""
     version, numbers, gauss = python_random.getstate()
     return {
         "tdfast": random.generator().bit_generator.state,
@@ -143,7 +144,8 @@ def _random_states() -> dict[str, Any]:
     }
 
 
-def _restore_random(saved: Any) -> None:
+def restore_random(saved: Any) -> None:
+    """Put back what `random_states` gave."""
     random.generator().bit_generator.state = saved["tdfast"]
     np.random.set_state(saved["numpy"])
     version, numbers, gauss = saved["python"]

@@ -20,6 +20,7 @@ from tdfast.training.epochs import ArrayBatches
 from tdfast.training.interrupts import Interrupts
 from tdfast.training.objective import Objective, objective_of
 from tdfast.training.prediction import Prediction, tape_of
+from tdfast.training.profile import Profile, profile
 from tdfast.training.resume import Run
 from tdfast.training.step import Step
 
@@ -479,6 +480,58 @@ class Trainer:
             self._step.test(batch, tape)
             logs = self.objective.logs()
         return logs if return_dict else self.objective.in_order(logs)
+
+    def step_on(self, batch: Batch) -> None:
+        """One training step on a batch that is checked already, for an optimizer that is ready."""
+        with kernel_arithmetic(), self._whole_step():
+            self._step.train(batch)
+
+    # ---------------------------------------------------------------- profile
+    @_exclusive
+    def profile(self, x: Data, y: Data = None, batch_size: int | None = None, sample_weight: Data = None,
+                steps: int = 10, lengths: Any = None) -> Profile:
+        """Where the time goes: some training steps and predictions, measured layer by layer.
+
+        Everything is put back afterwards: the weights, the optimizer, the random state, the states of layers
+        and the metrics. (What code of your own keeps elsewhere is not.)
+
+        Args:
+            x, y, batch_size, sample_weight, lengths: as in `fit`. What yields batches is read for
+                2 steps + 2 of them.
+            steps: how many training steps and how many predictions to measure.
+
+        Returns:
+            A `tdfast.training.profile.Profile`, which prints as a table: for each layer the milliseconds of
+            its forward and its backward pass and of a prediction, its share of the step, its calls, and
+            whether it runs in kernels or in Python of your own; then the loss, the metrics, the optimizer,
+            the data and the rest. For a model that is not compiled, predictions alone.
+
+        Raises:
+            ValueError: for data that does not fit, or that ends too early.
+
+        >>> import numpy as np, tdfast
+        >>> model = tdfast.Sequential([tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> profile = model.profile(np.zeros((8, 5, 2)), np.zeros((8, 1)), steps=2)
+        >>> [row.kind for row in profile.rows][:3], profile["optimizer"].calls
+        (['LSTM', 'Dense', 'MeanSquaredError'], 1)
+        >>> profile.rows[0].share < 1, profile.rows[0].runs_in, profile.rows[0].output_shape
+        (True, 'kernel', (None, 4))
+        """
+        steps = adapters.check_count(steps, "profile: steps")
+        if not steps:
+            raise ValueError("profile: steps must be at least 1, got 0.")
+        if self.compiled and self.loss is not None:
+            feed = self._data.for_evaluation(x, y, sample_weight, lengths, batch_size, None, "profile")
+            if isinstance(feed.source, ArrayBatches):
+                feed.source.shuffle = True          # as in fit
+        elif adapters.is_stream(x):
+            feed = self._data.stream_of_inputs(x, None, "profile")
+        else:
+            inputs = self._data.inputs(x, "profile", views=True)
+            lengths = self._data.lengths(lengths, inputs, "profile")
+            feed = self._data.arrays(Batch(inputs), lengths, batch_size, None, "profile")
+        return profile(self, feed, steps)
 
     def predict_on_batch(self, x: Data) -> Arrays:
         """The outputs for one batch."""
