@@ -331,6 +331,8 @@ class Optimizer:
         """These variables as what one step changes."""
         key = tuple(map(id, variables))
         if key not in self._parts:
+            if len(self._parts) > 2 * len(self.trainable_variables) + 16:      # other ones in each step
+                self._parts.clear()
             self._parts[key] = _Part(self, variables)
         return self._parts[key]
 

@@ -10,6 +10,7 @@ from tdfast.engine.registry import Registry
 from tdfast.engine.serialization import deserialize_keras_object, serialize_keras_object
 from tdfast.optimizers.base import Optimizer
 from tdfast.optimizers.methods import REGISTRY
+from tdfast.optimizers.muon import check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,6 +73,7 @@ class OptimizerMap(MutableMapping[str, Any]):
             raise ValueError(f"'{key}' is in the OptimizerMap already.")
         if not isinstance(optimizer, Optimizer) or isinstance(optimizer, MultiOptimizer):
             raise ValueError(f"'{key}' of an OptimizerMap must be one optimizer, got {optimizer!r}.")
+        check_pattern(key, "A key of an OptimizerMap")
         self._entries[key] = optimizer
 
     def __delitem__(self, key: str) -> None:

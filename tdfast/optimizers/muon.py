@@ -79,6 +79,8 @@ class Muon(Optimizer):
         if isinstance(exclude_layers, str):
             raise ValueError(f"Muon: exclude_layers must be a list of names, got {exclude_layers!r}.")
         self.ns_steps, self.exclude_layers = int(ns_steps), list(exclude_layers or ())
+        for name in self.exclude_layers:
+            check_pattern(name, "Muon: an entry of exclude_layers")
         self.nesterov = self._flag(nesterov, "nesterov")
         self.exclude_embeddings = self._flag(exclude_embeddings, "exclude_embeddings")
 
@@ -140,6 +142,14 @@ class Muon(Optimizer):
                 "adam_lr_ratio", "momentum", "ns_steps", "nesterov", "exclude_embeddings",
                 "adam_weight_decay", "rms_rate")
         return {**super().get_config(), **{key: getattr(self, key) for key in keys}}
+
+
+def check_pattern(pattern: Any, what: str) -> None:
+    """Raise a ValueError for what is no regular expression."""
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise ValueError(f"{what} must be a regular expression, got {pattern!r}: {error}.") from error
 
 
 def _product(a: Array, b: Array) -> Array:

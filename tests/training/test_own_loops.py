@@ -128,6 +128,16 @@ def test_some_of_the_variables_and_none():
     assert optimizer.iterations == 2 and optimizer.apply_gradients(zip(GRADIENTS[0], vs)) == 3
 
 
+def test_many_subsets_are_not_kept():
+    vs = [Variable(np.ones(1), path=f"w{i}") for i in range(6)]
+    optimizer = optimizers.SGD(0.5)
+    optimizer.build(vs)
+    for k in range(1, 64):
+        some = [v for i, v in enumerate(vs) if k >> i & 1]
+        optimizer.apply([np.ones(1)] * len(some), some)
+    assert len(optimizer._parts) < 40 and [float(v.numpy()[0]) for v in vs] == [1 - 16.0] * 6
+
+
 def test_loss_scale():
     vs, optimizer = variables(), optimizers.SGD(1.0, loss_scale_factor=8.0)
     assert optimizer.scale_loss(3.0) == 24
@@ -346,6 +356,9 @@ def test_a_function_chooses_once():
     (lambda: optimizers.MultiOptimizer(lambda v: 3).apply(GRADIENTS[0], variables()), ValueError,
      "'layer/w0' got 3"),
     (lambda: several().apply(), ValueError, "no variables yet"),
+    (lambda: optimizers.OptimizerMap(optimizers.SGD(), {"a(": optimizers.SGD()}), ValueError,
+     r"must be a regular expression, got 'a\('"),
+    (lambda: optimizers.Muon(exclude_layers=["*"]), ValueError, "must be a regular expression, got"),
     (lambda: optimizers.Muon(ns_steps=-1), ValueError, "ns_steps must be a whole number"),
     (lambda: optimizers.Muon(exclude_layers="out"), ValueError, "must be a list of names, got 'out'"),
 ])
