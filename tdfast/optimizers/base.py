@@ -12,17 +12,18 @@ import numpy as np
 from tdfast import _kernels, runtime
 from tdfast.compat import absent
 from tdfast.compat.calling import level_of_the_caller
-from tdfast.engine import arguments, norms, registry
+from tdfast.engine import arguments, norms
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.names import snake_case, unique_name, unknown_arguments
 from tdfast.engine.variable import Parameters, Variable
 from tdfast.optimizers import schedules
+from tdfast.optimizers.own_variables import OwnVariables
 from tdfast.optimizers.state import Iterations, LearningRate, Rate, StepCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tdfast.engine.types import Array, Config, CustomObjects, DType, InitializerSpec, Numbers, Shape
+    from tdfast.engine.types import Array, Config, CustomObjects
     from tdfast.engine.types import Rate as RateSpec
 
 
@@ -53,7 +54,7 @@ class _Part:
 
 
 @absent.members("optimizers")
-class Optimizer:
+class Optimizer(OwnVariables):
     """The base class: learning rate, clipping, weight decay, averages and slots.
 
     A slot is an array as large as the weights that an optimizer keeps, such as a momentum. An optimizer of
@@ -142,6 +143,7 @@ class Optimizer:
             )
         if unknown:
             raise ValueError(unknown_arguments(type(self), unknown))
+        super().__init__()
         self._learning_rate = 0.0
         self._set_rate(learning_rate)
         self.name = name or unique_name(snake_case(type(self).__name__))
@@ -174,9 +176,6 @@ class Optimizer:
         self.built = False
         self.averages_in_place = False
         self.slots: dict[Any, Any] = {}
-        self._own: list[Any] = []        # (what it belongs to, variable) of add_variable
-        self._own_before: dict[Any, Any] = {}    # those of the build before, while one runs
-        self._kept_own: list[Any] = []   # their arrays, of a copy
         self._given: Any = None          # where the variables of the build that runs live
         self._excluded: Any = ()         # variables without weight decay, and the pattern of their names
         self._excluded_names: Any = None
@@ -296,8 +295,7 @@ class Optimizer:
                 if id(v) in place:
                     slot[place[id(v)]] = old[where]
         same = [id(v) for v in variables] == [id(v) for v in getattr(self, "trainable_variables", ())]
-        self._own_before = {key: v for key, v in self._own if same or key[0] is not None}
-        self._own = []
+        self._begin_own(same)
         self.built = False          # until all of what follows is there
         self.slots, self.parameters = slots, parameters
         self.trainable_variables = variables
@@ -420,91 +418,6 @@ class Optimizer:
             variable.fitting(weight)
         for variable, weight in zip(variables, weights):
             variable.assign(weight)
-
-    # ---------------------------------------------------------------- variables of one's own
-    def add_variable(self, shape: Shape, initializer: InitializerSpec = "zeros", dtype: DType = None,
-                     aggregation: str = "none", layout: Any = None, name: str | None = None) -> Variable:
-        """A variable to keep something in, for an optimizer of your own to call in `build`.
-
-        Args:
-            shape: its shape.
-            initializer: of its first value, as in layers.
-            dtype: that of the weights when None.
-            aggregation, layout: accepted for Keras's sake.
-            name: for files' and your own sake.
-        """
-        count = sum(key[0] is None for key, _ in self._own)
-        return self._add((None, count), shape, initializer, dtype, name or "variable")
-
-    def add_variable_from_reference(self, reference_variable: Variable, name: str | None = None,
-                                    initializer: InitializerSpec = "zeros") -> Variable:
-        """A variable of the shape of a weight, to keep something of it in; it goes on with the weight when
-        the optimizer is built again for others.
-
-        Args:
-            reference_variable: the weight.
-            name: what is kept, "momentum".
-            initializer: of its first value.
-        """
-        return self.add_for(reference_variable, reference_variable.shape, name or "var", initializer)
-
-    def add_optimizer_variables(self, trainable_variables: Sequence[Any], name: str | Sequence[str],
-                                initializer: Any = "zeros") -> Any:
-        """A list of variables, one for each weight; with several names a tuple of such lists.
-
-        Args:
-            trainable_variables: the weights.
-            name: what is kept of each, or a list.
-            initializer: of the first value, or a list.
-        """
-        names = [name] if isinstance(name, str) else list(name)
-        starts = list(initializer) if isinstance(initializer, (list, tuple)) else [initializer] * len(names)
-        if len(starts) != len(names):
-            raise ValueError(
-                f"add_optimizer_variables needs as many initializers as names, got {len(starts)} and "
-                f"{len(names)}."
-            )
-        lists: tuple[list[Any], ...] = tuple([] for _ in names)
-        for v in trainable_variables:
-            for out, one, start in zip(lists, names, starts):
-                out.append(self.add_variable_from_reference(v, one, start))
-        return lists[0] if isinstance(name, str) else lists
-
-    def add_for(self, variable: Variable, shape: Shape, what: str,
-                initializer: InitializerSpec = "zeros") -> Variable:
-        """A variable of any shape that keeps something of a weight."""
-        name = f"{variable.path.replace('/', '_')}_{what}"
-        return self._add((id(variable), what), shape, initializer, variable.dtype, name)
-
-    def _add(self, key: Any, shape: Shape, initializer: Any, dtype: Any, name: str) -> Variable:
-        shape = tuple(shape)
-        dtype = dtype or self.parameters.values.dtype.name
-        start = registry.home("initializers").get(initializer)
-        variable = Variable(np.asarray(start(shape, dtype)), name=name, path=f"{self.name}/{name}",
-                            trainable=False)
-        before = self._own_before.get(key)
-        if before is not None and before.shape == shape:
-            variable.assign(before)
-        if self._kept_own:
-            variable.assign(self._kept_own.pop(0))
-        self._own.append((key, variable))
-        return variable
-
-    def _get_variable_index(self, variable: Variable) -> int:
-        """The place of a weight among those that the optimizer was built for."""
-        return self._index[id(variable)]
-
-    def assign(self, variable: Variable, value: Numbers) -> None:
-        """Overwrite a variable, as optimizers written for Keras do."""
-        variable.assign(value)
-
-    def assign_add(self, variable: Variable, value: Numbers) -> None:
-        """Add to a variable."""
-        variable.assign_add(value)
-
-    def assign_sub(self, variable: Variable, value: Numbers) -> None:
-        """Subtract from a variable."""
-        variable.assign_sub(value)
 
     # ---------------------------------------------------------------- the step
     def apply(self, grads: Iterable[Any] | None = None,
