@@ -9,7 +9,8 @@ import re
 import subprocess
 from pathlib import Path
 
-BASE_TYPES = {"void", "char", "int", "long", "float", "double", "ptrdiff_t", "int32_t", "uint8_t"}
+BASE_TYPES = {"void", "char", "int", "long", "float", "double", "ptrdiff_t", "int32_t", "int64_t", "uint8_t",
+              "uint64_t"}
 TOKEN = re.compile(r"[A-Za-z_]\w*|\d\w*|\S")
 
 
@@ -218,7 +219,8 @@ def declarations(cc, header):
     letters and without what all names begin with.
     """
     found = Parser(preprocessed(cc, header))
-    out = ["# Made by src_c/declarations.py.", "", "from libc.stdint cimport int32_t, uint8_t", "", ""]
+    numbers = "int32_t, int64_t, uint8_t, uint64_t"
+    out = ["# Made by src_c/declarations.py.", "", f"from libc.stdint cimport {numbers}", "", ""]
     out += [f'cdef extern from "{Path(header).name}" nogil:', *(f"    {line}" for line in found.lines), ""]
     for *names, count in found.enums.values():
         same = len(os.path.commonprefix(names).rpartition("_")[0]) + 1

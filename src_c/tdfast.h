@@ -269,6 +269,46 @@ typedef struct {
     real *dq, *dk, *dv;         /* as q, k and v */
 } tdf_attention;
 
+/* Hashes of texts of bytes.  text.c */
+typedef struct {
+    int threads;
+    int salted;                 /* SipHash-2-4 with the key, else FarmHash's fingerprint */
+    uint64_t k0, k1;            /* the key */
+    ptrdiff_t M;
+    const uint8_t *text;        /* all texts, one after the other */
+    const int64_t *ends;        /* (M + 1): text m is from ends[m] to ends[m + 1] */
+    uint64_t *hash;             /* (M) */
+} tdf_hash;
+
+/* The words in texts.  text.c */
+typedef struct {
+    int lower, strip;           /* whether ASCII letters are made small, and punctuation is left out */
+    ptrdiff_t M;
+    ptrdiff_t most;             /* the words of a text that count, at least 1 */
+    const uint8_t *text;        /* all texts, one after the other */
+    const int64_t *ends;        /* (M + 1): text m is from ends[m] to ends[m + 1] */
+    uint8_t *words;             /* all words, one after the other, in no more bytes than the texts have */
+    int64_t *word_ends;         /* half as many as bytes and texts, and 1: word w begins at word_ends[w] */
+    int64_t *counts;            /* (M) words of each text */
+} tdf_words;
+
+/* The numbers of words in a table, by open addressing.  text.c */
+typedef struct {
+    int threads;
+    int grow;                   /* whether new words get the next numbers */
+    ptrdiff_t M;
+    const uint8_t *words;
+    const int64_t *word_ends;   /* (M + 1) */
+    int64_t *ids;               /* (M) */
+    ptrdiff_t slots;            /* a power of 2, more than room */
+    uint64_t *table;            /* (slots) */
+    ptrdiff_t room, bytes;      /* the words, and their bytes, that there is memory for */
+    uint8_t *known;             /* (bytes) the words of the table */
+    int64_t *known_ends;        /* (room + 1) */
+    ptrdiff_t *size;            /* the words in the table */
+    ptrdiff_t *done;            /* the words that were looked up */
+} tdf_vocabulary;
+
 /* Every kernel: X(name, struct, isa). The tables, their members and the prototypes come from this. */
 #define TDF_KERNELS(X, isa)                                                                        \
     X(act_forward, tdf_act, isa)                                                                   \
@@ -277,6 +317,9 @@ typedef struct {
     X(embed_backward, tdf_embed, isa)                                                              \
     X(masking_forward, tdf_masking, isa)                                                           \
     X(masking_backward, tdf_masking, isa)                                                          \
+    X(text_hash, tdf_hash, isa)                                                                    \
+    X(text_words, tdf_words, isa)                                                                  \
+    X(text_find, tdf_vocabulary, isa)                                                              \
     X(loss, tdf_loss, isa)                                                                         \
     X(optim_step, tdf_optim, isa)                                                                  \
     X(sum_squares, tdf_norm, isa)                                                                  \

@@ -977,6 +977,89 @@ def masking_backward(ptrdiff_t M, ptrdiff_t N, cnp.ndarray mask not None, cnp.nd
         table.masking_backward(&a)
 
 
+# ---------------------------------------------------------------------- texts
+
+cdef inline int _check_ends(const int64_t *ends, ptrdiff_t M, ptrdiff_t size) except -1:
+    """Texts must lie one after the other, within so many bytes."""
+    cdef ptrdiff_t m
+    cdef int64_t before = 0
+    for m in range(M + 1):
+        if ends[m] < before or ends[m] > size:
+            raise ValueError(f"ends: {ends[m]} at {m} is no place in {size} bytes after {before}")
+        before = ends[m]
+    return 0
+
+
+def text_hash(cnp.ndarray text not None, cnp.ndarray ends not None, cnp.ndarray hashes not None, salt=None):
+    """hashes[m] = FarmHash of the bytes ends[m] to ends[m + 1]; SipHash with a salt, two whole numbers."""
+    cdef tdf_hash a
+    memset(&a, 0, sizeof(a))
+    a.threads, a.M = _threads(), cnp.PyArray_SIZE(hashes)
+    _bounded(a.M)
+    a.text = <uint8_t *>_ptr(text, 0, cnp.NPY_UINT8, "text")
+    a.ends = <int64_t *>_ptr(ends, a.M + 1, cnp.NPY_INT64, "ends")
+    a.hash = <uint64_t *>_out(hashes, a.M, cnp.NPY_UINT64, "hashes")
+    _check_ends(a.ends, a.M, cnp.PyArray_SIZE(text))
+    if salt is not None:
+        a.salted, a.k0, a.k1 = True, salt[0], salt[1]
+    with nogil:
+        _float32.text_hash(&a)
+
+
+def text_words(bint lower, bint strip, ptrdiff_t most, cnp.ndarray text not None, cnp.ndarray ends not None,
+               cnp.ndarray words not None, cnp.ndarray word_ends not None, cnp.ndarray counts not None):
+    """The words of texts: their bytes, where each ends, and how many each text has, at most ``most``."""
+    cdef tdf_words a
+    memset(&a, 0, sizeof(a))
+    a.lower, a.strip, a.most, a.M = lower, strip, most, cnp.PyArray_SIZE(counts)
+    _bounded(a.M)
+    cdef ptrdiff_t size = cnp.PyArray_SIZE(text)
+    if most < 1:
+        raise ValueError(f"most: must be at least 1, got {most}")
+    a.text = <uint8_t *>_ptr(text, 0, cnp.NPY_UINT8, "text")
+    a.ends = <int64_t *>_ptr(ends, a.M + 1, cnp.NPY_INT64, "ends")
+    a.words = <uint8_t *>_out(words, size, cnp.NPY_UINT8, "words")
+    a.word_ends = <int64_t *>_out(word_ends, (size + a.M) // 2 + 1, cnp.NPY_INT64, "word_ends")
+    a.counts = <int64_t *>_out(counts, a.M, cnp.NPY_INT64, "counts")
+    _check_ends(a.ends, a.M, size)
+    with nogil:
+        _float32.text_words(&a)
+
+
+def text_find(bint grow, cnp.ndarray words not None, cnp.ndarray word_ends not None, cnp.ndarray ids not None,
+              *, cnp.ndarray table not None, cnp.ndarray known not None, cnp.ndarray known_ends not None,
+              ptrdiff_t size):
+    """ids = the numbers of words in a table of ``size`` words, -1 where they are not there, or new ones with
+    ``grow``; returns (the words in the table, how many words it came through)."""
+    cdef tdf_vocabulary a
+    cdef ptrdiff_t known_size = size, done = 0, i
+    memset(&a, 0, sizeof(a))
+    a.threads, a.grow, a.M, a.slots = _threads(), grow, cnp.PyArray_SIZE(ids), cnp.PyArray_SIZE(table)
+    a.room, a.bytes = cnp.PyArray_SIZE(known_ends) - 1, cnp.PyArray_SIZE(known)
+    _bounded(a.M, 1, a.room)
+    if a.slots & (a.slots - 1) or not size <= a.room < a.slots or size < 0 or a.room >= <ptrdiff_t>1 << 31:
+        raise ValueError(f"table: {a.slots} slots do not fit {size} of {a.room} words")
+    a.words = <uint8_t *>_ptr(words, 0, cnp.NPY_UINT8, "words")
+    a.word_ends = <int64_t *>_ptr(word_ends, a.M + 1, cnp.NPY_INT64, "word_ends")
+    a.ids = <int64_t *>_out(ids, a.M, cnp.NPY_INT64, "ids")
+    a.table = <uint64_t *>_out(table, a.slots, cnp.NPY_UINT64, "table")
+    a.known = <uint8_t *>_out(known, a.bytes, cnp.NPY_UINT8, "known")
+    a.known_ends = <int64_t *>_out(known_ends, a.room + 1, cnp.NPY_INT64, "known_ends")
+    _check_ends(a.word_ends, a.M, cnp.PyArray_SIZE(words))
+    _check_ends(a.known_ends, size, a.bytes)
+    cdef ptrdiff_t taken = 0
+    for i in range(a.slots):
+        taken += a.table[i] != 0
+        if <ptrdiff_t>(a.table[i] & 0xffffffff) > size:
+            raise ValueError(f"table: slot {i} is of a word that is not there")
+    if taken > size:
+        raise ValueError(f"table: {taken} slots are of {size} words")
+    a.size, a.done = &known_size, &done
+    with nogil:
+        _float32.text_find(&a)
+    return known_size, done
+
+
 # ---------------------------------------------------------------------- losses and accuracies
 
 def loss(*, int loss, ptrdiff_t M, ptrdiff_t N, target=None, labels=None, cnp.ndarray p not None, weight=None,

@@ -15,6 +15,8 @@ COSTS = {
     "memory": "peak memory of a process that does fit-blog",
     "size": "installed, with what it requires, NumPy aside",
     "steady-step": "allocated by a steady step of fit-blog's model",
+    "text-adapt": "TextVectorization learns a vocabulary from 100 MB of text (texts.py)",
+    "text-call": "TextVectorization makes numbers of it",
     "masked": "an epoch with a quarter of valid steps, as a share of the one with all (masked.py)",
 }
 
@@ -52,6 +54,11 @@ def run(names: Any, contestants: Any, threads: Any, quick: bool = False, say: An
             process.ask("load", module=implementations.TDFAST.module, case="fit-blog", threads=threads)
             costs["steady-step"] = {f"batch {b}": process.ask("allocations", batch=b)["bytes"]
                                     for b in (32, 128)}
+    wanted = [name for name in ("text-adapt", "text-call") if name in names]
+    if wanted:
+        found = _texts(contestants, threads, quick, say)
+        for name in wanted:
+            costs[name] = {one: each[name.removeprefix("text-")] for one, each in found.items()}
     if "masked" in names:
         with Process(implementations.TDFAST, threads) as process:
             costs["masked"] = process.ask("masked", threads=threads, quick=quick)
@@ -65,6 +72,27 @@ def _lean(one: Any, threads: Any, quick: Any) -> tuple[Any, ...]:
         first = process.ask("time", units=1)["seconds"]
         steady = min(process.ask("time", units=1)["seconds"] for _ in range(2 if quick else 20))
         return first - steady, process.ask("memory")["bytes"]
+
+
+def _texts(contestants: Any, threads: Any, quick: Any, say: Any) -> Any:
+    """{implementation: what `tdfast.bench.texts.seconds` gives}, of tdfast and of Keras on TensorFlow
+    alone."""
+    found: dict[str, Any] = {}
+    takers = [one for one in contestants if one.name in ("tdfast", "keras-tensorflow")]
+    if len(takers) < 2:
+        say("text: Keras's layers of text need TensorFlow, which is not here or not asked for: tdfast alone")
+    for one in takers:
+        with Process(one, threads) as process:
+            try:
+                found[one.name] = process.ask("texts", limit=900.0, threads=threads, quick=quick,
+                                              library="tdfast" if one.name == "tdfast" else "keras")
+            except Failed as why:
+                say(f"text: {one.name} failed and is left out: {why}")
+    sums = {each["sum"] for each in found.values()}
+    if len(sums) > 1:
+        say(f"text: the numbers differ, so the times are not compared: {sums}")
+        return {"tdfast": found["tdfast"]}
+    return found
 
 
 def _import_time(statement: Any, one: Any, threads: Any, quick: Any) -> Any:

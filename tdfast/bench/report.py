@@ -94,7 +94,7 @@ def tables(result: Any) -> Any:
     rows = []
     for name, values in result["costs"].items():
         if name not in ("steady-step", "masked"):
-            show = duration if name in ("import", "first-call") else size
+            show = duration if name in ("import", "first-call", "text-adapt", "text-call") else size
             cells = [show(values[one]) if one in values else "-" for one in ("tdfast", *peers)]
             rows.append([name, *cells])
     if rows:

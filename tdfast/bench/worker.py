@@ -106,6 +106,13 @@ class Worker:
         stay_on(threads)
         return masked.shares(threads, quick)
 
+    def texts(self, threads: Any, quick: Any, library: str) -> Any:
+        """See `tdfast.bench.texts`."""
+        from tdfast.bench import texts
+
+        stay_on(threads)
+        return texts.seconds(library, quick)
+
     def allocations(self, batch: int) -> dict[str, Any]:
         """Bytes that one steady training step holds on to at its height, beyond what lived before it."""
         import tracemalloc

@@ -42,11 +42,6 @@ NAMES = (
      "InputSpec",
      "a layer of your own: docs/layers.md"),
     ("layers",
-     "CategoryEncoding, Discretization, HashedCrossing, Hashing, IntegerLookup, StringLookup, "
-     "TextVectorization",
-     "text and tables are made numbers before training: `np.digitize`, "
-     "`np.unique(return_inverse=True)`, `utils.to_categorical`"),
-    ("layers",
      "MelSpectrogram, STFTSpectrogram",
      "sound is made features before training, by SciPy or librosa"),
     ("layers",

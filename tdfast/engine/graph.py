@@ -175,17 +175,19 @@ class Graph:
         return [held[place] for place in self._sinks]
 
     def values_of_a_row(self, shapes: tuple[Any, ...]) -> int:
-        """How many values one row has in all tensors together, from the shapes of a row of each input."""
+        """How many values one row has in all tensors together, from the shapes of a row of each input; 0
+        where they do not tell, as the length of a text in words."""
         if shapes not in self._values_of_a_row:
-            values = [math.prod(shape) for shape in shapes]
+            values: list[Any] = [math.prod(shape) for shape in shapes]
 
             def add(node: Node, shape: Any) -> Any:
                 shape = node.output_shape(shape)
-                values.append(math.prod((shape[0] if isinstance(shape, list) else shape)[1:]))
+                sizes = (shape[0] if isinstance(shape, list) else shape)[1:]
+                values.append(None if None in sizes else math.prod(sizes))
                 return shape
 
             self.walk([(1, *shape) for shape in shapes], add)
-            self._values_of_a_row = {shapes: sum(values)}
+            self._values_of_a_row = {shapes: 0 if None in values else sum(values)}
         return self._values_of_a_row[shapes]
 
     # ---------------------------------------------------------------- passes

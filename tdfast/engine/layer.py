@@ -570,6 +570,12 @@ class Layer:
     def check_dtypes(self, tensors: Sequence[Any]) -> None:
         """Refuse symbolic tensors of floats in another dtype than the layer's."""
         for tensor in tensors:
+            if tensor.dtype == "string":
+                raise ValueError(
+                    f"Layer '{self.name}' ({type(self).__name__}) takes numbers, but '{tensor.name}' holds "
+                    "strings. Put a layer between them that makes numbers of text: TextVectorization, "
+                    "StringLookup or Hashing."
+                )
             if tensor.dtype in ("float32", "float64") and tensor.dtype != self.dtype:
                 raise ValueError(
                     f"Layer '{self.name}' ({type(self).__name__}) has dtype {self.dtype}, but "
@@ -599,6 +605,11 @@ class Layer:
     def output_dtypes(self, node: Node, number: int) -> list[str]:
         """The dtypes of a call's outputs, of which there are so many, by name."""
         return [self.dtype] * number
+
+    @property
+    def dtype_of_input(self) -> str:
+        """The dtype of an Input that a `Sequential` makes for it, by name."""
+        return self.dtype
 
     def pack_outputs(self, outputs: Any) -> Any:
         """The outputs of a call in the structure that the caller gets."""

@@ -109,7 +109,8 @@ class Operation(Layer):
         return out[0] if len(out) == 1 else out
 
     def check_dtypes(self, tensors: Sequence[Any]) -> None:
-        """It takes any."""
+        """It takes numbers of any."""
+        super().check_dtypes([tensor for tensor in tensors if tensor.dtype == "string"])
 
     def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         return None

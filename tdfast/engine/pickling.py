@@ -43,8 +43,9 @@ def reduced(layer: Any) -> tuple[Any, ...]:
         "seeds": [seed.state for seed in seeds_of(layers)],
         "states": [a for inner in stateful_of(layers) for a in _flat(inner.states or ())],
     }
+    kept = [inner.kept_state() for inner in keeping(layers)]
     counts = [None if inner.states is None else len(_flat(inner.states)) for inner in stateful_of(layers)]
-    state = _as_bytes({"config": config, "frozen": frozen, "states": counts}, arrays)
+    state = _as_bytes({"config": config, "frozen": frozen, "states": counts, "kept": kept}, arrays)
     objects = {name: item for name, item in objects.items() if not _only_registered(item)}
     compiled = layer.compiled_state() if getattr(layer, "compiled", False) else None
     return restored, (state, objects, compiled)
@@ -79,6 +80,9 @@ def restored(state: Any, objects: dict[str, Any], compiled: Any = None) -> Layer
         )
     for weight, array in zip(weights, arrays["weights"]):
         weight.value[...] = array
+    for inner, state in zip(keeping(list(layer.walk())), described["kept"]):
+        if state is not None:
+            inner.set_kept_state(state)
     for i in described["frozen"]:
         weights[i].trainable = False
     layers = list(layer.walk())
@@ -99,6 +103,11 @@ def seeds_of(layers: Sequence[Any]) -> list[Any]:
     """The `SeedGenerator`s of layers, in order."""
     return [value for layer in layers for value in vars(layer).values()
             if isinstance(value, random.SeedGenerator)]
+
+
+def keeping(layers: Sequence[Any]) -> list[Any]:
+    """Those that have learned something that is no weight, such as a vocabulary."""
+    return [layer for layer in layers if hasattr(layer, "kept_state")]
 
 
 def stateful_of(layers: Sequence[Any]) -> list[Any]:

@@ -173,7 +173,7 @@ def _deserialized(config: Config, custom_objects: CustomObjects, path: Any, made
                 place in zip(value, places)
             ]
         elif key == "dtype" and class_name != "InputLayer":
-            arguments[key] = _dtype(value, who)
+            arguments[key] = _dtype(value, who, getattr(cls, "dtypes", ("float32", "float64")))
         elif key.endswith("shape") and value is not None:
             arguments[key] = as_shape(value, f"'{key}' of {who}")
         elif known:
@@ -301,12 +301,12 @@ def _kind_of(key: Any) -> Registry | None:
     return None
 
 
-def _dtype(value: Any, who: str) -> str:
+def _dtype(value: Any, who: str, known: Sequence[str]) -> str:
     """The dtype's name, from a name or from Keras's dict for a policy."""
     if isinstance(value, dict):
         config = value.get("config")
         value = config.get("name") if isinstance(config, dict) else None
-    if value not in (None, "float32", "float64"):
+    if value is not None and value not in known:
         raise FileError(
             f"The dtype {short(value)} of {who} does not exist in tdfast: it computes in float32 or float64."
         )

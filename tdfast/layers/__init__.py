@@ -102,6 +102,15 @@ from tdfast.layers.normalization.layer_normalization import LayerNormalization
 from tdfast.layers.normalization.rms_normalization import RMSNormalization
 from tdfast.layers.normalization.spectral_normalization import SpectralNormalization
 from tdfast.layers.normalization.unit_normalization import UnitNormalization
+from tdfast.layers.preprocessing import (
+    CategoryEncoding,
+    Discretization,
+    HashedCrossing,
+    Hashing,
+    IntegerLookup,
+    StringLookup,
+    TextVectorization,
+)
 from tdfast.layers.recurrent.bidirectional import Bidirectional
 from tdfast.layers.recurrent.cells import Cell, StackedRNNCells
 from tdfast.layers.recurrent.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
@@ -149,6 +158,7 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "CategoryEncoding",
     "Cell",
     "Concatenate",
     "Conv1D",
@@ -172,6 +182,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Discretization",
     "Dot",
     "Dropout",
     "ELU",
@@ -196,9 +207,12 @@ __all__ = [
     "GlobalMaxPooling3D",
     "GroupNormalization",
     "GroupQueryAttention",
+    "HashedCrossing",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",
+    "IntegerLookup",
     "LSTM",
     "LSTMCell",
     "Layer",
@@ -236,7 +250,9 @@ __all__ = [
     "SpatialDropout3D",
     "SpectralNormalization",
     "StackedRNNCells",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",

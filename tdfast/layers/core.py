@@ -13,6 +13,7 @@ from tdfast import _kernels, activations, constraints, initializers, regularizer
 from tdfast.engine.arrays import as_array, as_contiguous, as_numbers
 from tdfast.engine.graph import Node
 from tdfast.engine.layer import Layer, standardize_dtype
+from tdfast.engine.strings import as_strings
 from tdfast.engine.tensor import SymbolicTensor
 
 if TYPE_CHECKING:
@@ -202,8 +203,8 @@ class InputLayer(Layer):
     Args:
         shape: of one sample, None where any size will do.
         batch_size: the batch's size, if it is fixed.
-        dtype: of the arrays that come in: also an integer one, for an `Embedding`. Layers take any number,
-            whatever stands here.
+        dtype: of the arrays that come in: also an integer one, for an `Embedding`, or 'string', for a
+            `TextVectorization`. Layers take any number, whatever stands here.
         batch_shape: both at once.
 
     >>> InputLayer((64, 15)).batch_shape
@@ -229,7 +230,9 @@ class InputLayer(Layer):
         self._nodes.append(node)
 
     def _input_dtype(self, dtype: Any) -> str:
-        """The name of a float dtype that layers know, or of a whole-number one."""
+        """The name of a float dtype that layers know, or of a whole-number one; 'string' for text."""
+        if dtype is str or (isinstance(dtype, str) and dtype in ("string", "str")):
+            return "string"
         try:
             if dtype is not None and np.dtype(dtype).kind in "iub":
                 return np.dtype(dtype).name
@@ -239,12 +242,14 @@ class InputLayer(Layer):
             return standardize_dtype(dtype)
         except ValueError:
             raise ValueError(
-                f"Input: dtype must be float32, float64 or one of whole numbers, got {dtype!r}."
+                f"Input: dtype must be float32, float64, one of whole numbers or 'string', got {dtype!r}."
             ) from None
 
     def as_input(self, x: Arrays, who: str | None = None) -> Array:
         """Whole numbers stay what they are where they fit; layers of floats are given floats."""
         who = who or f"Layer '{self.name}' (InputLayer)"
+        if self.dtype == "string":
+            return as_strings(x, who)
         if self.dtype in ("float32", "float64"):
             return as_array(x, self.dtype, who)
         return as_contiguous(as_numbers(x, who), self.dtype)

@@ -129,7 +129,7 @@ class Sequential(Model):
                 "have one. Use merge_mode='concat', 'sum', 'ave' or 'mul', or call the layer by itself."
             )
         if not self._stack and self._input is None and layer.batch_shape is not None:
-            self._input = InputLayer(batch_shape=layer.batch_shape, dtype=layer.dtype)
+            self._input = InputLayer(batch_shape=layer.batch_shape, dtype=layer.dtype_of_input)
         before = self.graph
         self._stack.append(layer)
         self._changed()
@@ -203,7 +203,8 @@ class Sequential(Model):
 
         self.graph.walk([input_shape], build)
         if self._input is None:
-            self._input = InputLayer(batch_shape=(None, *input_shape[1:]), dtype=self.dtype)
+            dtype = self._stack[0].dtype_of_input
+            self._input = InputLayer(batch_shape=(None, *input_shape[1:]), dtype=dtype)
         self.input_shape = input_shape
         self.built = True
         self._graph = None

@@ -39,7 +39,7 @@ def _has_batches(x: Data) -> Any:
 def unpack(batch: Any, who: str) -> Any:
     """(x, y, sample_weight) of what a stream yields: ``x``, ``(x,)``, ``(x, y)`` or ``(x, y,
     sample_weight)``."""
-    if not isinstance(batch, (tuple, list)):
+    if not isinstance(batch, (tuple, list)) or (batch and isinstance(batch[0], (str, bytes))):      # texts
         return batch, None, None
     if not 1 <= len(batch) <= 3:
         raise ValueError(
@@ -85,7 +85,8 @@ def check_inputs(x: Data, as_input: Callable[..., Any], who: str, input_shape: S
             f"{who}: x is a sparse {type(x).__name__}; pass x.toarray(), tdfast computes on dense arrays."
         )
     if x is None or isinstance(x, (str, bytes)) or is_stream(x):
-        raise ValueError(f"{who} expects x as an array of numbers, got {type(x).__name__}.")
+        one = " One text stands in a list, [x]." if isinstance(x, (str, bytes)) else ""
+        raise ValueError(f"{who} expects x as an array of numbers, got {type(x).__name__}.{one}")
     x = as_view(x, lambda a: as_input(a, who)) if views else as_input(x, who)
     if input_shape is not None:
         if x.ndim == len(input_shape) - 1 and input_shape[-1] == 1:

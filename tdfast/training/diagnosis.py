@@ -30,7 +30,7 @@ def of_loss(step: Step, batch: Any, value: Any, where: str) -> str:
     """Why the loss is not a number: the first layer whose weights or outputs are not finite."""
     start = f"The loss became {value}{where}"
     cure = "a smaller learning_rate" + ("" if step.optimizer.clips else " or clipnorm=1")
-    if not all(np.isfinite(x).all() for x in batch.inputs):
+    if not all(np.isfinite(x).all() for x in batch.inputs if x.dtype.kind == "f"):
         return f"{start}: the inputs hold NaN or infinity. {KEPT}"
     try:
         outputs = _forward_until_bad(step.model, batch)
@@ -61,7 +61,8 @@ def _forward_until_bad(model: Any, batch: Any) -> list[Any]:
 
     def look(layer: Any, y: Any) -> None:
         weight = next((w for w in layer.weights if not np.isfinite(w.value).all()), None)
-        if weight is not None or not all(np.isfinite(part).all() for part in flatten(y)):
+        if weight is not None or not all(np.isfinite(part).all() for part in flatten(y)
+                                          if part.dtype.kind == "f"):
             raise _Found(layer, weight)
 
     tape, masks = Tape(keep=False), batch.masks or (None,) * len(batch.inputs)

@@ -202,6 +202,8 @@ class ArrayBatches:
         return np.concatenate([start + draw(min(self.batch_size, self.samples - start)) for start in starts])
 
     def _gather(self, k: int, a: Array, index: Array) -> Array:
+        if a.dtype.hasobject:                   # strings, of any length
+            return a[index]
         out = self.buffers.buffer(k, (len(index), *a.shape[1:]), a.dtype)
         return gather(a, index, out)
 

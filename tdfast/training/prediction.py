@@ -191,6 +191,8 @@ class _Joined:
             self._out = [np.empty((self._samples, *part.shape[1:]), part.dtype) for part in parts]
             self._redirect = tape.redirect_of(y) if len(parts) == 1 else None
         for rows, part in zip(self._out, parts):
+            if rows.shape[1:] != part.shape[1:]:
+                raise _of_different_shapes({rows.shape[1:], part.shape[1:]})
             place = rows[start : start + len(part)]
             if not np.may_share_memory(place, part):
                 place[...] = part
@@ -208,12 +210,16 @@ class _Joined:
 def _joined(parts: Sequence[Any]) -> Array:
     shapes = {part.shape[1:] for part in parts}
     if len(shapes) > 1:
-        raise ValueError(
-            f"predict: the batches' outputs have different shapes, {sorted(shapes)}, and cannot be joined. "
-            "Predict "
-            "them one by one with predict_on_batch."
-        )
+        raise _of_different_shapes(shapes)
     return np.concatenate(parts)
+
+
+def _of_different_shapes(shapes: Any) -> ValueError:
+    return ValueError(
+        f"predict: the batches' outputs have different shapes, {sorted(shapes)}, and cannot be joined. "
+        "Predict "
+        "them one by one with predict_on_batch."
+    )
 
 
 def is_stateful(model: Any) -> bool:
@@ -227,5 +233,7 @@ def rows_per_pass(model: Any, inputs: Any, batch_size: int) -> int:
     Small batches are joined and large ones cut, such that all layers' outputs take some 16 MB.
     """
     values = model.graph.values_of_a_row(tuple([x.shape[1:] for x in inputs]))
+    if not values:                  # texts are filled up to the longest of their batch: those of the caller
+        return batch_size
     fitting = PREDICT_BYTES // (values * inputs[0].itemsize)
     return max(min(batch_size, 12), min(PREDICT_ROWS, fitting // 12 * 12))

@@ -24,6 +24,13 @@ def test_quick_run_of_the_masked_epochs(capsys):
     assert all(f"{cell} {kind} " in printed for cell in masked.CELLS for kind in masked.KINDS)
 
 
+def test_quick_run_of_the_texts(capsys):
+    assert cli.main(["text-adapt", "text-call", "--peers", "", "--quick", "--threads", "1"]) == 0
+    printed = capsys.readouterr()
+    assert "text-adapt" in printed.out and "text-call" in printed.out
+    assert "Keras's layers of text need TensorFlow" in printed.err
+
+
 @pytest.mark.parametrize("arguments, word", [(["fit-nothing"], "fit-nothing"),
                                              (["--peers", "abacus"], "abacus"),
                                              (["--threads", "0"], "at least 1")])

@@ -92,7 +92,8 @@ def missing(block):
 
 
 @here
-@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/graphs.md", "docs/layers.md",
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/graphs.md", "docs/text.md",
+                                  "docs/layers.md",
                                   "docs/recurrent.md", "docs/export.md",
                                   "docs/copies.md", "docs/optimizers.md",
                                   "docs/torch.md", "docs/files.md", "docs/data.md"])

@@ -100,7 +100,7 @@ def flags_of(cls):
 MADE_OF = {
     **dict.fromkeys(("units", "filters", "kernel_size", "pool_size", "output_dim", "output_size", "n"), 2),
     **{"input_dim": 3, "target_shape": (2,), "rate": 0.1, "stddev": 0.1, "scale": 2.0, "dims": (1,)},
-    "axes": 1,
+    **{"axes": 1, "num_bins": 3},
     **{"equation": "ab,bc->ac", "output_shape": 2},
     **dict.fromkeys(("num_heads", "key_dim", "head_dim", "num_query_heads", "num_key_value_heads"), 2),
     "activation": "relu",
@@ -112,6 +112,7 @@ def made(cls, **more):
     wanted = [name for name, p in inspect.signature(cls).parameters.items()
               if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     given = {name: MADE_OF[name]() if callable(MADE_OF[name]) else MADE_OF[name] for name in wanted}
+    given |= {"CategoryEncoding": {"num_tokens": 3}, "Discretization": {"num_bins": 3}}.get(cls.__name__, {})
     return cls(**{**given, **more})
 
 

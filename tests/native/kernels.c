@@ -783,6 +783,61 @@ static void masking_cases(void)
     }
 }
 
+static int64_t *ends_of(ptrdiff_t M, ptrdiff_t most)
+{
+    int64_t *ends = take((M + 1) * 8);
+    ends[0] = 0;
+    for (ptrdiff_t m = 0; m < M; m++) ends[m + 1] = ends[m] + (int64_t)(next() % (uint64_t)(most + 1));
+    return ends;
+}
+
+static void text_case(ptrdiff_t M, ptrdiff_t most, int options)
+{
+    begin(USUAL, "text");
+    int64_t *ends = ends_of(M, most);
+    ptrdiff_t size = (ptrdiff_t)ends[M], room = (size + M) / 2, bytes = size / 2;
+    uint8_t *text = take(size);
+    for (ptrdiff_t i = 0; i < size; i++) text[i] = (uint8_t)" \taAbB.-\xc3"[next() % 9];
+    uint64_t *hashes = take(M * 8);
+    tdf_hash h = {.threads = threads, .salted = options & 1, .k0 = 133, .k1 = 137, .M = M, .text = text,
+                  .ends = ends, .hash = hashes};
+    k.text_hash(&h);
+    for (ptrdiff_t m = 0; m < M; m++) keep_double("hash", (double)hashes[m]);
+    tdf_words w = {.lower = options & 1, .strip = options >> 1 & 1, .M = M,
+                   .most = options & 4 ? 2 : PTRDIFF_MAX, .text = text, .ends = ends, .words = take(size),
+                   .word_ends = take((room + 1) * 8), .counts = take(M * 8)};
+    k.text_words(&w);
+    ptrdiff_t words = 0, known = 0, done = 0;
+    for (ptrdiff_t m = 0; m < M; m++) {
+        keep_double("count", (double)w.counts[m]);
+        words += (ptrdiff_t)w.counts[m];
+    }
+    uint64_t *table = take(64 * 8);
+    int64_t *known_ends = take(32 * 8);
+    memset(table, 0, 64 * 8);
+    known_ends[0] = 0;
+    tdf_vocabulary v = {.threads = threads, .grow = 1, .M = words, .words = w.words, .word_ends = w.word_ends,
+                        .ids = take(words * 8), .slots = 64, .table = table, .room = 31, .bytes = bytes,
+                        .known = take(bytes), .known_ends = known_ends, .size = &known, .done = &done};
+    k.text_find(&v);
+    keep_double("known", (double)known);
+    keep_double("done", (double)done);
+    v.grow = 0;
+    k.text_find(&v);
+    for (ptrdiff_t m = 0; m < words; m++) keep_double("id", (double)v.ids[m]);
+    release();
+}
+
+static void text_cases(void)
+{
+    for (int options = 0; options < 8; options++) {
+        text_case(0, 1, options);
+        text_case(1, 1, options);
+        text_case(9, 40, options);
+        text_case(70, 200, options);
+    }
+}
+
 static results run(const tdf_table *table, int n_threads)
 {
     results all = {0};
@@ -803,6 +858,7 @@ static results run(const tdf_table *table, int n_threads)
     layer_norm_cases();
     embed_cases();
     masking_cases();
+    text_cases();
     for (int i = 0; i < KERNELS; i++)
         if (!calls[i]) fail("no case calls this kernel", titles[i]);
     return all;

@@ -24,6 +24,7 @@ from tdfast.engine.serialization import (
 from tdfast.errors import FileError
 from tdfast.saving.atomic import replacing
 from tdfast.saving.keras.archive import Archive
+from tdfast.saving.keras.assets import assets_of, load_assets, load_own_arrays
 from tdfast.saving.keras.compiling import compile_as, compile_config
 from tdfast.saving.keras.filling import Filler
 from tdfast.saving.keras.hard_sigmoid import keep_hard_sigmoid, warn_of_hard_sigmoid
@@ -90,7 +91,7 @@ def load_model(filepath: PathLike, custom_objects: CustomObjects = None, compile
             version = str(metadata.get("keras_version"))
             store = open_weights(archive)
             try:
-                return _load(config, store, custom_objects or {}, compile, version)
+                return _load(config, store, custom_objects or {}, compile, version, archive)
             finally:
                 store.close()
     except (RecursionError, MemoryError) as error:
@@ -99,7 +100,8 @@ def load_model(filepath: PathLike, custom_objects: CustomObjects = None, compile
         ) from error
 
 
-def _load(config: Config, store: Any, custom_objects: CustomObjects, compile: bool, version: str) -> Model:
+def _load(config: Config, store: Any, custom_objects: CustomObjects, compile: bool, version: str,
+          archive: Archive) -> Model:
     old = version.startswith("2")
     if old:
         config = modern_layer(config)
@@ -110,6 +112,8 @@ def _load(config: Config, store: Any, custom_objects: CustomObjects, compile: bo
         shape = build_shape(config)
         if shape is not None and not model.built:
             _build(model, shape, store.name)
+        load_own_arrays(model, store)
+        load_assets(model, archive)
         filler.finish()
     if old:
         keep_hard_sigmoid(model, store.name)
@@ -244,7 +248,7 @@ def save_model(model: Any, filepath: PathLike, overwrite: bool = True, zipped: b
         raise ValueError(f"save_model: the path must end in '.keras', got {filepath!r}.")
     if not flag(overwrite, "overwrite", "save_model") and os.path.exists(filepath):
         raise FileExistsError(f"save_model: '{filepath}' exists, and overwrite=False.")
-    weights = io.BytesIO()
+    weights, assets = io.BytesIO(), assets_of(model)
     write_h5(groups(model), weights)
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"),
                 "tdfast_version": __version__}
@@ -252,3 +256,5 @@ def save_model(model: Any, filepath: PathLike, overwrite: bool = True, zipped: b
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", json.dumps(description(model)))
         archive.writestr("model.weights.h5", weights.getbuffer())
+        for place, data in assets.items():
+            archive.writestr(place, data)

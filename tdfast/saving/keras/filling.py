@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tdfast.errors import FileError
+from tdfast.saving.keras.assets import own_paths
 from tdfast.saving.keras.places import has_cell, sublayers_by_attribute
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Filler:
         for layer, base in self.seen.values():
             # A wrapper may have a weight of the layer inside among its own: it was read there.
             self.waiting -= {f"{base}/vars/{i}".lstrip("/") for i in range(len(layer._weights))}
+            self.waiting -= set(own_paths(base.lstrip("/"), layer, self.store).values())
         left = sorted(p for p in self.waiting if p.startswith(("layers/", "vars/"))
                       and "/seed_generator/" not in p)
         if left:

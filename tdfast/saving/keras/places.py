@@ -49,9 +49,10 @@ def places(model: Any) -> Iterator[Any]:
 
 
 def groups(model: Any) -> Iterator[Any]:
-    """(path, name, arrays) of each layer and of the optimizer, for a writer of weights."""
-    for path, _, name, variables in places(model):
-        yield path, name, [w.value for w in variables]
+    """(path, name, arrays by their keys) of each layer and of the optimizer, for a writer of weights."""
+    for path, layer, name, variables in places(model):
+        own = layer.own_arrays() if hasattr(layer, "own_arrays") else {}
+        yield path, name, {**dict(enumerate(w.value for w in variables)), **own}
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None:
         yield from _of_optimizer("optimizer", optimizer)
@@ -144,7 +145,7 @@ def assign_optimizer(optimizer: Any, values: Any) -> None:
 
 def _of_optimizer(path: str, optimizer: Any) -> Iterator[Any]:
     """(path, name, arrays) of an optimizer; Keras keeps those within it once more, at places of their own."""
-    yield path, optimizer.name, [_as_keras(v.value) for v in optimizer.variables]
+    yield path, optimizer.name, dict(enumerate(_as_keras(v.value) for v in optimizer.variables))
     inner = optimizer.optimizers
     for key, one in zip(child_keys([type(one).__name__ for one in inner]), inner):
         yield from _of_optimizer(f"{path}/optimizers/{key}", one)

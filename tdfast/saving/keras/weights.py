@@ -260,7 +260,7 @@ def write_npz(groups: Any, file: Any) -> None:
     """Write the same arrays as `write_h5` under the same paths to an .npz file, without pickle."""
     with zipfile.ZipFile(file, "w") as archive:
         for path, _, arrays in groups:
-            for i, array in enumerate(arrays):
+            for i, array in arrays.items():
                 with archive.open(f"{path}/vars/{i}.npy".lstrip("/"), "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
@@ -269,7 +269,7 @@ def write_h5(groups: Any, file: Any) -> None:
     """Write arrays in Keras's layout.
 
     Args:
-        groups: (path, name, arrays) of each layer: the arrays become ``<path>/vars/0``, ``1``, ...
+        groups: (path, name, arrays by their keys) of each layer: they become ``<path>/vars/<key>``.
         file: a binary file object.
     """
     h5py = import_h5py("Saving weights as HDF5")
@@ -277,5 +277,5 @@ def write_h5(groups: Any, file: Any) -> None:
         for path, name, arrays in groups:
             group = h5.require_group(f"{path}/vars" if path else "vars")
             group.attrs["name"] = name
-            for i, array in enumerate(arrays):
+            for i, array in arrays.items():
                 group[str(i)] = array

@@ -13,6 +13,7 @@ from tdfast.engine.arguments import flag
 from tdfast.errors import FileError
 from tdfast.saving.atomic import replacing
 from tdfast.saving.keras.archive import Archive
+from tdfast.saving.keras.assets import load_own_arrays
 from tdfast.saving.keras.legacy_weights import has_legacy_weights, legacy_pairs
 from tdfast.saving.keras.places import (
     assign_optimizer,
@@ -171,6 +172,7 @@ def _load(model: Any, store: Any, skip_mismatch: bool, by_name: bool) -> None:
             raise FileError(f"{text} No weight was changed.")
     values = [store.read(path) for _, path in chosen]
     state = [] if legacy else _state(model, store, skipped)
+    load_own_arrays(model, store)
     for (variable, _), value in zip(chosen, values):
         variable.assign(value)
     if state:

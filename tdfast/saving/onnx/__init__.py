@@ -53,6 +53,11 @@ def export_onnx(model: Any, path: Any, states: Any = False, lengths: bool = Fals
         with ...
     """
     check_model(model, "export_onnx")
+    if any(tensor.dtype == "string" for tensor in model.inputs):
+        raise ValueError(
+            f"export_onnx: model '{model.name}' takes strings, which are not exported. Export the part "
+            "behind the layer that makes numbers of them."
+        )
     if opset not in OPSETS:
         raise ValueError(
             f"export_onnx: opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}."
