@@ -111,7 +111,7 @@ def _rows(layer: Any, expand_nested: bool, show_trainable: bool, connections: An
 
 def shape_text(layer: Any) -> Any:
     """``(None, 64, 8)``, or ``?`` before the layer is built."""
-    if not layer.built:
+    if not layer.built or (getattr(layer, "built_at_once", False) and layer.input_shape is None):
         return "?"
     return _shapes(layer, "output")
 

@@ -69,7 +69,7 @@ class Adafactor(Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         i, dtype = self._get_variable_index(variable), variable.value.dtype.type
-        t = self.iterations + 1
+        t = self._updates + 1
         old = 1 - t**self.beta_2_decay
         squares, v = np.square(gradient) + dtype(self.epsilon_1), self._squares[i].value
         if variable.ndim < 2:

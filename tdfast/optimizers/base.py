@@ -245,9 +245,14 @@ class Optimizer(OwnVariables):
         return value
 
     @property
+    def _updates(self) -> int:
+        """`iterations` as a plain number."""
+        return self.steps // (self.gradient_accumulation_steps or 1)
+
+    @property
     def iterations(self) -> Any:
         """How many updates there were, an int with ``assign``."""
-        count = Iterations(self.steps // (self.gradient_accumulation_steps or 1))
+        count = Iterations(self._updates)
         count.optimizer = self
         return count
 
@@ -535,13 +540,14 @@ class Optimizer(OwnVariables):
         elif self.clipvalue and self.clipvalue > 0:
             clip = self.clipvalue
         rate = self._rate()
-        self._numbers = rate, self.numbers(rate) if self.rule else None
+        numbers = self.numbers(rate) if self.rule else None
         if type(self).update_step is not Optimizer.update_step:
+            self._numbers = rate, numbers
             self._update_by_variable(part, rate, clip, factor)
             return
         decay = rate * self.weight_decay if self.weight_decay else 0.0
         for w, grad, slots, decays in part.pieces:
-            self._update_piece(w, grad, slots, self._numbers[1], decay if decays else 0.0, clip, factor)
+            self._update_piece(w, grad, slots, numbers, decay if decays else 0.0, clip, factor)
 
     def _update_by_variable(self, part: _Part, rate: float, clip: float, factor: float) -> None:
         """The update of a class that has an `update_step`."""
@@ -638,10 +644,10 @@ class Optimizer(OwnVariables):
         return float(self.parameters.values.dtype.type(number))
 
     def _average(self) -> None:
-        momentum = self.ema_momentum if self.iterations else 0.0
+        momentum = self.ema_momentum if self._updates else 0.0
         for w, _, slots, _ in self._whole.pieces:
             _kernels.optim_step(_kernels.RULES["average"], slots["average"], w, (), (momentum, 1 - momentum))
-        if self.ema_overwrite_frequency and (self.iterations + 1) % self.ema_overwrite_frequency == 0:
+        if self.ema_overwrite_frequency and (self._updates + 1) % self.ema_overwrite_frequency == 0:
             self._put_averages()
 
     def _put_averages(self) -> None:

@@ -74,7 +74,7 @@ class _TwoMoments(Optimizer):
 
     def corrections(self) -> list[Any]:
         """``1 - beta_1^t`` and ``1 - beta_2^t``."""
-        t = self.iterations + 1
+        t = self._updates + 1
         return [1 - self.rounded(self.rounded(beta) ** t) for beta in (self.beta_1, self.beta_2)]
 
     def get_config(self) -> Config:
@@ -329,7 +329,7 @@ class Nadam(_TwoMoments):
         return super().variables + own
 
     def numbers(self, rate: float) -> tuple[Any, ...]:
-        t = self.iterations + 1
+        t = self._updates + 1
         beta_1, beta_2 = self.rounded(self.beta_1), self.rounded(self.beta_2)
         now, following = (beta_1 * (1 - 0.5 * 0.96**n) for n in (t, t + 1))
         self.u_product *= now
@@ -486,7 +486,7 @@ class ScheduleFreeAdamW(_TwoMoments):
         return parameters.values if slot_name == "momentum" else 0.0
 
     def numbers(self, rate: float) -> tuple[Any, ...]:
-        t = self.iterations + 1
+        t = self._updates + 1
         if self.warmup_steps > 0:
             rate *= min(t / self.warmup_steps, 1.0)
         root, beta_1, kept = math.sqrt(self.corrections()[1]), self.rounded(self.beta_1), 1 - 1 / t

@@ -117,7 +117,7 @@ class Muon(Optimizer):
         variable.value[...] -= m.dtype.type(learning_rate) * step
 
     def _adam(self, gradient: Array, variable: Variable, rate: float, m: Array, velocity: Array) -> None:
-        t = self.iterations + 1
+        t = self._updates + 1
         first, second = (1 - self.rounded(self.rounded(beta) ** t)
                          for beta in (self.adam_beta_1, self.adam_beta_2))
         w, g, m, v = (array.reshape(-1) for array in (variable.value, gradient, m, velocity))

@@ -157,6 +157,13 @@ def test_layers_without_weights_are_built_at_once(layer):
     assert mine.built and mine.seen == (None, 3, 2)
 
 
+def test_summary_of_layers_that_have_seen_no_shape():
+    out = []
+    tdfast.Sequential([layers.Dense(2), layers.ReLU(name="relu")]).summary(print_fn=out.append)
+    line = next(line for line in "\n".join(out).splitlines() if "relu (ReLU)" in line)
+    assert [cell.strip() for cell in line.split("│")][2:4] == ["?", "0"]
+
+
 @pytest.mark.parametrize("layer", [layers.Dense(2), layers.Flatten(), layers.Permute((2, 1)), layers.Add(),
                                    layers.BatchNormalization(), layers.PReLU(),
                                    layers.AdaptiveMaxPooling1D(2)])

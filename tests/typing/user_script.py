@@ -37,6 +37,16 @@ assert_type(history, callbacks.History)
 assert model.predict(x[:2], verbose=0).shape == (2, 20, 1)
 
 
+# ---------------------------------------------------------------- a loop of one's own, where the time goes
+loop = optimizers.MultiOptimizer(
+    optimizers.OptimizerMap(optimizers.SGD(0.1), {".*bias": optimizers.Muon(0.1)}))
+loop.apply([np.zeros(w.shape) for w in model.trainable_variables], model.trainable_variables)
+weight = model.trainable_variables[0]
+weight.assign_sub(0.1 * weight - weight * 0.1)
+profile = model.profile(x, y, steps=1)
+assert profile.rows[0].share < 1 and profile["rest"].ms is not None
+
+
 # ---------------------------------------------------------------- one's own layer, loss and callback
 class Scale(layers.Layer):
     """y = s x with one weight."""

@@ -159,7 +159,8 @@ class Length(Layer):
 
     @property
     def reads_masked_steps(self) -> bool:  # type: ignore[override]
-        return self.built and 1 in self.axes(self.input_shape) and len(self.input_shape) > 2
+        shape = self.input_shape
+        return shape is not None and 1 in self.axes(shape) and len(shape) > 2
 
     def treats_steps_alone(self, shape: Sizes) -> bool:
         return 1 not in self.axes(shape)
