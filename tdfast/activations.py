@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast import _kernels
+from tdfast.engine import tracing
 from tdfast.engine.activation_table import TABLE
 from tdfast.engine.arrays import as_contiguous
-from tdfast.engine.parametric import Function, Parametric, defaults
+from tdfast.engine.parametric import Function, Parametric, Recorded, defaults
 from tdfast.engine.registry import Registry, collected_name, registered_name
+from tdfast.engine.variable import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +84,10 @@ class Activation:
                 approximate=False), hard_shrink(x, threshold=0.5), soft_shrink(x, threshold=0.5),
                 squareplus(x, b=4).
         """
+        if tracing.level() and not isinstance(x, np.ndarray):
+            found = self._recorded(x, arguments, parameters)
+            if found is not None:
+                return found
         x = np.asarray(x)
         if x.dtype.kind not in "fiub":
             raise ValueError(f"{self.name} expects an array of numbers, got dtype {x.dtype}.")
@@ -96,6 +102,25 @@ class Activation:
         y = np.empty_like(x)
         self.with_parameters(**parameters).forward(x, y)
         return np.moveaxis(y, -1, axis) if self.is_row else y
+
+    def _recorded(self, x: Any, arguments: Any, parameters: Any) -> Any:
+        """f(x) with its derivative, where that is wanted; else None."""
+        from tdfast.engine import derivatives
+
+        x = tracing.value_of(x) if isinstance(x, Variable) else x
+        if not derivatives.is_traced([x]):
+            return None
+        named = self._named(arguments, parameters)
+        axis = named.pop("axis", -1)
+        function = self.with_parameters(**named)
+
+        def slopes(g: Array, y: Array, x: Array) -> list[Array]:
+            if not self.is_row:
+                return [function.gradient(x, g).reshape(x.shape)]
+            x, g = (np.moveaxis(a, axis, -1) for a in (x, g))
+            return [np.moveaxis(function.gradient(x, g), -1, axis)]
+
+        return derivatives.step(lambda x: self(x, *arguments, **parameters).reshape(x.shape), slopes, x)
 
     def _named(self, arguments: Sequence[Any], parameters: dict[str, Any]) -> dict[str, Any]:
         """The arguments after x by name."""
@@ -220,11 +245,11 @@ def get(identifier: Any, own: bool = False) -> Any:
 
     Args:
         identifier: what a user gives.
-        own: whether a `Function` in NumPy will do as well.
+        own: whether a `Function`, or a plain function of the user's, will do as well.
 
     Raises:
-        ValueError: for an unknown name, listing the known ones, and for a plain function, which has
-            no derivative here.
+        ValueError: for an unknown name, listing the known ones, and for a function of the user's where the
+            layer's kernels compute the activation.
 
     >>> get("swish").name, get(None).name
     ('silu', 'linear')
@@ -232,6 +257,8 @@ def get(identifier: Any, own: bool = False) -> Any:
     if identifier is None:
         return globals()["linear"]
     found = REGISTRY.get(identifier)
+    if callable(found) and not isinstance(found, (Activation, Function)):
+        found = Recorded(found)
     if isinstance(found, Activation) or (own and isinstance(found, Function)):
         return found
     if isinstance(found, Function):
@@ -241,10 +268,8 @@ def get(identifier: Any, own: bool = False) -> Any:
             "put Activation(...) behind it, or use one of " + ", ".join(REGISTRY.names()) + "."
         )
     raise ValueError(
-        f"{found!r} cannot be an activation of a layer: tdfast knows no derivative of it. Give both in an "
-        "Activation "
-        "or Dense layer: tdfast.activations.Function(value, slope). "
-        f"Known activations: {', '.join(REGISTRY.names())}."
+        f"{found!r} cannot be an activation: give a name, an object of tdfast.activations or a function of an "
+        f"array. Known activations: {', '.join(REGISTRY.names())}."
     )
 
 

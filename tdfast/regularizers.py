@@ -13,6 +13,8 @@ import numpy as np
 from tdfast.engine.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tdfast.engine.types import Array, Config, CustomObjects, RegularizerSpec
 
 REGISTRY = Registry("regularizer", "regularizers", "keras.regularizers")
@@ -25,7 +27,7 @@ def get(identifier: RegularizerSpec) -> Any:
     would do nothing.
 
     Raises:
-        ValueError: for an unknown name, listing the known ones, or an object without a gradient.
+        ValueError: for an unknown name, listing the known ones, or an object that cannot be called.
 
     >>> get("l2").get_config()
     {'l2': 0.01}
@@ -35,12 +37,11 @@ def get(identifier: RegularizerSpec) -> Any:
     found = REGISTRY.get(identifier)
     if type(found) is L1L2 and isinstance(identifier, (str, type)):
         found = L1L2(l1=0.01, l2=0.01)
-    if found is not None and not (callable(found) and hasattr(found, "gradient")):
-        raise ValueError(
-            f"{found!r} cannot be a regularizer: it needs __call__(value), the penalty, and gradient(value), "
-            "its derivative. Derive a class from tdfast.regularizers.Regularizer and define both."
-        )
-    return found
+    if found is None or hasattr(found, "gradient"):
+        return found
+    if not callable(found):
+        raise ValueError(f"{found!r} cannot be a regularizer: it needs __call__(value), the penalty of a weight.")
+    return OfFunction(found)
 
 
 def serialize(regularizer: RegularizerSpec) -> Any:
@@ -49,7 +50,7 @@ def serialize(regularizer: RegularizerSpec) -> Any:
     >>> serialize(L1(0.5))["config"]
     {'l1': 0.5}
     """
-    return REGISTRY.serialize(regularizer)
+    return REGISTRY.serialize(regularizer.function if isinstance(regularizer, OfFunction) else regularizer)
 
 
 def deserialize(config: Config | str | None, custom_objects: CustomObjects = None) -> Any:
@@ -74,17 +75,16 @@ def __dir__() -> list[Any]:
 
 
 class Regularizer:
-    """The base class: override ``__call__``, `gradient` and, if there are arguments, `get_config`.
+    """The base class: override ``__call__`` and, if there are arguments, `get_config`.
 
-    The penalty is added to the loss, and its gradient to the weight's.
+    The penalty, one number, is added to the loss, and its gradient to the weight's. A plain function of the
+    weight is a regularizer too. (`gradient` may be overridden with the derivative in NumPy.)
 
     >>> class Cubes(Regularizer):
     ...     def __call__(self, value):
-    ...         return float(np.sum(np.abs(value) ** 3))
-    ...     def gradient(self, value):
-    ...         return 3 * value * np.abs(value)
-    >>> Cubes()(np.array([1.0, -2.0]))
-    9.0
+    ...         return np.sum(np.abs(value) ** 3)
+    >>> float(Cubes()(np.array([1.0, -2.0]))), Cubes().gradient(np.array([1.0, -2.0])).tolist()
+    (9.0, [3.0, -12.0])
     """
 
     def __call__(self, value: Array) -> float:
@@ -93,7 +93,7 @@ class Regularizer:
 
     def gradient(self, value: Any) -> Any:
         """The derivative of the penalty, an array of the weight's shape and dtype."""
-        raise TypeError(f"{type(self).__name__} must override gradient(value).")
+        return slope_of(self, value)
 
     def get_config(self) -> Config:
         """The arguments of the constructor."""
@@ -107,6 +107,43 @@ class Regularizer:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
+
+
+def slope_of(penalty: Callable[..., Any], value: Any) -> Any:
+    """The derivative of a penalty by a weight.
+
+    >>> slope_of(lambda w: (w * w).sum(), np.array([1.0, 3.0])).tolist()
+    [2.0, 6.0]
+    """
+    from tdfast.engine import derivatives
+
+    found, back = derivatives.pullback(penalty, np.asarray(value))
+    if not isinstance(found, derivatives.Traced) or found.shape:
+        raise TypeError(
+            f"Regularizer {getattr(penalty, '__name__', penalty)}: it must return one number that is computed from "
+            f"the weight with tdfast.ops, NumPy's functions or operators, got {found!r:.60}."
+        )
+    return back(np.ones((), found.dtype))[0]
+
+
+class OfFunction(Regularizer):
+    """A plain function of a weight as a regularizer.
+
+    >>> OfFunction(lambda w: 0.1 * np.sum(np.abs(w))).gradient(np.array([2.0, -2.0])).tolist()
+    [0.1, -0.1]
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, value: Any) -> Any:
+        return self.function(value)
+
+    def gradient(self, value: Any) -> Any:
+        return slope_of(self.function, value)
+
+    def __repr__(self) -> str:
+        return f"OfFunction({getattr(self.function, '__name__', self.function)})"
 
 
 @REGISTRY.register("l1_l2")

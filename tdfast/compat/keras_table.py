@@ -19,7 +19,7 @@ NAMES = (
      "tree",
      "nested structures: a layer takes one array"),
     ("(top)",
-     "backend, StatelessScope, SymbolicScope, RematScope, remat, device, name_scope, "
+     "StatelessScope, SymbolicScope, RematScope, remat, device, name_scope, "
      "distribution",
      "a framework's inside: layers are NumPy and kernels, on one processor's threads"),
     ("(top)",
@@ -32,9 +32,6 @@ NAMES = (
      "applications, distillation, visualization, wrappers, export",
      "models and tools for images or for other packages; `saving.export_onnx` and "
      "`saving.export_c` export"),
-    ("layers",
-     "Lambda",
-     "its function is program code, which no file may bring: write a layer, docs/layers.md"),
     ("layers",
      "ReversibleEmbedding",
      "`Embedding`, and `Dense` or `EinsumDense` for the way back"),
@@ -172,11 +169,6 @@ OLDER = (
 MEMBERS = (
     (
         "layers",
-        "call",
-        "a layer computes in `forward(x, tape, training, mask)` and has a `backward`: docs/layers.md",
-    ),
-    (
-        "layers",
         "get_input_at, get_output_at, get_input_shape_at, get_output_shape_at, inbound_nodes, "
         "outbound_nodes, symbolic_call, compute_output_spec",
         "the inside of graphs: `layer.input` and `layer.output` are the tensors of its first call",
@@ -184,9 +176,8 @@ MEMBERS = (
     ("layers", "input_spec", "`input_shape`; a layer of your own checks its `input_shape` in `build`"),
     (
         "layers",
-        "add_loss, add_metric, add_update, updates",
-        "a penalty on the output is an `activity_regularizer`, one on a weight its `regularizer`; a loss"
-        " of your own has its gradient (`tdfast.losses.Loss`), metrics belong to `compile`",
+        "add_metric, add_update, updates",
+        "metrics belong to `compile`, and what a layer counts to its weights",
     ),
     ("layers", "metrics, metrics_variables", "metrics belong to the model: `model.metrics`"),
     ("layers", "add_variable", "`add_weight`"),

@@ -232,7 +232,7 @@ class Graph:
             if layer.activity_regularizer is not None or record.activities:
                 record.note_activity(layer, y, i)
             if mask is not None or has_rule[i]:
-                if mask is not None and not layer.supports_masking and not self.strict:
+                if mask is not None and not (layer.supports_masking or self.strict or layer.computes_in_call):
                     mask = _ended(mask, layer)
                 mask = layer.passed_mask(x, mask, inner.records[0])
             if len(places) == 1:

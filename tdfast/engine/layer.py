@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast.compat import absent
-from tdfast.engine import arguments
+from tdfast.engine import arguments, calls, tracing
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.arrays import as_array, as_mask
 from tdfast.engine.graph import Node
@@ -110,12 +110,13 @@ def _marks_built(build: Callable[..., None]) -> Callable[..., None]:
     """
 
     @functools.wraps(build)
-    def wrapped(self: Any, input_shape: Shapes = None) -> None:
+    def wrapped(self: Any, input_shape: Any = None, **named: Any) -> None:
         with _building:                 # other threads wait until all of it is there
-            if self._in_build:
-                build(self, input_shape)
+            if self._in_build or named:
+                self.built = self.built or bool(named)
+                build(self, **named) if named else build(self, input_shape)
                 return
-            if input_shape is not None:
+            if input_shape is not None and not isinstance(input_shape, dict):
                 self.check_input_shape(tuple(input_shape))
             if self.built and self._weights:
                 return                  # they are there already
@@ -124,7 +125,7 @@ def _marks_built(build: Callable[..., None]) -> Callable[..., None]:
                 build(self, input_shape)
                 del self._in_build
             if input_shape is not None:
-                self.input_shape = tuple(input_shape)
+                self.input_shape = input_shape if isinstance(input_shape, dict) else tuple(input_shape)
             self.built = True
 
     return wrapped
@@ -194,6 +195,12 @@ class Layer:
     reads_masked_steps = False
     """Whether a time step's result depends on other steps, also on those that the mask leaves out."""
 
+    computes_in_call = False
+    """Whether its class has Keras's ``call``, whose derivatives are found by `tdfast.engine.calls`."""
+
+    added_losses: Sequence[Any] = ()
+    """What `add_loss` was given in the last call."""
+
     def __init__(
         self,
         *,
@@ -257,6 +264,13 @@ class Layer:
         if "build" in cls.__dict__:
             setattr(cls, "build", _marks_built(cls.__dict__["build"]))      # noqa: B010 -- for the checker
             cls.built_at_once = cls.__dict__.get("built_at_once", False)
+        if "call" in cls.__dict__ and "forward" not in cls.__dict__:
+            cls._computes_in_call()
+
+    @classmethod
+    def _computes_in_call(cls) -> None:
+        """Prepare a class that has defined ``call``."""
+        calls.install(cls, Layer)
 
     # ---------------------------------------------------------------- to override
     @_marks_built
@@ -273,6 +287,20 @@ class Layer:
             mask: None, or booleans of shape (batch, time), False at steps to leave out.
         """
         raise TypeError(f"{type(self).__name__} must override forward(x, tape, training, mask).")
+
+    def call(self, inputs: Any, *, training: bool | None = None, mask: Masks = None, **kwargs: Any) -> Any:
+        """What the layer computes, for a class that writes it with `tdfast.ops` and not as `forward` and
+        `backward`: an array, or a list, a tuple or a dict of them.
+
+        Args:
+            inputs: an array, or a structure of them, as the layer is called on.
+            training: True in `fit`; given where call has an argument of this name, as is mask.
+            mask: of the inputs, or None.
+            kwargs: what else the layer is called with.
+
+        ``super().call(inputs)`` computes what the class before it does.
+        """
+        return calls.built_in(self, inputs, training, mask, kwargs)
 
     def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         """The gradient with respect to the input; writes those of the weights to ``variable.grad``.
@@ -430,9 +458,32 @@ class Layer:
     non_trainable_variables = non_trainable_weights
 
     @property
-    def losses(self) -> list[float]:
-        """The penalties of the weights' regularizers, one number each."""
-        return [float(w.regularizer(w.value)) for w in self.trainable_weights if w.regularizer is not None]
+    def losses(self) -> list[Any]:
+        """What `add_loss` was given in the last call, then the penalties of the weights' regularizers."""
+        added = [loss for layer in self.walk() for loss in layer.added_losses]
+        return added + [float(w.regularizer(w.value)) for w in self.trainable_weights
+                        if w.regularizer is not None]
+
+    def add_loss(self, loss: Any) -> None:
+        """Add to what training makes small; to be called in `call`.
+
+        Args:
+            loss: a number, an array, whose sum counts, or a list of them.
+
+        >>> class Small(Layer):
+        ...     def call(self, inputs):
+        ...         self.add_loss(0.5 * (inputs ** 2).sum())
+        ...         return inputs
+        >>> layer = Small()
+        >>> y = layer(np.ones((2, 3)))
+        >>> float(layer.losses[0])
+        3.0
+        """
+        if not tracing.add_losses(loss):
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): add_loss belongs into call, where a batch is at "
+                "hand. For a penalty on a weight give add_weight a regularizer."
+            )
 
     def get_weights(self) -> list[Array]:
         """Copies of all weights, as a list of arrays."""
@@ -482,27 +533,11 @@ class Layer:
         """
         self.check_input_shape(tuple(input_shape if seen is None else seen))
         if not self._built:
-            self.refuse_keras_call()
             with _building:                 # two threads may meet a new model at once
                 if not self._built:
                     self.build(tuple(input_shape))
         elif self.input_shape is None:      # built without a shape, which its weights did not need
             self.input_shape = tuple(input_shape)
-
-    def refuse_keras_call(self) -> None:
-        """Raise a TypeError if its class computes in Keras's ``call``, which nobody would run, and not in
-        `forward`."""
-        for cls in type(self).__mro__:
-            if "forward" in vars(cls):
-                return
-            if callable(vars(cls).get("call")):
-                raise TypeError(
-                    f"Layer '{self.name}': the class {cls.__name__} computes in call(), as a layer of Keras "
-                    "does, but tdfast "
-                    "runs forward(x, tape, training, mask) and, to train, backward(dy, tape, need_dx), in "
-                    "NumPy. Write these "
-                    "two instead: docs/layers.md shows how."
-                )
 
     def check_input_shape(self, input_shape: Shapes) -> None:
         """Raise a ValueError that names the layer if it cannot take this shape."""
@@ -518,6 +553,9 @@ class Layer:
                  **kwargs: Any) -> Any:
         if is_symbolic(x) or (kwargs and is_symbolic(kwargs)):
             return self._call_on_tensors(x, training=training, mask=mask, **kwargs)
+        frame = tracing.innermost()
+        if frame is not None:
+            return calls.within(self, frame, x, training, mask, kwargs)
         x = self.as_input(x)
         if isinstance(x, list):
             mask = [None if m is None else as_mask(m, a, self.name)
@@ -538,6 +576,8 @@ class Layer:
     # ---------------------------------------------------------------- calls on symbolic tensors
     def _call_on_tensors(self, *args: Any, **kwargs: Any) -> SymbolicTensor | list[SymbolicTensor]:
         """A call that becomes a node of graphs: its outputs as symbolic tensors."""
+        if isinstance(kwargs.get("training"), calls.Mode):
+            kwargs = {**kwargs, "training": None}
         inputs, keywords, masks, options = self.bind(*args, **kwargs)
         for tensor in (*inputs, *flatten(list(keywords.values()))):
             if not isinstance(tensor, SymbolicTensor):
@@ -556,7 +596,7 @@ class Layer:
         self.check_dtypes(inputs)
         shapes = [tensor.shape for tensor in inputs]
         shape = shapes if self.several_inputs and len(shapes) > 1 else shapes[0]
-        self.ensure_built(shape)
+        self.built_for(shape, options)
         node = Node(self, inputs, 1, keywords, masks, options, arguments=(args, kwargs))
         made = node.output_shape(shape)
         structure = made if isinstance(made, list) else [made]
@@ -566,6 +606,16 @@ class Layer:
                              for i, (leaf, dtype) in enumerate(zip(leaves, dtypes)))
         self._nodes.append(node)
         return self.pack_outputs(_in_place_of_shapes(made, iter(node.outputs)))
+
+    def built_for(self, shape: Any, options: dict[str, Any]) -> None:
+        """Build for a call on symbolic tensors of this shape, with these options."""
+        self.ensure_built(shape)
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[None]:
+        """For the block, other threads wait; weights that were made are taken back if it fails."""
+        with _building, _as_before_if_it_fails(self):
+            yield
 
     def check_dtypes(self, tensors: Sequence[Any]) -> None:
         """Refuse symbolic tensors of floats in another dtype than the layer's."""

@@ -95,17 +95,10 @@ class Operation(Layer):
 
     def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
-        gradients = self.pull_back(dy, rec.y, *rec.args)
         args, kwargs = rec.template
-        out, given = [], [*args, *kwargs.values()]
-        for value, gradient in zip(given, gradients):
-            inner = flatten(value)
-            parts = (
-                flatten(gradient)
-                if isinstance(value, (list, tuple)) and gradient is not None
-                else [gradient] * len(inner)
-            )
-            out += [part for leaf, part in zip(inner, parts) if isinstance(leaf, SymbolicTensor)]
+        given = [*args, *kwargs.values()]
+        found = leaf_gradients(given, self.pull_back(dy, rec.y, *rec.args))
+        out = [part for leaf, part in zip(flatten(given), found) if isinstance(leaf, SymbolicTensor)]
         return out[0] if len(out) == 1 else out
 
     def check_dtypes(self, tensors: Sequence[Any]) -> None:
@@ -157,6 +150,16 @@ class Operation(Layer):
 
     def get_config(self) -> Config:
         return {"name": self.name, **self.options}
+
+
+def leaf_gradients(given: Any, gradients: Any) -> list[Any]:
+    """The gradient by each leaf of some arguments, from what `Operation.pull_back` gave."""
+    out = []
+    for value, gradient in zip(given, gradients):
+        inner = flatten(value)
+        split = isinstance(value, (list, tuple)) and gradient is not None
+        out += flatten(gradient) if split else [gradient] * len(inner)
+    return out
 
 
 def _plain_number(leaf: Any) -> Any:

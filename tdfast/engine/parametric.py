@@ -81,6 +81,29 @@ class Function:
         return f"<activation {self.name}>"
 
 
+class Recorded(Function):
+    """A plain function of an array as an activation: its slope is found.
+
+    >>> import tdfast
+    >>> snake = Recorded(lambda x: x + tdfast.ops.sin(x) ** 2)
+    >>> snake.gradient([0.0], [3.0]).tolist()
+    [3.0]
+    """
+
+    def __init__(self, value: Any, name: str | None = None) -> None:
+        super().__init__(value, value, name)
+
+    def backward(self, x: Any, y: Any, dy: Arrays, dx: Any) -> Arrays:
+        from tdfast.engine import derivatives
+
+        value, back = derivatives.pullback(self.value, x)
+        self._checked(value, x, "value")
+        np.copyto(dx, back(dy)[0])
+
+    def __call__(self, x: Numbers) -> Any:
+        return self.value(x) if not isinstance(x, np.ndarray) and hasattr(x, "_trace") else super().__call__(x)
+
+
 class Parametric(Function):
     """An activation that takes parameters, with its own; equal ones are equal."""
 

@@ -145,6 +145,8 @@ class Record:
         def __setattr__(self, name: str, value: Any) -> None: ...
 
     MAX_VIEWS = 256
+    added = 0.0
+    """What the call of a layer gave to `Layer.add_loss`."""
 
     def __init__(self, layer: Layer | None) -> None:
         self.layer = layer
@@ -212,8 +214,8 @@ class Record:
 
     def activity_penalty(self) -> Any:
         """The sum of the activity regularizers' penalties."""
-        return sum(float(layer.activity_regularizer(part)) / self.rows
-                   for layer, y in self.activities.values() for part in flatten(y))
+        return self.added + sum(float(layer.activity_regularizer(part)) / self.rows
+                                for layer, y in self.activities.values() for part in flatten(y))
 
     def packed_weights(self, tape: Tape, weights: Any, shape: Sizes, dtype: DTypeLike) -> tuple[Any, ...]:
         """(memory for what a layer packs from an array of weights, whether it holds that already).

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from tdfast.engine import registry
+from tdfast.engine.operators import NUMPY_OPERATORS, Operators
 from tdfast.engine.structure import flatten
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-
-class SymbolicTensor:
+class SymbolicTensor(Operators):
     """What a layer's call takes or gives in a `tdfast.engine.graph.Graph`.
 
     Operators and slices make further calls, of `tdfast.ops`.
@@ -51,7 +49,7 @@ class SymbolicTensor:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> SymbolicTensor:
         """NumPy's operators with an array before this tensor; its functions are refused."""
-        name = _NUMPY_OPERATORS.get(ufunc.__name__)
+        name = NUMPY_OPERATORS.get(ufunc.__name__)
         if name is not None and method == "__call__" and not kwargs:
             return getattr(registry.home("ops"), name)(*inputs)
         raise TypeError(
@@ -74,60 +72,16 @@ class SymbolicTensor:
     def __int__(self) -> NoReturn:
         self._refuse("become an int")
 
-    # ---------------------------------------------------------------- operators
-    def __getitem__(self, key: Any) -> SymbolicTensor:
-        return registry.home("ops").get_item(self, key)
+    def __ne__(self, other: Any) -> Any:
+        return registry.home("ops").not_equal(self, other)
 
-    def __neg__(self) -> SymbolicTensor:
-        return registry.home("ops").negative(self)
+    def __eq__(self, other: Any) -> Any:
+        """Beside another symbolic tensor whether it is the same one, as in Keras; else a call in the graph."""
+        if other is None or isinstance(other, SymbolicTensor):
+            return self is other
+        return registry.home("ops").equal(self, other)
 
-    def __abs__(self) -> SymbolicTensor:
-        return registry.home("ops").absolute(self)
-
-    def __invert__(self) -> SymbolicTensor:
-        return registry.home("ops").logical_not(self)
-
-
-_NUMPY_OPERATORS = {
-    "remainder": "mod",
-    **{name: name for name in ("add", "subtract", "multiply", "divide", "floor_divide", "power", "matmul",
-                               "less", "less_equal", "greater", "greater_equal", "not_equal", "logical_and",
-                               "logical_or", "logical_xor")},
-}
-"""NumPy's name of an operator -> that of `tdfast.ops`."""
-
-
-def _operator(name: str, swapped: bool) -> Callable[..., Any]:
-    def apply(self: Any, other: SymbolicTensor | float) -> SymbolicTensor:
-        op = getattr(registry.home("ops"), name)
-        return op(other, self) if swapped else op(self, other)
-
-    return apply
-
-
-for _symbol, _name in {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "floordiv": "floor_divide",
-    "mod": "mod",
-    "pow": "power",
-    "matmul": "matmul",
-    "and": "logical_and",
-    "or": "logical_or",
-    "xor": "logical_xor",
-}.items():
-    setattr(SymbolicTensor, f"__{_symbol}__", _operator(_name, False))
-    setattr(SymbolicTensor, f"__r{_symbol}__", _operator(_name, True))
-for _symbol, _name in {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "ne": "not_equal",
-}.items():
-    setattr(SymbolicTensor, f"__{_symbol}__", _operator(_name, False))
+    __hash__ = object.__hash__
 
 
 def is_symbolic(structure: Any) -> bool:

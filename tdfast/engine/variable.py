@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast import runtime
+from tdfast.engine import registry, tracing
 from tdfast.engine.arguments import flag
+from tdfast.engine.operators import Operators
+from tdfast.engine.structure import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from tdfast.engine.types import Array, Numbers
 
 
-class Variable:
+class Variable(Operators):
     """A weight: a named array with its gradient.
 
     ``value`` and ``grad`` are NumPy views. Alone, a layer's variables own their memory; in a model
@@ -155,29 +158,28 @@ class Variable:
         return len(self.value)
 
     def __getitem__(self, key: Any) -> Any:
-        return self.value[key].copy()
+        found = _here(self)
+        return found[key].copy() if found is self.value else found[key]
 
-    __add__: Any
-    __radd__: Any
-    __sub__: Any
-    __rsub__: Any
-    __mul__: Any
-    __rmul__: Any
-    __truediv__: Any
-    __rtruediv__: Any
-    __pow__: Any
-    __matmul__: Any
-    __rmatmul__: Any
-    __lt__: Any
-    __le__: Any
-    __gt__: Any
-    __ge__: Any
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return getattr(ufunc, method)(*[_here(x) for x in inputs], **{k: _here(x) for k, x in kwargs.items()})
 
-    def __neg__(self) -> Array:
-        return -self.value
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        args, kwargs = mapped(_here, [list(args), kwargs])
+        return func(*args, **kwargs)
 
-    def __abs__(self) -> Array:
-        return abs(self.value)
+    def __eq__(self, other: Any) -> Any:
+        """Beside another variable whether it is the same one; else number by number."""
+        if other is None or isinstance(other, Variable):
+            return self is other
+        return registry.home("ops").equal(self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        if other is None or isinstance(other, Variable):
+            return self is not other
+        return registry.home("ops").not_equal(self, other)
+
+    __hash__ = object.__hash__
 
     def __float__(self) -> float:
         return float(self.value)
@@ -189,22 +191,9 @@ class Variable:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, value={self.value!r}>"
 
 
-def _operator(function: Any, reflected: bool) -> Any:
-    """An operator between a variable's value and something else, which gives an array."""
-
-    def method(self: Any, other: Any) -> Any:
-        other = other.value if isinstance(other, Variable) else other
-        return function(other, self.value) if reflected else function(self.value, other)
-
-    return method
-
-
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
-    _function = getattr(operator, _name)
-    setattr(Variable, f"__{_name}__", _operator(_function, reflected=False))
-    setattr(Variable, f"__r{_name}__", _operator(_function, reflected=True))
-for _name in ("lt", "le", "gt", "ge"):
-    setattr(Variable, f"__{_name}__", _operator(getattr(operator, _name), reflected=False))
+def _here(value: Any) -> Any:
+    """A variable's array, or what stands for it where a derivative by it is wanted; anything else as it is."""
+    return tracing.value_of(value) if isinstance(value, Variable) else value
 
 
 class Parameters:

@@ -50,7 +50,6 @@ class Wrapper(Layer):
                 f"{kind} needs a layer to wrap, such as {kind}(Dense(8)), got {layer!r} "
                 f"({type(layer).__name__})." + registry.layer_hint(layer)
             )
-        layer.refuse_keras_call()
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = layer.dtype
         super().__init__(**kwargs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tdfast.compat import absent
-from tdfast.losses.base import REGISTRY, Loss, custom
+from tdfast.losses.base import REGISTRY, Loss, OfFunction, custom
 from tdfast.losses.batch import Circle, Dice, Tversky, circle, dice, tversky
 from tdfast.losses.classification import (
     BinaryCrossentropy,
@@ -84,22 +84,22 @@ _CLASS_OF = {
 def get(identifier: LossSpec) -> Any:
     """The `Loss` that a name, a class, an object, one of this module's functions or Keras's dict means.
 
+    A plain function of (y_true, y_pred) becomes a `Loss`, whose derivative is found.
+
     Raises:
-        ValueError: for an unknown name, and for a plain function, which has no gradient here.
+        ValueError: for an unknown name.
 
     >>> get("mse").name
     'mean_squared_error'
+    >>> import numpy as np
+    >>> def rmse(y_true, y_pred):
+    ...     return np.sqrt(np.mean((y_pred - y_true) ** 2))
+    >>> get(rmse).name
+    'rmse'
     """
     found = REGISTRY.get(_class_of(identifier))
     if found is not None and not isinstance(found, Loss):
-        name = getattr(identifier, "__name__", identifier)
-        raise ValueError(
-            f"The function {name} cannot be a loss alone, since training needs its gradient too: write that "
-            "as a "
-            f"second function and use tdfast.losses.custom({name}, gradient), or subclass tdfast.losses.Loss "
-            "with "
-            "call and gradient."
-        )
+        return OfFunction(found)
     return found
 
 
@@ -117,7 +117,7 @@ def serialize(loss: Any) -> Any:
     >>> serialize(Huber(0.5))["class_name"]
     'Huber'
     """
-    return REGISTRY.serialize(_class_of(loss))
+    return REGISTRY.serialize(loss.function if isinstance(loss, OfFunction) else _class_of(loss))
 
 
 def deserialize(name: Config | str | None, custom_objects: CustomObjects = None) -> Any:

@@ -7,12 +7,14 @@ value and gradient from src_c/loss.c; any other `Loss` writes them in NumPy, as 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from tdfast import _kernels
-from tdfast.engine import arguments
+from tdfast.compat.calling import level_of_the_caller
+from tdfast.engine import arguments, tracing
 from tdfast.engine.arrays import as_contiguous
 from tdfast.engine.names import snake_case, unique_name
 from tdfast.engine.registry import Registry
@@ -190,13 +192,11 @@ def weights_and_scale(sample_weight: Numbers | None, mask: Masks, shape: Sizes, 
 class Loss:
     """A loss: ``loss(y_true, y_pred)`` is a float, `value_and_grad` gives the gradient as well.
 
-    For a loss of your own, subclass it with two methods in NumPy (or see `custom`):
-
-    - ``call(y_true, y_pred)``: the loss of each sample, (N,), of each step, (N, T), or one number for the
-      batch;
-    - ``gradient(y_true, y_pred)``: its derivative by y_pred, of y_pred's shape.
-
-    Weights, masks and the reduction are applied to both. Neither method may write to its arguments.
+    For a loss of your own, subclass it with ``call(y_true, y_pred)``: the loss of each sample, (N,), of each
+    step, (N, T), of each number, or one number for the batch. It computes with `tdfast.ops`, NumPy's functions
+    or operators, and its derivative is found. (A second method, ``gradient(y_true, y_pred)``, gives the
+    derivative by y_pred, of y_pred's shape; then call is plain NumPy. So does `custom`.) Weights, masks and the
+    reduction are applied to both. A function of (y_true, y_pred) is a loss too, without a class.
 
     Args:
         name: made from the class when None.
@@ -207,9 +207,6 @@ class Loss:
     >>> class Cubic(Loss):
     ...     def call(self, y_true, y_pred):
     ...         return np.mean(np.abs(y_pred - y_true) ** 3, axis=-1)
-    ...     def gradient(self, y_true, y_pred):
-    ...         e = y_pred - y_true
-    ...         return 3 * e * np.abs(e) / e.shape[-1]
     >>> value, gradient = Cubic().value_and_grad([[0.0, 0.0]], np.array([[1.0, 2.0]]))
     >>> value, gradient.tolist()
     (4.5, [[1.5, 6.0]])
@@ -237,11 +234,9 @@ class Loss:
         )
 
     def gradient(self, y_true: Any, y_pred: Any) -> Array:
-        """The derivative of each row's loss by y_pred, of y_pred's shape."""
-        raise ValueError(
-            f"Loss '{self.name}' ({type(self).__name__}) has no gradient, which training needs: override "
-            "gradient(y_true, y_pred), the derivative of call's values by y_pred, of y_pred's shape."
-        )
+        """The derivative of each row's loss by y_pred, of y_pred's shape: found from `call`."""
+        values, back = self._recorded(y_true, y_pred)
+        return back(np.ones(values.shape, y_pred.dtype))
 
     def on_logits(self, activation: ActivationSpec, axis: int, shape: Sizes) -> Loss | None:
         """The same loss for what an activation makes y_pred of, or None.
@@ -305,22 +300,51 @@ class Loss:
     def reduced(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None, mask: Masks, dy: Any,
                 buffers: Record | _NewBuffers) -> float:
         """The value; the gradient goes to dy unless that is None."""
-        t = self.prepare(y_true, y_pred, buffers)
-        values = self.checked_values(t, y_pred)
+        t, back = self.prepare(y_true, y_pred, buffers), None
+        if dy is not None and type(self).gradient is Loss.gradient:
+            values, back = self._recorded(t, y_pred)
+        else:
+            values = self.checked_values(t, y_pred)
         one, shape = values.ndim == 0, values.shape
         if one and mask is not None:
-            raise ValueError(
-                f"Loss '{self.name}' gives one number for the whole batch, so masked steps cannot be left "
-                "out: "
-                "return a value for each sample and step, or use a model without a mask."
+            warnings.warn(
+                f"Loss '{self.name}' gives one number for the whole batch, so the masked steps are in it, as in "
+                "Keras. To leave them out, return a value for each sample and step.",
+                stacklevel=level_of_the_caller(),
             )
+            mask = None
         if one and sample_weight is not None:
             shape = np.shape(sample_weight)     # as in Keras: the number counts as if each sample had it
         weight, scale = weights_and_scale(sample_weight, mask, shape, y_pred.dtype, self.reduction)
         factor = scale if weight is None else scale * (weight.sum() if one else weight)
-        if dy is not None:
+        if back is not None:
+            np.copyto(dy, back(np.broadcast_to(np.asarray(factor, values.dtype), values.shape)), casting="unsafe")
+        elif dy is not None:
             self.pull_back(t, y_pred, factor, dy)
         return float((values * factor).sum(dtype=np.float64))
+
+    def _recorded(self, y_true: Any, y_pred: Any) -> tuple[Any, ...]:
+        """(`call`'s values, the function from a gradient by them to that by y_pred)."""
+        from tdfast.engine import derivatives
+
+        try:
+            values, back = derivatives.pullback(lambda p: self.call(y_true, p), y_pred)
+        except TypeError as error:
+            raise TypeError(f"Loss '{self.name}' ({type(self).__name__}): {error}") from error
+        if not isinstance(values, derivatives.Traced):
+            self._refuse_constant(values)
+        return self._as_values(derivatives.raw(values), y_pred), lambda g: back(g)[0]
+
+    def _refuse_constant(self, values: Any) -> NoReturn:
+        kind = f"{type(values).__module__}.{type(values).__name__}".removeprefix("builtins.")
+        what = ("None, so a return is missing" if values is None
+                else f"{'an array' if isinstance(values, np.ndarray) else kind} that does not depend on y_pred in a "
+                "way that has a derivative")
+        raise TypeError(
+            f"Loss '{self.name}' ({type(self).__name__}): it returned {what}. Compute from y_pred with tdfast.ops, "
+            "NumPy's functions or operators, without functions that round, compare or count, nor those of another "
+            "framework."
+        )
 
     def pull_back(self, y_true: Any, y_pred: Any, factor: Any, dy: Any) -> None:
         """The gradient times one factor for all rows or one for each, into dy."""
@@ -335,17 +359,33 @@ class Loss:
                     casting="unsafe")
 
     def checked_values(self, y_true: Any, y_pred: Any) -> Array:
-        """`call`'s values as an array, whose shape must be a first part of y_pred's."""
-        values = np.asarray(self.call(y_true, y_pred))
-        if values.shape != y_pred.shape[: values.ndim]:
+        """`call`'s values as an array."""
+        return self._as_values(self.call(y_true, y_pred), y_pred)
+
+    def _as_values(self, values: Any, y_pred: Any) -> Array:
+        values = np.asarray(values)
+        if values.dtype.kind not in "fiub":
+            raise TypeError(f"Loss '{self.name}': it returned no numbers, but {values!r:.60}.")
+        own = type(self).gradient is not Loss.gradient
+        if own and values.shape != y_pred.shape[: values.ndim]:
             raise ValueError(
                 f"Loss '{self.name}': call gave values of shape {values.shape} for outputs of shape "
                 f"{y_pred.shape}; "
                 "expected one number, one for each sample, or one for each sample and step."
             )
-        return values
+        return values.astype(y_pred.dtype, copy=False)
 
-    def values(self, y_true: Any, y_pred: Any) -> Array:
+    def values(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of each row, not weighted, for any array-likes; recorded where their derivative is wanted."""
+        if tracing.level() and not (isinstance(y_pred, np.ndarray) and isinstance(y_true, np.ndarray)):
+            from tdfast.losses import recorded
+
+            found = recorded.values(self, y_true, y_pred)
+            if found is not None:
+                return found
+        return self.plain_values(y_true, y_pred)
+
+    def plain_values(self, y_true: Any, y_pred: Any) -> Array:
         """The loss of each row, not weighted, for any array-likes."""
         y_pred = as_outputs(y_pred)
         if self.matches_rank and not self.sparse:
@@ -353,6 +393,11 @@ class Loss:
         return np.asarray(self.call(self.prepare(y_true, y_pred, NEW), y_pred))
 
     def __call__(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None) -> Any:
+        if tracing.level():
+            from tdfast.losses import recorded
+
+            if recorded.concerns(y_true, y_pred, sample_weight):
+                return recorded.reduced(self, y_true, y_pred, sample_weight)
         y_pred = as_outputs(y_pred)
         if self.reduction in (None, "none"):
             values = self.values(y_true, y_pred)
@@ -421,7 +466,7 @@ class KernelLoss(BuiltIn):
     def call(self, y_true: Any, y_pred: Any) -> Array:
         return self.rows(y_true, as_outputs(y_pred), None, 1.0, None, NEW)[1]
 
-    def values(self, y_true: Any, y_pred: Any) -> Any:
+    def plain_values(self, y_true: Any, y_pred: Any) -> Any:
         y_pred = as_outputs(y_pred)
         if not self.sparse:
             y_pred, _ = self.match_rank(y_true, y_pred, None, False)
@@ -476,6 +521,38 @@ class AlongAxis(BuiltIn):
         y_pred = as_outputs(y_pred)
         y_pred, _ = self.match_rank(y_true, y_pred, None, False)
         return super().values(*self.moved(y_true, y_pred))
+
+
+class OfFunction(Loss):
+    """A plain function of (y_true, y_pred) as a loss.
+
+    Args:
+        function: what `Loss.call` is; targets and outputs have one rank, as Keras makes it.
+
+    >>> loss = OfFunction(lambda y_true, y_pred: np.sqrt(np.mean((y_pred - y_true) ** 2)))
+    >>> loss.value_and_grad(np.zeros(2), np.array([3.0, 3.0]))
+    (3.0, array([0.5, 0.5]))
+    """
+
+    matches_rank = True
+
+    def __init__(self, function: Callable[..., Any], reduction: Reduction = "sum_over_batch_size",
+                 name: str | None = None) -> None:
+        given = getattr(function, "__name__", type(function).__name__)
+        super().__init__(name or ("lambda" if given == "<lambda>" else given), reduction)
+        self.function = function
+
+    def prepare(self, y_true: Any, y_pred: Any, buffers: Any) -> Any:
+        t = super().prepare(y_true, y_pred, buffers)
+        if t.ndim == 1 and y_pred.ndim == 2 and y_pred.shape[-1] == 1:
+            return t[:, None]
+        return t[..., 0] if t.ndim == y_pred.ndim + 1 and t.shape[-1] == 1 and y_pred.ndim > 1 else t
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return self.function(y_true, y_pred)
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "fn": REGISTRY.serialize(self.function)}
 
 
 class _Custom(Loss):

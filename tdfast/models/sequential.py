@@ -110,7 +110,6 @@ class Sequential(Model):
                 )
             self._input = layer
             return
-        layer.refuse_keras_call()
         if any(layer is other or layer.name == other.name for other in self._stack):
             raise ValueError(
                 f"Model '{self.name}' already has a layer named '{layer.name}'. Layers' names must differ: "

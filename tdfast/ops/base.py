@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from tdfast.engine import tracing
 from tdfast.engine.tensor import is_symbolic
-
-if TYPE_CHECKING:
-    pass
+from tdfast.engine.variable import Variable
 
 CLASSES: dict[Any, Any] = {}
 """The classes of operations by their name."""
@@ -26,12 +25,19 @@ def operation(cls: Any) -> Any:
 
 
 def call(cls: Any, *args: Any, **options: Any) -> Any:
-    """What the operation gives for these arguments: an array, or a symbolic tensor if there is one."""
+    """What the operation gives for these arguments: an array; a symbolic tensor, or one whose steps are
+    recorded, if there is such a one among them."""
     op = cls(**options)
     if is_symbolic(args):
         return op(*args)
+    args = tuple(map(as_operand, args))
     with np.errstate(all="ignore"):
-        return op.apply(*map(as_operand, args))
+        if tracing.level():
+            from tdfast.engine import derivatives
+
+            if derivatives.is_traced(args):
+                return derivatives.apply(op, args)
+        return op.apply(*args)
 
 
 def as_operand(value: Any) -> Any:
@@ -40,9 +46,16 @@ def as_operand(value: Any) -> Any:
         return type(value)(as_operand(part) for part in value)
     if isinstance(value, np.generic):
         return value.item()             # a number, which changes no dtype
-    if value is None or isinstance(value, (bool, int, float, str, slice, np.ndarray, type(Ellipsis))):
+    if value is None or isinstance(value, _AS_THEY_ARE):
+        return value
+    if isinstance(value, Variable):
+        return tracing.value_of(value)
+    if getattr(value, "__array_priority__", 0) == 200.0:        # a tdfast.engine.derivatives.Traced
         return value
     return np.asarray(value)
+
+
+_AS_THEY_ARE = (bool, int, float, str, slice, np.ndarray, type(Ellipsis))
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[Any, ...]:

@@ -47,7 +47,8 @@ class Step:
         self.objective, self.optimizer = objective, optimizer
         self.moving = [v for v in model.weights if not v.trainable]     # moving statistics
         self._regularized = [v for v in model.trainable_weights if v.regularizer is not None]
-        self._has_activity_penalties = any(layer.activity_regularizer is not None for layer in layers)
+        self._has_activity_penalties = model.computes_in_call or any(
+            layer.activity_regularizer is not None or layer.computes_in_call for layer in layers)
         objective.prepare(model, layers)
         self._packing = None
         if not self._has_activity_penalties and len(objective.heads) == 1:
