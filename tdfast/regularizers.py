@@ -41,7 +41,7 @@ def get(identifier: RegularizerSpec) -> Any:
         return found
     if not callable(found):
         raise ValueError(f"{found!r} cannot be a regularizer: it needs __call__(value), the penalty of a weight.")
-    return OfFunction(found)
+    return _OfFunction(found)
 
 
 def serialize(regularizer: RegularizerSpec) -> Any:
@@ -50,7 +50,7 @@ def serialize(regularizer: RegularizerSpec) -> Any:
     >>> serialize(L1(0.5))["config"]
     {'l1': 0.5}
     """
-    return REGISTRY.serialize(regularizer.function if isinstance(regularizer, OfFunction) else regularizer)
+    return REGISTRY.serialize(regularizer.function if isinstance(regularizer, _OfFunction) else regularizer)
 
 
 def deserialize(config: Config | str | None, custom_objects: CustomObjects = None) -> Any:
@@ -126,10 +126,10 @@ def slope_of(penalty: Callable[..., Any], value: Any) -> Any:
     return back(np.ones((), found.dtype))[0]
 
 
-class OfFunction(Regularizer):
+class _OfFunction(Regularizer):
     """A plain function of a weight as a regularizer.
 
-    >>> OfFunction(lambda w: 0.1 * np.sum(np.abs(w))).gradient(np.array([2.0, -2.0])).tolist()
+    >>> _OfFunction(lambda w: 0.1 * np.sum(np.abs(w))).gradient(np.array([2.0, -2.0])).tolist()
     [0.1, -0.1]
     """
 
@@ -143,7 +143,7 @@ class OfFunction(Regularizer):
         return slope_of(self.function, value)
 
     def __repr__(self) -> str:
-        return f"OfFunction({getattr(self.function, '__name__', self.function)})"
+        return f"_OfFunction({getattr(self.function, '__name__', self.function)})"
 
 
 @REGISTRY.register("l1_l2")

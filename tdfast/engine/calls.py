@@ -151,13 +151,14 @@ def _pass_mask_on(layer: Layer, frame: tracing.Frame, first: Any, mask: Any, y: 
                 stacklevel=level_of_the_caller(),
             )
         return
-    found = layer.compute_mask(mapped(_raw, first), mask)
+    found = layer.compute_mask(mapped(plain, first), mask)
     masks = flatten(found)
     for part, mark in zip(outputs, masks if len(masks) == len(outputs) else [*masks, *[None] * len(outputs)]):
         frame.set_mask(part, mark)
 
 
-def _raw(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The plain array of a value whose steps are recorded; anything else as it is."""
     while _is_traced(value):
         value = value._value
     return value
@@ -251,23 +252,17 @@ class Computing:
         masks = [frame.mask_of(part) for part in outputs]
         rec.mask = masks[0] if len(outputs) == 1 else masks
         rec.trace, rec.ends, rec.losses, rec.places = trace, outputs, frame.losses, places
-        self.added_losses = [_raw(loss) for loss in frame.losses]
-        rec.added = float(sum(np.sum(_raw(loss), dtype=np.float64) for loss in frame.losses))
-        values = [_as_output(part, self.dtype) for part in outputs]
+        self.added_losses = [plain(loss) for loss in frame.losses]
+        rec.added = total(frame.losses)
+        values = [as_output(part, self.dtype) for part in outputs]
         return values[0] if len(values) == 1 else values
 
     def backward(self: Any, dy: Arrays, tape: Tape, need_dx: bool = True) -> Any:
         rec = tape.pop(self)
-        trace = rec.trace
-        ends = [*zip(rec.ends, flatten(dy)), *((loss, np.ones(np.shape(_raw(loss)))) for loss in rec.losses)]
-        with np.errstate(all="ignore"):
-            trace.back(ends)
-        for weight in self.trainable_weights:
-            gradient = trace.gradient(id(weight))
-            weight.grad[...] = 0 if gradient is None else gradient
-        found = [trace.gradient(place) for place in rec.places] if need_dx else [None] * len(rec.places)
+        found = back(rec, flatten(dy), self.trainable_weights)
+        gradients = [found(place) for place in rec.places] if need_dx else [None] * len(rec.places)
         rec.trace = rec.ends = rec.losses = None
-        return found[0] if len(found) == 1 else found
+        return gradients[0] if len(gradients) == 1 else gradients
 
     def bind(self: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         options: dict[str, Any] = {}
@@ -372,14 +367,36 @@ def _collect(value: Any, found: list[Any], kind: Any) -> None:
             _collect(part, found, kind)
 
 
+def total(losses: Sequence[Any]) -> float:
+    """The sum of what `Layer.add_loss` was given."""
+    return float(sum(np.sum(plain(loss), dtype=np.float64) for loss in losses))
+
+
+def back(rec: Any, gradients: Sequence[Any], weights: Sequence[Any]) -> Callable[[Any], Any]:
+    """Go back through a recorded call, and write the gradients of the weights; gives those of its roots.
+
+    Args:
+        rec: the `Record` of the call, with ``trace``, ``ends`` (the outputs) and ``losses``.
+        gradients: by the outputs.
+        weights: those that learn.
+    """
+    ends = [*zip(rec.ends, gradients), *((loss, np.ones(np.shape(plain(loss)))) for loss in rec.losses)]
+    with np.errstate(all="ignore"):
+        rec.trace.back([(value, gradient) for value, gradient in ends if gradient is not None])
+    for weight in weights:
+        gradient = rec.trace.gradient(id(weight))
+        weight.grad[...] = 0 if gradient is None else gradient
+    return rec.trace.gradient
+
+
 def _each(mask: Any, count: int) -> list[Any]:
     if count == 1:
         return [mask[0] if isinstance(mask, list) else mask]
     return [None] * count if mask is None else list(mask)
 
 
-def _as_output(value: Any, dtype: str) -> Array:
-    value = np.asarray(_raw(value))
+def as_output(value: Any, dtype: str) -> Array:
+    value = np.asarray(plain(value))
     return np.ascontiguousarray(value, dtype if value.dtype.kind == "f" else None) if value.ndim else (
         value.astype(dtype) if value.dtype.kind == "f" else value)
 
@@ -502,7 +519,7 @@ def _trial(layer: Any, shapes: Sequence[Any], size: int, dtypes: Sequence[str], 
         warnings.simplefilter("ignore")
         try:
             with tracing.Frame(training=False, closed=True) as frame:
-                return mapped(lambda y: _as_output(y, layer.dtype), run(layer, frame, tuple(args), kwargs))
+                return mapped(lambda y: as_output(y, layer.dtype), run(layer, frame, tuple(args), kwargs))
         except Exception as error:
             unknown = (f" (a size that is not known was tried as {size})"
                        if any(None in shape for shape in shapes) else "")
@@ -566,10 +583,10 @@ def within(layer: Any, frame: tracing.Frame, x: Any, training: Any, mask: Any, k
         from tdfast.engine import derivatives
 
         _ensure_built(layer, layer.as_input(
-            _raw(inputs[0]) if len(inputs) == 1 and not _wants_list(layer, x) else [_raw(p) for p in inputs]))
-        y = derivatives.call_layer(layer, frame, inputs, keywords, forward, kind)
+            plain(inputs[0]) if len(inputs) == 1 and not _wants_list(layer, x) else [plain(p) for p in inputs]))
+        y = derivatives.call_layer(layer, frame, inputs, keywords, forward, functools.partial(kind.backward, layer))
     else:
-        y = forward([_raw(part) for part in inputs], keywords, frame.next_tape())
+        y = forward([plain(part) for part in inputs], keywords, frame.next_tape())
     if kind is type(layer):
         _add_penalty(layer, frame, y)
     marks = seen["mask"]

@@ -434,7 +434,7 @@ def pullback(function: Callable[..., Any], *arrays: Any) -> tuple[Any, Any]:
 
 
 def call_layer(layer: Layer, frame: tracing.Frame, inputs: Sequence[Any], keywords: dict[str, Any],
-               forward: Callable[..., Any], kind: Any) -> Any:
+               forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
     """The result of a layer with a forward and a backward pass, as a step.
 
     Args:
@@ -444,7 +444,7 @@ def call_layer(layer: Layer, frame: tracing.Frame, inputs: Sequence[Any], keywor
         keywords: further arguments of its forward, each a list, whose gradients backward gives after those of
             the inputs.
         forward: ``forward(arrays, keywords, tape)``, with plain arrays.
-        kind: the class whose backward goes with it.
+        backward: ``backward(dy, tape, need_dx)``, which goes with it.
     """
     found = tracing.traces()
     if len(found) > 1:
@@ -464,7 +464,7 @@ def call_layer(layer: Layer, frame: tracing.Frame, inputs: Sequence[Any], keywor
         dy = packed_as(y, g.filled(flatten(y))) if isinstance(y, list) else np.array(raw(g), order="C")
         for weight in weights:
             weight.grad[...] = 0        # backward may be that of a class which does not know all of them
-        dx = kind.backward(layer, dy, tape, bool(parents))
+        dx = backward(dy, tape, bool(parents))
         for weight in weights:
             trace.add(id(weight), weight.grad.copy())
         gradients = [None] * len(leaves) if dx is None else flatten(list(dx) if isinstance(dx, tuple) else dx)

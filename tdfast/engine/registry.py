@@ -93,6 +93,18 @@ def get_registered_name(obj: Any) -> str:
     return collected_name(obj, registered_name(obj) or obj.__name__)
 
 
+def argument_names(function: Any) -> frozenset[str]:
+    """The names of a function's arguments; none where they cannot be told.
+
+    >>> sorted(argument_names(lambda x, mask: x))
+    ['mask', 'x']
+    """
+    try:
+        return frozenset(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return frozenset()
+
+
 @contextlib.contextmanager
 def collecting_objects() -> Iterator[dict[str, Any]]:
     """For a block in which things are described: a dict of the users' classes and functions among them, each

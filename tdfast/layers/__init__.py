@@ -77,6 +77,7 @@ from tdfast.layers.convolution.transpose import (
 from tdfast.layers.core import Dense, Identity, Input, InputLayer
 from tdfast.layers.einsum_dense import EinsumDense
 from tdfast.layers.embedding import Embedding
+from tdfast.layers.function import Lambda
 from tdfast.layers.masking import Masking
 from tdfast.layers.merging import (
     Add,
@@ -215,6 +216,7 @@ __all__ = [
     "IntegerLookup",
     "LSTM",
     "LSTMCell",
+    "Lambda",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",

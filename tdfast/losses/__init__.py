@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tdfast.compat import absent
-from tdfast.losses.base import REGISTRY, Loss, OfFunction, custom
+from tdfast.losses.base import REGISTRY, Loss, _OfFunction, custom
 from tdfast.losses.batch import Circle, Dice, Tversky, circle, dice, tversky
 from tdfast.losses.classification import (
     BinaryCrossentropy,
@@ -99,7 +99,7 @@ def get(identifier: LossSpec) -> Any:
     """
     found = REGISTRY.get(_class_of(identifier))
     if found is not None and not isinstance(found, Loss):
-        return OfFunction(found)
+        return _OfFunction(found)
     return found
 
 
@@ -117,7 +117,7 @@ def serialize(loss: Any) -> Any:
     >>> serialize(Huber(0.5))["class_name"]
     'Huber'
     """
-    return REGISTRY.serialize(loss.function if isinstance(loss, OfFunction) else _class_of(loss))
+    return REGISTRY.serialize(loss.function if isinstance(loss, _OfFunction) else _class_of(loss))
 
 
 def deserialize(name: Config | str | None, custom_objects: CustomObjects = None) -> Any:

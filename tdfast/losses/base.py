@@ -523,13 +523,13 @@ class AlongAxis(BuiltIn):
         return super().values(*self.moved(y_true, y_pred))
 
 
-class OfFunction(Loss):
+class _OfFunction(Loss):
     """A plain function of (y_true, y_pred) as a loss.
 
     Args:
         function: what `Loss.call` is; targets and outputs have one rank, as Keras makes it.
 
-    >>> loss = OfFunction(lambda y_true, y_pred: np.sqrt(np.mean((y_pred - y_true) ** 2)))
+    >>> loss = _OfFunction(lambda y_true, y_pred: np.sqrt(np.mean((y_pred - y_true) ** 2)))
     >>> loss.value_and_grad(np.zeros(2), np.array([3.0, 3.0]))
     (3.0, array([0.5, 0.5]))
     """

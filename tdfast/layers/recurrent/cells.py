@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine import registry
+from tdfast.engine import calls, registry, tracing
 from tdfast.engine.arrays import as_array
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.engine.structure import flatten
 from tdfast.engine.tape import Tape
 from tdfast.layers.recurrent.base import Recurrent
 from tdfast.layers.recurrent.loops import CellLoop
@@ -147,6 +148,9 @@ class Cell(Layer):
         )
 
     def __call__(self, x: Arrays, states: Any, training: bool = False) -> Any:  # type: ignore[override]
+        frame = tracing.innermost()
+        if frame is not None:
+            return step_within(self, frame, x, states, training)
         x = self.as_input(x)
         self.ensure_built((None, *x.shape[1:]), x.shape)
         flat = list(states) if isinstance(states, (list, tuple)) else [states]
@@ -227,22 +231,131 @@ class BuiltInCell(Cell):
         return dx[:, 0] if need_dx else None, before
 
 
+def step_within(cell: Any, frame: tracing.Frame, x: Any, states: Any, training: Any) -> tuple[Any, list[Any]]:
+    """(output, new states) of a cell with forward and backward, called by a user's code."""
+    from tdfast.engine import derivatives
+
+    inputs = [x, *flatten(states)]
+    plain = [cell.as_input(derivatives.raw(part)) for part in inputs]
+    cell.ensure_built((None, *plain[0].shape[1:]), plain[0].shape)
+    training = cell.mode(frame.training if training is None else training)
+
+    def forward(arrays: Sequence[Any], keywords: Any, tape: Tape) -> list[Any]:
+        tape.push(cell)
+        first, *rest = plain
+        y, new = cell.forward(first, rest, tape, training=training,
+                              **cell.per_sequence(first[:, None], tape, tape.records[0], training))
+        return [np.array(y), *[np.array(state) for state in new]]
+
+    def backward(dy: Any, tape: Tape, need_dx: bool) -> list[Any]:
+        dx, before = cell.backward(dy[0], dy[1:], tape, True)
+        return [dx, *before]
+
+    if tracing.traces():
+        y, *new = derivatives.call_layer(cell, frame, inputs, {}, forward, backward)
+    else:
+        y, *new = forward(plain, {}, frame.next_tape())
+    return y, new
+
+
+class CellOfCall(Cell):
+    """A layer with ``call(inputs, states)`` as a cell: what Keras's users write.
+
+    Args:
+        cell: with ``state_size``, a whole number or a list of them, and, if they are there, ``output_size`` and
+            ``get_initial_state(batch_size)``.
+    """
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__(name=cell.name, dtype=cell.dtype)
+        self.cell = cell
+        self._width: int | None = None
+
+    @property
+    def state_size(self) -> Any:  # type: ignore[override]
+        return getattr(self.cell, "state_size", None)
+
+    @property
+    def output_width(self) -> int:
+        given = getattr(self.cell, "output_size", None)
+        return int(given) if given is not None else self._width or self.state_sizes[0]
+
+    def sublayers(self) -> list[Any]:
+        return [self.cell]
+
+    def build(self, input_shape: Shapes) -> None:
+        x = np.zeros((2, *input_shape[1:]), self.dtype)
+        states = [np.zeros((2, n), self.dtype) for n in self.state_sizes]
+        calls.build_for(self.cell, [tuple(input_shape)], {}, ((x, states), {}))
+        with tracing.Frame(training=False, closed=True) as frame:
+            y, _ = self._checked(calls.run(self.cell, frame, (x, states), {}))
+        self._width = y.shape[-1]
+
+    def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
+        own = getattr(self.cell, "get_initial_state", None)
+        if own is None or getattr(own, "__func__", None) is Cell.get_initial_state:
+            return super().get_initial_state(batch_size)
+        return [np.asarray(state, self.dtype) for state in flatten(own(batch_size=batch_size))]
+
+    def _checked(self, made: Any) -> tuple[Any, list[Any]]:
+        if not isinstance(made, (list, tuple)) or len(made) != 2:
+            raise TypeError(
+                f"Layer '{self.name}' ({type(self.cell).__name__}): the call of a cell must return (output, states), "
+                f"got {made!r:.60}."
+            )
+        y, states = made[0], flatten(made[1])
+        if len(states) != len(self.state_sizes):
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self.cell).__name__}): state_size={self.state_size!r} says that there "
+                f"are {len(self.state_sizes)} states, but call returned {len(states)}."
+            )
+        return y, states
+
+    def forward(self, x: Arrays, states: Any, tape: Tape, training: bool = False) -> Any:  # type: ignore[override]
+        rec, trace = tape.push(self), None
+        given = [x, *states]
+        if tape.keep:
+            from tdfast.engine import derivatives
+
+            trace = derivatives.Trace()
+        with tracing.Frame(trace, training, closed=True, record=rec, tape=tape) as frame:
+            if trace is not None:
+                given = [trace.root(array, i) for i, array in enumerate(given)]
+            y, new = self._checked(calls.run(self.cell, frame, (given[0], given[1:]), {}))
+        rec.trace, rec.ends, rec.losses, rec.count = trace, [y, *new], frame.losses, len(given)
+        rec.added = calls.total(frame.losses)
+        out, *after = [calls.as_output(part, self.dtype) for part in rec.ends]
+        return out, after
+
+    def backward(self, dy: Arrays, dstates: Any, tape: Tape, need_dx: bool = True) -> Any:  # type: ignore[override]
+        rec = tape.pop(self)
+        found = calls.back(rec, [np.array(dy), *map(np.array, dstates)], self.cell.trainable_weights)
+        gradients = [np.zeros_like(calls.plain(a)) if g is None else g
+                     for g, a in zip(map(found, range(rec.count)), [rec.ends[0], *rec.ends[1:]])]
+        rec.trace = rec.ends = rec.losses = None
+        return gradients[0], gradients[1:]
+
+
+def as_cell(cell: Any) -> Any:
+    """What `RNN` runs of a cell that a user gave."""
+    return CellOfCall(cell) if cell.computes_in_call else cell
+
+
 def check_cell(cell: Any, who: str) -> None:
-    """Raise a ValueError if ``cell`` is no `Cell`."""
-    if not isinstance(cell, Cell):
+    """Raise a ValueError if ``cell`` is no cell."""
+    if not isinstance(cell, Cell) and not (isinstance(cell, Layer) and cell.computes_in_call
+                                           and getattr(cell, "state_size", None) is not None):
         hint = " LSTM is a whole layer; its cell is LSTMCell." if isinstance(cell, Recurrent) else ""
         raise ValueError(
-            f"{who} needs cells such as LSTMCell(8), or of a class of your own that derives from "
-            "tdfast.layers.Cell, "
-            f"got {cell!r} ({type(cell).__name__}).{hint or registry.layer_hint(cell)}"
+            f"{who} needs cells such as LSTMCell(8), or a layer of your own with call(inputs, states) and "
+            f"state_size, got {cell!r} ({type(cell).__name__}).{hint or registry.layer_hint(cell)}"
         )
-    cell.refuse_keras_call()
     if cell.activity_regularizer is not None:
         raise ValueError(
             f"Layer '{cell.name}' ({type(cell).__name__}): a cell has no activity_regularizer. Give it to "
             "the RNN."
         )
-    _ = cell.state_sizes        # raises if it has none
+    _ = as_cell(cell).state_sizes        # raises if it has none
 
 
 class StackedRNNCells(Cell):
@@ -280,6 +393,7 @@ class StackedRNNCells(Cell):
                     "give all the same dtype=."
                 )
         self.cells = cells
+        self._acting = [as_cell(cell) for cell in cells]
 
     @property
     def state_size(self) -> list[Any]:
@@ -289,31 +403,33 @@ class StackedRNNCells(Cell):
     @property
     def output_size(self) -> int:
         """The number of features that the last cell gives."""
-        return self.cells[-1].output_width
+        return self._acting[-1].output_width
 
     @property
     def state_sizes(self) -> list[Any]:
-        return [n for cell in self.cells for n in cell.state_sizes]
+        return [n for cell in self._acting for n in cell.state_sizes]
 
     def sublayers(self) -> list[Any]:
         return self.cells
 
     def check_input_shape(self, input_shape: Shapes) -> None:
-        self.cells[0].check_input_shape(input_shape)
+        self._acting[0].check_input_shape(input_shape)
 
     def build(self, input_shape: Shapes) -> None:
-        for cell in self.cells:
+        for cell, acting in zip(self.cells, self._acting):
+            if acting is not cell:
+                acting.ensure_built(input_shape)
             self.build_inner(cell, input_shape)
-            input_shape = (None, cell.output_width)
+            input_shape = (None, acting.output_width)
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
-        return [cell.get_initial_state(batch_size) for cell in self.cells]
+        return [cell.get_initial_state(batch_size) for cell in self._acting]
 
     def nested(self, states: Any) -> list[Any]:
-        return [cell.nested(states) for cell in self.cells]
+        return [cell.nested(states) for cell in self._acting]
 
     def runners(self, name: str) -> list[Any]:
-        return [runner for cell in self.cells for runner in cell.runners(name)]
+        return [runner for cell in self._acting for runner in cell.runners(name)]
 
     def __call__(self, x: Arrays, states: Any, training: bool = False) -> tuple[Any, ...]:  # type: ignore[override]
         if not isinstance(states, (list, tuple)) or len(states) != len(self.cells):

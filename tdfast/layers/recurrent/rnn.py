@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
-from tdfast.layers.recurrent.cells import StackedRNNCells, check_cell
+from tdfast.layers.recurrent.cells import StackedRNNCells, as_cell, check_cell
 from tdfast.layers.recurrent.loops import NO_TIME_AXIS, Delegating
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class RNN(Delegating):
     """A cell, or a stack of them, over a whole sequence: ``output_t, states = cell(x_t, states)``.
 
     A built-in cell runs as the compiled layer it is a step of, over the whole sequence at once; a cell of
-    your own (see `Cell`) is called step by step. A masked step keeps all states and gives the output before
+    your own (a layer with ``call(inputs, states)`` and ``state_size``, or a `Cell`) is called step by step. A masked step keeps all states and gives the output before
     it once more. See https://keras.io/api/layers/recurrent_layers/rnn/.
 
     Args:
@@ -61,6 +61,7 @@ class RNN(Delegating):
                 "the same dtype=."
             )
         self.cell = cell
+        self._acting = as_cell(cell)
 
     @property
     def state_size(self) -> Any:
@@ -86,24 +87,26 @@ class RNN(Delegating):
                 "input of shape "
                 f"{tuple(input_shape)}."
             )
-        self.cell.check_input_shape((input_shape[0], *input_shape[2:]))
+        self._acting.check_input_shape((input_shape[0], *input_shape[2:]))
 
     def build(self, input_shape: Shapes) -> None:
+        if self._acting is not self.cell:
+            self._acting.ensure_built((None, *input_shape[2:]))
         self.build_inner(self.cell, (None, *input_shape[2:]))
-        self._runners = self.cell.runners(self.name)
+        self._runners = self._acting.runners(self.name)
 
     def nested(self, states: Any) -> list[Any]:
-        return self.cell.nested(iter(states))
+        return self._acting.nested(iter(states))
 
     def get_initial_state(self, batch_size: int) -> Any:
         """The cell's states to begin with."""
-        return self.cell.get_initial_state(batch_size)
+        return self._acting.get_initial_state(batch_size)
 
     def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         batch, time = input_shape[:2]
-        width = self.cell.output_width
+        width = self._acting.output_width
         y = (batch, time, width) if self.return_sequences else (batch, width)
-        return [y, *self.nested([(batch, n) for n in self.cell.state_sizes])] if self.return_state else y
+        return [y, *self.nested([(batch, n) for n in self._acting.state_sizes])] if self.return_state else y
 
     def compute_mask(self, inputs: Any, mask: Masks = None) -> Masks:
         mask = mask if self.return_sequences else None
