@@ -330,9 +330,19 @@ def _several(operation: Operation, given: Any, y: list[Any], top: int, places: A
 
 
 def _gradients(operation: Operation, given: Any, y: Any, g: Any, places: Any, parents: Any) -> list[Any]:
+    if isbox(g) and operation.linear:
+        return [_transposed(operation, given, y, g)]
     with np.errstate(all="ignore"):
         found = leaf_gradients(given, operation.pull_back(g, y, *given))
     return [_as_of(found[i], box) for i, box in zip(places, parents)]
+
+
+def _transposed(operation: Operation, given: Any, y: Any, g: Any) -> Any:
+    """The gradient of a linear operation, which itself has a derivative."""
+    if not isbox(g):
+        return operation.pull_back(g, raw(y), *map(raw, given))[0]
+    inner = _transposed(operation, given, y, _own(g)._value)
+    return Traced(inner, g._trace, _node([g._node], lambda gg: [apply(operation, [_own(gg), *given[1:]])]))
 
 
 def _as_of(gradient: Any, box: Any) -> Any:

@@ -37,6 +37,10 @@ class Operation(Layer):
     rowwise = per_step = False
     shape_options: tuple[str, ...] = ("template",)
 
+    linear = False
+    """Whether it is linear in its first argument, and knows of no other gradient: then the gradient of
+    `pull_back` is `apply`."""
+
     def __init__(self, *, name: str | None = None, **options: Any) -> None:
         super().__init__(name=name)
         self.options = options
@@ -150,6 +154,25 @@ class Operation(Layer):
 
     def get_config(self) -> Config:
         return {"name": self.name, **self.options}
+
+
+def learns(x: Any) -> bool:
+    """Whether a gradient by an argument can be had: by an array of floats."""
+    return hasattr(x, "shape") and x.dtype.kind == "f"
+
+
+def in_dtype(x: Any, dtype: Any) -> Any:
+    """An array of its own in a dtype; one whose steps are recorded as it is."""
+    return x if _is_recorded(x) else np.array(x, dtype)
+
+
+def contiguous(x: Any) -> Any:
+    """A C-contiguous array; one whose steps are recorded as it is."""
+    return x if _is_recorded(x) else np.ascontiguousarray(x)
+
+
+def _is_recorded(x: Any) -> bool:
+    return not isinstance(x, (np.ndarray, np.generic)) and hasattr(x, "shape")
 
 
 def leaf_gradients(given: Any, gradients: Any) -> list[Any]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tdfast.compat import absent
 from tdfast.ops.base import CLASSES as CLASSES
+from tdfast.ops.differentiation import grad, value_and_grad
 from tdfast.ops.elementwise import (
     abs,
     absolute,
@@ -141,6 +142,7 @@ __all__ = [
     "flip",
     "floor_divide",
     "get_item",
+    "grad",
     "greater",
     "greater_equal",
     "isfinite",
@@ -199,6 +201,7 @@ __all__ = [
     "tile",
     "transpose",
     "true_divide",
+    "value_and_grad",
     "var",
     "where",
     "zeros_like",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine.operation import Operation, unbroadcast
+from tdfast.engine.operation import Operation, in_dtype, learns, unbroadcast
 from tdfast.ops.base import CORE, NN, NUMPY, call, operation
 
 if TYPE_CHECKING:
@@ -171,8 +171,8 @@ class _Binary(_EachNumber):
         for x, slope in zip((a, b), self.slopes(a, b, y)):
             out.append(
                 None
-                if slope is None or not isinstance(x, np.ndarray) or x.dtype.kind != "f"
-                else unbroadcast(np.asarray(dy * slope, x.dtype), x.shape)
+                if slope is None or not learns(x)
+                else unbroadcast(in_dtype(dy * slope, x.dtype), x.shape)
             )
         return out
 
@@ -202,20 +202,20 @@ def _as_floats(a: Any, b: Any) -> list[Any]:
 
 
 def _power_slopes(a: Any, b: Any, y: Any) -> tuple[Any, ...]:
-    by_a = b * np.power(a, np.asarray(b) - 1) if not isinstance(b, (int, float)) else b * np.power(a, b - 1)
-    by_b = y * np.log(np.where(np.asarray(a) > 0, a, 1)) if isinstance(b, np.ndarray) else None
+    by_a = b * np.power(a, b - 1)
+    by_b = y * np.log(np.where(a > 0, a, 1)) if learns(b) else None
     return by_a, by_b
 
 
 def _larger(a: Any, b: Any, y: Any) -> tuple[Any, ...]:
     """Half of the gradient goes to each of two equal numbers, as in Keras on JAX."""
-    equal = 0.5 * (np.asarray(a) == b)
-    return (np.asarray(a) > b) + equal, (np.asarray(b) > a) + equal
+    equal = 0.5 * np.equal(a, b)
+    return np.greater(a, b) + equal, np.greater(b, a) + equal
 
 
 def _smaller(a: Any, b: Any, y: Any) -> tuple[Any, ...]:
-    equal = 0.5 * (np.asarray(a) == b)
-    return (np.asarray(a) < b) + equal, (np.asarray(b) < a) + equal
+    equal = 0.5 * np.equal(a, b)
+    return np.less(a, b) + equal, np.less(b, a) + equal
 
 
 Add = _binary("Add", np.add, lambda a, b, y: (1, 1))
@@ -254,7 +254,7 @@ class Where(_EachNumber):
         return [
             None,
             *(
-                unbroadcast(part, x.shape) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else None
+                unbroadcast(part, x.shape) if learns(x) else None
                 for part, x in zip(parts, (x1, x2))
             ),
         ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine.operation import Operation, unbroadcast
+from tdfast.engine.operation import Operation, in_dtype, learns, unbroadcast
 from tdfast.ops.base import NUMPY, call, operation
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Dot(Operation):
     def pull_back(self, dy: Any, y: Any, a: Any, b: Any) -> list[Any]:
         if np.ndim(a) == 0 or np.ndim(b) == 0:
             return [
-                np.asarray(np.sum(dy * b) if np.ndim(a) == 0 else dy * b, np.asarray(a).dtype),
-                np.asarray(np.sum(dy * a) if np.ndim(b) == 0 else dy * a, np.asarray(b).dtype),
+                in_dtype(np.sum(dy * b) if np.ndim(a) == 0 else dy * b, a.dtype) if learns(a) else None,
+                in_dtype(np.sum(dy * a) if np.ndim(b) == 0 else dy * a, b.dtype) if learns(b) else None,
             ]
         axis = b.ndim - 2 if b.ndim > 1 else 0
         rest = [i for i in range(b.ndim) if i != axis]
@@ -117,12 +117,12 @@ class Einsum(Operation):
         found = np.einsum(f"{','.join([out, *others])}->{unique}", dy, *parts, optimize=True)
         x = operands[k]
         if unique == mine:
-            return np.asarray(found, x.dtype)
+            return in_dtype(found, x.dtype)
         if len(set(mine)) == len(mine):  # axes that were summed away
             where = [mine.index(c) for c in unique]
             shape = [x.shape[i] if i in where else 1 for i in range(x.ndim)]
             found = np.transpose(found, np.argsort(where)).reshape(shape)
-            return np.array(np.broadcast_to(found, x.shape), x.dtype)
+            return in_dtype(np.broadcast_to(found, x.shape), x.dtype)
         raise ValueError(f"einsum: an axis that stands twice in one operand ('{mine}') has no gradient.")
 
 

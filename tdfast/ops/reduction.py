@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdfast.engine.operation import Operation
+from tdfast.engine.operation import Operation, in_dtype
 from tdfast.ops.base import LINALG, MATH, NN, NUMPY, axes_of, call, operation
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class _Reduction(Operation):
         if not self.options["keepdims"]:
             dy, y = np.expand_dims(dy, axes), np.expand_dims(y, axes)
         slope = self.slope(x, y, axes)
-        return [None if slope is None else np.array(np.broadcast_to(dy * slope, x.shape), x.dtype)]
+        return [None if slope is None else in_dtype(np.broadcast_to(dy * slope, x.shape), x.dtype)]
 
     def slope(self, x: typing.Any, y: typing.Any, axes: typing.Any) -> typing.Any:
         """The derivative of y by x."""

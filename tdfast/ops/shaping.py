@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine.operation import Operation
+from tdfast.engine.operation import Operation, contiguous
 from tdfast.engine.tensor import SymbolicTensor
 from tdfast.ops.base import NUMPY, as_operand, call, operation
 from tdfast.ops.elementwise import cast as _cast
@@ -23,9 +23,16 @@ class _Moving(Operation):
     module = NUMPY
 
 
+def call_again(op: Operation, dy: Any) -> Any:
+    """What an operation that is its own gradient makes of dy."""
+    return op.apply(dy) if isinstance(dy, np.ndarray) else call(type(op), dy, **op.options)
+
+
 @operation
 class GetItem(_Moving):
     """A part of an array, as x[key]."""
+
+    linear = True
 
     def apply(self, x: Any, key: Any) -> Array:
         return np.asarray(x)[_as_key(key)]
@@ -73,7 +80,7 @@ class Concatenate(_Moving):
     def pull_back(self, dy: Any, y: Any, xs: Any) -> list[Any]:
         axis = self.options["axis"]
         ends = np.cumsum([np.shape(x)[axis] for x in xs])[:-1]
-        return [[np.ascontiguousarray(part) for part in np.split(dy, ends, axis=axis)]]
+        return [[contiguous(part) for part in np.split(dy, ends, axis=axis)]]
 
 
 @operation
@@ -88,7 +95,7 @@ class Stack(_Moving):
 
     def pull_back(self, dy: Any, y: Any, xs: Any) -> list[Any]:
         moved = np.moveaxis(dy, self.options["axis"], 0)
-        return [[np.ascontiguousarray(part) for part in moved]]
+        return [[contiguous(part) for part in moved]]
 
 
 @operation
@@ -138,7 +145,7 @@ class Transpose(_Moving):
     def pull_back(self, dy: Any, y: Any, x: Any) -> list[Any]:
         axes = self.options["axes"]
         order = None if axes is None else np.argsort([a % x.ndim for a in axes])
-        return [np.ascontiguousarray(np.transpose(dy, order))]
+        return [contiguous(np.transpose(dy, order))]
 
 
 @operation
@@ -152,7 +159,7 @@ class Swapaxes(_Moving):
         return np.ascontiguousarray(np.swapaxes(x, self.options["axis1"], self.options["axis2"]))
 
     def pull_back(self, dy: Any, y: Any, x: Any) -> list[Any]:
-        return [self.apply(dy)]
+        return [call_again(self, dy)]
 
 
 @operation
@@ -166,7 +173,7 @@ class Moveaxis(_Moving):
         return np.ascontiguousarray(np.moveaxis(x, self.options["source"], self.options["destination"]))
 
     def pull_back(self, dy: Any, y: Any, x: Any) -> list[Any]:
-        return [np.ascontiguousarray(np.moveaxis(dy, self.options["destination"], self.options["source"]))]
+        return [contiguous(np.moveaxis(dy, self.options["destination"], self.options["source"]))]
 
 
 @operation
@@ -213,7 +220,7 @@ class Flip(_Moving):
         )
 
     def pull_back(self, dy: Any, y: Any, x: Any) -> list[Any]:
-        return [self.apply(dy)]
+        return [call_again(self, dy)]
 
 
 @operation
@@ -232,7 +239,7 @@ class Repeat(_Moving):
         count = x.size if axis is None else x.shape[axis]
         ends = np.cumsum(np.broadcast_to(self.options["repeats"], (count,)))
         dx = np.stack([moved[a:b].sum(axis=0) for a, b in zip([0, *ends[:-1]], ends)])
-        return [dx.reshape(x.shape) if axis is None else np.ascontiguousarray(np.moveaxis(dx, 0, axis))]
+        return [dx.reshape(x.shape) if axis is None else contiguous(np.moveaxis(dx, 0, axis))]
 
 
 @operation
@@ -257,6 +264,8 @@ class Tile(_Moving):
 @operation
 class Take(_Moving):
     """The entries at some places along an axis."""
+
+    linear = True
 
     def __init__(self, axis: Any = None, *, name: str | None = None) -> None:
         super().__init__(name=name, axis=axis)

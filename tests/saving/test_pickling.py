@@ -368,7 +368,7 @@ def of_module(module, base):
              "OneHotIoU": (2, [0]), "MeanIoU": (2,), "OneHotMeanIoU": (2,),
              "SensitivityAtSpecificity": (0.5,),
              "SpecificityAtSensitivity": (0.5,), "PrecisionAtRecall": (0.5,), "RecallAtPrecision": (0.5,),
-             "LossMetric": (losses.Huber(),)}
+             "LossMetric": (losses.Huber(),), "_OfFunction": (cube,)}
     found = {c for c in (getattr(module, name) for name in dir(module)) if isinstance(c, type)
              and issubclass(c, base)}
     return [c(*needs.get(c.__name__, ())) for c in sorted(found - {base}, key=lambda c: c.__name__)]
