@@ -37,7 +37,7 @@ UNKNOWN = (6, 10)
 
 
 @functools.lru_cache(maxsize=512)
-def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool, frozenset[str]]:
+def parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool, frozenset[str]]:
     """(the names of a method's arguments without self, whether it takes any, those without a default)."""
     found = list(inspect.signature(function).parameters.values())[1:]
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -46,9 +46,9 @@ def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool, fr
     return names, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found), needed
 
 
-def takes(layer: Layer, name: str) -> bool:
-    """Whether the ``call`` of a layer has an argument of this name."""
-    return name in _parameters(type(layer).call)[0]
+def function_of(layer: Any) -> Any:
+    """The function that computes what a layer gives, whose arguments count."""
+    return getattr(layer, "called_function", None) or type(layer).call
 
 
 class Mode:
@@ -82,7 +82,7 @@ def run(layer: Layer, frame: tracing.Frame, args: Any, kwargs: dict[str, Any], p
     if given is None and first is not None:
         found = mapped(frame.mask_of, first)
         given = found if any(mask is not None for mask in flatten(found)) else None
-    names, _, needed = _parameters(type(layer).call)
+    names, _, needed = parameters(function_of(layer))
     if "training" in names and (training is not None or "training" in needed):
         kwargs["training"] = bool(training)
     if "mask" in names and (given is not None or "mask" in needed):
@@ -176,7 +176,7 @@ def as_arrays(layer: Layer, structure: Any) -> Any:
         array = np.asarray(_value_of(structure))
         if array.dtype.kind == "f" and array.dtype != layer.dtype:
             array = array.astype(layer.dtype)
-        return array
+        return np.ascontiguousarray(array) if array.ndim else array
     return structure
 
 
@@ -271,7 +271,7 @@ class Computing:
         masks = flatten(kwargs["mask"]) if is_symbolic(kwargs.get("mask")) else None
         further = {name: value for name, value in kwargs.items()
                    if name != "training" and not (name == "mask" and masks is not None)}
-        known, any_name, _ = _parameters(type(self).call)
+        known, any_name, _ = parameters(function_of(self))
         unknown = [] if any_name else sorted(set(further) - set(known) - {"mask"})
         if unknown:
             raise TypeError(
@@ -353,7 +353,7 @@ def layers_in(owner: Any) -> list[Any]:
     return [layer for layer in {id(layer): layer for layer in found}.values() if layer is not owner]
 
 
-_NO_LAYERS = {"_weights", "_nodes", "input_shape", "batch_shape", "_trials", "_structure", "name", "dtype"}
+_NO_LAYERS = {"_graph", "_input_layers", "_trainer", "_lock", "model", "_weights", "_nodes", "input_shape", "batch_shape", "_trials", "_structure", "name", "dtype"}
 
 
 def _collect(value: Any, found: list[Any], kind: Any) -> None:
@@ -427,9 +427,9 @@ def build_for(layer: Any, shapes: list[Any], named: dict[str, Any], example: Any
     with layer.building():
         if layer.built:
             return
-        names = [name for name in _parameters(_unwrapped(type(layer).build))[0]]
+        names = [name for name in parameters(_unwrapped(type(layer).build))[0]]
         if len(names) > 1:
-            by_name = dict(zip(_parameters(type(layer).call)[0], shapes)) | named
+            by_name = dict(zip(parameters(function_of(layer))[0], shapes)) | named
             layer.build(**{name: by_name.get(name.removesuffix("_shape")) for name in names})
         else:
             layer.build(as_tuples(shapes[0] if shapes else next(iter(named.values()), None)))

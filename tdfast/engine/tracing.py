@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
 from tdfast.engine.structure import flatten
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tdfast.engine.tape import Record, Tape
     from tdfast.engine.variable import Variable
 
@@ -71,6 +74,27 @@ class Frame:
         tape = tapes[self._tapes - 1]
         tape.begin(self.tape)
         return tape
+
+
+@contextlib.contextmanager
+def graph_being_made() -> Iterator[None]:
+    """For the block, a model's call runs once for all: what differs from call to call is refused."""
+    before, _here.makes_graph = makes_graph(), True
+    try:
+        yield
+    finally:
+        _here.makes_graph = before
+
+
+def makes_graph() -> bool:
+    """Whether a model's call runs once for all."""
+    return getattr(_here, "makes_graph", False)
+
+
+def refuse_in_graph(what: str) -> None:
+    """Raise a ValueError where a model's call runs once for all."""
+    if makes_graph():
+        raise ValueError(f"{what} would be the same in every step of a model whose call runs once for all")
 
 
 def _frames() -> list[Frame]:

@@ -10,13 +10,14 @@ from tdfast.models.functional import Functional
 from tdfast.models.graph_config import functional_from  # noqa: F401 (for the engine)
 from tdfast.models.model import Model
 from tdfast.models.sequential import Sequential
+from tdfast.models.subclassed import Subclassed
 
 if TYPE_CHECKING:
     from tdfast.saving import load_model as load_model
     from tdfast.saving import model_from_json as model_from_json
     from tdfast.saving import save_model as save_model
 
-__all__ = ["Functional", "Model", "Sequential", "clone_model"]
+__all__ = ["Functional", "Model", "Sequential", "Subclassed", "clone_model"]
 
 _SAVING = ("load_model", "model_from_json", "save_model")
 

@@ -46,8 +46,21 @@ def _of_trainer(name: str, doc: str, settable: bool = False) -> Any:
     return property(get, assign if settable else None, doc=doc)
 
 
+def _derive_from(cls: Any, kind: Any) -> None:
+    """Make a user's class that derives from `Model` derive from one of its kinds."""
+    if Model in cls.__bases__:
+        cls.__bases__ = tuple(kind if base is Model else base for base in cls.__bases__)
+        return
+    for base in cls.__bases__:
+        if issubclass(base, Model):
+            _derive_from(base, kind)
+
+
 class Model(Network):
     """A graph of layers between some inputs and some outputs, which can be trained.
+
+    A class that derives from it has its layers as attributes, made in ``__init__``, and computes in
+    ``call(self, inputs, training=None)``: see docs/models.md.
 
     Args:
         inputs: what the model takes: the symbolic tensor of an `Input`, or a list, a tuple or a dict of them.
@@ -80,8 +93,14 @@ class Model(Network):
                  **kwargs: Any) -> None: ...
 
     # The first is what `__new__` makes a Functional of.
-    def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: DType = None,  # type: ignore[misc]
+    def __init__(self, *args: Any, name: str | None = None, trainable: bool = True, dtype: DType = None,  # type: ignore[misc]
                  **kwargs: Any) -> None:
+        kinds = registry.home("models")
+        if not isinstance(self, (kinds.Functional, kinds.Sequential, kinds.Subclassed)):
+            kind = kinds.Functional if args or "inputs" in kwargs or "outputs" in kwargs else kinds.Subclassed
+            _derive_from(type(self), kind)
+            kind.__init__(self, *args, name=name, trainable=trainable, dtype=dtype, **kwargs)
+            return
         super().__init__(name=name, trainable=trainable, dtype=dtype, **kwargs)
         self._lock = ModelLock(inference_tape)
         self._trainer = Trainer(self, self._lock)
@@ -92,6 +111,10 @@ class Model(Network):
         if cls is Model:
             return registry.home("models").Functional.from_config(config, custom_objects)
         return super().from_config(config)
+
+    @classmethod
+    def _computes_in_call(cls) -> None:
+        """Nothing: `tdfast.models.subclassed` runs a model's call."""
 
     # ---------------------------------------------------------------- training
     compile = _passed_on(Trainer.compile)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tdfast.engine import tracing
+from tdfast.engine.structure import flatten
 from tdfast.engine.tensor import is_symbolic
 from tdfast.engine.variable import Variable
 
@@ -29,6 +30,7 @@ def call(cls: Any, *args: Any, **options: Any) -> Any:
     recorded, if there is such a one among them."""
     op = cls(**options)
     if is_symbolic(args):
+        _refuse_variables(cls, args)
         return op(*args)
     args = tuple(map(as_operand, args))
     with np.errstate(all="ignore"):
@@ -38,6 +40,15 @@ def call(cls: Any, *args: Any, **options: Any) -> Any:
             if derivatives.is_traced(args):
                 return derivatives.apply(op, args)
         return op.apply(*args)
+
+
+def _refuse_variables(cls: Any, args: Any) -> None:
+    for leaf in flatten(list(args)):
+        if isinstance(leaf, Variable):
+            raise ValueError(
+                f"{cls.__name__} was called on a symbolic tensor and on the weight '{leaf.path}': a graph has weights "
+                "in layers alone. Write a Layer whose call does this (docs/layers.md)."
+            )
 
 
 def as_operand(value: Any) -> Any:

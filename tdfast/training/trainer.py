@@ -69,7 +69,7 @@ class Trainer:
         self.model, self.lock = model, lock
         self.optimizer: Any = None
         self.objective = Objective()
-        self.compiled = False
+        self.compiled = self.run_eagerly = False
         self.steps_per_execution = 1
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: Any = None
@@ -109,6 +109,7 @@ class Trainer:
                 "metrics must stay. Compile after it (set model.stop_training = True to end it); "
                 "model.optimizer.learning_rate can be changed at any time."
             )
+        self.run_eagerly = flag(run_eagerly, "run_eagerly", "compile")
         optimizer = optimizers.get(optimizer)
         objective = objective_of(self.model.head_names, loss, loss_weights, metrics, weighted_metrics,
                                  named=self.model.has_named_outputs)
