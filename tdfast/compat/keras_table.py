@@ -115,6 +115,9 @@ OLDER = (
     ("(top)",
      "estimator, experimental",
      "they left Keras"),
+    ("(top)",
+     "GradientTape",
+     "`tdfast.ops.value_and_grad(function, variables)` gives a loss and its gradients: docs/models.md"),
     ("layers",
      "CuDNNLSTM, CuDNNGRU",
      "`LSTM` and `GRU`"),
@@ -212,17 +215,15 @@ MEMBERS = (
     ("models", "fit_on_batch, evaluate_on_batch", "`train_on_batch`, `test_on_batch`"),
     (
         "models",
-        "train_step, test_step, predict_step, make_train_function, make_test_function, "
-        "make_predict_function, train_function, "
+        "make_train_function, make_test_function, make_predict_function, train_function, "
         "test_function, predict_function, jit_compile, run_eagerly, jax_state_sync, get_state_tree, "
         "set_state_tree, distribute_strategy",
         "how a framework runs a step: `train_on_batch`, `test_on_batch` and `predict_on_batch` run one",
     ),
     (
         "models",
-        "compute_loss, compute_loss_and_updates, stateless_compute_loss, compute_metrics, get_metrics_result",
-        "`evaluate(x, y, return_dict=True)`; a loss of your own is a `tdfast.losses.Loss`, a metric a "
-        "`tdfast.metrics.Metric`",
+        "compute_loss_and_updates, stateless_compute_loss",
+        "`compute_loss`, and `tdfast.ops.value_and_grad` for gradients",
     ),
     (
         "models",

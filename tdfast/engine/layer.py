@@ -460,9 +460,9 @@ class Layer:
     @property
     def losses(self) -> list[Any]:
         """What `add_loss` was given in the last call, then the penalties of the weights' regularizers."""
-        added = [loss for layer in self.walk() for loss in layer.added_losses]
-        return added + [float(w.regularizer(w.value)) for w in self.trainable_weights
-                        if w.regularizer is not None]
+        frame = tracing.innermost()
+        added = [loss for layer in self.walk() for loss in layer.added_losses] if frame is None else frame.losses
+        return [*added, *(_penalty_of(w) for w in self.trainable_weights if w.regularizer is not None)]
 
     def add_loss(self, loss: Any) -> None:
         """Add to what training makes small; to be called in `call`.
@@ -713,6 +713,20 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def _penalty_of(weight: Variable) -> Any:
+    """The penalty of a weight's regularizer, with its derivative where that is wanted."""
+    value = tracing.value_of(weight)
+    if value is weight.value:
+        return float(weight.regularizer(value))
+    from tdfast.engine import derivatives
+
+    return derivatives.step(
+        lambda w: np.asarray(float(weight.regularizer(w)), w.dtype),
+        lambda g, y, w: [np.asarray(weight.regularizer.gradient(w) * g, w.dtype)],
+        value,
+    )
 
 
 def _each_once(variables: Sequence[Any]) -> list[Any]:

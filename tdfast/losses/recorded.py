@@ -77,19 +77,20 @@ def _by_target(loss: Loss, g: Array, t: Array, p: Array, dy: Array) -> Array:
     )
 
 
-def reduced(loss: Loss, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+def reduced(loss: Loss, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any = None) -> Any:
     """What a loss gives when it is called: its values, weighted and reduced."""
     from tdfast import ops
 
     found = loss.values(y_true, y_pred)
-    if sample_weight is not None:
-        found = found * row_weights(sample_weight, None, found.shape, found.dtype, None)
+    weight = None
+    if found.shape and (sample_weight is not None or mask is not None):
+        weight = row_weights(sample_weight, mask, found.shape, found.dtype, loss.reduction)
+        found = found * weight
     if loss.reduction in (None, "none"):
         return found
     total = ops.sum(found)
     if loss.reduction == "sum":
         return total
-    if loss.reduction == "mean_with_sample_weight" and sample_weight is not None:
-        weight = row_weights(sample_weight, None, found.shape, found.dtype, None)
+    if loss.reduction == "mean_with_sample_weight" and weight is not None:
         return total / float(np.sum(weight)) if np.any(weight) else total * 0
     return total / max(found.size, 1)

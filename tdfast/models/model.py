@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from tdfast.engine import registry
 from tdfast.engine.network import Network
+from tdfast.training import own_step
 from tdfast.training.batch import one_or_list
 from tdfast.training.lock import ModelLock
 from tdfast.training.prediction import inference_tape
@@ -141,6 +142,47 @@ class Model(Network):
     stop_training = _of_trainer("stop_training", "True ends `fit` after the epoch.", settable=True)
     stop_evaluating = _of_trainer("stop_evaluating", "True ends `evaluate` after the batch.", settable=True)
     stop_predicting = _of_trainer("stop_predicting", "True ends `predict` after the batch.", settable=True)
+
+    # ---------------------------------------------------------------- steps of a class of one's own
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step of `fit`; a class may override it.
+
+        Args:
+            data: (x,), (x, y) or (x, y, sample_weight) of a batch, in the structures that fit was given.
+
+        Returns:
+            A dict of the numbers for the logs.
+
+        Such a step takes the gradients from `tdfast.ops.value_and_grad` and gives them to an optimizer: see
+        docs/models.md.
+        """
+        return own_step.train_step(self, data)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One step of `evaluate`; a class may override it. As `train_step`, without learning."""
+        return own_step.test_step(self, data)
+
+    def predict_step(self, data: Any) -> Any:
+        """One step of `predict`, with data (x,); a class may override it."""
+        return self(data[0], training=False)
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
+                     training: bool = True) -> Any:
+        """The number that training makes small: the losses of `compile` and `losses`; a class may override it."""
+        return own_step.compute_loss(self, y, y_pred, sample_weight)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Count a batch in the metrics, and give all numbers by name; a class may override it."""
+        return own_step.compute_metrics(self, y, y_pred, sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The numbers of all metrics by name."""
+        return own_step.get_metrics_result(self)
+
+    @property
+    def has_call(self) -> bool:
+        """Whether the model can be called: its class has a ``call``, or it is made of layers."""
+        return True
 
     def compile_as(self, model: Any) -> None:
         """Compile as another model was, with a new optimizer and copies of its losses and metrics, which

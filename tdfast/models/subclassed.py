@@ -60,6 +60,10 @@ class Subclassed(Model):
             f"Model '{self.name}' ({type(self).__name__}) has no call(self, inputs), which says what it computes."
         )
 
+    @property
+    def has_call(self) -> bool:
+        return type(self).call is not Subclassed.call
+
     # ---------------------------------------------------------------- building
     def build(self, input_shape: Any = None) -> None:
         """Make the weights and the graph for inputs of this shape, batch first; of several inputs a list or a

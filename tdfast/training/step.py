@@ -54,6 +54,14 @@ class Step:
         if not self._has_activity_penalties and len(objective.heads) == 1:
             self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
 
+    def reset(self) -> None:
+        """Start all running means again."""
+        self.objective.reset()
+
+    def logs(self) -> dict[str, Any]:
+        """The loss and the metrics of what was counted, by name."""
+        return self.objective.logs()
+
     def train(self, batch: Any, where: str = "") -> float:
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape, objective = self.tape, self.objective

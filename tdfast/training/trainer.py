@@ -7,13 +7,16 @@ import copy
 import functools
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
+
 from tdfast import optimizers
 from tdfast.callbacks.callback_list import CallbackList
 from tdfast.engine.arguments import flag
 from tdfast.engine.arithmetic import kernel_arithmetic
+from tdfast.engine.structure import flatten, mapped, packed_as
 from tdfast.engine.variable import Parameters
 from tdfast.errors import LossError
-from tdfast.training import adapters
+from tdfast.training import adapters, own_step
 from tdfast.training.batch import Batch, one_or_list
 from tdfast.training.data import DataAdapter
 from tdfast.training.epochs import ArrayBatches
@@ -120,6 +123,9 @@ class Trainer:
 
     def _take(self, optimizer: Any, objective: Objective, steps_per_execution: int = 1) -> None:
         self.optimizer, self.objective = optimizer, objective
+        if own_step.overrides(self.model) and not isinstance(self._data, own_step.OwnData):
+            self._data = own_step.OwnData(self.model, self._step.buffers, objective)
+            self._step = own_step.OwnStep(self.model, self.lock, self._data)
         self.steps_per_execution = steps_per_execution
         self._data.objective = objective
         self.compiled = True
@@ -177,7 +183,7 @@ class Trainer:
     def _require_compiled(self, who: str) -> None:
         if not self.compiled:
             raise ValueError(f"{who}: call compile(optimizer=..., loss=...) before {who}.")
-        if self.loss is None:
+        if self.loss is None and not own_step.overrides(self.model):
             raise ValueError(
                 f"{who}: the model was compiled without a loss. Call compile(optimizer=..., loss=...)."
             )
@@ -187,6 +193,9 @@ class Trainer:
         """Put the weights into flat vectors, and the optimizer on top of them."""
         variables, trainable = self.model.weights, self.model.trainable_weights
         optimizer = self.optimizer
+        if not variables and own_step.overrides(self.model):
+            self._step.prepare(self.objective, optimizer)
+            return                      # its steps make the weights
         self._refuse_optimizer_of_another(optimizer, "fit")
         if self._parameters is None or not self._parameters.is_current(variables):
             self._parameters = Parameters(variables)
@@ -346,11 +355,11 @@ class Trainer:
 
     def _train_epoch(self, run: Run, interrupts: Interrupts) -> dict[str, Any] | None:
         """The logs of one epoch, or of the rest of it, or None if there was no batch."""
-        calls, objective, where = run.calls, self.objective, f" in epoch {run.epoch + 1}, batch "
+        calls, step, where = run.calls, self._step, f" in epoch {run.epoch + 1}, batch "
         if run.batch == 0:
-            objective.reset()
+            step.reset()
         elif self.stop_training:
-            return objective.logs()
+            return step.logs()
         i = run.batch - 1
         group = _Group(self.steps_per_execution, calls.on_train_batch_begin, calls.on_train_batch_end)
         for i, batch in enumerate(run.train, run.batch):
@@ -358,33 +367,33 @@ class Trainer:
                 group.begin(i)
             try:
                 with interrupts.held(), kernel_arithmetic(), self._whole_step():
-                    self._step.train(batch, f"{where}{i + 1}")
+                    step.train(batch, f"{where}{i + 1}")
             except LossError:
                 if not calls.handles_nan:
                     raise
             run.batch = i + 1
-            if calls.has_batch_hooks and group.end(i, objective.logs) and self.stop_training:
+            if calls.has_batch_hooks and group.end(i, step.logs) and self.stop_training:
                 break
-        group.finish(objective.logs)
-        return None if i < 0 else objective.logs()
+        group.finish(step.logs)
+        return None if i < 0 else step.logs()
 
     # ---------------------------------------------------------------- evaluate
     def _evaluate(self, batches: EpochIterator, calls: Any) -> Any:
         """The logs over some batches, or None if there was no batch."""
         self.stop_evaluating = False
         calls.on_test_begin()
-        i, objective = -1, self.objective
-        with objective.counting_alone(), tape_of(self.lock) as tape:
-            objective.reset()
+        i, step = -1, self._step
+        with self.objective.counting_alone(), tape_of(self.lock) as tape:
+            step.reset()
             group = _Group(self.steps_per_execution, calls.on_test_batch_begin, calls.on_test_batch_end)
             for i, batch in enumerate(batches):
                 if calls.has_test_batch_hooks:
                     group.begin(i)
-                self._step.test(batch, tape)
-                if calls.has_test_batch_hooks and group.end(i, objective.logs) and self.stop_evaluating:
+                step.test(batch, tape)
+                if calls.has_test_batch_hooks and group.end(i, step.logs) and self.stop_evaluating:
                     break
-            group.finish(objective.logs)
-            logs = None if i < 0 else objective.logs()
+            group.finish(step.logs)
+            logs = None if i < 0 else step.logs()
         calls.on_test_end(logs)
         return logs
 
@@ -441,6 +450,8 @@ class Trainer:
             lengths = self._data.lengths(lengths, inputs, "predict")
             feed = self._data.arrays(Batch(inputs), lengths, batch_size, steps, "predict")
         calls = self._calls(callbacks, verbose, 1, feed.steps)
+        if own_step.overrides(self.model, ("predict_step",)):
+            return self._predict_by_steps(feed, calls)
         with _aborting(calls):
             prediction = Prediction(self, calls)
             calls.on_predict_begin()
@@ -450,6 +461,22 @@ class Trainer:
                 out = prediction.of_batches(feed)
             calls.on_predict_end()
         return self.model.pack_outputs(one_or_list(out))
+
+    def _predict_by_steps(self, feed: EpochIterator, calls: Any) -> Any:
+        """The outputs of a model with a ``predict_step`` of its own, batch by batch."""
+        self.stop_predicting, made = False, []
+        with _aborting(calls), self.lock.reading():
+            calls.on_predict_begin()
+            for i, batch in enumerate(feed):
+                calls.on_predict_batch_begin(i)
+                with kernel_arithmetic():
+                    made.append(mapped(np.array, self.model.predict_step((one_or_list(batch.inputs),))))
+                calls.on_predict_batch_end(i, {"outputs": made[-1]})
+                if self.stop_predicting:
+                    break
+            calls.on_predict_end()
+        parts = zip(*map(flatten, made))
+        return packed_as(made[0], [np.concatenate(part) for part in parts])
 
     # ---------------------------------------------------------------- single batches
     @_exclusive
@@ -462,10 +489,10 @@ class Trainer:
         batch = self._data.weigh_classes(batch, class_weight, "train_on_batch")
         self.ready_to_train()
         with self.objective.counting_alone():
-            self.objective.reset()
+            self._step.reset()
             with Interrupts() as interrupts, interrupts.held(), kernel_arithmetic(), self._whole_step():
                 self._step.train(batch)
-            logs = self.objective.logs()
+            logs = self._step.logs()
         return logs if return_dict else self.objective.in_order(logs)
 
     @_exclusive
@@ -477,9 +504,9 @@ class Trainer:
         batch = self._data.batch(x, y, sample_weight, "test_on_batch")
         self._step.prepare(self.objective, self.optimizer)
         with self.objective.counting_alone(), tape_of(self.lock) as tape:
-            self.objective.reset()
+            self._step.reset()
             self._step.test(batch, tape)
-            logs = self.objective.logs()
+            logs = self._step.logs()
         return logs if return_dict else self.objective.in_order(logs)
 
     def step_on(self, batch: Batch) -> None:
