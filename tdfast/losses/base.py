@@ -517,10 +517,10 @@ class AlongAxis(BuiltIn):
             np.copyto(dy, np.moveaxis(slope, -1, axis))
         return value
 
-    def values(self, y_true: Any, y_pred: Any) -> Array:
+    def plain_values(self, y_true: Any, y_pred: Any) -> Array:
         y_pred = as_outputs(y_pred)
         y_pred, _ = self.match_rank(y_true, y_pred, None, False)
-        return super().values(*self.moved(y_true, y_pred))
+        return super().plain_values(*self.moved(y_true, y_pred))
 
 
 class _OfFunction(Loss):
