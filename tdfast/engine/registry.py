@@ -417,7 +417,7 @@ class Registry:
         if hasattr(obj, "get_config"):
             cls = type(obj)
             return description(obj, self.module if self._known.get(cls.__name__) is cls else None)
-        name = collected_name(obj, getattr(obj, "__name__", None))
+        name = collected_name(obj, registered_name(obj) or getattr(obj, "__name__", None))
         if name is None or name == "<lambda>":
             raise ValueError(
                 f"{obj!r} cannot be serialized: give {_article(self.kind)} by name, or as an object with "

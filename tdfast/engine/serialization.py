@@ -93,7 +93,7 @@ def serialize_layer(layer: Layer) -> dict[str, Any]:
     cls = type(layer)
     out = _plain(registry.description(layer, _module_of(cls) if _is_known(cls) else None))
     if layer.built and getattr(layer, "input_shape", None) and cls.__name__ != "InputLayer":
-        out["build_config"] = {"input_shape": _plain(layer.input_shape)}
+        out["build_config"] = {"input_shape": _plain(getattr(layer, "shape_to_build", layer.input_shape))}
     number = (_NUMBERS.get() or {}).get(id(layer))
     return out if number is None else {**out, "shared_object_id": number}
 
@@ -158,7 +158,8 @@ def _deserialized(config: Config, custom_objects: CustomObjects, path: Any, made
     if issubclass(cls, Network):
         if isinstance(arguments.get("input_layers"), (list, dict)):
             return registry.home("models").functional_from(cls, arguments, custom_objects, path, made)
-        return _sequential(cls, arguments, custom_objects, path, made)
+        if issubclass(cls, registry.home("models").Sequential):
+            return _sequential(cls, arguments, custom_objects, path, made)
     who += f" ({class_name})"
     known = _is_known(cls)
     arguments = dict(arguments)
@@ -174,7 +175,7 @@ def _deserialized(config: Config, custom_objects: CustomObjects, path: Any, made
             ]
         elif key == "dtype" and class_name != "InputLayer":
             arguments[key] = _dtype(value, who, getattr(cls, "dtypes", ("float32", "float64")))
-        elif key.endswith("shape") and value is not None:
+        elif key.endswith("shape") and value is not None and class_name != "Lambda":
             arguments[key] = as_shape(value, f"'{key}' of {who}")
         elif known:
             kind = _kind_of(key)
@@ -240,11 +241,6 @@ def _layer_class(spec: Any, class_name: str, who: str, custom_objects: CustomObj
         if not inspect.isclass(custom):
             raise FileError(f"custom_objects has no class for {who} ({class_name}), but {custom!r}.")
         return custom
-    if class_name == "Lambda":
-        raise FileError(
-            f"{sentence(who)} is a Lambda layer: its function is stored as program code, which tdfast never "
-            "runs from a file. Replace it by a layer class and pass that in custom_objects."
-        )
     refuse_unknown_module(spec, f"{who} ({class_name})")
     place = registry.home("models" if class_name == "Sequential" else "layers")
     found = vars(place).get(class_name) if class_name[:1] != "_" else None

@@ -183,7 +183,7 @@ def _metric_function(name: str) -> Any:
 
 def _function_config(fn: Any, who: str) -> dict[str, Any]:
     """Keras's description of a function: its name."""
-    name = getattr(fn, "__name__", None)
+    name = registry.registered_name(fn) or getattr(fn, "__name__", None)
     if name is None or name == "<lambda>":
         raise ValueError(
             f"Metric '{who}' is made of {fn!r}, which has no name to be saved by: use a named function or a "

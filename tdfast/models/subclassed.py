@@ -41,6 +41,8 @@ class Subclassed(Model):
         self._output_structure: Any = None
         self.runs_in_python: str | None = None
 
+    has_layers_as_attributes = True
+
     # ---------------------------------------------------------------- the layers
     def sublayers(self) -> list[Any]:
         return calls.layers_in(self)
@@ -149,6 +151,13 @@ class Subclassed(Model):
     def several_inputs(self) -> bool:  # type: ignore[override]
         """Whether it takes more than one."""
         return len(self._input_layers) > 1
+
+    @property
+    def shape_to_build(self) -> Any:
+        """What `build` takes to make this model again, or None."""
+        if self._graph is None:
+            return None
+        return self._packed([list(layer.batch_shape) for layer in self._input_layers])  # type: ignore[arg-type]
 
     @property
     def input_names(self) -> list[Any]:

@@ -12,7 +12,7 @@ from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.structure import flatten, packed_as
 from tdfast.metrics import Metric
 from tdfast.training import by_head
-from tdfast.training.batch import Batch
+from tdfast.training.batch import Batch, one_or_list
 from tdfast.training.data import DataAdapter
 from tdfast.training.step import Step
 
@@ -116,6 +116,7 @@ class OwnStep(Step):
             return self._taken(self.model.test_step, batch, "test_step")
 
     def _taken(self, step: Any, batch: Any, name: str) -> float:
+        self._make_metrics(batch)
         logs = step(self._data.data_of(batch))
         if not isinstance(logs, dict):
             raise TypeError(
@@ -124,6 +125,17 @@ class OwnStep(Step):
             )
         self._logs = {key: _number(value) for key, value in logs.items()}
         return self._logs.get("loss", 0.0)
+
+
+    def _make_metrics(self, batch: Any) -> None:
+        """Metrics given by name become objects, where the shapes tell which."""
+        heads = [head for head in self.objective.heads if head.metrics is None and head.specs]
+        if not heads or not self.model.built or len(batch.targets) != len(self.objective.heads):
+            return
+        shapes = self.model.output_shapes(one_or_list([x.shape for x in batch.inputs]))
+        for head, y, shape in zip(self.objective.heads, batch.targets, shapes):
+            if head in heads:
+                head.make_metrics(y.shape, shape)
 
 
 def _number(value: Any) -> Any:

@@ -133,8 +133,17 @@ def build_shape(config: Config) -> tuple[int | None, ...] | None:
     for found in (build.get("input_shape") if isinstance(build, dict) else None,
                   config["config"].get("build_input_shape")):
         if found is not None:
-            return as_shape(found, "the input_shape of the model")
+            return _shapes(found)
     return None
+
+
+def _shapes(found: Any) -> Any:
+    """A shape, or several in a list or a dict."""
+    if isinstance(found, dict):
+        return {key: _shapes(part) for key, part in found.items()}
+    if isinstance(found, list) and found and all(isinstance(part, (list, dict)) for part in found):
+        return [_shapes(part) for part in found]
+    return as_shape(found, "the input_shape of the model")
 
 
 @spelled

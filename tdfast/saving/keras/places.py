@@ -38,7 +38,7 @@ def places(model: Any) -> Iterator[Any]:
             yield f"{path}/cell", layer, layer.cell_name, variables
         else:
             yield path, layer, layer.name, variables
-        if isinstance(layer, Network):
+        if isinstance(layer, Network) and not layer.has_layers_as_attributes:
             keys = child_keys([type(inner).__name__ for inner in layer.layers])  # type: ignore[attr-defined]
             for key, inner in zip(keys, layer.layers):  # type: ignore[attr-defined]
                 yield from walk(inner, f"{path}/layers/{key}".lstrip("/"))
@@ -84,17 +84,22 @@ def _listed(shapes: Any) -> Any:
 
 def sublayers_by_attribute(layer: Any) -> list[Any]:
     """Pairs (attribute, layer) in Keras's order, which decides where the inner layers' weights are."""
+    attributes = vars(layer)
     if isinstance(layer, Network):
-        return []       # its layers have places of their own, see `child_keys`
+        if not layer.has_layers_as_attributes:
+            return []   # its layers have places of their own, see `child_keys`
+        attributes = {**attributes, "layers": layer.sublayers()}
     found, named = [], getattr(layer, "names_in_files", {})
-    for name, value in sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])):
+    for name, value in sorted(attributes.items(), key=lambda item: (item[0].startswith("_"), item[0])):
         if isinstance(value, Layer):
             found.append((named.get(name, name), value))
-        elif isinstance(value, list) and not name.startswith("_"):
-            inner = [v for v in value if isinstance(v, Layer)]
+        elif isinstance(value, (list, tuple, dict)) and not name.startswith("_"):
+            parts = value.values() if isinstance(value, dict) else value
+            inner = [v for v in parts if isinstance(v, Layer)]
             found += [(f"{name}/{key}", v) for key, v in zip(child_keys([type(v).__name__ for v in inner]),
                                                              inner)]
-    return found
+    seen: set[int] = set()
+    return [(key, inner) for key, inner in found if not (id(inner) in seen or seen.add(id(inner)))]  # type: ignore[func-returns-value]
 
 
 def has_cell(layer: Any) -> bool:
