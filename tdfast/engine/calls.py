@@ -211,6 +211,7 @@ class Computing:
     shape_options = ("template",)
 
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """The output for some inputs, or a call in a graph."""
         if is_symbolic([args, kwargs]):
             return self._call_on_tensors(*args, **kwargs)
         args, kwargs = _arrays_of_call(self, args, kwargs)
@@ -227,6 +228,7 @@ class Computing:
 
     def forward(self: Any, x: Any, tape: Tape, training: bool = False, mask: Masks = None,
                 template: Any = None) -> Arrays:
+        """As `Layer.forward`."""
         rec = tape.push(self)
         args, kwargs = ((as_arrays(self, x),), {}) if template is None else template
         leaves = flatten([args, kwargs])
@@ -258,6 +260,7 @@ class Computing:
         return values[0] if len(values) == 1 else values
 
     def backward(self: Any, dy: Arrays, tape: Tape, need_dx: bool = True) -> Any:
+        """As `Layer.backward`."""
         rec = tape.pop(self)
         found = back(rec, flatten(dy), self.trainable_weights)
         gradients = [found(place) for place in rec.places] if need_dx else [None] * len(rec.places)
@@ -265,6 +268,7 @@ class Computing:
         return gradients[0] if len(gradients) == 1 else gradients
 
     def bind(self: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """As `Layer.bind`."""
         options: dict[str, Any] = {}
         if kwargs.get("training") is not None:
             options["training"] = bool(kwargs["training"])
@@ -283,13 +287,16 @@ class Computing:
         return tensors, {}, masks, {"template": template, **options}
 
     def built_for(self: Any, shape: Any, options: dict[str, Any]) -> None:
+        """As `Layer.built_for`."""
         args, kwargs = options["template"]
         build_for(self, *mapped_shapes(args, kwargs), (args, kwargs))
 
     def ensure_built(self: Any, input_shape: Any, seen: Any = None) -> None:
+        """As `Layer.ensure_built`."""
         build_for(self, [input_shape], {}, None)
 
     def passed_mask(self: Any, x: Any, mask: Masks, record: Any) -> Any:
+        """The mask that the call gave its output."""
         return record.mask
 
 
@@ -304,20 +311,24 @@ class ComputingShapes:
         return shapes[0] if len(shapes) == 1 else list(shapes)
 
     def output_dtypes(self: Any, node: Node, number: int) -> list[str]:
+        """As `Layer.output_dtypes`."""
         shapes = [tensor.shape for tensor in node.inputs]
         return found_by_trial(self, shapes, node.options.get("template"))[1]
 
     def pack_outputs(self: Any, outputs: Any) -> Any:
+        """The outputs in the structure in which call gives them."""
         structure = getattr(self, "_structure", None)
         return outputs if structure is None else packed_as(structure, flatten(outputs))
 
     def compute_mask(self: Any, inputs: Any, mask: Masks = None) -> Masks:
+        """The mask that comes in, if the layer supports masking."""
         return mask if self.supports_masking else None
 
     def check_dtypes(self: Any, tensors: Sequence[Any]) -> None:
         """It takes any, and casts floats to its own."""
 
     def as_input(self: Any, x: Any, who: str | None = None) -> Any:
+        """Arrays, those of floats in the layer's dtype."""
         return as_arrays(self, x)
 
 
@@ -336,7 +347,23 @@ def install(cls: Any, base: Any) -> None:
         if not name.startswith("__") and getattr(cls, name) is getattr(base, name):
             setattr(cls, name, method)
     if "sublayers" not in vars(cls):
-        cls.sublayers = lambda self: _joined(inherited(self), layers_in(self))
+
+        def sublayers(self: Any) -> list[Any]:
+            """The layers inside this one: its attributes."""
+            return _joined(inherited(self), layers_in(self))
+
+        cls.sublayers = sublayers
+
+
+def remove(cls: Any, base: Any) -> None:
+    """Take `install` back for a class that has a ``forward`` of its own, derived from one that computes in
+    ``call``."""
+    if not cls.computes_in_call:
+        return
+    for methods in (Computing, ComputingShapes):
+        for name, method in vars(methods).items():
+            if name not in vars(cls) and hasattr(base, name) and getattr(cls, name) is method:
+                setattr(cls, name, getattr(base, name))
 
 
 def _joined(first: list[Any], second: list[Any]) -> list[Any]:
@@ -396,6 +423,7 @@ def _each(mask: Any, count: int) -> list[Any]:
 
 
 def as_output(value: Any, dtype: str) -> Array:
+    """What a user's call gave as a contiguous array, floats in a dtype."""
     value = np.asarray(plain(value))
     return np.ascontiguousarray(value, dtype if value.dtype.kind == "f" else None) if value.ndim else (
         value.astype(dtype) if value.dtype.kind == "f" else value)
@@ -571,6 +599,7 @@ def within(layer: Any, frame: tracing.Frame, x: Any, training: Any, mask: Any, k
     seen: dict[str, Any] = {}
 
     def forward(arrays: Sequence[Any], tensors: dict[str, Any], tape: Any) -> Any:
+        """As `Layer.forward`."""
         value = layer.as_input(arrays[0] if len(arrays) == 1 and not _wants_list(layer, x) else list(arrays))
         marks = _as_masks(mask, value, layer)
         if kind is type(layer):

@@ -17,7 +17,7 @@ from autograd.core import VJPNode, VSpace, backward_pass
 from autograd.tracer import Box, isbox
 
 from tdfast.engine import registry, tracing
-from tdfast.engine.operation import leaf_gradients
+from tdfast.engine.gradients import leaf_gradients
 from tdfast.engine.operators import Operators
 from tdfast.engine.structure import flatten, packed_as
 from tdfast.engine.variable import Variable

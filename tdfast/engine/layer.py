@@ -264,7 +264,9 @@ class Layer:
         if "build" in cls.__dict__:
             setattr(cls, "build", _marks_built(cls.__dict__["build"]))      # noqa: B010 -- for the checker
             cls.built_at_once = cls.__dict__.get("built_at_once", False)
-        if "call" in cls.__dict__ and "forward" not in cls.__dict__:
+        if "forward" in cls.__dict__:
+            calls.remove(cls, Layer)
+        elif inspect.isfunction(cls.__dict__.get("call")):
             cls._computes_in_call()
 
     @classmethod

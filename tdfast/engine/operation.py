@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast.engine.gradients import leaf_gradients
 from tdfast.engine.layer import Layer
 from tdfast.engine.structure import flatten, mapped, packed_as
 from tdfast.engine.tensor import SymbolicTensor, is_symbolic
@@ -156,35 +157,6 @@ class Operation(Layer):
         return {"name": self.name, **self.options}
 
 
-def learns(x: Any) -> bool:
-    """Whether a gradient by an argument can be had: by an array of floats."""
-    return hasattr(x, "shape") and x.dtype.kind == "f"
-
-
-def in_dtype(x: Any, dtype: Any) -> Any:
-    """An array of its own in a dtype; one whose steps are recorded as it is."""
-    return x if _is_recorded(x) else np.array(x, dtype)
-
-
-def contiguous(x: Any) -> Any:
-    """A C-contiguous array; one whose steps are recorded as it is."""
-    return x if _is_recorded(x) else np.ascontiguousarray(x)
-
-
-def _is_recorded(x: Any) -> bool:
-    return not isinstance(x, (np.ndarray, np.generic)) and hasattr(x, "shape")
-
-
-def leaf_gradients(given: Any, gradients: Any) -> list[Any]:
-    """The gradient by each leaf of some arguments, from what `Operation.pull_back` gave."""
-    out = []
-    for value, gradient in zip(given, gradients):
-        inner = flatten(value)
-        split = isinstance(value, (list, tuple)) and gradient is not None
-        out += flatten(gradient) if split else [gradient] * len(inner)
-    return out
-
-
 def _plain_number(leaf: Any) -> Any:
     """A number of NumPy's as one of Python's, which changes no dtype."""
     return leaf.item() if isinstance(leaf, np.generic) else leaf
@@ -205,16 +177,3 @@ def _example(shape: Sizes, size: int, dtype: DTypeLike) -> Array:
 def _common_shape(shapes: Sequence[Any]) -> tuple[Any, ...]:
     first = shapes[0]
     return tuple(n if all(shape[i] == n for shape in shapes) else None for i, n in enumerate(first))
-
-
-def unbroadcast(gradient: Array, shape: Sizes) -> Array:
-    """The sum of a gradient over the axes along which an array of this shape was repeated.
-
-    >>> unbroadcast(np.ones((4, 3)), (1, 3)).tolist()
-    [[4.0, 4.0, 4.0]]
-    """
-    if gradient.shape == shape:
-        return gradient
-    gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
-    repeated = tuple(i for i, n in enumerate(shape) if n == 1 and gradient.shape[i] != 1)
-    return gradient.sum(axis=repeated, keepdims=True) if repeated else gradient

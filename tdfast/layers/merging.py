@@ -9,7 +9,7 @@ import numpy as np
 
 from tdfast.engine.arrays import as_array
 from tdfast.engine.layer import Layer
-from tdfast.engine.operation import unbroadcast
+from tdfast.engine.gradients import unbroadcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,7 +17,7 @@ from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine import arguments, tracing
 from tdfast.engine.arrays import as_contiguous
 from tdfast.engine.names import snake_case, unique_name
-from tdfast.engine.registry import Registry
+from tdfast.engine.registry import Registry, home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -378,8 +378,7 @@ class Loss:
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """The loss of each row, not weighted, for any array-likes; recorded where their derivative is wanted."""
         if tracing.level() and not (isinstance(y_pred, np.ndarray) and isinstance(y_true, np.ndarray)):
-            from tdfast.losses import recorded
-
+            recorded = home("losses.recorded")
             found = recorded.values(self, y_true, y_pred)
             if found is not None:
                 return found
@@ -394,8 +393,7 @@ class Loss:
 
     def __call__(self, y_true: Numbers, y_pred: Numbers, sample_weight: Numbers | None = None) -> Any:
         if tracing.level():
-            from tdfast.losses import recorded
-
+            recorded = home("losses.recorded")
             if recorded.concerns(y_true, y_pred, sample_weight):
                 return recorded.reduced(self, y_true, y_pred, sample_weight)
         y_pred = as_outputs(y_pred)

@@ -116,6 +116,12 @@ class Model(Network):
     @classmethod
     def _computes_in_call(cls) -> None:
         """Nothing: `tdfast.models.subclassed` runs a model's call."""
+        kinds = None if cls.__module__.startswith("tdfast.") else registry.home("models")
+        if kinds is not None and issubclass(cls, (kinds.Sequential, kinds.Functional)):
+            raise TypeError(
+                f"class {cls.__name__} has a call, but derives from {cls.__mro__[1].__name__}, which runs its layers one "
+                "after the other. Derive from tdfast.Model, and call the layers in call."
+            )
 
     # ---------------------------------------------------------------- training
     compile = _passed_on(Trainer.compile)

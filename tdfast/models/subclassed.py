@@ -31,6 +31,17 @@ class Subclassed(Model):
 
     Attributes:
         runs_in_python: why the model is no graph; None if it is one, or is not built.
+
+    >>> from tdfast.layers import Dense
+    >>> class Residual(Model):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.dense = Dense(3)
+    ...     def call(self, inputs):
+    ...         return inputs + self.dense(inputs)
+    >>> model = Residual()
+    >>> model(np.zeros((2, 3))).shape, model.runs_in_python
+    ((2, 3), None)
     """
 
     def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine.operation import Operation, in_dtype, learns, unbroadcast
+from tdfast.engine.gradients import in_dtype, learns, unbroadcast
+from tdfast.engine.operation import Operation
 from tdfast.ops.base import NUMPY, call, operation
 
 if TYPE_CHECKING:

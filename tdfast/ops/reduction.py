@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdfast.engine.operation import Operation, in_dtype
+from tdfast.engine.gradients import in_dtype
+from tdfast.engine.operation import Operation
 from tdfast.ops.base import LINALG, MATH, NN, NUMPY, axes_of, call, operation
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine.operation import Operation, contiguous
+from tdfast.engine.gradients import contiguous
+from tdfast.engine.operation import Operation
 from tdfast.engine.tensor import SymbolicTensor
 from tdfast.ops.base import NUMPY, as_operand, call, operation
 from tdfast.ops.elementwise import cast as _cast

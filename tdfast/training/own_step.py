@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine import tracing
+from tdfast.engine import registry, tracing
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.structure import flatten, packed_as
 from tdfast.metrics import Metric
@@ -26,9 +26,8 @@ STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 def overrides(model: Any, names: Any = STEPS) -> bool:
     """Whether the class of a model has steps of its own."""
-    from tdfast.models.model import Model
-
-    return any(getattr(type(model), name) is not getattr(Model, name) for name in names)
+    base = registry.home("models").Model
+    return any(getattr(type(model), name) is not getattr(base, name) for name in names)
 
 
 class OwnData(DataAdapter):
@@ -228,16 +227,10 @@ def compute_metrics(model: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict
 def get_metrics_result(model: Any) -> dict[str, Any]:
     """All numbers of the metrics by name."""
     logs = model._trainer.objective.logs() if model._trainer.objective.heads else {}
-    own = type(model).metrics is not _models_own()
+    own = type(model).metrics is not registry.home("models").Model.metrics
     if own:
         logs = {}
     for metric in metrics_of(model) if own else [v for v in vars(model).values() if isinstance(v, Metric)]:
         result = metric.result()
         logs.update(result if isinstance(result, dict) else {metric.name: _number(result)})
     return logs
-
-
-def _models_own() -> Any:
-    from tdfast.models.model import Model
-
-    return Model.metrics

@@ -210,7 +210,7 @@ def test_alpha_dropout_keeps_mean_and_variance():
     (lambda: GroupNormalization(0), "groups"), (lambda: RMSNormalization(epsilon=-1), "epsilon"),
     (lambda: LSTM(2, activation=CUBE), "cube.*behind it"),
     (lambda: Conv1D(2, 2, activation=CUBE), "cube.*behind it"),
-    (lambda: Dense(2, activation=np.sin), "Function"),
+    (lambda: LSTM(2, activation=np.sin), "sin.*behind it"), (lambda: Dense(2, activation=3), "activation"),
 ])
 def test_wrong_arguments_are_named(make, words):
     with pytest.raises(ValueError, match=words):

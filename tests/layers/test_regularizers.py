@@ -102,8 +102,10 @@ def test_errors():
         regularizers.OrthogonalRegularizer()(np.zeros(3))
     with pytest.raises(ValueError, match="Known regularizers.*l1"):
         regularizers.get("l3")
-    with pytest.raises(ValueError, match="gradient"):
-        regularizers.get(lambda w: 0.0)
+    with pytest.raises(TypeError, match="one number"):
+        regularizers.get(lambda w: 0.0).gradient(np.zeros(3))
+    with pytest.raises(ValueError, match="expected None, a name"):
+        regularizers.get(3.0)
 
 
 def test_a_class_of_ones_own():

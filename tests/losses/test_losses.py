@@ -229,8 +229,10 @@ def test_errors():
         losses.BinaryCrossentropy(label_smoothing=2)
     with pytest.raises(ValueError, match="Unknown loss 'msee'.*Did you mean"):
         losses.get("msee")
-    with pytest.raises(ValueError, match="needs its gradient.*losses.custom"):
-        losses.get(lambda y, p: 0)
+    with pytest.raises(TypeError, match="lambda.*does not depend on y_pred"):
+        losses.get(lambda y, p: 0).value_and_grad(p, p)
+    with pytest.raises(TypeError, match="lambda.*None, so a return is missing"):
+        losses.get(lambda y, p: None).value_and_grad(p, p)
 
 
 def test_config_round_trip():

@@ -111,5 +111,5 @@ def test_a_layer_of_ones_own_may_have_such_a_member():
     mine = Mine()
     assert (mine.path, mine.updates, mine.call) == ("on the class", "on the object", "a property")
     assert {"path", "updates", "call"} <= set(dir(mine))
-    with pytest.raises(AttributeError, match="'Mine' object has no attribute 'add_loss'"):
-        mine.add_loss(3.0)
+    with pytest.raises(AttributeError, match="'Mine' object has no attribute 'add_metric'"):
+        mine.add_metric(3.0)

@@ -103,7 +103,7 @@ MADE_OF = {
     **{"axes": 1, "num_bins": 3},
     **{"equation": "ab,bc->ac", "output_shape": 2},
     **dict.fromkeys(("num_heads", "key_dim", "head_dim", "num_query_heads", "num_key_value_heads"), 2),
-    "activation": "relu",
+    "activation": "relu", "function": lambda: abs,
     **{"cell": lambda: layers.GRUCell(2), "layer": lambda: layers.LSTM(2)},
 }
 
