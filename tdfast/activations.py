@@ -268,7 +268,8 @@ def get(identifier: Any, own: bool = False) -> Any:
             "put Activation(...) behind it, or use one of " + ", ".join(REGISTRY.names()) + "."
         )
     raise ValueError(
-        f"{found!r} cannot be an activation: give a name, an object of tdfast.activations or a function of an "
+        f"{found!r} cannot be an activation: give a name, an object of tdfast.activations or a function "
+        "of an "
         f"array. Known activations: {', '.join(REGISTRY.names())}."
     )
 

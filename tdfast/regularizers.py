@@ -40,7 +40,9 @@ def get(identifier: RegularizerSpec) -> Any:
     if found is None or hasattr(found, "gradient"):
         return found
     if not callable(found):
-        raise ValueError(f"{found!r} cannot be a regularizer: it needs __call__(value), the penalty of a weight.")
+        raise ValueError(
+            f"{found!r} cannot be a regularizer: it needs __call__(value), the penalty of a weight."
+        )
     return _OfFunction(found)
 
 
@@ -120,7 +122,8 @@ def slope_of(penalty: Callable[..., Any], value: Any) -> Any:
     found, back = derivatives.pullback(penalty, np.asarray(value))
     if not isinstance(found, derivatives.Traced) or found.shape:
         raise TypeError(
-            f"Regularizer {getattr(penalty, '__name__', penalty)}: it must return one number that is computed from "
+            f"Regularizer {getattr(penalty, '__name__', penalty)}: it must return one number that is "
+            "computed from "
             f"the weight with tdfast.ops, NumPy's functions or operators, got {found!r:.60}."
         )
     return back(np.ones((), found.dtype))[0]

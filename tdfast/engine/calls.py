@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tdfast.engine.graph import Node
     from tdfast.engine.layer import Layer
-    from tdfast.engine.types import Array, Arrays, Masks, Shapes
+    from tdfast.engine.types import Array, Arrays, Masks
 
 UNKNOWN = (6, 10)
 """What stands for sizes that are not known when the shape of a result is looked for."""
@@ -109,12 +109,15 @@ def _checked(value: Any, layer: Layer) -> Any:
         return np.asarray(value, np.float32 if isinstance(value, float) else None)
     if value is None or isinstance(value, (str, bytes)) or not hasattr(value, "__array__"):
         raise TypeError(
-            f"Layer '{layer.name}' ({type(layer).__name__}): call must return an array, or a list, a tuple or a "
+            f"Layer '{layer.name}' ({type(layer).__name__}): call must return an array, or a list, a "
+            "tuple or a "
             f"dict of them, got {value!r:.60} ({type(value).__name__})."
         )
     raise TypeError(
-        f"Layer '{layer.name}' ({type(layer).__name__}): call returned a {type(value).__module__.split('.')[0]} "
-        f"{type(value).__name__}. Compute with tdfast.ops, NumPy's functions or operators, whose derivatives are "
+        f"Layer '{layer.name}' ({type(layer).__name__}): call returned a "
+        f"{type(value).__module__.split('.')[0]} "
+        f"{type(value).__name__}. Compute with tdfast.ops, NumPy's functions or operators, whose "
+        "derivatives are "
         "known here."
     )
 
@@ -145,8 +148,10 @@ def _pass_mask_on(layer: Layer, frame: tracing.Frame, first: Any, mask: Any, y: 
     if not layer.supports_masking:
         if mask is not None and first is not None:
             warnings.warn(
-                f"Layer '{layer.name}' ({type(layer).__name__}) does not support masking, but its input has a mask: "
-                "the mask ends there, and masked steps count like others from there on. Set self.supports_masking = "
+                f"Layer '{layer.name}' ({type(layer).__name__}) does not support masking, but its input "
+                "has a mask: "
+                "the mask ends there, and masked steps count like others from there on. Set "
+                "self.supports_masking = "
                 "True in its __init__ to hand the mask on, and override compute_mask where it changes.",
                 stacklevel=level_of_the_caller(),
             )
@@ -232,7 +237,9 @@ class Computing:
         rec = tape.push(self)
         args, kwargs = ((as_arrays(self, x),), {}) if template is None else template
         leaves = flatten([args, kwargs])
-        places = [0] if template is None else [i for i, leaf in enumerate(leaves) if isinstance(leaf, SymbolicTensor)]
+        places = [0]
+        if template is not None:
+            places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, SymbolicTensor)]
         arrays = list(x) if isinstance(x, list) else [x]
         if template is None and isinstance(args[0], (list, tuple, dict)):
             places = list(range(len(arrays)))
@@ -371,7 +378,8 @@ def _joined(first: list[Any], second: list[Any]) -> list[Any]:
 
 
 def layers_in(owner: Any) -> list[Any]:
-    """The layers among the attributes of a layer, also within lists and dicts, in the order in which they were
+    """The layers among the attributes of a layer, also within lists and dicts, in the order in which they
+    were
     set."""
     found: list[Any] = []
     for name, value in vars(owner).items():
@@ -380,7 +388,9 @@ def layers_in(owner: Any) -> list[Any]:
     return [layer for layer in {id(layer): layer for layer in found}.values() if layer is not owner]
 
 
-_NO_LAYERS = {"_graph", "_input_layers", "_trainer", "_lock", "model", "_weights", "_nodes", "input_shape", "batch_shape", "_trials", "_structure", "name", "dtype"}
+_NO_LAYERS = {"_graph", "_input_layers", "_trainer", "_lock", "model", "_weights", "_nodes", "input_shape",
+              "batch_shape", "_trials", "_structure", "name", "dtype"}
+"""Attributes of tdfast's own."""
 
 
 def _collect(value: Any, found: list[Any], kind: Any) -> None:
@@ -551,7 +561,8 @@ def _trial(layer: Any, shapes: Sequence[Any], size: int, dtypes: Sequence[str], 
         except Exception as error:
             unknown = (f" (a size that is not known was tried as {size})"
                        if any(None in shape for shape in shapes) else "")
-            _add_note(error, f"This came from {type(layer).__name__}.call of layer '{layer.name}', called on arrays "
+            who = f"{type(layer).__name__}.call of layer '{layer.name}'"
+            _add_note(error, f"This came from {who}, called on arrays "
                              f"of shapes {list(shapes)}{unknown} to find the shape of its output.")
             raise
 
@@ -611,9 +622,10 @@ def within(layer: Any, frame: tracing.Frame, x: Any, training: Any, mask: Any, k
     if tracing.traces():
         from tdfast.engine import derivatives
 
-        _ensure_built(layer, layer.as_input(
-            plain(inputs[0]) if len(inputs) == 1 and not _wants_list(layer, x) else [plain(p) for p in inputs]))
-        y = derivatives.call_layer(layer, frame, inputs, keywords, forward, functools.partial(kind.backward, layer))
+        arrays = [plain(part) for part in inputs]
+        _ensure_built(layer, layer.as_input(arrays if len(arrays) > 1 or _wants_list(layer, x) else arrays[0]))
+        backward = functools.partial(kind.backward, layer)
+        y = derivatives.call_layer(layer, frame, inputs, keywords, forward, backward)
     else:
         y = forward([plain(part) for part in inputs], keywords, frame.next_tape())
     if kind is type(layer):
@@ -635,7 +647,8 @@ def _wants_list(layer: Any, x: Any) -> bool:
 def _ended(layer: Any, frame: tracing.Frame, mask: Any) -> list[Any]:
     if any(m is not None for m in flatten(mask)):
         warnings.warn(
-            f"Layer '{layer.name}' ({type(layer).__name__}) cannot carry a mask, but its input has one: the mask "
+            f"Layer '{layer.name}' ({type(layer).__name__}) cannot carry a mask, but its input has one: "
+            "the mask "
             "ends there, and masked steps count like others from there on.",
             stacklevel=level_of_the_caller(),
         )
@@ -663,7 +676,9 @@ def built_in(layer: Any, x: Any, training: Any, mask: Any, kwargs: dict[str, Any
         if forward is not None and forward is not Computing.forward:
             break
     else:
-        raise TypeError(f"Layer '{layer.name}' ({type(layer).__name__}) has no call to go on to: override call(x).")
+        raise TypeError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) has no call to go on to: override call(x)."
+        )
     frame = tracing.innermost()
     if frame is None:
         with tracing.Frame() as frame:

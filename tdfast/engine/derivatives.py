@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tdfast.engine.types import Array
 
 
-class Traced(Operators, Box):  # type: ignore[misc]
+class Traced(Operators, Box):
     """An array whose steps are recorded, so that a derivative by it can be had.
 
     It has the shape, the dtype, the operators and the usual methods of an array. Functions of `tdfast.ops`
@@ -88,13 +88,15 @@ class Traced(Operators, Box):  # type: ignore[misc]
     # ---------------------------------------------------------------- what loses the derivative
     def _refuse(self, what: str) -> NoReturn:
         raise TypeError(
-            f"{what} would lose the derivative: this is an array of shape {self.shape} whose steps are recorded. "
-            "Compute with tdfast.ops, NumPy's functions or operators, and return their result. For the numbers "
+            f"{what} would lose the derivative: this is an array of shape {self.shape} whose steps are "
+            "recorded. "
+            "Compute with tdfast.ops, NumPy's functions or operators, and return their result. For the "
+            "numbers "
             "alone, where no derivative is wanted, there is tdfast.ops.convert_to_numpy(x)."
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._refuse("To make a plain array of it (by np.asarray, or by a function of PyTorch, TensorFlow or JAX)")
+        self._refuse("To make a plain array of it (by np.asarray, or by PyTorch, TensorFlow or JAX)")
 
     def __float__(self) -> NoReturn:
         self._refuse("float(x)")
@@ -112,7 +114,8 @@ class Traced(Operators, Box):  # type: ignore[misc]
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise TypeError(
-            "x[...] = value writes into an array whose steps are recorded, which loses what was there. Make a new "
+            "x[...] = value writes into an array whose steps are recorded, which loses what was there. "
+            "Make a new "
             "array: tdfast.ops.where(condition, value, x), tdfast.ops.concatenate(...) or "
             "tdfast.ops.slice_update(x, start, value)."
         )
@@ -125,7 +128,8 @@ class Traced(Operators, Box):  # type: ignore[misc]
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if kwargs.get("out") is not None:
             raise TypeError(
-                f"np.{ufunc.__name__}(..., out=...) writes into an array, which loses the derivative of what was "
+                f"np.{ufunc.__name__}(..., out=...) writes into an array, which loses the derivative of "
+                "what was "
                 "there: leave out= away and use the result."
             )
         name = NUMPY_NAMES.get(ufunc.__name__, ufunc.__name__)
@@ -180,7 +184,8 @@ for _name in ("sum", "mean", "max", "min", "prod", "std", "var", "all", "any", "
 Box.types.add(Traced)
 Box.type_mappings[Traced] = Traced
 
-NUMPY_NAMES = {"remainder": "mod", "rint": "round", "conjugate": "conj", "fabs": "absolute", "invert": "logical_not"}
+NUMPY_NAMES = {"remainder": "mod", "rint": "round", "conjugate": "conj", "fabs": "absolute",
+               "invert": "logical_not"}
 """NumPy's names of functions of each number that `tdfast.ops` has under another one."""
 REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min", "logical_and": "all",
               "logical_or": "any"}
@@ -197,7 +202,7 @@ def _by_autograd(func: Any, args: Any, kwargs: Any) -> Any:
     """A function of NumPy's, of which autograd knows the derivative."""
     name = func.__name__
     module = getattr(func, "__module__", None) or ""
-    place = agnp.linalg if module.startswith("numpy.linalg") else agnp.fft if module.startswith("numpy.fft") else agnp
+    place = {"linalg": agnp.linalg, "fft": agnp.fft}.get(module.removeprefix("numpy.").split(".")[0], agnp)
     known = getattr(place, name, None)
     if known is None or name in ("asarray", "array", "ascontiguousarray"):
         found = getattr(registry.home("ops"), name, None)
@@ -249,7 +254,8 @@ def is_traced(args: Any) -> bool:
 
 
 def _node(parents: Sequence[Any], pull: Callable[[Any], Any]) -> Any:
-    """A step: what it depends on, and the function from the gradient of its result to those of the parents."""
+    """A step: what it depends on, and the function from the gradient of its result to those of the "
+    "parents."""
     node = VJPNode.__new__(VJPNode)
     node.parents, node.vjp = tuple(parents), pull
     return node
@@ -269,7 +275,8 @@ def step(function: Callable[..., Any], slopes: Callable[..., Any], *arrays: Any)
     parents = [arrays[i] for i in places]
     if any(isbox(box._value) for box in parents):
         raise TypeError(
-            f"{getattr(function, '__name__', function)} has a first derivative alone, from compiled code, but here "
+            f"{getattr(function, '__name__', function)} has a first derivative alone, from compiled "
+            "code, but here "
             "a derivative of a derivative is asked for. Write what it does with tdfast.ops."
         )
     plain = [raw(array) for array in arrays]
@@ -312,7 +319,8 @@ def apply(operation: Operation, args: Sequence[Any]) -> Any:
     return Traced(y, top, _node([box._node for box in parents], pull))
 
 
-def _several(operation: Operation, given: Any, y: list[Any], top: int, places: Any, parents: Any) -> list[Any]:
+def _several(operation: Operation, given: Any, y: list[Any], top: int, places: Any,
+             parents: Any) -> list[Any]:
     """The results of an operation that gives several, each a step of its own."""
     if not _is_float(y[0]):
         return [raw(part) for part in y]
@@ -459,7 +467,8 @@ def call_layer(layer: Layer, frame: tracing.Frame, inputs: Sequence[Any], keywor
     found = tracing.traces()
     if len(found) > 1:
         raise TypeError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) has a first derivative alone, from compiled code, but "
+            f"Layer '{layer.name}' ({type(layer).__name__}) has a first derivative alone, from compiled "
+            "code, but "
             "here a derivative of a derivative is asked for. Write what it does with tdfast.ops."
         )
     (trace,) = found

@@ -463,7 +463,8 @@ class Layer:
     def losses(self) -> list[Any]:
         """What `add_loss` was given in the last call, then the penalties of the weights' regularizers."""
         frame = tracing.innermost()
-        added = [loss for layer in self.walk() for loss in layer.added_losses] if frame is None else frame.losses
+        added = frame.losses if frame is not None else [
+            loss for layer in self.walk() for loss in layer.added_losses]
         return [*added, *(_penalty_of(w) for w in self.trainable_weights if w.regularizer is not None)]
 
     def add_loss(self, loss: Any) -> None:
@@ -483,7 +484,8 @@ class Layer:
         """
         if not tracing.add_losses(loss):
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): add_loss belongs into call, where a batch is at "
+                f"Layer '{self.name}' ({type(self).__name__}): add_loss belongs into call, where a batch "
+                "is at "
                 "hand. For a penalty on a weight give add_weight a regularizer."
             )
 

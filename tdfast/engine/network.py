@@ -21,7 +21,8 @@ class Network(Layer):
     graph: Any
 
     has_layers_as_attributes = False
-    """Whether its layers are attributes that its class has set, under whose names files have their weights."""
+    """Whether its layers are attributes that its class has set, under whose names files have their "
+    "weights."""
 
     @property
     def rowwise(self) -> bool:  # type: ignore[override]

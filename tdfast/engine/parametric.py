@@ -101,7 +101,8 @@ class Recorded(Function):
         np.copyto(dx, back(dy)[0])
 
     def __call__(self, x: Numbers) -> Any:
-        return self.value(x) if not isinstance(x, np.ndarray) and hasattr(x, "_trace") else super().__call__(x)
+        recorded = not isinstance(x, np.ndarray) and hasattr(x, "_trace")
+        return self.value(x) if recorded else super().__call__(x)
 
 
 class Parametric(Function):

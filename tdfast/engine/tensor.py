@@ -76,7 +76,8 @@ class SymbolicTensor(Operators):
         return registry.home("ops").not_equal(self, other)
 
     def __eq__(self, other: Any) -> Any:
-        """Beside another symbolic tensor whether it is the same one, as in Keras; else a call in the graph."""
+        """Beside another symbolic tensor whether it is the same one, as in Keras; else a call in the "
+        "graph."""
         if other is None or isinstance(other, SymbolicTensor):
             return self is other
         return registry.home("ops").equal(self, other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,7 +191,8 @@ class Variable(Operators):
 
 
 def _here(value: Any) -> Any:
-    """A variable's array, or what stands for it where a derivative by it is wanted; anything else as it is."""
+    """A variable's array, or what stands for it where a derivative by it is wanted; anything else as it "
+    "is."""
     return tracing.value_of(value) if isinstance(value, Variable) else value
 
 

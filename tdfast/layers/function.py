@@ -22,8 +22,8 @@ class Lambda(Layer):
 
     Args:
         function: takes the input, and ``mask`` and ``training`` where it has arguments of these names.
-        output_shape: the shape of one sample of the output, or a function from the input's shape, batch first,
-            to the output's; found by a trial when None.
+        output_shape: the shape of one sample of the output, or a function from the input's shape, batch
+            first, to the output's; found by a trial when None.
         mask: the mask of the output, or a function ``mask(inputs, mask)`` that gives it.
         arguments: a dict of further keyword arguments of the function.
 
@@ -31,7 +31,8 @@ class Lambda(Layer):
         TypeError: if the function cannot be called.
 
     A file holds the function's name alone: to load one, give ``custom_objects={name: function}``, or register
-    the function with `tdfast.saving.register_keras_serializable`. A function without a name goes by that of the
+    the function with `tdfast.saving.register_keras_serializable`. A function without a name goes by that of
+    the
     layer.
 
     >>> import numpy as np
@@ -84,7 +85,8 @@ class Lambda(Layer):
     def _described(self, value: Any) -> Any:
         if not callable(value):
             return value
-        name = registry.collected_name(value, registry.registered_name(value) or getattr(value, "__name__", None))
+        known = registry.registered_name(value) or getattr(value, "__name__", None)
+        name = registry.collected_name(value, known)
         if name in (None, "<lambda>"):
             name = self.name
         return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
@@ -117,6 +119,7 @@ def _function_of(described: Any, layer: Any, what: str, custom_objects: CustomOb
                 return found
     wanted = name if isinstance(name, str) else layer
     raise FileError(
-        f"Layer '{layer}' (Lambda): its {what} is program code, which no file may bring. Give it yourself: "
+        f"Layer '{layer}' is a Lambda: its {what} is program code, which no file may bring. Give it "
+        "yourself: "
         f"custom_objects={{{wanted!r}: the function}}."
     )

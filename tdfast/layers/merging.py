@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast.engine.arrays import as_array
-from tdfast.engine.layer import Layer
 from tdfast.engine.gradients import unbroadcast
+from tdfast.engine.layer import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

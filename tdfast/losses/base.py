@@ -193,10 +193,10 @@ class Loss:
     """A loss: ``loss(y_true, y_pred)`` is a float, `value_and_grad` gives the gradient as well.
 
     For a loss of your own, subclass it with ``call(y_true, y_pred)``: the loss of each sample, (N,), of each
-    step, (N, T), of each number, or one number for the batch. It computes with `tdfast.ops`, NumPy's functions
-    or operators, and its derivative is found. (A second method, ``gradient(y_true, y_pred)``, gives the
-    derivative by y_pred, of y_pred's shape; then call is plain NumPy. So does `custom`.) Weights, masks and the
-    reduction are applied to both. A function of (y_true, y_pred) is a loss too, without a class.
+    step, (N, T), of each number, or one number for the batch. It computes with `tdfast.ops`, NumPy's
+    functions or operators, and its derivative is found. (A second method, ``gradient(y_true, y_pred)``,
+    gives the derivative by y_pred, of y_pred's shape; then call is plain NumPy. So does `custom`.) Weights,
+    masks and the reduction are applied to both. A function of (y_true, y_pred) is a loss too.
 
     Args:
         name: made from the class when None.
@@ -308,7 +308,8 @@ class Loss:
         one, shape = values.ndim == 0, values.shape
         if one and mask is not None:
             warnings.warn(
-                f"Loss '{self.name}' gives one number for the whole batch, so the masked steps are in it, as in "
+                f"Loss '{self.name}' gives one number for the whole batch, so the masked steps are in "
+                "it, as in "
                 "Keras. To leave them out, return a value for each sample and step.",
                 stacklevel=level_of_the_caller(),
             )
@@ -318,7 +319,8 @@ class Loss:
         weight, scale = weights_and_scale(sample_weight, mask, shape, y_pred.dtype, self.reduction)
         factor = scale if weight is None else scale * (weight.sum() if one else weight)
         if back is not None:
-            np.copyto(dy, back(np.broadcast_to(np.asarray(factor, values.dtype), values.shape)), casting="unsafe")
+            factor = np.broadcast_to(np.asarray(factor, values.dtype), values.shape)
+            np.copyto(dy, back(factor), casting="unsafe")
         elif dy is not None:
             self.pull_back(t, y_pred, factor, dy)
         return float((values * factor).sum(dtype=np.float64))
@@ -338,11 +340,14 @@ class Loss:
     def _refuse_constant(self, values: Any) -> NoReturn:
         kind = f"{type(values).__module__}.{type(values).__name__}".removeprefix("builtins.")
         what = ("None, so a return is missing" if values is None
-                else f"{'an array' if isinstance(values, np.ndarray) else kind} that does not depend on y_pred in a "
+                else f"{'an array' if isinstance(values, np.ndarray) else kind} that does not depend on "
+                "y_pred in a "
                 "way that has a derivative")
         raise TypeError(
-            f"Loss '{self.name}' ({type(self).__name__}): it returned {what}. Compute from y_pred with tdfast.ops, "
-            "NumPy's functions or operators, without functions that round, compare or count, nor those of another "
+            f"Loss '{self.name}' ({type(self).__name__}): it returned {what}. Compute from y_pred with "
+            "tdfast.ops, "
+            "NumPy's functions or operators, without functions that round, compare or count, nor those "
+            "of another "
             "framework."
         )
 
@@ -376,7 +381,8 @@ class Loss:
         return values.astype(y_pred.dtype, copy=False)
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each row, not weighted, for any array-likes; recorded where their derivative is wanted."""
+        """The loss of each row, not weighted, for any array-likes; recorded where their derivative is "
+        "wanted."""
         if tracing.level() and not (isinstance(y_pred, np.ndarray) and isinstance(y_true, np.ndarray)):
             recorded = home("losses.recorded")
             found = recorded.values(self, y_true, y_pred)

@@ -71,8 +71,10 @@ def _by_target(loss: Loss, g: Array, t: Array, p: Array, dy: Array) -> Array:
         shares = np.clip(p / p.sum(axis=axis, keepdims=True), 1e-7, 1 - 1e-7)
         return -g * np.log(shares) * kept
     raise TypeError(
-        f"Loss '{loss.name}' ({type(loss).__name__}) has a derivative by y_pred alone, but here y_true depends on "
-        "weights or inputs too. Where no derivative by it is wanted, say so: tdfast.ops.stop_gradient(y_true); "
+        f"Loss '{loss.name}' ({type(loss).__name__}) has a derivative by y_pred alone, but here y_true "
+        "depends on "
+        "weights or inputs too. Where no derivative by it is wanted, say so: "
+        "tdfast.ops.stop_gradient(y_true); "
         "else write the loss with tdfast.ops."
     )
 

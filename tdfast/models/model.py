@@ -94,7 +94,7 @@ class Model(Network):
                  **kwargs: Any) -> None: ...
 
     # The first is what `__new__` makes a Functional of.
-    def __init__(self, *args: Any, name: str | None = None, trainable: bool = True, dtype: DType = None,  # type: ignore[misc]
+    def __init__(self, *args: Any, name: str | None = None, trainable: bool = True, dtype: DType = None,
                  **kwargs: Any) -> None:
         kinds = registry.home("models")
         if not isinstance(self, (kinds.Functional, kinds.Sequential, kinds.Subclassed)):
@@ -119,7 +119,8 @@ class Model(Network):
         kinds = None if cls.__module__.startswith("tdfast.") else registry.home("models")
         if kinds is not None and issubclass(cls, (kinds.Sequential, kinds.Functional)):
             raise TypeError(
-                f"class {cls.__name__} has a call, but derives from {cls.__mro__[1].__name__}, which runs its layers one "
+                f"class {cls.__name__} has a call, but derives from {cls.__mro__[1].__name__}, which "
+                "runs its layers one "
                 "after the other. Derive from tdfast.Model, and call the layers in call."
             )
 
@@ -174,7 +175,8 @@ class Model(Network):
 
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
                      training: bool = True) -> Any:
-        """The number that training makes small: the losses of `compile` and `losses`; a class may override it."""
+        """The number that training makes small: the losses of `compile` and `losses`; a class may "
+        "override it."""
         return own_step.compute_loss(self, y, y_pred, sample_weight)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Subclassed(Model):
     """What a class that derives from `Model` becomes: see docs/models.md.
 
-    Its ``call`` runs once on symbolic tensors. Where that works, the model is the graph of these calls, as fast
+    Its ``call`` runs once on symbolic tensors. Where that works, the model is the graph of these calls, as
+    fast
     as one made by ``Model(inputs, outputs)``. Where it does not (call asks for numbers, for whether it is
     training, or uses weights of its own), call runs in each step, in Python, and its derivative is recorded.
 
@@ -44,7 +45,8 @@ class Subclassed(Model):
     ((2, 3), None)
     """
 
-    def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any) -> None:
+    def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = None,
+                 **kwargs: Any) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype, **kwargs)
         self._graph: Any = None
         self._input_layers: list[Any] = []
@@ -70,7 +72,8 @@ class Subclassed(Model):
 
     def call(self, inputs: Any, *, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         raise TypeError(
-            f"Model '{self.name}' ({type(self).__name__}) has no call(self, inputs), which says what it computes."
+            f"Model '{self.name}' ({type(self).__name__}) has no call(self, inputs), which says what it "
+            "computes."
         )
 
     @property
@@ -94,7 +97,8 @@ class Subclassed(Model):
         with self.building():
             if self._graph is not None:
                 return
-            self._input_layers = [InputLayer(batch_shape=shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes)]
+            self._input_layers = [InputLayer(batch_shape=shape, dtype=dtype)
+                                  for shape, dtype in zip(shapes, dtypes)]
             tensors = [layer.output for layer in self._input_layers]
             given = self._packed(tensors)
             try:
@@ -168,7 +172,7 @@ class Subclassed(Model):
         """What `build` takes to make this model again, or None."""
         if self._graph is None:
             return None
-        return self._packed([list(layer.batch_shape) for layer in self._input_layers])  # type: ignore[arg-type]
+        return self._packed([list(layer.batch_shape) for layer in self._input_layers])
 
     @property
     def input_names(self) -> list[Any]:
@@ -217,7 +221,8 @@ class Subclassed(Model):
         return [f"output_{i}" for i in range(1 if self._graph is None else len(self._graph.outputs))]
 
     def pack_outputs(self, outputs: Any) -> Any:
-        return outputs if self._output_structure is None else packed_as(self._output_structure, flatten(outputs))
+        structure = self._output_structure
+        return outputs if structure is None else packed_as(structure, flatten(outputs))
 
     def output_dtypes(self, node: Any, number: Any) -> list[Any]:
         return [tensor.dtype for tensor in self.graph.outputs]
@@ -230,7 +235,7 @@ class Subclassed(Model):
 
     def output_shapes(self, input_shape: Any) -> list[Any]:
         shapes = list(input_shape) if isinstance(input_shape[0], (tuple, list)) else [input_shape]
-        return self.graph.walk([tuple(shape) for shape in shapes], lambda node, shape: node.output_shape(shape))
+        return self.graph.walk(list(map(tuple, shapes)), lambda node, shape: node.output_shape(shape))
 
     def check_dtypes(self, tensors: Any) -> None:
         """Its layers do."""
@@ -301,7 +306,7 @@ class _Body(Layer):
         """The method that runs, for its arguments."""
         return type(self.model).call
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         return self.model.call(*args, **kwargs)
 
     def build(self, input_shape: Shapes = None) -> None:
@@ -311,7 +316,7 @@ class _Body(Layer):
         return self.model.sublayers()
 
     @property
-    def trainable(self) -> bool:  # type: ignore[override]
+    def trainable(self) -> bool:
         return self.model.trainable
 
     @trainable.setter
@@ -345,17 +350,22 @@ def _leaves_of_shapes(shapes: Any) -> Any:
 def _flat_shapes(shapes: Any) -> list[Any]:
     if isinstance(shapes, dict):
         return [shape for key in sorted(shapes) for shape in _flat_shapes(shapes[key])]
-    return [shape for part in shapes for shape in _flat_shapes(part)] if _is_nested(shapes) else [tuple(shapes)]
+    if not _is_nested(shapes):
+        return [tuple(shapes)]
+    return [shape for part in shapes for shape in _flat_shapes(part)]
 
 
 def _parts_of(x: Any) -> tuple[list[Any], Any]:
     """(the arrays of a structure, the structure with None for each; None for one array)."""
     if isinstance(x, dict):
         return flatten(x), mapped(lambda _: None, x)
-    if isinstance(x, (list, tuple)) and len(x) and all(
-            getattr(part, "ndim", 0) > 0 or isinstance(part, (list, tuple, dict)) and _holds_arrays(part) for part in x):
+    if isinstance(x, (list, tuple)) and len(x) and all(map(_is_input, x)):
         return flatten(x), mapped(lambda _: None, x)
     return [x], None
+
+
+def _is_input(part: Any) -> bool:
+    return getattr(part, "ndim", 0) > 0 or isinstance(part, (list, tuple, dict)) and _holds_arrays(part)
 
 
 def _holds_arrays(x: Any) -> bool:

@@ -46,7 +46,8 @@ def _refuse_variables(cls: Any, args: Any) -> None:
     for leaf in flatten(list(args)):
         if isinstance(leaf, Variable):
             raise ValueError(
-                f"{cls.__name__} was called on a symbolic tensor and on the weight '{leaf.path}': a graph has weights "
+                f"{cls.__name__} was called on a symbolic tensor and on the weight '{leaf.path}': a "
+                "graph has weights "
                 "in layers alone. Write a Layer whose call does this (docs/layers.md)."
             )
 

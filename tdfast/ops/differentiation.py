@@ -22,15 +22,18 @@ def value_and_grad(function: Callable[..., Any], by: Any = 0, has_aux: bool = Fa
     computes with `tdfast.ops`, NumPy's functions, operators, layers, models and losses.
 
     Args:
-        function: gives one number, such as the loss of a batch. With has_aux it gives a pair: that number, and
+        function: gives one number, such as the loss of a batch. With has_aux it gives a pair: that number,
+        and
             what else is wanted, of which no derivative is taken.
         by: what the gradient is by: the place of an argument (0: the first), a tuple of several, or a list of
             variables, such as ``model.trainable_variables``.
         has_aux: as said.
 
     Returns:
-        A function of the same arguments, which gives (value, gradient); with has_aux ((value, aux), gradient).
-        The gradient has the structure of ``by``: an array, a tuple of arrays, or a list with an array for each
+        A function of the same arguments, which gives (value, gradient); with has_aux ((value, aux),
+        gradient).
+        The gradient has the structure of ``by``: an array, a tuple of arrays, or a list with an array for
+        each
         variable.
 
     Raises:
@@ -69,8 +72,9 @@ def value_and_grad(function: Callable[..., Any], by: Any = 0, has_aux: bool = Fa
                 each.append(packed_as(given[place], leaves))
             gradients = each[0] if isinstance(by, int) else tuple(each)
         value = _without(value, trace)
-        return ((value, packed_as(aux, [_without(leaf, trace) for leaf in flatten(aux)])) if has_aux else value,
-                gradients)
+        if has_aux:
+            return (value, packed_as(aux, [_without(leaf, trace) for leaf in flatten(aux)])), gradients
+        return value, gradients
 
     return derived
 
@@ -115,12 +119,15 @@ def _check(value: Any, function: Callable[..., Any]) -> None:
     name = getattr(function, "__name__", str(function))
     if not isinstance(value, derivatives.Traced):
         raise TypeError(
-            f"{name} returned {value!r:.60} ({type(value).__name__}), which does not depend, in a way that has a "
-            "derivative, on what the gradient is by. Compute with tdfast.ops, NumPy's functions or operators on it."
+            f"{name} returned {value!r:.60} ({type(value).__name__}), which does not depend, in a way "
+            "that has a "
+            "derivative, on what the gradient is by. Compute with tdfast.ops, NumPy's functions or "
+            "operators on it."
         )
     if value.shape:
         raise TypeError(
-            f"{name} returned an array of shape {value.shape}, but a gradient is of one number: take the mean or the "
+            f"{name} returned an array of shape {value.shape}, but a gradient is of one number: take the "
+            "mean or the "
             "sum of it."
         )
 

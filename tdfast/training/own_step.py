@@ -1,5 +1,5 @@
-"""Steps of a user's own: what `fit` and `evaluate` do with a model whose class overrides ``train_step`` and its
-kin."""
+"""Steps of a user's own: what `fit` and `evaluate` do with a model whose class overrides ``train_step`` and
+its kin."""
 
 from __future__ import annotations
 
@@ -119,7 +119,8 @@ class OwnStep(Step):
         logs = step(self._data.data_of(batch))
         if not isinstance(logs, dict):
             raise TypeError(
-                f"Model '{self.model.name}' ({type(self.model).__name__}): {name} must return a dict of numbers by "
+                f"Model '{self.model.name}' ({type(self.model).__name__}): {name} must return a dict of "
+                "numbers by "
                 f"name, such as {{'loss': loss}}, got {logs!r:.60} ({type(logs).__name__})."
             )
         self._logs = {key: _number(value) for key, value in logs.items()}

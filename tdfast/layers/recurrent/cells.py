@@ -262,7 +262,8 @@ class CellOfCall(Cell):
     """A layer with ``call(inputs, states)`` as a cell: what Keras's users write.
 
     Args:
-        cell: with ``state_size``, a whole number or a list of them, and, if they are there, ``output_size`` and
+        cell: with ``state_size``, a whole number or a list of them, and, if they are there, ``output_size``
+        and
             ``get_initial_state(batch_size)``.
     """
 
@@ -272,7 +273,7 @@ class CellOfCall(Cell):
         self._width: int | None = None
 
     @property
-    def state_size(self) -> Any:  # type: ignore[override]
+    def state_size(self) -> Any:
         return getattr(self.cell, "state_size", None)
 
     @property
@@ -300,13 +301,15 @@ class CellOfCall(Cell):
     def _checked(self, made: Any) -> tuple[Any, list[Any]]:
         if not isinstance(made, (list, tuple)) or len(made) != 2:
             raise TypeError(
-                f"Layer '{self.name}' ({type(self.cell).__name__}): the call of a cell must return (output, states), "
+                f"Layer '{self.name}' ({type(self.cell).__name__}): the call of a cell must return "
+                "(output, states), "
                 f"got {made!r:.60}."
             )
         y, states = made[0], flatten(made[1])
         if len(states) != len(self.state_sizes):
             raise ValueError(
-                f"Layer '{self.name}' ({type(self.cell).__name__}): state_size={self.state_size!r} says that there "
+                f"Layer '{self.name}' ({type(self.cell).__name__}): state_size={self.state_size!r} says "
+                "that there "
                 f"are {len(self.state_sizes)} states, but call returned {len(states)}."
             )
         return y, states

@@ -18,7 +18,8 @@ class RNN(Delegating):
     """A cell, or a stack of them, over a whole sequence: ``output_t, states = cell(x_t, states)``.
 
     A built-in cell runs as the compiled layer it is a step of, over the whole sequence at once; a cell of
-    your own (a layer with ``call(inputs, states)`` and ``state_size``, or a `Cell`) is called step by step. A masked step keeps all states and gives the output before
+    your own (a layer with ``call(inputs, states)`` and ``state_size``, or a `Cell`) is called step by step.
+    A masked step keeps all states and gives the output before
     it once more. See https://keras.io/api/layers/recurrent_layers/rnn/.
 
     Args:

@@ -109,7 +109,7 @@ def _load(config: Config, store: Any, custom_objects: CustomObjects, compile: bo
     with weights_from(filler), sharing_layers():
         model = deserialize_layer(config, custom_objects, made=filler.attach)
         _require_model(model, store.name)
-        shape = build_shape(config)
+        shape = build_shape(config, model.has_layers_as_attributes)
         if shape is not None and not model.built:
             _build(model, shape, store.name)
         load_own_arrays(model, store)
@@ -125,15 +125,16 @@ def _load(config: Config, store: Any, custom_objects: CustomObjects, compile: bo
     return model
 
 
-def build_shape(config: Config) -> tuple[int | None, ...] | None:
-    """The input's shape with which the model was built, or None."""
+def build_shape(config: Config, several: bool = False) -> Any:
+    """The input's shape with which the model was built, or None; ``several``: it may be a list or a "
+    "dict of them."""
     if config["class_name"] in FUNCTIONAL:      # which are built by their calls
         return None
     build = config.get("build_config")
     for found in (build.get("input_shape") if isinstance(build, dict) else None,
                   config["config"].get("build_input_shape")):
         if found is not None:
-            return _shapes(found)
+            return _shapes(found) if several else as_shape(found, "the input_shape of the model")
     return None
 
 
@@ -178,7 +179,7 @@ def model_from_json(json_string: str, custom_objects: CustomObjects = None) -> M
         with sharing_layers():
             model = deserialize_layer(config, custom_objects or {})
         _require_model(model, name)
-        shape = build_shape(config)
+        shape = build_shape(config, model.has_layers_as_attributes)
         if shape is not None and not model.built:
             _build(model, shape, name)
         if config.get("compile_config"):
