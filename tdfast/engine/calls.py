@@ -623,7 +623,8 @@ def within(layer: Any, frame: tracing.Frame, x: Any, training: Any, mask: Any, k
         from tdfast.engine import derivatives
 
         arrays = [plain(part) for part in inputs]
-        _ensure_built(layer, layer.as_input(arrays if len(arrays) > 1 or _wants_list(layer, x) else arrays[0]))
+        listed = len(arrays) > 1 or _wants_list(layer, x)
+        _ensure_built(layer, layer.as_input(arrays if listed else arrays[0]))
         backward = functools.partial(kind.backward, layer)
         y = derivatives.call_layer(layer, frame, inputs, keywords, forward, backward)
     else:
