@@ -460,10 +460,10 @@ def build_for(layer: Any, shapes: list[Any], named: dict[str, Any], example: Any
         shapes, named: of the positional arguments and of those by name, each in its structure.
         example: (args, kwargs) of a call, of symbolic tensors or arrays; None: one argument.
     """
-    if layer.built:
+    if layer._built:
         return
     with layer.building():
-        if layer.built:
+        if layer._built:
             return
         names = [name for name in parameters(_unwrapped(type(layer).build))[0]]
         if len(names) > 1:
@@ -473,11 +473,11 @@ def build_for(layer: Any, shapes: list[Any], named: dict[str, Any], example: Any
             layer.build(as_tuples(shapes[0] if shapes else next(iter(named.values()), None)))
         unbuilt = [inner for inner in layer.sublayers() if not inner.built]
         if unbuilt:
-            layer.built = True
+            layer._built = True
             try:
                 _build_by_trial(layer, shapes, example)
             except BaseException:
-                layer.built = False
+                layer._built = False
                 raise
             _name_weights(layer, unbuilt)
 
