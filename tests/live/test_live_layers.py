@@ -220,7 +220,7 @@ def test_built_before_the_first_call():
         for given in arguments if inspect.isclass(theirs) else ():
             try:
                 pair = getattr(layers, name)(*given), theirs(*given)
-            except (TypeError, ValueError, IndexError):
+            except (TypeError, ValueError, IndexError, ImportError):
                 continue
             assert pair[0].built == pair[1].built, name
             compared += 1
