@@ -6,6 +6,7 @@ tests/layers/keras_text/record.py has recorded that.
 import copy
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -552,3 +553,47 @@ def test_texts_of_a_folder(tmp_path):
     assert model.predict(data, verbose=0).shape == (4, 1)
     numbers = data.map(lambda x, y: (layer(x), y))
     assert [x.shape for x, _ in numbers] == [(2, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    "member, data",
+    [
+        ("vocabulary.txt", b"\n[UNK]\na\na\n"),
+        ("vocabulary.txt", b"\n[UNK]\na\nb\nc\nd"),
+        ("vocabulary.txt", b"\xff\xfe\x00"),
+        ("vocabulary.json", b"{}"),
+        ("vocabulary.json", b"[1, 2, 3"),
+        ("vocabulary.json", b'["[UNK]", ["a"], {"b": 1}]'),
+    ],
+)
+def test_damaged_vocabularies_are_refused_as_files(member, data, tmp_path):
+    layer = layers.StringLookup(output_mode="count")
+    layer.adapt(["a\n", "b"])
+    x = tdfast.Input((1,), dtype="string")
+    tdfast.Model(x, layer(x)).save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as old, zipfile.ZipFile(tmp_path / "n.keras", "w") as new:
+        for name in old.namelist():
+            if name.endswith(member):
+                new.writestr(name, data)
+            elif not name.endswith("vocabulary.json"):
+                new.writestr(name, old.read(name))
+    with pytest.raises(tdfast.errors.FileError, match="assets/layers/string_lookup"):
+        tdfast.models.load_model(tmp_path / "n.keras")
+
+
+def test_weights_of_another_vocabulary_are_refused(tmp_path):
+    def model_of(words):
+        layer = layers.TextVectorization(output_mode="tf_idf")
+        layer.adapt(words)
+        x = tdfast.Input((1,), dtype="string")
+        return tdfast.Model(x, layers.Dense(1)(layers.Dropout(0.5)(layer(x))))
+
+    model_of(["a b", "c"]).save_weights(tmp_path / "m.weights.npz")
+    with pytest.raises(tdfast.errors.FileError):
+        model_of(["a b"]).load_weights(tmp_path / "m.weights.npz")
+    same, other = model_of(["x y", "z"]), model_of(["a a", "b b", "c"])
+    same.load_weights(tmp_path / "m.weights.npz")
+    assert other.layers[1].vocabulary_size() == same.layers[1].vocabulary_size() == 4
+    before = other.layers[1]._lookup_layer.idf_weights.copy()
+    other.load_weights(tmp_path / "m.weights.npz")
+    assert (other.layers[1]._lookup_layer.idf_weights != before).any()

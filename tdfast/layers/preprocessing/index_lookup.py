@@ -454,6 +454,8 @@ class IndexLookup(PreprocessingLayer):
             tokens = self._of_lines(lines[self._token_start :])
         if tokens:
             self._take(self._checked_tokens(tokens))
+        elif self._frozen_size is not None and self._frozen_size > self._token_start:
+            raise ValueError(f"{self.who}: its file has no token, but its config has {self._frozen_size}.")
 
     def own_arrays(self) -> dict[str, Array]:
         """The arrays that Keras keeps by name among the weights."""
@@ -464,7 +466,13 @@ class IndexLookup(PreprocessingLayer):
     def set_own_arrays(self, arrays: dict[str, Array]) -> None:
         """Take those of a file, by name."""
         if self.output_mode == "tf_idf" and "idf_weights" in arrays:
-            self.idf_weights = np.asarray(arrays["idf_weights"], self.dtype)
+            weights = np.asarray(arrays["idf_weights"], self.dtype)
+            if weights.ndim != 1 or (self._depth is not None and len(weights) != self._depth):
+                raise ValueError(
+                    f"{self.who}: the file has idf_weights of shape {weights.shape}, but the layer has "
+                    f"{self._depth} tokens."
+                )
+            self.idf_weights = weights
 
     def get_config(self) -> Config:
         return {

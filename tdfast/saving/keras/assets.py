@@ -40,7 +40,7 @@ def load_assets(model: Any, archive: Archive) -> None:
             continue
         try:
             layer.load_assets(files)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, TypeError) as error:
             raise FileError(f"'{archive.name}', {start}: {error}") from error
 
 
@@ -61,4 +61,8 @@ def load_own_arrays(model: Any, store: Any) -> None:
     for path, layer in keepers(model):
         found = own_paths(path, layer, store)
         if found:
-            layer.set_own_arrays({name: store.read(place) for name, place in found.items()})
+            arrays = {name: store.read(place) for name, place in found.items()}
+            try:
+                layer.set_own_arrays(arrays)
+            except ValueError as error:
+                raise FileError(f"'{store.name}', {path}: {error}") from error
