@@ -1026,38 +1026,65 @@ def text_words(bint lower, bint strip, ptrdiff_t most, cnp.ndarray text not None
         _float32.text_words(&a)
 
 
-def text_find(bint grow, cnp.ndarray words not None, cnp.ndarray word_ends not None, cnp.ndarray ids not None,
-              *, cnp.ndarray table not None, cnp.ndarray known not None, cnp.ndarray known_ends not None,
-              ptrdiff_t size):
-    """ids = the numbers of words in a table of ``size`` words, -1 where they are not there, or new ones with
-    ``grow``; returns (the words in the table, how many words it came through)."""
+cdef class Vocabulary:
+    """Numbers of words by open addressing, in memory that it is given: all zeros, and nobody else's.
+
+    Args:
+        table: uint64, a power of 2 of slots.
+        known, known_ends: room for the words' bytes, uint8, and for where they end, int64, and one more.
+    """
+
+    cdef object arrays
     cdef tdf_vocabulary a
-    cdef ptrdiff_t known_size = size, done = 0, i
-    memset(&a, 0, sizeof(a))
-    a.threads, a.grow, a.M, a.slots = _threads(), grow, cnp.PyArray_SIZE(ids), cnp.PyArray_SIZE(table)
-    a.room, a.bytes = cnp.PyArray_SIZE(known_ends) - 1, cnp.PyArray_SIZE(known)
-    _bounded(a.M, 1, a.room)
-    if a.slots & (a.slots - 1) or not size <= a.room < a.slots or size < 0 or a.room >= <ptrdiff_t>1 << 31:
-        raise ValueError(f"table: {a.slots} slots do not fit {size} of {a.room} words")
-    a.words = <uint8_t *>_ptr(words, 0, cnp.NPY_UINT8, "words")
-    a.word_ends = <int64_t *>_ptr(word_ends, a.M + 1, cnp.NPY_INT64, "word_ends")
-    a.ids = <int64_t *>_out(ids, a.M, cnp.NPY_INT64, "ids")
-    a.table = <uint64_t *>_out(table, a.slots, cnp.NPY_UINT64, "table")
-    a.known = <uint8_t *>_out(known, a.bytes, cnp.NPY_UINT8, "known")
-    a.known_ends = <int64_t *>_out(known_ends, a.room + 1, cnp.NPY_INT64, "known_ends")
-    _check_ends(a.word_ends, a.M, cnp.PyArray_SIZE(words))
-    _check_ends(a.known_ends, size, a.bytes)
-    cdef ptrdiff_t taken = 0
-    for i in range(a.slots):
-        taken += a.table[i] != 0
-        if <ptrdiff_t>(a.table[i] & 0xffffffff) > size:
-            raise ValueError(f"table: slot {i} is of a word that is not there")
-    if taken > size:
-        raise ValueError(f"table: {taken} slots are of {size} words")
-    a.size, a.done = &known_size, &done
-    with nogil:
-        _float32.text_find(&a)
-    return known_size, done
+    cdef ptrdiff_t size
+    cdef bint growing
+
+    def __init__(self, cnp.ndarray table not None, cnp.ndarray known not None,
+                 cnp.ndarray known_ends not None):
+        cdef ptrdiff_t i
+        if self.arrays is not None:
+            raise RuntimeError("a Vocabulary is made once")
+        memset(&self.a, 0, sizeof(self.a))
+        self.a.slots, self.a.bytes = cnp.PyArray_SIZE(table), cnp.PyArray_SIZE(known)
+        self.a.room = cnp.PyArray_SIZE(known_ends) - 1
+        if self.a.slots & (self.a.slots - 1) or not 0 < self.a.room < min(self.a.slots, <ptrdiff_t>1 << 31):
+            raise ValueError(f"table: {self.a.slots} slots do not fit {self.a.room} words")
+        self.a.table = <uint64_t *>_out(table, self.a.slots, cnp.NPY_UINT64, "table")
+        self.a.known = <uint8_t *>_out(known, self.a.bytes, cnp.NPY_UINT8, "known")
+        self.a.known_ends = <int64_t *>_out(known_ends, self.a.room + 1, cnp.NPY_INT64, "known_ends")
+        for i in range(self.a.slots):
+            if self.a.table[i]:
+                raise ValueError("table: must be zeros")
+        self.a.known_ends[0] = 0
+        self.size = 0
+        self.arrays = table, known, known_ends
+
+    def __len__(self):
+        return self.size
+
+    def find(self, bint grow, cnp.ndarray words not None, cnp.ndarray word_ends not None,
+             cnp.ndarray ids not None):
+        """ids = the numbers of words, -1 where they are not there, or new ones with ``grow``; returns how
+        many words it came through, less than all where there is no room."""
+        cdef tdf_vocabulary a
+        cdef ptrdiff_t done = 0
+        if self.arrays is None:
+            raise RuntimeError("a Vocabulary needs memory")
+        if self.growing:
+            raise RuntimeError("this layer learns its vocabulary in another thread")
+        a = self.a
+        a.threads, a.grow, a.M = _threads(), grow, cnp.PyArray_SIZE(ids)
+        _bounded(a.M)
+        a.words = <uint8_t *>_ptr(words, 0, cnp.NPY_UINT8, "words")
+        a.word_ends = <int64_t *>_ptr(word_ends, a.M + 1, cnp.NPY_INT64, "word_ends")
+        a.ids = <int64_t *>_out(ids, a.M, cnp.NPY_INT64, "ids")
+        _check_ends(a.word_ends, a.M, cnp.PyArray_SIZE(words))
+        a.size, a.done = &self.size, &done
+        self.growing = grow
+        with nogil:
+            _float32.text_find(&a)
+        self.growing = False
+        return done
 
 
 # ---------------------------------------------------------------------- losses and accuracies

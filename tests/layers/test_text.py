@@ -3,6 +3,7 @@
 tests/layers/keras_text/record.py has recorded that.
 """
 
+import concurrent.futures
 import copy
 import json
 import pickle
@@ -597,3 +598,38 @@ def test_weights_of_another_vocabulary_are_refused(tmp_path):
     before = other.layers[1]._lookup_layer.idf_weights.copy()
     other.load_weights(tmp_path / "m.weights.npz")
     assert (other.layers[1]._lookup_layer.idf_weights != before).any()
+
+
+def test_threads_change_nothing():
+    words = [f"word{i * 7919 % 50_000}" for i in range(200_000)]
+    layer = layers.StringLookup(vocabulary=words[:20_000], num_oov_indices=7)
+    hashing = layers.Hashing(num_bins=1000, salt=3)
+    before, found = tdfast.get_num_threads(), []
+    for threads in (1, 2, 5):
+        tdfast.set_num_threads(threads)
+        found.append((layer(words), hashing(words)))
+    tdfast.set_num_threads(before)
+    for ids, bins in found[1:]:
+        np.testing.assert_array_equal(ids, found[0][0])
+        np.testing.assert_array_equal(bins, found[0][1])
+
+
+def test_a_layer_is_called_by_several_threads_at_once():
+    layer = layers.TextVectorization()
+    layer.adapt(DOCS * 50)
+    want = layer(DOCS * 50)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for y in pool.map(layer, [DOCS * 50] * 16):
+            np.testing.assert_array_equal(y, want)
+
+
+def test_older_configs_name_the_dtype_of_the_tokens():
+    for kind, dtype in ((layers.TextVectorization, "string"), (layers.StringLookup, "string"),
+                        (layers.IntegerLookup, "int64")):
+        config = {"class_name": kind.__name__, "config": {**kind().get_config(), "dtype": dtype}}
+        assert layers.deserialize(config).dtype == "float32"
+    assert layers.Hashing(num_bins=3, dtype="int32")(["a"]).dtype == np.int32
+    again = layers.deserialize(layers.serialize(layers.Hashing(num_bins=3, dtype="int32")))
+    assert again(["a"]).dtype == np.int32
+    with pytest.raises(ValueError, match="'float32' or 'float64'"):
+        layers.CategoryEncoding(3, dtype="int32")

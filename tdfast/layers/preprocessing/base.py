@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tdfast.engine.tape import Tape
     from tdfast.engine.types import Array, Arrays, Masks, Shapes
 
+TOKENS = ("float32", "float64", "string", "int32", "int64")
+"""The dtypes that Keras's configs of lookups name: those of their tokens, too, as the older ones do."""
+
 MODES = ("int", "one_hot", "multi_hot", "count")
 _NEW_NAMES = {"binary": "multi_hot", "tf-idf": "tf_idf"}
 
@@ -31,11 +34,16 @@ class PreprocessingLayer(Layer):
 
     supports_masking = False
 
+    dtypes: Sequence[str] = ("float32", "float64")
+    """Those that a config may name."""
+
     takes_strings = False
     """Whether its input is of strings."""
 
     def __init__(self, output_mode: str, modes: Sequence[str], sparse: Any = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        dtype = kwargs.pop("dtype", None)
+        tokens = isinstance(dtype, str) and dtype in self.dtypes[2:]        # says nothing of the output
+        super().__init__(dtype=None if tokens else dtype, **kwargs)
         self.output_mode = self._one_of(_NEW_NAMES.get(output_mode, output_mode), "output_mode", modes)
         self.sparse = self._flag(sparse, "sparse")
         if self.sparse:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast.engine.arrays import as_numbers
-from tdfast.layers.preprocessing.base import MODES, PreprocessingLayer, batches_of
+from tdfast.layers.preprocessing.base import MODES, TOKENS, PreprocessingLayer, batches_of
 from tdfast.layers.preprocessing.encoding import DROPPED, encoded, encoded_shape
 from tdfast.layers.preprocessing.hashes import checked_salt
 
@@ -31,6 +31,8 @@ class IndexLookup(PreprocessingLayer):
     The vocabulary begins, in the mode 'int', with the mask_token if there is one, then with num_oov_indices
     places for tokens that are not in it. Arguments are those of `StringLookup`.
     """
+
+    dtypes = TOKENS
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 from tdfast import _kernels
 from tdfast.engine.serialization import deserialize_keras_object, serialize_keras_object
 from tdfast.engine.strings import Words, as_strings, as_text, as_words
-from tdfast.layers.preprocessing.base import PreprocessingLayer, batches_of
+from tdfast.layers.preprocessing.base import TOKENS, PreprocessingLayer, batches_of
 from tdfast.layers.preprocessing.index_lookup import listed, refuse_path
 from tdfast.layers.preprocessing.string_lookup import StringLookup
 
@@ -59,6 +59,7 @@ class TextVectorization(PreprocessingLayer):
     [[2, 3, 0, 0], [1, 2, 3, 4]]
     """
 
+    dtypes = TOKENS
     takes_strings = True
 
     def __init__(

@@ -25,8 +25,17 @@ class WordTable:
     """
 
     def __init__(self) -> None:
-        self.size = 0
-        self._slots, self._known, self._ends = _room(512, 4096)
+        self._make_room(256, 4096)
+
+    def _make_room(self, words: int, size: int) -> None:
+        slots = np.zeros(1 << (2 * words - 1).bit_length(), np.uint64)
+        self._known, self._ends = np.empty(size, np.uint8), np.zeros(words + 1, np.int64)
+        self._table = _kernels.Vocabulary(slots, self._known, self._ends)
+
+    @property
+    def size(self) -> int:
+        """How many words there are."""
+        return len(self._table)
 
     @property
     def words(self) -> Words:
@@ -36,7 +45,7 @@ class WordTable:
     def find(self, words: Words) -> Array:
         """The number of each word, -1 for one that is not there."""
         ids = np.empty(len(words), np.int64)
-        self._run(False, words, ids)
+        self._table.find(False, words.text, words.ends, ids)
         return ids
 
     def add(self, words: Words) -> Array:
@@ -44,33 +53,13 @@ class WordTable:
         ids = np.empty(len(words), np.int64)
         done = 0
         while done < len(ids):
-            done += self._run(True, Words(words.text, words.ends[done:]), ids[done:])
+            done += self._table.find(True, words.text, words.ends[done:], ids[done:])
             if done < len(ids):
                 self._grow(int(words.ends[done + 1] - words.ends[done]))
         return ids
 
-    def _run(self, grow: bool, words: Words, ids: Array) -> int:
-        self.size, done = _kernels.text_find(
-            grow,
-            words.text,
-            words.ends,
-            ids,
-            table=self._slots,
-            known=self._known,
-            known_ends=self._ends,
-            size=self.size,
-        )
-        return done
-
     def _grow(self, length: int) -> None:
         """Have twice the room, and some for a word of this length."""
         words = self.words
-        room = _room(2 * (len(self._ends) - 1), 2 * len(self._known) + length)
-        self._slots, self._known, self._ends = room
-        self.size = 0
-        self._run(True, words, np.empty(len(words), np.int64))
-
-
-def _room(words: int, size: int) -> tuple[Array, Array, Array]:
-    slots = np.zeros(1 << (2 * words - 1).bit_length(), np.uint64)
-    return slots, np.empty(size, np.uint8), np.zeros(words + 1, np.int64)
+        self._make_room(2 * (len(self._ends) - 1), 2 * len(self._known) + length)
+        self._table.find(True, words.text, words.ends, np.empty(len(words), np.int64))
