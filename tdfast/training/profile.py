@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.network import Network
 from tdfast.engine.pickling import seeds_of, stateful_of
+from tdfast.training import own_step
 from tdfast.training.batch import one_or_list
 from tdfast.training.prediction import tape_of
 from tdfast.training.resume import random_states, restore_random
@@ -184,6 +186,8 @@ def as_before(trainer: Trainer) -> Iterator[None]:
     weights = [(w, w.numpy()) for w in model.weights]
     seeds = [(seed, np.array(seed.state)) for seed in seeds_of(layers)]
     states = [(layer, layer.states) for layer in stateful_of(layers)]
+    counted = [(metric, copy.deepcopy(metric.get_state()))
+               for metric in own_step.metrics_of(model) if metric not in model.metrics]
     numbers = [] if optimizer is None else [(v, v.numpy()) for v in optimizer.variables]
     attributes = [(one, {key: _copied(value) for key, value in vars(one).items()})
                   for one in ([] if optimizer is None else [optimizer, *optimizer.optimizers])]
@@ -201,6 +205,8 @@ def as_before(trainer: Trainer) -> Iterator[None]:
             seed.state[...] = state
         for layer, held in states:
             layer.states = held
+        for metric, held in counted:
+            metric.set_state(held)
         restore_random(random)
 
 
@@ -217,7 +223,7 @@ def profile(trainer: Trainer, feed: EpochIterator, steps: int) -> Profile:
         feed: the `EpochIterator` of the data.
         steps: how many to measure; one more goes before them, in which memory is made.
     """
-    model, training = trainer.model, trainer.compiled and trainer.loss is not None
+    model, training, own = trainer.model, trainer.trains, own_step.overrides(trainer.model)
     named = _layers_of(model)
     batches = _endless(feed)
     with as_before(trainer):
@@ -242,7 +248,8 @@ def profile(trainer: Trainer, feed: EpochIterator, steps: int) -> Profile:
     rows += parts
     rest = max(0.0, 1 - sum(row.share for row in rows))
     rows.append(Row("rest", ms=1e3 * rest * whole if trained else None,
-                    predict_ms=1e3 * max(0.0, predict_s - sum(s for s, _ in predicted.values())), share=rest))
+                    predict_ms=1e3 * max(0.0, predict_s - sum(s for s, _ in predicted.values())), share=rest,
+                    runs_in=YOURS if own and trained else ""))
     note = "" if training else (
         "Only predictions were measured: " + ("compile has no loss." if trainer.compiled
                                               else "the model is not compiled."))

@@ -180,10 +180,15 @@ class Trainer:
         """Start all running means again, also those of metrics that another model or loop has used."""
         self.objective.reset()
 
+    @property
+    def trains(self) -> bool:
+        """Whether `compile` has given what a training step needs."""
+        return self.compiled and (self.loss is not None or own_step.overrides(self.model))
+
     def _require_compiled(self, who: str) -> None:
         if not self.compiled:
             raise ValueError(f"{who}: call compile(optimizer=..., loss=...) before {who}.")
-        if self.loss is None and not own_step.overrides(self.model):
+        if not self.trains:
             raise ValueError(
                 f"{who}: the model was compiled without a loss. Call compile(optimizer=..., loss=...)."
             )
@@ -549,7 +554,7 @@ class Trainer:
         steps = adapters.check_count(steps, "profile: steps")
         if not steps:
             raise ValueError("profile: steps must be at least 1, got 0.")
-        if self.compiled and self.loss is not None:
+        if self.trains:
             feed = self._data.for_evaluation(x, y, sample_weight, lengths, batch_size, None, "profile")
             if isinstance(feed.source, ArrayBatches):
                 feed.source.shuffle = True          # as in fit

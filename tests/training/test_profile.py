@@ -169,6 +169,38 @@ def test_a_model_that_is_not_compiled():
     assert "no loss" in model.profile(X, steps=1).note
 
 
+def test_a_model_with_a_step_of_its_own():
+    class Own(tdfast.Model):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.out = layers.GRU(4), layers.Dense(1)
+            self.seen = tdfast.metrics.Mean(name="loss")
+
+        def call(self, x, training=False):
+            return self.out(self.gru(x))
+
+        def train_step(self, data):
+            x, y = data
+
+            def loss_of():
+                return tdfast.ops.mean(tdfast.ops.square(self(x, training=True) - y))
+
+            loss, gradients = tdfast.ops.value_and_grad(loss_of, self.trainable_variables)()
+            self.optimizer.apply(gradients, self.trainable_variables)
+            self.seen.update_state(loss)
+            return {"loss": self.seen.result()}
+
+    model = Own()
+    model.compile("adam")
+    model.fit(X, Y[:, :1], verbose=0)
+    before = everything(model), model.seen.get_state()
+    profile = model.profile(X, Y[:, :1], batch_size=8, steps=2)
+    assert (everything(model), model.seen.get_state()) == before
+    assert [row.kind for row in profile.rows][:2] == ["GRU", "Dense"] and profile.rows[0].backward_ms > 0
+    assert profile["rest"].runs_in == "Python (yours)" and profile["optimizer"].calls == 1
+    assert sum(row.share for row in profile.rows) == pytest.approx(1)
+
+
 def test_several_outputs_and_streams():
     x = layers.Input((6, 3))
     h = layers.GRU(3)(x)
