@@ -14,6 +14,7 @@ import numpy as np
 
 from tdfast import random
 from tdfast.compat import absent
+from tdfast.engine import window_functions
 from tdfast.engine.registry import Registry, description
 
 if TYPE_CHECKING:
@@ -228,6 +229,66 @@ class Identity(Initializer):
 
     def get_config(self) -> Config:
         return {"gain": self.gain}
+
+
+@REGISTRY.register("STFTInitializer", "stft")
+class STFT(Initializer):
+    """Waves under a window, one for each frequency: the weights of `tdfast.layers.STFTSpectrogram`.
+
+    ``w[t, 0, k] = window[t] cos(-2 pi t k / n) / s`` with n = 2 (bins - 1), or sin in the place of cos. For
+    the scaling 'density' s is the root of the sum of the window's squares, for 'spectrum' the sum of its
+    magnitudes, and else 1.
+
+    Args:
+        side: 'real' for cos, 'imag' for sin.
+        window: 'hann', 'hamming', another name of ``scipy.signal.get_window``, the numbers, or None: all
+            ones, with s = 1.
+        scaling: 'density', 'spectrum' or None.
+        periodic: of a window by its name: as if the number after the last were the first.
+
+    Raises:
+        ValueError: for something else, or a shape that is not (samples of a frame, 1, bins).
+
+    >>> STFT("imag", None)((3, 1, 3), "float64").round(3)[:, 0].tolist()
+    [[-0.0, -0.0, -0.0], [-0.0, -1.0, -0.0], [-0.0, -0.0, 0.0]]
+    """
+
+    def __init__(self, side: str = "real", window: Any = "hann", scaling: str | None = "density",
+                 periodic: bool = False) -> None:
+        if side not in ("real", "imag"):
+            raise ValueError(f"STFT: side must be 'real' or 'imag', got {side!r}.")
+        if scaling not in ("density", "spectrum", None):
+            raise ValueError(f"STFT: scaling must be 'density', 'spectrum' or None, got {scaling!r}.")
+        self.side, self.window, self.scaling, self.periodic = side, window, scaling, periodic
+        if isinstance(window, str):
+            window_functions.window(window, 1, False, "STFT")           # is it known?
+
+    def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
+        if len(shape) != 3 or shape[1] != 1:
+            raise ValueError(
+                f"STFT makes weights of shape (samples of a frame, 1, bins), not {tuple(shape)}."
+            )
+        length, _, bins = shape
+        kind = _dtype(dtype)
+        # In this dtype from the beginning, so that the numbers are Keras's.
+        time = np.arange(length, dtype=kind)[:, None, None]
+        frequency = np.arange(bins, dtype=kind) / kind.type(max(2 * (bins - 1), 1))
+        turn = -2 * time * frequency * kind.type(np.pi)
+        wave = np.cos(turn) if self.side == "real" else np.sin(turn)
+        window = window_functions.values(self.window, length, self.periodic, "STFT")
+        if window is None:
+            return wave
+        window = window.astype(kind)[:, None, None]
+        wave *= window
+        if self.scaling == "density":
+            wave /= np.sqrt(np.sum(np.square(window)))
+        elif self.scaling == "spectrum":
+            wave /= np.sum(np.abs(window))
+        return wave
+
+    def get_config(self) -> Config:
+        window = self.window.tolist() if isinstance(self.window, np.ndarray) else self.window
+        return {"side": self.side, "window": window, "periodic": self.periodic, "scaling": self.scaling}
 
 
 # -------------------------------------------------------------------------------------------- random

@@ -721,3 +721,62 @@ def multi_head_attention(query, value, weights, mask=None, causal=False, window=
         context = context / (1 + np.exp(-gates[0]))
     kernel, bias = pairs[-1]
     return np.einsum("bhtd,hdf->btf", context, kernel) + bias, shares
+
+
+# ---------------------------------------------------------------- sound
+
+
+def stft_spectrogram(x, *kernels, mode="log", step, padding="valid", channels_first=False, images=False):
+    """Frames times waves, channel by channel; kernels: (frame, 1, bins), re and im or one of them."""
+    x = np.swapaxes(x, 1, 2) if channels_first else x
+    length = len(kernels[0])
+    if padding == "same":
+        count = -(-x.shape[1] // step)
+        missing = max((count - 1) * step + length - x.shape[1], 0)
+        x = np.pad(x, [(0, 0), (missing // 2, missing - missing // 2), (0, 0)])
+    starts = range(0, x.shape[1] - length + 1, step)
+    frames = np.stack([x[:, i : i + length] for i in starts], axis=1)     # (batch, frames, length, channels)
+    parts = [np.einsum("bjtc,tk->bjck", frames, kernel[:, 0]) for kernel in kernels]
+    if mode in ("real", "imag"):
+        y, = parts
+    elif mode == "angle":
+        y = np.arctan2(parts[1], parts[0])
+    elif mode == "stft":
+        y = np.concatenate(parts, axis=-1)
+    else:
+        y = parts[0] ** 2 + parts[1] ** 2
+        if mode == "psd":
+            y = y * np.array([1.0, *[2.0] * (y.shape[-1] - 2), 1.0][: y.shape[-1]])
+        else:
+            y = np.sqrt(np.maximum(y, 1e-7))
+            y = np.log(y) if mode == "log" else y
+    if images:
+        return np.moveaxis(y, 2, 1) if channels_first else np.moveaxis(y, 2, 3)
+    y = y.reshape(*y.shape[:2], -1)
+    return np.swapaxes(y, 1, 2) if channels_first else y
+
+
+def mel_spectrogram(x, *, n, stride, window, rate, bins, low, high, decibels=True, top=80.0, exponent=2.0,
+                    least=1e-10, ref=1.0):
+    """By sines and cosines; window: n numbers."""
+    x = np.pad(x, [(0, 0), (n // 2, n // 2)], mode="reflect" if x.shape[1] > 1 else "edge")
+    frames = np.stack([x[:, i : i + n] * window for i in range(0, x.shape[1] - n + 1, stride)], axis=1)
+    turn = 2 * np.pi * np.outer(np.arange(n), np.arange(n // 2 + 1)) / n
+    heard = np.hypot(frames @ np.cos(turn), frames @ np.sin(turn)) ** exponent
+
+    def mel(f):
+        return 1127 * math.log(1 + f / 700)
+
+    edges = [mel(low) + i * (mel(high) - mel(low)) / (bins + 1) for i in range(bins + 2)]
+    bands = np.zeros((n // 2 + 1, bins))
+    for k in range(1, n // 2 + 1):
+        place = mel(rate / 2 * k / (n // 2))
+        for m in range(bins):
+            rising = (place - edges[m]) / (edges[m + 1] - edges[m])
+            falling = (edges[m + 2] - place) / (edges[m + 2] - edges[m + 1])
+            bands[k, m] = max(0.0, min(rising, falling))
+    sums = np.swapaxes(heard @ bands, 1, 2)
+    if not decibels:
+        return sums
+    y = 10 * np.log10(np.maximum(sums, least)) - 10 * math.log10(max(abs(ref), least))
+    return np.maximum(y, y.max() - top)

@@ -39,9 +39,6 @@ NAMES = (
      "InputSpec",
      "a layer of your own: docs/layers.md"),
     ("layers",
-     "MelSpectrogram, STFTSpectrogram",
-     "sound is made features before training, by SciPy or librosa"),
-    ("layers",
      "AugMix, AutoContrast, CenterCrop, ContrastLimitedAdaptiveHistogramEqualization, CutMix, "
      "Equalization, MaxNumBoundingBoxes, MixUp, Pipeline, RandAugment, RandomBrightness, "
      "RandomColorDegeneration, RandomColorJitter, RandomContrast, RandomCrop, RandomElasticTransform,"
@@ -61,9 +58,6 @@ NAMES = (
     ("callbacks",
      "RemoteMonitor",
      "it sends logs over HTTP: a `LambdaCallback` with a client of your choice"),
-    ("initializers",
-     "STFT, STFTInitializer, stft",
-     "for the spectrogram layers"),
     ("utils",
      "array_to_img, img_to_array, load_img, save_img, image_dataset_from_directory, "
      "audio_dataset_from_directory",

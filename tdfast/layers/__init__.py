@@ -131,6 +131,7 @@ from tdfast.layers.regularization import (
 )
 from tdfast.layers.rescaling import Normalization, Rescaling
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from tdfast.layers.spectrogram import MelSpectrogram, STFTSpectrogram
 from tdfast.layers.time_distributed import TimeDistributed
 from tdfast.layers.wrapper import Wrapper
 
@@ -228,6 +229,7 @@ __all__ = [
     "MaxPooling2D",
     "MaxPooling3D",
     "Maximum",
+    "MelSpectrogram",
     "Minimum",
     "MultiHeadAttention",
     "Multiply",
@@ -240,6 +242,7 @@ __all__ = [
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "STFTSpectrogram",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",

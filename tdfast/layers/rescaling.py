@@ -67,7 +67,7 @@ class Rescaling(Layer):
 
     @classmethod
     def from_config(cls, config: Config) -> Any:
-        return cls(**{k: _restored(v) if k in ("scale", "offset") else v for k, v in config.items()})
+        return cls(**{k: restored(v) if k in ("scale", "offset") else v for k, v in config.items()})
 
 
 def _described(value: Any) -> Any:
@@ -79,7 +79,7 @@ def _described(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _restored(value: Any) -> Any:
+def restored(value: Any) -> Any:
     """What `_described` described."""
     if isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__"):
         return np.array(value["config"]["value"], value["config"].get("dtype"))

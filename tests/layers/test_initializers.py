@@ -160,7 +160,7 @@ def test_unknown():
     with pytest.raises(ValueError, match="Did you mean 'glorot_uniform'.*he_normal"):
         initializers.get("glorot_unifrom")
     with pytest.raises(ValueError, match="Known initializers"):
-        initializers.get("stft")
+        initializers.get("fourier")
     with pytest.raises(ValueError, match="initializer"):
         initializers.get(3)
     with pytest.raises(ValueError, match="no_such"):

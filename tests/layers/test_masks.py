@@ -261,6 +261,10 @@ def every_layer():
             )
         elif name == "RepeatVector":
             yield name, cls(3), (4,)
+        elif name == "MelSpectrogram":
+            yield name, cls(8, 2), (20,)
+        elif name == "STFTSpectrogram":
+            yield name, cls(frame_length=4), SEQUENCE
         else:
             yield name, cls(*ARGUMENTS.get(name, ())), SEQUENCE
             if name in ("LSTM", "GRU", "SimpleRNN"):

@@ -238,6 +238,9 @@ ROWS = [
     Row("Reshape", (2, 3), reshape, mask=False),
     Row("Permute", (2, 3), permute, mask=False),
     Row("RepeatVector", 1, lambda pick, shape: {"n": pick(1, 3)}, mask=False),
+    Row("STFTSpectrogram", 2, lambda pick, shape: {
+        "mode": pick("stft", "real", "imag"), "frame_length": pick(*range(1, shape[0] + 1)[2::-1]),
+        "frame_step": 1, "padding": pick("valid", "same"), "expand_dims": pick(False, True)}, mask=False),
 ]
 
 

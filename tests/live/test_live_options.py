@@ -257,6 +257,24 @@ ROWS = {
             {"axis": 1, "mean": [1.0, 2.0, 3.0, 4.0, 5.0], "variance": [1.0, 2.0, 3.0, 4.0, 5.0]},
         ],
     ),
+    "STFTSpectrogram": (
+        (12, 2),
+        [
+            {"mode": "stft", "frame_length": 6, "frame_step": 2, "fft_length": 9, "window": "hamming",
+             "periodic": True, "scaling": "spectrum", "padding": "same", "expand_dims": True},
+            {"mode": "psd", "frame_length": 2, "window": [0.5, 2.0], "data_format": "channels_first"},
+            *({"mode": mode, "frame_length": 8, "scaling": None} for mode in ("real", "imag", "magnitude")),
+        ],
+    ),
+    "MelSpectrogram": (
+        (40,),
+        [
+            {"fft_length": 16, "sequence_stride": 5, "sequence_length": 12, "window": "hamming",
+             "sampling_rate": 8000, "num_mel_bins": 6, "min_freq": 100.0, "max_freq": 3500.0,
+             "power_to_db": False, "mag_exp": 1.0},
+            {"fft_length": 16, "num_mel_bins": 3, "top_db": 10.0, "min_power": 1e-3, "ref_power": 2.0},
+        ],
+    ),
     "Rescaling": ((5, 3), [{"scale": 0.5, "offset": -0.25}]),
     "ActivityRegularization": ((5, 3), [{"l1": 0.25, "l2": 0.125}]),
     "Identity": ((5, 3), [{}]),

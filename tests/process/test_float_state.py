@@ -84,8 +84,9 @@ def test_any_value_goes_through_every_layer(case):
                 formula = as_tuple(case.reference(x.astype("float64"),
                                                   [w.value.astype("float64") for w in layer.weights],
                                                   4, **call))
-            # Where a sum overflows depends on its order; and see LIMITS.
-            if not (str(case).startswith("UnitNormalization") and kind in ("denormal", "tiny")):
+            # Where a sum overflows depends on its order; and see LIMITS. What counts as 0 has no angle.
+            if not (str(case).startswith(("UnitNormalization", "STFTSpectrogram angle"))
+                    and kind in ("denormal", "tiny")):
                 for g, w in zip(got, formula):
                     compare(g, w, dtype, f"{kind}, {dtype}", has_limits(case, layer))
 
