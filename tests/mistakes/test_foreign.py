@@ -85,7 +85,7 @@ def test_a_class_derived_from_one_of_theirs_is_theirs():
 @pytest.mark.parametrize("module, name, words", [
     ("torch.nn.modules.linear", "Linear", "layer of PyTorch: write tdfast.layers.Dense"),
     ("keras.src.layers.core.dense", "Dense", "layer of Keras: write tdfast.layers.Dense"),
-    ("keras.src.layers.preprocessing.mel_spectrogram", "MelSpectrogram",
+    ("keras.src.layers.preprocessing.image_preprocessing.random_crop", "RandomCrop",
      "is of Keras: give layers of tdfast.layers"),
     ("keras.src.models.sequential", "Sequential", "model of Keras: save it, and load the file"),
     ("keras.src.backend.common.keras_tensor", "KerasTensor", "symbolic tensor of Keras: write tdfast.Input"),
