@@ -288,6 +288,13 @@ def test_everything_public_has_a_docstring():
     assert not missing, "no docstring: " + "; ".join(missing)
 
 
+def test_every_folder_is_installed():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf8")
+    listed = re.findall(r'"([\w.]+)"', re.search(r"(?s)\npackages = \[(.*?)\]", text)[1])
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in MODULES}
+    assert sorted(listed) == sorted(folders)
+
+
 def test_the_places_that_contributing_names_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf8")
     table = text[text.index("## Where to go") : text.index("## Add a layer")]
