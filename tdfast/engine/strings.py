@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -135,3 +136,14 @@ def _ends(strings: Sequence[Any]) -> Array:
 def as_text(token: bytes, encoding: str) -> str:
     """The str of a word's bytes; bytes that are none in this encoding come back when it is encoded again."""
     return token.decode(encoding, "surrogateescape")
+
+
+def checked_encoding(encoding: str) -> str:
+    """The name of an encoding, if Python knows it."""
+    try:
+        codecs.lookup(encoding)
+    except (LookupError, TypeError):
+        raise ValueError(
+            f"encoding must be one that Python knows, such as 'utf-8' or 'latin-1', got {encoding!r}."
+        ) from None
+    return encoding

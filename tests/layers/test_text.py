@@ -633,3 +633,18 @@ def test_older_configs_name_the_dtype_of_the_tokens():
     assert again(["a"]).dtype == np.int32
     with pytest.raises(ValueError, match="'float32' or 'float64'"):
         layers.CategoryEncoding(3, dtype="int32")
+
+
+def test_hashing_first_in_a_sequential_model(tmp_path):
+    for x, dtype in (([["a"], ["b"]], "string"), ([[3], [4]], "int64")):
+        model = tdfast.Sequential([layers.Hashing(num_bins=5, output_mode="one_hot"), layers.Dense(1)])
+        y = model.predict(x, verbose=0)
+        assert model.inputs[0].dtype == dtype
+        model.save(tmp_path / "m.keras")
+        np.testing.assert_array_equal(tdfast.models.load_model(tmp_path / "m.keras").predict(x, verbose=0), y)
+
+
+def test_an_encoding_that_nobody_knows():
+    for kind in (layers.StringLookup, layers.TextVectorization):
+        with pytest.raises(ValueError, match="encoding must be one that Python knows"):
+            kind(encoding="utf-9")

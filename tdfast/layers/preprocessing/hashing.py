@@ -100,9 +100,18 @@ class Hashing(_Hashed):
     ) -> None:
         super().__init__(num_bins, output_mode, MODES, sparse, **kwargs)
         self.mask_value, self.salt = mask_value, checked_salt(salt, self.who)
+        self._first = "int64"
 
     def as_input(self, x: Any, who: str | None = None) -> Any:
-        return _strings_or_whole(x, who or self.who)
+        x = _strings_or_whole(x, who or self.who)
+        if not self.built:                  # a Sequential asks for it now
+            self._first = "string" if x.dtype == object else "int64"
+        return x
+
+    @property
+    def dtype_of_input(self) -> str:
+        """The dtype of an Input that a `Sequential` makes for it: that of the first data."""
+        return self._first
 
     def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         if self.output_mode == "int":

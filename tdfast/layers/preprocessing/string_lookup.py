@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine.strings import REFUSE, Words, as_strings, as_text, as_words
+from tdfast.engine.strings import REFUSE, Words, as_strings, as_text, as_words, checked_encoding
 from tdfast.layers.preprocessing.hashes import buckets
 from tdfast.layers.preprocessing.index_lookup import IndexLookup, as_whole
 from tdfast.layers.preprocessing.word_table import WordTable
@@ -73,7 +73,7 @@ class StringLookup(IndexLookup):
         salt: Any = None,
         **kwargs: Any,
     ) -> None:
-        self.encoding = encoding
+        self.encoding = checked_encoding(encoding)
         self._table, self._counting = WordTable(), WordTable()
         self.takes_strings = not invert
         super().__init__(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tdfast import _kernels
 from tdfast.engine.serialization import deserialize_keras_object, serialize_keras_object
-from tdfast.engine.strings import Words, as_strings, as_text, as_words
+from tdfast.engine.strings import Words, as_strings, as_text, as_words, checked_encoding
 from tdfast.layers.preprocessing.base import TOKENS, PreprocessingLayer, batches_of
 from tdfast.layers.preprocessing.index_lookup import listed, refuse_path
 from tdfast.layers.preprocessing.string_lookup import StringLookup
@@ -95,7 +95,7 @@ class TextVectorization(PreprocessingLayer):
             )
         self.standardize, self.split, self.ngrams = standardize, split, self._checked_ngrams(ngrams)
         self.output_sequence_length = self._checked_length(output_sequence_length)
-        self.encoding = encoding
+        self.encoding = checked_encoding(encoding)
         self._lookup_layer = StringLookup(
             max_tokens=max_tokens,
             vocabulary=vocabulary,
