@@ -95,8 +95,7 @@ def _filled_up(rows: Array, who: str, pad: Any) -> Array:
         raise ValueError(
             f"{who} got rows of different lengths, from {min(map(len, rows.flat))} to "
             f"{max(map(len, rows.flat))} strings. Fill them up with '' to one length; a layer with a "
-            "mask_token "
-            "does so by itself."
+            "mask_token does so by itself."
         )
     out = np.full((len(rows), max(map(len, rows))), pad, object)
     for row, strings in zip(out, rows):

@@ -648,3 +648,8 @@ def test_an_encoding_that_nobody_knows():
     for kind in (layers.StringLookup, layers.TextVectorization):
         with pytest.raises(ValueError, match="encoding must be one that Python knows"):
             kind(encoding="utf-9")
+
+
+def test_a_vocabulary_needs_a_place():
+    with pytest.raises(ValueError, match="max_tokens=2 leaves no place for tokens beside the 2"):
+        layers.TextVectorization(max_tokens=2).adapt(["a b"])

@@ -49,8 +49,7 @@ class PreprocessingLayer(Layer):
         if self.sparse:
             raise ValueError(
                 f"{self.who}: sparse=True is not supported, as tdfast computes on dense arrays. Leave it "
-                "out: "
-                "the output is then a dense array of the same numbers."
+                "out: the output is then a dense array of the same numbers."
             )
 
     @property
@@ -106,16 +105,14 @@ class PreprocessingLayer(Layer):
                 )
                 raise ValueError(
                     f"{self.who} takes {wanted}, but '{tensor.name}' has dtype {tensor.dtype}. Give its "
-                    "Input "
-                    f"{cure}."
+                    f"Input {cure}."
                 )
 
     def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) == 1 and self.output_mode in ("multi_hot", "count", "tf_idf"):
             raise ValueError(
-                f"{self.who}: with output_mode='{self.output_mode}' the last axis is that of a sample, so "
-                f"an input of shape {tuple(input_shape)} has no axis for the batch. Give Input a shape "
-                "such as "
+                f"{self.who}: with output_mode='{self.output_mode}' the last axis is that of a sample, so an "
+                f"input of shape {tuple(input_shape)} has no axis for the batch. Give Input a shape such as "
                 "(1,)."
             )
 

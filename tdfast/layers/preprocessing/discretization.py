@@ -49,8 +49,7 @@ class Discretization(PreprocessingLayer):
         if (bin_boundaries is None) == (num_bins is None):
             raise ValueError(
                 f"{self.who}: give either bin_boundaries or num_bins, which adapt() finds boundaries for; "
-                "got "
-                f"bin_boundaries={bin_boundaries!r} and num_bins={num_bins!r}."
+                f"got bin_boundaries={bin_boundaries!r} and num_bins={num_bins!r}."
             )
         if num_bins is not None and (not hasattr(num_bins, "__index__") or num_bins < 1):
             raise ValueError(f"{self.who}: num_bins must be a whole number of at least 1, got {num_bins!r}.")

@@ -70,8 +70,8 @@ class IndexLookup(PreprocessingLayer):
         self._has_vocabulary = False
         if self.output_mode == "tf_idf" and vocabulary is not None and idf_weights is None:
             raise ValueError(
-                f"{self.who}: with output_mode='tf_idf' a vocabulary needs idf_weights, one number for "
-                "each token."
+                f"{self.who}: with output_mode='tf_idf' a vocabulary needs idf_weights, one number for each "
+                "token."
             )
         if vocabulary is not None:
             self.set_vocabulary(vocabulary, idf_weights)
@@ -191,15 +191,15 @@ class IndexLookup(PreprocessingLayer):
             seen: set[Any] = set()
             twice = [t for t in tokens if t in seen or seen.add(t)]  # type: ignore[func-returns-value]
             raise ValueError(
-                f"{self.who}: the vocabulary has tokens more than once: {', '.join(map(repr, twice[:5]))}"
-                f"{', ...' if len(twice) > 5 else ''}. Each must be there once: dict.fromkeys(vocabulary)."
+                f"{self.who}: the vocabulary has tokens more than once: "
+                f"{', '.join(map(repr, twice[:5]))}{', ...' if len(twice) > 5 else ''}. Each must be there "
+                "once: dict.fromkeys(vocabulary)."
             )
         for kind, token in (("mask", self.mask_token), ("oov", self.oov_token if self.invert else None)):
             if token is not None and token in tokens:
                 raise ValueError(
                     f"{self.who}: the vocabulary has the {kind}_token {token!r} at a place that is not its "
-                    "own. "
-                    "It need not be there at all; where it is, the vocabulary must begin with "
+                    "own. It need not be there at all; where it is, the vocabulary must begin with "
                     f"{[self.mask_token] * self._oov_start + [self.oov_token] * self.num_oov_indices}."
                 )
         size = self._token_start + len(tokens)
@@ -217,8 +217,7 @@ class IndexLookup(PreprocessingLayer):
         if weights.ndim != 1 or len(weights) != count:
             raise ValueError(
                 f"{self.who}: idf_weights must have one number for each of the {count} tokens of the "
-                "vocabulary, "
-                f"got shape {weights.shape}."
+                f"vocabulary, got shape {weights.shape}."
             )
         return weights
 
@@ -236,9 +235,8 @@ class IndexLookup(PreprocessingLayer):
                 lines = f.read().replace("\r", "").split("\n")
         except OSError as error:
             raise ValueError(
-                f"{self.who}: the vocabulary file {os.fspath(path)!r} cannot be read: {error}. A "
-                "vocabulary is "
-                "a list of tokens, or the path of a file with one in each line."
+                f"{self.who}: the vocabulary file {os.fspath(path)!r} cannot be read: {error}. A vocabulary "
+                "is a list of tokens, or the path of a file with one in each line."
             ) from error
         return self._of_lines(lines[:-1] if lines[-1] == "" else lines)
 
@@ -249,9 +247,8 @@ class IndexLookup(PreprocessingLayer):
         if fixed and self._frozen_size not in (None, size):
             raise RuntimeError(
                 f"{self.who}: the vocabulary has {size} tokens, but had {self._frozen_size} when the layer "
-                "was "
-                f"put into a model, whose layers fit that size with output_mode='{self.output_mode}'. Give "
-                "max_tokens and pad_to_max_tokens=True, or make the model after adapt()."
+                f"was put into a model, whose layers fit that size with output_mode='{self.output_mode}'. "
+                "Give max_tokens and pad_to_max_tokens=True, or make the model after adapt()."
             )
         self._set_tokens(tokens)
         self._has_vocabulary, self._frozen_size = True, size
@@ -299,8 +296,7 @@ class IndexLookup(PreprocessingLayer):
         if self._has_input_vocabulary:
             raise ValueError(
                 f"{self.who} was given its vocabulary when it was made, so adapt() cannot learn another. "
-                "Make "
-                "it without vocabulary=, or call set_vocabulary()."
+                "Make it without vocabulary=, or call set_vocabulary()."
             )
 
     def _number(self, flat: Any) -> Array:
@@ -325,6 +321,11 @@ class IndexLookup(PreprocessingLayer):
             return
         tokens, order = self._ordered()
         most = len(tokens) if self.max_tokens is None else max(self.max_tokens - self._token_start, 0)
+        if tokens and not most:
+            raise ValueError(
+                f"{self.who}: max_tokens={self.max_tokens} leaves no place for tokens beside the "
+                f"{self._token_start} that stand for others: give a larger number."
+            )
         self._take(tokens[:most])
         if self.output_mode == "tf_idf":
             found = self._document_counts[order[:most]]
@@ -352,8 +353,7 @@ class IndexLookup(PreprocessingLayer):
             raise RuntimeError(
                 f"{self.who} has no vocabulary yet, so the size of its output is unknown "
                 f"(output_mode='{self.output_mode}'). Call adapt() or pass vocabulary= before you put it "
-                "into a "
-                "model, or give max_tokens and pad_to_max_tokens=True."
+                "into a model, or give max_tokens and pad_to_max_tokens=True."
             )
         super().ensure_built(input_shape, seen)
 
@@ -406,9 +406,8 @@ class IndexLookup(PreprocessingLayer):
     def _refuse_unknown(self, found: list[Any], count: int) -> None:
         raise ValueError(
             f"{self.who}: with num_oov_indices=0 everything must be in the vocabulary, but "
-            f"{', '.join(map(repr, found))}{', ...' if count > 5 else ''} "
-            f"{'is' if count == 1 else 'are'} not. num_oov_indices=1 gives unknown tokens a number of "
-            "their own."
+            f"{', '.join(map(repr, found))}{', ...' if count > 5 else ''} {'is' if count == 1 else 'are'} "
+            "not. num_oov_indices=1 gives unknown tokens a number of their own."
         )
 
     def _inverted(self, flat: Array) -> Array:
@@ -507,8 +506,7 @@ def refuse_path(config: Config) -> None:
     if isinstance(config.get("vocabulary"), str):
         raise ValueError(
             f"its config names the file {config['vocabulary']!r} as the vocabulary. A config that was read "
-            "is "
-            "not allowed to open files: make the layer with vocabulary=, or call set_vocabulary()."
+            "is not allowed to open files: make the layer with vocabulary=, or call set_vocabulary()."
         )
 
 

@@ -28,8 +28,7 @@ class StringLookup(IndexLookup):
         num_oov_indices: how many numbers there are for strings that are not in the vocabulary. Of several, a
             string's hash says which. 0: such a string is an error.
         mask_token: what stands for nothing: it has the number 0 in the mode 'int' and is left out in the
-            others.
-            Rows of different lengths are filled up with it. None: there is none.
+            others. Rows of different lengths are filled up with it. None: there is none.
         oov_token: what stands for strings that are not in the vocabulary.
         vocabulary: a list or an array of strings, or the path of a file with one in each line.
         idf_weights: of the mode 'tf_idf': a number for each token of the vocabulary.

@@ -90,8 +90,7 @@ class TextVectorization(PreprocessingLayer):
         if self._flag(ragged, "ragged"):
             raise ValueError(
                 f"{self.who}: ragged=True is not supported, as tdfast computes on arrays. Leave it out: "
-                "shorter "
-                "texts are then filled up with 0, which Embedding(mask_zero=True) leaves out."
+                "shorter texts are then filled up with 0, which Embedding(mask_zero=True) leaves out."
             )
         self.standardize, self.split, self.ngrams = standardize, split, self._checked_ngrams(ngrams)
         self.output_sequence_length = self._checked_length(output_sequence_length)
@@ -246,8 +245,7 @@ class TextVectorization(PreprocessingLayer):
             if made.shape != piece.shape:
                 raise ValueError(
                     f"{self.who}: the function standardize={_name(self.standardize)} must give an array of "
-                    "the "
-                    f"shape that it gets, {piece.shape}, but gave {made.shape}."
+                    f"the shape that it gets, {piece.shape}, but gave {made.shape}."
                 )
             return made
         letters = bytes(range(256)).lower() if "lower" in self.standardize else None
@@ -272,8 +270,7 @@ class TextVectorization(PreprocessingLayer):
         if len(rows) != len(piece) or any(isinstance(row, (str, bytes)) for row in made):
             raise ValueError(
                 f"{self.who}: the function split={_name(self.split)} must give a list of words for each of "
-                "the "
-                f"{len(piece)} texts that it gets, but gave {made!r:.80}."
+                f"the {len(piece)} texts that it gets, but gave {made!r:.80}."
             )
         for row in rows:
             if not all(isinstance(word, (str, bytes)) for word in row):
