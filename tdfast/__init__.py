@@ -10,6 +10,7 @@ from tdfast._version import __version__
 if TYPE_CHECKING:                       # what `__getattr__` imports
     from tdfast import (
         activations,
+        backend,
         callbacks,
         config,
         constraints,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:                       # what `__getattr__` imports
     from tdfast.runtime import get_num_threads, set_num_threads, show_config
 
 _MODULES = (
-    "activations", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses",
+    "activations", "backend", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses",
     "metrics", "models", "ops", "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving",
     "testing", "utils",
 )
@@ -62,7 +63,7 @@ _NAMES = {
 
 __all__ = [
     "Initializer", "Input", "Layer", "Loss", "Metric", "Model", "Optimizer", "Regularizer", "Sequential",
-    "Variable", "__version__", "activations", "callbacks", "config", "constraints", "datasets",
+    "Variable", "__version__", "activations", "backend", "callbacks", "config", "constraints", "datasets",
     "get_num_threads", "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers",
     "preprocessing", "random", "regularizers", "runtime", "saving", "set_num_threads", "show_config",
     "testing", "utils", "version",

@@ -19,7 +19,7 @@ NAMES = (
      "tree",
      "nested structures: a layer takes one array"),
     ("(top)",
-     "backend, StatelessScope, SymbolicScope, RematScope, remat, device, name_scope, "
+     "StatelessScope, SymbolicScope, RematScope, remat, device, name_scope, "
      "distribution",
      "a framework's inside: layers are NumPy and kernels, on one processor's threads"),
     ("(top)",

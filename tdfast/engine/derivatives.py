@@ -23,7 +23,7 @@ from tdfast.engine.structure import flatten, packed_as
 from tdfast.engine.variable import Variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tdfast.engine.layer import Layer
     from tdfast.engine.operation import Operation
@@ -136,7 +136,7 @@ class Traced(Operators, Box):
         if method == "reduce" and ufunc.__name__ in REDUCTIONS:
             return _by_autograd(getattr(np, REDUCTIONS[ufunc.__name__]), inputs, kwargs)
         found = getattr(registry.home("ops"), name, None)
-        if method != "__call__" or kwargs or found is None:
+        if method != "__call__" or kwargs or found is None or hasattr(found, "composed_of"):
             return _by_autograd(ufunc, inputs, kwargs) if method == "__call__" else _unknown(ufunc.__name__)
         return found(*inputs)
 
@@ -389,7 +389,7 @@ class Trace:
         """An array by which derivatives are wanted."""
 
         def take(g: Any) -> tuple[Any, ...]:
-            self.add(key, _own(g))
+            self.add(key, _own(g) if isbox(g) else np.asarray(g, raw(value).dtype))
             return ()
 
         return Traced(value if isbox(value) else np.asarray(value), self.level, _node((), take))
@@ -414,7 +414,7 @@ class Trace:
         """Note a part of a gradient."""
         self._found[key] = gradient if key not in self._found else self._found[key] + gradient
 
-    def back(self, ends: Sequence[tuple[Any, Any]]) -> None:
+    def back(self, ends: Iterable[tuple[Any, Any]]) -> None:
         """Go back from results with their gradients: pairs (a result, its gradient)."""
         nodes, gradients = [], []
         for value, gradient in ends:
@@ -441,7 +441,7 @@ def pullback(function: Callable[..., Any], *arrays: Any) -> tuple[Any, Any]:
         y = function(*[trace.root(array, i) for i, array in enumerate(arrays)])
 
     def back(g: Any) -> list[Any]:
-        trace.back([(y, g)])
+        trace.back(zip(y, g) if isinstance(y, list) else [(y, g)])
         found = [trace.gradient(i) for i in range(len(arrays))]
         return [np.zeros_like(raw(array)) if g is None else g for array, g in zip(arrays, found)]
 

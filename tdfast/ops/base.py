@@ -55,7 +55,8 @@ def _refuse_variables(cls: Any, args: Any) -> None:
 def as_operand(value: Any) -> Any:
     """An argument as NumPy takes it: arrays of other packages become NumPy's, numbers stay."""
     if isinstance(value, (list, tuple)):
-        return type(value)(as_operand(part) for part in value)
+        return type(value)(np.asarray(part) if isinstance(part, np.generic) else as_operand(part)
+                           for part in value)
     if isinstance(value, np.generic):
         return value.item()             # a number, which changes no dtype
     if value is None or isinstance(value, _AS_THEY_ARE):

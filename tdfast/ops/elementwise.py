@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast.engine import tracing
 from tdfast.engine.gradients import in_dtype, learns, unbroadcast
 from tdfast.engine.operation import Operation
 from tdfast.ops.base import CORE, NN, NUMPY, call, operation
@@ -471,16 +472,22 @@ def zeros_like(x: Operand) -> Any:
     return call(ZerosLike, x)
 
 
-def stop_gradient(x: Operand) -> Any:
-    """x, without a gradient.
+def stop_gradient(variable: Operand) -> Any:
+    """The array as it is, without a gradient.
 
     >>> stop_gradient(np.array([5.0])).tolist()
     [5.0]
     """
-    return call(StopGradient, x)
+    found = call(StopGradient, variable)
+    if tracing.level():
+        from tdfast.engine import derivatives
+
+        return derivatives.raw(found)
+    return found
 
 
 abs = absolute
+swish = silu
 
 
 def add(x1: Operand, x2: Operand) -> SymbolicTensor:

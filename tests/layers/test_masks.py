@@ -230,7 +230,7 @@ def every_layer():
         name = cls.__name__
         if name in ("Layer", "InputLayer", "Wrapper"):
             continue
-        if ".preprocessing." in cls.__module__:         # see test_text.py
+        if ".preprocessing." in cls.__module__:         # see test_text_layers.py
             continue
         if name == "Embedding":
             yield name, cls(5, 3), IDS

@@ -1,7 +1,7 @@
 """Layers that make numbers of tables and of text, beside Keras itself: on JAX those that need no TensorFlow;
 with KERAS_BACKEND=tensorflow all of them, and their files in both directions.
 
-What Keras gives on TensorFlow is recorded too: tests/layers/test_text.py.
+What Keras gives on TensorFlow is recorded too: tests/layers/test_text_layers.py.
 """
 
 import os

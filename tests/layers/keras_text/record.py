@@ -1,4 +1,4 @@
-"""Records what Keras's preprocessing layers give on TensorFlow, for tests/layers/test_text.py.
+"""Records what Keras's preprocessing layers give on TensorFlow, for tests/layers/test_text_layers.py.
 
 Run it where both are installed: KERAS_BACKEND=tensorflow python tests/layers/keras_text/record.py
 """
