@@ -41,7 +41,8 @@ if TYPE_CHECKING:                       # what `__getattr__` imports
     from tdfast.runtime import get_num_threads, set_num_threads, show_config
 
 _MODULES = (
-    "activations", "backend", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses",
+    "activations", "backend", "callbacks", "config", "constraints", "datasets", "initializers", "layers",
+    "losses",
     "metrics", "models", "ops", "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving",
     "testing", "utils",
 )
