@@ -341,7 +341,7 @@ def l2_normalize(x: Any, axis: Any = None) -> Any:
 
 
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """log(sum(e^x)).
+    """log(sum(e^x)) over some axes, without overflow.
 
     >>> float(logsumexp(np.array([0.0])))
     0.0
@@ -569,7 +569,7 @@ def transpose(x: Any) -> Any:
 
 
 def variable(value: Any, dtype: Any = None, name: str | None = None, constraint: Any = None) -> Any:
-    """A `tdfast.Variable`.
+    """A `tdfast.Variable` that holds a value.
 
     >>> variable([1.0]).numpy().tolist()
     [1.0]

@@ -5,12 +5,14 @@ A wrong derivative trains, slowly and to a worse end, and says nothing. Numeric 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdfast.compat.calling import spelled
+from tdfast.config import floatx, set_floatx
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.graph import Graph, Node
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
@@ -20,7 +22,7 @@ from tdfast.random import SeedGenerator
 from tdfast.training.packing import is_per_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import DTypeLike
 
@@ -40,9 +42,9 @@ def check_layer(layer: Layer, input_shape: Shapes, mask: Masks = False, training
     config must make it again. It must not write to its input, nor depend on earlier calls, on the memory of
     the tape, or (unless it is `batch_coupled` or random) on the rest of the batch. Called twice in one pass,
     or with an output that several calls read, its gradients must add up, and None is a gradient of zeros. It
-    takes read-only, strided, float64 and integer arrays, a read-only mask and an empty batch. Where it says
-    `per_step` or `rowwise`, each step must stand alone. The layer given is not changed: twins made from its
-    config are checked.
+    takes read-only, strided, float64 and (unless it computes in `call`) integer arrays, a read-only mask and
+    an empty batch. Where it says `per_step` or `rowwise`, each step must stand alone. The layer given is not
+    changed: twins made from its config are checked.
 
     Args:
         layer: the layer; its numbers of `tdfast.random.SeedGenerator` attributes are repeated in each call.
@@ -222,6 +224,16 @@ def without_shapes(config: Config) -> Any:
 
 
 # ---------------------------------------------------------------- the checks
+@contextlib.contextmanager
+def _default_dtype(dtype: Any) -> Iterator[None]:
+    before = floatx()
+    set_floatx(str(dtype))
+    try:
+        yield
+    finally:
+        set_floatx(before)
+
+
 class _Trial:
     """A layer with a batch for it: makes twins, and runs them."""
 
@@ -256,7 +268,8 @@ class _Trial:
         """A new layer from the config, with the trial's weights and untouched seeds."""
         config = _of_dtype(self.layer.get_config(), dtype)
         try:
-            twin = type(self.layer).from_config(config)
+            with _default_dtype(dtype):         # of the layers that its __init__ makes
+                twin = type(self.layer).from_config(config)
         except Exception as error:
             raise AssertionError(
                 self.say(f"from_config cannot read what get_config wrote, {config}: {error}")
@@ -493,6 +506,8 @@ def _only_reads(trial: _Trial, bound: float) -> None:
     forms = {"read-only": np.array(whole, np.float32), "strided": wide[..., ::2],
              "float64": whole.astype(np.float64),
              "int64": whole.astype(np.int64), "list": whole.tolist()}
+    if layer.computes_in_call:          # it gets whole numbers as they are
+        del forms["int64"], forms["list"]
     forms["read-only"].flags.writeable = False
     want = None
     for form, x in forms.items():

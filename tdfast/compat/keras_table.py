@@ -99,6 +99,30 @@ NAMES = (
     ("config",
      "enable_unsafe_deserialization",
      "nothing unsafe is there to enable"),
+    ("ops",
+     "associative_scan, jvp",
+     "`scan`, and `grad` for derivatives"),
+    ("ops",
+     "average_pool, max_pool, adaptive_average_pool, adaptive_max_pool, conv, conv_transpose, "
+     "depthwise_conv, separable_conv",
+     "the layers of these names, whose kernels are compiled: a layer may be called within your own "
+     "code"),
+    ("ops",
+     "cholesky_inverse, lu_factor, eig",
+     "`inv` and `solve`; `eigh` for symmetric matrices"),
+    ("ops",
+     "ctc_loss, ctc_decode",
+     "`tdfast.losses.CTC`"),
+    ("ops",
+     "depth_to_space, space_to_depth, fold, unfold",
+     "for images: `reshape` and `transpose`"),
+    ("ops",
+     "fft, fft2, ifft2, rfft, irfft, stft, istft, angle, conj, conjugate, imag, real, polar, "
+     "view_as_complex, view_as_real, i0",
+     "complex numbers: `np.fft` before training, or the layer `STFTSpectrogram`"),
+    ("ops",
+     "rearrange, view",
+     "`reshape` and `transpose`, `cast`"),
 )
 """Public names of Keras 3.15, by module; "(top)" is `keras` itself."""
 

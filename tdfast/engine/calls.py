@@ -313,7 +313,9 @@ class ComputingShapes:
     supports_masking = False
 
     def compute_output_shape(self: Any, input_shape: Any, template: Any = None) -> Any:
-        """Found by a call on arrays of that shape."""
+        """Found by a call on arrays of that shape, for which the layer is built if it is not."""
+        if not self._built:
+            self.ensure_built(input_shape)
         shapes = found_by_trial(self, input_shape, template)[0]
         return shapes[0] if len(shapes) == 1 else list(shapes)
 

@@ -386,3 +386,50 @@ def _log10(x: Any) -> Any:
     from tdfast.ops.each import log10
 
     return log10(x)
+
+
+@composed()
+def nanquantile(x: Any, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False) -> Any:
+    """`quantile` without NaN.
+
+    >>> float(nanquantile(np.array([1.0, np.nan, 3.0]), 0.5))
+    2.0
+    """
+    from tdfast.ops.arranging import sort
+    from tdfast.ops.shaping import reshape, stack, take
+
+    x = floats(x)
+    axes = axes_of(axis, x.ndim)
+    kept = [n for a, n in enumerate(x.shape) if a not in axes]
+    rows = reshape(np.moveaxis(x, axes, range(-len(axes), 0)), (-1, int(np.prod(x.shape)) // max(
+        int(np.prod(kept)), 1)))
+    there = ~np.isnan(rows)
+    ordered = sort(np.where(there, rows, np.asarray(np.inf, x.dtype)), axis=-1)
+    counts = there.sum(axis=-1)
+    found = []
+    for share in np.ravel(q):
+        each = [_at_share(take(ordered[i], np.arange(n), axis=0), float(share), method) if n
+                else np.asarray(np.nan, x.dtype) for i, n in enumerate(counts)]
+        shape = [1 if a in axes else n for a, n in enumerate(x.shape)] if keepdims else kept
+        found.append(reshape(stack(each), shape))
+    return stack(found) if np.ndim(q) else found[0]
+
+
+@composed()
+def nanpercentile(x: Any, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False) -> Any:
+    """`nanquantile` of q / 100.
+
+    >>> float(nanpercentile(np.array([1.0, np.nan, 3.0]), 50))
+    2.0
+    """
+    return nanquantile(x, np.asarray(q) / 100, axis=axis, method=method, keepdims=keepdims)
+
+
+@composed()
+def nanmedian(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The median without NaN.
+
+    >>> float(nanmedian(np.array([1.0, np.nan, 3.0])))
+    2.0
+    """
+    return nanquantile(x, 0.5, axis=axis, keepdims=keepdims)

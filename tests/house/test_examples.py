@@ -58,6 +58,15 @@ def test_sunspots_data_are_whole():
 
 
 @here
+def test_gan_makes_waves_like_the_real_ones(capsys):
+    real, made = runpy.run_path(str(EXAMPLES / "gan.py"))["main"]()
+    out = capsys.readouterr().out
+    steps = [np.abs(np.diff(x[..., 0], axis=1)).mean() for x in (real, made)]
+    assert abs(made.mean() - real.mean()) < 0.15 and 0.7 < made.std() / real.std() < 1.3, out
+    assert 0.6 < steps[1] / steps[0] < 1.5, out
+
+
+@here
 def test_bikes_beats_a_plain_lstm_and_persistence(tmp_path, capsys):
     space = runpy.run_path(str(EXAMPLES / "bikes.py"))
     png = tmp_path / "bikes.png"

@@ -59,6 +59,8 @@ CASES = {
     **{name: [(GAPS, {"axis": 1})] for name in
        "nansum nanmean nanmax nanmin nanprod nanstd nanvar nancumsum nancumprod nanargmax nanargmin".split()},
     **{name: [(A > 0, B > 0)] for name in "logical_and logical_or logical_xor".split()},
+    "nanquantile": [(GAPS, [0.25, 0.5], {"axis": 1})], "nanpercentile": [(GAPS, 30.0)],
+    "nanmedian": [(GAPS,)],
     "arccosh": [(P + 1,)], "logical_not": [(A > 0,)], "fmod": [(A, Q)], "power": [(P, B), (P, 2.0)],
     "ldexp": [(A[0], np.array([1, 2, 0, 3]))], "round": [(A, 1)], "clip": [(A, -0.5, 0.5)],
     "where": [(A > 0, A, B)], "cast": [(A, "int32")], "nan_to_num": [(GAPS,)], "threshold": [(A, 0.1, 3.0)],
