@@ -597,7 +597,9 @@ def within(layer: Any, frame: tracing.Frame, x: Any, training: Any, mask: Any, k
         frame: the innermost.
         kind: the class whose forward and backward to take; the layer's own when None.
     """
+    own = kind is None
     kind = kind or type(layer)
+    forward_of = layer.forward if own else functools.partial(kind.forward, layer)
     who = f"Layer '{layer.name}'"
     inputs = layer.as_inputs(x, who) if hasattr(layer, "as_inputs") else flatten(x)
     if mask is None:
@@ -619,7 +621,7 @@ def within(layer: Any, frame: tracing.Frame, x: Any, training: Any, mask: Any, k
             _ensure_built(layer, value)
         seen.update(x=value, mask=marks, tape=tape)
         with kernel_arithmetic():
-            return kind.forward(layer, value, tape, training=training, mask=marks, **options, **tensors)
+            return forward_of(value, tape, training=training, mask=marks, **options, **tensors)
 
     if tracing.traces():
         from tdfast.engine import derivatives
@@ -627,7 +629,7 @@ def within(layer: Any, frame: tracing.Frame, x: Any, training: Any, mask: Any, k
         arrays = [plain(part) for part in inputs]
         listed = len(arrays) > 1 or _wants_list(layer, x)
         _ensure_built(layer, layer.as_input(arrays if listed else arrays[0]))
-        backward = functools.partial(kind.backward, layer)
+        backward = layer.backward if own else functools.partial(kind.backward, layer)
         y = derivatives.call_layer(layer, frame, inputs, keywords, forward, backward)
     else:
         y = forward([plain(part) for part in inputs], keywords, frame.next_tape())

@@ -105,7 +105,7 @@ class Subclassed(Model):
                 y = self._traced(given)
             except Exception as reason:                 # the call in Python raises what is wrong in itself
                 self.runs_in_python = f"{reason}"
-                y = _Body(self)(given)
+                y = ModelCall(self)(given)
             self._output_structure = None if isinstance(y, SymbolicTensor) else mapped(lambda _: None, y)
             self._graph = Graph(tensors, flatten(y), strict=False)
             self.input_shape = one_or_list([tensor.shape for tensor in tensors])
@@ -173,6 +173,11 @@ class Subclassed(Model):
         if self._graph is None:
             return None
         return self._packed([list(layer.batch_shape) for layer in self._input_layers])
+
+    @property
+    def input_layers(self) -> list[Any]:
+        """The `InputLayer` of each input, once the model is built."""
+        return self._input_layers
 
     @property
     def input_names(self) -> list[Any]:
@@ -258,7 +263,7 @@ class Subclassed(Model):
 
     def _called(self, x: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """A call with further arguments, which no graph has: in Python."""
-        body = _Body(self)
+        body = ModelCall(self)
         given = {name: value for name, value in kwargs.items() if value is not None}
         return body(x, *args, **given)
 
@@ -290,7 +295,7 @@ class _Converter:
         return calls.as_arrays(self.model, np.asarray(x))
 
 
-class _Body(Layer):
+class ModelCall(Layer):
     """The call of a model that is no graph, as a layer with the model's weights."""
 
     supports_masking = True

@@ -62,7 +62,8 @@ def summary_text(model: Any, line_length: int | None = None, expand_nested: bool
     line_length = line_length or min(width, shutil.get_terminal_size().columns - 4)
     rows = [header]
     connections = None if columns is COLUMNS else _connections(model)
-    listed = model.layers if getattr(model, "graph", None) is None else model.sublayers()
+    by_attribute = getattr(model, "has_layers_as_attributes", False)
+    listed = model.layers if by_attribute or getattr(model, "graph", None) is None else model.sublayers()
     for layer in _range(listed, layer_range):
         rows += _rows(layer, expand_nested, show_trainable, connections, 0)
     lines = [f'Model: "{model.name}"', *_table(rows, _widths(positions, line_length), align)]
@@ -71,6 +72,8 @@ def summary_text(model: Any, line_length: int | None = None, expand_nested: bool
 
 def is_stack(model: Any) -> Any:
     """Whether each layer is called once, on one output of the layer before; any may give outputs."""
+    if getattr(model, "has_layers_as_attributes", False):
+        return True
     graph = getattr(model, "graph", None)
     if graph is None:
         return True

@@ -56,12 +56,12 @@ class _Steps:
 def plan(graph: Any, shapes: Sequence[Any], who: str) -> Plan:
     """The `Plan` for a model's graph, on inputs of these shapes (batch, time, ...).
 
-    Only batches of a chain are cut.
+    Only batches of a chain of layers are cut.
 
     Raises:
         ValueError: naming the first layer of a chain that cannot carry a mask.
     """
-    if not graph.is_chain:
+    if not _is_plain_chain(graph):
         return Plan(False, False, False)
     ((batch, T, *rest),) = shapes
     first = _Steps((batch, T, *rest), (batch, max(T - 1, 1), *rest), np.ones((1, T), bool), T > 1)
@@ -69,11 +69,16 @@ def plan(graph: Any, shapes: Sequence[Any], who: str) -> Plan:
     return last.plan or Plan(last.cut, len(last.whole) > 1 and last.whole[1] == T, last.held)
 
 
+def _is_plain_chain(graph: Any) -> bool:
+    """Whether a graph is a chain of layers that are called on their input alone."""
+    return graph.is_chain and not any(node.options for node in graph.nodes)
+
+
 def _after(layer: Any, steps: _Steps, T: int, who: str) -> _Steps:
     """What is known behind a layer."""
     if steps.plan is not None:
         return steps
-    if isinstance(layer, Network) and layer.graph.is_chain:
+    if isinstance(layer, Network) and _is_plain_chain(layer.graph):
         return layer.graph.walk([steps], lambda node, inner: _after(node.layer, inner, T, who))[0]
     cut, short = steps.cut, steps.short
     mask = _mask_after(layer, steps.whole, steps.mask, who)

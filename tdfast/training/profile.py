@@ -223,7 +223,8 @@ def profile(trainer: Trainer, feed: EpochIterator, steps: int) -> Profile:
         feed: the `EpochIterator` of the data.
         steps: how many to measure; one more goes before them, in which memory is made.
     """
-    model, training, own = trainer.model, trainer.trains, own_step.overrides(trainer.model)
+    model, training = trainer.model, trainer.trains
+    own = own_step.overrides(model) or getattr(model, "runs_in_python", None) is not None
     named = _layers_of(model)
     batches = _endless(feed)
     with as_before(trainer):

@@ -117,3 +117,15 @@ def test_a_layer_that_cannot_carry_the_mask_is_named():
         with pytest.raises(ValueError, match="'flat' .Flatten. cannot carry"):
             call()
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+
+
+def test_a_chain_with_an_operation():
+    """Functions of tdfast.ops pass no mask on, as in Keras: what stands behind them sees all steps."""
+    from tdfast import Input, Model, ops
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+    first = Input((5, 3))
+    hidden = LSTM(4, return_sequences=True)(first)
+    model = Model(first, GRU(2)(ops.tanh(hidden)))
+    found = model.predict(x, lengths=[5, 2, 3, 1], verbose=0)
+    masked = model(x, mask=np.arange(5) < np.array([5, 2, 3, 1])[:, None])
+    np.testing.assert_array_equal(found, masked)
