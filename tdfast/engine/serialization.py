@@ -243,7 +243,8 @@ def _layer_class(spec: Any, class_name: str, who: str, custom_objects: CustomObj
         return custom
     refuse_unknown_module(spec, f"{who} ({class_name})")
     place = registry.home("models" if class_name == "Sequential" else "layers")
-    found = vars(place).get(class_name) if class_name[:1] != "_" else None
+    known = class_name[:1] != "_" and (class_name in vars(place) or class_name in place.__all__)
+    found = getattr(place, class_name) if known else None
     if not inspect.isclass(found) or not issubclass(found, Layer) or found is Layer:
         raise FileError(
             f"{sentence(who)} is a {class_name}, which tdfast does not have. tdfast has "
@@ -255,7 +256,7 @@ def _layer_class(spec: Any, class_name: str, who: str, custom_objects: CustomObj
 
 def _layer_names() -> list[Any]:
     layers = registry.home("layers")
-    found = (getattr(layers, name, None) for name in dir(layers))
+    found = [getattr(layers, name) for name in dir(layers)]
     return sorted({c.__name__ for c in found if inspect.isclass(c) and issubclass(c, Layer)
                    and c is not Layer} | {"Sequential"})
 

@@ -1,5 +1,6 @@
 """All layers by name."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 from tdfast.compat import absent
@@ -103,15 +104,6 @@ from tdfast.layers.normalization.layer_normalization import LayerNormalization
 from tdfast.layers.normalization.rms_normalization import RMSNormalization
 from tdfast.layers.normalization.spectral_normalization import SpectralNormalization
 from tdfast.layers.normalization.unit_normalization import UnitNormalization
-from tdfast.layers.preprocessing import (
-    CategoryEncoding,
-    Discretization,
-    HashedCrossing,
-    Hashing,
-    IntegerLookup,
-    StringLookup,
-    TextVectorization,
-)
 from tdfast.layers.recurrent.bidirectional import Bidirectional
 from tdfast.layers.recurrent.cells import Cell, StackedRNNCells
 from tdfast.layers.recurrent.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
@@ -131,12 +123,47 @@ from tdfast.layers.regularization import (
 )
 from tdfast.layers.rescaling import Normalization, Rescaling
 from tdfast.layers.shaping import Flatten, Permute, RepeatVector, Reshape
-from tdfast.layers.spectrogram import MelSpectrogram, STFTSpectrogram
 from tdfast.layers.time_distributed import TimeDistributed
 from tdfast.layers.wrapper import Wrapper
 
+if TYPE_CHECKING:                       # what `__getattr__` imports
+    from tdfast.layers.preprocessing import (
+        CategoryEncoding,
+        Discretization,
+        HashedCrossing,
+        Hashing,
+        IntegerLookup,
+        StringLookup,
+        TextVectorization,
+    )
+    from tdfast.layers.spectrogram import MelSpectrogram, STFTSpectrogram
+
+_LATER = {
+    "CategoryEncoding": "preprocessing",
+    "Discretization": "preprocessing",
+    "HashedCrossing": "preprocessing",
+    "Hashing": "preprocessing",
+    "IntegerLookup": "preprocessing",
+    "StringLookup": "preprocessing",
+    "TextVectorization": "preprocessing",
+    "MelSpectrogram": "spectrogram",
+    "STFTSpectrogram": "spectrogram",
+}
+"""Layers whose modules are imported when they are first used: most models do without."""
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
+
 if not TYPE_CHECKING:             # a checker knows what is not there by itself
-    __getattr__ = absent.lookup(__name__)
+
+    def __getattr__(name: str) -> object:
+        if name in _LATER:
+            found = getattr(importlib.import_module(f"tdfast.layers.{_LATER[name]}"), name)
+            globals()[name] = found
+            return found
+        return absent.lookup(__name__)(name)
 
 __all__ = [
     "Activation",
