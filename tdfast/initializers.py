@@ -14,7 +14,6 @@ import numpy as np
 
 from tdfast import random
 from tdfast.compat import absent
-from tdfast.engine import window_functions
 from tdfast.engine.registry import Registry, description
 
 if TYPE_CHECKING:
@@ -261,7 +260,7 @@ class STFT(Initializer):
             raise ValueError(f"STFT: scaling must be 'density', 'spectrum' or None, got {scaling!r}.")
         self.side, self.window, self.scaling, self.periodic = side, window, scaling, periodic
         if isinstance(window, str):
-            window_functions.window(window, 1, False, "STFT")           # is it known?
+            _windows().window(window, 1, False, "STFT")         # is it known?
 
     def __call__(self, shape: Sizes, dtype: DTypeLike | None = None) -> Array:
         if len(shape) != 3 or shape[1] != 1:
@@ -275,7 +274,7 @@ class STFT(Initializer):
         frequency = np.arange(bins, dtype=kind) / kind.type(max(2 * (bins - 1), 1))
         turn = -2 * time * frequency * kind.type(np.pi)
         wave = np.cos(turn) if self.side == "real" else np.sin(turn)
-        window = window_functions.values(self.window, length, self.periodic, "STFT")
+        window = _windows().values(self.window, length, self.periodic, "STFT")
         if window is None:
             return wave
         window = window.astype(kind)[:, None, None]
@@ -616,3 +615,10 @@ def _truncated_normal(generator: Generator, shape: Sizes, mean: float, stddev: f
     out *= stddev
     out += mean
     return out.astype(_dtype(dtype), copy=False)
+
+
+def _windows() -> Any:
+    """The module of window functions, imported by those who need one alone."""
+    from tdfast.engine import window_functions
+
+    return window_functions

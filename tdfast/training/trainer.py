@@ -23,7 +23,6 @@ from tdfast.training.epochs import ArrayBatches
 from tdfast.training.interrupts import Interrupts
 from tdfast.training.objective import Objective, objective_of
 from tdfast.training.prediction import Prediction, tape_of
-from tdfast.training.profile import Profile, profile
 from tdfast.training.resume import Run
 from tdfast.training.step import Step
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from tdfast.engine.types import Arrays, CallbacksSpec, Data, OptimizerSpec, Verbose
     from tdfast.training.epochs import EpochIterator
     from tdfast.training.lock import ModelLock
+    from tdfast.training.profile import Profile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -551,6 +551,8 @@ class Trainer:
         >>> profile.rows[0].share < 1, profile.rows[0].runs_in, profile.rows[0].output_shape
         (True, 'kernel', (None, 4))
         """
+        from tdfast.training.profile import profile  # imported by those who ask alone
+
         steps = adapters.check_count(steps, "profile: steps")
         if not steps:
             raise ValueError("profile: steps must be at least 1, got 0.")
