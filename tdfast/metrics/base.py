@@ -93,8 +93,19 @@ class Metric:
 
     @property
     def variables(self) -> list[Any]:
-        """The arrays that `add_variable` made."""
-        return self.__dict__.setdefault("_variables", [])
+        """The arrays that `add_variable` made; of a metric of tdfast's, copies of what it has counted.
+
+        >>> from tdfast.metrics import Mean
+        >>> mean = Mean()
+        >>> mean.update_state([1.0, 3.0])
+        >>> [float(part) for part in mean.variables]
+        [4.0, 2.0]
+        """
+        own = self.__dict__.setdefault("_variables", [])
+        if own or not type(self).__module__.startswith("tdfast."):
+            return own
+        counted = [getattr(self, name, None) for name in self.state_names]
+        return [np.array(part, np.float64) for part in counted if isinstance(part, (int, float, np.ndarray))]
 
     def add_variable(self, shape: Sizes, initializer: InitializerSpec = "zeros",
                      dtype: DTypeLike | None = None, name: str | None = None) -> Any:

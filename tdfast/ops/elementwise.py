@@ -454,22 +454,24 @@ def isnan(x: Operand) -> Any:
     return call(Isnan, x)
 
 
-def ones_like(x: Operand) -> Any:
-    """Ones in the shape and dtype of x.
+def ones_like(x: Operand, dtype: Any = None) -> Any:
+    """Ones in the shape of x, and in its dtype when None.
 
     >>> ones_like(np.array([5.0, 6.0])).tolist()
     [1.0, 1.0]
     """
-    return call(OnesLike, x)
+    made = call(OnesLike, x)
+    return made if dtype is None else cast(made, dtype)
 
 
-def zeros_like(x: Operand) -> Any:
-    """Zeros in the shape and dtype of x.
+def zeros_like(x: Operand, dtype: Any = None) -> Any:
+    """Zeros in the shape of x, and in its dtype when None.
 
     >>> zeros_like(np.array([5.0, 6.0])).tolist()
     [0.0, 0.0]
     """
-    return call(ZerosLike, x)
+    made = call(ZerosLike, x)
+    return made if dtype is None else cast(made, dtype)
 
 
 def stop_gradient(variable: Operand) -> Any:
@@ -688,10 +690,15 @@ def clip(x: Operand, x_min: Operand, x_max: Operand) -> Any:
     return call(Clip, x, x_min=x_min, x_max=x_max)
 
 
-def where(condition: Operand, x1: Operand, x2: Operand) -> Any:
-    """The numbers of x1 where a condition holds, those of x2 elsewhere.
+def where(condition: Operand, x1: Any = None, x2: Any = None) -> Any:
+    """The numbers of x1 where a condition holds, those of x2 elsewhere; without both, the places where it
+    holds.
 
     >>> where(np.array([True, False]), np.array([1.0, 2.0]), 0.0).tolist()
     [1.0, 0.0]
     """
+    if x1 is None and x2 is None:
+        from tdfast.ops.arranging import nonzero
+
+        return nonzero(condition)
     return call(Where, condition, x1, x2)

@@ -385,13 +385,16 @@ def mean(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> Symbol
     return call(Mean, x, axis=axis, keepdims=keepdims)
 
 
-def prod(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:
-    """The product over some axes; None: all.
+def prod(x: Operand, axis: Axes | None = None, keepdims: bool = False,
+         dtype: typing.Any = None) -> typing.Any:
+    """The product over some axes; None: all. With a dtype, of the numbers in that.
 
     >>> prod(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1).tolist()
     [2.0, 12.0]
     """
-    return call(Prod, x, axis=axis, keepdims=keepdims)
+    from tdfast.ops.elementwise import cast
+
+    return call(Prod, x if dtype is None else cast(x, dtype), axis=axis, keepdims=keepdims)
 
 
 def var(x: Operand, axis: Axes | None = None, keepdims: bool = False) -> typing.Any:

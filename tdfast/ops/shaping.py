@@ -449,21 +449,28 @@ def shape(x: Any) -> Any:
     return x.shape if isinstance(x, SymbolicTensor) else np.shape(as_operand(x))
 
 
-def convert_to_tensor(x: Operand, dtype: DTypeLike | None = None) -> Any:
+def convert_to_tensor(x: Operand, dtype: DTypeLike | None = None, sparse: bool | None = None,
+                      ragged: bool | None = None) -> Any:
     """An array-like as a NumPy array, of another dtype if one is given.
 
     >>> convert_to_tensor([1, 2], "float32").dtype.name
     'float32'
     """
+    if sparse or ragged:
+        raise ValueError("convert_to_tensor: sparse and ragged must be None or False: arrays are NumPy's.")
     if isinstance(x, SymbolicTensor):
         return x if dtype in (None, x.dtype) else _cast(x, dtype)
+    x = as_operand(x)
+    if not isinstance(x, np.ndarray) and hasattr(x, "numpy"):       # its steps are recorded
+        return x if dtype is None else _cast(x, dtype)
     return np.asarray(x) if dtype is None else np.asarray(x, dtype)
 
 
 def convert_to_numpy(x: Operand) -> Any:
-    """An array-like as a NumPy array.
+    """An array-like as a NumPy array; of an array whose steps are recorded the numbers alone.
 
     >>> convert_to_numpy([1.0]).tolist()
     [1.0]
     """
-    return np.asarray(x)
+    x = as_operand(x)
+    return x.numpy() if not isinstance(x, np.ndarray) and hasattr(x, "numpy") else np.asarray(x)
