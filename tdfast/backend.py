@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import activations, ops, random
+from tdfast import ops, random
 from tdfast.compat import absent
 from tdfast.config import floatx, set_floatx
 from tdfast.engine.variable import Variable
@@ -479,12 +479,13 @@ def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: 
 
 
 def relu(x: Any, alpha: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Any:
-    """`tdfast.activations.relu` with its parameters.
+    """x above a threshold, up to max_value; alpha (x - threshold) below it.
 
     >>> relu(np.array([-1.0, 2.0])).tolist()
     [0.0, 2.0]
     """
-    return activations.relu(x, negative_slope=alpha, max_value=max_value, threshold=threshold)
+    kept = x if max_value is None else ops.minimum(x, max_value)
+    return ops.where(x >= threshold, kept, alpha * (x - threshold))
 
 
 def repeat(x: Any, n: int) -> Any:

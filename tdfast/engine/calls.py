@@ -217,6 +217,8 @@ class Computing:
 
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         """The output for some inputs, or a call in a graph."""
+        if "name" not in vars(self):
+            raise RuntimeError(f"{type(self).__name__}.__init__ must begin with super().__init__(**kwargs).")
         if is_symbolic([args, kwargs]):
             return self._call_on_tensors(*args, **kwargs)
         args, kwargs = _arrays_of_call(self, args, kwargs)
@@ -635,6 +637,7 @@ def within(layer: Any, frame: tracing.Frame, x: Any, training: Any, mask: Any, k
         y = forward([plain(part) for part in inputs], keywords, frame.next_tape())
     if kind is type(layer):
         _add_penalty(layer, frame, y)
+        frame.inner_losses += [plain(loss) for inner in layer.walk() for loss in inner.added_losses]
     marks = seen["mask"]
     if marks is not None or layer.has_mask_rule:
         record = seen["tape"].records[0]

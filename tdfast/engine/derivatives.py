@@ -213,6 +213,9 @@ def _by_autograd(func: Any, args: Any, kwargs: Any) -> Any:
     try:
         return _own(known(*args, **kwargs))
     except NotImplementedError as error:
+        found = getattr(registry.home("ops"), name, None)
+        if found is not None:
+            return found(*args, **kwargs)
         raise TypeError(
             f"np.{name} has no derivative here ({error}). If none is wanted, stop it before: "
             "tdfast.ops.stop_gradient(x)."
@@ -228,7 +231,7 @@ def _own(value: Any) -> Any:
     if isbox(value) and type(value) is not Traced:
         if isinstance(value._value, (tuple, list)):
             return [_own(value[i]) for i in range(len(value._value))]
-        inner = value._value if isbox(value._value) else np.asarray(value._value)
+        inner = _own(value._value) if isbox(value._value) else np.asarray(value._value)
         return Traced(inner, value._trace, value._node)
     if isinstance(value, (tuple, list)):
         return type(value)(_own(part) for part in value)

@@ -463,7 +463,7 @@ class Layer:
     def losses(self) -> list[Any]:
         """What `add_loss` was given in the last call, then the penalties of the weights' regularizers."""
         frame = tracing.innermost()
-        added = frame.losses if frame is not None else [
+        added = [*frame.losses, *frame.inner_losses] if frame is not None else [
             loss for layer in self.walk() for loss in layer.added_losses]
         return [*added, *(_penalty_of(w) for w in self.trainable_weights if w.regularizer is not None)]
 
@@ -713,7 +713,9 @@ class Layer:
     @classmethod
     def from_config(cls, config: Config) -> Any:
         """The layer that `get_config` described."""
-        return cls(**config)
+        names, any_name, _ = calls.parameters(cls.__init__)
+        return cls(**{key: value for key, value in config.items()
+                      if any_name or key in names or key not in ("name", "trainable", "dtype")})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

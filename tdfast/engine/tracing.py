@@ -38,6 +38,8 @@ class Frame:
         self.record, self.tape = record, tape
         self.losses: list[Any] = []
         """What `add_loss` was given, and the penalties of layers called within."""
+        self.inner_losses: list[Any] = []
+        """What `add_loss` was given within layers whose own backward pass has its derivative: numbers."""
         self._masks: dict[int, Any] = {}
         self._tapes = 0
 

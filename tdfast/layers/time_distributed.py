@@ -100,7 +100,7 @@ class TimeDistributed(Wrapper):
             return self._backward_steps(dy, tape, need_dx)
         dx = self.layer.backward(dy.reshape(-1, *dy.shape[2:]), tape, need_dx)
         rec = tape.pop(self)
-        return dx.reshape(rec.shape) if need_dx else None
+        return dx.reshape(rec.shape) if need_dx and dx is not None else None
 
     def _forward_steps(self, x: Arrays, tape: Tape, rec: Record, mask: Masks) -> Array:
         """One call a step, for a layer that looks at its whole batch."""

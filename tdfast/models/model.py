@@ -236,6 +236,9 @@ class Model(Network):
         """The name of each output: that of the layer which gives it."""
         return [tensor.node.layer.name for tensor in self.graph.outputs]
 
+    outputs_are_known = True
+    """Whether it is known how many outputs there are."""
+
     has_named_outputs = False
     """Whether the outputs are a dict."""
 

@@ -195,6 +195,8 @@ class Sequential(Model):
         if not self._stack:
             raise ValueError(f"Model '{self.name}' has no layers: add one first.")
         input_shape = tuple(input_shape)
+        if self._stack[0].computes_in_call and self._input is not None:
+            self._stack[0]._input_dtype = self._input.dtype
 
         def build(node: Any, shape: Sizes) -> tuple[int | None, ...]:
             self.build_inner(node.layer, shape)

@@ -110,6 +110,7 @@ class Subclassed(Model):
             self._graph = Graph(tensors, flatten(y), strict=False)
             self.input_shape = one_or_list([tensor.shape for tensor in tensors])
             self.built = True
+            self._trainer.know_outputs()
             for layer in self.sublayers():
                 for variable in layer.weights:
                     if not variable.path.startswith(f"{self.name}/"):
@@ -212,6 +213,11 @@ class Subclassed(Model):
     def as_input(self, x: Any, who: str | None = None) -> Any:
         parts = self.as_inputs(x, who or f"Model '{self.name}'")
         return one_or_list([calls.as_arrays(self, part) for part in parts])
+
+    @property
+    def outputs_are_known(self) -> bool:  # type: ignore[override]
+        """Whether it is known how many outputs there are."""
+        return self._graph is not None
 
     @property
     def has_named_outputs(self) -> bool:  # type: ignore[override]

@@ -299,7 +299,7 @@ class Cumsum(Operation):
 
     def pull_back(self, dy: typing.Any, y: typing.Any, x: typing.Any) -> list[typing.Any]:
         axis = self.options["axis"]
-        turned = np.flip(np.cumsum(np.flip(dy, axis), axis=axis, dtype=dy.dtype), 0 if axis is None else axis)
+        turned = np.flip(np.cumsum(np.flip(dy, axis), axis=axis), 0 if axis is None else axis)
         return [turned.reshape(x.shape)]
 
 

@@ -72,6 +72,7 @@ class Trainer:
         self.model, self.lock = model, lock
         self.optimizer: Any = None
         self.objective = Objective()
+        self._given: tuple[Any, Any, Any, Any] | None = None
         self.compiled = self.run_eagerly = False
         self.steps_per_execution = 1
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
@@ -114,12 +115,28 @@ class Trainer:
             )
         self.run_eagerly = flag(run_eagerly, "run_eagerly", "compile")
         optimizer = optimizers.get(optimizer)
-        objective = objective_of(self.model.head_names, loss, loss_weights, metrics, weighted_metrics,
-                                 named=self.model.has_named_outputs)
+        given = loss, loss_weights, metrics, weighted_metrics
+        objective = self._objective_of(given)
         self._refuse_optimizer_of_another(optimizer, "compile")
         at_once = 1 if steps_per_execution == "auto" else adapters.check_count(
             steps_per_execution, "compile: steps_per_execution")
         self._take(optimizer, objective, max(1, at_once))
+
+    def _objective_of(self, given: tuple[Any, Any, Any, Any]) -> Objective:
+        """The objective of what `compile` was given: a first one where the outputs are not known yet."""
+        known = self.model.outputs_are_known
+        self._given = None if known else given
+        if not known and any(isinstance(part, dict) and "class_name" not in part for part in given):
+            return Objective()                  # by the names of outputs, which nobody knows yet
+        if not known and isinstance(given[0], (list, tuple)) and len(given[0]) > 1:
+            return Objective()
+        return objective_of(self.model.head_names, *given, named=self.model.has_named_outputs)
+
+    def know_outputs(self) -> None:
+        """Make the losses and metrics of `compile` for the outputs of a model that is built now."""
+        given, self._given = self._given, None
+        if given is not None and len(self.model.head_names) != len(self.objective.heads):
+            self.objective = self._data.objective = self._objective_of(given)
 
     def _take(self, optimizer: Any, objective: Objective, steps_per_execution: int = 1) -> None:
         self.optimizer, self.objective = optimizer, objective

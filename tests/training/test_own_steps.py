@@ -122,11 +122,21 @@ def test_metrics_begin_anew_each_epoch_and_callbacks_see_the_logs():
     model = Tracked(*parts())
     model.compile("sgd", "mse")
     epochs, batches = [], []
-    watch = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(dict(logs)),
-                                     on_train_batch_end=lambda batch, logs: batches.append(dict(logs)))
-    history = model.fit(X, Y, batch_size=8, epochs=2, verbose=0, callbacks=[watch], shuffle=False,
-                        validation_data=(X[:4], Y[:4])).history
-    want = np.mean([np.mean((model(X[i:i + 8]) - Y[i:i + 8]) ** 2) for i in (0, 8, 16)])
+    watch = callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: epochs.append(dict(logs)),
+        on_train_batch_end=lambda batch, logs: batches.append(dict(logs)),
+    )
+    history = model.fit(
+        X,
+        Y,
+        batch_size=8,
+        epochs=2,
+        verbose=0,
+        callbacks=[watch],
+        shuffle=False,
+        validation_data=(X[:4], Y[:4]),
+    ).history
+    want = np.mean([np.mean((model(X[i : i + 8]) - Y[i : i + 8]) ** 2) for i in (0, 8, 16)])
     np.testing.assert_allclose(history["squares"], [want, want], rtol=1e-4)
     assert history["rows"] == [5.0, 5.0] and history["val_seven"] == [7.0, 7.0]
     assert set(epochs[0]) == {"squares", "rows", "val_seven"} and len(batches) == 6
@@ -137,7 +147,7 @@ def test_metrics_begin_anew_each_epoch_and_callbacks_see_the_logs():
 def test_early_stopping_by_a_name_of_its_own():
     model = Tracked(*parts())
     model.compile("sgd", "mse")
-    stop = callbacks.EarlyStopping("squares", patience=1)
+    stop = callbacks.EarlyStopping("squares", mode="min", patience=1)
     assert len(model.fit(X, Y, epochs=9, verbose=0, callbacks=[stop], shuffle=False).history["squares"]) <= 3
 
 
@@ -159,7 +169,9 @@ def test_compute_metrics():
     model = alike(Counted)
     logs = model.fit(X, Y, batch_size=7, epochs=1, verbose=0).history
     assert list(logs) == ["loss", "mae", "top"]
-    np.testing.assert_allclose(model.evaluate(X, Y, verbose=0, return_dict=True)["top"], model(X).max(), rtol=1e-5)
+    np.testing.assert_allclose(
+        model.evaluate(X, Y, verbose=0, return_dict=True)["top"], model(X).max(), rtol=1e-5
+    )
 
 
 class Gan(Model):
@@ -252,7 +264,9 @@ def test_losses_of_layers_count():
     own.set_weights(plain.get_weights())
     for model in (plain, own):
         model.compile("sgd", "mse")
-    want, got = (m.fit(X, Y, batch_size=7, epochs=2, shuffle=False, verbose=0).history["loss"] for m in (plain, own))
+    want, got = (
+        m.fit(X, Y, batch_size=7, epochs=2, shuffle=False, verbose=0).history["loss"] for m in (plain, own)
+    )
     np.testing.assert_allclose(got, want, rtol=1e-4)
     for a, b in zip(own.get_weights(), plain.get_weights()):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
@@ -284,10 +298,17 @@ def test_backup_and_restore(tmp_path):
     first = alike(OfSuper, weights)
     backup = tmp_path / "backup"
     with pytest.raises(Killed):
-        first.fit(X, Y, epochs=4, callbacks=[callbacks.BackupAndRestore(backup),
-                                             callbacks.LambdaCallback(on_epoch_begin=kill)], **options)
+        first.fit(
+            X,
+            Y,
+            epochs=4,
+            callbacks=[callbacks.BackupAndRestore(backup), callbacks.LambdaCallback(on_epoch_begin=kill)],
+            **options,
+        )
     second = alike(OfSuper, weights)
-    got = second.fit(X, Y, epochs=4, callbacks=[callbacks.BackupAndRestore(backup)], **options).history["loss"]
+    got = second.fit(X, Y, epochs=4, callbacks=[callbacks.BackupAndRestore(backup)], **options).history[
+        "loss"
+    ]
     np.testing.assert_allclose(got[-2:], want[-2:], rtol=1e-5)
     for a, b in zip(second.get_weights(), plain.get_weights()):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)

@@ -312,6 +312,12 @@ class CellOfCall(Cell):
                 "that there "
                 f"are {len(self.state_sizes)} states, but call returned {len(states)}."
             )
+        widths = [np.shape(calls.plain(state))[-1:] for state in states]
+        if widths != [(n,) for n in self.state_sizes]:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self.cell).__name__}): state_size={self.state_size!r} says how "
+                f"many numbers a state has, but call returned states of {[n for w in widths for n in w]}."
+            )
         return y, states
 
     def forward(self, x: Arrays, states: Any, tape: Tape, training: bool = False) -> Any:  # type: ignore[override]
