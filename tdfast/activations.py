@@ -240,7 +240,7 @@ def threshold(x: Numbers, threshold: float, default_value: float) -> Array:
     return np.where(x > threshold, x, np.asarray(default_value, x.dtype))
 
 
-def get(identifier: Any, own: bool = False) -> Any:
+def get(identifier: Any, own: bool = True) -> Any:
     """The `Activation` that a name, an Activation or Keras's dict means; None is linear.
 
     Args:

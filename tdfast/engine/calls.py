@@ -351,6 +351,8 @@ def install(cls: Any, base: Any) -> None:
         base: `tdfast.engine.layer.Layer`.
     """
     inherited = cls.sublayers
+    if "__setattr__" not in vars(cls):
+        cls.__setattr__ = set_attribute
     for name, method in vars(Computing).items():
         if name not in vars(cls) and not (name.startswith("__") and name != "__call__"):
             setattr(cls, name, method)
@@ -375,6 +377,17 @@ def remove(cls: Any, base: Any) -> None:
         for name, method in vars(methods).items():
             if name not in vars(cls) and hasattr(base, name) and getattr(cls, name) is method:
                 setattr(cls, name, getattr(base, name))
+
+
+def set_attribute(layer: Any, name: str, value: Any) -> None:
+    """Set an attribute; a `Variable` that belongs to no layer becomes a weight of this one."""
+    object.__setattr__(layer, name, value)
+    if isinstance(value, Variable):
+        layer.track(value)
+    elif isinstance(value, (list, tuple)) and not name.startswith("_"):
+        for part in value:
+            if isinstance(part, Variable):
+                layer.track(part)
 
 
 def _joined(first: list[Any], second: list[Any]) -> list[Any]:

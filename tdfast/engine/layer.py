@@ -354,12 +354,20 @@ class Layer:
         return arguments.flag(value, name, f"Layer '{self.name}' ({type(self).__name__})")
 
     # ---------------------------------------------------------------- weights
-    def add_weight(self, shape: Sizes, initializer: InitializerSpec = "glorot_uniform",
-                   name: str = "variable", trainable: bool = True, regularizer: RegularizerSpec = None,
-                   constraint: ConstraintSpec = None, path: str | None = None) -> Variable:
-        """A new `Variable` of this layer, filled by ``initializer``."""
+    def add_weight(self, shape: Sizes | None = None, initializer: InitializerSpec = None,
+                   name: str | None = None, trainable: bool = True, regularizer: RegularizerSpec = None,
+                   constraint: ConstraintSpec = None, path: str | None = None, dtype: Any = None,
+                   autocast: bool = True, aggregation: str | None = "none",
+                   overwrite_with_gradient: bool = False) -> Variable:
+        """A new `Variable` of this layer in the layer's dtype, filled by ``initializer`` (glorot_uniform).
+
+        Args:
+            dtype, autocast, aggregation, overwrite_with_gradient: accepted for Keras's sake.
+        """
         from tdfast import constraints, initializers, regularizers
 
+        shape = () if shape is None else (shape,) if isinstance(shape, int) else shape
+        name, initializer = name or "variable", "glorot_uniform" if initializer is None else initializer
         size = math.prod(shape) * np.dtype(self.dtype).itemsize
         try:
             if size > np.iinfo(np.intp).max:            # NumPy would raise errors of other kinds
@@ -384,6 +392,18 @@ class Layer:
         )
         self._weights.append(variable)
         return variable
+
+    def track(self, variable: Variable) -> None:
+        """Make a `Variable` of a user's own, which belongs to no layer yet, a weight of this one."""
+        if "/" in variable.path or not hasattr(self, "_weights"):
+            return
+        source, value = getattr(_source, "function", None), None
+        if source is not None:
+            value = source(self, variable.shape, name=variable.name, trainable=variable.made_trainable)
+        if value is not None:
+            variable.assign(value)
+        variable.path = f"{self.name}/{variable.name}"
+        self._weights.append(variable)
 
     def build_inner(self, layer: Layer, input_shape: Shapes) -> None:
         """Build a layer inside this one, if it is not built: its weights' paths begin with this layer's

@@ -136,7 +136,7 @@ class EinsumDense(Layer):
             raise ValueError(f"Layer '{self.name}' (EinsumDense): equation must be text, got {equation!r}.")
         self.equation, self.bias_axes = equation, bias_axes
         self.partial_output_shape = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
-        self.activation = activations.get(activation)
+        self.activation = activations.get(activation, own=False)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)

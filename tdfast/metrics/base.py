@@ -12,7 +12,7 @@ import numpy as np
 
 from tdfast import config
 from tdfast.compat import absent
-from tdfast.engine import arguments
+from tdfast.engine import arguments, calls
 from tdfast.engine.names import snake_case, unique_name
 from tdfast.engine.registry import Registry
 from tdfast.engine.variable import Variable
@@ -45,6 +45,16 @@ class State(np.ndarray):
     def assign_sub(self, value: Any) -> None:
         """Subtract."""
         np.subtract(self, value, out=self)
+
+
+def _on_numbers(update: Callable[..., Any]) -> Callable[..., Any]:
+    """An ``update_state`` that may be called on values whose steps are recorded: it counts their numbers."""
+
+    @functools.wraps(update)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return update(self, *map(calls.plain, args), **{k: calls.plain(v) for k, v in kwargs.items()})
+
+    return wrapped
 
 
 @absent.members("metrics")
@@ -122,6 +132,11 @@ class Metric:
                    dtype: DTypeLike | None = None, name: str | None = None) -> Any:
         """`add_variable` with a shape of () by default."""
         return self.add_variable(shape, "zeros" if initializer is None else initializer, dtype, name)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "update_state" in vars(cls):
+            setattr(cls, "update_state", _on_numbers(vars(cls)["update_state"]))    # noqa: B010
 
     def reset_state(self) -> None:
         """Start again."""

@@ -55,6 +55,7 @@ class Subclassed(Model):
         self.runs_in_python: str | None = None
 
     has_layers_as_attributes = True
+    __setattr__ = calls.set_attribute
 
     # ---------------------------------------------------------------- the layers
     def sublayers(self) -> list[Any]:

@@ -396,6 +396,48 @@ def of_super(K):
     return K.Sequential([K.Input((6,)), Scaled(4, activation="relu"), K.layers.Dense(3)])
 
 
+def own_variables(K):
+    """Weights that are Variables among the attributes, and add_weight with Keras's keywords."""
+    def soft(x):
+        return x * K.ops.sigmoid(2.0 * x)
+
+    class Scaled(K.layers.Layer):
+        def __init__(self, units, activation=None, **kwargs):
+            super().__init__(**kwargs)
+            self.activation = K.activations.get(activation)
+            self.scale = K.Variable(np.full(units, 1.5, "float32"), name="scale")
+            self.fixed = K.Variable(np.ones(units, "float32"), trainable=False)
+            self.inner = K.Sequential([K.layers.Dense(units, activation="tanh"), K.layers.Dense(units)])
+
+        def build(self, input_shape):
+            self.shift = self.add_weight(shape=(input_shape[-1],), initializer=None, dtype="float32")
+            self.times = self.add_weight(initializer="ones", autocast=True, aggregation="none", name="times")
+
+        def call(self, x):
+            return self.activation(self.inner(x + self.shift) * self.scale * self.fixed * self.times)
+
+    return K.Sequential([K.Input((6,)), Scaled(4, soft), K.layers.Dense(3)])
+
+
+def tracked_loss(K):
+    class Tracked(K.Model):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.tracker = K.metrics.Mean(name="loss")
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            loss = K.ops.mean(K.ops.square(y_pred - y)) + sum(self.losses)
+            self.tracker.update_state(loss)
+            return loss
+
+        @property
+        def metrics(self):
+            return [self.tracker]
+
+    x = K.Input((6,))
+    return Tracked(x, K.layers.Dense(3, kernel_regularizer="l2")(x))
+
+
 def wrapper(K):
     class Twice(K.layers.Wrapper):
         def call(self, inputs):
@@ -413,9 +455,14 @@ def test_layers_and_cells_of_steps(build):
     beside(build, STEPS, y, rmse, tol=5e-5)
 
 
-@pytest.mark.parametrize("build", [variational, residual, asks_for_training, of_super, wrapper])
+@pytest.mark.parametrize("build", [variational, residual, asks_for_training, of_super, own_variables,
+                                   wrapper])
 def test_layers_and_models(build):
     beside(build, X, Y, lambda K: "mse", [rmse], tol=5e-5)
+
+
+def test_compute_loss_that_tells_a_metric():
+    beside(tracked_loss, X, Y, lambda K: "mse", tol=5e-5)
 
 
 def test_a_graph_where_that_works_and_python_where_it_does_not():

@@ -213,7 +213,7 @@ class _Conv(Convolving):
         self.filters = positive_int(filters, "filters", self)
         self.groups = positive_int(groups, "groups", self)
         self._set_windows(kernel_size, strides, padding, data_format, dilation_rate, self.paddings)
-        self.activation = activations.get(activation)
+        self.activation = activations.get(activation, own=False)
         self.use_bias = self._flag(use_bias, "use_bias")
         self._set_weights_options(("kernel", "bias"), options)
         self.kernel: Any = None

@@ -39,7 +39,7 @@ class _Depthwise(Convolving):
         self._set_windows(*(options[name] for name in ("kernel_size", "strides", "padding", "data_format",  # type: ignore[call-arg]
                                                        "dilation_rate")),
                           self.paddings)
-        self.activation = activations.get(options["activation"])
+        self.activation = activations.get(options["activation"], own=False)
         self.use_bias = self._flag(options["use_bias"], "use_bias")
         self._set_weights_options(self.weight_options, options)
         self.bias: Any = None

@@ -86,7 +86,7 @@ class _ConvTranspose(Convolving):
                     f"output_padding={self.output_padding} and strides={self.strides}."
                 )
         self._refuse_strides_with_dilation()
-        self.activation = activations.get(activation)
+        self.activation = activations.get(activation, own=False)
         self.use_bias = self._flag(use_bias, "use_bias")
         self._set_weights_options(("kernel", "bias"), options)
         self.kernel: Any = None

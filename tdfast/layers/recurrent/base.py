@@ -74,9 +74,9 @@ class GateWeights(Layer):
         if implementation not in (0, 1, 2):     # Keras's ways to the same numbers; here there is one
             raise ValueError(f"Layer '{self.name}': implementation must be 1 or 2, got {implementation!r}.")
         self.units = positive_int(units, self.units_name, self)
-        self.activation = activations.get(activation)
+        self.activation = activations.get(activation, own=False)
         if self.gates > 1:
-            self.recurrent_activation = activations.get(recurrent_activation)
+            self.recurrent_activation = activations.get(recurrent_activation, own=False)
         self.use_bias = self._flag(use_bias, "use_bias")
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)

@@ -14,6 +14,7 @@ from tdfast.compat.calling import spelled
 from tdfast.engine.arguments import flag
 from tdfast.engine.layer import weights_from
 from tdfast.engine.network import Network
+from tdfast.engine.registry import custom_object_scope
 from tdfast.engine.serialization import (
     FUNCTIONAL,
     as_shape,
@@ -106,7 +107,7 @@ def _load(config: Config, store: Any, custom_objects: CustomObjects, compile: bo
     if old:
         config = modern_layer(config)
     filler = Filler(store)
-    with weights_from(filler), sharing_layers():
+    with weights_from(filler), sharing_layers(), custom_object_scope(custom_objects or {}):
         model = deserialize_layer(config, custom_objects, made=filler.attach)
         _require_model(model, store.name)
         shape = build_shape(config, model.has_layers_as_attributes)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tdfast.engine.network import Network
+from tdfast.engine.serialization import child_keys
 from tdfast.errors import FileError
 from tdfast.saving.keras.assets import own_paths
 from tdfast.saving.keras.places import has_cell, sublayers_by_attribute
@@ -37,9 +39,20 @@ class Filler:
             base += "/cell"
         self.seen[id(layer)] = layer, base
         self.paths.append((layer, path))
+        self._fill(layer, base)
         self._attach_inner(layer, path)
 
+    def _fill(self, layer: Any, base: str) -> None:
+        """Give the weights that a layer's ``__init__`` has made their arrays."""
+        for index, weight in enumerate(sorted(layer._weights, key=lambda w: not w.made_trainable)):
+            path = f"{base}/vars/{index}".lstrip("/")
+            weight.value[...] = self.array(layer, path, weight.name, weight.shape)
+
     def _attach_inner(self, layer: Any, path: Any) -> None:
+        if isinstance(layer, Network) and not layer.has_layers_as_attributes:
+            inside = layer.sublayers()
+            for key, inner in zip(child_keys([type(part).__name__ for part in inside]), inside):
+                self.attach(inner, f"{path}/layers/{key}")
         for key, inner in sublayers_by_attribute(layer):
             self.attach(inner, f"{path}/{key}")
 
@@ -86,7 +99,7 @@ class Filler:
             # A wrapper may have a weight of the layer inside among its own: it was read there.
             self.waiting -= {f"{base}/vars/{i}".lstrip("/") for i in range(len(layer._weights))}
             self.waiting -= set(own_paths(base.lstrip("/"), layer, self.store).values())
-        left = sorted(p for p in self.waiting if p.startswith(("layers/", "vars/"))
+        left = sorted(p for p in self.waiting if (p.startswith(("layers/", "vars/")) or "/layers/" in p)
                       and "/seed_generator/" not in p)
         if left:
             raise FileError(
