@@ -485,7 +485,7 @@ def relu(x: Any, alpha: float = 0.0, max_value: float | None = None, threshold: 
     [0.0, 2.0]
     """
     kept = x if max_value is None else ops.minimum(x, max_value)
-    return ops.where(x >= threshold, kept, alpha * (x - threshold))
+    return ops.where(x >= threshold, kept, alpha * (x - threshold) if alpha else ops.zeros_like(x))
 
 
 def repeat(x: Any, n: int) -> Any:
