@@ -101,7 +101,7 @@ def run(layer: Layer, frame: tracing.Frame, args: Any, kwargs: dict[str, Any], p
 
 def _checked(value: Any, layer: Layer) -> Any:
     """An output as an array or a `Traced`."""
-    if isinstance(value, np.ndarray) or _is_traced(value):
+    if isinstance(value, np.ndarray) or tracing.is_recorded(value):
         return value
     if isinstance(value, Variable):
         return tracing.value_of(value)
@@ -109,21 +109,14 @@ def _checked(value: Any, layer: Layer) -> Any:
         return np.asarray(value, np.float32 if isinstance(value, float) else None)
     if value is None or isinstance(value, (str, bytes)) or not hasattr(value, "__array__"):
         raise TypeError(
-            f"Layer '{layer.name}' ({type(layer).__name__}): call must return an array, or a list, a "
-            "tuple or a "
-            f"dict of them, got {value!r:.60} ({type(value).__name__})."
+            f"Layer '{layer.name}' ({type(layer).__name__}): call must return an array, or a list, a tuple "
+            f"or a dict of them, got {value!r:.60} ({type(value).__name__})."
         )
     raise TypeError(
         f"Layer '{layer.name}' ({type(layer).__name__}): call returned a "
-        f"{type(value).__module__.split('.')[0]} "
-        f"{type(value).__name__}. Compute with tdfast.ops, NumPy's functions or operators, whose "
-        "derivatives are "
-        "known here."
+        f"{type(value).__module__.split('.')[0]} {type(value).__name__}. Compute with tdfast.ops, NumPy's "
+        "functions or operators, whose derivatives are known here."
     )
-
-
-def _is_traced(value: Any) -> bool:
-    return getattr(value, "__array_priority__", 0) == 200.0
 
 
 def _add_penalty(layer: Layer, frame: tracing.Frame, y: Any) -> None:
@@ -132,7 +125,7 @@ def _add_penalty(layer: Layer, frame: tracing.Frame, y: Any) -> None:
     if regularizer is None:
         return
     for part in flatten(y):
-        if _is_traced(part):
+        if tracing.is_recorded(part):
             from tdfast.engine import derivatives
 
             frame.losses.append(derivatives.penalty(regularizer, part))
@@ -164,7 +157,7 @@ def _pass_mask_on(layer: Layer, frame: tracing.Frame, first: Any, mask: Any, y: 
 
 def plain(value: Any) -> Any:
     """The plain array of a value whose steps are recorded; anything else as it is."""
-    while _is_traced(value):
+    while tracing.is_recorded(value):
         value = value._value
     return value
 
@@ -175,7 +168,7 @@ def as_arrays(layer: Layer, structure: Any) -> Any:
         return {key: as_arrays(layer, part) for key, part in structure.items()}
     if isinstance(structure, (list, tuple)) and any(_is_array(part) for part in structure):
         return type(structure)(as_arrays(layer, part) for part in structure)
-    if structure is None or isinstance(structure, (bool, str, slice)) or _is_traced(structure):
+    if structure is None or isinstance(structure, (bool, str, slice)) or tracing.is_recorded(structure):
         return structure
     if isinstance(structure, (int, float, list, tuple, np.generic)) or hasattr(structure, "__array__"):
         array = np.asarray(_value_of(structure))
@@ -622,7 +615,7 @@ def within(layer: Any, frame: tracing.Frame, x: Any, training: Any, mask: Any, k
         mask = found if len(inputs) > 1 and any(m is not None for m in found) else found[0]
     training = layer.mode(frame.training if training is None else training)
     keywords = {name: flatten(value) for name, value in kwargs.items()
-                if any(_is_traced(leaf) for leaf in flatten(value))}
+                if any(tracing.is_recorded(leaf) for leaf in flatten(value))}
     options = {name: value for name, value in kwargs.items() if name not in keywords}
     if keywords and layer.drops_mask_beside_tensors:
         mask = None

@@ -39,6 +39,7 @@ class Traced(Operators, Box):
 
     __slots__ = ()
     __array_priority__ = 200.0
+    is_recorded = True
 
     @property
     def shape(self) -> tuple[int, ...]:

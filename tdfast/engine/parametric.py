@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast.engine import tracing
 from tdfast.engine.activation_table import TABLE
 
 if TYPE_CHECKING:
@@ -101,8 +102,7 @@ class Recorded(Function):
         np.copyto(dx, back(dy)[0])
 
     def __call__(self, x: Numbers) -> Any:
-        recorded = not isinstance(x, np.ndarray) and hasattr(x, "_trace")
-        return self.value(x) if recorded else super().__call__(x)
+        return self.value(x) if tracing.is_recorded(x) else super().__call__(x)
 
 
 class Parametric(Function):

@@ -124,6 +124,11 @@ def traces() -> list[Any]:
     return found
 
 
+def is_recorded(value: Any) -> bool:
+    """Whether a value is a `tdfast.engine.derivatives.Traced`, asked without importing that."""
+    return getattr(type(value), "is_recorded", False)
+
+
 def level() -> int:
     """How many frames there are, which tells the values of one trace from those of another."""
     return len(_frames())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast import config
+from tdfast.engine import tracing
 from tdfast.engine.tensor import SymbolicTensor
 from tdfast.engine.variable import Variable
 from tdfast.ops.base import NN, as_operand
@@ -253,7 +254,7 @@ def is_tensor(x: Any) -> bool:
     >>> is_tensor(np.zeros(2)), is_tensor([0.0])
     (True, False)
     """
-    return isinstance(x, (np.ndarray, SymbolicTensor, Variable)) or hasattr(x, "_trace")
+    return isinstance(x, (np.ndarray, SymbolicTensor, Variable)) or tracing.is_recorded(x)
 
 
 def dtype(x: Any) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast.engine import tracing
 from tdfast.engine.gradients import contiguous
 from tdfast.engine.operation import Operation
 from tdfast.engine.tensor import SymbolicTensor
@@ -461,7 +462,7 @@ def convert_to_tensor(x: Operand, dtype: DTypeLike | None = None, sparse: bool |
     if isinstance(x, SymbolicTensor):
         return x if dtype in (None, x.dtype) else _cast(x, dtype)
     x = as_operand(x)
-    if not isinstance(x, np.ndarray) and hasattr(x, "numpy"):       # its steps are recorded
+    if tracing.is_recorded(x):
         return x if dtype is None else _cast(x, dtype)
     return np.asarray(x) if dtype is None else np.asarray(x, dtype)
 
@@ -472,5 +473,5 @@ def convert_to_numpy(x: Operand) -> Any:
     >>> convert_to_numpy([1.0]).tolist()
     [1.0]
     """
-    x = as_operand(x)
-    return x.numpy() if not isinstance(x, np.ndarray) and hasattr(x, "numpy") else np.asarray(x)
+    found: Any = as_operand(x)
+    return found.numpy() if tracing.is_recorded(found) else np.asarray(found)
