@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast.engine import tracing
+from tdfast.engine import registry, tracing
 from tdfast.engine.gradients import in_dtype, learns, unbroadcast
 from tdfast.engine.operation import Operation
 from tdfast.ops.base import CORE, NN, NUMPY, call, operation
@@ -700,7 +700,5 @@ def where(condition: Operand, x1: Any = None, x2: Any = None) -> Any:
     [1.0, 0.0]
     """
     if x1 is None and x2 is None:
-        from tdfast.ops.arranging import nonzero
-
-        return nonzero(condition)
+        return registry.home("ops").nonzero(condition)
     return call(Where, condition, x1, x2)
