@@ -15,7 +15,8 @@ from tdfast.engine import tracing
 from tdfast.engine.activation_table import TABLE
 from tdfast.engine.arrays import as_contiguous
 from tdfast.engine.parametric import Function, Parametric, Recorded, defaults
-from tdfast.engine.registry import Registry, collected_name, registered_name
+from tdfast.engine.registry import Registry, collected_name, home, registered_name
+from tdfast.engine.tensor import SymbolicTensor
 from tdfast.engine.variable import Variable
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Activation:
                 approximate=False), hard_shrink(x, threshold=0.5), soft_shrink(x, threshold=0.5),
                 squareplus(x, b=4).
         """
+        if isinstance(x, SymbolicTensor):
+            return self._in_graph(x, arguments, parameters)
         if tracing.level() and not isinstance(x, np.ndarray):
             found = self._recorded(x, arguments, parameters)
             if found is not None:
@@ -102,6 +105,14 @@ class Activation:
         y = np.empty_like(x)
         self.with_parameters(**parameters).forward(x, y)
         return np.moveaxis(y, -1, axis) if self.is_row else y
+
+    def _in_graph(self, x: SymbolicTensor, arguments: Any, parameters: Any) -> Any:
+        """A call in a graph: of the function of this name in `tdfast.ops`, or of a layer."""
+        named = self._named(arguments, parameters)
+        found = getattr(home("ops"), self.name, None)
+        if found is not None and (not named or self.name != "relu"):
+            return found(x, **named)
+        return home("layers").Activation(self.with_parameters(**named))(x)
 
     def _recorded(self, x: Any, arguments: Any, parameters: Any) -> Any:
         """f(x) with its derivative, where that is wanted; else None."""

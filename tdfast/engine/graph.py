@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast.compat.calling import level_of_the_caller
-from tdfast.engine.structure import flatten, packed_as
+from tdfast.engine.structure import flatten, mapped, packed_as
 from tdfast.engine.tensor import SymbolicTensor
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Graph:
         self._reads = {id(tensor): readers[i] for i, tensor in enumerate(tensors)}
         self._shares_weights: Any = None     # whether two calls learn the same weight, once it was looked for
         self._has_mask_rule = [layer.has_mask_rule for layer, _, _ in self._calls]
+        self._adds_losses = [any(inner.computes_in_call for inner in layer.walk())
+                             for layer, _, _ in self._calls]
         self._plans: dict[Any, Any] = {}
         self._values_of_a_row: dict[Any, int] = {}
 
@@ -235,6 +237,8 @@ class Graph:
                 if mask is not None and not (layer.supports_masking or self.strict or layer.computes_in_call):
                     mask = _ended(mask, layer)
                 mask = layer.passed_mask(x, mask, inner.records[0])
+            if self._adds_losses[i]:
+                record.outputs[i] = y
             if len(places) == 1:
                 held[places[0]], marks[places[0]] = y, mask
             else:
@@ -265,6 +269,8 @@ class Graph:
                 dy = held[places[0]]
             else:
                 dy = self._of_call(i, [held[place] for place in places], record)
+            if dy is None and self._adds_losses[i] and any(r.losses for r in record.tapes[i].records_from()):
+                dy = mapped(np.zeros_like, record.outputs[i])
             if dy is None:
                 continue
             if record.activities:

@@ -362,10 +362,21 @@ class Layer:
         """A new `Variable` of this layer in the layer's dtype, filled by ``initializer`` (glorot_uniform).
 
         Args:
-            dtype, autocast, aggregation, overwrite_with_gradient: accepted for Keras's sake.
+            dtype: None, or the layer's.
+            autocast, aggregation, overwrite_with_gradient: how a framework keeps a weight; nothing depends on
+                them.
+
+        Raises:
+            ValueError: for another dtype than the layer's.
         """
         from tdfast import constraints, initializers, regularizers
 
+        if dtype is not None and standardize_dtype(dtype) != self.dtype:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): add_weight was given dtype={dtype!r}, but all "
+                f"weights of a layer have its dtype, {self.dtype}. Leave dtype out, and cast where it is "
+                "used."
+            )
         shape = () if shape is None else (shape,) if isinstance(shape, int) else shape
         name, initializer = name or "variable", "glorot_uniform" if initializer is None else initializer
         size = math.prod(shape) * np.dtype(self.dtype).itemsize

@@ -145,6 +145,8 @@ class Record:
         def __setattr__(self, name: str, value: Any) -> None: ...
 
     MAX_VIEWS = 256
+    losses: Any = None
+    """What the call of a layer gave to `Layer.add_loss`, until its backward pass."""
     added = 0.0
     """What the call of a layer gave to `Layer.add_loss`."""
 

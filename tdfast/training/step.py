@@ -68,6 +68,12 @@ class Step:
         before = [v.value.copy() for v in self.moving]
         outputs, counted = self._forward(batch, tape, training=True)
         value, gradients = objective.value_and_gradients(outputs, counted)
+        if objective.loss is None and not any(record.losses for record in tape.records_from()):
+            raise ValueError(
+                "fit: there is nothing to make small: the model was compiled without a loss, and no "
+                "layer called "
+                "add_loss. Call compile(optimizer=..., loss=...)."
+            )
         value += self._penalty(tape)
         objective.count(outputs, counted)
         if not math.isfinite(value):

@@ -199,8 +199,9 @@ class Trainer:
 
     @property
     def trains(self) -> bool:
-        """Whether `compile` has given what a training step needs."""
-        return self.compiled and (self.loss is not None or own_step.overrides(self.model))
+        """Whether `compile` has given what a training step needs, or the model's own code does."""
+        return self.compiled and (self.loss is not None or own_step.overrides(self.model)
+                                  or any(layer.computes_in_call for layer in self.model.walk()))
 
     def _require_compiled(self, who: str) -> None:
         if not self.compiled:

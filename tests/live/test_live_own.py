@@ -468,3 +468,46 @@ def test_compute_loss_that_tells_a_metric():
 def test_a_graph_where_that_works_and_python_where_it_does_not():
     assert residual(tdfast).runs_in_python is None
     assert "training" in asks_for_training(tdfast).runs_in_python
+
+
+def anchored(K, activation, several):
+    """A layer that adds a loss, alone or beside an output with a loss of its own."""
+    class Anchored(K.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = K.layers.Dense(3)
+
+        def call(self, x):
+            y = self.dense(x)
+            self.add_loss(0.1 * K.ops.sum(K.ops.square(y - 1.0)))
+            return y
+
+    x = K.Input((6,))
+    hidden = getattr(K.activations, activation)(K.layers.Dense(5)(x))
+    outputs = {"a": Anchored(name="a")(hidden)}
+    if several:
+        outputs["b"] = K.layers.Dense(3, name="b")(hidden)
+    return K.Model(x, outputs)
+
+
+@pytest.mark.parametrize("activation, several", [("tanh", False), ("relu", True)])
+def test_add_loss_without_a_loss_of_that_output(activation, several):
+    found = []
+    for K in (keras, tdfast):
+        model = anchored(K, activation, several)
+        rng = np.random.default_rng(5)
+        model.set_weights([rng.normal(size=w.shape) * 0.4 for w in model.get_weights()])
+        model.compile(K.optimizers.SGD(0.05), {"b": "mse"} if several else None)
+        logs = model.fit(X, {"b": Y} if several else None, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        found.append((logs.history["loss"], model.get_weights()))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=2e-5)
+    for a, b in zip(found[1][1], found[0][1]):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5)
+
+
+def test_a_model_without_any_loss_is_refused():
+    layers = tdfast.layers
+    model = tdfast.Sequential([tdfast.Input((6,)), layers.Lambda(lambda x: 2 * x), layers.Dense(3)])
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="nothing to make small"):
+        model.fit(X, Y, verbose=0)
