@@ -103,10 +103,8 @@ NAMES = (
      "associative_scan, jvp",
      "`scan`, and `grad` for derivatives"),
     ("ops",
-     "average_pool, max_pool, adaptive_average_pool, adaptive_max_pool, conv, conv_transpose, "
-     "depthwise_conv, separable_conv",
-     "the layers of these names, whose kernels are compiled: a layer may be called within your own "
-     "code"),
+     "adaptive_average_pool, adaptive_max_pool",
+     "the layers of these names, which may be called within your own code"),
     ("ops",
      "cholesky_inverse, lu_factor, eig",
      "`inv` and `solve`; `eigh` for symmetric matrices"),
@@ -117,9 +115,9 @@ NAMES = (
      "depth_to_space, space_to_depth, fold, unfold",
      "for images: `reshape` and `transpose`"),
     ("ops",
-     "fft, fft2, ifft2, rfft, irfft, stft, istft, angle, conj, conjugate, imag, real, polar, "
+     "stft, istft, angle, conj, conjugate, imag, real, polar, "
      "view_as_complex, view_as_real, i0",
-     "complex numbers: `np.fft` before training, or the layer `STFTSpectrogram`"),
+     "pairs (real, imaginary) are complex numbers, and `STFTSpectrogram` is a layer"),
     ("ops",
      "rearrange, view",
      "`reshape` and `transpose`, `cast`"),

@@ -108,6 +108,19 @@ CASES = {
     "geomspace": [(1, 100, 3)], "eye": [(3,), (2, 3, 1)], "identity": [(3,)], "tri": [(3, 4, 1)],
     "meshgrid": [(A[0], B[0])], "bartlett": [(5,)], "blackman": [(5,)], "hamming": [(5,)], "hanning": [(5,)],
     "kaiser": [(5, 2.0)], "array": [([1.0, 2.0],), ([1, 2],)], "saturate_cast": [(A * 300, "uint8")],
+    **{name: [(normal(2, 9, 3), 3, 3), (normal(2, 9, 3), 3, 2, "same"),
+              (normal(2, 7, 6, 3), (2, 3), (2, 1), "same")] for name in ("max_pool", "average_pool")},
+    "conv": [(normal(2, 9, 4), normal(3, 4, 5)), (normal(2, 9, 4), normal(3, 4, 5), 2, "same"),
+             (normal(2, 9, 4), normal(3, 2, 6), 1, "valid", None, 2),
+             (normal(2, 7, 6, 3), normal(2, 3, 3, 4), (2, 1), "same")],
+    "depthwise_conv": [(normal(2, 9, 4), normal(3, 4, 2), 1, "same"),
+                       (normal(2, 7, 6, 3), normal(2, 3, 3, 2), 2)],
+    "separable_conv": [(normal(2, 9, 4), normal(3, 4, 2), normal(1, 8, 5), 1, "same")],
+    "conv_transpose": [(normal(2, 5, 4), normal(k, 3, 4), s, p) for k in (3, 2) for s in (1, 2, 3)
+                       for p in ("valid", "same")] + [
+        (normal(2, 4, 5, 2), normal(3, 2, 3, 2), (2, 1), "same")],
+    "fft": [([A, B],)], "fft2": [([A, B],)], "ifft2": [([A, B],)],
+    "rfft": [(A,), (A, 6), (A, 3)], "irfft": [([A, B],), ([A, B], 7), ([A, B], 5)],
 }
 OF_FUNCTIONS = {"cond", "switch", "while_loop", "fori_loop", "map", "vectorized_map", "scan", "vectorize",
                 "custom_gradient", "grad", "value_and_grad"}
