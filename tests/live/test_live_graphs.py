@@ -29,7 +29,7 @@ from test_live_models import (
 
 pytest.importorskip("hypothesis")
 
-from hypothesis import given, note  # noqa: E402
+from hypothesis import assume, given, note  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 import tdfast  # noqa: E402
@@ -479,6 +479,7 @@ def test_graphs(case):
 @given(graphs())
 def test_central_differences(case):
     """The gradients through whole graphs in float64: of the loss along a random direction."""
+    assume("SpectralNormalization" not in repr(case))       # its weights in training are not those in a test
     note(repr(case))
     tdfast.utils.clear_session()
     tdfast.config.set_floatx("float64")
