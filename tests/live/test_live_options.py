@@ -272,7 +272,9 @@ ROWS = {
             {"fft_length": 16, "sequence_stride": 5, "sequence_length": 12, "window": "hamming",
              "sampling_rate": 8000, "num_mel_bins": 6, "min_freq": 100.0, "max_freq": 3500.0,
              "power_to_db": False, "mag_exp": 1.0},
-            {"fft_length": 16, "num_mel_bins": 3, "top_db": 10.0, "min_power": 1e-3, "ref_power": 2.0},
+            # Steps such that no frame is silent: there, Keras's gradient is NaN.
+            {"fft_length": 16, "sequence_stride": 5, "num_mel_bins": 3, "top_db": 10.0, "min_power": 1e-3,
+             "ref_power": 2.0},
         ],
     ),
     "Rescaling": ((5, 3), [{"scale": 0.5, "offset": -0.25}]),

@@ -92,6 +92,10 @@ def test_gradients(name, options, shape):
     near(ours.train_on_batch(x, y), theirs.train_on_batch(x, y), bound_of(name, options))
     for a, b, before in zip(ours.weights, theirs.weights, start):
         moved, meant = a.numpy() - before, np.asarray(b.value) - before
+        assert np.isfinite(moved).all()
+        moved, meant = moved[there := np.isfinite(meant)], meant[there]
+        if not there.any():
+            pytest.skip("Keras met a magnitude of 0, and all of its gradient is NaN")
         assert np.abs(moved - meant).max() <= 2e-3 * np.abs(meant).max() + 2e-7, a.path
 
 
