@@ -7,10 +7,12 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from served import served
 
+import tdfast
 from tdfast.utils import archives, get_file
 
 TEXT = b"to be or not to be\n" * 1000
@@ -183,7 +185,10 @@ except ImportError as error:
 else:
     raise AssertionError
 """
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+    # From another folder, with the tdfast that is tested.
+    where = str(Path(tdfast.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path,
+                   env={**os.environ, "PYTHONPATH": where})
     assert not (tmp_path / "datasets" / "new").exists()
 
 
