@@ -3,6 +3,15 @@
  * Built with baseline flags. setup.py defines TDF_HAVE_<ISA> for each it compiles. A new ISA is one
  * line in each of the two lists here, one branch of vec.h and one line in setup.py.
  */
+#ifdef __linux__
+#define _GNU_SOURCE                     /* sched_getaffinity */
+#include <sched.h>
+#endif
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
 #include "mode.h"
 #include "tdfast.h"
 
@@ -62,10 +71,45 @@ const tdf_table *tdf_isa(int i)
     return NULL;
 }
 
+#define LOOKS 10000000                  /* nanoseconds from one look at the processors to the next */
+
+static atomic_int granted = INT_MAX;    /* threads, when nobody asked for a number */
+static atomic_int told;                 /* somebody did */
+
+#if defined(_OPENMP) && defined(__linux__)
+/* How many processors this thread may run on. It may be told of others while it runs. */
+static int processors(void)
+{
+    static _Thread_local int64_t next;
+    static _Thread_local int found;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    int64_t now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    if (now < next) return found;
+    unsigned long mask[128] = {0};      /* of 8192 processors; cpu_set_t holds 1024 */
+    next = now + LOOKS;
+    found = 0;
+    if (sched_getaffinity(0, sizeof mask, (cpu_set_t *)mask)) return found = INT_MAX;
+    for (size_t i = 0; i < sizeof mask / sizeof *mask; i++) found += __builtin_popcountl(mask[i]);
+    return found;
+}
+#elif defined(_OPENMP)
+static int processors(void) { return INT_MAX; }
+#endif
+
+void tdf_grant_threads(int n, int follow)
+{
+    atomic_store(&granted, n);
+    atomic_store(&told, !follow);
+}
+
 int tdf_max_threads(void)
 {
 #ifdef _OPENMP
-    return omp_get_max_threads();
+    int n = omp_get_max_threads(), most = atomic_load_explicit(&granted, memory_order_relaxed);
+    if (n > most) n = most;
+    if (n > 1 && !atomic_load_explicit(&told, memory_order_relaxed) && n > (most = processors())) n = most;
+    return n;
 #else
     return 1;
 #endif

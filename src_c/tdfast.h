@@ -371,7 +371,9 @@ typedef struct {
 /* dispatch.c: the i-th table of this build that this processor can run, the best last; NULL past it. */
 const tdf_table *tdf_isa(int i);
 const tdf_table *tdf_float64(void);
-int tdf_max_threads(void);      /* what OpenMP would use here; 1 without OpenMP */
+int tdf_max_threads(void);      /* what OpenMP would use here, and what was granted; 1 without OpenMP */
+void tdf_grant_threads(int n, int follow);      /* at most n, and, if it follows them, one a processor on
+                                                 * which the caller may run */
 void tdf_omp_set_threads(int n);
 int tdf_flush_denormals(int flush);     /* NumPy, too, takes denormals as 0 in this thread, or no longer;
                                          * whether it did */

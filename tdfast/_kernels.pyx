@@ -68,7 +68,13 @@ def set_threads(int n):
     if n < 1:
         raise ValueError(f"threads must be at least 1, got {n}")
     _limit = min(n, MOST_THREADS)
+    tdf_grant_threads(MOST_THREADS, 0)
     tdf_omp_set_threads(_limit)
+
+
+def grant_threads(int n, bint follow):
+    """Until set_threads: at most n threads and, to follow them, one a processor that the caller may use."""
+    tdf_grant_threads(n, follow)
 
 
 cdef inline int _threads() noexcept nogil:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ import numpy as np
 from tdfast import _kernels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import DTypeLike
 
     from tdfast.engine.types import Array
@@ -96,7 +100,8 @@ def set_num_threads(n: int) -> None:
     """Use at most ``n`` threads in every kernel call. Results do not depend on it.
 
     Args:
-        n: at least 1. The default is OMP_NUM_THREADS, or one thread a core.
+        n: at least 1. The default is OMP_NUM_THREADS. Without that it is the smaller of the number of
+            processors that the caller may run on and the CPU quota of the process's cgroup, rounded up.
 
     >>> set_num_threads(2)
     >>> get_num_threads()
@@ -104,7 +109,9 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ValueError(f"set_num_threads expects a whole number of at least 1, got {n!r}.")
+    global _threads_from
     _kernels.set_threads(int(n))
+    _threads_from = f"set_num_threads({n})"
 
 
 def get_num_threads() -> int:
@@ -114,6 +121,94 @@ def get_num_threads() -> int:
     True
     """
     return _kernels.get_threads()
+
+
+def threads_from() -> str:
+    """What decides on `get_num_threads`: OMP_NUM_THREADS, `set_num_threads`, processors or a quota of them.
+
+    >>> set_num_threads(2)
+    >>> threads_from()
+    'set_num_threads(2)'
+    """
+    if not _kernels.openmp_version():
+        return "a build without OpenMP"
+    if _threads_from:
+        return _threads_from
+    n, processors = get_num_threads(), _usable()
+    if _quota is not None and n == math.ceil(_quota) and n < processors:
+        return f"the cgroup's quota of {_quota:g} of {processors} processors"
+    return "the processors that this thread may run on" if n == processors else "a limit of OpenMP's"
+
+
+def cpu_quota(root: str = "/") -> float | None:
+    """How many processors' time the cgroups of this process grant it; None where none of them limits it.
+
+    The smallest quota of the process's own cgroup and those around it, as far as they are mounted: cpu.max
+    (v2), cpu.cfs_quota_us / cpu.cfs_period_us (v1). What cannot be read or understood limits nothing.
+
+    Args:
+        root: the folder that holds /proc and the mounts.
+
+    >>> cpu_quota("/no such folder") is None
+    True
+    """
+    quotas = [quota for top, own, kind in _cgroups(root) for quota in _quotas(root, top, own, kind)]
+    return min(quotas, default=None)
+
+
+def _cgroups(root: str) -> list[tuple[str, str, str]]:
+    """(mount point, the process's own folder within, "v1" or "v2") of each hierarchy with CPU time."""
+    paths = {}
+    for line in _lines(root, "/proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers or "cpu" in controllers.split(","):
+            paths["v1" if controllers else "v2"] = path
+    found = []
+    for line in _lines(root, "/proc/self/mountinfo"):
+        place, _, kind = line.partition(" - ")
+        if not kind.startswith("cgroup"):
+            continue
+        fields, words = place.split(" "), kind.split(" ")
+        version = "v2" if words[0] == "cgroup2" else "v1"
+        if len(fields) < 5 or version not in paths or version == "v1" and "cpu" not in words[-1].split(","):
+            continue
+        within, top = (re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), one) for one in fields[3:5])
+        inside = paths[version] == within or paths[version].startswith(within.rstrip("/") + "/")
+        found.append((top, paths[version][len(within.rstrip("/")) :] if inside else "", version))
+    return found
+
+
+def _quotas(root: str, top: str, own: str, version: str) -> Iterator[float]:
+    """Those of a cgroup and of each around it, up to the mount."""
+    names = [name for name in own.split("/") if name and name != ".."]
+    for depth in range(len(names), -1, -1):
+        folder = "/".join([top.rstrip("/"), *names[:depth]])
+        if version == "v2":
+            words = " ".join(_lines(root, f"{folder}/cpu.max")).split()
+        else:
+            words = [word for name in ("quota", "period")
+                     for word in _lines(root, f"{folder}/cpu.cfs_{name}_us")]
+        try:
+            quota, period = (int(word) for word in words)
+        except ValueError:              # "max" among others
+            continue
+        if quota > 0 and period > 0:
+            yield quota / period
+
+
+def _lines(root: str, path: str) -> list[str]:
+    """Of a file, or none."""
+    try:
+        with open(root.rstrip("/") + path, errors="replace") as file:
+            return file.read().splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def _usable() -> int:
+    """Processors."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def config() -> dict[str, Any]:
@@ -134,6 +229,7 @@ def config() -> dict[str, Any]:
         "isa": isa(),
         "isas available": ", ".join(available_isas()),
         "threads": get_num_threads(),
+        "threads from": threads_from(),
         "openmp": f"{version} ({_openmp_runtime()})" if version else "not built in: tdfast runs serially",
     }
 
@@ -171,6 +267,21 @@ def _processor() -> Any:
         pass
     return platform.processor() or platform.machine()
 
+
+def _asked(variable: str | None) -> int | None:
+    """The first number of OMP_NUM_THREADS, "4" or "4,2"; None where OpenMP ignores it too."""
+    first = (variable or "").split(",")[0].strip()
+    return int(first) if first.isdecimal() and len(first) < 10 and int(first) > 0 else None
+
+
+_quota, _threads_from = None, ""
+
+if (_n := _asked(os.environ.get("OMP_NUM_THREADS"))) is not None:
+    _threads_from = "OMP_NUM_THREADS"
+    _kernels.grant_threads(_n, False)
+else:
+    _quota = cpu_quota()
+    _kernels.grant_threads(2**31 - 1 if _quota is None else max(1, math.ceil(_quota)), True)
 
 _PATIENCE = {"passive": 0, "active": 10**9}        # nanoseconds
 

@@ -96,6 +96,146 @@ def test_set_num_threads():
             tdfast.set_num_threads(bad)
 
 
+def fake_root(folder, cgroup, mounts, files):
+    """A folder like /, with what Linux says of cgroups; mounts are (root, mount point, type, options)."""
+    lines = [f"{30 + i} 24 0:{i} {root} {point} rw,nosuid shared:9 - {kind} {kind} {options}\n"
+             for i, (root, point, kind, options) in enumerate(mounts)]
+    texts = {"proc/self/cgroup": cgroup, "proc/self/mountinfo": "".join(lines), **files}
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(folder)
+
+
+V1 = [("/", "/sys/fs/cgroup/memory", "cgroup", "rw,memory"),
+      ("/", "/sys/fs/cgroup/cpuset", "cgroup", "rw,cpuset"),
+      ("/", "/sys/fs/cgroup/cpu,cpuacct", "cgroup", "rw,cpu,cpuacct")]
+V2 = [("/", "/proc", "proc", "rw"), ("/", "/sys/fs/cgroup", "cgroup2", "rw")]
+OWN_V1 = "5:cpuset:/other\n4:cpu,cpuacct:/a/b\n0::/\n"
+A_V1 = "sys/fs/cgroup/cpu,cpuacct/a/"
+
+
+@pytest.mark.parametrize("want, cgroup, mounts, files", [
+    (2.0, "0::/a\n", V2, {"sys/fs/cgroup/a/cpu.max": "200000 100000\n"}),
+    (1.5, "0::/a/b\n", V2,
+     {"sys/fs/cgroup/a/cpu.max": "150000 100000\n", "sys/fs/cgroup/a/b/cpu.max": "max 100000\n"}),
+    (0.5, "0::/a/b\n", V2, {"sys/fs/cgroup/a/cpu.max": "4 2\n", "sys/fs/cgroup/a/b/cpu.max": "1 2\n"}),
+    (3.0, "0::/\n", V2, {"sys/fs/cgroup/cpu.max": "300000 100000\n"}),             # a namespace of its own
+    (4.0, "0::/docker/abc\n", [("/docker/abc", "/sys/fs/cgroup", "cgroup2", "rw")],
+     {"sys/fs/cgroup/cpu.max": "400000 100000\n", "sys/fs/cgroup/docker/abc/cpu.max": "1 1\n"}),
+    (3.0, "0::/../beside\n", V2, {"sys/fs/cgroup/cpu.max": "300000 100000\n"}),
+    (2.0, "0::/a b:c\n", [("/", "/mnt/c\\040g", "cgroup2", "rw")],
+     {"mnt/c g/a b:c/cpu.max": "200000 100000\n"}),
+    (None, "0::/a\n", V2, {"sys/fs/cgroup/a/cpu.max": "max 100000\n"}),
+    (None, "0::/a\n", V2, {}),
+    (None, "0::/a\n", [], {"sys/fs/cgroup/a/cpu.max": "200000 100000\n"}),
+    (2.5, OWN_V1, V1, {A_V1 + "b/cpu.cfs_quota_us": "250000\n", A_V1 + "b/cpu.cfs_period_us": "100000\n"}),
+    (1.0, OWN_V1, V1, {A_V1 + "b/cpu.cfs_quota_us": "-1\n", A_V1 + "b/cpu.cfs_period_us": "100000\n",
+                       A_V1 + "cpu.cfs_quota_us": "50000\n", A_V1 + "cpu.cfs_period_us": "50000\n"}),
+    (None, OWN_V1, V1, {A_V1 + "b/cpu.cfs_quota_us": "-1\n", A_V1 + "b/cpu.cfs_period_us": "100000\n"}),
+    (None, OWN_V1, V1, {A_V1 + "b/cpu.cfs_quota_us": "100000\n"}),
+    (1.0, "4:cpu:/a\n0::/x\n", [*V1[2:], ("/", "/sys/fs/cgroup/unified", "cgroup2", "rw")],
+     {A_V1 + "cpu.cfs_quota_us": "100000\n", A_V1 + "cpu.cfs_period_us": "100000\n"}),
+    *[(None, "0::/a\n", V2, {"sys/fs/cgroup/a/cpu.max": text})
+      for text in ("", "\n", "1", "one two", "1 0", "0 1", "-5 1", "1 2 3", "9" * 5000 + " 1", b"\xff\0 1")],
+    *[(None, text, V2, {"sys/fs/cgroup/a/cpu.max": "1 1"})
+      for text in ("", "nonsense", ":", "0:", b"\xff\xfe:\x00:")],
+    (None, "0::/a\n", [("", "", "cgroup2", "")], {}),
+    (None, "0::/\x00\n", V2, {}),
+])
+def test_the_quota_of_a_cgroup(want, cgroup, mounts, files, tmp_path):
+    assert runtime.cpu_quota(fake_root(tmp_path, cgroup, mounts, files)) == want
+
+
+def test_a_quota_of_what_is_not_understood_is_none(tmp_path):
+    assert runtime.cpu_quota(str(tmp_path)) is None
+    for mountinfo in ("nonsense", " - ", " - cgroup2", "1 2 3 4 - cgroup2 x y", "1 2 3 / /x - cgroup", "\0"):
+        root = fake_root(tmp_path, "0::/a\n4:cpu:/b\n", [], {"proc/self/mountinfo": mountinfo})
+        assert runtime.cpu_quota(root) is None
+    os.remove(tmp_path / "proc/self/mountinfo")
+    (tmp_path / "proc/self/mountinfo").mkdir()
+    assert runtime.cpu_quota(str(tmp_path)) is None
+
+
+needs_openmp = pytest.mark.skipif(not runtime.config()["openmp"][0].isdigit(), reason="built without OpenMP")
+SAYS = "import tdfast; from tdfast import runtime; print(tdfast.get_num_threads(), runtime.threads_from())"
+
+
+def with_root(root, code=SAYS):
+    """Code that runs as if the kernel's files were in another folder."""
+    return f"""
+import builtins
+real = open
+def redirected(path, *args, **named):
+    ours = str(path).startswith(("/proc/self/", "/sys/"))
+    return real({str(root)!r} + path if ours else path, *args, **named)
+builtins.open = redirected
+{code}"""
+
+
+@needs_openmp
+@pytest.mark.parametrize("quota, threads", [("50000", 1), ("100000", 1), ("100001", 2), ("6400000", 64)])
+def test_a_quota_below_the_processors_decides(quota, threads, tmp_path):
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    root = fake_root(tmp_path, "0::/a\n", V2, {"sys/fs/cgroup/a/cpu.max": f"{quota} 100000\n"})
+    done = python(with_root(root))
+    n, _, why = done.stdout.strip().partition(" ")
+    assert int(n) == min(threads, processors), done.stderr
+    ours = f"the cgroup's quota of {int(quota) / 1e5:g} of {processors} processors"
+    assert why == (ours if threads < processors else "the processors that this thread may run on")
+
+
+@needs_openmp
+def test_the_users_number_goes_before_the_quota(tmp_path):
+    root = fake_root(tmp_path, "0::/a\n", V2, {"sys/fs/cgroup/a/cpu.max": "100000 100000\n"})
+    assert python(with_root(root), OMP_NUM_THREADS="2").stdout == "2 OMP_NUM_THREADS\n"
+    assert python(with_root(root), OMP_NUM_THREADS="3,2").stdout == "3 OMP_NUM_THREADS\n"
+    done = python(with_root(root, SAYS.replace("print", "tdfast.set_num_threads(2); print")))
+    assert done.stdout == "2 set_num_threads(2)\n", done.stderr
+    for text in ("", "0", "many", "-1"):
+        done = python(with_root(root), OMP_NUM_THREADS=text)
+        assert done.stdout.startswith("1 "), done.stderr
+
+
+@needs_openmp
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_threads_follow_the_processors():
+    """Those of the thread that asks, also when they change after the import and in a child of a fork."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor")
+    code = """
+import os, threading, time, tdfast
+from tdfast import runtime
+found, every = [], sorted(os.sched_getaffinity(0))
+def look():
+    time.sleep(0.05)
+    found.append(tdfast.get_num_threads() == len(os.sched_getaffinity(0)))
+look()
+os.sched_setaffinity(0, every[:1])
+look()
+assert tdfast.get_num_threads() == 1 and "processors" in runtime.threads_from()
+def other():
+    os.sched_setaffinity(0, every)
+    look()
+thread = threading.Thread(target=other)
+thread.start()
+thread.join()
+look()
+pid = os.fork()
+if pid == 0:
+    os.sched_setaffinity(0, every[:2])
+    look()
+    os._exit(0 if all(found) else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+tdfast.set_num_threads(2)
+assert tdfast.get_num_threads() == 2
+print(all(found), len(found))
+"""
+    done = python(code)
+    assert done.stdout == "True 4\n", done.stdout + done.stderr
+
+
 def test_threadpoolctl_sees_and_limits():
     threadpoolctl = pytest.importorskip("threadpoolctl")
     if not runtime.config()["openmp"][0].isdigit():
