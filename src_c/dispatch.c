@@ -71,6 +71,13 @@ const tdf_table *tdf_isa(int i)
     return NULL;
 }
 
+#define CASE(kernel, type, isa) case TDF_CALL_##kernel: table->kernel((const type *)args); break;
+
+void tdf_call(const tdf_table *table, int kernel, const void *args)
+{
+    switch (kernel) { TDF_KERNELS(CASE, any) }
+}
+
 #define LOOKS 10000000                  /* nanoseconds from one look at the processors to the next */
 
 static atomic_int granted = INT_MAX;    /* threads, when nobody asked for a number */

@@ -368,6 +368,14 @@ typedef struct {
 #undef TDF_MEMBER
 } tdf_table;
 
+/* The number of each kernel: TDF_CALL_dense_forward, and so on. */
+#define TDF_NUMBER(kernel, args, isa) TDF_CALL_##kernel,
+enum { TDF_KERNELS(TDF_NUMBER, any) TDF_CALLS };
+#undef TDF_NUMBER
+
+/* dispatch.c: calls the kernel of this number. `args` points to its struct. */
+void tdf_call(const tdf_table *table, int kernel, const void *args);
+
 /* dispatch.c: the i-th table of this build that this processor can run, the best last; NULL past it. */
 const tdf_table *tdf_isa(int i);
 const tdf_table *tdf_float64(void);

@@ -6,7 +6,8 @@ a ValueError that names the kernel's argument; users meet clearer errors before.
 """
 
 cimport numpy as cnp
-from libc.string cimport memset
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
 
 cnp.import_array()
 
@@ -146,6 +147,8 @@ cdef inline void *_ptr(object a, ptrdiff_t size, int kind, str name) except? NUL
     if cnp.PyArray_SIZE(b) < size:
         raise ValueError(
             f"{name}: needs {size} elements, has {cnp.PyArray_SIZE(b)} (shape {(<object>b).shape})")
+    if tdf_recorder != NULL:
+        (<Program>tdf_recorder).memory.append(b)
     return cnp.PyArray_DATA(b)
 
 
@@ -184,6 +187,178 @@ cdef inline int _check_input(int act, const void *z, str name) except -1:
     return 0
 
 
+# ---------------------------------------------------------------------- programs
+
+cdef extern from *:
+    """
+    static _Thread_local void *tdf_recorder;    /* the Program that this thread records, or NULL */
+    """
+    void *tdf_recorder
+
+cdef struct program_call:
+    const tdf_table *table
+    int kernel                  # its number; of a function of Python: FUNCTION
+    void *args                  # its struct, which is the program's
+
+cdef enum:
+    FUNCTION = -1
+
+cdef long _changes = 0
+
+
+def changed():
+    """Something changed that kernels may have been told: no program made before runs again."""
+    global _changes
+    _changes += 1
+
+
+cdef class Program:
+    """Calls of kernels and functions that were made once and can be made again, on the same memory.
+
+    In a block ``with program:`` each kernel that this thread calls, and each function that it hands to
+    `call`, is noted as well. `run` makes all of these calls once more, the kernels without the GIL. What else
+    happened in the block does not happen again, so whoever writes it says so with `call` or `abandon`.
+
+    >>> import numpy as np
+    >>> x, y = np.ones((1, 2), "float32"), np.empty((1, 2), "float32")
+    >>> program = Program()
+    >>> with program:
+    ...     act_forward(ACTIVATIONS["relu"], 1, 2, x, y)
+    >>> x[...] = [[-3, 4]]
+    >>> program.run(), y.tolist()
+    (True, [[0.0, 4.0]])
+    """
+
+    cdef program_call *calls
+    cdef ptrdiff_t n, room
+    cdef list memory            # the arrays that the kernels know
+    cdef list functions
+    cdef int threads
+    cdef long changes
+    cdef const tdf_table *table
+    cdef void *outer
+    cdef bint whole, running
+
+    def __cinit__(self):
+        self.memory, self.functions = [], []
+
+    def __dealloc__(self):
+        self.clear()
+        free(self.calls)
+
+    cdef void clear(self) noexcept:
+        cdef ptrdiff_t i
+        for i in range(self.n):
+            free(self.calls[i].args)
+        self.n = 0
+        self.whole = False
+
+    cdef int add(self, const tdf_table *table, int kernel, const void *args, size_t size) except -1:
+        cdef program_call *calls
+        if self.n == self.room:
+            calls = <program_call *>realloc(self.calls, (2 * self.room + 8) * sizeof(program_call))
+            if calls == NULL:
+                raise MemoryError()
+            self.calls, self.room = calls, 2 * self.room + 8
+        self.calls[self.n].table, self.calls[self.n].kernel, self.calls[self.n].args = table, kernel, NULL
+        if size:
+            self.calls[self.n].args = malloc(size)
+            if self.calls[self.n].args == NULL:
+                raise MemoryError()
+            memcpy(self.calls[self.n].args, args, size)
+        self.n += 1
+        return 0
+
+    def __enter__(self):
+        self.clear()
+        self.memory, self.functions = [], []
+        self.threads, self.changes, self.table = _threads(), _changes, _float32
+        global tdf_recorder
+        self.outer, tdf_recorder = tdf_recorder, <void *>self
+        self.whole = self.outer == NULL
+        if not self.whole:
+            (<Program>self.outer).whole = False         # nor does it see what happens in here
+        return self
+
+    def __exit__(self, kind, *error):
+        global tdf_recorder
+        tdf_recorder = self.outer
+        if kind is not None:
+            self.whole = False
+        if not self.whole:
+            self.clear()
+            self.memory, self.functions = [], []
+
+    @property
+    def ready(self):
+        """Whether `run` would make the calls: they were recorded, and nothing has changed since."""
+        return (self.whole and not self.running and self.changes == _changes and self.table == _float32
+                and self.threads == _threads())
+
+    def run(self, bint changed=False):
+        """Make all calls again; False, and none of them, where the program is not `ready`.
+
+        Args:
+            changed: True runs it all the same where something has changed: to end what another began.
+        """
+        cdef ptrdiff_t i = 0, f = 0
+        if not (self.whole and not self.running if changed else self.ready):
+            return False
+        self.running = True
+        try:
+            while i < self.n:
+                if self.calls[i].kernel == FUNCTION:
+                    function, args, kwargs = self.functions[f]
+                    f += 1
+                    function(*args, **kwargs)
+                    i += 1
+                    continue
+                with nogil:
+                    while i < self.n and self.calls[i].kernel != FUNCTION:
+                        tdf_call(self.calls[i].table, self.calls[i].kernel, self.calls[i].args)
+                        i += 1
+        finally:
+            self.running = False
+        return True
+
+
+def call(function, *args, **kwargs):
+    """``function(*args, **kwargs)``, now and in each run of the program that this thread records. It changes
+    arrays in place; what it returns is the same each time."""
+    global tdf_recorder
+    cdef void *recorder = tdf_recorder
+    if recorder == NULL:
+        return function(*args, **kwargs)
+    tdf_recorder = NULL         # kernels that it calls are a part of it
+    try:
+        result = function(*args, **kwargs)
+    finally:
+        tdf_recorder = recorder
+    (<Program>recorder).add(NULL, FUNCTION, NULL, 0)
+    (<Program>recorder).functions.append((function, args, kwargs))
+    return result
+
+
+def abandon():
+    """What happens here cannot be made again: the program that this thread records is none."""
+    if tdf_recorder != NULL:
+        (<Program>tdf_recorder).whole = False
+
+
+def is_recording():
+    """Whether this thread records a program that can still become whole."""
+    return tdf_recorder != NULL and (<Program>tdf_recorder).whole
+
+
+cdef int _make(const tdf_table *table, int kernel, const void *args, size_t size) except -1:
+    """Call a kernel, and note it where a program is recorded. All pointers of its struct come from `_ptr`."""
+    if tdf_recorder != NULL:
+        (<Program>tdf_recorder).add(table, kernel, args, size)
+    with nogil:
+        tdf_call(table, kernel, args)
+    return 0
+
+
 # ---------------------------------------------------------------------- activations
 
 def act_needs_input(int act):
@@ -206,8 +381,7 @@ def act_forward(int act, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.n
     a.threads, a.act, a.M, a.N = _threads(), _check_act(act), M, N
     a.x = <real *>_ptr(x, M * N, kind, "x")
     a.y = <real *>_out(y, M * N, kind, "y")
-    with nogil:
-        table.act_forward(&a)
+    _make(table, TDF_CALL_act_forward, &a, sizeof(a))
 
 
 def act_backward(int act, ptrdiff_t M, ptrdiff_t N, *, cnp.ndarray x=None, cnp.ndarray y not None,
@@ -224,8 +398,7 @@ def act_backward(int act, ptrdiff_t M, ptrdiff_t N, *, cnp.ndarray x=None, cnp.n
     a.y = <real *>_ptr(y, M * N, kind, "y")
     a.dy = <real *>_ptr(dy, M * N, kind, "dy")
     a.dx = <real *>_out(dx, M * N, kind, "dx")
-    with nogil:
-        table.act_backward(&a)
+    _make(table, TDF_CALL_act_backward, &a, sizeof(a))
 
 
 # ---------------------------------------------------------------------- Dense
@@ -252,8 +425,7 @@ def dense_pack(ptrdiff_t K, ptrdiff_t N, cnp.ndarray kernel not None, cnp.ndarra
     d.threads, d.K, d.N = _threads(), K, N
     d.kernel = <real *>_ptr(kernel, K * N, kind, "kernel")
     d.packed = <real *>_out(packed, tdf_dense_pack_size(K, N), kind, "packed")
-    with nogil:
-        table.dense_pack(&d)
+    _make(table, TDF_CALL_dense_pack, &d, sizeof(d))
 
 
 def dense_forward(*, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
@@ -271,8 +443,7 @@ def dense_forward(*, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray
     d.bias = <real *>_ptr(bias, N, kind, "bias")
     d.z = <real *>_out(z, M * N, kind, "z")
     d.y = <real *>_out(y, M * N, kind, "y")
-    with nogil:
-        table.dense_forward(&d)
+    _make(table, TDF_CALL_dense_forward, &d, sizeof(d))
 
 
 def dense_backward(*, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarray x not None,
@@ -297,8 +468,7 @@ def dense_backward(*, int act, ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, cnp.ndarra
     d.dkernel = <real *>_out(dkernel, K * N, kind, "dkernel")
     d.dbias = <real *>_out(dbias, N, kind, "dbias")
     d.scratch = <real *>_out(scratch, tdf_dense_scratch_size(K, N, d.threads), kind, "scratch")
-    with nogil:
-        table.dense_backward(&d)
+    _make(table, TDF_CALL_dense_backward, &d, sizeof(d))
 
 
 # ---------------------------------------------------------------------- convolution and pooling
@@ -391,8 +561,7 @@ def conv_pack(ConvSizes sizes not None, cnp.ndarray kernel not None, cnp.ndarray
     cdef tdf_conv a = sizes.struct()
     a.kernel = <real *>_ptr(kernel, a.kd * a.kh * a.kw * (a.C // a.groups) * a.F, kind, "kernel")
     a.packed = <real *>_out(packed, tdf_conv_pack_size(&a), kind, "packed")
-    with nogil:
-        table.conv_pack(&a)
+    _make(table, TDF_CALL_conv_pack, &a, sizeof(a))
 
 
 def conv_forward(ConvSizes sizes not None, *, int act, cnp.ndarray x not None, cnp.ndarray packed not None,
@@ -410,8 +579,7 @@ def conv_forward(ConvSizes sizes not None, *, int act, cnp.ndarray x not None, c
     a.z = <real *>_out(z, out, kind, "z")
     a.y = <real *>_out(y, out, kind, "y")
     a.scratch = <real *>_out(scratch, tdf_conv_infer_size(&a), kind, "scratch")
-    with nogil:
-        table.conv_forward(&a)
+    _make(table, TDF_CALL_conv_forward, &a, sizeof(a))
 
 
 def conv_backward(ConvSizes sizes not None, *, int act, cnp.ndarray x not None, cnp.ndarray kernel not None,
@@ -436,8 +604,7 @@ def conv_backward(ConvSizes sizes not None, *, int act, cnp.ndarray x not None, 
     a.dkernel = <real *>_out(dkernel, weights, kind, "dkernel")
     a.dbias = <real *>_out(dbias, a.F, kind, "dbias")
     a.scratch = <real *>_out(scratch, tdf_conv_scratch_size(&a), kind, "scratch")
-    with nogil:
-        table.conv_backward(&a)
+    _make(table, TDF_CALL_conv_backward, &a, sizeof(a))
 
 
 def conv_transpose(ConvSizes sizes not None, *, int act, cnp.ndarray x not None,
@@ -457,8 +624,7 @@ def conv_transpose(ConvSizes sizes not None, *, int act, cnp.ndarray x not None,
     a.z = <real *>_out(z, out, kind, "z")
     a.y = <real *>_out(y, out, kind, "y")
     a.scratch = <real *>_out(scratch, tdf_conv_transpose_size(&a), kind, "scratch")
-    with nogil:
-        table.conv_transpose(&a)
+    _make(table, TDF_CALL_conv_transpose, &a, sizeof(a))
 
 
 cdef class AttentionSizes:
@@ -514,6 +680,7 @@ cdef class AttentionSizes:
         a.queries = <const uint8_t *>_ptr(queries, a.B * a.T, cnp.NPY_BOOL, "queries")
         a.keys = <const uint8_t *>_ptr(keys, a.B * a.S, cnp.NPY_BOOL, "keys")
         if mask is not None:
+            abandon()
             m = mask
             if (cnp.PyArray_TYPE(m) != cnp.NPY_BOOL
                     or (<object>m).shape != (a.B, a.H, a.T, a.S)):
@@ -540,8 +707,7 @@ def attention_forward(AttentionSizes sizes not None, *, cnp.ndarray q not None, 
     sizes.take(&a, kind, q, k, v, queries, keys, mask, y, stats, scratch)
     _out(y, 0, kind, "y")
     _out(stats, 0, kind, "stats")
-    with nogil:
-        table.attention_forward(&a)
+    _make(table, TDF_CALL_attention_forward, &a, sizeof(a))
 
 
 def attention_backward(AttentionSizes sizes not None, *, cnp.ndarray q not None, cnp.ndarray k not None,
@@ -558,8 +724,7 @@ def attention_backward(AttentionSizes sizes not None, *, cnp.ndarray q not None,
     a.dq = <real *>_out(dq, a.B * a.T * a.H * a.D, kind, "dq")
     a.dk = <real *>_out(dk, a.B * a.S * a.G * a.D, kind, "dk")
     a.dv = <real *>_out(dv, a.B * a.S * a.G * a.E, kind, "dv")
-    with nogil:
-        table.attention_backward(&a)
+    _make(table, TDF_CALL_attention_backward, &a, sizeof(a))
 
 
 def sums_scratch_size(ptrdiff_t N):
@@ -580,8 +745,7 @@ def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray sc
     a.x = <real *>_ptr(x, M * N, kind, "x")
     a.scratch = <real *>_out(scratch, tdf_sums_scratch_size(N), kind, "scratch")
     a.sums = <real *>_out(sums, N, kind, "sums")
-    with nogil:
-        table.column_sums(&a)
+    _make(table, TDF_CALL_column_sums, &a, sizeof(a))
 
 
 def layer_norm_scratch_size(ptrdiff_t N):
@@ -606,8 +770,7 @@ def layer_norm_forward(ptrdiff_t M, ptrdiff_t N, double epsilon, *, cnp.ndarray 
     a.normal = <real *>_out(normal, M * N, kind, "normal")
     a.inverse = <real *>_out(inverse, M, kind, "inverse")
     a.y = <real *>_out(y, M * N, kind, "y")
-    with nogil:
-        table.layer_norm_forward(&a)
+    _make(table, TDF_CALL_layer_norm_forward, &a, sizeof(a))
 
 
 def layer_norm_backward(ptrdiff_t M, ptrdiff_t N, *, cnp.ndarray gamma=None, cnp.ndarray normal not None,
@@ -628,8 +791,7 @@ def layer_norm_backward(ptrdiff_t M, ptrdiff_t N, *, cnp.ndarray gamma=None, cnp
     a.dgamma = <real *>_out(dgamma, N, kind, "dgamma")
     a.dbeta = <real *>_out(dbeta, N, kind, "dbeta")
     a.scratch = <real *>_out(scratch, tdf_layer_norm_scratch_size(N), kind, "scratch")
-    with nogil:
-        table.layer_norm_backward(&a)
+    _make(table, TDF_CALL_layer_norm_backward, &a, sizeof(a))
 
 
 cdef class PoolSizes:
@@ -685,8 +847,7 @@ def pool_forward(PoolSizes sizes not None, *, bint mean, cnp.ndarray x not None,
     a.x = <real *>_ptr(x, a.N * a.D * a.H * a.W * a.C, kind, "x")
     a.mask = <uint8_t *>_ptr(mask, a.N * a.D * a.H * a.W, cnp.NPY_BOOL, "mask")
     a.y = <real *>_out(y, a.N * a.Do * a.Ho * a.Wo * a.C, kind, "y")
-    with nogil:
-        table.pool_forward(&a)
+    _make(table, TDF_CALL_pool_forward, &a, sizeof(a))
 
 
 def pool_backward(PoolSizes sizes not None, *, bint mean, cnp.ndarray x=None, cnp.ndarray mask=None,
@@ -702,8 +863,7 @@ def pool_backward(PoolSizes sizes not None, *, bint mean, cnp.ndarray x=None, cn
     a.y = <real *>_ptr(y, a.N * a.Do * a.Ho * a.Wo * a.C, kind, "y")
     a.dy = <real *>_ptr(dy, a.N * a.Do * a.Ho * a.Wo * a.C, kind, "dy")
     a.dx = <real *>_out(dx, a.N * a.D * a.H * a.W * a.C, kind, "dx")
-    with nogil:
-        table.pool_backward(&a)
+    _make(table, TDF_CALL_pool_backward, &a, sizeof(a))
 
 
 # ---------------------------------------------------------------------- LSTM, GRU and SimpleRNN
@@ -767,8 +927,7 @@ def rnn_pack(int cell, ptrdiff_t I, ptrdiff_t H, *, cnp.ndarray kernel not None,
     a.recurrent = <real *>_ptr(recurrent, H * width, kind, "recurrent")
     a.bias = <real *>_ptr(bias, width * tdf_rnn_biases(cell), kind, "bias")
     a.packed = <real *>_out(packed, tdf_rnn_pack_size(&a), kind, "packed")
-    with nogil:
-        table.rnn_pack(&a)
+    _make(table, TDF_CALL_rnn_pack, &a, sizeof(a))
 
 
 cdef inline bint _ascending(const ptrdiff_t *steps, ptrdiff_t n, ptrdiff_t end) noexcept nogil:
@@ -867,8 +1026,7 @@ def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None,
     a.cT = <real *>_out(cT, B * H, kind, "cT")
     if cell != TDF_LSTM and (a.c0 != NULL or a.cT != NULL):
         raise ValueError("only an LSTM has c0 and cT")
-    with nogil:
-        table.rnn_forward(&a)
+    _make(table, TDF_CALL_rnn_forward, &a, sizeof(a))
 
 
 def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None,
@@ -905,8 +1063,7 @@ def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None,
     a.dc0 = <real *>_out(dc0, B * H, kind, "dc0")
     if cell != TDF_LSTM and (a.dcT != NULL or a.dc0 != NULL):
         raise ValueError("only an LSTM has dcT and dc0")
-    with nogil:
-        table.rnn_backward(&a)
+    _make(table, TDF_CALL_rnn_backward, &a, sizeof(a))
 
 
 # ---------------------------------------------------------------------- Embedding and Masking
@@ -927,6 +1084,7 @@ def embed_forward(cnp.ndarray ids not None, cnp.ndarray table not None, cnp.ndar
     a.table = <real *>_ptr(table, a.V * a.D, kind, "table")
     a.y = <real *>_out(y, a.M * a.D, kind, "y")
     a.bad = &bad
+    abandon()                   # `call` records it with the look at what it returns
     with nogil:
         kernels.embed_forward(&a)
     return bad
@@ -950,8 +1108,7 @@ def embed_backward(cnp.ndarray ids not None, cnp.ndarray dy not None, cnp.ndarra
             raise ValueError(f"ids: {a.ids[m]} is no row of the table of {a.V}")
     a.dy = <real *>_ptr(dy, a.M * a.D, kind, "dy")
     a.dtable = <real *>_out(dtable, a.V * a.D, kind, "dtable")
-    with nogil:
-        kernels.embed_backward(&a)
+    _make(kernels, TDF_CALL_embed_backward, &a, sizeof(a))
 
 
 def masking_forward(double value, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray mask not None,
@@ -966,8 +1123,7 @@ def masking_forward(double value, ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not No
     a.x = <real *>_ptr(x, M * N, kind, "x")
     a.mask = <uint8_t *>_out(mask, M, cnp.NPY_BOOL, "mask")
     a.y = <real *>_out(y, M * N, kind, "y")
-    with nogil:
-        table.masking_forward(&a)
+    _make(table, TDF_CALL_masking_forward, &a, sizeof(a))
 
 
 def masking_backward(ptrdiff_t M, ptrdiff_t N, cnp.ndarray mask not None, cnp.ndarray dy not None):
@@ -979,8 +1135,7 @@ def masking_backward(ptrdiff_t M, ptrdiff_t N, cnp.ndarray mask not None, cnp.nd
     a.threads, a.M, a.N = _threads(), M, N
     a.mask = <uint8_t *>_ptr(mask, M, cnp.NPY_BOOL, "mask")
     a.y = <real *>_out(dy, M * N, cnp.PyArray_TYPE(dy), "dy")
-    with nogil:
-        table.masking_backward(&a)
+    _make(table, TDF_CALL_masking_backward, &a, sizeof(a))
 
 
 # ---------------------------------------------------------------------- texts
@@ -1120,12 +1275,16 @@ def loss(*, int loss, ptrdiff_t M, ptrdiff_t N, target=None, labels=None, cnp.nd
     a.dp = <real *>_out(dp, M * N, kind, "dp")
     a.result = <double *>_out(result, 2, cnp.NPY_FLOAT64, "result")
     a.scale, a.delta, a.epsilon, a.smoothing = scale, delta, epsilon, smoothing
-    with nogil:
-        table.loss(&a)
+    _make(table, TDF_CALL_loss, &a, sizeof(a))
     return a.result[0]
 
 
 # ---------------------------------------------------------------------- optimizers
+
+def as_float32(double number):
+    """The number rounded to float32."""
+    return <double><float>number
+
 
 def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tuple slots, tuple numbers, *,
                double decay=0, double clip=0, double grad_scale=1):
@@ -1147,8 +1306,7 @@ def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tupl
     for i in range(TDF_NUMBERS):
         a.number[i] = numbers[i] if i < len(numbers) else 0
     a.decay, a.clip, a.grad_scale = decay, clip, grad_scale
-    with nogil:
-        table.optim_step(&a)
+    _make(table, TDF_CALL_optim_step, &a, sizeof(a))
 
 
 def sum_squares(cnp.ndarray grad not None, cnp.ndarray partial not None):
@@ -1160,6 +1318,7 @@ def sum_squares(cnp.ndarray grad not None, cnp.ndarray partial not None):
     a.threads, a.n, a.factor, a.result = _threads(), cnp.PyArray_SIZE(grad), 1, &result
     a.grad = <real *>_ptr(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
     a.partial = <double *>_out(partial, (a.n + 4095) // 4096, cnp.NPY_FLOAT64, "partial")
+    abandon()
     with nogil:
         table.sum_squares(&a)
     return result
@@ -1172,8 +1331,7 @@ def scale(cnp.ndarray grad not None, double factor):
     memset(&a, 0, sizeof(a))
     a.threads, a.n, a.factor = _threads(), cnp.PyArray_SIZE(grad), factor
     a.grad = <real *>_out(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
-    with nogil:
-        table.scale(&a)
+    _make(table, TDF_CALL_scale, &a, sizeof(a))
 
 
 # ---------------------------------------------------------------------- streams

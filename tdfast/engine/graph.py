@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast import _kernels
 from tdfast.compat.calling import level_of_the_caller
+from tdfast.engine.program import Repeated, is_of_tdfast
 from tdfast.engine.structure import flatten, mapped, packed_as
 from tdfast.engine.tensor import SymbolicTensor
 
@@ -213,11 +215,18 @@ class Graph:
         record.packed = None
         tapes = record.begin_tapes(len(self._calls), tape)
         special, has_rule = self._special, self._has_mask_rule
+        recording = _kernels.is_recording()
+        if recording:
+            self._abandon_if_it_must(masks, look)
         for i, (layer, sources, places) in enumerate(self._calls):
             inner = tapes[i]
             if i in special:
                 x, mask, options = special[i].arguments(sources, held, marks, training)
-                y = layer.forward(x, inner, **options)
+                forward = Repeated(layer.forward, inner, tape) if recording else layer.forward
+                y = _kernels.call(forward, x, inner, **options)
+            elif recording and not layer.can_be_prepared(training):
+                x, mask = self._input(sources, held), self._input(sources, marks)
+                y = _kernels.call(Repeated(layer.forward, inner, tape), x, inner, training=training, mask=mask)
             else:
                 if len(sources) == 1:
                     x, mask = held[sources[0]], marks[sources[0]]
@@ -237,6 +246,8 @@ class Graph:
                 if mask is not None and not (layer.supports_masking or self.strict or layer.computes_in_call):
                     mask = _ended(mask, layer)
                 mask = layer.passed_mask(x, mask, inner.records[0])
+                if mask is not None:
+                    _kernels.abandon()          # what it leaves out is another with each batch
             if self._adds_losses[i]:
                 record.outputs[i] = y
             if len(places) == 1:
@@ -248,6 +259,17 @@ class Graph:
                 for place, part, mark in zip(places, flatten(y), given):
                     held[place], marks[place] = part, mark
         return [held[place] for place in self._sinks], [marks[place] for place in self._sinks]
+
+    @staticmethod
+    def _input(sources: Sequence[int], held: Sequence[Any]) -> Any:
+        """What a call gets of these: the only one, or a list."""
+        return held[sources[0]] if len(sources) == 1 else [held[source] for source in sources]
+
+    def _abandon_if_it_must(self, masks: Any, look: Any) -> None:
+        """A pass with masks, or with layers that do something of their own, is not the same each time."""
+        if look is not None or any(mask is not None for mask in masks) or any(self._adds_losses) or not all(
+                is_of_tdfast(layer) and layer.activity_regularizer is None for layer, _, _ in self._calls):
+            _kernels.abandon()
 
     def backward(self, gradients: Sequence[Any], record: Record, need_inputs: bool = True) -> Arrays:
         """The gradients of the inputs, as a list, from those of the outputs; None stands for zeros on both
@@ -283,7 +305,7 @@ class Graph:
             if again:
                 dx = _add_gradients(layer, again, dy, record, i, need_dx)
             else:
-                dx = layer.backward(dy, record.tapes[i], need_dx)
+                dx = _backward(layer, dy, record.tapes[i], need_dx, i in self._special)
             done.add(layer)
             if need_dx:
                 parts = [dx] if len(sources) == 1 else _own_memory(flatten(dx), record, i)
@@ -294,7 +316,7 @@ class Graph:
             if layer not in done:               # no gradient came to it
                 for weight in layer.trainable_weights:
                     if id(weight) not in written:
-                        weight.grad[...] = 0
+                        _kernels.call(np.copyto, weight.grad, 0)
         return [held[place] for place in self._sources] if need_inputs else [None] * len(self._sources)
 
     def _plan(self, need_inputs: bool) -> tuple[Any, ...]:
@@ -336,13 +358,11 @@ class Graph:
     def _receive(self, held: Any, place: int, gradient: Array, record: Record) -> None:
         if gradient is None:
             return
-        if not gradient.flags.c_contiguous:
-            gradient = np.ascontiguousarray(gradient)
         if held[place] is not None:
-            held[place] += gradient
-        elif self._shared[place]:
+            _kernels.call(np.add, held[place], gradient, held[place])
+        elif self._shared[place] or not gradient.flags.c_contiguous:
             held[place] = record.buffer(("sum", place), gradient.shape, gradient.dtype)
-            np.copyto(held[place], gradient)
+            _kernels.call(np.copyto, held[place], gradient)
         else:
             held[place] = gradient
 
@@ -357,7 +377,7 @@ class Graph:
         for k, (gradient, y) in enumerate(zip(gradients, flatten(record.outputs[i]))):
             if gradient is None:
                 gradients[k] = record.buffer(("none", i, k), y.shape, y.dtype)
-                gradients[k][...] = 0
+                _kernels.call(np.copyto, gradients[k], 0)
         return packed_as(record.outputs[i], gradients)
 
 
@@ -403,17 +423,24 @@ def _ended(mask: Masks, layer: Layer) -> Any:
     return None
 
 
+def _backward(layer: Layer, dy: Arrays, tape: Tape, need_dx: bool, special: bool) -> Any:
+    """`Layer.backward`, noted as a whole where its passes are not calls of kernels alone."""
+    if _kernels.is_recording() and (special or not layer.can_be_prepared(True)):
+        return _kernels.call(Repeated(layer.backward), dy, tape, need_dx)
+    return layer.backward(dy, tape, need_dx)
+
+
 def _add_gradients(layer: Layer, weights: Any, dy: Arrays, record: Record, call: int, need_dx: bool) -> Array:
     """`Layer.backward` of a layer that overwrites the gradients of its weights, such that it adds to those of
     some of them."""
     held = []
     for k, weight in enumerate(weights):
         before = record.buffer(("before", call, k), weight.grad.shape, weight.grad.dtype)
-        np.copyto(before, weight.grad)
+        _kernels.call(np.copyto, before, weight.grad)
         held.append((weight, before))
-    dx = layer.backward(dy, record.tapes[call], need_dx)
+    dx = _backward(layer, dy, record.tapes[call], need_dx, False)
     for weight, before in held:
-        np.add(weight.grad, before, out=weight.grad)
+        _kernels.call(np.add, weight.grad, before, weight.grad)
     return dx
 
 
@@ -424,7 +451,7 @@ def _own_memory(gradients: Any, record: Record, call: Any) -> Any:
         if gradient is not None and any(other is not None and np.may_share_memory(gradient, other)
                                         for other in out):
             own = record.buffer(("apart", call, k), gradient.shape, gradient.dtype)
-            np.copyto(own, gradient)
+            _kernels.call(np.copyto, own, gradient)
             gradient = own
         out.append(gradient)
     return out

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast import _kernels
 from tdfast.compat import absent
 from tdfast.engine import arguments, calls, tracing
 from tdfast.engine.arithmetic import kernel_arithmetic
@@ -198,6 +199,9 @@ class Layer:
     computes_in_call = False
     """Whether its class has Keras's ``call``, whose derivatives are found by `tdfast.engine.calls`."""
 
+    passive: frozenset[str] = frozenset()
+    """The attributes that may change from step to step without a change in what a prepared step calls."""
+
     added_losses: Sequence[Any] = ()
     """What `add_loss` was given in the last call."""
 
@@ -274,6 +278,11 @@ class Layer:
         """Prepare a class that has defined ``call``."""
         calls.install(cls, Layer)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name not in self.passive:
+            _kernels.changed()
+
     # ---------------------------------------------------------------- to override
     @_marks_built
     def build(self, input_shape: Shapes) -> None:
@@ -313,6 +322,12 @@ class Layer:
             need_dx: False for the first layer of a model, whose result nobody reads.
         """
         raise TypeError(f"{type(self).__name__} must override backward(dy, tape, need_dx).")
+
+    def can_be_prepared(self, training: bool) -> bool:
+        """Whether `forward` without a mask, and `backward`, do nothing with numbers but call kernels and what
+        they hand to `tdfast._kernels.call`, the same each time for inputs of one shape. Other layers are
+        right, too: see `tdfast.engine.program`."""
+        return False
 
     def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         """The shape of the output, from that of the input; None stands for any size."""

@@ -36,6 +36,9 @@ class Network(Layer):
     def reads_masked_steps(self) -> bool:  # type: ignore[override]
         return any(layer.reads_masked_steps for layer in self.sublayers())
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return type(self).forward is Network.forward    # its graph sees to each layer
+
     def check_dtypes(self, tensors: Any) -> None:
         """Its layers do."""
 

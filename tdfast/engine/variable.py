@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import runtime
+from tdfast import _kernels, runtime
 from tdfast.engine import registry, tracing
 from tdfast.engine.arguments import flag
 from tdfast.engine.operators import Operators
@@ -82,6 +82,7 @@ class Variable(Operators):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = flag(value, "trainable", f"Variable '{self.path}'")
+        _kernels.changed()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,6 +144,7 @@ class Variable(Operators):
         value[...] = self.value
         grad[...] = 0 if self._grad is None else self._grad
         self.value, self._grad, self.owner = value, grad, owner
+        _kernels.changed()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         out = self.value if dtype is None else self.value.astype(dtype, copy=False)

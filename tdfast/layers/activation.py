@@ -40,6 +40,9 @@ class Activating(Layer):
 
     per_step = True
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return getattr(self.activation, "kind", None) is not None
+
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         rec.bare = self in tape.bare

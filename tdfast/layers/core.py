@@ -51,6 +51,9 @@ class Identity(Layer):
 
     rowwise = True
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return True
+
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         tape.push(self)
         return x
@@ -142,6 +145,9 @@ class Dense(Layer):
 
     def compute_output_shape(self, input_shape: Shapes) -> Shapes:
         return (*input_shape[:-1], self.units)
+
+    def can_be_prepared(self, training: bool) -> bool:
+        return self.kernel_activation is self.activation
 
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)

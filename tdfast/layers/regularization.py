@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import random, regularizers
+from tdfast import _kernels, random, regularizers
 from tdfast.engine.layer import Layer
 from tdfast.layers.convolution.shapes import one_of
 from tdfast.layers.core import Identity
@@ -51,13 +51,17 @@ class Randomized(Layer):
         """The shape of the random numbers for an input of this shape."""
         return shape
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return type(self).forward is Randomized.forward
+
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         rec.factors = None
         if not training or self.seed_generator is None:
             return x
-        rec.factors = self.draw(rec.buffer("factors", self.pattern_shape(x.shape), x.dtype))
-        return np.multiply(x, rec.factors, out=rec.buffer("y", x.shape, x.dtype))
+        factors = rec.buffer("factors", self.pattern_shape(x.shape), x.dtype)
+        rec.factors = _kernels.call(self.draw, factors)
+        return _kernels.call(np.multiply, x, factors, rec.buffer("y", x.shape, x.dtype))
 
     def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
@@ -65,7 +69,7 @@ class Randomized(Layer):
             return None
         if rec.factors is None:
             return dy
-        return np.multiply(dy, rec.factors, out=rec.buffer("dx", dy.shape, dy.dtype))
+        return _kernels.call(np.multiply, dy, rec.factors, rec.buffer("dx", dy.shape, dy.dtype))
 
     def normal(self, out: Any, mean: float, stddev: float) -> Any:
         """Fill ``out`` with normally distributed numbers from this layer's next seed."""

@@ -56,6 +56,9 @@ class Flatten(_Shaping):
             )
         self.data_format = data_format
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return self.data_format != "channels_first"
+
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         rec.shape = x.shape
@@ -112,6 +115,9 @@ class Reshape(_Shaping):
                 f"-1, got {target_shape!r}."
             )
         self.target_shape = tuple(int(n) for n in target)
+
+    def can_be_prepared(self, training: bool) -> bool:
+        return True
 
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         tape.push(self).shape = x.shape

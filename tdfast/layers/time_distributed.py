@@ -81,6 +81,9 @@ class TimeDistributed(Wrapper):
         inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
         return (inner[0], input_shape[1], *inner[1:])
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return not self.layer.batch_coupled and self.layer.can_be_prepared(training)
+
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         B, T = x.shape[:2]

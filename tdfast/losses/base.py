@@ -79,7 +79,10 @@ def cast_target(t: Array, dtype: DTypeLike, buffers: Any, who: str) -> Array:
         return t
     if t.dtype.kind not in "fiub":
         raise ValueError(f"{who} expects targets that are numbers, got dtype {t.dtype}.")
-    out = buffers.buffer("target", t.shape, dtype)
+    return _kernels.call(_cast, t, buffers.buffer("target", t.shape, dtype), who)
+
+
+def _cast(t: Array, out: Array, who: str) -> Array:
     np.copyto(out, t, casting="unsafe")
     if out.dtype.kind == "i" and not np.array_equal(out, t):
         raise bad_number(t, out != t, who)
@@ -226,6 +229,10 @@ class Loss:
         """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
         return arguments.flag(value, name, type(self).__name__)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        _kernels.changed()
+
     # -------------------------------------------------- what a loss of one's own overrides
     def call(self, y_true: Any, y_pred: Any) -> Array:
         """The loss of each row, not weighted, as an array."""
@@ -247,6 +254,11 @@ class Loss:
             shape: of y_pred.
         """
         return None
+
+    @property
+    def can_be_prepared(self) -> bool:
+        """Whether value and gradient, without weights and a mask, are calls of kernels, the same each time."""
+        return False
 
     def look_at(self, y_true: Any, y_pred_shape: Shape, who: str) -> None:
         """Warn of targets that are likely a mistake; called for all of them, before training."""
@@ -457,14 +469,27 @@ class KernelLoss(BuiltIn):
             smoothing=self.smoothing,
             rows=rows, dp=dy, result=result,
         )
-        if sparse and result[1] >= 0:
-            raise bad_label(t, int(result[1]), N, self.name)
+        if sparse:
+            _kernels.call(self._check_labels, t, result, N)
         return total, rows
+
+    def _check_labels(self, labels: Array, result: Array, classes: int) -> None:
+        """Raise an error where the kernel has found a label that is no class."""
+        if result[1] >= 0:
+            raise bad_label(labels, int(result[1]), classes, self.name)
+
+    @property
+    def can_be_prepared(self) -> bool:
+        cls = type(self)
+        return (cls.__module__.startswith("tdfast.") and cls.prepare is BuiltIn.prepare
+                and cls.reduced in (KernelLoss.reduced, AlongAxis.reduced) and getattr(self, "axis", -1) == -1)
 
     def reduced(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None, mask: Masks, dy: Any,
                 buffers: Record | _NewBuffers) -> float:
         weight, scale = weights_and_scale(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype,
                                           self.reduction)
+        if buffers is not NEW:
+            buffers.scale, buffers.result = scale, buffers.buffer("result", (2,), np.float64)
         return self.rows(y_true, y_pred, weight, scale, dy, buffers)[0] * scale
 
     def call(self, y_true: Any, y_pred: Any) -> Array:

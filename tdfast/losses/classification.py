@@ -177,6 +177,10 @@ class SparseCategoricalCrossentropy(_FromProbabilities, KernelLoss):
                 buffers: Record | _NewBuffers) -> float:
         return super().reduced(y_true, y_pred, sample_weight, self.kept(y_true, y_pred, mask), dy, buffers)
 
+    @property
+    def can_be_prepared(self) -> bool:
+        return type(self).__module__ == __name__ and self.ignore_class is None
+
     def kept(self, y_true: Array, y_pred: Array, mask: Masks) -> Array | None:
         """The mask without the rows of the ignored class."""
         if self.ignore_class is None:

@@ -80,6 +80,8 @@ class Model(Network):
     (5, 2)
     """
 
+    passive = frozenset({"history", "stop_training", "stop_evaluating", "stop_predicting"})
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Model:
         if cls is Model:                # what all models have is of no use by itself
             cls = registry.home("models").Functional

@@ -641,7 +641,7 @@ class Optimizer(OwnVariables):
     def rounded(self, number: float) -> float:
         """The number in the weights' precision: Keras computes powers of beta in it, which shows in the first
         steps."""
-        return float(self.parameters.values.dtype.type(number))
+        return number if self.parameters.values.itemsize == 8 else _kernels.as_float32(number)
 
     def _average(self) -> None:
         momentum = self.ema_momentum if self._updates else 0.0

@@ -166,6 +166,8 @@ class ArrayBatches:
         self.samples = len(arrays.inputs[0])
         self.batches = -(-self.samples // batch_size)
         self.order: Any = None
+        self._rooms: dict[int, tuple[Any, ...]] = {}
+        self._rooms_of: Any = None
 
     def on_epoch_begin(self) -> None:
         """Nothing to do."""
@@ -184,7 +186,24 @@ class ArrayBatches:
             elif order is None:
                 yield self._each(self._slice, rows)
             else:
-                yield self._each(self._gather, order[rows])
+                yield self._gathered(order[rows])
+
+    def _gathered(self, index: Array) -> Batch:
+        """The rows of these numbers: the same `Batch`, of the same arrays, for each of as many rows."""
+        if self._rooms_of is not self.buffers:
+            self._rooms, self._rooms_of = {}, self.buffers
+        if len(index) not in self._rooms:
+            batch = self._each(self._gather, index)
+            pairs = [(a, out) for arrays, outs in zip(self.arrays, batch) for a, out in zip(arrays, outs)
+                     if a is not None]
+            if any([a.dtype.hasobject for a, _ in pairs]):
+                return batch
+            self._rooms[len(index)] = batch, pairs
+            return batch
+        batch, pairs = self._rooms[len(index)]
+        for a, out in pairs:
+            gather(a, index, out)
+        return batch
 
     def _each(self, take: Callable[..., Any], rows: Array | slice) -> Batch:
         return Batch(*[

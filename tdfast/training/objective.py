@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import losses, metrics
+from tdfast import _kernels, losses, metrics
 from tdfast.engine.tape import Record
 from tdfast.training import logits
 
@@ -61,8 +61,17 @@ class Head:
             y, y_pred, sample_weight, mask, workspace=self.buffers, need_grad=need_gradient
         )
         if need_gradient and self.weight != 1:
-            dy *= self.weight
+            _kernels.call(np.multiply, dy, dy.dtype.type(self.weight), dy)
         return value, dy
+
+    @property
+    def can_be_prepared(self) -> bool:
+        """Whether the value and the gradient, without weights and masks, are calls of kernels."""
+        return self.loss is None or (self.loss if self.logits is None else self.logits.loss).can_be_prepared
+
+    def value_again(self) -> float:
+        """The loss that the kernel has left in the memory of the last `value_and_gradient`."""
+        return self.buffers.result.item(0) * self.buffers.scale
 
     def count(self, y: Data, y_pred: Any, sample_weight: Data, mask: Masks) -> None:
         """Tell the metrics of a batch."""
@@ -147,6 +156,7 @@ class Objective:
         for head, layer, shape in zip(self.heads, model.output_layers(), shapes):
             head.logits = layer and logits.of(layer, layers, head.loss, shape)
         self.bare = tuple(head.logits.layer for head in self.heads if head.logits is not None)
+        self.can_be_prepared = all(head.can_be_prepared for head in self.heads)
 
     # ---------------------------------------------------------------- a batch
     def value_and_gradients(self, outputs: Any, batch: Any, need_gradients: bool = True) -> tuple[Any, ...]:
@@ -160,11 +170,24 @@ class Objective:
                 gradients.append(None)
                 continue
             value, dy = head.value_and_gradient(y, y_pred, weight, mask, need_gradients)
+            head.buffers.rows = len(y_pred)
             if several:
                 head.tracker.add(value * len(y_pred), len(y_pred))
             total += value * head.weight
             gradients.append(dy)
         return total, gradients
+
+    def value_again(self) -> float:
+        """The value of the last `value_and_gradients`, of the numbers that its kernels have left since."""
+        total = 0.0
+        for head in self.heads:
+            if head.loss is not None:
+                value = head.value_again()
+                if self._has_several_losses:
+                    rows = head.buffers.rows
+                    head.tracker.add(value * rows, rows)
+                total += value * head.weight
+        return total
 
     def count(self, outputs: Any, batch: Any) -> None:
         """Tell the metrics of a batch."""

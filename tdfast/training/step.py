@@ -10,6 +10,7 @@ from tdfast.engine.tape import Record, Tape
 from tdfast.errors import LossError
 from tdfast.training import diagnosis, packing
 from tdfast.training.batch import Batch, one_or_list
+from tdfast.training.passes import PassesByShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +33,10 @@ class Step:
         self.objective: Any = None
         self.optimizer: Any = None
         self._packing: Any = None
+        self._passes: Any = None
         self.moving: list[Any] = []
         self._regularized: list[Any] = []
-        self._has_activity_penalties = False
+        self._has_activity_penalties = self._has_loss = False
 
     def prepare(self, objective: Objective, optimizer: Any) -> None:
         """Look at the model as it is now: which weights have penalties, what forward changes, what is packed.
@@ -50,9 +52,11 @@ class Step:
         self._has_activity_penalties = model.computes_in_call or any(
             layer.activity_regularizer is not None or layer.computes_in_call for layer in layers)
         objective.prepare(model, layers)
+        self._has_loss = objective.loss is not None
         self._packing = None
         if not self._has_activity_penalties and len(objective.heads) == 1:
             self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
+        self._passes = PassesByShape(self)
 
     def reset(self) -> None:
         """Start all running means again."""
@@ -66,20 +70,21 @@ class Step:
         """Forward, loss, backward, update: the loss of this batch before the update."""
         tape, objective = self.tape, self.objective
         before = [v.value.copy() for v in self.moving]
-        outputs, counted = self._forward(batch, tape, training=True)
-        value, gradients = objective.value_and_gradients(outputs, counted)
-        if objective.loss is None and not any(record.losses for record in tape.records_from()):
+        passes = self._passes.of(batch)
+        outputs, counted, value, gradients = passes.forward(batch)
+        if not self._has_loss and not any(record.losses for record in tape.records_from()):
             raise ValueError(
                 "fit: there is nothing to make small: the model was compiled without a loss, and no "
                 "layer called "
                 "add_loss. Call compile(optimizer=..., loss=...)."
             )
-        value += self._penalty(tape)
+        if self._regularized or self._has_activity_penalties:
+            value += self._penalty(tape)
         objective.count(outputs, counted)
         if not math.isfinite(value):
             self._undo(value, batch, before)
             raise LossError(diagnosis.of_loss(self, batch, value, where))
-        self.model.backward(one_or_list(gradients), tape, need_dx=False)
+        passes.backward(gradients)
         for v in self._regularized:
             v.grad[...] += v.regularizer.gradient(v.value)
         bad = self.optimizer.bad_gradient()
@@ -95,7 +100,7 @@ class Step:
         """The loss of this batch, and the metrics, without learning."""
         objective = self.objective
         with kernel_arithmetic():
-            outputs, counted = self._forward(batch, tape, training=False)
+            outputs, counted = self.forward(batch, tape, training=False)
             value, _ = objective.value_and_gradients(outputs, counted, need_gradients=False)
             value += self._penalty(tape)
             objective.count(outputs, counted)
@@ -103,7 +108,7 @@ class Step:
         objective.loss_tracker.add(value * rows, rows)
         return value
 
-    def _forward(self, batch: Any, tape: Tape, training: bool) -> tuple[Any, ...]:
+    def forward(self, batch: Any, tape: Tape, training: bool) -> tuple[Any, ...]:
         """The outputs as a list, and the batch that goes with them: of valid steps alone, where packed."""
         tape.rewind()
         tape.bare = self.objective.bare

@@ -237,6 +237,9 @@ class _Conv(Convolving):
         if self.use_bias:
             self.bias = self._add_weight("bias", (self.filters,))
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return True
+
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         sizes = self._sizes(x.shape, self.filters, self.groups)
         bias = self.bias.value if self.use_bias else None

@@ -83,6 +83,9 @@ class _Windows(_Pooling):
                                       "pool_size")
         return (input_shape[0], *spatial, input_shape[-1])
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return True
+
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         sizes = kernel_sizes(x.shape, self.pool_size, self.strides, self.padding)
         return self._pool(tape.push(self), tape, x, sizes.output(x.ndim), sizes)

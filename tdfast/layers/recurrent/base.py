@@ -231,13 +231,13 @@ class Recurrent(Loop):
         """x times one random mask for a sequence, the same at every step (Gal & Ghahramani 2016)."""
         B, _, I = x.shape
         rec.input_drop = rec.buffer("input_drop", (B, 1, I), x.dtype)
-        random.dropout_factors(rec.input_drop, self.dropout, self.seed_generator)
-        return np.multiply(x, rec.input_drop, out=rec.buffer("dropped", x.shape, x.dtype))
+        _kernels.call(random.dropout_factors, rec.input_drop, self.dropout, self.seed_generator)
+        return _kernels.call(np.multiply, x, rec.input_drop, rec.buffer("dropped", x.shape, x.dtype))
 
     def recurrent_factors(self, rec: Record, batch: Any, dtype: DTypeLike) -> Any:
         """The factors on h before the recurrent product: one random mask for a sequence."""
         factors = rec.buffer("recurrent_drop", (batch, self.units), dtype)
-        return random.dropout_factors(factors, self.recurrent_dropout, self.seed_generator)
+        return _kernels.call(random.dropout_factors, factors, self.recurrent_dropout, self.seed_generator)
 
     # ---------------------------------------------------------------- passes
     @property
@@ -245,6 +245,9 @@ class Recurrent(Loop):
         """Whether the mask that comes in is that of the outputs, which `forward` can then give of valid steps
         alone."""
         return self.return_sequences and not self.go_backwards and not self.return_state
+
+    def can_be_prepared(self, training: bool) -> bool:
+        return not (self.stateful or self.return_state)
 
     def activation_kinds(self) -> tuple[Any, ...]:
         """The numbers of the two activations, as kernels know them."""
@@ -321,7 +324,7 @@ class Recurrent(Loop):
             dbias=self.bias.grad if self.use_bias else None, dfirst=self.h_and_c(first),
         )
         if need_dx and rec.dropped:
-            np.multiply(dx, rec.input_drop, out=dx)
+            _kernels.call(np.multiply, dx, rec.input_drop, dx)
         return (dx, *first) if rec.given else dx
 
     def h_and_c(self, states: Any) -> tuple[Any, ...]:

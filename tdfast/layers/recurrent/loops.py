@@ -33,6 +33,7 @@ class Loop(Layer):
 
     n_states = 1
     drops_mask_beside_tensors = True
+    passive = frozenset({"states"})
 
     def __init__(self, return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False,
                  stateful: bool = False, unroll: bool = False, zero_output_for_mask: bool = False,
