@@ -6,8 +6,9 @@ a ValueError that names the kernel's argument; users meet clearer errors before.
 """
 
 cimport numpy as cnp
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memset
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memset
 
 cnp.import_array()
 
@@ -198,7 +199,7 @@ cdef extern from *:
 cdef struct program_call:
     const tdf_table *table
     int kernel                  # its number; of a function of Python: FUNCTION
-    void *args                  # its struct, which is the program's
+    const void *args            # its struct, which is the program's
 
 cdef enum:
     FUNCTION = -1
@@ -219,19 +220,15 @@ cdef class Program:
     `call`, is noted as well. `run` makes all of these calls once more, the kernels without the GIL. What else
     happened in the block does not happen again, so whoever writes it says so with `call` or `abandon`.
 
-    >>> import numpy as np
-    >>> x, y = np.ones((1, 2), "float32"), np.empty((1, 2), "float32")
-    >>> program = Program()
+    >>> program, heard = Program(), []
     >>> with program:
-    ...     act_forward(ACTIVATIONS["relu"], 1, 2, x, y)
-    >>> x[...] = [[-3, 4]]
-    >>> program.run(), y.tolist()
-    (True, [[0.0, 4.0]])
+    ...     call(heard.append, "a")
+    >>> program.run(), heard
+    (True, ['a', 'a'])
     """
 
-    cdef program_call *calls
-    cdef ptrdiff_t n, room
-    cdef list memory            # the arrays that the kernels know
+    cdef bytearray calls        # a program_call of each
+    cdef list memory            # their structs, and the arrays that the kernels know
     cdef list functions
     cdef int threads
     cdef long changes
@@ -240,38 +237,22 @@ cdef class Program:
     cdef bint whole, running
 
     def __cinit__(self):
-        self.memory, self.functions = [], []
+        self.forget()
 
-    def __dealloc__(self):
-        self.clear()
-        free(self.calls)
-
-    cdef void clear(self) noexcept:
-        cdef ptrdiff_t i
-        for i in range(self.n):
-            free(self.calls[i].args)
-        self.n = 0
-        self.whole = False
+    cdef int forget(self) except -1:
+        self.calls, self.memory, self.functions, self.whole = bytearray(), [], [], False
+        return 0
 
     cdef int add(self, const tdf_table *table, int kernel, const void *args, size_t size) except -1:
-        cdef program_call *calls
-        if self.n == self.room:
-            calls = <program_call *>realloc(self.calls, (2 * self.room + 8) * sizeof(program_call))
-            if calls == NULL:
-                raise MemoryError()
-            self.calls, self.room = calls, 2 * self.room + 8
-        self.calls[self.n].table, self.calls[self.n].kernel, self.calls[self.n].args = table, kernel, NULL
-        if size:
-            self.calls[self.n].args = malloc(size)
-            if self.calls[self.n].args == NULL:
-                raise MemoryError()
-            memcpy(self.calls[self.n].args, args, size)
-        self.n += 1
+        cdef program_call one
+        held = PyBytes_FromStringAndSize(<const char *>args, size)
+        one.table, one.kernel, one.args = table, kernel, PyBytes_AS_STRING(held)
+        self.memory.append(held)
+        self.calls += PyBytes_FromStringAndSize(<const char *>&one, sizeof(one))
         return 0
 
     def __enter__(self):
-        self.clear()
-        self.memory, self.functions = [], []
+        self.forget()
         self.threads, self.changes, self.table = _threads(), _changes, _float32
         global tdf_recorder
         self.outer, tdf_recorder = tdf_recorder, <void *>self
@@ -286,8 +267,7 @@ cdef class Program:
         if kind is not None:
             self.whole = False
         if not self.whole:
-            self.clear()
-            self.memory, self.functions = [], []
+            self.forget()
 
     @property
     def ready(self):
@@ -301,21 +281,22 @@ cdef class Program:
         Args:
             changed: True runs it all the same where something has changed: to end what another began.
         """
-        cdef ptrdiff_t i = 0, f = 0
+        cdef ptrdiff_t i = 0, f = 0, n = len(self.calls) // sizeof(program_call)
+        cdef const program_call *calls = <const program_call *>PyByteArray_AS_STRING(self.calls)
         if not (self.whole and not self.running if changed else self.ready):
             return False
         self.running = True
         try:
-            while i < self.n:
-                if self.calls[i].kernel == FUNCTION:
+            while i < n:
+                if calls[i].kernel == FUNCTION:
                     function, args, kwargs = self.functions[f]
                     f += 1
                     function(*args, **kwargs)
                     i += 1
                     continue
                 with nogil:
-                    while i < self.n and self.calls[i].kernel != FUNCTION:
-                        tdf_call(self.calls[i].table, self.calls[i].kernel, self.calls[i].args)
+                    while i < n and calls[i].kernel != FUNCTION:
+                        tdf_call(calls[i].table, calls[i].kernel, calls[i].args)
                         i += 1
         finally:
             self.running = False
@@ -334,7 +315,7 @@ def call(function, *args, **kwargs):
         result = function(*args, **kwargs)
     finally:
         tdf_recorder = recorder
-    (<Program>recorder).add(NULL, FUNCTION, NULL, 0)
+    (<Program>recorder).add(NULL, FUNCTION, <const char *>b"", 0)
     (<Program>recorder).functions.append((function, args, kwargs))
     return result
 

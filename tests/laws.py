@@ -18,6 +18,7 @@ import pytest
 from tdfast import _kernels, runtime
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.graph import Graph, Node
+from tdfast.engine.program import is_of_tdfast
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.tape import Tape
 from tdfast.engine.tensor import SymbolicTensor
@@ -455,6 +456,68 @@ def graph_rules(case):
         near([dx, *grads], [want, *at_zeros], "the last output alone")
 
 
+def _states(layer):
+    """Everything that a pass of a layer changes besides its output: counts of random numbers, weights that do
+    not learn."""
+    inner = list(layer.walk())
+    seeds = [one.seed_generator.state for one in inner if getattr(one, "seed_generator", None) is not None]
+    return [*seeds, *(w.value for w in layer.weights if not w.trainable)]
+
+
+def prepared(case):
+    """A program of both passes gives, on other numbers in the same memory, the bits that the layer gives.
+
+    A layer that does more with numbers than it notes in a program would leave the old ones somewhere.
+    """
+    layer = case.layer()
+    (a, call), (b, _) = case.inputs(), case.inputs(rng=np.random.default_rng(5))
+    a, b = (np.ascontiguousarray(layer.as_input(x)) for x in (a, b))
+    room, training, tape = a.copy(), call.get("training", False), Tape()
+    x = SymbolicTensor()
+    (y, *_) = outputs = Node(layer, [x], _first_output(layer, a, None)[1]).outputs
+    again = [Node(layer, [x], len(outputs)).outputs[0]] if len(outputs) == 1 else []
+    graph = Graph([x], [y, Node(Identity(), [y]).outputs[0], *again])
+
+    def passes(x, g, tape, first, second):
+        record = tape.push(layer)
+        with kernel_arithmetic():
+            with first:
+                ys, _ = graph.forward([x], [None], record, tape, training)
+            with second:
+                dx = graph.backward(g, record)
+        return ys, dx
+
+    def results(ys, dx):
+        return [np.copy(one) for one in (*ys, *(d for d in dx if d is not None),
+                                         *(w.grad for w in layer.trainable_weights))]
+
+    first, second, nothing = _kernels.Program(), _kernels.Program(), contextlib.nullcontext()
+    ys, _ = graph.forward([room], [None], Tape().push(layer), Tape(), training)
+    gs = random_like(np.random.default_rng(1), ys)
+    given = [g.astype(y.dtype) for g, y in zip(gs, ys)]
+    made = passes(room, given, tape, first, second)
+    possible = is_of_tdfast(layer) and not any(
+        one.makes_mask or one.computes_in_call or one.activity_regularizer is not None
+        for one in layer.walk())
+    assert (first.ready and second.ready) == possible, "whether it can be prepared"
+    if not possible:
+        return
+    held = [state.copy() for state in _states(layer)]
+    room[...] = b
+    for to, g in zip(given, gs):
+        np.copyto(to, -g, casting="same_kind")
+    for w in layer.weights:
+        w.grad[...] = 7
+    with kernel_arithmetic():
+        assert first.run() and second.run()
+    got = results(*made)
+    for state, before in zip(_states(layer), held):
+        state[...] = before
+    want = results(*passes(b, [(-g).astype(y.dtype) for g, y in zip(gs, ys)], Tape(), nothing, nothing))
+    for one, other in zip(got, want, strict=True):
+        assert one.tobytes() == other.tobytes(), "a prepared pass"
+
+
 @contextlib.contextmanager
 def counted_packings(layer):
     """For the block, a list that gets longer with each call of a kernel that packs weights of a layer."""
@@ -597,6 +660,7 @@ LAWS = (
     packs_once,
     masks_belong_to_tensors,
     steps_stand_alone,
+    prepared,
 )
 
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import _kernels
 from tdfast.compat.calling import level_of_the_caller
-from tdfast.engine import tracing
+from tdfast.engine import program, tracing
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.arrays import as_mask
 from tdfast.engine.structure import flatten, mapped, packed_as
@@ -377,7 +376,7 @@ def set_attribute(layer: Any, name: str, value: Any) -> None:
     """Set an attribute; a `Variable` that belongs to no layer becomes a weight of this one."""
     object.__setattr__(layer, name, value)
     if name not in layer.passive:
-        _kernels.changed()
+        program.changed()
     if isinstance(value, Variable):
         layer.track(value)
     elif isinstance(value, (list, tuple)) and not name.startswith("_"):

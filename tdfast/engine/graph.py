@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import _kernels
 from tdfast.compat.calling import level_of_the_caller
+from tdfast.engine import program
 from tdfast.engine.program import Repeated, is_of_tdfast
 from tdfast.engine.structure import flatten, mapped, packed_as
 from tdfast.engine.tensor import SymbolicTensor
@@ -215,7 +215,7 @@ class Graph:
         record.packed = None
         tapes = record.begin_tapes(len(self._calls), tape)
         special, has_rule = self._special, self._has_mask_rule
-        recording = _kernels.is_recording()
+        recording = program.is_recording()
         if recording:
             self._abandon_if_it_must(masks, look)
         for i, (layer, sources, places) in enumerate(self._calls):
@@ -223,10 +223,10 @@ class Graph:
             if i in special:
                 x, mask, options = special[i].arguments(sources, held, marks, training)
                 forward = Repeated(layer.forward, inner, tape) if recording else layer.forward
-                y = _kernels.call(forward, x, inner, **options)
+                y = program.call(forward, x, inner, **options)
             elif recording and not layer.can_be_prepared(training):
                 x, mask = self._input(sources, held), self._input(sources, marks)
-                y = _kernels.call(Repeated(layer.forward, inner, tape), x, inner, training=training, mask=mask)
+                y = program.call(Repeated(layer.forward, inner, tape), x, inner, training=training, mask=mask)
             else:
                 if len(sources) == 1:
                     x, mask = held[sources[0]], marks[sources[0]]
@@ -246,8 +246,8 @@ class Graph:
                 if mask is not None and not (layer.supports_masking or self.strict or layer.computes_in_call):
                     mask = _ended(mask, layer)
                 mask = layer.passed_mask(x, mask, inner.records[0])
-                if mask is not None:
-                    _kernels.abandon()          # what it leaves out is another with each batch
+                if recording and any([part is not None for part in flatten(mask)]):
+                    program.abandon()          # what it leaves out is another with each batch
             if self._adds_losses[i]:
                 record.outputs[i] = y
             if len(places) == 1:
@@ -269,7 +269,7 @@ class Graph:
         """A pass with masks, or with layers that do something of their own, is not the same each time."""
         if look is not None or any(mask is not None for mask in masks) or any(self._adds_losses) or not all(
                 is_of_tdfast(layer) and layer.activity_regularizer is None for layer, _, _ in self._calls):
-            _kernels.abandon()
+            program.abandon()
 
     def backward(self, gradients: Sequence[Any], record: Record, need_inputs: bool = True) -> Arrays:
         """The gradients of the inputs, as a list, from those of the outputs; None stands for zeros on both
@@ -316,7 +316,7 @@ class Graph:
             if layer not in done:               # no gradient came to it
                 for weight in layer.trainable_weights:
                     if id(weight) not in written:
-                        _kernels.call(np.copyto, weight.grad, 0)
+                        program.call(np.copyto, weight.grad, 0)
         return [held[place] for place in self._sources] if need_inputs else [None] * len(self._sources)
 
     def _plan(self, need_inputs: bool) -> tuple[Any, ...]:
@@ -359,10 +359,10 @@ class Graph:
         if gradient is None:
             return
         if held[place] is not None:
-            _kernels.call(np.add, held[place], gradient, held[place])
+            program.call(np.add, held[place], gradient, held[place])
         elif self._shared[place] or not gradient.flags.c_contiguous:
             held[place] = record.buffer(("sum", place), gradient.shape, gradient.dtype)
-            _kernels.call(np.copyto, held[place], gradient)
+            program.call(np.copyto, held[place], gradient)
         else:
             held[place] = gradient
 
@@ -377,7 +377,7 @@ class Graph:
         for k, (gradient, y) in enumerate(zip(gradients, flatten(record.outputs[i]))):
             if gradient is None:
                 gradients[k] = record.buffer(("none", i, k), y.shape, y.dtype)
-                _kernels.call(np.copyto, gradients[k], 0)
+                program.call(np.copyto, gradients[k], 0)
         return packed_as(record.outputs[i], gradients)
 
 
@@ -425,8 +425,8 @@ def _ended(mask: Masks, layer: Layer) -> Any:
 
 def _backward(layer: Layer, dy: Arrays, tape: Tape, need_dx: bool, special: bool) -> Any:
     """`Layer.backward`, noted as a whole where its passes are not calls of kernels alone."""
-    if _kernels.is_recording() and (special or not layer.can_be_prepared(True)):
-        return _kernels.call(Repeated(layer.backward), dy, tape, need_dx)
+    if program.is_recording() and (special or not layer.can_be_prepared(True)):
+        return program.call(Repeated(layer.backward), dy, tape, need_dx)
     return layer.backward(dy, tape, need_dx)
 
 
@@ -436,11 +436,11 @@ def _add_gradients(layer: Layer, weights: Any, dy: Arrays, record: Record, call:
     held = []
     for k, weight in enumerate(weights):
         before = record.buffer(("before", call, k), weight.grad.shape, weight.grad.dtype)
-        _kernels.call(np.copyto, before, weight.grad)
+        program.call(np.copyto, before, weight.grad)
         held.append((weight, before))
     dx = _backward(layer, dy, record.tapes[call], need_dx, False)
     for weight, before in held:
-        _kernels.call(np.add, weight.grad, before, weight.grad)
+        program.call(np.add, weight.grad, before, weight.grad)
     return dx
 
 
@@ -451,7 +451,7 @@ def _own_memory(gradients: Any, record: Record, call: Any) -> Any:
         if gradient is not None and any(other is not None and np.may_share_memory(gradient, other)
                                         for other in out):
             own = record.buffer(("apart", call, k), gradient.shape, gradient.dtype)
-            _kernels.call(np.copyto, own, gradient)
+            program.call(np.copyto, own, gradient)
             gradient = own
         out.append(gradient)
     return out

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import _kernels
 from tdfast.compat import absent
-from tdfast.engine import arguments, calls, tracing
+from tdfast.engine import arguments, calls, program, tracing
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.arrays import as_array, as_mask
 from tdfast.engine.graph import Node
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
         Tensors,
     )
 
+_NOTHING = object()
 _building = threading.RLock()
 _source = threading.local()
 
@@ -279,9 +279,10 @@ class Layer:
         calls.install(cls, Layer)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        known = name in self.passive or vars(self).get(name, _NOTHING) is value
         object.__setattr__(self, name, value)
-        if name not in self.passive:
-            _kernels.changed()
+        if not known:
+            program.changed()
 
     # ---------------------------------------------------------------- to override
     @_marks_built

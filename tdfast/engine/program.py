@@ -1,8 +1,8 @@
 """What a pass leaves to be made again: the calls of kernels and functions, without the Python around them.
 
-A training step of unchanged shapes, on the same memory as the one before, calls the same kernels with the same
-arguments. So it is recorded once, by `tdfast._kernels.Program`, and then runs without the layers' Python. A
-layer whose passes are calls of kernels, and of what it hands to `tdfast._kernels.call`, says so by
+A training step of unchanged shapes, on the same memory as the one before, calls the same kernels with the
+same arguments. So it is recorded once, by `tdfast._kernels.Program`, and then runs without the layers'
+Python. A layer whose passes are calls of kernels, and of what it hands to `tdfast._kernels.call`, says so by
 `Layer.can_be_prepared`. Every other layer of tdfast is in the program as a function of Python: `Repeated`.
 """
 
@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast._kernels import Program, abandon, call, changed, is_recording
 from tdfast.engine.structure import flatten
+
+__all__ = ["Program", "Repeated", "abandon", "call", "changed", "is_of_tdfast", "is_recording"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +41,8 @@ class Repeated:
 
     __slots__ = ("function", "tape", "outer", "first", "is_first")
 
-    def __init__(self, function: Callable[..., Any], tape: Tape | None = None, outer: Tape | None = None) -> None:
+    def __init__(self, function: Callable[..., Any], tape: Tape | None = None,
+                 outer: Tape | None = None) -> None:
         self.function, self.tape, self.outer = function, tape, outer
         self.first, self.is_first = None, True
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import _kernels, runtime
-from tdfast.engine import registry, tracing
+from tdfast import runtime
+from tdfast.engine import program, registry, tracing
 from tdfast.engine.arguments import flag
 from tdfast.engine.operators import Operators
 from tdfast.engine.structure import mapped
@@ -82,7 +82,7 @@ class Variable(Operators):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = flag(value, "trainable", f"Variable '{self.path}'")
-        _kernels.changed()
+        program.changed()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -144,7 +144,7 @@ class Variable(Operators):
         value[...] = self.value
         grad[...] = 0 if self._grad is None else self._grad
         self.value, self._grad, self.owner = value, grad, owner
-        _kernels.changed()
+        program.changed()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         out = self.value if dtype is None else self.value.astype(dtype, copy=False)

@@ -257,7 +257,7 @@ class Loss:
 
     @property
     def can_be_prepared(self) -> bool:
-        """Whether value and gradient, without weights and a mask, are calls of kernels, the same each time."""
+        """Whether value and gradient, without weights and a mask, are the same calls of kernels each time."""
         return False
 
     def look_at(self, y_true: Any, y_pred_shape: Shape, who: str) -> None:
@@ -481,14 +481,14 @@ class KernelLoss(BuiltIn):
     @property
     def can_be_prepared(self) -> bool:
         cls = type(self)
-        return (cls.__module__.startswith("tdfast.") and cls.prepare is BuiltIn.prepare
-                and cls.reduced in (KernelLoss.reduced, AlongAxis.reduced) and getattr(self, "axis", -1) == -1)
+        plain = cls.prepare is BuiltIn.prepare and cls.reduced in (KernelLoss.reduced, AlongAxis.reduced)
+        return cls.__module__.startswith("tdfast.") and plain and getattr(self, "axis", -1) == -1
 
     def reduced(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None, mask: Masks, dy: Any,
                 buffers: Record | _NewBuffers) -> float:
         weight, scale = weights_and_scale(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype,
                                           self.reduction)
-        if buffers is not NEW:
+        if not isinstance(buffers, _NewBuffers):
             buffers.scale, buffers.result = scale, buffers.buffer("result", (2,), np.float64)
         return self.rows(y_true, y_pred, weight, scale, dy, buffers)[0] * scale
 

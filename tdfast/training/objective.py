@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import _kernels, losses, metrics
+from tdfast import losses, metrics
+from tdfast.engine import program
 from tdfast.engine.tape import Record
 from tdfast.training import logits
 
@@ -61,17 +62,13 @@ class Head:
             y, y_pred, sample_weight, mask, workspace=self.buffers, need_grad=need_gradient
         )
         if need_gradient and self.weight != 1:
-            _kernels.call(np.multiply, dy, dy.dtype.type(self.weight), dy)
+            program.call(np.multiply, dy, dy.dtype.type(self.weight), dy)
         return value, dy
 
     @property
     def can_be_prepared(self) -> bool:
         """Whether the value and the gradient, without weights and masks, are calls of kernels."""
         return self.loss is None or (self.loss if self.logits is None else self.logits.loss).can_be_prepared
-
-    def value_again(self) -> float:
-        """The loss that the kernel has left in the memory of the last `value_and_gradient`."""
-        return self.buffers.result.item(0) * self.buffers.scale
 
     def count(self, y: Data, y_pred: Any, sample_weight: Data, mask: Masks) -> None:
         """Tell the metrics of a batch."""
@@ -170,23 +167,25 @@ class Objective:
                 gradients.append(None)
                 continue
             value, dy = head.value_and_gradient(y, y_pred, weight, mask, need_gradients)
-            head.buffers.rows = len(y_pred)
             if several:
                 head.tracker.add(value * len(y_pred), len(y_pred))
             total += value * head.weight
             gradients.append(dy)
         return total, gradients
 
-    def value_again(self) -> float:
-        """The value of the last `value_and_gradients`, of the numbers that its kernels have left since."""
+    def notes(self, rows: int) -> list[Any]:
+        """What `value_again` needs of the last `value_and_gradients`, of a batch with so many rows."""
+        return [(head, head.buffers.result, head.buffers.scale, rows) for head in self.heads
+                if head.loss is not None]
+
+    def value_again(self, notes: Sequence[Any]) -> float:
+        """The value of the `value_and_gradients` of these `notes`, of what its kernels have left now."""
         total = 0.0
-        for head in self.heads:
-            if head.loss is not None:
-                value = head.value_again()
-                if self._has_several_losses:
-                    rows = head.buffers.rows
-                    head.tracker.add(value * rows, rows)
-                total += value * head.weight
+        for head, result, scale, rows in notes:
+            value = result.item(0) * scale
+            if self._has_several_losses:
+                head.tracker.add(value * rows, rows)
+            total += value * head.weight
         return total
 
     def count(self, outputs: Any, batch: Any) -> None:

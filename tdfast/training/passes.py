@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast._kernels import Program
-from tdfast.engine.program import is_of_tdfast
+from tdfast.engine.program import Program, is_of_tdfast
 from tdfast.training.batch import one_or_list
 
 if TYPE_CHECKING:
@@ -55,12 +54,14 @@ class PreparedPasses(Passes):
         self.batch, self.given_up = batch, False
         self._forward, self._backward = Program(), Program()
         self._made: Any = None
+        self._notes: list[Any] = []
         self._records = 0
         self._runs = False
 
     def fits(self, batch: Batch) -> bool:
         """Whether a batch lies where the first one did."""
-        return batch is self.batch or all([a is b for mine, given in zip(self.batch, batch) for a, b in zip(mine, given)])
+        return batch is self.batch or all([a is b for mine, given in zip(self.batch, batch)
+                                           for a, b in zip(mine, given)])
 
     def forward(self, batch: Batch) -> tuple[Any, ...]:
         self._runs = self._backward.ready and self._forward.run()
@@ -70,7 +71,7 @@ class PreparedPasses(Passes):
         outputs, counted, gradients = self._made
         objective = self.step.objective
         if objective.can_be_prepared:
-            return outputs, counted, objective.value_again(), gradients
+            return outputs, counted, objective.value_again(self._notes), gradients
         value, found = objective.value_and_gradients(outputs, counted)
         for to, gradient in zip(gradients, found):
             if gradient is not to:
@@ -83,6 +84,7 @@ class PreparedPasses(Passes):
             outputs, counted = step.forward(batch, step.tape, training=True)
             if step.objective.can_be_prepared:
                 value, gradients = step.objective.value_and_gradients(outputs, counted)
+                self._notes = step.objective.notes(len(batch.inputs[0]))
         if not step.objective.can_be_prepared:
             value, gradients = step.objective.value_and_gradients(outputs, counted)
         self._made = outputs, counted, gradients
@@ -111,7 +113,7 @@ class PassesByShape:
     def __init__(self, step: Step) -> None:
         self._plain = Passes(step)
         self._by_rows: dict[int, PreparedPasses] = {}
-        self._possible = is_of_tdfast(step.model)
+        self._possible = is_of_tdfast(step.model) and not step.has_activity_penalties
 
     def of(self, batch: Batch) -> Passes:
         """The passes for this batch."""

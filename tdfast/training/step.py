@@ -36,7 +36,7 @@ class Step:
         self._passes: Any = None
         self.moving: list[Any] = []
         self._regularized: list[Any] = []
-        self._has_activity_penalties = self._has_loss = False
+        self.has_activity_penalties = self._has_loss = False
 
     def prepare(self, objective: Objective, optimizer: Any) -> None:
         """Look at the model as it is now: which weights have penalties, what forward changes, what is packed.
@@ -49,12 +49,12 @@ class Step:
         self.objective, self.optimizer = objective, optimizer
         self.moving = [v for v in model.weights if not v.trainable]     # moving statistics
         self._regularized = [v for v in model.trainable_weights if v.regularizer is not None]
-        self._has_activity_penalties = model.computes_in_call or any(
+        self.has_activity_penalties = model.computes_in_call or any(
             layer.activity_regularizer is not None or layer.computes_in_call for layer in layers)
         objective.prepare(model, layers)
         self._has_loss = objective.loss is not None
         self._packing = None
-        if not self._has_activity_penalties and len(objective.heads) == 1:
+        if not self.has_activity_penalties and len(objective.heads) == 1:
             self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
         self._passes = PassesByShape(self)
 
@@ -78,7 +78,7 @@ class Step:
                 "layer called "
                 "add_loss. Call compile(optimizer=..., loss=...)."
             )
-        if self._regularized or self._has_activity_penalties:
+        if self._regularized or self.has_activity_penalties:
             value += self._penalty(tape)
         objective.count(outputs, counted)
         if not math.isfinite(value):
@@ -127,7 +127,7 @@ class Step:
     def _penalty(self, tape: Tape) -> Any:
         """The regularizers' part of the loss."""
         total = sum(float(v.regularizer(v.value)) for v in self._regularized)
-        return total + self.model.activity_penalty(tape) if self._has_activity_penalties else total
+        return total + self.model.activity_penalty(tape) if self.has_activity_penalties else total
 
     def _undo(self, value: Any, batch: Any, before: Sequence[Any]) -> None:
         """No weight is then what it was not before the step; the step counts."""

@@ -142,7 +142,8 @@ def stub_of(body):
             out.update({f"{node.name}.{name}": args for name, args in stub_of(node.body).items()})
         elif isinstance(node, ast.FunctionDef):
             a = node.args
-            out[node.name] = [x.arg for x in (*a.posonlyargs, *a.args, *a.kwonlyargs)]
+            rest = [x for x in (a.vararg, a.kwarg) if x is not None]
+            out[node.name] = [x.arg for x in (*a.posonlyargs, *a.args, *a.kwonlyargs, *rest)]
     return out
 
 

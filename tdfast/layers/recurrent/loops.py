@@ -330,18 +330,12 @@ class Delegating(Loop):
 
     def runners(self) -> list[Any]:
         """The runners, with the options that the layer has now."""
+        first, last = self._runners[0], self._runners[-1]
         for runner in self._runners:
-            runner.return_sequences, runner.zero_output_for_mask = True, False
-            runner.return_state, runner.stateful, runner.go_backwards = (
-                self.return_state,
-                self.stateful,
-                False,
-            )
-        runner.return_sequences, runner.zero_output_for_mask = (
-            self.return_sequences,
-            self.zero_output_for_mask,
-        )
-        self._runners[0].go_backwards = self.go_backwards
+            runner.return_sequences = runner is not last or self.return_sequences
+            runner.zero_output_for_mask = runner is last and self.zero_output_for_mask
+            runner.return_state, runner.stateful = self.return_state, self.stateful
+            runner.go_backwards = runner is first and self.go_backwards
         return self._runners
 
     def run(self, x: Arrays, tape: Tape, rec: Record, training: bool, mask: Masks,
