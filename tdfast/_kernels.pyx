@@ -213,6 +213,11 @@ def changed():
     _changes += 1
 
 
+def changes():
+    """How often something has changed."""
+    return _changes
+
+
 cdef class Program:
     """Calls of kernels and functions that were made once and can be made again, on the same memory.
 
@@ -274,6 +279,11 @@ cdef class Program:
         """Whether `run` would make the calls: they were recorded, and nothing has changed since."""
         return (self.whole and not self.running and self.changes == _changes and self.table == _float32
                 and self.threads == _threads())
+
+    @property
+    def has_functions(self):
+        """Whether some of its calls are functions of Python."""
+        return len(self.functions) > 0
 
     def run(self, bint changed=False):
         """Make all calls again; False, and none of them, where the program is not `ready`.
@@ -1347,6 +1357,15 @@ def alike(x, cnp.ndarray y not None):
     a = x
     return (cnp.PyArray_DESCR(a) is cnp.PyArray_DESCR(y) and cnp.PyArray_IS_C_CONTIGUOUS(a)
             and cnp.PyArray_SAMESHAPE(a, y))
+
+
+def all_finite(cnp.ndarray x not None):
+    """Whether an array holds no NaN and no infinity; one of whole numbers holds none."""
+    if cnp.PyArray_TYPE(x) not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64):
+        return True
+    if not cnp.PyArray_IS_C_CONTIGUOUS(x):
+        raise ValueError("x: must be C-contiguous")
+    return bool(_all_finite(x))
 
 
 cdef bint _all_finite(cnp.ndarray x) noexcept:

@@ -374,9 +374,7 @@ def remove(cls: Any, base: Any) -> None:
 
 def set_attribute(layer: Any, name: str, value: Any) -> None:
     """Set an attribute; a `Variable` that belongs to no layer becomes a weight of this one."""
-    object.__setattr__(layer, name, value)
-    if name not in layer.passive:
-        program.changed()
+    program.set_attribute(layer, name, value)
     if isinstance(value, Variable):
         layer.track(value)
     elif isinstance(value, (list, tuple)) and not name.startswith("_"):

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
         Tensors,
     )
 
-_NOTHING = object()
 _building = threading.RLock()
 _source = threading.local()
 
@@ -278,11 +277,7 @@ class Layer:
         """Prepare a class that has defined ``call``."""
         calls.install(cls, Layer)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        known = name in self.passive or vars(self).get(name, _NOTHING) is value
-        object.__setattr__(self, name, value)
-        if not known:
-            program.changed()
+    __setattr__ = program.set_attribute
 
     # ---------------------------------------------------------------- to override
     @_marks_built

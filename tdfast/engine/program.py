@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast._kernels import Program, abandon, call, changed, is_recording
+from tdfast._kernels import Program, abandon, all_finite, call, changed, changes, is_recording
 from tdfast.engine.structure import flatten
 
-__all__ = ["Program", "Repeated", "abandon", "call", "changed", "is_of_tdfast", "is_recording"]
+__all__ = ["Program", "Repeated", "abandon", "all_finite", "call", "changed", "is_of_tdfast",
+           "changes", "is_recording", "set_attribute"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,19 @@ class Repeated:
             if part is not to:
                 np.copyto(to, part)
         return self.first
+
+
+_NOTHING = object()
+
+
+def set_attribute(thing: Any, name: str, value: Any) -> None:
+    """``thing.name = value``, after which no program made before runs again, unless nothing is another now:
+    a new attribute, the same value, one of the names in ``thing.passive``."""
+    held = vars(thing).get(name, _NOTHING)
+    object.__setattr__(thing, name, value)
+    is_new = held is _NOTHING and not hasattr(type(thing), name)
+    if not (is_new or held is value or name in thing.passive):
+        changed()
 
 
 def is_of_tdfast(layer: Any) -> bool:

@@ -42,7 +42,7 @@ class Variable(Operators):
     array([1.5, 1.5, 1.5], dtype=float32)
     """
 
-    __slots__ = ("value", "_grad", "name", "path", "_trainable", "made_trainable", "regularizer",
+    __slots__ = ("value", "_grad", "name", "path", "_trainable", "made_trainable", "_regularizer",
                  "constraint",
                  "owner")
     __array_priority__ = 100
@@ -57,7 +57,7 @@ class Variable(Operators):
         self.path = path or name
         # The latter decides its place among the weights.
         self._trainable = self.made_trainable = flag(trainable, "trainable", f"Variable '{path or name}'")
-        self.regularizer = regularizer
+        self._regularizer = regularizer
         self.constraint = constraint
         self.owner: Any = None
 
@@ -82,6 +82,16 @@ class Variable(Operators):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = flag(value, "trainable", f"Variable '{self.path}'")
+        program.changed()
+
+    @property
+    def regularizer(self) -> Any:
+        """The penalty on the value, or None."""
+        return self._regularizer
+
+    @regularizer.setter
+    def regularizer(self, value: Any) -> None:
+        self._regularizer = value
         program.changed()
 
     @property
@@ -135,7 +145,7 @@ class Variable(Operators):
         """A variable that is not trained and whose memory is that of an array which is there already."""
         variable = cls.__new__(cls)
         variable.value, variable.name, variable.path = value, name, path
-        variable._grad = variable.regularizer = variable.constraint = variable.owner = None
+        variable._grad = variable._regularizer = variable.constraint = variable.owner = None
         variable._trainable = variable.made_trainable = False
         return variable
 

@@ -17,6 +17,7 @@ from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine import arguments, tracing
 from tdfast.engine.arrays import as_contiguous
 from tdfast.engine.names import snake_case, unique_name
+from tdfast.engine.program import set_attribute
 from tdfast.engine.registry import Registry, home
 
 if TYPE_CHECKING:
@@ -229,9 +230,8 @@ class Loss:
         """``value``, of the argument ``name``, as a bool; a ValueError for a word such as "False"."""
         return arguments.flag(value, name, type(self).__name__)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-        _kernels.changed()
+    passive: frozenset[str] = frozenset()
+    __setattr__ = set_attribute
 
     # -------------------------------------------------- what a loss of one's own overrides
     def call(self, y_true: Any, y_pred: Any) -> Array:

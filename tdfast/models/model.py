@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from tdfast.engine import registry
+import numpy as np
+
+from tdfast.engine import registry, tracing
 from tdfast.engine.network import Network
 from tdfast.training import own_step
 from tdfast.training.batch import one_or_list
@@ -260,7 +262,14 @@ class Model(Network):
 
     def __call__(self, x: Any, training: bool | None = None, mask: Masks = None,
                  **kwargs: Any) -> Array | list[Array]:
-        return self._lock.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
+        plain = type(x) is np.ndarray and not training and mask is None and not kwargs and not tracing.level()
+        served = self._trainer.served
+        made = served.outputs(x, training=training) if plain else None
+        if made is None:
+            made = self._lock.read_by(super().__call__, x, training=training, mask=mask, **kwargs)
+            if plain and x.dtype.kind == "f":
+                served.saw(x, np.dtype(self.dtype), training)
+        return made
 
     def get_weights(self) -> list[Array]:
         """Copies of all weights, as a list of arrays; those of one moment, also while another thread

@@ -183,10 +183,12 @@ def _all_held(locks: Sequence[Any]) -> Iterator[Any]:
 class Reader:
     """What one prediction at a time needs: memory, and a lock that says that weights are being read."""
 
-    __slots__ = ("memory", "lock")
+    __slots__ = ("memory", "lock", "prepared")
 
     def __init__(self, memory: Tape) -> None:
         self.memory, self.lock = memory, threading.RLock()
+        self.prepared: dict[Any, Any] = {}
+        """The predictions of `tdfast.training.served` that run in this memory."""
 
 
 class _Token:

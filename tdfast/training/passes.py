@@ -47,7 +47,7 @@ class PreparedPasses(Passes):
     """
 
     MOST = 4
-    """How often they are recorded, as when a callback changes a layer."""
+    """How often they are recorded without a run, as when a callback changes a layer with each batch."""
 
     def __init__(self, step: Step, batch: Batch) -> None:
         super().__init__(step)
@@ -69,7 +69,7 @@ class PreparedPasses(Passes):
 
     def _again(self) -> tuple[Any, ...]:
         outputs, counted, gradients = self._made
-        objective = self.step.objective
+        self._records, objective = 0, self.step.objective
         if objective.can_be_prepared:
             return outputs, counted, objective.value_again(self._notes), gradients
         value, found = objective.value_and_gradients(outputs, counted)

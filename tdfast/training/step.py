@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from tdfast.engine import program
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.tape import Record, Tape
 from tdfast.errors import LossError
@@ -34,6 +35,7 @@ class Step:
         self.optimizer: Any = None
         self._packing: Any = None
         self._passes: Any = None
+        self._prepared_for: Any = None
         self.moving: list[Any] = []
         self._regularized: list[Any] = []
         self.has_activity_penalties = self._has_loss = False
@@ -45,6 +47,8 @@ class Step:
             objective: the `tdfast.training.objective.Objective` to make small.
             optimizer: whose variables are the model's.
         """
+        if self._prepared_for == (objective, optimizer, program.changes()):
+            return
         model, layers = self.model, list(self.model.walk())[1:]
         self.objective, self.optimizer = objective, optimizer
         self.moving = [v for v in model.weights if not v.trainable]     # moving statistics
@@ -57,6 +61,7 @@ class Step:
         if not self.has_activity_penalties and len(objective.heads) == 1:
             self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
         self._passes = PassesByShape(self)
+        self._prepared_for = objective, optimizer, program.changes()
 
     def reset(self) -> None:
         """Start all running means again."""
