@@ -465,14 +465,14 @@ def _states(layer):
 
 
 def prepared(case):
-    """A program of both passes gives, on other numbers in the same memory, the bits that the layer gives.
+    """A program of both passes gives, on other numbers and weights in the same memory, the layer's bits.
 
     A layer that does more with numbers than it notes in a program would leave the old ones somewhere.
     """
     layer = case.layer()
     (a, call), (b, _) = case.inputs(), case.inputs(rng=np.random.default_rng(5))
     a, b = (np.ascontiguousarray(layer.as_input(x)) for x in (a, b))
-    room, training, tape = a.copy(), call.get("training", False), Tape()
+    room, training, tape = a.copy(), call.get("training", False), Tape(version="first")
     x = SymbolicTensor()
     (y, *_) = outputs = Node(layer, [x], _first_output(layer, a, None)[1]).outputs
     again = [Node(layer, [x], len(outputs)).outputs[0]] if len(outputs) == 1 else []
@@ -508,6 +508,8 @@ def prepared(case):
         np.copyto(to, -g, casting="same_kind")
     for w in layer.weights:
         w.grad[...] = 7
+    for w in layer.trainable_weights:
+        w.value *= 0.75
     with kernel_arithmetic():
         assert first.run() and second.run()
     got = results(*made)

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast._kernels import Program, abandon, all_finite, call, changed, changes, is_recording
+from tdfast import _kernels
 from tdfast.engine.structure import flatten
-
-__all__ = ["Program", "Repeated", "abandon", "all_finite", "call", "changed", "is_of_tdfast",
-           "changes", "is_recording", "set_attribute"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tdfast.engine.tape import Tape
+
+Program, call, abandon = _kernels.Program, _kernels.call, _kernels.abandon
+changed, changes, is_recording = _kernels.changed, _kernels.changes, _kernels.is_recording
+all_finite = _kernels.all_finite
 
 
 class Repeated:
@@ -50,6 +51,8 @@ class Repeated:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.tape is not None and self.outer is not None:
             self.tape.begin(self.outer)
+            if not self.is_first and self.tape.version is not None:
+                self.tape.version = object()        # the weights may be others now
         made = self.function(*args, **kwargs)
         if self.is_first:
             self.first, self.is_first = made, False

@@ -472,7 +472,7 @@ class Trainer:
         Returns:
             An array with one row for each sample; a list of arrays where the last layer has return_state.
         """
-        simple = steps is callbacks is lengths is None
+        simple = steps is None and callbacks is None and lengths is None
         if simple and verbose == 0:
             adapters.check_batch_size(batch_size, "predict")
             out = self.served.outputs(x, config.check_finite())
