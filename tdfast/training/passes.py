@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast.engine.program import Program, is_of_tdfast
-from tdfast.training.batch import one_or_list
+from tdfast.runtime import aligned
+from tdfast.training.batch import Batch, one_or_list
 
 if TYPE_CHECKING:
-    from tdfast.training.batch import Batch
+    from tdfast.engine.types import Array
     from tdfast.training.step import Step
 
 
@@ -41,6 +42,7 @@ class PreparedPasses(Passes):
     Args:
         step: as for `Passes`.
         batch: the first such batch.
+        owns: whether its arrays are for these passes alone, so that others can be copied there.
 
     Attributes:
         given_up: whether they cannot be recorded, or have been in vain too often.
@@ -49,23 +51,32 @@ class PreparedPasses(Passes):
     MOST = 4
     """How often they are recorded without a run, as when a callback changes a layer with each batch."""
 
-    def __init__(self, step: Step, batch: Batch) -> None:
+    def __init__(self, step: Step, batch: Batch, owns: bool = False) -> None:
         super().__init__(step)
-        self.batch, self.given_up = batch, False
+        self.batch, self.owns, self.given_up = batch, owns, False
         self._forward, self._backward = Program(), Program()
         self._made: Any = None
         self._notes: list[Any] = []
         self._records = 0
         self._runs = False
 
-    def fits(self, batch: Batch) -> bool:
-        """Whether a batch lies where the first one did."""
-        return batch is self.batch or all([a is b for mine, given in zip(self.batch, batch)
-                                           for a, b in zip(mine, given)])
+    def takes(self, batch: Batch) -> bool:
+        """Whether a batch lies where the first one did, which it does from now on if it is copied there."""
+        if batch is self.batch:
+            return True
+        pairs = [(a, b) for mine, given in zip(self.batch, batch) for a, b in zip(mine, given)]
+        if self.owns and all([a is b if a is None or b is None else a.shape == b.shape and a.dtype == b.dtype
+                              for a, b in pairs]):
+            for a, b in pairs:
+                if a is not None:
+                    np.copyto(a, b)
+            return True
+        return all([a is b for a, b in pairs])
 
     def forward(self, batch: Batch) -> tuple[Any, ...]:
+        """As `Passes.forward`, of a batch that these passes take."""
         self._runs = self._backward.ready and self._forward.run()
-        return self._again() if self._runs else self._record(batch)
+        return self._again() if self._runs else self._record()
 
     def _again(self) -> tuple[Any, ...]:
         outputs, counted, gradients = self._made
@@ -78,13 +89,13 @@ class PreparedPasses(Passes):
                 np.copyto(to, gradient)
         return outputs, counted, value, gradients
 
-    def _record(self, batch: Batch) -> tuple[Any, ...]:
+    def _record(self) -> tuple[Any, ...]:
         step = self.step
         with self._forward:
-            outputs, counted = step.forward(batch, step.tape, training=True)
+            outputs, counted = step.forward(self.batch, step.tape, training=True)
             if step.objective.can_be_prepared:
                 value, gradients = step.objective.value_and_gradients(outputs, counted)
-                self._notes = step.objective.notes(len(batch.inputs[0]))
+                self._notes = step.objective.notes(len(self.batch.inputs[0]))
         if not step.objective.can_be_prepared:
             value, gradients = step.objective.value_and_gradients(outputs, counted)
         self._made = outputs, counted, gradients
@@ -103,12 +114,16 @@ class PreparedPasses(Passes):
 class PassesByShape:
     """The passes for each batch that comes.
 
-    A batch that comes in the same arrays as an earlier one is prepared: its rows were gathered into memory
-    that serves again. One with weights or masks is not, since what they leave out changes.
+    Those of so many rows are prepared from the second batch on: where they all are in the same arrays, as a
+    shuffled fit gathers them, and where they are small, in a copy. One with weights or masks is not, since
+    what they leave out changes.
     """
 
     MOST = 4
     """Numbers of rows that are told apart."""
+
+    SMALL = 2**18
+    """Bytes of a batch that is worth a copy."""
 
     def __init__(self, step: Step) -> None:
         self._plain = Passes(step)
@@ -119,10 +134,25 @@ class PassesByShape:
         """The passes for this batch."""
         rows = len(batch.inputs[0])
         known = self._by_rows.get(rows)
-        if known is not None and known.fits(batch):
+        if known is not None and known.takes(batch):
             return self._plain if known.given_up else known
         if not self._possible or any([a is not None for a in (*batch.weights, *batch.masks)]):
             return self._plain
-        if known is not None or len(self._by_rows) < self.MOST:
+        if known is not None and _size(batch) <= self.SMALL:
+            copy = Batch(*[tuple([None if a is None else _copied(a) for a in part]) for part in batch])
+            self._by_rows[rows] = PreparedPasses(self._plain.step, copy, owns=True)
+        elif known is not None or len(self._by_rows) < self.MOST:
             self._by_rows[rows] = PreparedPasses(self._plain.step, batch)
         return self._plain
+
+
+def _size(batch: Batch) -> int:
+    """Bytes of a batch; beyond all bounds where it holds anything but numbers."""
+    arrays = [a for part in batch for a in part if a is not None]
+    return sum([2**62 if a.dtype.hasobject else a.nbytes for a in arrays])
+
+
+def _copied(a: Array) -> Array:
+    out = aligned(a.shape, a.dtype)
+    out[...] = a
+    return out

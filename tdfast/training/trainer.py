@@ -396,18 +396,20 @@ class Trainer:
             return step.logs()
         i = run.batch - 1
         group = _Group(self.steps_per_execution, calls.on_train_batch_begin, calls.on_train_batch_end)
-        for i, batch in enumerate(run.train, run.batch):
-            if calls.has_batch_hooks:
-                group.begin(i)
-            try:
-                with interrupts.held(), kernel_arithmetic(), self._whole_step():
-                    step.train(batch, f"{where}{i + 1}")
-            except LossError:
-                if not calls.handles_nan:
-                    raise
-            run.batch = i + 1
-            if calls.has_batch_hooks and group.end(i, step.logs) and self.stop_training:
-                break
+        alone = not calls.has_batch_hooks and isinstance(run.train.source, ArrayBatches)
+        with kernel_arithmetic() if alone else _NOTHING:            # no code of the user's runs in between
+            for i, batch in enumerate(run.train, run.batch):
+                if calls.has_batch_hooks:
+                    group.begin(i)
+                try:
+                    with interrupts.held(), _NOTHING if alone else kernel_arithmetic(), self._whole_step():
+                        step.train(batch, f"{where}{i + 1}")
+                except LossError:
+                    if not calls.handles_nan:
+                        raise
+                run.batch = i + 1
+                if calls.has_batch_hooks and group.end(i, step.logs) and self.stop_training:
+                    break
         group.finish(step.logs)
         return None if i < 0 else step.logs()
 
