@@ -61,10 +61,11 @@ class PreparedPasses(Passes):
         self._runs = False
 
     def takes(self, batch: Batch) -> bool:
-        """Whether a batch lies where the first one did, which it does from now on if it is copied there."""
+        """Whether a batch, of ones without weights and masks, lies where the first one did; one of the same
+        shapes is copied there if it may be."""
         if batch is self.batch:
             return True
-        pairs = [(a, b) for mine, given in zip(self.batch, batch) for a, b in zip(mine, given)]
+        pairs = [*zip(self.batch.inputs, batch.inputs), *zip(self.batch.targets, batch.targets)]
         if self.owns and all([a is b if a is None or b is None else a.shape == b.shape and a.dtype == b.dtype
                               for a, b in pairs]):
             for a, b in pairs:
@@ -132,12 +133,12 @@ class PassesByShape:
 
     def of(self, batch: Batch) -> Passes:
         """The passes for this batch."""
+        if not self._possible or any([a is not None for a in (*batch.weights, *batch.masks)]):
+            return self._plain
         rows = len(batch.inputs[0])
         known = self._by_rows.get(rows)
         if known is not None and known.takes(batch):
             return self._plain if known.given_up else known
-        if not self._possible or any([a is not None for a in (*batch.weights, *batch.masks)]):
-            return self._plain
         if known is not None and _size(batch) <= self.SMALL:
             copy = Batch(*[tuple([None if a is None else _copied(a) for a in part]) for part in batch])
             self._by_rows[rows] = PreparedPasses(self._plain.step, copy, owns=True)

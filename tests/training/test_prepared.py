@@ -292,6 +292,20 @@ def test_the_forms_of_batches_take_turns():
     same(changing, work, runs=20)
 
 
+def test_weights_and_masks_take_turns_with_batches_without():
+    def work(model, x, y):
+        lengths, weights = np.arange(N) % T + 1, np.arange(N) % 3
+        out = []
+        for shuffle in (True, False):
+            for more in ({}, {"lengths": lengths}, {}, {"sample_weight": weights}, {}):
+                out.append(fits(model, x, y, shuffle=shuffle, **more))
+        for weight in (None, weights[:10], None, None, weights[:10], None):
+            out.append(model.train_on_batch(x[:10], y[:10], sample_weight=weight))
+        return out
+
+    same(changing, work, runs=100)
+
+
 def test_weights_and_masks_run_plain():
     model, options = changing()
     model.compile("adam", options["loss"])
