@@ -129,7 +129,7 @@ class PassesByShape:
     def __init__(self, step: Step) -> None:
         self._plain = Passes(step)
         self._by_rows: dict[int, PreparedPasses] = {}
-        self._possible = is_of_tdfast(step.model) and not step.has_activity_penalties
+        self._possible = not step.has_activity_penalties and all(map(is_of_tdfast, step.model.walk()))
 
     def of(self, batch: Batch) -> Passes:
         """The passes for this batch."""
@@ -137,8 +137,10 @@ class PassesByShape:
             return self._plain
         rows = len(batch.inputs[0])
         known = self._by_rows.get(rows)
+        if known is not None and known.given_up:
+            return self._plain
         if known is not None and known.takes(batch):
-            return self._plain if known.given_up else known
+            return known
         if known is not None and _size(batch) <= self.SMALL:
             copy = Batch(*[tuple([None if a is None else _copied(a) for a in part]) for part in batch])
             self._by_rows[rows] = PreparedPasses(self._plain.step, copy, owns=True)
