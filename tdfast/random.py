@@ -48,24 +48,42 @@ def generator() -> Any:
 
 
 @contextlib.contextmanager
-def own_generator() -> Iterator[Any]:
-    """For the block, this thread draws from a generator of its own, so that the process's goes on as if
-    nothing was drawn.
+def scope(seed: int) -> Iterator[Any]:
+    """For the block, this thread draws from a generator of its own, which begins at a seed.
 
-    >>> seed(1)
-    >>> first = generator().random()
-    >>> seed(1)
-    >>> with own_generator():
-    ...     other = generator().random()
-    >>> first == generator().random()
+    All that a seed decides comes again: the order of samples, and the seeds of layers and initializers that
+    are made in the block and were given none. Other threads do not see it, so what runs in threads comes
+    again, too. Afterwards the process's generator goes on as if nothing had been drawn. Python's `random` and
+    ``numpy.random`` are not touched.
+
+    Args:
+        seed: a whole number of at least 0.
+
+    Yields:
+        The `numpy.random.Generator`.
+
+    Raises:
+        ValueError: for anything else.
+
+    >>> with scope(7) as draws:
+    ...     first = draws.random()
+    >>> with scope(7):
+    ...     first == generator().random()
     True
     """
     before = getattr(_own, "generator", None)
-    _own.generator = np.random.Generator(np.random.SFC64(0))
+    _own.generator = np.random.Generator(np.random.SFC64(_whole(seed)))
     try:
-        yield
+        yield _own.generator
     finally:
         _own.generator = before
+
+
+def _whole(seed: Any) -> int:
+    value = check_seed(seed)
+    if value is None or value < 0:
+        raise ValueError(f"A seed must be a whole number of at least 0 here, got {seed!r}.")
+    return value
 
 
 def seed(value: Any) -> None:
@@ -116,6 +134,16 @@ class SeedGenerator:
         start, count = (int(n) for n in self.state)
         self.state[1] = (count + 1) & UINT32
         return start, count
+
+    def restart(self, start: int) -> None:
+        """Count from the beginning again: from the own seed, or from ``start`` where there is none.
+
+        >>> seeds = SeedGenerator()
+        >>> seeds.restart(5)
+        >>> seeds.next()
+        (5, 0)
+        """
+        self.state[:] = (start if self.seed is None else self.seed) & UINT32, 0
 
     def get_config(self) -> Config:
         """The argument ``seed``, without the count."""

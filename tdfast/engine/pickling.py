@@ -64,7 +64,7 @@ def restored(state: Any, objects: dict[str, Any], compiled: Any = None) -> Layer
     """
     described, arrays = _from_bytes(state)
     config = described["config"]
-    with random.own_generator(), registry.custom_object_scope(objects), weights_from(_unfilled):
+    with random.scope(0), registry.custom_object_scope(objects), weights_from(_unfilled):
         with sharing_layers():
             layer = deserialize_layer(config, objects)
         shape = (config.get("build_config") or {}).get("input_shape")

@@ -43,6 +43,12 @@ class Run:
         self.over = False
         self._seeds, self._stateful = seeds_of(layers), stateful_of(layers)
 
+    def seed(self) -> None:
+        """Have the random layers begin anew, by numbers that are drawn now. One with a seed of its own begins
+        with that."""
+        for seed in self._seeds:
+            seed.restart(random.make_default_seed())
+
     # ---------------------------------------------------------------- out
     def state(self) -> dict[str, Any]:
         """Everything, as a dict for `tdfast.saving.state.write_state`; its arrays are views."""

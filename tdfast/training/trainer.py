@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from tdfast import config, optimizers
+from tdfast import config, optimizers, random
 from tdfast.callbacks.callback_list import CallbackList
 from tdfast.engine import program
 from tdfast.engine.arguments import flag
@@ -284,6 +284,7 @@ class Trainer:
         validation_freq: int | Sequence[int] = 1,
         lengths: Any = None,
         validation_lengths: Any = None,
+        seed: int | None = None,
     ) -> History:
         """Train for some epochs.
 
@@ -317,6 +318,10 @@ class Trainer:
                 each. The other steps are masked, from the first layer to the loss and the metrics. Batches
                 are cut to their longest row where no number changes by it.
             validation_lengths: the same for the arrays of validation_data.
+            seed: a whole number of at least 0, which decides all that this fit draws: the order of the
+                samples, dropout and noise (a layer with a seed of its own begins with that). So it comes
+                again, also where others run in threads beside it. None: the process's generator goes on.
+                The weights were drawn when the layers were made, see `tdfast.random.scope`.
 
         Returns:
             The `History`: ``history.history["loss"]`` is a list of floats, one an epoch.
@@ -353,13 +358,23 @@ class Trainer:
         )
         validation = {"data": validation_data, "lengths": validation_lengths,
                       "batch_size": validation_batch_size, "steps": validation_steps}
-        train, test = self._data.for_training(x, y, sample_weight, lengths, class_weight, batch_size,
-                                              steps_per_epoch, shuffle, validation_split, validation)
-        self.ready_to_train()
-        calls = self._calls(callbacks, verbose, epochs, train.steps, add_history=True)
+        with _NOTHING if seed is None else random.scope(seed):
+            train, test = self._data.for_training(x, y, sample_weight, lengths, class_weight, batch_size,
+                                                  steps_per_epoch, shuffle, validation_split, validation)
+            self.ready_to_train()
+            calls = self._calls(callbacks, verbose, epochs, train.steps, add_history=True)
+            run = Run(self.model, list(self.model.walk()), calls, train, test, initial_epoch)
+            if seed is not None:
+                run.seed()
+            self._fit(run, epochs, is_due)
+        return self.history
+
+    def _fit(self, run: Run, epochs: int, is_due: Callable[[int], bool]) -> None:
+        """All epochs of a run, and what callbacks are told of them."""
+        calls, test = run.calls, run.test
         self.stop_training = False
         outer, finished = self.run, False           # a callback may call fit as well
-        self.run = run = Run(self.model, list(self.model.walk()), calls, train, test, initial_epoch)
+        self.run = run
         try:
             calls.on_train_begin()
             with Interrupts() as interrupts:
@@ -385,7 +400,6 @@ class Trainer:
                     self.optimizer.finalize_variable_values()
             if finished:
                 calls.on_train_end(run.logs)
-        return self.history
 
     def _train_epoch(self, run: Run, interrupts: Interrupts) -> dict[str, Any] | None:
         """The logs of one epoch, or of the rest of it, or None if there was no batch."""
