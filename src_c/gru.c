@@ -24,32 +24,29 @@ INLINE int reset_after(const tdf_rnn *a) { return a->cell == TDF_GRU; }
 
 /* ------------------------------------------------------------------ packing */
 
-/* A panel of 16 units: the starts of [z r xc q] (the bias), then [k][3 gates][16], k over the inputs
- * and then the hidden units. */
-static ptrdiff_t panel_size(const tdf_rnn *a) { return (4 + 3 * (a->I + a->H)) * PANEL; }
+/* The panel of the units from u on: the starts of [z r xc q] (the bias), each VL, then [k][3 gates][VL], k
+ * over the inputs and then the hidden units. */
+INLINE real *panel_of(const tdf_rnn *a, ptrdiff_t u) { return a->packed + u * (4 + 3 * (a->I + a->H)); }
 
 static void pack_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
 {
     const tdf_rnn *a = args;
     ptrdiff_t H = a->H, I = a->I;
     (void)part;
-    for (ptrdiff_t u = lo; u < hi; u += PANEL) {
-        real *to = a->packed + u / PANEL * panel_size(a);
-        memset(to, 0, (size_t)panel_size(a) * sizeof(real));
-        for (ptrdiff_t j = 0; j < PANEL && u + j < H; j++) {
-            const real *bias = a->bias ? a->bias + u + j : NULL;
-            const real *after = bias && reset_after(a) ? bias + 3 * H : NULL;
-            for (int gate = 0; bias && gate < 3; gate++) to[gate * PANEL + j] = bias[gate * H];
-            if (!after) continue;
-            to[j] += after[0];
-            to[PANEL + j] += after[H];
-            to[3 * PANEL + j] = after[2 * H];
+    for (ptrdiff_t u = lo; u < hi; u += VL) {
+        ptrdiff_t n = H - u;
+        real *to = panel_of(a, u);
+        for (int slot = 0; slot < 4; slot++) {
+            int gate = slot < 3 ? slot : 2;
+            vf start = a->bias && slot < 3 ? v_get(a->bias + gate * H + u, n) : v_zero();
+            if (a->bias && reset_after(a) && slot != 2)
+                start = v_add(start, v_get(a->bias + (3 + gate) * H + u, n));
+            v_store(to + slot * VL, start);
         }
-        to += 4 * PANEL;
+        to += 4 * VL;
         for (ptrdiff_t k = 0; k < I + H; k++) {
             const real *row = k < I ? a->kernel + k * 3 * H : a->recurrent + (k - I) * 3 * H;
-            for (int gate = 0; gate < 3; gate++, to += PANEL)
-                for (ptrdiff_t j = 0; j < PANEL && u + j < H; j++) to[j] = row[gate * H + u + j];
+            for (int gate = 0; gate < 3; gate++, to += VL) v_store(to, v_get(row + gate * H + u, n));
         }
     }
 }
@@ -62,133 +59,169 @@ void TDF_NAME(gru_pack)(const tdf_rnn *a)
 
 /* ------------------------------------------------------------------ forward */
 
-/* acc[r] = [z r q] and xc[r] of MR rows x one vector of units; q only with GATES = 3. */
+/* The products of MR rows x one vector of units with k0 <= k < k1: acc[r] = [z r q], q only with GATES = 3,
+ * and xc[r]. They are added to `begun`, [z r xc q] a row of those with k < k0, or to the starts. */
 INLINE void products(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, const real *panel,
-                     vf *acc, vf *xc)
+                     ptrdiff_t k0, ptrdiff_t k1, const real *begun, vf *acc, vf *xc)
 {
-    const tdf_rnn *a = s->a;
-    const rnn_memory *m = s->m;
-    const real *in = s->in + b * m->K;
+    ptrdiff_t I = s->a->I, K = s->m->K, x1 = min_size(k1, I), h0 = k0 > I ? k0 : I;
+    const real *in = s->in + b * K, *weights = panel + 4 * VL, *start = k0 ? begun : panel;
+    ptrdiff_t next = k0 ? 4 * VL : 0;
     vf x[TILE_MAX_ROWS * 3];
 #pragma GCC unroll 6
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 3
-        for (int gate = 0; gate < 3; gate++) x[r * 3 + gate] = v_load(panel + gate * PANEL);
-    tile(MR, 3, a->I, in, m->K, 1, panel + 4 * PANEL, 3 * PANEL, PANEL, x);
+        for (int gate = 0; gate < 3; gate++) x[r * 3 + gate] = v_load(start + r * next + gate * VL);
+    if (k0 < x1) tile(MR, 3, x1 - k0, in + k0, K, 1, weights + k0 * 3 * VL, 3 * VL, VL, x);
 #pragma GCC unroll 6
     for (int r = 0; r < MR; r++) {
         acc[r * GATES] = x[r * 3];
         acc[r * GATES + 1] = x[r * 3 + 1];
         xc[r] = x[r * 3 + 2];
-        if (GATES == 3) acc[r * 3 + 2] = v_load(panel + 3 * PANEL);
+        if (GATES == 3) acc[r * 3 + 2] = v_load(start + r * next + 3 * VL);
     }
-    tile(MR, GATES, a->H, in + a->I, m->K, 1, panel + (4 + 3 * a->I) * PANEL, 3 * PANEL, PANEL, acc);
+    if (h0 < k1) tile(MR, GATES, k1 - h0, in + h0, K, 1, weights + h0 * 3 * VL, 3 * VL, VL, acc);
 }
 
 /* From the products to h in registers. */
-INLINE void fused_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel)
+INLINE void fused_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
+                       ptrdiff_t k0, const real *begun)
 {
     const tdf_rnn *a = s->a;
     const rnn_memory *m = s->m;
     vf acc[TILE_MAX_ROWS * 3], xc[TILE_MAX_ROWS], one = v_set1(1);
-    products(MR, 3, s, b, panel, acc, xc);
+    products(MR, 3, s, b, panel, k0, a->I + a->H, begun, acc, xc);
 #pragma GCC unroll 6
     for (int i = 0; i < MR; i++) {
         ptrdiff_t row = b + i;
         vf z = v_sigmoid(acc[i * 3]), r = v_sigmoid(acc[i * 3 + 1]), q = acc[i * 3 + 2];
         vf c = v_tanh(v_fma(r, q, xc[i]));
         if (a->tape) {
-            real *gates = m->gates + (s->at + row) * 4 * m->Hp + u;
-            v_store(gates + SLOT_C * m->Hp, c);
-            v_store(gates + SLOT_Z * m->Hp, z);
-            v_store(gates + SLOT_R * m->Hp, r);
-            v_store(gates + SLOT_Q * m->Hp, q);
+            real *gates = m->gates + (s->at + row) * m->width + u;
+            put_slot(s, gates + SLOT_C * a->H, u, c);
+            put_slot(s, gates + SLOT_Z * a->H, u, z);
+            put_slot(s, gates + SLOT_R * a->H, u, r);
+            put_slot(s, gates + SLOT_Q * a->H, u, q);
         }
         put_h(s, row, u, a->H - u, v_fma(z, v_load(s->before + row * m->Hp + u), v_mul(v_sub(one, z), c)));
     }
 }
 
-static void fused_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel)
+TILE_FN void fused_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
+                        ptrdiff_t k0, const real *begun)
 {
-    TILE_SWITCH(rows, fused_tile, s, b, u, panel)
+    TILE_SWITCH(rows, fused_tile, s, b, u, panel, k0, begun)
 }
 
-/* Off the fused path: the pre-activations alone. */
-INLINE void z_tile(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, ptrdiff_t u,
-                   const real *panel, real *z)
+/* A part of the products, put aside. */
+INLINE void part_tile(const int MR, const rnn_step *s, ptrdiff_t b, const real *panel, ptrdiff_t k0,
+                      ptrdiff_t k1, real *begun)
 {
-    ptrdiff_t Hp = s->m->Hp;
     vf acc[TILE_MAX_ROWS * 3], xc[TILE_MAX_ROWS];
-    products(MR, GATES, s, b, panel, acc, xc);
+    products(MR, 3, s, b, panel, k0, k1, begun, acc, xc);
 #pragma GCC unroll 6
-    for (int r = 0; r < MR; r++) {
-        real *to = z + (b + r) * 4 * Hp + u;
-        v_store(to + SLOT_C * Hp, xc[r]);
-        v_store(to + SLOT_Z * Hp, acc[r * GATES]);
-        v_store(to + SLOT_R * Hp, acc[r * GATES + 1]);
-        if (GATES == 3) v_store(to + SLOT_Q * Hp, acc[r * 3 + 2]);
+    for (int r = 0; r < MR; r++, begun += 4 * VL) {
+        v_store(begun, acc[r * 3]);
+        v_store(begun + VL, acc[r * 3 + 1]);
+        v_store(begun + 2 * VL, xc[r]);
+        v_store(begun + 3 * VL, acc[r * 3 + 2]);
     }
 }
 
-static void z_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel, real *z)
+TILE_FN void part_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, const real *panel, ptrdiff_t k0,
+                       ptrdiff_t k1, real *begun)
 {
-    if (reset_after(s->a)) TILE_SWITCH(rows, z_tile, 3, s, b, u, panel, z)
-    else TILE_SWITCH(rows, z_tile, 2, s, b, u, panel, z)
+    TILE_SWITCH(rows, part_tile, s, b, panel, k0, k1, begun)
+}
+
+/* One step of one vector of units, of so many rows that their products stay in the first-level cache, with
+ * as much of the panel at a time. */
+static void fused_units(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t u)
+{
+    const real *panel = panel_of(s->a, u);
+    ptrdiff_t K = s->a->I + s->a->H, k0 = 0, rows;
+    real begun[STEP_ROWS * 4 * VL];
+    for (; K - k0 > STEP_DEPTH; k0 += STEP_DEPTH)
+        for (ptrdiff_t b = lo; b < hi; b += rows) {
+            rows = tile_rows(hi - b, TILE_ROWS(4));
+            part_rows(rows, s, b, panel, k0, k0 + STEP_DEPTH, begun + (b - lo) * 4 * VL);
+        }
+    for (ptrdiff_t b = lo; b < hi; b += rows) {
+        rows = tile_rows(hi - b, TILE_ROWS(4));
+        fused_rows(rows, s, b, u, panel, k0, begun + (b - lo) * 4 * VL);
+    }
+}
+
+/* Off the fused path: the pre-activations alone. */
+INLINE void z_tile(const int MR, const int GATES, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, real *z)
+{
+    ptrdiff_t H = s->a->H;
+    vf acc[TILE_MAX_ROWS * 3], xc[TILE_MAX_ROWS];
+    products(MR, GATES, s, b, panel_of(s->a, u), 0, s->a->I + H, NULL, acc, xc);
+#pragma GCC unroll 6
+    for (int r = 0; r < MR; r++) {
+        real *to = z + (b + r) * s->m->width + u;
+        v_store(to + SLOT_C * H, xc[r]);
+        v_store(to + SLOT_Z * H, acc[r * GATES]);
+        v_store(to + SLOT_R * H, acc[r * GATES + 1]);
+        if (GATES == 3) v_store(to + SLOT_Q * H, acc[r * 3 + 2]);
+    }
+}
+
+TILE_FN void z_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, real *z)
+{
+    if (reset_after(s->a)) TILE_SWITCH(rows, z_tile, 3, s, b, u, z)
+    else TILE_SWITCH(rows, z_tile, 2, s, b, u, z)
 }
 
 /* xc += (r h d) Uc, the left side being the last slot of the gates. */
-INLINE void reset_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
-                       const real *gates, real *z)
+INLINE void reset_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *gates, real *z)
 {
     const tdf_rnn *a = s->a;
-    ptrdiff_t Hp = s->m->Hp;
+    ptrdiff_t H = a->H, width = s->m->width, n = H - u;
+    const real *candidate = panel_of(a, u) + (4 + 3 * a->I + 2) * VL;
     vf acc[TILE_MAX_ROWS];
+    z += b * width + SLOT_C * H + u;
 #pragma GCC unroll 6
-    for (int r = 0; r < MR; r++) acc[r] = v_load(z + ((b + r) * 4 + SLOT_C) * Hp + u);
-    const real *candidate = panel + (4 + 3 * a->I + 2) * PANEL;
-    tile(MR, 1, a->H, gates + (b * 4 + SLOT_Q) * Hp, 4 * Hp, 1, candidate, 3 * PANEL, PANEL, acc);
+    for (int r = 0; r < MR; r++) acc[r] = v_get(z + r * width, n);
+    tile(MR, 1, H, gates + b * width + SLOT_Q * H, width, 1, candidate, 3 * VL, VL, acc);
 #pragma GCC unroll 6
-    for (int r = 0; r < MR; r++) v_store(z + ((b + r) * 4 + SLOT_C) * Hp + u, acc[r]);
+    for (int r = 0; r < MR; r++) v_put(z + r * width, acc[r], n);
 }
 
-static void reset_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
-                       const real *gates, real *z)
+static void reset_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *gates,
+                       real *z)
 {
-    TILE_SWITCH(rows, reset_tile, s, b, u, panel, gates, z)
-}
-
-static void activate(int act, ptrdiff_t H, ptrdiff_t Hp, const real *x, real *y)
-{
-    act_forward(act, H, x, y);
-    for (ptrdiff_t u = H; u < Hp; u++) y[u] = 0;
+    TILE_SWITCH(rows, reset_tile, s, b, u, gates, z)
 }
 
 /* The gates of one row from its z, and what the candidate adds to xc or multiplies with Uc. */
 static void general_gates(const rnn_step *s, ptrdiff_t b, real *z, real *gates)
 {
     const tdf_rnn *a = s->a;
-    ptrdiff_t H = a->H, Hp = s->m->Hp;
-    const real *r = gates + SLOT_R * Hp, *q = z + SLOT_Q * Hp, *in = s->in + b * s->m->K + a->I;
-    real *xc = z + SLOT_C * Hp, *rh = gates + SLOT_Q * Hp;
-    activate(a->rec_act, H, Hp, z + SLOT_Z * Hp, gates + SLOT_Z * Hp);
-    activate(a->rec_act, H, Hp, z + SLOT_R * Hp, gates + SLOT_R * Hp);
-    for (ptrdiff_t u = 0; u < Hp; u += VL) {
-        if (reset_after(a)) v_store(xc + u, v_fma(v_load(r + u), v_load(q + u), v_load(xc + u)));
-        else v_store(rh + u, v_mul(v_load(r + u), v_load(in + u)));
+    ptrdiff_t H = a->H;
+    const real *r = gates + SLOT_R * H, *q = z + SLOT_Q * H, *in = s->in + b * s->m->K + a->I;
+    real *xc = z + SLOT_C * H, *rh = gates + SLOT_Q * H;
+    act_forward(a->rec_act, H, z + SLOT_Z * H, gates + SLOT_Z * H);
+    act_forward(a->rec_act, H, z + SLOT_R * H, gates + SLOT_R * H);
+    for (ptrdiff_t u = 0; u < H; u += VL) {
+        ptrdiff_t n = H - u;
+        if (reset_after(a)) v_put(xc + u, v_fma(v_get(r + u, n), v_get(q + u, n), v_get(xc + u, n)), n);
+        else v_put(rh + u, v_mul(v_get(r + u, n), v_get(in + u, n)), n);
     }
 }
 
 /* The candidate and h of one row. */
-static void general_h(const rnn_step *s, ptrdiff_t b, const real *xc, real *gates)
+static void general_h(const rnn_step *s, ptrdiff_t b, const real *z, real *gates)
 {
     const tdf_rnn *a = s->a;
-    ptrdiff_t H = a->H, Hp = s->m->Hp;
-    const real *c = gates + SLOT_C * Hp, *z = gates + SLOT_Z * Hp, *h0 = s->before + b * Hp;
+    ptrdiff_t H = a->H;
+    const real *c = gates + SLOT_C * H, *gate = gates + SLOT_Z * H, *h0 = s->before + b * s->m->Hp;
     vf one = v_set1(1);
-    activate(a->act, H, Hp, xc, gates + SLOT_C * Hp);
-    for (ptrdiff_t u = 0; u < Hp; u += VL) {
-        vf gate = v_load(z + u), fresh = v_mul(v_sub(one, gate), v_load(c + u));
-        put_h(s, b, u, H - u, v_fma(gate, v_load(h0 + u), fresh));
+    act_forward(a->act, H, z + SLOT_C * H, gates + SLOT_C * H);
+    for (ptrdiff_t u = 0; u < H; u += VL) {
+        vf keep = v_get(gate + u, H - u), fresh = v_mul(v_sub(one, keep), v_get(c + u, H - u));
+        put_h(s, b, u, H - u, v_fma(keep, v_load(h0 + u), fresh));
     }
 }
 
@@ -196,36 +229,31 @@ static void general_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
 {
     const tdf_rnn *a = s->a;
     const rnn_memory *m = s->m;
-    ptrdiff_t width = 4 * m->Hp, at = s->at * width, high = TILE_ROWS(4);
+    ptrdiff_t width = m->width, at = s->at * width, rows;
     real *z = m->z + at, *gates = m->gates + at;
-    for (ptrdiff_t u = 0; u < m->Hp; u += VL)
-        for (ptrdiff_t b = lo; b < hi; b += high) {
-            ptrdiff_t rows = hi - b < high ? hi - b : high;
-            z_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, z);
+    for (ptrdiff_t u = last_vector(s); u >= 0; u -= VL)
+        for (ptrdiff_t b = lo; b < hi; b += rows) {
+            rows = tile_rows(hi - b, TILE_ROWS(4));
+            z_rows(rows, s, b, u, z);
         }
     for (ptrdiff_t b = lo; b < hi; b++) general_gates(s, b, z + b * width, gates + b * width);
-    for (ptrdiff_t u = 0; u < m->Hp && !reset_after(a); u += VL)
-        for (ptrdiff_t b = lo; b < hi; b += high) {
-            ptrdiff_t rows = hi - b < high ? hi - b : high;
-            reset_rows(rows, s, b, u, a->packed + u / PANEL * panel_size(a) + u % PANEL, gates, z);
+    for (ptrdiff_t u = 0; u < a->H && !reset_after(a); u += VL)
+        for (ptrdiff_t b = lo; b < hi; b += rows) {
+            rows = tile_rows(hi - b, TILE_MAX_ROWS);
+            reset_rows(rows, s, b, u, gates, z);
         }
-    for (ptrdiff_t b = lo; b < hi; b++) general_h(s, b, z + b * width + SLOT_C * m->Hp, gates + b * width);
+    for (ptrdiff_t b = lo; b < hi; b++) general_h(s, b, z + b * width, gates + b * width);
 }
 
-/* One step of rows lo..hi, or of a share of their units. */
+/* One step of rows lo..hi, or of a share of their units; from the last units to the first: see put_slot. */
 static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
 {
-    const tdf_rnn *a = s->a;
     if (!s->m->fused) {
         general_step(s, lo, hi);
         return;
     }
-    for (ptrdiff_t u = s->u0; u < s->u1; u += PANEL)
-        for (ptrdiff_t b = lo; b < hi; b += TILE_ROWS(4)) {
-            ptrdiff_t rows = hi - b < TILE_ROWS(4) ? hi - b : TILE_ROWS(4);
-            for (ptrdiff_t v = 0; v < PANEL; v += VL)
-                fused_rows(rows, s, b, u + v, a->packed + u / PANEL * panel_size(a) + v);
-        }
+    for (ptrdiff_t u = last_vector(s); u >= s->u0; u -= VL)
+        for (ptrdiff_t b = lo; b < hi; b += STEP_ROWS) fused_units(s, b, min_size(b + STEP_ROWS, hi), u);
 }
 
 static void forward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
@@ -254,7 +282,7 @@ void TDF_NAME(gru_forward)(const tdf_rnn *a)
 /* U^T of z, r and, with reset_after, q; without it that of Uc stands alone behind them. */
 static real *candidate_transpose(const tdf_rnn *a, const rnn_scratch *w)
 {
-    return w->recurrent + gemm_pack_size(2 * ROUND_UP(a->H, PANEL), a->H);
+    return w->recurrent + gemm_pack_size(2 * a->H, a->H);
 }
 
 static void pack_recurrent(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
@@ -275,69 +303,69 @@ static void pack_kernel(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
     pack_gates_transpose(a, a->I, a->kernel, 2, 3, rnn_scratch_of(a, a->scratch).kernel, lo, hi);
 }
 
-/* dz of one row and step, written over the gates. dh: the gradient of h_t, then what of h_{t-1}'s comes
+/* dz of a vector of units, written over the gates. dh: the gradient of h_t, then what of h_{t-1}'s comes
  * past the products. Each line undoes the line of forward named beside it. */
-static void fused_dz(ptrdiff_t Hp, real *gates, const real *h0, real *dh)
+INLINE void fused_dz(ptrdiff_t H, ptrdiff_t n, real *gates, const real *h0, real *dh)
 {
     vf one = v_set1(1);
-    for (ptrdiff_t u = 0; u < Hp; u += VL) {
-        vf c = v_load(gates + SLOT_C * Hp + u), z = v_load(gates + SLOT_Z * Hp + u);
-        vf r = v_load(gates + SLOT_R * Hp + u), q = v_load(gates + SLOT_Q * Hp + u), d = v_load(dh + u);
-        vf dc = v_mul(v_mul(d, v_sub(one, z)), v_fnma(c, c, one));                 /* h = z h0 + (1 - z) c */
-        vf dz = v_mul(v_mul(d, v_sub(v_load(h0 + u), c)), v_mul(z, v_sub(one, z)));
-        vf dr = v_mul(v_mul(dc, q), v_mul(r, v_sub(one, r)));                      /* c = a(xc + r q) */
-        v_store(gates + SLOT_C * Hp + u, dc);
-        v_store(gates + SLOT_Z * Hp + u, dz);
-        v_store(gates + SLOT_R * Hp + u, dr);
-        v_store(gates + SLOT_Q * Hp + u, v_mul(dc, r));
-        v_store(dh + u, v_mul(d, z));
-    }
+    vf c = v_load(gates + SLOT_C * H), z = v_load(gates + SLOT_Z * H);
+    vf r = v_load(gates + SLOT_R * H), q = v_load(gates + SLOT_Q * H), d = v_load(dh);
+    vf dc = v_mul(v_mul(d, v_sub(one, z)), v_fnma(c, c, one));                 /* h = z h0 + (1 - z) c */
+    vf dz = v_mul(v_mul(d, v_sub(v_load(h0), c)), v_mul(z, v_sub(one, z)));
+    vf dr = v_mul(v_mul(dc, q), v_mul(r, v_sub(one, r)));                      /* c = a(xc + r q) */
+    v_put(gates + SLOT_C * H, dc, n);
+    v_put(gates + SLOT_Z * H, dz, n);
+    v_put(gates + SLOT_R * H, dr, n);
+    v_put(gates + SLOT_Q * H, v_mul(dc, r), n);
+    v_store(dh, v_mul(d, z));
 }
 
 /* y's gradient `d` becomes that of its pre-activation x, and takes y's place. */
-static void slot_dz(int act, ptrdiff_t H, ptrdiff_t Hp, const real *x, real *y, real *d)
+static void slot_dz(int act, ptrdiff_t H, const real *x, real *y, real *d)
 {
     act_backward(act, H, x, y, d, d);
-    copy_padded(y, d, H, Hp);
+    memcpy(y, d, (size_t)H * sizeof(real));
 }
 
-/* The same for any activation, up to what comes through the reset gate; work holds RNN_WORK Hp. */
-static void general_dz(const tdf_rnn *a, ptrdiff_t Hp, real *gates, const real *pre, const real *h0, real *dh,
-                       real *work)
+/* The same for any activation and all units, up to what comes through the reset gate; work holds RNN_WORK
+ * Hp. */
+static void general_dz(const tdf_rnn *a, real *gates, const real *pre, const real *h0, real *dh, real *work)
 {
-    ptrdiff_t H = a->H;
+    ptrdiff_t H = a->H, Hp = ROUND_UP(H, PANEL);
     real *dc = work, *dz = work + Hp, *dr = work + 2 * Hp;
-    real *c = gates + SLOT_C * Hp, *z = gates + SLOT_Z * Hp;
-    real *r = gates + SLOT_R * Hp, *q = gates + SLOT_Q * Hp;
+    real *c = gates + SLOT_C * H, *z = gates + SLOT_Z * H;
+    real *r = gates + SLOT_R * H, *q = gates + SLOT_Q * H;
     vf one = v_set1(1);
-    for (ptrdiff_t u = 0; u < Hp; u += VL) {                                       /* h = z h0 + (1 - z) c */
-        vf d = v_load(dh + u), gate = v_load(z + u);
+    for (ptrdiff_t u = 0; u < H; u += VL) {                                        /* h = z h0 + (1 - z) c */
+        vf d = v_load(dh + u), gate = v_get(z + u, H - u);
         v_store(dc + u, v_mul(d, v_sub(one, gate)));
-        v_store(dz + u, v_mul(d, v_sub(v_load(h0 + u), v_load(c + u))));
+        v_store(dz + u, v_mul(d, v_sub(v_load(h0 + u), v_get(c + u, H - u))));
         v_store(dh + u, v_mul(d, gate));
     }
-    slot_dz(a->act, H, Hp, pre + SLOT_C * Hp, c, dc);
-    slot_dz(a->rec_act, H, Hp, pre + SLOT_Z * Hp, z, dz);
+    slot_dz(a->act, H, pre + SLOT_C * H, c, dc);
+    slot_dz(a->rec_act, H, pre + SLOT_Z * H, z, dz);
     if (!reset_after(a)) return;
-    for (ptrdiff_t u = 0; u < Hp; u += VL) {                                       /* c = a(xc + r q) */
-        v_store(dr + u, v_mul(v_load(c + u), v_load(pre + SLOT_Q * Hp + u)));
-        v_store(q + u, v_mul(v_load(c + u), v_load(r + u)));
+    for (ptrdiff_t u = 0; u < H; u += VL) {                                        /* c = a(xc + r q) */
+        ptrdiff_t n = H - u;
+        vf back = v_get(c + u, n);
+        v_store(dr + u, v_mul(back, v_get(pre + SLOT_Q * H + u, n)));
+        v_put(q + u, v_mul(back, v_get(r + u, n)), n);
     }
-    slot_dz(a->rec_act, H, Hp, pre + SLOT_R * Hp, r, dr);
+    slot_dz(a->rec_act, H, pre + SLOT_R * H, r, dr);
 }
 
 /* Without reset_after: c = a(xc + (r h d) Uc) undone, after the lines above. */
 static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t,
                        ptrdiff_t lo, ptrdiff_t hi)
 {
-    ptrdiff_t H = a->H, Hp = m->Hp, width = 4 * Hp, at = rows_before(a, t);
-    const real *dc = m->gates + (at + lo) * width + SLOT_C * Hp;
-    gemm_nn_args g = {.M = hi - lo, .K = Hp, .N = H, .a = dc, .ar = width, .b = candidate_transpose(a, w),
+    ptrdiff_t H = a->H, Hp = m->Hp, width = m->width, at = rows_before(a, t);
+    const real *dc = m->gates + (at + lo) * width + SLOT_C * H;
+    gemm_nn_args g = {.M = hi - lo, .K = H, .N = H, .a = dc, .ar = width, .b = candidate_transpose(a, w),
                       .c = w->products + lo * RNN_WORK * Hp, .cr = RNN_WORK * Hp};
     TDF_NAME(gemm_nn)(&g);                                                         /* of r h d */
     for (ptrdiff_t b = lo; b < hi; b++) {
         real *work = w->products + b * RNN_WORK * Hp, *dr = work + Hp, *dh = w->dh + b * Hp;
-        real *r = m->gates + (at + b) * width + SLOT_R * Hp;
+        real *r = m->gates + (at + b) * width + SLOT_R * H;
         const real *in = m->in + (at + b) * m->K + a->I;
         for (ptrdiff_t u = 0; u < H; u += VL) {
             ptrdiff_t n = H - u;
@@ -346,7 +374,7 @@ static void back_reset(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch 
             if (a->rec_drop) back = v_mul(back, v_get(a->rec_drop + row_of(a, b) * H + u, n));
             v_put(dh + u, v_add(v_get(dh + u, n), back), n);
         }
-        slot_dz(a->rec_act, H, Hp, m->z + (at + b) * width + SLOT_R * Hp, r, dr);
+        slot_dz(a->rec_act, H, m->z + (at + b) * width + SLOT_R * H, r, dr);
     }
 }
 
@@ -355,7 +383,7 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
     const tdf_rnn *a = args;
     rnn_memory m = rnn_layout(a);
     rnn_scratch w = rnn_scratch_of(a, a->scratch);
-    ptrdiff_t Hp = m.Hp;
+    ptrdiff_t H = a->H, Hp = m.Hp;
     (void)part;
     start_backward(a, &w, lo, hi);
     for (ptrdiff_t t = steps_of(a, lo) - 1; t >= 0; t--) {
@@ -363,10 +391,10 @@ static void backward_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part
         for (ptrdiff_t b = lo; b < end; b++) {
             back_output(a, &w, t, b);
             ptrdiff_t at = first + b;
-            real *gates = m.gates + at * 4 * Hp, *dh = w.dh + b * Hp;
+            real *gates = m.gates + at * m.width, *dh = w.dh + b * Hp;
             const real *h0 = m.state + (before + b) * Hp;
-            if (m.fused) fused_dz(Hp, gates, h0, dh);
-            else general_dz(a, Hp, gates, m.z + at * 4 * Hp, h0, dh, w.products + b * RNN_WORK * Hp);
+            if (!m.fused) general_dz(a, gates, m.z + at * m.width, h0, dh, w.products + b * RNN_WORK * Hp);
+            for (ptrdiff_t u = 0; m.fused && u < H; u += VL) fused_dz(H, H - u, gates + u, h0 + u, dh + u);
         }
         if (!reset_after(a)) back_reset(a, &m, &w, t, lo, end);
         back_to_state(a, &m, &w, t, SLOT_Z, reset_after(a) ? 3 : 2, lo, end);
@@ -380,12 +408,12 @@ static void weights_body(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
     const tdf_rnn *a = args;
     rnn_memory m = rnn_layout(a);
     real *scratch = rnn_scratch_of(a, a->scratch).products + part * gemm_tn_scratch(m.K);
-    const real *h = m.in + a->I, *rh = m.gates + SLOT_Q * m.Hp;
+    const real *h = m.in + a->I, *rh = m.gates + SLOT_Q * a->H;
     real *after = a->dbias && reset_after(a) ? a->dbias + 3 * a->H : NULL;
     weight_columns x_zr = {m.in, m.K, a->I, a->dkernel, a->dbias, 0, SLOT_Z, 2};
     weight_columns x_c = {m.in, m.K, a->I, a->dkernel, a->dbias, 2, SLOT_C, 1};
     weight_columns h_zrq = {h, m.K, a->H, a->drecurrent, after, 0, SLOT_Z, reset_after(a) ? 3 : 2};
-    weight_columns rh_c = {rh, 4 * m.Hp, a->H, a->drecurrent, NULL, 2, SLOT_C, 1};
+    weight_columns rh_c = {rh, m.width, a->H, a->drecurrent, NULL, 2, SLOT_C, 1};
     back_to_weight(a, &m, scratch, lo, hi, x_zr);
     back_to_weight(a, &m, scratch, lo, hi, x_c);
     back_to_weight(a, &m, scratch, lo, hi, h_zrq);

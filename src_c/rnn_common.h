@@ -21,12 +21,24 @@
 
 #define RNN_FN static __attribute__((unused))
 
+/* A function of tiles: within the loop that calls it, constants of the activations would take registers. */
+#define TILE_FN static __attribute__((noinline))
+
 /* The kernels of each cell. */
 #define RNN_KERNELS(KIND, file, ...)                                                               \
     void TDF_NAME(file##_pack)(const tdf_rnn *a);                                                  \
     void TDF_NAME(file##_forward)(const tdf_rnn *a);                                               \
     void TDF_NAME(file##_backward)(const tdf_rnn *a);
 TDF_CELL_TABLE(RNN_KERNELS)
+
+/* A product of a step is made in parts, of which the weights stay in the first-level cache: k to a part, and
+ * the rows that each part is used for. AVX-512 and NEON have taller tiles, which ask less of the caches. */
+#define STEP_ROWS 48
+#if TILE_NV == 4
+#define STEP_DEPTH PTRDIFF_MAX
+#else
+#define STEP_DEPTH 128
+#endif
 
 /* ------------------------------------------------------------------ rows and steps */
 
@@ -111,6 +123,23 @@ INLINE void put_h(const rnn_step *s, ptrdiff_t b, ptrdiff_t u, ptrdiff_t units, 
     if (b >= s->going_on) return;
     if (a->rec_drop) h = v_mul(h, units > 0 ? v_get(a->rec_drop + row_of(a, b) * a->H + u, units) : v_zero());
     v_store(s->next + b * s->m->K + a->I + u, h);
+}
+
+/* The last vector of units of this step. */
+INLINE ptrdiff_t last_vector(const rnn_step *s) { return (min_size(s->u1, s->a->H) - 1) / VL * VL; }
+
+/* Stores the units from u on of a slot. What it writes beyond the last unit is the next slot's beginning,
+ * which comes later: steps go from the last units to the first, and from slot to slot. Only where another
+ * thread has those, nothing is written there. */
+INLINE void put_slot(const rnn_step *s, real *at, ptrdiff_t u, vf value)
+{
+    v_put(at, value, s->u1 - s->u0 == s->m->Hp ? VL : s->a->H - u);
+}
+
+/* The rows of the next tile: the last two share what is left, for a tile of one row is slow. */
+INLINE ptrdiff_t tile_rows(ptrdiff_t left, ptrdiff_t high)
+{
+    return left >= 2 * high ? high : left > high ? (left + 1) / 2 : left;
 }
 
 /* Whether the last output of row b, of those that return it alone, is one that it computed. */
@@ -215,22 +244,21 @@ INLINE void run_rows_or_units(span_body rows, span_body units, const tdf_rnn *a,
 
 /* ------------------------------------------------------------------ backward */
 
-/* Packs count gates of W^T, (count Hp, N), from the gate `first` on and round again: the row of the
- * j-th of them and unit u is at j Hp + u, zeros for the padding. */
+/* Packs count gates of W^T, (count H, N), from the gate `first` on and round again: the row of the j-th of
+ * them and unit u is j H + u. */
 RNN_FN void pack_gates_transpose(const tdf_rnn *a, ptrdiff_t N, const real *weight, ptrdiff_t first,
                                  ptrdiff_t count, real *packed, ptrdiff_t lo, ptrdiff_t hi)
 {
-    ptrdiff_t H = a->H, Hp = ROUND_UP(H, PANEL), gates = rnn_gates(a);
+    ptrdiff_t H = a->H, gates = rnn_gates(a);
     for (ptrdiff_t n0 = lo; n0 < hi; n0 += GEMM_PANEL) {
         ptrdiff_t width = ROUND_UP(N - n0, PANEL) < GEMM_PANEL ? ROUND_UP(N - n0, PANEL) : GEMM_PANEL;
-        real *panel = packed + n0 * count * Hp;
+        real *panel = packed + n0 * count * H;
         for (ptrdiff_t g = 0; g < count; g++)
-            for (ptrdiff_t u0 = 0; u0 < Hp; u0 += PANEL)
+            for (ptrdiff_t u0 = 0; u0 < H; u0 += PANEL)
                 for (ptrdiff_t j = 0; j < width; j++)
-                    for (ptrdiff_t u = u0; u < u0 + PANEL; u++)
-                        panel[(g * Hp + u) * width + j] =
-                            u < H && n0 + j < N ? weight[((n0 + j) * gates + (first + g) % gates) * H + u]
-                                                : 0;
+                    for (ptrdiff_t u = u0; u < min_size(u0 + PANEL, H); u++)
+                        panel[(g * H + u) * width + j] =
+                            n0 + j < N ? weight[((n0 + j) * gates + (first + g) % gates) * H + u] : 0;
     }
 }
 
@@ -282,10 +310,10 @@ RNN_FN void back_output(const tdf_rnn *a, const rnn_scratch *w, ptrdiff_t t, ptr
 RNN_FN void back_to_state(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t,
                           ptrdiff_t slot, ptrdiff_t count, ptrdiff_t lo, ptrdiff_t hi)
 {
-    ptrdiff_t H = a->H, Hp = m->Hp, width = m->slots * Hp;
+    ptrdiff_t H = a->H, Hp = m->Hp, width = m->width;
     if (t == 0 && !a->dh0) return;
-    const real *dz = m->gates + (rows_before(a, t) + lo) * width + slot * Hp;
-    gemm_nn_args g = {.M = hi - lo, .K = count * Hp, .N = H, .a = dz, .ar = width, .b = w->recurrent,
+    const real *dz = m->gates + (rows_before(a, t) + lo) * width + slot * H;
+    gemm_nn_args g = {.M = hi - lo, .K = count * H, .N = H, .a = dz, .ar = width, .b = w->recurrent,
                       .add = !a->rec_drop, .cr = Hp};
     g.c = (g.add ? w->dh : w->product) + lo * Hp;
     TDF_NAME(gemm_nn)(&g);
@@ -301,10 +329,10 @@ RNN_FN void back_to_state(const tdf_rnn *a, const rnn_memory *m, const rnn_scrat
 RNN_FN void back_to_input(const tdf_rnn *a, const rnn_memory *m, const rnn_scratch *w, ptrdiff_t t,
                           ptrdiff_t lo, ptrdiff_t hi)
 {
-    ptrdiff_t width = m->slots * m->Hp, I = a->I;
+    ptrdiff_t width = m->width, I = a->I;
     if (!a->dx || lo == hi) return;
     const real *dz = m->gates + (rows_before(a, t) + lo) * width;
-    gemm_nn_args g = {.M = hi - lo, .K = rnn_gates(a) * m->Hp, .N = I, .a = dz, .ar = width, .b = w->kernel,
+    gemm_nn_args g = {.M = hi - lo, .K = rnn_gates(a) * a->H, .N = I, .a = dz, .ar = width, .b = w->kernel,
                       .c = w->dx + lo * I, .cr = I};
     if (!a->row) {
         g.c = a->dx + input_of(a, lo, t) * I;
@@ -338,18 +366,13 @@ typedef struct {
 RNN_FN void back_to_weight(const tdf_rnn *a, const rnn_memory *m, real *scratch, ptrdiff_t lo, ptrdiff_t hi,
                            weight_columns c)
 {
-    ptrdiff_t H = a->H, Hp = m->Hp, width = rnn_gates(a) * H;
-    ptrdiff_t together = H == Hp ? c.count : 1;             /* gates whose columns lie side by side */
-    for (ptrdiff_t i = 0; i < c.count; i += together) {
-        ptrdiff_t start = (c.gate + i) * H, end = start + together * H;
-        ptrdiff_t n0 = (lo > start ? lo : start) - start, n1 = (hi < end ? hi : end) - start;
-        if (n0 >= n1) continue;
-        gemm_tn_args g = {.K = rows_before(a, a->T), .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left,
-                          .ak = c.step, .b = m->gates + (c.slot + i) * Hp, .bk = m->slots * Hp,
-                          .c = c.grad + start, .cr = width,
-                          .sum = c.sum ? c.sum + start : NULL, .scratch = scratch};
-        TDF_NAME(gemm_tn)(&g);
-    }
+    ptrdiff_t H = a->H, start = c.gate * H, end = start + c.count * H;
+    ptrdiff_t n0 = (lo > start ? lo : start) - start, n1 = (hi < end ? hi : end) - start;
+    if (n0 >= n1) return;
+    gemm_tn_args g = {.K = rows_before(a, a->T), .m0 = 0, .m1 = c.M, .n0 = n0, .n1 = n1, .a = c.left,
+                      .ak = c.step, .b = m->gates + c.slot * H, .bk = m->width, .c = c.grad + start,
+                      .cr = rnn_gates(a) * H, .sum = c.sum ? c.sum + start : NULL, .scratch = scratch};
+    TDF_NAME(gemm_tn)(&g);
 }
 
 /* [dW; dU] and db of a cell whose gates all read [x | h r]. */

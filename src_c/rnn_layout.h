@@ -2,13 +2,14 @@
  *
  * The tape is time-major, so one step is contiguous and a step's rows never collide in the cache:
  *   in     (T+1, B, K)        [x_t | h_{t-1} r], K = I + Hp; row T holds h_{T-1} alone
- *   gates  (T, B, slots, Hp)  after their activations; backward turns them into dz
+ *   gates  (T, B, width)      slots of H units after their activations; backward turns them into dz
  *   state  (T+1, B, Hp)       LSTM: c_{-1} ... c_{T-1}; GRU: h_{-1} ... h_{T-1}
  *   ac     (T, B, Hp)         LSTM: a(c_t)
- *   z      (T, B, slots, Hp)  pre-activations, only where backward or another pass needs them
+ *   z      (T, B, width)      pre-activations, only where backward or another pass needs them
  * With a mask a step holds the rows alone that have one, so that all that is filled lies together. Hp is H
- * rounded up to 16; the padding holds zeros where it is read. Without a tape all but `in`, which has two
- * steps, has one.
+ * rounded up to 16; the padding holds zeros where it is read. Slots have no padding between them: the last
+ * vector of one reaches into the next, and that of the last into the row's end, which is for that. Without a
+ * tape all but `in`, which has two steps, has one.
  */
 #ifndef TDF_RNN_LAYOUT_H
 #define TDF_RNN_LAYOUT_H
@@ -17,7 +18,7 @@
 
 typedef struct {
     ptrdiff_t Hp, K;            /* padded units; a row of `in` */
-    ptrdiff_t slots;            /* vectors of Hp in a row of `gates` and of `z` */
+    ptrdiff_t width;            /* a row of `gates` and of `z` */
     real *h;                    /* (B, Hp) the state h; a GRU with a tape has it in `state` */
     real *in, *gates, *state, *ac, *z;
     int fused;                  /* no `z` */
@@ -48,6 +49,12 @@ INLINE ptrdiff_t rnn_gates(const tdf_rnn *a) { return rnn_cells[a->cell].gates; 
 INLINE int rnn_keeps_h(const tdf_rnn *a) { return rnn_cells[a->cell].keeps == KEEPS_H; }
 INLINE int rnn_keeps_c(const tdf_rnn *a) { return rnn_cells[a->cell].keeps == KEEPS_C; }
 
+/* Elements of a row of slots. */
+INLINE ptrdiff_t rnn_width(const tdf_rnn *a)
+{
+    return ROUND_UP((rnn_cells[a->cell].slots - 1) * a->H + ROUND_UP(a->H, PANEL), PANEL);
+}
+
 /* Whether no pre-activation is stored. The slopes of these activations follow from their values. */
 INLINE int rnn_fused(const tdf_rnn *a)
 {
@@ -68,8 +75,8 @@ INLINE real *rnn_take(real *memory, ptrdiff_t *used, ptrdiff_t n)
 /* The parts of `memory`, a tape if `taped`, else a scratch; of NULL for the size alone. */
 INLINE rnn_memory rnn_layout_of(const tdf_rnn *a, int taped, real *memory)
 {
-    rnn_memory m = {.Hp = ROUND_UP(a->H, PANEL), .slots = rnn_cells[a->cell].slots, .fused = rnn_fused(a)};
-    ptrdiff_t B = a->B, rows = taped ? a->T * B : B, width = m.slots * m.Hp;
+    rnn_memory m = {.Hp = ROUND_UP(a->H, PANEL), .width = rnn_width(a), .fused = rnn_fused(a)};
+    ptrdiff_t B = a->B, rows = taped ? a->T * B : B, width = m.width;
     int keeps_c = rnn_keeps_c(a), keeps = keeps_c || rnn_keeps_h(a);
     m.K = a->I + m.Hp;
     if (taped) {
@@ -99,7 +106,7 @@ INLINE rnn_memory rnn_layout(const tdf_rnn *a)
 INLINE rnn_scratch rnn_scratch_of(const tdf_rnn *a, real *memory)
 {
     rnn_scratch w = {0};
-    ptrdiff_t Hp = ROUND_UP(a->H, PANEL), state = a->B * Hp, width = rnn_gates(a) * Hp;
+    ptrdiff_t Hp = ROUND_UP(a->H, PANEL), state = a->B * Hp, width = rnn_gates(a) * a->H;
     w.dh = rnn_take(memory, &w.size, state);
     w.dc = rnn_take(memory, &w.size, rnn_keeps_c(a) ? state : 0);
     w.product = rnn_take(memory, &w.size, state);

@@ -570,8 +570,12 @@ static void rnn_cases(void)
                     rnn_case(&s, USUAL);
                     if (i == 1) rnn_case(&s, WILD);
                 }
-    rnn_sizes large = {TDF_LSTM, TDF_TANH, TDF_SIGMOID, 9, 2, 20, 130, .sequences = 1};
-    rnn_case(&large, USUAL);
+    /* units over threads, and products in parts, of more rows than one part has */
+    for (int cell = TDF_GRU; cell <= TDF_LSTM; cell++)
+        for (int rows = 9; rows <= 53; rows += 44) {
+            rnn_sizes large = {cell, TDF_TANH, TDF_SIGMOID, rows, 2, 20, 130, .sequences = 1};
+            rnn_case(&large, USUAL);
+        }
 }
 
 static void loss_case(int loss, ptrdiff_t M, ptrdiff_t N, int plain, int profile)
