@@ -1,7 +1,7 @@
 /* span.h - a static split of independent work over the threads of team.h.
  *
  * Every part writes its own outputs, and no sum crosses a part, so results do not depend on the
- * number of parts.
+ * number of parts: there may be fewer than a kernel asked for, see tdf_team_worth.
  */
 #ifndef TDF_SPAN_H
 #define TDF_SPAN_H
@@ -11,9 +11,13 @@
 #include "team.h"
 #include "vec.h"
 
-/* Operations worth the waking of one more thread (some 10 microseconds of work). */
-#ifndef SPAN_GRAIN
+/* Operations worth the waking of one more thread (some 10 microseconds of work). Whoever checks the kernels
+ * defines a small one; then all threads work, also where other programs keep processors busy. */
+#ifdef SPAN_GRAIN
+#define SPAN_WORTH(threads) (threads)
+#else
 #define SPAN_GRAIN 600000.0
+#define SPAN_WORTH(threads) tdf_team_worth(threads)
 #endif
 
 /* How many threads this much arithmetic deserves, at most max. Memory-bound work counts 16 a value. */
@@ -71,28 +75,34 @@ static inline __attribute__((unused)) void span_all(span_body body, const void *
     v_leave_mode(mode);
 }
 
+/* How many threads work now, of those that a kernel counts with: as many at most. */
+static inline __attribute__((unused)) int span_now(int threads)
+{
+    return threads < 2 ? 1 : SPAN_WORTH(threads < TEAM_MOST ? threads : TEAM_MOST);
+}
+
 /* body(args, lo, hi, part) for disjoint ranges that make up 0..n, cut at multiples of block. */
 static inline __attribute__((unused)) void span_run(
     span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
 {
-    if (threads < 2) {
+    if ((threads = span_now(threads)) < 2) {
         span_all(body, args, n);
         return;
     }
     span_job job = {.body = body, .args = args, .n = n, .block = block};
-    tdf_team_run(span_one, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
+    tdf_team_run(span_one, &job, threads);
 }
 
 /* The same for parts that wait for one another in span_wait, and of which none is empty. */
 static inline __attribute__((unused)) void span_run_together(
     span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
 {
-    if (threads < 2) {
+    if ((threads = span_now(threads)) < 2) {
         span_all(body, args, n);
         return;
     }
     span_job job = {.body = body, .args = args, .n = n, .block = block};
-    tdf_team_run_together(span_one, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
+    tdf_team_run_together(span_one, &job, threads);
 }
 
 static inline __attribute__((unused)) void span_wait(void) { tdf_team_wait(); }
@@ -101,12 +111,12 @@ static inline __attribute__((unused)) void span_wait(void) { tdf_team_wait(); }
 static inline __attribute__((unused)) void span_deal(
     span_body body, const void *args, ptrdiff_t n, ptrdiff_t block, int threads)
 {
-    if (threads < 2) {
+    if ((threads = span_now(threads)) < 2) {
         span_all(body, args, n);
         return;
     }
     span_job job = {.body = body, .args = args, .n = n, .block = block};
-    tdf_team_run(span_blocks, &job, threads < TEAM_MOST ? threads : TEAM_MOST);
+    tdf_team_run(span_blocks, &job, threads);
 }
 
 #endif

@@ -49,8 +49,24 @@ static struct {
 
 #define COMING 100000                   /* nanoseconds in which a thread must come to a job together */
 
+/* What threads are worth: see `judge`. All times are nanoseconds. */
+#define USUAL 50000                     /* a wait that tells nothing */
+#define CREDIT 4000000                  /* the most that counts of what was saved: a turn of another's */
+#define WATCHED 100000000
+#define PAUSE_LEAST 10000000
+#define PAUSE_MOST 500000000
+
+static struct {
+    atomic_int most;                    /* threads that are worth it, as far as is known; 0: all */
+    atomic_int_fast64_t again;          /* when one more is to be tried */
+    int64_t pause;                      /* before that */
+    int64_t balance;                    /* what the last thread saved, less what was lost beside it */
+    int64_t watched;                    /* until then the caller's processor time is measured as well */
+} worth = {.balance = CREDIT};
+
 static atomic_long patience = 50000;
 static _Thread_local int parts_here;    /* of the job together that this thread is in; 0: of none */
+static _Thread_local int64_t slept;     /* nanoseconds that it waited beyond its patience, in a job */
 
 /* ------------------------------------------------------------------ waiting */
 
@@ -66,6 +82,7 @@ static uint64_t value_of(team_word *w) { return atomic_load(&w->value); }
 /* Whether what `holds` says of the word became true within some nanoseconds. */
 static int looks(team_word *w, int (*holds)(uint64_t value, uint64_t than), uint64_t than, int64_t time)
 {
+    if (holds(value_of(w), than)) return 1;
     for (int64_t end = now() + time; !holds(value_of(w), than);) {
         if (now() > end) return 0;
         for (int i = 0; i < 16 && !holds(value_of(w), than); i++) RELAX();
@@ -76,11 +93,13 @@ static int looks(team_word *w, int (*holds)(uint64_t value, uint64_t than), uint
 static void wait_until(team_word *w, int (*holds)(uint64_t value, uint64_t than), uint64_t than)
 {
     if (looks(w, holds, than, atomic_load(&patience))) return;
+    int64_t start = now();
     pthread_mutex_lock(&w->lock);
     atomic_fetch_add(&w->sleepers, 1);  /* before the value is read again: `wake` reads the other way round */
     while (!holds(value_of(w), than)) pthread_cond_wait(&w->changed, &w->lock);
     atomic_fetch_sub(&w->sleepers, 1);
     pthread_mutex_unlock(&w->lock);
+    slept += now() - start;
 }
 
 static int differs(uint64_t value, uint64_t than) { return value != than; }
@@ -110,15 +129,18 @@ static void end_part(void)
     if (atomic_fetch_sub(&team.left.value, 1) == 1) wake(&team.left);
 }
 
-/* Part `first` and those after it, round to the one before it: whatever nobody has begun. */
-static void run_parts(int first, int parts, uint64_t round)
+/* Part `first` and those after it, round to the one before it: whatever nobody has begun. How many. */
+static int run_parts(int first, int parts, uint64_t round)
 {
+    int ran = 0;
     for (int i = 0; i < parts; i++) {
         int part = (first + i) % parts;
         if (!claim(part, round)) continue;
         team.body(team.argument, part, parts);
         end_part();
+        ran++;
     }
+    return ran;
 }
 
 static void run_member(int part)
@@ -156,6 +178,49 @@ static void prepare(team_word *w)
     atomic_store(&w->sleepers, 0);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
+}
+
+/* ------------------------------------------------------------------ worth */
+
+static int64_t processor_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int tdf_team_worth(int threads)
+{
+    int most = atomic_load_explicit(&worth.most, memory_order_relaxed);
+    if (!most || threads <= most) return threads;
+    return now() < atomic_load(&worth.again) ? most : most + 1;
+}
+
+/* After a job of so many parts. The caller worked `busy` nanoseconds on `own` of them. `lost` is the rest
+ * of its time: it waited for a part that a thread without a processor had begun, or had none itself. The
+ * last thread saved what one fewer would have taken more. Where that is less than what was lost, one fewer
+ * works for ten times as long as the loss, or for twice as long as the last time: no more than a tenth is
+ * lost in trying. With OMP_WAIT_POLICY=active nobody sleeps, so no wait counts, and all threads go on. */
+static void judge(int parts, int own, int64_t busy, int64_t lost)
+{
+    int64_t part = busy / own, pause = 10 * lost;
+    if (lost <= USUAL + part / 4) lost = 0;
+    else worth.watched = now() + WATCHED;
+    worth.balance += part * (parts - own) / ((int64_t)(parts - 1) * (parts - 1)) - lost;
+    if (worth.balance < 0) {
+        if (pause < 2 * worth.pause) pause = 2 * worth.pause;
+        if (pause < PAUSE_LEAST) pause = PAUSE_LEAST;
+        worth.pause = pause < PAUSE_MOST ? pause : PAUSE_MOST;
+        worth.balance = 0;
+        atomic_store(&worth.again, now() + worth.pause);
+        atomic_store(&worth.most, parts - 1);
+    } else if (worth.balance >= CREDIT) {
+        int most = atomic_load_explicit(&worth.most, memory_order_relaxed);
+        worth.balance = CREDIT;
+        if (!most || parts <= most) return;
+        worth.pause = worth.balance = 0;
+        atomic_store(&worth.most, parts);
+    }
 }
 
 /* ------------------------------------------------------------------ jobs */
@@ -206,11 +271,15 @@ void tdf_team_run(team_body body, void *job, int parts)
         for (int i = 0; i < parts; i++) body(job, i, parts);
         return;
     }
+    int64_t start = now(), used = start < worth.watched ? processor_time() : 0;
     post(body, job, parts, 0);
     body(job, 0, parts);
     end_part();
-    run_parts(0, parts, team.round);
+    int own = 1 + run_parts(0, parts, team.round);
+    int64_t time = now() - start, busy = used ? processor_time() - used : time;
+    slept = 0;
     wait_until(&team.left, is_at_most, 0);
+    judge(parts, own, busy, time - busy + slept);
     atomic_flag_clear(&team.busy);
 }
 
@@ -221,6 +290,7 @@ void tdf_team_run_together(team_body body, void *job, int parts)
         return;
     }
     if (parts > team.workers + 1) parts = team.workers + 1;
+    int64_t start = now();
     post(body, job, parts, 1);
     looks(&team.left, is_at_most, 0, COMING);
     team.members = 1;
@@ -232,8 +302,12 @@ void tdf_team_run_together(team_body body, void *job, int parts)
     atomic_store(&team.left.value, (uint64_t)(team.members - 1));
     atomic_fetch_add(&team.gate.value, 1);
     wake(&team.gate);
+    int64_t coming = now() - start;
+    slept = 0;
     run_member(0);
+    int64_t busy = now() - start - coming - slept;
     wait_until(&team.left, is_at_most, 0);
+    if (parts > 1) judge(parts, parts - team.members + 1, busy, coming + slept);
     atomic_flag_clear(&team.busy);
 }
 
