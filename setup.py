@@ -24,6 +24,10 @@ from setuptools.command.build_ext import build_ext
 
 ONCE = ["src_c/dispatch.c", "src_c/sizes.c", "src_c/team.c"]
 KERNELS = sorted({f"src_c/{path.name}" for path in (Path(__file__).parent / "src_c").glob("*.c")} - set(ONCE))
+# Those with products of matrices, which every instruction set has in each precision: low.h.
+PRODUCTS = [f"src_c/{name}.c" for name in
+            ("attention", "conv", "dense", "depthwise", "gemm", "gru", "lstm", "rnn", "simple_rnn")]
+PRECISIONS = {"high": ["-DTDF_PARTS=2"], "medium": ["-DTDF_PARTS=1"]}
 HEADERS = sorted(str(path) for path in Path("src_c").glob("*.h"))
 MAKES_DECLARATIONS = "src_c/declarations.py"
 COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC",
@@ -44,6 +48,15 @@ def instruction_sets():
     if machine in ("aarch64", "arm64"):
         return {"neon": []}
     return {"baseline": []}
+
+
+def kernel_jobs(isas):
+    """(name, source, flags) of every object of these instruction sets, {name: flags}, and of float64."""
+    builds = [(name, flags, KERNELS) for name, flags in {**isas, "float64": ["-DTDF_F64"]}.items()]
+    builds += [(f"{name}_{precision}", [*flags, *parts], PRODUCTS)
+               for name, flags in isas.items() for precision, parts in PRECISIONS.items()]
+    return [(name, source, [*flags, f"-DTDF_ISA={name}"]) for name, flags, sources in builds
+            for source in sources]
 
 
 def sanitizer_flags(names):
@@ -121,17 +134,13 @@ class BuildKernels(build_ext):
         sanitize = sanitizer_flags(os.environ.get("TDFAST_SANITIZE"))
         isas = instruction_sets()
         have = [f"-DTDF_HAVE_{name.upper()}" for name in isas]
-        builds = {**isas, "float64": ["-DTDF_F64"]}
         folder = Path(self.build_temp) / f"kernels{os.environ.get('TDFAST_SANITIZE', '')}"
         folder.mkdir(parents=True, exist_ok=True)
         write_declarations(cc, folder)
         ext.include_dirs = [*ext.include_dirs, str(folder)]
 
-        jobs = []
-        for name, flags in builds.items():
-            for source in KERNELS:
-                target = folder / f"{Path(source).stem}_{name}.o"
-                jobs.append((source, target, [*flags, f"-DTDF_ISA={name}"]))
+        jobs = [(source, folder / f"{Path(source).stem}_{name}.o", flags)
+                for name, source, flags in kernel_jobs(isas)]
         jobs += [(source, folder / f"{Path(source).stem}.o", have) for source in ONCE]
 
         def compile_one(job):

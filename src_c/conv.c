@@ -66,6 +66,9 @@ INLINE ptrdiff_t piece(const tdf_conv *a, ptrdiff_t u, ptrdiff_t v)
 INLINE void conv_tile(const int MR, const int NV, ptrdiff_t K, const real *a, ptrdiff_t ar, ptrdiff_t ak,
                       const real *b, ptrdiff_t bk, vf *acc)
 {
+#ifdef TDF_PARTS
+    tile(MR, NV, K, a, ar, ak, b, bk, VL, acc);
+#else
     const real *a4 = a + (MR > 4 ? 4 * ar : 0), *a8 = a + (MR > 8 ? 8 * ar : 0);
     for (ptrdiff_t k = 0; k < K; k++, a += ak, a4 += ak, a8 += ak, b += bk) {
         vf bb[4];
@@ -78,6 +81,7 @@ INLINE void conv_tile(const int MR, const int NV, ptrdiff_t K, const real *a, pt
             for (int v = 0; v < NV; v++) acc[r * NV + v] = v_fma(x, bb[v], acc[r * NV + v]);
         }
     }
+#endif
 }
 
 /* body##_4, _2 or _1(j, ...), as many vectors wide, for the columns 0..columns of a panel `width` wide. */

@@ -23,13 +23,20 @@
 #define MEMBER(kernel, args, isa) .kernel = tdf_##kernel##_##isa,
 #define HAS __builtin_cpu_supports
 
-/* The table of an instruction set, and whether this processor has what it needs. */
+#define TABLE(isa, products) {.name = #isa, TDF_OTHERS(MEMBER, isa) TDF_PRODUCTS(MEMBER, products)}
+
+/* The tables of an instruction set by precision, and whether this processor has what it needs. */
 #define ISA(isa, needs) \
     TDF_KERNELS(PROTOTYPE, isa) \
-    static const tdf_table table_##isa = {.name = #isa, TDF_KERNELS(MEMBER, isa)}; \
+    TDF_PRODUCTS(PROTOTYPE, isa##_high) \
+    TDF_PRODUCTS(PROTOTYPE, isa##_medium) \
+    static const tdf_table tables_##isa[TDF_PRECISIONS] = { \
+        [TDF_HIGHEST] = TABLE(isa, isa), [TDF_HIGH] = TABLE(isa, isa##_high), \
+        [TDF_MEDIUM] = TABLE(isa, isa##_medium)}; \
     static int runs_##isa(void) { return needs; }
 
-ISA(float64, 1)
+TDF_KERNELS(PROTOTYPE, float64)
+static const tdf_table table_float64 = TABLE(float64, float64);
 #ifdef TDF_HAVE_BASELINE
 ISA(baseline, 1)
 #endif
@@ -45,29 +52,29 @@ ISA(avx512, HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512v
 
 /* The slowest first. */
 static const struct {
-    const tdf_table *table;
+    const tdf_table *tables;
     int (*runs)(void);
 } isas[] = {
 #ifdef TDF_HAVE_BASELINE
-    {&table_baseline, runs_baseline},
+    {tables_baseline, runs_baseline},
 #endif
 #ifdef TDF_HAVE_NEON
-    {&table_neon, runs_neon},
+    {tables_neon, runs_neon},
 #endif
 #ifdef TDF_HAVE_AVX2
-    {&table_avx2, runs_avx2},
+    {tables_avx2, runs_avx2},
 #endif
 #ifdef TDF_HAVE_AVX512
-    {&table_avx512, runs_avx512},
+    {tables_avx512, runs_avx512},
 #endif
 };
 
-const tdf_table *tdf_float64(void) { return runs_float64() ? &table_float64 : NULL; }
+const tdf_table *tdf_float64(void) { return &table_float64; }
 
-const tdf_table *tdf_isa(int i)
+const tdf_table *tdf_isa(int i, int precision)
 {
     for (size_t k = 0; k < sizeof isas / sizeof *isas; k++)
-        if (isas[k].runs() && i-- == 0) return isas[k].table;
+        if (isas[k].runs() && i-- == 0) return &isas[k].tables[precision];
     return NULL;
 }
 

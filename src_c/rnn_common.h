@@ -34,7 +34,7 @@ TDF_CELL_TABLE(RNN_KERNELS)
 /* A product of a step is made in parts, of which the weights stay in the first-level cache: k to a part, and
  * the rows that each part is used for. AVX-512 and NEON have taller tiles, which ask less of the caches. */
 #define STEP_ROWS 48
-#if TILE_NV == 4
+#if TILE_NV == 4 || defined(TDF_PARTS)  /* the blocks of low.h begin where the sums do */
 #define STEP_DEPTH PTRDIFF_MAX
 #else
 #define STEP_DEPTH 128

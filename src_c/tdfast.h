@@ -309,8 +309,16 @@ typedef struct {
     ptrdiff_t *done;            /* the words that were looked up */
 } tdf_vocabulary;
 
-/* Every kernel: X(name, struct, isa). The tables, their members and the prototypes come from this. */
+/* How exact the operands of products are: float32; two bfloat16 numbers each; one.  low.h */
+typedef enum { TDF_HIGHEST, TDF_HIGH, TDF_MEDIUM, TDF_PRECISIONS } tdf_precision;
+
+/* Every kernel: X(name, struct, isa). The tables, their members and the prototypes come from this. Those of
+ * TDF_PRODUCTS exist in every precision. */
 #define TDF_KERNELS(X, isa)                                                                        \
+    TDF_OTHERS(X, isa)                                                                             \
+    TDF_PRODUCTS(X, isa)
+
+#define TDF_OTHERS(X, isa)                                                                         \
     X(act_forward, tdf_act, isa)                                                                   \
     X(act_backward, tdf_act, isa)                                                                  \
     X(embed_forward, tdf_embed, isa)                                                               \
@@ -324,6 +332,13 @@ typedef struct {
     X(optim_step, tdf_optim, isa)                                                                  \
     X(sum_squares, tdf_norm, isa)                                                                  \
     X(scale, tdf_norm, isa)                                                                        \
+    X(layer_norm_forward, tdf_layer_norm, isa)                                                     \
+    X(layer_norm_backward, tdf_layer_norm, isa)                                                    \
+    X(column_sums, tdf_sums, isa)                                                                  \
+    X(pool_forward, tdf_pool, isa)                                                                 \
+    X(pool_backward, tdf_pool, isa)
+
+#define TDF_PRODUCTS(X, isa)                                                                       \
     X(dense_pack, tdf_dense, isa)                                                                  \
     X(dense_forward, tdf_dense, isa)                                                               \
     X(dense_backward, tdf_dense, isa)                                                              \
@@ -333,11 +348,6 @@ typedef struct {
     X(conv_transpose, tdf_conv, isa)                                                               \
     X(attention_forward, tdf_attention, isa)                                                       \
     X(attention_backward, tdf_attention, isa)                                                      \
-    X(layer_norm_forward, tdf_layer_norm, isa)                                                     \
-    X(layer_norm_backward, tdf_layer_norm, isa)                                                    \
-    X(column_sums, tdf_sums, isa)                                                                  \
-    X(pool_forward, tdf_pool, isa)                                                                 \
-    X(pool_backward, tdf_pool, isa)                                                                \
     X(rnn_pack, tdf_rnn, isa)                                                                      \
     X(rnn_forward, tdf_rnn, isa)                                                                   \
     X(rnn_backward, tdf_rnn, isa)
@@ -377,7 +387,7 @@ enum { TDF_KERNELS(TDF_NUMBER, any) TDF_CALLS };
 void tdf_call(const tdf_table *table, int kernel, const void *args);
 
 /* dispatch.c: the i-th table of this build that this processor can run, the best last; NULL past it. */
-const tdf_table *tdf_isa(int i);
+const tdf_table *tdf_isa(int i, int precision);
 const tdf_table *tdf_float64(void);
 int tdf_max_threads(void);      /* what OpenMP would use here, and what was granted; 1 without OpenMP */
 void tdf_grant_threads(int n, int follow);      /* at most n, and, if it follows them, one a processor on

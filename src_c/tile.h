@@ -19,6 +19,9 @@
 #define TILE_ROWS(nv) ((nv) > 2 ? 3 : 6)
 #endif
 
+#ifdef TDF_PARTS                /* operands in bfloat16 */
+#include "low.h"
+#else
 /* acc[r][v] += sum over k of a[r * ar + k * ak] * b[k * bk + v * bv ... + VL]. */
 INLINE void tile(const int MR, const int NV, ptrdiff_t K, const real *a, ptrdiff_t ar, ptrdiff_t ak,
                  const real *b, ptrdiff_t bk, ptrdiff_t bv, vf *acc)
@@ -35,6 +38,7 @@ INLINE void tile(const int MR, const int NV, ptrdiff_t K, const real *a, ptrdiff
         }
     }
 }
+#endif
 
 /* Calls body(MR, ...) with the constant MR that equals mr. */
 #define TILE_SWITCH(mr, body, ...)                                                                 \

@@ -106,6 +106,13 @@ INLINE vf v_mantissa(vf a)
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_set1_epi32(0x3f800000),
         _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x007fffff))));
 }
+INLINE vf v_half_bits(vf a)
+{   /* the nearest number whose bits end in 16 zeros, ties to the even one; of NaN, anything */
+    __m512i u = _mm512_castps_si512(a);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    u = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    return _mm512_castsi512_ps(_mm512_and_si512(u, _mm512_set1_epi32((int)0xffff0000)));
+}
 
 #elif defined(__AVX2__) && defined(__FMA__)
 /* ------------------------------------------------------------------ 8 floats */
@@ -154,6 +161,13 @@ INLINE vf v_mantissa(vf a)
     return _mm256_castsi256_ps(_mm256_or_si256(_mm256_set1_epi32(0x3f800000),
         _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x007fffff))));
 }
+INLINE vf v_half_bits(vf a)
+{
+    __m256i u = _mm256_castps_si256(a);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    u = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    return _mm256_castsi256_ps(_mm256_and_si256(u, _mm256_set1_epi32((int)0xffff0000)));
+}
 
 #elif defined(__aarch64__)
 /* ------------------------------------------------------------------ 4 floats, NEON */
@@ -201,6 +215,12 @@ INLINE vf v_mantissa(vf a)
     return vreinterpretq_f32_u32(vorrq_u32(vdupq_n_u32(0x3f800000u),
         vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x007fffffu))));
 }
+INLINE vf v_half_bits(vf a)
+{
+    uint32x4_t u = vreinterpretq_u32_f32(a), odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
+    u = vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    return vreinterpretq_f32_u32(vandq_u32(u, vdupq_n_u32(0xffff0000u)));
+}
 
 #elif defined(__SSE2__)
 /* ------------------------------------------------------------------ 4 floats, x86-64 baseline */
@@ -243,6 +263,13 @@ INLINE vf v_mantissa(vf a)
     return _mm_castsi128_ps(_mm_or_si128(_mm_set1_epi32(0x3f800000),
         _mm_and_si128(_mm_castps_si128(a), _mm_set1_epi32(0x007fffff))));
 }
+INLINE vf v_half_bits(vf a)
+{
+    __m128i u = _mm_castps_si128(a);
+    __m128i odd = _mm_and_si128(_mm_srli_epi32(u, 16), _mm_set1_epi32(1));
+    u = _mm_add_epi32(u, _mm_add_epi32(odd, _mm_set1_epi32(0x7fff)));
+    return _mm_castsi128_ps(_mm_and_si128(u, _mm_set1_epi32((int)0xffff0000)));
+}
 
 #else
 /* ------------------------------------------------------------------ 1 float, any processor */
@@ -274,6 +301,14 @@ INLINE void v_store_n(real *p, vf a, ptrdiff_t n) { if (n > 0) *p = a; }
 INLINE vf v_pow2(vf t) { return t == V_SHIFTER - 127 ? 0 : ldexpf(1.0f, (int)(t - V_SHIFTER)); }
 INLINE vf v_exponent(vf a) { return (float)ilogbf(a); }
 INLINE vf v_mantissa(vf a) { return ldexpf(a, -ilogbf(a)); }
+INLINE vf v_half_bits(vf a)
+{
+    uint32_t u;
+    memcpy(&u, &a, sizeof u);
+    u = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000u;
+    memcpy(&a, &u, sizeof u);
+    return a;
+}
 #endif
 
 #ifdef V_PARTIAL_BY_COPY
@@ -294,6 +329,15 @@ INLINE void v_store_n(real *p, vf a, ptrdiff_t n)
 #endif
 
 INLINE vf v_zero(void) { return v_set1(0); }
+
+#ifndef TDF_F64
+/* The nearest bfloat16, ties to the even one; denormals are taken as 0, and NaN stays NaN. */
+INLINE vf v_bf16(vf a)
+{
+    vf rounded = v_select(v_lt(v_abs(a), v_set1(1.17549435e-38f)), v_zero(), v_half_bits(a));
+    return v_select(v_eq(a, a), rounded, a);
+}
+#endif
 
 /* The first min(n, VL) lanes: a whole vector where there is room for one; none for n <= 0. */
 INLINE vf v_get(const real *p, ptrdiff_t n) { return n >= VL ? v_load(p) : v_load_n(p, n); }

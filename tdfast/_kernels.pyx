@@ -26,6 +26,7 @@ include "declarations.pxi"      # tdfast.h, made by src_c/declarations.py
 
 # ---------------------------------------------------------------------- instruction sets and threads
 
+cdef int _isa = 0, _precision = TDF_HIGHEST
 cdef const tdf_table *_float32 = NULL
 cdef const tdf_table *_float64 = tdf_float64()
 cdef enum:
@@ -38,19 +39,20 @@ def isas():
     """The names of the instruction sets that this build has and this processor runs."""
     cdef int i = 0
     names = []
-    while tdf_isa(i) != NULL:
-        names.append(tdf_isa(i).name.decode())
+    while tdf_isa(i, 0) != NULL:
+        names.append(tdf_isa(i, 0).name.decode())
         i += 1
     return names
 
 
 def use_isa(str name):
     """Use the kernels of this instruction set; the name must be one of `isas`."""
-    global _float32
+    global _float32, _isa
     names = isas()
     if name not in names:
         raise ValueError(f"no instruction set {name!r}; available: {', '.join(names)}")
-    _float32 = tdf_isa(names.index(name))
+    _isa = names.index(name)
+    _float32 = tdf_isa(_isa, _precision)
 
 
 def isa():
@@ -59,6 +61,23 @@ def isa():
 
 
 use_isa(isas().pop())
+
+PRECISIONS = {"highest": TDF_HIGHEST, "high": TDF_HIGH, "medium": TDF_MEDIUM}
+
+
+def use_precision(str name):
+    """Use the kernels of this precision of products, one of `PRECISIONS`, where numbers are float32."""
+    global _float32, _precision
+    if name not in PRECISIONS:
+        raise ValueError(f"no precision {name!r}; available: {', '.join(PRECISIONS)}")
+    _precision = PRECISIONS[name]
+    _float32 = tdf_isa(_isa, _precision)
+    changed()
+
+
+def precision():
+    """The precision of products in use."""
+    return list(PRECISIONS)[_precision]
 
 
 tdf_team_watch_forks()

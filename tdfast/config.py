@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tdfast import runtime
 from tdfast.compat import absent
 
 _floatx = "float32"
@@ -54,6 +55,41 @@ def set_check_finite(value: Any) -> None:
     """
     global _check_finite
     _check_finite = bool(value)
+
+
+def float32_matmul_precision() -> str:
+    """The precision of float32's matrix products: 'highest', 'high' or 'medium'.
+
+    >>> float32_matmul_precision()
+    'highest'
+    """
+    return runtime.matmul_precision()
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Choose how exact the products of matrices in float32 layers are, as PyTorch's function of this name.
+
+    A number x of a product is rounded to hi = bf16(x) and, in 'high', lo = bf16(x - hi):
+    ``a b = hi(a) hi(b) [+ hi(a) lo(b) + lo(a) hi(b)]``. Sums are float32. It holds for recurrent layers,
+    Dense, attention and convolutions, forward and backward, from the next call on, in this process: files and
+    backups do not keep it. The environment variable TDFAST_MATMUL_PRECISION chooses from the start.
+    docs/precision.md has bounds for the errors, and what stays float32.
+
+    Args:
+        precision: 'highest' (float32, the default), 'high' (two bfloat16 numbers in the place of one of
+            float32) or 'medium' (one).
+
+    Raises:
+        ValueError: for another name.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.set_float32_matmul_precision.html.
+
+    >>> set_float32_matmul_precision("medium")
+    >>> float32_matmul_precision()
+    'medium'
+    >>> set_float32_matmul_precision("highest")
+    """
+    runtime.set_matmul_precision(precision, "set_float32_matmul_precision")
 
 
 _interactive = True

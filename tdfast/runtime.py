@@ -96,6 +96,35 @@ def set_isa(name: str) -> None:
     _kernels.use_isa(name)
 
 
+def matmul_precision() -> str:
+    """The precision of products in float32 layers: see `tdfast.config.set_float32_matmul_precision`.
+
+    >>> matmul_precision() in ("highest", "high", "medium")
+    True
+    """
+    return _kernels.precision()
+
+
+def set_matmul_precision(precision: str, asked_by: str = "set_matmul_precision") -> None:
+    """Do what `tdfast.config.set_float32_matmul_precision` says.
+
+    Args:
+        precision: 'highest', 'high' or 'medium'.
+        asked_by: whom an error names.
+
+    Raises:
+        ValueError: for another name.
+
+    >>> set_matmul_precision(matmul_precision())
+    """
+    if not isinstance(precision, str) or precision not in _kernels.PRECISIONS:
+        raise ValueError(
+            f"{asked_by} expects 'highest' (float32), 'high' (two bfloat16 parts) or 'medium' (bfloat16), "
+            f"got {precision!r}."
+        )
+    _kernels.use_precision(precision)
+
+
 def set_num_threads(n: int) -> None:
     """Use at most ``n`` threads in every kernel call. Results do not depend on it.
 
@@ -228,6 +257,7 @@ def config() -> dict[str, Any]:
         "processor": _processor(),
         "isa": isa(),
         "isas available": ", ".join(available_isas()),
+        "matmul precision": matmul_precision(),
         "threads": get_num_threads(),
         "threads from": threads_from(),
         "openmp": f"{version} ({_openmp_runtime()})" if version else "not built in: tdfast runs serially",
@@ -244,7 +274,7 @@ def show_config() -> None:
     'tdfast'
     """
     for key, value in config().items():
-        print(f"{key:15s} {value}")
+        print(f"{key:16s} {value}")
 
 
 def _openmp_runtime() -> Any:
@@ -290,3 +320,6 @@ if os.environ.get("OMP_WAIT_POLICY", "").lower() in _PATIENCE:
 
 if os.environ.get("TDFAST_ISA"):
     set_isa(os.environ["TDFAST_ISA"])
+
+if os.environ.get("TDFAST_MATMUL_PRECISION"):
+    set_matmul_precision(os.environ["TDFAST_MATMUL_PRECISION"], "TDFAST_MATMUL_PRECISION")

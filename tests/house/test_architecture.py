@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not SOURCES, reason="the source tree is not here
 MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
-    "config": {"compat"},
+    "config": {"compat", "runtime"},
     "runtime": {"_kernels"},
     "compat": {"engine.names"},
     "engine.names": {"compat.keras_table"},

@@ -104,7 +104,7 @@ def missing(block):
 @pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/graphs.md", "docs/text.md",
                                   "docs/layers.md",
                                   "docs/recurrent.md", "docs/export.md",
-                                  "docs/copies.md", "docs/optimizers.md",
+                                  "docs/copies.md", "docs/optimizers.md", "docs/precision.md",
                                   "docs/torch.md", "docs/files.md", "docs/data.md", "docs/trust.md"])
 def test_code_in_documents_runs(name, tmp_path, monkeypatch):
     """The blocks of a page, in order, as one script; but for those that say they need what is not here."""

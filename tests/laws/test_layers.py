@@ -290,6 +290,7 @@ def reveal_dropout(**options):
     return layer, n
 
 
+@laws.on_precision("highest")
 def test_lstm_dropout_is_one_mask_for_all_steps():
     layer, n = reveal_dropout(dropout=0.25)
     x = np.zeros((200, 3, n), "float32")
@@ -305,6 +306,7 @@ def test_lstm_dropout_is_one_mask_for_all_steps():
     assert np.allclose(layer(x)[:, 0], 1)
 
 
+@laws.on_precision("highest")
 def test_lstm_recurrent_dropout_acts_on_the_state():
     layer, n = reveal_dropout(recurrent_dropout=0.4)
     x = np.zeros((200, 3, n), "float32")

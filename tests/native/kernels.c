@@ -2,7 +2,7 @@
  *
  *   kernels               on every instruction set of this processor with 1 to 4 threads: those with a fused
  *                         multiply-add must give the same bits, the baseline must be near them, and threads
- *                         must change nothing
+ *                         must change nothing; so in every precision of products
  *   kernels list ISA      one line for each result, with a hash of its bits: for comparing processors
  *   kernels fault KIND    a deliberate fault in a kernel (race, heap, undefined, uninitialised): a checker
  *                         must report it
@@ -23,6 +23,8 @@
 #define MOST_THREADS 4
 /* how far the baseline may be from the others, relative to an array's largest value */
 #define NEAR 1e-4
+static const double nearer[] = {[TDF_HIGHEST] = 1, [TDF_HIGH] = 10, [TDF_MEDIUM] = 500};
+static const char *const precisions[] = {[TDF_HIGHEST] = "", [TDF_HIGH] = " high", [TDF_MEDIUM] = " medium"};
 
 /* ----------------------------------------------------------- the table under test, with its calls counted */
 
@@ -39,7 +41,7 @@ TDF_KERNELS(COUNTED, any)
 #define MEMBER(kernel, args, isa) .kernel = counted_##kernel,
 static const tdf_table k = {.name = "counted", TDF_KERNELS(MEMBER, any)};
 
-static int threads;
+static int threads, precision;
 
 static void fail(const char *what, const char *name)
 {
@@ -902,7 +904,8 @@ static double near(const char *what, const results *a, const char *against, cons
             double e = fabs(a->r[j].v[i] - b->r[j].v[i]) / largest;
             if (!(e <= error)) error = e, at = i;
         }
-        if (!(error <= NEAR)) differs(what, against, &a->r[j], at, a->r[j].v[at], b->r[j].v[at]);
+        if (!(error <= NEAR * nearer[precision]))
+            differs(what, against, &a->r[j], at, a->r[j].v[at], b->r[j].v[at]);
         worst = fmax(worst, error);
     }
     return worst;
@@ -913,11 +916,11 @@ static const tdf_table *table_at(int i)
 #ifdef TDF_F64
     return i ? NULL : tdf_float64();
 #else
-    return tdf_isa(i);
+    return tdf_isa(i, precision);
 #endif
 }
 
-static int check(void)
+static void check_precision(void)
 {
     results fused = {0};
     const char *fused_name = NULL;
@@ -926,7 +929,7 @@ static int check(void)
     for (int i = last; i >= 0; i--) {               /* the best first: the others are held to it */
         const tdf_table *table = table_at(i);
         results one = run(table, 1);
-        printf("%s: %td results", table->name, one.n);
+        printf("%s%s: %td results", table->name, precisions[precision], one.n);
         for (int n = 2; n <= MOST_THREADS; n++) {
             char what[40];
             snprintf(what, sizeof what, "%s on %d threads", table->name, n);
@@ -950,22 +953,34 @@ static int check(void)
         forget(&one);
     }
     forget(&fused);
+}
+
+static int check(void)
+{
+#ifdef TDF_F64
+    check_precision();
+#else
+    for (precision = 0; precision < TDF_PRECISIONS; precision++) check_precision();
+#endif
     if (failures) printf("%d results differ\n", failures);
     return failures != 0;
 }
 
 static int list(const char *isa)
 {
-    for (int i = 0; table_at(i); i++)
-        if (strcmp(table_at(i)->name, isa) == 0) {
+    int found = 0;
+    for (precision = 0; precision < TDF_PRECISIONS; precision++)
+        for (int i = 0; table_at(i); i++) {
+            if (strcmp(table_at(i)->name, isa) != 0) continue;
             results all = run(table_at(i), 2);
             for (ptrdiff_t j = 0; j < all.n; j++)
-                printf("%s %td %016llx\n", all.r[j].name, all.r[j].n, (unsigned long long)hash(&all.r[j]));
+                printf("%s%s %td %016llx\n", all.r[j].name, precisions[precision], all.r[j].n,
+                       (unsigned long long)hash(&all.r[j]));
             forget(&all);
-            return 0;
+            found = 1;
         }
-    fail("this processor has no instruction set", isa);
-    return 1;
+    if (!found) fail("this processor has no instruction set", isa);
+    return 0;
 }
 
 static void *call_act(void *a)
