@@ -8,7 +8,8 @@ a ValueError that names the kernel's argument; users meet clearer errors before.
 cimport numpy as cnp
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.string cimport memset
+from libc.math cimport isfinite
+from libc.string cimport memcpy, memset
 
 cnp.import_array()
 
@@ -324,12 +325,18 @@ cdef class Program:
                     i += 1
                     continue
                 with nogil:
-                    while i < n and calls[i].kernel != FUNCTION:
-                        tdf_call(calls[i].table, calls[i].kernel, calls[i].args)
-                        i += 1
+                    i = make_kernels(calls, i, n)
         finally:
             self.running = False
         return True
+
+
+cdef ptrdiff_t make_kernels(const program_call *calls, ptrdiff_t i, ptrdiff_t n) noexcept nogil:
+    """Make the calls from i on, up to the next function; where that is."""
+    while i < n and calls[i].kernel != FUNCTION:
+        tdf_call(calls[i].table, calls[i].kernel, calls[i].args)
+        i += 1
+    return i
 
 
 def call(function, *args, **kwargs):
@@ -358,6 +365,159 @@ def abandon():
 def is_recording():
     """Whether this thread records a program that can still become whole."""
     return tdf_recorder != NULL and (<Program>tdf_recorder).whole
+
+
+cdef struct steps_room:         # where rows are gathered
+    const char *rows
+    char *room
+    size_t bytes                # of a row
+
+cdef struct steps_piece:        # weights that one call updates
+    tdf_optim update
+    tdf_norm norm
+    bint decays
+
+cdef struct steps_plan:
+    const tdf_table *table
+    const program_call *forward
+    const program_call *backward
+    ptrdiff_t forwards, backwards, rows, samples, rooms, losses, pieces
+    const steps_room *room
+    const double * const *loss  # of each: the kernel's result
+    steps_piece *piece
+
+
+cdef class Steps:
+    """Training steps in a row, without Python: gather, forward, backward, update.
+
+    Args:
+        rows: of a batch.
+        gathers: pairs (all rows, the room of a batch), C-contiguous arrays of one dtype.
+        forward, backward: the two `Program`s of the passes, of kernels alone, which work in these rooms.
+        losses: for each loss the array in which its kernel leaves the value.
+        pieces: for each (rule, w, grad, slots, whether it decays): what `optim_step` takes.
+        partial: as `sum_squares` takes it.
+    """
+
+    cdef list memory
+    cdef Program forward, backward
+    cdef bytearray room, loss, piece
+    cdef double norm
+    cdef steps_plan plan
+
+    def __init__(self, ptrdiff_t rows, list gathers, Program forward not None, Program backward not None,
+                 list losses, list pieces, cnp.ndarray partial not None):
+        cdef steps_room room
+        cdef steps_piece piece
+        cdef cnp.ndarray given, to
+        cdef const double *result
+        self.memory = [gathers, losses, pieces, partial]
+        self.forward, self.backward = forward, backward
+        self.room, self.loss, self.piece = bytearray(), bytearray(), bytearray()
+        self.plan.rows, self.plan.samples = rows, -1
+        if rows < 1 or not gathers or not losses or not pieces:
+            raise ValueError("there must be rows, arrays, losses and weights")
+        for given, to in gathers:
+            _check_rows(given, to, rows)
+            if self.plan.samples not in (-1, given.shape[0]):
+                raise ValueError("all arrays must have the same number of rows")
+            self.plan.samples = given.shape[0]
+            room.rows, room.room = <const char *>cnp.PyArray_DATA(given), <char *>cnp.PyArray_DATA(to)
+            room.bytes = <size_t>(to.nbytes // rows)
+            self.room += PyBytes_FromStringAndSize(<const char *>&room, sizeof(room))
+        for given in losses:
+            result = <const double *>_ptr(given, 1, cnp.NPY_FLOAT64, "loss")
+            self.loss += PyBytes_FromStringAndSize(<const char *>&result, sizeof(result))
+        for rule, w, grad, slots, decays in pieces:
+            if self.plan.table != NULL and self.plan.table != _table(w):
+                raise ValueError("all weights must have one dtype")
+            self.plan.table = _table(w)
+            piece.update, piece.decays = _optim(rule, w, grad, slots, ()), decays
+            piece.norm = _norm(grad, partial, &self.norm)
+            self.piece += PyBytes_FromStringAndSize(<const char *>&piece, sizeof(piece))
+        self.plan.rooms, self.plan.losses, self.plan.pieces = len(gathers), len(losses), len(pieces)
+        self.plan.room = <const steps_room *>PyByteArray_AS_STRING(self.room)
+        self.plan.loss = <const double * const *>PyByteArray_AS_STRING(self.loss)
+        self.plan.piece = <steps_piece *>PyByteArray_AS_STRING(self.piece)
+
+    def run(self, const cnp.int64_t[::1] order not None, const double[:, ::1] numbers not None,
+            double[:, ::1] values not None, double clip=0):
+        """Make steps until an order ends or something is not finite, and return how many were made.
+
+        The step after them is not begun where a loss or a gradient is not finite: no weight is changed then.
+
+        Args:
+            order: the numbers of the rows, those of one step after those of the other.
+            numbers: for each step the numbers of the optimizer's rule, zeros behind them, and what its
+                weights decay by: (steps, TDF_NUMBERS + 1).
+            values: becomes for each step the losses' values: (steps, losses).
+            clip: as `optim_step` takes it.
+        """
+        cdef ptrdiff_t i, steps = numbers.shape[0], made
+        if not self.forward.ready or not self.backward.ready or self.forward.functions or (
+                self.backward.functions):
+            return 0
+        if order.shape[0] != steps * self.plan.rows or values.shape[0] != steps or (
+                values.shape[1] != self.plan.losses or numbers.shape[1] != TDF_NUMBERS + 1):
+            raise ValueError("order, numbers and values must fit")
+        for i in range(order.shape[0]):
+            if not 0 <= order[i] < self.plan.samples:
+                raise ValueError(f"order holds {order[i]}, and there are {self.plan.samples} rows")
+        if not steps:
+            return 0
+        for i in range(self.plan.pieces):
+            self.plan.piece[i].update.clip = clip
+        self.plan.forward = <const program_call *>PyByteArray_AS_STRING(self.forward.calls)
+        self.plan.backward = <const program_call *>PyByteArray_AS_STRING(self.backward.calls)
+        self.plan.forwards = len(self.forward.calls) // sizeof(program_call)
+        self.plan.backwards = len(self.backward.calls) // sizeof(program_call)
+        self.forward.running = self.backward.running = True
+        with nogil:
+            made = make_steps(&self.plan, steps, &order[0], &numbers[0, 0], &values[0, 0])
+        self.forward.running = self.backward.running = False
+        return made
+
+
+cdef int _check_rows(cnp.ndarray given, cnp.ndarray room, ptrdiff_t rows) except -1:
+    if not cnp.PyArray_IS_C_CONTIGUOUS(given) or not cnp.PyArray_IS_C_CONTIGUOUS(room) or (
+            cnp.PyArray_TYPE(given) != cnp.PyArray_TYPE(room)) or given.dtype.hasobject or (
+            not given.dtype.isnative or given.ndim < 1 or not cnp.PyArray_ISWRITEABLE(room)):
+        raise ValueError("rows are gathered from and into C-contiguous arrays of one dtype")
+    if (<object>room).shape != (rows, *(<object>given).shape[1:]):
+        raise ValueError(f"rows of shape {(<object>given).shape[1:]} do not fit {(<object>room).shape}")
+    return 0
+
+
+cdef ptrdiff_t make_steps(steps_plan *p, ptrdiff_t steps, const cnp.int64_t *order, const double *numbers,
+                          double *values) noexcept nogil:
+    cdef ptrdiff_t i, k, r
+    cdef double sum
+    for i in range(steps):
+        for k in range(p.rooms):
+            for r in range(p.rows):
+                memcpy(p.room[k].room + r * p.room[k].bytes, p.room[k].rows + order[r] * p.room[k].bytes,
+                       p.room[k].bytes)
+        make_kernels(p.forward, 0, p.forwards)
+        sum = 0
+        for k in range(p.losses):
+            values[k] = p.loss[k][0]
+            sum += values[k] * 0
+        if sum != 0:
+            return i
+        make_kernels(p.backward, 0, p.backwards)
+        for k in range(p.pieces):
+            p.table.sum_squares(&p.piece[k].norm)
+            if not isfinite(p.piece[k].norm.result[0]):
+                return i
+        for k in range(p.pieces):
+            for r in range(TDF_NUMBERS):
+                p.piece[k].update.number[r] = numbers[r]
+            p.piece[k].update.decay = numbers[TDF_NUMBERS] if p.piece[k].decays else 0
+            p.table.optim_step(&p.piece[k].update)
+        order += p.rows
+        numbers += TDF_NUMBERS + 1
+        values += p.losses
+    return steps
 
 
 cdef int _make(const tdf_table *table, int kernel, const void *args, size_t size) except -1:
@@ -1299,7 +1459,12 @@ def as_float32(double number):
 def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tuple slots, tuple numbers, *,
                double decay=0, double clip=0, double grad_scale=1):
     """One step of the rule (a number of RULES); optim.c has its slots, each an array or None, and numbers."""
-    cdef const tdf_table *table = _table(w)
+    cdef tdf_optim a = _optim(rule, w, grad, slots, numbers)
+    a.decay, a.clip, a.grad_scale = decay, clip, grad_scale
+    _make(_table(w), TDF_CALL_optim_step, &a, sizeof(a))
+
+
+cdef tdf_optim _optim(int rule, cnp.ndarray w, cnp.ndarray grad, tuple slots, tuple numbers) except *:
     cdef int kind = cnp.PyArray_TYPE(w)
     cdef Py_ssize_t i
     cdef tdf_optim a
@@ -1315,23 +1480,28 @@ def optim_step(int rule, cnp.ndarray w not None, cnp.ndarray grad not None, tupl
         a.slot[i] = <real *>_out(slots[i] if i < len(slots) else None, a.n, kind, "slot")
     for i in range(TDF_NUMBERS):
         a.number[i] = numbers[i] if i < len(numbers) else 0
-    a.decay, a.clip, a.grad_scale = decay, clip, grad_scale
-    _make(table, TDF_CALL_optim_step, &a, sizeof(a))
+    a.grad_scale = 1
+    return a
 
 
 def sum_squares(cnp.ndarray grad not None, cnp.ndarray partial not None):
     """The sum of squares; partial has room for one double per 4096 elements."""
     cdef const tdf_table *table = _table(grad)
     cdef double result = 0
-    cdef tdf_norm a
-    memset(&a, 0, sizeof(a))
-    a.threads, a.n, a.factor, a.result = _threads(), cnp.PyArray_SIZE(grad), 1, &result
-    a.grad = <real *>_ptr(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
-    a.partial = <double *>_out(partial, (a.n + 4095) // 4096, cnp.NPY_FLOAT64, "partial")
+    cdef tdf_norm a = _norm(grad, partial, &result)
     abandon()
     with nogil:
         table.sum_squares(&a)
     return result
+
+
+cdef tdf_norm _norm(cnp.ndarray grad, cnp.ndarray partial, double *result) except *:
+    cdef tdf_norm a
+    memset(&a, 0, sizeof(a))
+    a.threads, a.n, a.factor, a.result = _threads(), cnp.PyArray_SIZE(grad), 1, result
+    a.grad = <real *>_ptr(grad, a.n, cnp.PyArray_TYPE(grad), "grad")
+    a.partial = <double *>_out(partial, (a.n + 4095) // 4096, cnp.NPY_FLOAT64, "partial")
+    return a
 
 
 def scale(cnp.ndarray grad not None, double factor):
@@ -1365,6 +1535,7 @@ cdef enum:
     STREAM_OPS = 64
 
 STREAM_MOST = STREAM_OPS         # kernels of a Stream
+NUMBERS = TDF_NUMBERS            # of an optimizer's rule
 
 
 def alike(x, cnp.ndarray y not None):

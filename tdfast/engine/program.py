@@ -8,7 +8,7 @@ Python. A layer whose passes are calls of kernels, and of what it hands to `tdfa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from tdfast.engine.tape import Tape
 
-Program, call, abandon = _kernels.Program, _kernels.call, _kernels.abandon
+Program: TypeAlias = _kernels.Program
+call, abandon = _kernels.call, _kernels.abandon
 changed, changes, is_recording = _kernels.changed, _kernels.changes, _kernels.is_recording
 all_finite = _kernels.all_finite
 

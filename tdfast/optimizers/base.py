@@ -607,6 +607,41 @@ class Optimizer(OwnVariables):
             "update_step(gradient, variable, learning_rate)."
         )
 
+    @property
+    def runs_in_kernels(self) -> bool:
+        """Whether a step is a kernel's call for each piece, with `numbers_of_steps`, and nothing else."""
+        methods = ("apply", "bad_gradient", "_step", "_update", "_update_piece", "update_step")
+        own = [name for name in methods if getattr(type(self), name) is not getattr(Optimizer, name)]
+        if own or not self.rule:
+            return False
+        more = (self.clipnorm, self.global_clipnorm, self.gradient_accumulation_steps, self.use_ema,
+                self._whole.constrained)
+        rate = self._learning_rate
+        return not any(more) and (not callable(rate) or isinstance(rate, schedules.LearningRateSchedule))
+
+    def pieces_of_steps(self) -> list[tuple[int, Array, Array, tuple[Any, ...], bool]]:
+        """(rule, w, grad, slots, whether it decays) of each piece that a step updates."""
+        return [(_kernels.RULES[self.rule], w, grad, tuple(map(slots.get, self.slot_names)), decays)
+                for w, grad, slots, decays in self._whole.pieces]
+
+    def numbers_of_steps(self, n: int) -> Array:
+        """For each of the next n steps the numbers of its rule, zeros, and what the weights decay by:
+        (n, `_kernels.NUMBERS` + 1). Fewer where one cannot be had."""
+        start, rows = self.steps, []
+        decay = self.weight_decay or 0.0
+        try:
+            for _ in range(n):
+                rate = self._rate()
+                numbers = self.numbers(rate)
+                rows.append((*numbers, *[0.0] * (_kernels.NUMBERS - len(numbers)), rate * decay))
+                self.steps += 1
+        except Exception:
+            if not rows:            # the step itself raises the same
+                return np.empty((0, _kernels.NUMBERS + 1))
+        finally:
+            self.steps = start
+        return np.array(rows, np.float64)
+
     def sum_squares(self, array: Array) -> float:
         """The sum of an array's squares, in one fixed order."""
         return _kernels.sum_squares(array, self._partial)

@@ -44,6 +44,7 @@ class EpochIterator:
         self._pass: Any = None
         self._taken = 0             # from this pass
         self._done = 0              # of the epoch to come
+        self._count = 0             # of the epoch that runs
         self._epoch_open = False    # whether the source knows that the epoch has begun
 
     @property
@@ -93,24 +94,35 @@ class EpochIterator:
     def __iter__(self) -> Iterator[Any]:
         """The batches of one epoch."""
         self._begin_epoch()
-        count, self._done = self._done, 0
+        self._count, self._done = self._done, 0
         self._epoch_open = False                # the next call is of the next epoch
-        while self.wanted is None or count < self.wanted:
-            self._begin(count)
+        while self.wanted is None or self._count < self.wanted:
+            self._begin(self._count)
             batch = next(self._pass, None)
             if batch is None:
-                if count == 0 and self._taken and self.source.again:    # the epoch before took the last one
-                    self._pass = None
+                if self._count == 0 and self._taken and self.source.again:
+                    self._pass = None           # the epoch before took the last one
                     continue
-                if count == 0 or self.wanted is not None:
-                    self.warn(count)
+                if self._count == 0 or self.wanted is not None:
+                    self.warn(self._count)
                 if self.source.again:
                     self._pass = None
                 break
-            count += 1
+            self._count += 1
             self._taken += 1
             yield batch
         self.source.on_epoch_end()
+
+    def ahead(self) -> int:
+        """How many whole batches of this epoch the source can give next; between two of an `ArrayBatches`."""
+        left = self.source.ahead()
+        return left if self.wanted is None else min(left, self.wanted - self._count)
+
+    def skip(self, n: int) -> None:
+        """The next n batches have been taken in another way."""
+        self.source.at += n
+        self._count += n
+        self._taken += n
 
     def _begin_epoch(self) -> None:
         """Tell the source, before it is asked for the first batch of an epoch."""
@@ -155,6 +167,9 @@ class ArrayBatches:
         buffers: a `tdfast.engine.tape.Record`.
         shuffle: True draws a new order of the samples for each pass; 'batch' only within each batch.
         padding: a `tdfast.training.lengths.Padding` of sequences of different lengths, or None.
+
+    Attributes:
+        at: the number of the batch that the pass gives next.
     """
 
     again = True
@@ -166,6 +181,7 @@ class ArrayBatches:
         self.samples = len(arrays.inputs[0])
         self.batches = -(-self.samples // batch_size)
         self.order: Any = None
+        self.at = 0
         self._rooms: dict[int, tuple[Any, ...]] = {}
         self._rooms_of: Any = None
 
@@ -178,7 +194,9 @@ class ArrayBatches:
     def one_pass(self, order: Array | None = None, start: int = 0) -> Iterator[Any]:
         """All batches once, each a `Batch`. Or, to go on with one, those from ``start`` in its order."""
         self.order = order = self._order() if order is None else order
-        for i in range(start, self.batches):
+        self.at = start
+        while self.at < self.batches:
+            i, self.at = self.at, self.at + 1
             rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
             if self.padding is not None:
                 index = np.arange(rows.start, rows.stop) if order is None else order[rows]
@@ -187,6 +205,19 @@ class ArrayBatches:
                 yield self._each(self._slice, rows)
             else:
                 yield self._gathered(order[rows])
+
+    def ahead(self) -> int:
+        """How many batches of all their rows the pass has not given yet."""
+        return self.samples // self.batch_size - self.at
+
+    def rows_ahead(self, n: int) -> Array:
+        """The numbers of the rows of the next n of these."""
+        rows = slice(self.at * self.batch_size, (self.at + n) * self.batch_size)
+        return np.arange(rows.start, rows.stop) if self.order is None else self.order[rows]
+
+    def gathers_into(self, batch: Batch) -> bool:
+        """Whether a batch is one whose arrays serve every batch of as many rows."""
+        return any([batch is room for room, _ in self._rooms.values()])
 
     def _gathered(self, index: Array) -> Batch:
         """The rows of these numbers: the same `Batch`, of the same arrays, for each of as many rows."""

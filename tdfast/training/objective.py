@@ -178,11 +178,12 @@ class Objective:
         return [(head, head.buffers.result, head.buffers.scale, rows) for head in self.heads
                 if head.loss is not None]
 
-    def value_again(self, notes: Sequence[Any]) -> float:
-        """The value of the `value_and_gradients` of these `notes`, of what its kernels have left now."""
+    def value_again(self, notes: Sequence[Any], values: Any = None) -> float:
+        """The value of the `value_and_gradients` of these `notes`, of what its kernels have left now, or of
+        other ``values`` of theirs."""
         total = 0.0
-        for head, result, scale, rows in notes:
-            value = result.item(0) * scale
+        for k, (head, result, scale, rows) in enumerate(notes):
+            value = (result.item(0) if values is None else values[k]) * scale
             if self._has_several_losses:
                 head.tracker.add(value * rows, rows)
             total += value * head.weight

@@ -46,6 +46,8 @@ class PreparedPasses(Passes):
 
     Attributes:
         given_up: whether they cannot be recorded, or have been in vain too often.
+        notes: those of `tdfast.training.objective.Objective.notes`.
+        records: how often they were recorded.
     """
 
     MOST = 4
@@ -55,9 +57,10 @@ class PreparedPasses(Passes):
         super().__init__(step)
         self.batch, self.owns, self.given_up = batch, owns, False
         self._forward, self._backward = Program(), Program()
+        self.notes: list[Any] = []
+        self.records = 0
         self._made: Any = None
-        self._notes: list[Any] = []
-        self._records = 0
+        self._vain = 0
         self._runs = False
 
     def takes(self, batch: Batch) -> bool:
@@ -74,6 +77,17 @@ class PreparedPasses(Passes):
             return True
         return all([a is b for a, b in pairs])
 
+    @property
+    def programs(self) -> tuple[Program, Program]:
+        """That of forward and loss, and that of backward."""
+        return self._forward, self._backward
+
+    @property
+    def is_kernels_alone(self) -> bool:
+        """Whether the last step ran prepared, and without a function of Python."""
+        return (self._runs and self._forward.ready and self._backward.ready
+                and not self._forward.has_functions and not self._backward.has_functions)
+
     def forward(self, batch: Batch) -> tuple[Any, ...]:
         """As `Passes.forward`, of a batch that these passes take."""
         self._runs = self._backward.ready and self._forward.run()
@@ -81,9 +95,9 @@ class PreparedPasses(Passes):
 
     def _again(self) -> tuple[Any, ...]:
         outputs, counted, gradients = self._made
-        self._records, objective = 0, self.step.objective
+        self._vain, objective = 0, self.step.objective
         if objective.can_be_prepared:
-            return outputs, counted, objective.value_again(self._notes), gradients
+            return outputs, counted, objective.value_again(self.notes), gradients
         value, found = objective.value_and_gradients(outputs, counted)
         for to, gradient in zip(gradients, found):
             if gradient is not to:
@@ -96,11 +110,12 @@ class PreparedPasses(Passes):
             outputs, counted = step.forward(self.batch, step.tape, training=True)
             if step.objective.can_be_prepared:
                 value, gradients = step.objective.value_and_gradients(outputs, counted)
-                self._notes = step.objective.notes(len(self.batch.inputs[0]))
+                self.notes = step.objective.notes(len(self.batch.inputs[0]))
         if not step.objective.can_be_prepared:
             value, gradients = step.objective.value_and_gradients(outputs, counted)
         self._made = outputs, counted, gradients
-        self._records += 1
+        self.records += 1
+        self._vain += 1
         return outputs, counted, value, gradients
 
     def backward(self, gradients: Any) -> None:
@@ -109,7 +124,7 @@ class PreparedPasses(Passes):
             return
         with self._backward:
             super().backward(gradients)
-        self.given_up = not (self._forward.ready and self._backward.ready) or self._records == self.MOST
+        self.given_up = not (self._forward.ready and self._backward.ready) or self._vain == self.MOST
 
 
 class PassesByShape:
@@ -147,6 +162,11 @@ class PassesByShape:
         elif known is not None or len(self._by_rows) < self.MOST:
             self._by_rows[rows] = PreparedPasses(self._plain.step, batch)
         return self._plain
+
+
+    def prepared(self, rows: int) -> PreparedPasses | None:
+        """Those of so many rows."""
+        return self._by_rows.get(rows)
 
 
 def _size(batch: Batch) -> int:

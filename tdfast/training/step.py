@@ -29,7 +29,7 @@ class Step:
     """
 
     def __init__(self, model: Any, lock: ModelLock) -> None:
-        self.model, self._lock = model, lock
+        self.model, self.lock = model, lock
         self.tape, self.buffers = Tape(), Record(model)
         self.objective: Any = None
         self.optimizer: Any = None
@@ -62,6 +62,16 @@ class Step:
             self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
         self._passes = PassesByShape(self)
         self._prepared_for = objective, optimizer, program.changes()
+
+    @property
+    def is_kernels_alone(self) -> bool:
+        """Whether a step, its passes and its update aside, does nothing but add to the loss."""
+        return (self._has_loss and self.objective.can_be_prepared and not self.objective.specs
+                and not (self._regularized or self.has_activity_penalties or self.moving))
+
+    def prepared(self, rows: int) -> Any:
+        """The `tdfast.training.passes.PreparedPasses` of so many rows, or None."""
+        return self._passes.prepared(rows)
 
     def reset(self) -> None:
         """Start all running means again."""
@@ -96,7 +106,7 @@ class Step:
         if bad is not None:
             self._undo(math.nan, batch, before)
             raise LossError(diagnosis.of_gradient(self.model, bad, where))
-        self._lock.changed_by(self.optimizer.apply)
+        self.lock.changed_by(self.optimizer.apply)
         rows = len(batch.inputs[0])
         objective.loss_tracker.add(value * rows, rows)
         return value

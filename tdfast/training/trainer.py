@@ -27,6 +27,7 @@ from tdfast.training.prediction import Prediction, tape_of
 from tdfast.training.resume import Run
 from tdfast.training.served import Served
 from tdfast.training.step import Step
+from tdfast.training.strides import Strides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,6 +85,7 @@ class Trainer:
         self._ready: Any = None
         self._step = Step(model, lock)
         self._data = DataAdapter(model, self._step.buffers, self.objective)
+        self._strides = Strides(self._step)
         self.served = Served(model, lock)
 
     # ---------------------------------------------------------------- compile
@@ -147,6 +149,7 @@ class Trainer:
         if own_step.overrides(self.model) and not isinstance(self._data, own_step.OwnData):
             self._data = own_step.OwnData(self.model, self._step.buffers, objective)
             self._step = own_step.OwnStep(self.model, self.lock, self._data)
+            self._strides = Strides(self._step)
         self.steps_per_execution = steps_per_execution
         self._data.objective = objective
         self.compiled = True
@@ -408,11 +411,11 @@ class Trainer:
             step.reset()
         elif self.stop_training:
             return step.logs()
-        i = run.batch - 1
         group = _Group(self.steps_per_execution, calls.on_train_batch_begin, calls.on_train_batch_end)
         alone = not calls.has_batch_hooks and isinstance(run.train.source, ArrayBatches)
         with kernel_arithmetic() if alone else _NOTHING:            # no code of the user's runs in between
-            for i, batch in enumerate(run.train, run.batch):
+            for batch in run.train:
+                i = run.batch
                 if calls.has_batch_hooks:
                     group.begin(i)
                 try:
@@ -424,8 +427,13 @@ class Trainer:
                 run.batch = i + 1
                 if calls.has_batch_hooks and group.end(i, step.logs) and self.stop_training:
                     break
+                more = 1 if alone else 0
+                while more:
+                    with interrupts.held():
+                        more = self._strides.go(run.train)
+                        run.batch += more
         group.finish(step.logs)
-        return None if i < 0 else step.logs()
+        return step.logs() if run.batch else None
 
     # ---------------------------------------------------------------- evaluate
     def _evaluate(self, batches: EpochIterator, calls: Any) -> Any:

@@ -1,0 +1,302 @@
+"""Strides: many steps without Python, with the bits, logs and errors of one step after the other."""
+
+import contextlib
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import tdfast
+from tdfast import _kernels, layers, optimizers
+from tdfast.errors import LossError
+from tdfast.layers import GRU, LSTM, Dense, Dropout, Input, TimeDistributed
+from tdfast.training import strides
+
+N, T, F = 131, 4, 3
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, T, F)).astype("float32")
+SCALAR = RNG.random((N, 1)).astype("float32")
+LABELS = RNG.integers(4, size=(N, T))
+ONE_HOT = np.eye(4, dtype="float32")[LABELS]
+
+
+@contextlib.contextmanager
+def counted(possible=True):
+    """For the block, the list of how many steps each stride made; none if not ``possible``."""
+    made, go = [], strides.Strides.go
+
+    def noted(self, feed):
+        made.append(go(self, feed) if possible else 0)
+        return made[-1]
+
+    strides.Strides.go = noted
+    try:
+        yield made
+    finally:
+        strides.Strides.go = go
+
+
+def chain(dtype="float32"):
+    return tdfast.Sequential([Input((T, F), dtype=dtype), LSTM(5, return_sequences=True, dtype=dtype),
+                              GRU(4, dtype=dtype), Dense(1, "tanh", dtype=dtype)])
+
+
+def classes():
+    return tdfast.Sequential([Input((T, F)), LSTM(6, return_sequences=True),
+                              TimeDistributed(Dense(4, activation="softmax"))])
+
+
+def two_outputs():
+    x = Input((T, F))
+    h = GRU(5, return_sequences=True)(x)
+    return tdfast.Model(x, [Dense(4, activation="softmax", name="a")(h), Dense(1, name="b")(LSTM(3)(h))])
+
+
+def residual():
+    x = Input((T, F))
+    h = LSTM(4, return_sequences=True)(x)
+    return tdfast.Model(x, Dense(1)(GRU(3)(layers.Add()([h, LSTM(4, return_sequences=True)(h)]))))
+
+
+def trained(make, y, x=X, optimizer="adam", loss="mse", possible=True, compiled=None, **options):
+    """((history, weights, the optimizer's variables), how many steps were made in strides)."""
+    tdfast.utils.set_random_seed(3)
+    model = make()
+    model.compile(optimizer if isinstance(optimizer, str) else optimizer(), loss, **(compiled or {}))
+    with counted(possible) as made:
+        history = model.fit(x, y, **{"batch_size": 8, "epochs": 3, "verbose": 0, **options}).history
+    numbers = [np.asarray(v).tobytes() for v in (*model.get_weights(), *model.optimizer.variables)]
+    return (history, numbers), sum(made)
+
+
+def same(*args, strides=30, **options):
+    got, made = trained(*args, **options)
+    wanted, none = trained(*args, possible=False, **options)
+    assert none == 0 and (made >= strides if strides else made == 0), made
+    assert got == wanted
+    return got
+
+
+MODELS = {
+    "chain": (chain, SCALAR),
+    "classes": (classes, ONE_HOT, {"loss": "categorical_crossentropy"}),
+    "float64": (lambda: chain("float64"), SCALAR, {"loss": "huber"}),
+    "residual": (residual, SCALAR, {"loss": "mae"}),
+    "labels": (classes, LABELS, {"loss": "sparse_categorical_crossentropy"}),
+    "two outputs": (two_outputs, [ONE_HOT, SCALAR], {"loss": ["categorical_crossentropy", "mse"]}),
+}
+WITH_PYTHON = ("residual", "labels", "two outputs")        # labels become int32, gradients are summed
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"shuffle": "batch"}, {"validation_split": 0.2},
+                                     {"steps_per_epoch": 8, "epochs": 2}, {"batch_size": 131}], ids=str)
+def test_a_fit(name, options):
+    make, y, *more = MODELS[name]
+    none = name in WITH_PYTHON or "batch_size" in options
+    same(make, y, strides=0 if none else 10, **(more[0] if more else {}), **options)
+
+
+OPTIMIZERS = {
+    "SGD": lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "Adam": lambda: optimizers.Adam(0.01, amsgrad=True),
+    "AdamW": lambda: optimizers.AdamW(0.01, weight_decay=0.1),
+    "RMSprop": lambda: optimizers.RMSprop(centered=True, momentum=0.5),
+    "Adagrad": lambda: optimizers.Adagrad(), "Adadelta": lambda: optimizers.Adadelta(),
+    "Adamax": lambda: optimizers.Adamax(), "Nadam": lambda: optimizers.Nadam(),
+    "Ftrl": lambda: optimizers.Ftrl(), "Lion": lambda: optimizers.Lion(),
+    "clipvalue": lambda: optimizers.Adam(clipvalue=0.01),
+    "schedule": lambda: optimizers.Adam(optimizers.schedules.CosineDecay(0.05, 40, warmup_target=0.1,
+                                                                         warmup_steps=10)),
+}
+
+
+def not_biases():
+    made = optimizers.Adam(weight_decay=0.1)
+    made.exclude_from_weight_decay(var_names=["bias"])
+    return made
+
+
+OPTIMIZERS["but biases"] = not_biases
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(name):
+    same(chain, SCALAR, optimizer=OPTIMIZERS[name])
+
+
+PYTHON = {
+    "metrics": {"compiled": {"metrics": ["mae"]}},
+    "norms": {"optimizer": lambda: optimizers.Adam(clipnorm=0.1)},
+    "all norms": {"optimizer": lambda: optimizers.SGD(global_clipnorm=0.1)},
+    "averages": {"optimizer": lambda: optimizers.Adam(use_ema=True)},
+    "sums": {"optimizer": lambda: optimizers.Adam(gradient_accumulation_steps=2)},
+    "a function": {"optimizer": lambda: optimizers.Adam(lambda: 0.01)},
+    "Muon": {"optimizer": lambda: optimizers.Muon()},
+    "Adafactor": {"optimizer": lambda: optimizers.Adafactor()},
+    "weights": {"sample_weight": RNG.random(N)},
+    "lengths": {"lengths": RNG.integers(1, T + 1, N)},
+    "hooks": {"callbacks": [tdfast.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)]},
+    "a function as loss": {"loss": lambda y, p: (y - p) ** 2},
+}
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_what_needs_python_has_it(name):
+    same(chain, SCALAR, strides=0, **PYTHON[name])
+
+
+@pytest.mark.parametrize("layer", [lambda: Dropout(0.2), layers.BatchNormalization,
+                                   lambda: Dense(3, kernel_regularizer="l2"),
+                                   lambda: Dense(3, kernel_constraint="unit_norm"),
+                                   lambda: Dense(3, activity_regularizer="l2"), layers.Masking])
+def test_layers_that_need_python_have_it(layer):
+    same(lambda: tdfast.Sequential([Input((T, F)), layer(), GRU(4), Dense(1)]), SCALAR, strides=0)
+
+
+class Halved(optimizers.Adam):
+    def numbers(self, rate):
+        return super().numbers(rate / 2)
+
+
+def test_numbers_of_ones_own():
+    half = same(chain, SCALAR, optimizer=Halved)
+    assert half != same(chain, SCALAR, optimizer=optimizers.Adam)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize("row", [5, 60, 130])
+def test_numbers_that_end(what, row):
+    """The step says so, in the same words, with the weights and the history of before."""
+    x, y, results = X[:, 0].copy(), 100 * SCALAR, []
+    if what == "loss":
+        y[row] = 1e30
+    else:
+        x[row], y[row] = 3e38, 100
+    for possible in (True, False):
+        model = tdfast.Sequential([Input((F,)), Dense(1, kernel_initializer="zeros", name="out")])
+        model.compile(optimizers.SGD(1e-36), "mse")
+        with counted(possible) as made, pytest.raises(LossError, match=what) as caught:
+            model.fit(x, y, batch_size=8, epochs=2, verbose=0, shuffle=False)
+        results.append((str(caught.value), [w.tobytes() for w in model.get_weights()], model.optimizer.steps,
+                        model.history.history))
+        assert sum(made) == (row // 8 - 4 if possible and row > 30 else 0)
+    assert results[0] == results[1]
+
+
+def test_nan_ends_a_fit_quietly():
+    y = SCALAR.copy()
+    y[77] = 1e30
+    got = same(chain, y, callbacks=[tdfast.callbacks.TerminateOnNaN()], strides=0)
+    assert len(got[0]["loss"]) == 1
+
+
+def test_a_schedule_that_fails_does_so_at_its_step():
+    class Falls(optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            if step == 21:
+                raise ZeroDivisionError("at 21")
+            return 0.01
+
+    results = []
+    for possible in (True, False):
+        tdfast.utils.set_random_seed(1)
+        model = chain()
+        model.compile(optimizers.Adam(Falls()), "mse")
+        with counted(possible) as made, pytest.raises(ZeroDivisionError):
+            model.fit(X, SCALAR, batch_size=8, epochs=3, verbose=0)
+        results.append(([w.tobytes() for w in model.get_weights()], model.optimizer.steps))
+        assert bool(sum(made)) == possible
+    assert results[0] == results[1] and results[0][1] == 21
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread")
+def test_ctrl_c_ends_a_stride_after_a_whole_step():
+    x, y = np.tile(X, (200, 1, 1)), np.tile(SCALAR, (200, 1))
+
+    def fit(epochs, **options):
+        model = chain()
+        model.set_weights([np.full(w.shape, 0.1) for w in model.weights])
+        model.compile("adam", "mse")
+        try:
+            model.fit(x, y, batch_size=4, epochs=epochs, shuffle=False, verbose=0, **options)
+        except KeyboardInterrupt:
+            pass
+        return model
+
+    fit(1)
+    timer = threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with counted() as made:
+        model = fit(1000)
+    timer.join()
+    steps = model.optimizer.steps
+    assert sum(made) > 10 and steps < 1000 * 6550
+    twin = fit(10**6, steps_per_epoch=1, initial_epoch=10**6 - steps)
+    assert twin.optimizer.steps == steps
+    assert [w.tobytes() for w in model.get_weights()] == [w.tobytes() for w in twin.get_weights()]
+
+
+def test_predictions_beside_it_see_whole_steps():
+    """Each is that of the weights between two steps: with a rate of 0 all are one."""
+    model = chain()
+    model.compile(optimizers.SGD(0.0), "mse")
+    wanted = model.predict(X[:9], verbose=0)
+    ended, wrong, number = threading.Event(), [], [0]
+
+    def read():
+        while not ended.is_set():
+            number[0] += 1
+            wrong.extend([] if np.array_equal(model.predict(X[:9], verbose=0), wanted) else [1])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with counted() as made:
+            model.fit(X, SCALAR, batch_size=4, epochs=40, verbose=0)
+    finally:
+        ended.set()
+        reader.join()
+    assert number[0] and sum(made) and not wrong
+
+
+def test_the_data_are_not_written_to():
+    x, y = X.copy(), SCALAR.copy()
+    model = chain()
+    model.compile("adam", "mse")
+    with counted() as made:
+        for _ in range(3):
+            model.train_on_batch(x[:8], y[:8])
+        first, target = x[:8], y[:8]
+        for _ in range(3):
+            model.train_on_batch(first, target)
+        for shuffle in (False, True):
+            model.fit(x, y, batch_size=8, epochs=2, shuffle=shuffle, verbose=0)
+        model.fit(first, target, batch_size=8, epochs=3, verbose=0)
+    assert sum(made) > 20 and np.array_equal(x, X) and np.array_equal(y, SCALAR)
+
+
+def test_the_border_refuses_what_does_not_fit():
+    def make(rows=2, gathers=None, losses=None, pieces=None, partial=None):
+        w = np.zeros(3, np.float32)
+        given = [(np.zeros((5, 2), np.float32), np.zeros((2, 2), np.float32))] if gathers is None else gathers
+        return _kernels.Steps(rows, given, _kernels.Program(), _kernels.Program(),
+                              [np.zeros(2)] if losses is None else losses,
+                              [(_kernels.RULES["adam"], w, w.copy(), (w.copy(), w.copy()), True)]
+                              if pieces is None else pieces, np.zeros(1) if partial is None else partial)
+
+    room = np.zeros((2, 2), np.float32)
+    for wrong in ({"rows": 3}, {"rows": 0}, {"gathers": []}, {"losses": []}, {"pieces": []},
+                  {"partial": np.zeros(0)}, {"losses": [np.zeros(1, np.float32)]},
+                  {"gathers": [(np.zeros((5, 3), np.float32), room)]},
+                  {"gathers": [(np.zeros((5, 2)), room)]},
+                  {"gathers": [(np.zeros((5, 4), np.float32)[:, ::2], room)]},
+                  {"gathers": [(np.zeros((5, 2), ">f4"), room)]},
+                  {"gathers": [(np.zeros((5, 2), object), np.zeros((2, 2), object))]},
+                  {"pieces": [(99, np.zeros(3, np.float32), np.zeros(3, np.float32), (), True)]}):
+        with pytest.raises((ValueError, TypeError)):
+            make(**wrong)
+    # programs that are not ready make no step
+    assert make().run(np.zeros(2, np.int64), np.zeros((1, _kernels.NUMBERS + 1)), np.zeros((1, 1))) == 0
