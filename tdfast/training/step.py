@@ -71,7 +71,7 @@ class Step:
 
     def prepared(self, rows: int) -> Any:
         """The `tdfast.training.passes.PreparedPasses` of so many rows, or None."""
-        return self._passes.prepared(rows)
+        return None if self._passes is None else self._passes.prepared(rows)
 
     def reset(self) -> None:
         """Start all running means again."""
