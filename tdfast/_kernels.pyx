@@ -385,6 +385,9 @@ cdef struct steps_plan:
     const steps_room *room
     const double * const *loss  # of each: the kernel's result
     steps_piece *piece
+    const cnp.int64_t *order    # of `run`, those of the step to come
+    const double *numbers
+    double *values
 
 
 cdef class Steps:
@@ -471,9 +474,10 @@ cdef class Steps:
         self.plan.backward = <const program_call *>PyByteArray_AS_STRING(self.backward.calls)
         self.plan.forwards = len(self.forward.calls) // sizeof(program_call)
         self.plan.backwards = len(self.backward.calls) // sizeof(program_call)
+        self.plan.order, self.plan.numbers, self.plan.values = &order[0], &numbers[0, 0], &values[0, 0]
         self.forward.running = self.backward.running = True
         with nogil:
-            made = make_steps(&self.plan, steps, &order[0], &numbers[0, 0], &values[0, 0])
+            made = make_steps(&self.plan, steps)
         self.forward.running = self.backward.running = False
         return made
 
@@ -488,20 +492,20 @@ cdef int _check_rows(cnp.ndarray given, cnp.ndarray room, ptrdiff_t rows) except
     return 0
 
 
-cdef ptrdiff_t make_steps(steps_plan *p, ptrdiff_t steps, const cnp.int64_t *order, const double *numbers,
-                          double *values) noexcept nogil:
+cdef ptrdiff_t make_steps(steps_plan *p, ptrdiff_t steps) noexcept nogil:
     cdef ptrdiff_t i, k, r
     cdef double sum
+    cdef steps_room room
     for i in range(steps):
         for k in range(p.rooms):
+            room = p.room[k]
             for r in range(p.rows):
-                memcpy(p.room[k].room + r * p.room[k].bytes, p.room[k].rows + order[r] * p.room[k].bytes,
-                       p.room[k].bytes)
+                memcpy(room.room + r * room.bytes, room.rows + p.order[r] * room.bytes, room.bytes)
         make_kernels(p.forward, 0, p.forwards)
         sum = 0
         for k in range(p.losses):
-            values[k] = p.loss[k][0]
-            sum += values[k] * 0
+            p.values[k] = p.loss[k][0]
+            sum += p.values[k] * 0
         if sum != 0:
             return i
         make_kernels(p.backward, 0, p.backwards)
@@ -511,12 +515,12 @@ cdef ptrdiff_t make_steps(steps_plan *p, ptrdiff_t steps, const cnp.int64_t *ord
                 return i
         for k in range(p.pieces):
             for r in range(TDF_NUMBERS):
-                p.piece[k].update.number[r] = numbers[r]
-            p.piece[k].update.decay = numbers[TDF_NUMBERS] if p.piece[k].decays else 0
+                p.piece[k].update.number[r] = p.numbers[r]
+            p.piece[k].update.decay = p.numbers[TDF_NUMBERS] if p.piece[k].decays else 0
             p.table.optim_step(&p.piece[k].update)
-        order += p.rows
-        numbers += TDF_NUMBERS + 1
-        values += p.losses
+        p.order += p.rows
+        p.numbers += TDF_NUMBERS + 1
+        p.values += p.losses
     return steps
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tdfast.engine.tape import Tape
 
 Program: TypeAlias = _kernels.Program
+Steps: TypeAlias = _kernels.Steps
 call, abandon = _kernels.call, _kernels.abandon
 changed, changes, is_recording = _kernels.changed, _kernels.changes, _kernels.is_recording
 all_finite = _kernels.all_finite

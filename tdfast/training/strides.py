@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import _kernels
 from tdfast.engine import program
 from tdfast.training.epochs import ArrayBatches
 
@@ -67,7 +66,7 @@ class Strides:
         return made
 
     def _steps_for(self, source: ArrayBatches) -> Any:
-        """The `_kernels.Steps` over these data; None: the steps need Python."""
+        """The `tdfast._kernels.Steps` over these data; None: the steps need Python."""
         passes = self._step.prepared(source.batch_size)
         if passes is None or not passes.is_kernels_alone:
             return None
@@ -90,5 +89,5 @@ class Strides:
         if not all([a.flags.c_contiguous and a.dtype == room.dtype and a.shape[1:] == room.shape[1:]
                     and not a.dtype.hasobject for a, room in pairs]):
             return None
-        return _kernels.Steps(source.batch_size, pairs, *passes.programs, [note[1] for note in passes.notes],
-                              optimizer.pieces_of_steps(), optimizer._partial)
+        return program.Steps(source.batch_size, pairs, *passes.programs, [note[1] for note in passes.notes],
+                             optimizer.pieces_of_steps(), optimizer._partial)
