@@ -50,7 +50,8 @@ static struct {
 #define COMING 100000                   /* nanoseconds in which a thread must come to a job together */
 
 /* What threads are worth: see `judge`. All times are nanoseconds. */
-#define USUAL 50000                     /* a wait that tells nothing */
+#define SOME 10000                      /* a wait that may tell of other programs */
+#define USUAL 50000                     /* one that tells nothing of them */
 #define CREDIT 4000000                  /* the most that counts of what was saved: a turn of another's */
 #define WATCHED 100000000
 #define PAUSE_LEAST 10000000
@@ -197,15 +198,15 @@ int tdf_team_worth(int threads)
 }
 
 /* After a job of so many parts. The caller worked `busy` nanoseconds on `own` of them. `lost` is the rest
- * of its time: it waited for a part that a thread without a processor had begun, or had none itself. The
- * last thread saved what one fewer would have taken more. Where that is less than what was lost, one fewer
- * works for ten times as long as the loss, or for twice as long as the last time: no more than a tenth is
- * lost in trying. With OMP_WAIT_POLICY=active nobody sleeps, so no wait counts, and all threads go on. */
+ * of its time: it woke threads, waited for a part that a thread without a processor had begun, or had none
+ * itself. The last thread saved what one fewer would have taken more. Where that is less than what was
+ * lost, one fewer works for ten times as long as the loss, or for twice as long as the last time: no more
+ * than a tenth is lost in trying. */
 static void judge(int parts, int own, int64_t busy, int64_t lost)
 {
     int64_t part = busy / own, pause = 10 * lost;
-    if (lost <= USUAL + part / 4) lost = 0;
-    else worth.watched = now() + WATCHED;
+    if (lost > SOME + part / 4) worth.watched = now() + WATCHED;
+    if (parts > 2 && lost <= USUAL + part / 4) lost = 0;        /* of many, one is always a little late */
     worth.balance += part * (parts - own) / ((int64_t)(parts - 1) * (parts - 1)) - lost;
     if (worth.balance < 0) {
         if (pause < 2 * worth.pause) pause = 2 * worth.pause;
@@ -271,15 +272,15 @@ void tdf_team_run(team_body body, void *job, int parts)
         for (int i = 0; i < parts; i++) body(job, i, parts);
         return;
     }
-    int64_t start = now(), used = start < worth.watched ? processor_time() : 0;
+    int64_t start = now(), watched = start < worth.watched;
     post(body, job, parts, 0);
+    int64_t posted = now(), used = watched ? processor_time() : 0;
     body(job, 0, parts);
     end_part();
     int own = 1 + run_parts(0, parts, team.round);
-    int64_t time = now() - start, busy = used ? processor_time() - used : time;
-    slept = 0;
+    int64_t busy = watched ? processor_time() - used : now() - posted;
     wait_until(&team.left, is_at_most, 0);
-    judge(parts, own, busy, time - busy + slept);
+    judge(parts, own, busy, now() - start - busy);
     atomic_flag_clear(&team.busy);
 }
 
