@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,16 @@ class Case:
             transformer's encoder: self-attention of HEADS heads, a Dense layer of H units and one of I, each
             with a residual sum and LayerNormalization; mean squared error), 'decoder' (an LSTM that encodes,
             one that decodes from its state, attention of the second over the first, Dense on both; the
-            decoder reads the same series) or 'step' (cell, Dense, for streams; linear).
+            decoder reads the same series), 'bidirectional' (``depth`` Bidirectional cells,
+            TimeDistributed(Dense)), 'forecast' (``depth`` cells, the last of which gives its last output,
+            Dropout after each, Dense; linear, mean squared error) or 'step' (cell, Dense, for streams;
+            linear).
         N, B, T, I, H, O: rows, batch size, time steps, inputs, units, outputs.
         cell: 'LSTM' or 'GRU'.
         soft: targets are whole probability vectors, not classes.
+        depth: how many cells stand one on the other.
+        dropout: the rate of 'forecast'; for the epoch that is compared it is 0.
+        models: so many of them learn the same rows, each by itself.
     """
 
     name: str
@@ -40,6 +47,9 @@ class Case:
     O: int  # noqa: E741
     cell: str = "LSTM"
     soft: bool = False
+    depth: int = 1
+    dropout: float = 0.0
+    models: int = 1
 
     @property
     def unit(self) -> Any:
@@ -60,6 +70,14 @@ class Case:
                     "2 x (Add, LayerNormalization)")
         if self.model == "decoder":
             return f"{self.unit}: {sizes}, 2 x LSTM({self.H}), Attention, Dense({self.O})"
+        if self.model == "forecast":
+            each = f"{self.depth} x " if self.depth > 1 else ""
+            dropout = f"Dropout({self.dropout}), " if self.dropout else ""
+            many = f" of each of {self.models} models" if self.models > 1 else ""
+            return f"{self.unit}{many}: {sizes}, {each}{self.cell}({self.H}), {dropout}Dense({self.O})"
+        if self.model == "bidirectional":
+            return (f"{self.unit}: {sizes}, {self.depth} x Bidirectional({self.cell}({self.H})), "
+                    f"TimeDistributed(Dense({self.O}))")
         head = "" if self.model == "tddense" else f"{self.cell}({self.H}), "
         return f"{self.unit}: {sizes}, {head}TimeDistributed(Dense({self.O}))"
 
@@ -71,12 +89,13 @@ class Case:
             "video": ["Conv2D", "MaxPooling2D", "Flatten", "LSTM"],
             "attention": ["MultiHeadAttention", "LayerNormalization", "Add"],
             "decoder": ["LSTM", "Attention", "Concatenate"],
+            "bidirectional": [self.cell, "Bidirectional"],
         }.get(self.model, [self.cell])
 
     @property
     def linear(self) -> bool:
         """Whether it ends without an activation, for a mean squared error."""
-        return self.model in ("tddense", "attention")
+        return self.model in ("tddense", "attention", "forecast")
 
 
 CASES = [
@@ -93,6 +112,9 @@ CASES = [
     Case("fit-attention", "fit", "attention", N=256, B=32, T=128, I=64, H=128, O=64),
     Case("predict-attention", "predict", "attention", N=256, B=32, T=128, I=64, H=128, O=64),
     Case("fit-decoder", "fit", "decoder", N=256, B=32, T=64, I=32, H=64, O=32),
+    Case("fit-bidirectional", "fit", "bidirectional", N=256, B=32, T=100, I=32, H=64, O=10, depth=2),
+    Case("fit-lstm50", "fit", "forecast", N=512, B=32, T=60, I=1, H=50, O=1, depth=3, dropout=0.2),
+    Case("fit-fleet", "fit", "forecast", N=200, B=32, T=24, I=1, H=16, O=1, models=200),
     Case("predict-medium", "predict", "recurrent", N=512, B=64, T=100, I=64, H=128, O=10),
     Case("predict-large", "predict", "recurrent", N=256, B=128, T=64, I=256, H=512, O=64),
     Case("predict-b1", "predict", "recurrent", N=32, B=1, T=100, I=64, H=128, O=10),
@@ -110,7 +132,7 @@ def data(case: Any) -> tuple[Any, ...]:
         rows = (case.N,)
     else:
         x = rng.standard_normal((case.N, case.T, case.I), np.float32)
-        rows = (case.N, case.T)
+        rows = (case.N,) if case.model == "forecast" else (case.N, case.T)
     if case.linear:
         return x, rng.standard_normal((*rows, case.O), np.float32)
     if case.soft:
@@ -149,6 +171,11 @@ def weights(case: Any) -> Any:
     if case.model == "decoder":
         each = (recurrent(case.cell, case.I, case.H) for _ in range(2))
         return [*next(each), *next(each), *dense(2 * case.H, case.O)]
+    if case.model in ("bidirectional", "forecast"):
+        both = 2 if case.model == "bidirectional" else 1
+        cells = [recurrent(case.cell, both * case.H if i // both else case.I, case.H)
+                 for i in range(both * case.depth)]
+        return [*itertools.chain(*cells), *dense(both * case.H, case.O)]
     out = []
     if case.model == "video":
         out = [uniform(3, 3, 3, 16, fan=27), uniform(16, fan=27), uniform(3, 3, 16, 32, fan=144),
@@ -179,6 +206,12 @@ def operations(case: Any) -> Any:
     if case.model == "decoder":
         cell = product(rows, case.I, gates, first=True) + product(rows, case.H, gates)
         return 2 * cell + product(rows, case.H, 2 * case.T) + product(rows, 2 * case.H, case.O)
+    if case.model in ("bidirectional", "forecast"):
+        both = 2 if case.model == "bidirectional" else 1
+        above = (case.depth - 1) * (product(rows, both * case.H, gates) + product(rows, case.H, gates))
+        cells = product(rows, case.I, gates, first=True) + product(rows, case.H, gates) + above
+        ends = case.N if case.model == "forecast" else rows
+        return case.models * (both * cells + product(ends, both * case.H, case.O))
     total = product(rows, case.I, gates, first=case.model != "video") + product(rows, case.H, gates)
     if case.model == "video":
         total += product(rows * 30 * 30, 27, 16, first=True) + product(rows * 13 * 13, 144, 32)

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from tdfast.bench import cases, costs, implementations, race, report
@@ -23,6 +24,8 @@ def parser() -> Any:
                    help="for each implementation; default: one a processor")
     p.add_argument("--json", metavar="FILE", help="write all numbers there too")
     p.add_argument("--markdown", action="store_true", help="print the tables for a README")
+    p.add_argument("--write", metavar="FILE",
+                   help="put these tables into a page, in the place of those of an earlier run")
     p.add_argument("--quick", action="store_true",
                    help="two rounds of one unit: shows that it works, no more")
     p.add_argument("--list", action="store_true", help="print the cases and stop")
@@ -52,6 +55,10 @@ def main(arguments: Any = None) -> int:
     threads = processors if args.threads is None else args.threads
     if threads < 1:
         p.error(f"--threads must be at least 1, got {threads}.")
+    if args.write:
+        page = Path(args.write).read_text(encoding="utf8")
+        if report.BEGIN not in page or report.END not in page:
+            p.error(f"{args.write} needs the lines '{report.BEGIN}' and '{report.END}'.")
     try:
         result = run(args.case or known, peers, threads, args.quick)
     except race.Failed as why:
@@ -63,6 +70,8 @@ def main(arguments: Any = None) -> int:
         with open(args.json, "w") as file:
             json.dump(result, file, indent=1)
             file.write("\n")
+    if args.write:
+        Path(args.write).write_text(report.inserted(page, result), encoding="utf8")
     return int(any(one["status"] in ("refused", "failed") for one in result["cases"].values()))
 
 

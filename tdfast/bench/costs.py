@@ -17,6 +17,7 @@ COSTS = {
     "steady-step": "allocated by a steady step of fit-blog's model",
     "text-adapt": "TextVectorization learns a vocabulary from 100 MB of text (texts.py)",
     "text-call": "TextVectorization makes numbers of it",
+    "contention": "time on all threads as a share of that on one, beside busy processes (contention.py)",
     "masked": "an epoch with a quarter of valid steps, as a share of the one with all (masked.py)",
 }
 
@@ -24,8 +25,8 @@ COSTS = {
 def run(names: Any, contestants: Any, threads: Any, quick: bool = False, say: Any = print) -> Any:
     """{cost: {implementation: number}}: seconds or bytes.
 
-    'numpy' has an import time too; 'steady-step' holds one number for each batch size and 'masked' one for
-    each cell and padding, of tdfast alone.
+    'numpy' has an import time too; 'steady-step' holds one number for each batch size, 'masked' one for
+    each cell and padding and 'contention' one for each case and number of busy processes, of tdfast alone.
     """
     costs: dict[str, Any] = {name: {} for name in names}
     if "import" in names:
@@ -59,6 +60,9 @@ def run(names: Any, contestants: Any, threads: Any, quick: bool = False, say: An
         found = _texts(contestants, threads, quick, say)
         for name in wanted:
             costs[name] = {one: each[name.removeprefix("text-")] for one, each in found.items()}
+    if "contention" in names:
+        with Process(implementations.TDFAST, threads) as process:
+            costs["contention"] = process.ask("contention", threads=threads, quick=quick)
     if "masked" in names:
         with Process(implementations.TDFAST, threads) as process:
             costs["masked"] = process.ask("masked", threads=threads, quick=quick)

@@ -134,6 +134,10 @@ def run(case: Any, contestants: Any, threads: Any, quick: bool = False, say: Any
             process = group.add(Process(one, threads))
             try:
                 answer = process.ask("load", module=one.module, case=case.name, threads=threads)
+                if "not_available" in answer and one.name != "tdfast":
+                    say(f"{case.name}: {one.name} is left out: {answer['not_available']}")
+                    group.drop(process)
+                    continue
                 if "not_available" in answer:
                     return {"status": "not available", "why": answer["not_available"], "results": {}}
                 answer = process.ask("first", folder=folder)

@@ -8,6 +8,10 @@ from typing import Any
 
 from tdfast.bench import costs, implementations
 
+BEGIN, END = "<!-- tables of python -m tdfast.bench --write -->", "<!-- end of the tables -->"
+OWN = ("steady-step", "masked", "contention")
+"""Costs of tdfast alone: lines below the tables."""
+
 
 def machine(threads: Any) -> dict[str, Any]:
     """Where and when: processor, instruction set, Python, NumPy, date, threads."""
@@ -93,7 +97,7 @@ def tables(result: Any) -> Any:
     table("First call in a new process", "first")
     rows = []
     for name, values in result["costs"].items():
-        if name not in ("steady-step", "masked"):
+        if name not in OWN:
             show = duration if name in ("import", "first-call", "text-adapt", "text-call") else size
             cells = [show(values[one]) if one in values else "-" for one in ("tdfast", *peers)]
             rows.append([name, *cells])
@@ -107,15 +111,16 @@ def notes(result: Any) -> Any:
     lines = [f"{name}: {one['status']}: {one['why']}"
              for name, one in result["cases"].items() if one["status"] != "timed"]
     found = result["costs"]
-    lines += [f"{name}: {costs.COSTS[name]}" for name in found if name not in ("steady-step", "masked")]
+    lines += [f"{name}: {costs.COSTS[name]}" for name in found if name not in OWN]
     if "numpy" in found.get("import", {}):
         lines.append(f"import numpy alone: {duration(found['import']['numpy']).strip()}")
     if "steady-step" in found:
         each = ", ".join(f"{batch}: {size(count)}" for batch, count in found["steady-step"].items())
         lines.append(f"steady-step: {costs.COSTS['steady-step']}: {each}")
-    if "masked" in found:
-        each = ", ".join(f"{what} {share:.0%}" for what, share in found["masked"].items())
-        lines.append(f"masked: {costs.COSTS['masked']}: {each}")
+    for name in ("masked", "contention"):
+        if name in found:
+            each = ", ".join(f"{what} {share:.0%}" for what, share in found[name].items())
+            lines.append(f"{name}: {costs.COSTS[name]}: {each}")
     return lines
 
 
@@ -142,6 +147,13 @@ def markdown(result: Any) -> Any:
     if notes(result):
         blocks.append("\n".join(f"- {one}" for one in notes(result)))
     return "\n\n".join(blocks)
+
+
+def inserted(page: str, result: Any) -> str:
+    """The text of a page with the tables of this run between its lines BEGIN and END."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}\n{markdown(result)}\n\n{end}{after}"
 
 
 def _label(name: str) -> Any:

@@ -32,13 +32,20 @@ class KerasModel:
     def setup(self, keras: Any, case: Any, x: Any, y: Any) -> None:
         """Make and compile the model with this module."""
         self.case, self.x, self.y = case, x, y
+        if case.models > 1 and keras.__name__ == "keras":
+            raise NotAvailable(f"Keras compiles each of {case.models} models by itself: minutes")
         if case.model == "step" and self.steps_by_state:
             self.model = self.step_model(keras)
             return
         self.model = {"attention": self.attention_model, "decoder": self.decoder_model}.get(
             case.model, self.chain)(keras)
         if case.does == "fit":
-            self.model.compile(optimizer="adam", loss="mse" if case.linear else "categorical_crossentropy")
+            self.compile()
+
+    def compile(self) -> None:
+        """For training."""
+        loss = "mse" if self.case.linear else "categorical_crossentropy"
+        self.model.compile(optimizer="adam", loss=loss)
 
     def chain(self, keras: Any) -> Any:
         """A Sequential model."""
@@ -52,6 +59,16 @@ class KerasModel:
             model.add(layers.TimeDistributed(layers.Flatten()))
             model.add(layers.LSTM(case.H))
             model.add(layers.Dense(case.O, activation="softmax"))
+        elif case.model == "forecast":
+            for left in reversed(range(case.depth)):
+                model.add(getattr(layers, case.cell)(case.H, return_sequences=left > 0))
+                if case.dropout:
+                    model.add(layers.Dropout(case.dropout))
+            model.add(layers.Dense(case.O))
+        elif case.model == "bidirectional":
+            for _ in range(case.depth):
+                model.add(layers.Bidirectional(getattr(layers, case.cell)(case.H, return_sequences=True)))
+            model.add(layers.TimeDistributed(layers.Dense(case.O, activation="softmax")))
         else:
             if case.model != "tddense":
                 model.add(getattr(layers, case.cell)(case.H, return_sequences=True))
@@ -83,8 +100,14 @@ class KerasModel:
         self.model.set_weights(weights)
 
     def first_epoch(self) -> Any:
-        """The mean loss of one epoch in the order of the rows."""
+        """The mean loss of one epoch in the order of the rows, without dropout."""
+        dropouts = [layer for layer in self.model.layers if self.case.dropout and hasattr(layer, "rate")]
+        for layer in dropouts:
+            layer.rate = 0.0
         history = self.model.fit(self.x, self.y, batch_size=self.case.B, epochs=1, shuffle=False, verbose=0)
+        for layer in dropouts:
+            layer.rate = self.case.dropout
+            self.compile()              # what was compiled has no dropout in it
         return history.history["loss"][0]
 
     def fit(self, epochs: int) -> Any:
@@ -137,6 +160,10 @@ class KerasModel:
             return np.asarray(y)
 
         return step
+
+
+class NotAvailable(Exception):
+    """The case is not for this library."""
 
 
 Model = KerasModel

@@ -58,8 +58,8 @@ class Model:
         if self.case.model == "attention":
             self._load(_block_weights(weights))
             return
-        for name in {"tddense": (), "decoder": ("encoder", "decoder")}.get(self.case.model, ("rnn",)):
-            new.update(self._cell_weights(name, weights[:3]))
+        for name in self._cells():
+            new.update(self._cell_weights(*name, weights[:3]))
             weights = weights[3:]
         new["out.weight"], new["out.bias"] = weights[0].T, weights[1]
         self._load(new)
@@ -67,14 +67,23 @@ class Model:
     def _load(self, new: Any) -> None:
         self.model.load_state_dict({k: self.torch.from_numpy(np.array(v, order="C")) for k, v in new.items()})
 
-    def _cell_weights(self, cell: str, weights: Any) -> dict[str, Any]:
-        """Those of a recurrent module of this name."""
+    def _cells(self) -> list[tuple[str, str]]:
+        """(module, end of the names of its weights) in Keras's order."""
+        if self.case.model == "tddense":
+            return []
+        if self.case.model == "decoder":
+            return [("encoder", "l0"), ("decoder", "l0")]
+        ways = ("", "_reverse") if self.case.model == "bidirectional" else ("",)
+        return [("rnn", f"l{i}{way}") for i in range(self.case.depth) for way in ways]
+
+    def _cell_weights(self, cell: str, end: str, weights: Any) -> dict[str, Any]:
+        """Those of one layer of a recurrent module."""
         kernel, recurrent, bias = weights
         if self.case.cell == "GRU":                 # z r h; PyTorch has r z n
             order, bias, other = (1, 0, 2), *bias
         else:                                       # i f c o, as in PyTorch; there are two biases there
             order, other = (0, 1, 2, 3), np.zeros_like(bias)
-        return {f"{cell}.{name}_l0": np.concatenate([np.split(w, len(order), axis=-1)[g] for g in order],
+        return {f"{cell}.{name}_{end}": np.concatenate([np.split(w, len(order), axis=-1)[g] for g in order],
                                                     axis=-1).T
                 for name, w in (("weight_ih", kernel), ("weight_hh", recurrent), ("bias_ih", bias),
                                 ("bias_hh", other))}
@@ -86,8 +95,9 @@ class Model:
         An LSTM of Keras has one bias, so the second stays as it is; Adam's epsilon is added before the
         second moment is corrected, so here it is divided by that correction, step by step.
         """
-        second = [p for name, p in self.model.named_parameters() if name.endswith("bias_hh_l0")
+        second = [p for name, p in self.model.named_parameters() if "bias_hh_l" in name
                   and self.case.cell == "LSTM"]
+        dropouts = [self.model.rnn, self.model.drop] if self.case.dropout else []
         group, steps = self.optimizer.param_groups[0], 0
 
         def as_keras() -> None:
@@ -97,9 +107,15 @@ class Model:
             for parameter in second:
                 parameter.grad = None
 
+        self._set_dropout(dropouts, 0.0)
         loss = self._epoch(self.torch.arange(len(self.x)), as_keras)
+        self._set_dropout(dropouts, self.case.dropout)
         group["eps"] = EPSILON
         return loss
+
+    def _set_dropout(self, modules: Any, rate: float) -> None:
+        for module in modules:
+            setattr(module, "dropout" if module is self.model.rnn else "p", rate)
 
     def fit(self, epochs: int) -> Any:
         """Epochs as usual, shuffled."""
@@ -113,7 +129,7 @@ class Model:
             x, y = self.x[rows], self.y[rows]
             self.optimizer.zero_grad()
             out = self.model(x)
-            if self.case.model in ("recurrent", "decoder"):
+            if self.case.model in ("recurrent", "decoder", "bidirectional"):
                 out, y = out.flatten(0, 1), y.flatten(0, 1)
             loss = self.loss(out, y)
             loss.backward()
@@ -178,6 +194,28 @@ def _module(torch: Any, nn: Any, case: Any) -> Any:
             h, _ = self.rnn(frames.view(len(x), -1, case.I))
             return self.out(h[:, -1])
 
+    class Bidirectional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = getattr(nn, case.cell)(case.I, case.H, case.depth, batch_first=True,
+                                              bidirectional=True)
+            self.out = nn.Linear(2 * case.H, case.O)
+
+        def forward(self, x: Any) -> Arrays:
+            h, _ = self.rnn(x)
+            return self.out(h)
+
+    class Forecast(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = getattr(nn, case.cell)(case.I, case.H, case.depth, batch_first=True,
+                                              dropout=case.dropout)
+            self.drop, self.out = nn.Dropout(case.dropout), nn.Linear(case.H, case.O)
+
+        def forward(self, x: Any) -> Arrays:
+            h, _ = self.rnn(x)
+            return self.out(self.drop(h[:, -1]))
+
     class Decoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -193,7 +231,8 @@ def _module(torch: Any, nn: Any, case: Any) -> Any:
     if case.model == "attention":
         return nn.TransformerEncoderLayer(case.I, HEADS, case.H, dropout=0.0, layer_norm_eps=0.001,
                                           batch_first=True)
-    return {"tddense": Dense, "video": Video, "decoder": Decoder}.get(case.model, Recurrent)()
+    return {"tddense": Dense, "video": Video, "decoder": Decoder, "bidirectional": Bidirectional,
+            "forecast": Forecast}.get(case.model, Recurrent)()
 
 
 def _block_weights(weights: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tdfast.bench import cases
+from tdfast.bench.fleet import Fleet
 
 SAMPLE_ROWS = 64
 
@@ -29,11 +30,12 @@ class Worker:
         self.x, y = cases.data(self.case)
         make = importlib.import_module(module).Model
         try:
-            self.model = make(self.case, self.x, y, threads)
+            models = [make(self.case, self.x, y, threads) for _ in range(self.case.models)]
         except Exception as error:
             if type(error).__name__ != "NotAvailable":
                 raise
             return {"not_available": str(error)}
+        self.model = models[0] if len(models) == 1 else Fleet(models)
         self.model.set_weights(cases.weights(self.case))
         return {}
 
@@ -98,6 +100,13 @@ class Worker:
                 run()
                 best = max(best, 2 * size**3 / (time.perf_counter() - start))
         return {"operations": best}
+
+    def contention(self, threads: Any, quick: Any) -> Any:
+        """See `tdfast.bench.contention`."""
+        from tdfast.bench import contention
+
+        stay_on(threads)
+        return contention.ratios(threads, quick)
 
     def masked(self, threads: Any, quick: Any) -> Any:
         """See `tdfast.bench.masked`."""
