@@ -34,6 +34,11 @@ COMMON = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibi
           "-pthread", "-Wall", "-Wextra"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
 
+AMX = [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]
+AMX_PROBE = """#include <immintrin.h>
+int main(void) { _tile_release(); return sizeof _mm512_cvtneps_pbh(_mm512_setzero_ps()) != 32; }
+"""
+
 
 def instruction_sets():
     """The flags of each build of the kernels on this processor family, the slowest first."""
@@ -50,11 +55,13 @@ def instruction_sets():
     return {"baseline": []}
 
 
-def kernel_jobs(isas):
-    """(name, source, flags) of every object of these instruction sets, {name: flags}, and of float64."""
+def kernel_jobs(isas, amx=False, lower=()):
+    """(name, source, flags) of every object of these instruction sets, {name: flags}, of float64 and, if
+    wanted, of AMX in lower precision; the objects of a lower precision have the flags ``lower`` as well."""
     builds = [(name, flags, KERNELS) for name, flags in {**isas, "float64": ["-DTDF_F64"]}.items()]
-    builds += [(f"{name}_{precision}", [*flags, *parts], PRODUCTS)
-               for name, flags in isas.items() for precision, parts in PRECISIONS.items()]
+    builds += [(f"{name}_{precision}", [*flags, *parts, *lower], PRODUCTS)
+               for name, flags in {**isas, **({"amx": [*AMX, "-DTDF_AMX"]} if amx else {})}.items()
+               for precision, parts in PRECISIONS.items()]
     return [(name, source, [*flags, f"-DTDF_ISA={name}"]) for name, flags, sources in builds
             for source in sources]
 
@@ -133,14 +140,15 @@ class BuildKernels(build_ext):
         strict = ["-Werror"] if os.environ.get("TDFAST_WERROR") else []
         sanitize = sanitizer_flags(os.environ.get("TDFAST_SANITIZE"))
         isas = instruction_sets()
-        have = [f"-DTDF_HAVE_{name.upper()}" for name in isas]
+        amx = sys.platform.startswith("linux") and "avx512" in isas and compiles(cc, AMX, AMX_PROBE)
+        have = [f"-DTDF_HAVE_{name.upper()}" for name in [*isas, *(["amx"] if amx else [])]]
         folder = Path(self.build_temp) / f"kernels{os.environ.get('TDFAST_SANITIZE', '')}"
         folder.mkdir(parents=True, exist_ok=True)
         write_declarations(cc, folder)
         ext.include_dirs = [*ext.include_dirs, str(folder)]
 
         jobs = [(source, folder / f"{Path(source).stem}_{name}.o", flags)
-                for name, source, flags in kernel_jobs(isas)]
+                for name, source, flags in kernel_jobs(isas, amx)]
         jobs += [(source, folder / f"{Path(source).stem}.o", have) for source in ONCE]
 
         def compile_one(job):

@@ -6,10 +6,16 @@
 #ifdef __linux__
 #define _GNU_SOURCE                     /* sched_getaffinity */
 #include <sched.h>
+#ifdef TDF_HAVE_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 #include <time.h>
 
 #include "mode.h"
@@ -23,7 +29,8 @@
 #define MEMBER(kernel, args, isa) .kernel = tdf_##kernel##_##isa,
 #define HAS __builtin_cpu_supports
 
-#define TABLE(isa, products) {.name = #isa, TDF_OTHERS(MEMBER, isa) TDF_PRODUCTS(MEMBER, products)}
+#define TABLE(isa, build, how) \
+    {.name = #isa, .products = how, TDF_OTHERS(MEMBER, isa) TDF_PRODUCTS(MEMBER, build)}
 
 /* The tables of an instruction set by precision, and whether this processor has what it needs. */
 #define ISA(isa, needs) \
@@ -31,12 +38,12 @@
     TDF_PRODUCTS(PROTOTYPE, isa##_high) \
     TDF_PRODUCTS(PROTOTYPE, isa##_medium) \
     static const tdf_table tables_##isa[TDF_PRECISIONS] = { \
-        [TDF_HIGHEST] = TABLE(isa, isa), [TDF_HIGH] = TABLE(isa, isa##_high), \
-        [TDF_MEDIUM] = TABLE(isa, isa##_medium)}; \
+        [TDF_HIGHEST] = TABLE(isa, isa, "float32"), [TDF_HIGH] = TABLE(isa, isa##_high, "float32"), \
+        [TDF_MEDIUM] = TABLE(isa, isa##_medium, "float32")}; \
     static int runs_##isa(void) { return needs; }
 
 TDF_KERNELS(PROTOTYPE, float64)
-static const tdf_table table_float64 = TABLE(float64, float64);
+static const tdf_table table_float64 = TABLE(float64, float64, "float64");
 #ifdef TDF_HAVE_BASELINE
 ISA(baseline, 1)
 #endif
@@ -48,6 +55,51 @@ ISA(avx2, HAS("avx2") && HAS("fma"))
 #endif
 #ifdef TDF_HAVE_AVX512
 ISA(avx512, HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") && HAS("fma"))
+#endif
+
+#ifdef TDF_HAVE_AMX
+#define ARCH_GET_XCOMP_PERM 0x1022      /* of Linux's asm/prctl.h, since 5.16 */
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define XTILEDATA 18
+
+TDF_PRODUCTS(PROTOTYPE, amx_high)
+TDF_PRODUCTS(PROTOTYPE, amx_medium)
+static const tdf_table tables_amx[TDF_PRECISIONS] = {
+    [TDF_HIGHEST] = TABLE(avx512, avx512, "float32"), [TDF_HIGH] = TABLE(avx512, amx_high, "AMX"),
+    [TDF_MEDIUM] = TABLE(avx512, amx_medium, "AMX")};
+
+/* Whether two tables make the same bits of a product of some size: a processor that does not sum in the order
+ * of the manual is not used. */
+static int same_product(const tdf_table *one, const tdf_table *other)
+{
+    enum { M = 13, K = 75, N = 37, PACKED = K * 48 };
+    float x[M * K], kernel[K * N], packed[PACKED], y[2][M * N];
+    uint32_t state = 1;
+    for (int i = 0; i < M * K + K * N; i++) {
+        state = state * 1664525u + 1013904223u;
+        *(i < M * K ? x + i : kernel + i - M * K) = (float)(int32_t)state;
+    }
+    for (int i = 0; i < 2; i++) {
+        const tdf_table *table = i ? other : one;
+        tdf_dense d = {.threads = 1, .act = TDF_LINEAR, .M = M, .K = K, .N = N, .x = x, .kernel = kernel,
+                       .packed = packed, .y = y[i]};
+        table->dense_pack(&d);
+        table->dense_forward(&d);
+    }
+    return memcmp(y[0], y[1], sizeof y[0]) == 0;
+}
+
+/* Whether this processor multiplies tiles of bfloat16, and the system lets this process do so, all of its
+ * threads: it wants to be asked first. */
+static int runs_amx(void)
+{
+    unsigned a, b, c, d, rounds;
+    uint64_t granted = 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return 0;
+    if (!__get_cpuid_count(7, 1, &rounds, &b, &c, &d) || !(rounds >> 5 & 1)) return 0;      /* AVX512_BF16 */
+    if (syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA)) return 0;
+    return syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &granted) == 0 && granted >> XTILEDATA & 1;
+}
 #endif
 
 /* The slowest first. */
@@ -73,8 +125,15 @@ const tdf_table *tdf_float64(void) { return &table_float64; }
 
 const tdf_table *tdf_isa(int i, int precision)
 {
-    for (size_t k = 0; k < sizeof isas / sizeof *isas; k++)
-        if (isas[k].runs() && i-- == 0) return &isas[k].tables[precision];
+    for (size_t k = 0; k < sizeof isas / sizeof *isas; k++) {
+        if (!isas[k].runs() || i-- > 0) continue;
+#ifdef TDF_HAVE_AMX
+        if (precision != TDF_HIGHEST && isas[k].tables == tables_avx512 && runs_amx() &&
+            same_product(&tables_amx[precision], &tables_avx512[precision]))
+            return &tables_amx[precision];
+#endif
+        return &isas[k].tables[precision];
+    }
     return NULL;
 }
 

@@ -373,6 +373,7 @@ ptrdiff_t tdf_rnn_scratch_size(const tdf_rnn *a);       /* scratch with one */
 
 typedef struct {
     const char *name;           /* "baseline", "avx2", "avx512", "neon" or "float64" */
+    const char *products;       /* what makes products: "float32", "float64" or "AMX" */
 #define TDF_MEMBER(kernel, args, isa) void (*kernel)(const args *);
     TDF_KERNELS(TDF_MEMBER, any)
 #undef TDF_MEMBER

@@ -335,8 +335,55 @@ INLINE vf v_zero(void) { return v_set1(0); }
 INLINE vf v_bf16(vf a)
 {
     vf rounded = v_select(v_lt(v_abs(a), v_set1(1.17549435e-38f)), v_zero(), v_half_bits(a));
-    return v_select(v_eq(a, a), rounded, a);
+    return v_select(v_eq(a, a), rounded, v_add(a, a));
 }
+#endif
+
+#ifdef TDF_AMX
+/* The tiles of AMX: registers of up to 16 rows of 64 bytes, with their shapes. They hold nothing between
+ * V_TILES_BEGIN and V_TILES_END of different calls. TDF_AMX may be a header that has these operations. */
+typedef struct { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } v_tiles;
+
+#ifdef TDF_AMX_EMULATION
+#include TDF_AMX_EMULATION
+#else
+#define V_BARRIER __asm__ volatile("" ::: "memory")     /* the compiler's own instructions know no memory */
+#define V_TILES_BEGIN(shape) do { V_BARRIER; _tile_loadconfig(shape); } while (0)
+#define V_TILES_END() _tile_release()
+#define V_TILE_LOAD(t, from, step) do { V_BARRIER; _tile_loadd(t, from, step); } while (0)
+#define V_TILE_STORE(t, to, step) do { _tile_stored(t, to, step); V_BARRIER; } while (0)
+#define V_TILE_MULTIPLY(c, a, b) _tile_dpbf16ps(c, a, b)
+#endif
+
+#ifdef __AVX512BF16__
+/* VL numbers as bfloat16, side by side. */
+INLINE void v_store_bf16(uint32_t *to, vf a)
+{
+    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(a));
+}
+/* The pairs of the lanes of two vectors as bfloat16. */
+INLINE void v_store_bf16_pairs(uint32_t *to, vf low, vf high)
+{
+    __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low), step = _mm512_set1_epi32(0x00010001);
+    __m512i j = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i places = _mm512_add_epi32(_mm512_mullo_epi32(j, step), _mm512_set1_epi32(0x00100000));
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(places, both));
+}
+#else
+INLINE void v_store_bf16(uint32_t *to, vf a)
+{
+    uint32_t bits[VL];
+    v_store((real *)bits, v_bf16(a));
+    for (int j = 0; j < VL; j += 2) to[j / 2] = bits[j] >> 16 | (bits[j + 1] & 0xffff0000u);
+}
+INLINE void v_store_bf16_pairs(uint32_t *to, vf low, vf high)
+{
+    uint32_t bits[2][VL];
+    v_store((real *)bits[0], v_bf16(low));
+    v_store((real *)bits[1], v_bf16(high));
+    for (int j = 0; j < VL; j++) to[j] = bits[0][j] >> 16 | (bits[1][j] & 0xffff0000u);
+}
+#endif
 #endif
 
 /* The first min(n, VL) lanes: a whole vector where there is room for one; none for n <= 0. */

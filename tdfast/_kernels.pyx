@@ -61,6 +61,11 @@ def isa():
     return _float32.name.decode()
 
 
+def products_by():
+    """What makes the products of matrices in the precision in use: 'float32' or 'AMX'."""
+    return _float32.products.decode()
+
+
 use_isa(isas().pop())
 
 PRECISIONS = {"highest": TDF_HIGHEST, "high": TDF_HIGH, "medium": TDF_MEDIUM}

@@ -258,6 +258,7 @@ def config() -> dict[str, Any]:
         "isa": isa(),
         "isas available": ", ".join(available_isas()),
         "matmul precision": matmul_precision(),
+        "products by": _kernels.products_by(),
         "threads": get_num_threads(),
         "threads from": threads_from(),
         "openmp": f"{version} ({_openmp_runtime()})" if version else "not built in: tdfast runs serially",

@@ -368,6 +368,7 @@ def test_the_setting():
         tdfast.config.set_float32_matmul_precision(name)
         assert tdfast.config.float32_matmul_precision() == name
         assert runtime.config()["matmul precision"] == name
+        assert runtime.config()["products by"] in ("float32", "AMX")
     for bad in ("low", "", None, 16):
         with pytest.raises(ValueError, match="expects 'highest'.* 'high'.* 'medium'"):
             tdfast.config.set_float32_matmul_precision(bad)

@@ -57,6 +57,25 @@ def test_vmath_is_within_its_bounds(isa, tmp_path):
     assert len(done.stdout.splitlines()) > 15
 
 
+@pytest.mark.parametrize("parts", [1, 2], ids=["medium", "high"])
+def test_amx_has_the_bits_of_the_plain_path(parts, tmp_path):
+    """The kernel of AMX, its instructions in C (amx.h), against the plain one, on a processor with AVX2."""
+    if "avx2" not in runtime.available_isas():
+        pytest.skip("the emulation wants a fused multiply-add of x86-64")
+    common = [COMPILER, "-std=gnu11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
+              "-Wno-unknown-pragmas", f"-I{ROOT / 'src_c'}", f"-I{DRIVERS}", "-c", DRIVERS / "tiles.c"]
+    build = [*isa_flags()["avx2"], "-DTDF_ISA=avx2", f"-DTDF_PARTS={parts}"]
+    builds = {"main": ["-DTILES_MAIN"], "plain": [*build, "-DTILE_NAME=tile_plain"],
+              "amx": [*build, "-DTILE_NAME=tile_amx", "-DTDF_AMX", '-DTDF_AMX_EMULATION="amx.h"']}
+    for name, flags in builds.items():
+        subprocess.run([*common, *flags, "-o", tmp_path / f"{name}.o"], check=True)
+    subprocess.run([COMPILER, *(tmp_path / f"{name}.o" for name in builds), "-lm", "-o", tmp_path / "tiles"],
+                   check=True)
+    done = subprocess.run([tmp_path / "tiles"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "have the same bits" in done.stdout
+
+
 def test_vmath_would_tell_a_wrong_function(tmp_path):
     done = vmath(tmp_path, "baseline" if "baseline" in runtime.available_isas() else "neon", "-Dtanhl=sinhl")
     failed = [line for line in done.stdout.splitlines() if line.endswith("FAILED")]
