@@ -32,29 +32,31 @@
 #define TABLE(isa, build, how) \
     {.name = #isa, .products = how, TDF_OTHERS(MEMBER, isa) TDF_PRODUCTS(MEMBER, build)}
 
-/* The tables of an instruction set by precision, and whether this processor has what it needs. */
-#define ISA(isa, needs) \
+/* The tables of an instruction set by precision, with the products of set `low` where that is not the
+ * highest, and whether this processor has what it needs. */
+#define ISA(isa, low, needs) \
     TDF_KERNELS(PROTOTYPE, isa) \
-    TDF_PRODUCTS(PROTOTYPE, isa##_high) \
-    TDF_PRODUCTS(PROTOTYPE, isa##_medium) \
+    TDF_PRODUCTS(PROTOTYPE, low##_high) \
+    TDF_PRODUCTS(PROTOTYPE, low##_medium) \
     static const tdf_table tables_##isa[TDF_PRECISIONS] = { \
-        [TDF_HIGHEST] = TABLE(isa, isa, "float32"), [TDF_HIGH] = TABLE(isa, isa##_high, "float32"), \
-        [TDF_MEDIUM] = TABLE(isa, isa##_medium, "float32")}; \
+        [TDF_HIGHEST] = TABLE(isa, isa, "float32"), [TDF_HIGH] = TABLE(isa, low##_high, "float32"), \
+        [TDF_MEDIUM] = TABLE(isa, low##_medium, "float32")}; \
     static int runs_##isa(void) { return needs; }
 
 TDF_KERNELS(PROTOTYPE, float64)
 static const tdf_table table_float64 = TABLE(float64, float64, "float64");
 #ifdef TDF_HAVE_BASELINE
-ISA(baseline, 1)
+ISA(baseline, baseline, 1)
 #endif
 #ifdef TDF_HAVE_NEON
-ISA(neon, 1)
+ISA(neon, neon, 1)
 #endif
 #ifdef TDF_HAVE_AVX2
-ISA(avx2, HAS("avx2") && HAS("fma"))
+ISA(avx2, avx2, HAS("avx2") && HAS("fma"))
 #endif
 #ifdef TDF_HAVE_AVX512
-ISA(avx512, HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") && HAS("fma"))
+/* Of lower precision without AMX there is one build of these bits. */
+ISA(avx512, avx2, HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") && HAS("fma"))
 #endif
 
 #ifdef TDF_HAVE_AMX
