@@ -174,6 +174,9 @@ typedef struct {
     real *dh0, *dc0;            /* (B, H) [opt] */
 } tdf_rnn;
 
+/* Two layers that need nothing of each other, such as the directions of a Bidirectional.  rnn.c */
+typedef struct { tdf_rnn one, other; } tdf_rnn_pair;
+
 /* A loss or an accuracy over rows, its gradient and its weighted sum.  loss.c */
 #define TDF_IGNORED INT32_MIN   /* the label of a row that does not count */
 
@@ -350,7 +353,9 @@ typedef enum { TDF_HIGHEST, TDF_HIGH, TDF_MEDIUM, TDF_PRECISIONS } tdf_precision
     X(attention_backward, tdf_attention, isa)                                                      \
     X(rnn_pack, tdf_rnn, isa)                                                                      \
     X(rnn_forward, tdf_rnn, isa)                                                                   \
-    X(rnn_backward, tdf_rnn, isa)
+    X(rnn_backward, tdf_rnn, isa)                                                                  \
+    X(rnn_pair_forward, tdf_rnn_pair, isa)                                                         \
+    X(rnn_pair_backward, tdf_rnn_pair, isa)
 
 /* How much memory a kernel needs, in elements; the same on every ISA (sizes.c). Of tdf_rnn these read
  * cell, act, rec_act, B, T, I, H and threads, of tdf_conv all its sizes, of tdf_attention D, E and threads.

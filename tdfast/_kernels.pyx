@@ -1167,6 +1167,51 @@ cdef ptrdiff_t _steps(tdf_rnn *a, tuple steps, bint packed_steps) except -1:
     return n
 
 
+cdef extern from *:
+    """
+    static _Thread_local void *tdf_pair;        /* the Pair that holds this thread's calls back, or NULL */
+    """
+    void *tdf_pair
+
+
+cdef class Pair:
+    """In a block ``with Pair():`` two calls of rnn_forward, or of rnn_backward, are held back; at its end
+    they run at once. So neither may read what the other writes, and nobody what they write within the block.
+    """
+
+    cdef tdf_rnn_pair calls
+    cdef const tdf_table *table
+    cdef int kernel, held
+    cdef list memory            # the arrays that they know
+    cdef void *outer
+
+    def __enter__(self):
+        global tdf_pair
+        self.held, self.memory = 0, []
+        self.outer, tdf_pair = tdf_pair, <void *>self
+
+    def __exit__(self, kind, *error):
+        global tdf_pair
+        tdf_pair = self.outer
+        if kind is not None:
+            return
+        if self.held != 2:
+            raise ValueError(f"a pair is of two calls, got {self.held}")
+        _make(self.table, self.kernel, &self.calls, sizeof(self.calls))
+        self.memory = None
+
+    cdef int hold(self, const tdf_table *table, int kernel, const tdf_rnn *a, tuple arrays) except -1:
+        if self.held == 2 or self.held and (self.table != table or self.kernel != kernel):
+            raise ValueError("a pair is of two calls, of one kernel and one dtype")
+        if self.held:
+            self.calls.other = a[0]
+        else:
+            self.calls.one, self.table, self.kernel = a[0], table, kernel
+        self.held += 1
+        self.memory.append(arrays)
+        return 0
+
+
 # Of the arguments of a call with more than 15 names Python makes a dictionary, which takes longer than all
 # else here. So these take the sizes, the activations and the states together.
 def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None,
@@ -1205,7 +1250,11 @@ def rnn_forward(int cell, tuple sizes not None, *, tuple acts not None,
     a.cT = <real *>_out(cT, B * H, kind, "cT")
     if cell != TDF_LSTM and (a.c0 != NULL or a.cT != NULL):
         raise ValueError("only an LSTM has c0 and cT")
-    _make(table, TDF_CALL_rnn_forward, &a, sizeof(a))
+    if tdf_pair == NULL:
+        _make(table, TDF_CALL_rnn_forward, &a, sizeof(a))
+    else:
+        (<Pair>tdf_pair).hold(table, TDF_CALL_rnn_pair_forward, &a,
+                              (x, steps, first, rec_drop, packed, tape, scratch, y, last))
 
 
 def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None,
@@ -1242,7 +1291,12 @@ def rnn_backward(int cell, tuple sizes not None, *, tuple acts not None,
     a.dc0 = <real *>_out(dc0, B * H, kind, "dc0")
     if cell != TDF_LSTM and (a.dcT != NULL or a.dc0 != NULL):
         raise ValueError("only an LSTM has dcT and dc0")
-    _make(table, TDF_CALL_rnn_backward, &a, sizeof(a))
+    if tdf_pair == NULL:
+        _make(table, TDF_CALL_rnn_backward, &a, sizeof(a))
+    else:
+        (<Pair>tdf_pair).hold(table, TDF_CALL_rnn_pair_backward, &a,
+                              (steps, rec_drop, kernel, recurrent, tape, scratch, dy, dlast, dx, dkernel,
+                               drecurrent, dbias, dfirst))
 
 
 # ---------------------------------------------------------------------- Embedding and Masking

@@ -168,6 +168,77 @@ def test_bidirectional_stateful():
     assert np.array_equal(layer(x), first)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("batch", [1, 20])
+@pytest.mark.parametrize("cell, options", [(LSTM, {}), (GRU, {"reset_after": False}), (SimpleRNN, {}),
+                                           (LSTM, {"dropout": 0.4, "seed": 3}),
+                                           (GRU, {"recurrent_dropout": 0.4, "seed": 3})])
+def test_directions_at_once(cell, options, batch, threads):
+    """A direction on a thread gives what its layer gives alone on one thread: outputs, states, gradients."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch, 15, 40)).astype("float32")
+    mask = rng.random((batch, 15)) < 0.7
+    dy = rng.normal(size=(2, batch, 15, 60)).astype("float32")
+
+    def passes(both):
+        made = cell(60, return_sequences=True, return_state=True, **options)
+        layer = Bidirectional(made, merge_mode=None)
+        layer.build(x.shape)
+        weights = np.random.default_rng(1)
+        layer.set_weights([weights.normal(size=w.shape) * 0.2 for w in layer.weights])
+        one, other = layer.sublayers()
+        tape, n = Tape(), made.n_states
+        if both:
+            y, y_rev, *states = layer.forward(x, tape, training=True, mask=mask)
+            dx = layer.backward([*dy, *[None] * (2 * n)], tape)
+        else:
+            y, *states = one.forward(x, tape, training=True, mask=mask)
+            y_rev, *more = other.forward(x, tape, training=True, mask=mask)
+            y_rev, states = y_rev[:, ::-1], states + more
+            dx_rev = other.backward([dy[1][:, ::-1].copy(), *[None] * n], tape)
+            dx = one.backward([dy[0], *[None] * n], tape) + dx_rev
+        results = [y, y_rev, *states, dx, *(w.grad for w in layer.weights)]
+        return {i: np.array(result) for i, result in enumerate(results)}
+
+    with on_threads(1):
+        want = passes(False)
+    with on_threads(threads):
+        assert_same_bits(passes(True), want, f"{threads} threads")
+
+
+def test_pairs_of_kernels():
+    """Nothing runs before the block's end, nor where it ends with an error; two calls of one kernel are a
+    pair."""
+    k = tdfast._kernels
+    sizes, acts, x = (k.CELLS["simple_rnn"], (2, 3, 4, 4)), (1, 2), np.ones((2, 3, 4), "float32")
+    packed = np.ones(k.rnn_pack_size(sizes[0], 4, 4), "float32")
+
+    def forward(y):
+        room = np.empty(k.rnn_sizes(*sizes, acts)[2], y.dtype)
+        k.rnn_forward(*sizes, acts=acts, sequences=True, x=x.astype(y.dtype), packed=packed.astype(y.dtype),
+                      scratch=room, y=y)
+
+    y, y2, alone = np.zeros((3, 2, 3, 4), "float32")
+    with k.Pair():
+        forward(y)
+        forward(y2)
+        assert not y.any() and not y2.any()
+    forward(alone)
+    assert alone.any() and np.array_equal(y, alone) and np.array_equal(y2, alone)
+    y[...] = 0
+    with pytest.raises(ValueError, match="two calls, got 1"), k.Pair():
+        forward(y)
+    with pytest.raises(ValueError, match="of one kernel and one dtype"), k.Pair():
+        forward(y)
+        forward(y.astype("float64"))
+    with pytest.raises(ValueError, match="of two calls"), k.Pair():
+        for _ in range(3):
+            forward(y)
+    assert not y.any()
+    forward(y)
+    assert np.array_equal(y, alone), "a pair that failed holds nothing back"
+
+
 def test_bidirectional_inside_and_around():
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
     inner = Bidirectional(LSTM(3))

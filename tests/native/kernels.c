@@ -554,6 +554,51 @@ static void rnn_case(const rnn_sizes *s, int profile)
     release();
 }
 
+/* One of two layers over x, (9, 3, 5), with memory for both passes. */
+static tdf_rnn rnn_of_pair(int cell, ptrdiff_t H, int reverse, const real *x)
+{
+    ptrdiff_t B = 9, T = 3, I = 5, G = tdf_rnn_gates(cell), biases = tdf_rnn_biases(cell) * G * H;
+    tdf_rnn a = {.threads = threads, .cell = cell, .act = TDF_TANH, .rec_act = TDF_SIGMOID, .sequences = 1,
+                 .reverse = reverse, .B = B, .T = T, .I = I, .H = H, .x = x};
+    real *weights = filled((I + H) * G * H, USUAL);
+    for (ptrdiff_t i = 0; i < (I + H) * G * H; i++) weights[i] /= (real)(I + H);
+    a.kernel = weights;
+    a.recurrent = weights + I * G * H;
+    a.bias = filled(biases, USUAL);
+    a.packed = room(tdf_rnn_pack_size(&a));
+    k.rnn_pack(&a);
+    a.tape = room(tdf_rnn_tape_size(&a));
+    a.scratch = room(tdf_rnn_scratch_size(&a));
+    a.y = room(B * T * H);
+    a.dy = filled(B * T * H, USUAL);
+    a.dx = room(B * T * I);
+    a.dkernel = room(I * G * H);
+    a.drecurrent = room(H * G * H);
+    a.dbias = room(biases);
+    return a;
+}
+
+static void rnn_pair_case(int cell, int other)
+{
+    char text[80];
+    snprintf(text, sizeof text, "rnn pair %d %d", cell, other);
+    begin(USUAL, text);
+    const real *x = filled(9 * 3 * 5, USUAL);
+    tdf_rnn_pair p = {rnn_of_pair(cell, 33, 0, x), rnn_of_pair(other, 18, 1, x)};
+    k.rnn_pair_forward(&p);
+    k.rnn_pair_backward(&p);
+    for (int i = 0; i < 2; i++) {
+        const tdf_rnn *a = i ? &p.other : &p.one;
+        ptrdiff_t width = tdf_rnn_gates(a->cell) * a->H;
+        keep("y", a->y, a->B * a->T * a->H);
+        keep("dx", a->dx, a->B * a->T * a->I);
+        keep("dkernel", a->dkernel, a->I * width);
+        keep("drecurrent", a->drecurrent, a->H * width);
+        keep("dbias", a->dbias, tdf_rnn_biases(a->cell) * width);
+    }
+    release();
+}
+
 static void rnn_cases(void)
 {
     static const int acts[][2] = {{TDF_TANH, TDF_SIGMOID}, {TDF_GELU, TDF_HARD_SIGMOID},
@@ -578,6 +623,7 @@ static void rnn_cases(void)
             rnn_sizes large = {cell, TDF_TANH, TDF_SIGMOID, rows, 2, 20, 130, .sequences = 1};
             rnn_case(&large, USUAL);
         }
+    for (int cell = 0; cell < TDF_CELLS; cell++) rnn_pair_case(cell, TDF_LSTM);
 }
 
 static void loss_case(int loss, ptrdiff_t M, ptrdiff_t N, int plain, int profile)

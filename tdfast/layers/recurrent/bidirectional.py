@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast import _kernels
 from tdfast.engine import registry
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
+from tdfast.layers.recurrent.base import Recurrent
 from tdfast.layers.recurrent.loops import split_states
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from tdfast.engine.tape import Record, Tape
     from tdfast.engine.types import Array, Arrays, Config, Masks, Shapes
 
@@ -206,15 +211,27 @@ class Bidirectional(Layer):
         return {"initial_state": list(initial_state[:half])}, {"initial_state": list(initial_state[half:])}
 
     # ---------------------------------------------------------------- passes
+    def _at_once(self, forward: bool) -> AbstractContextManager[None]:
+        """Where the passes of both layers are one kernel each, and nothing follows it that reads what it
+        gives: a block in which they run at once."""
+        for inner in self.sublayers():
+            method = type(inner).forward if forward else type(inner).backward
+            if method is not (Recurrent.forward if forward else Recurrent.backward):
+                return nullcontext()
+            if inner.dropout and not forward:       # dx is multiplied
+                return nullcontext()
+        return _kernels.Pair()
+
     def forward(self, x: Arrays, tape: Tape, training: bool = False, mask: Masks = None,
                 initial_state: Any = None) -> Arrays:
         rec = tape.push(self)
         first, first_rev = self._split_states(initial_state)
-        y, states = self._outputs_of(self.forward_layer.forward(x, tape, training=training, mask=mask,
-                                                                **first))
-        y_rev, states_rev = self._outputs_of(
-            self.backward_layer.forward(x, tape, training=training, mask=mask, **first_rev)
-        )
+        with self._at_once(True):
+            y, states = self._outputs_of(self.forward_layer.forward(x, tape, training=training, mask=mask,
+                                                                    **first))
+            y_rev, states_rev = self._outputs_of(
+                self.backward_layer.forward(x, tape, training=training, mask=mask, **first_rev)
+            )
         rec.note_activity(self.forward_layer, y, 0)
         rec.note_activity(self.backward_layer, y_rev, 1)
         if self.return_sequences:
@@ -247,8 +264,9 @@ class Bidirectional(Layer):
         half = len(states) // 2
         if self.return_state:
             outputs = [outputs[0], *states[:half]], [outputs[1], *states[half:]]
-        dx_rev = self.backward_layer.backward(outputs[1], tape, need_dx)
-        dx = self.forward_layer.backward(outputs[0], tape, need_dx)
+        with self._at_once(False):
+            dx_rev = self.backward_layer.backward(outputs[1], tape, need_dx)
+            dx = self.forward_layer.backward(outputs[0], tape, need_dx)
         tape.pop(self)
         first = []
         if rec.given:
