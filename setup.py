@@ -58,11 +58,11 @@ def instruction_sets():
 def kernel_jobs(isas, amx=False, lower=()):
     """(name, source, flags) of every object of these instruction sets, {name: flags}, of float64 and, if
     wanted, of AMX in lower precision; the objects of a lower precision have the flags ``lower`` as well.
-    Lower precision without AMX is not made to be fast, so AVX-512 takes AVX2's, and -O1 halves its time."""
+    Lower precision without AMX is not made to be fast, so AVX-512 takes AVX2's."""
     builds = [(name, flags, KERNELS) for name, flags in {**isas, "float64": ["-DTDF_F64"]}.items()]
-    plain = {name: [*flags, "-O1"] for name, flags in isas.items() if name != "avx512"}
-    builds += [(f"{name}_{precision}", [*flags, *parts, *lower], PRODUCTS)
-               for name, flags in {**plain, **({"amx": [*AMX, "-O2", "-DTDF_AMX"]} if amx else {})}.items()
+    plain = {name: flags for name, flags in isas.items() if name != "avx512"}
+    builds += [(f"{name}_{precision}", [*flags, "-O2", *parts, *lower], PRODUCTS)
+               for name, flags in {**plain, **({"amx": [*AMX, "-DTDF_AMX"]} if amx else {})}.items()
                for precision, parts in PRECISIONS.items()]
     return [(name, source, [*flags, f"-DTDF_ISA={name}"]) for name, flags, sources in builds
             for source in sources]
