@@ -35,7 +35,8 @@ def ratios(threads: Any, quick: bool = False) -> dict[str, float]:
     found = {}
     for name in CASES:
         case = cases.BY_NAME[name]
-        model = Model(case, *cases.data(case), threads)
+        x, y = cases.data(case)
+        model = Model(case, x, y, threads)
         epochs = 1 if quick else max(1, round(TURN / min(_epoch(model, 1, 1) for _ in range(2))))
         for others in BUSY:
             with busy(others):
