@@ -15,7 +15,7 @@ from tdfast.engine import program
 from tdfast.engine.arguments import flag
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.structure import flatten, mapped, packed_as
-from tdfast.engine.variable import Parameters
+from tdfast.engine.variable import Parameters, Variable
 from tdfast.errors import LossError
 from tdfast.training import adapters, own_step
 from tdfast.training.batch import Batch, one_or_list
@@ -159,13 +159,24 @@ class Trainer:
         """What `compile` was given and what became of it, for a copy: the optimizer, and the losses and
         metrics with their sums."""
         optimizer = copy.deepcopy(self.optimizer)       # of this moment: a thread may be training
-        return {"optimizer": optimizer, "objective": self.objective,
+        place = {id(w): i for i, w in enumerate(self.model.weights)}
+        trained = [place.get(id(v), v.shape) for v in getattr(self.optimizer, "trainable_variables", ())]
+        return {"optimizer": optimizer, "objective": self.objective, "trained": trained,
                 "steps_per_execution": self.steps_per_execution}
 
     def set_compiled_state(self, state: Any) -> None:
         """Compile as the model of a `compiled_state` was, with its objects."""
         self._take(state["optimizer"], state["objective"], state["steps_per_execution"])
         if self.model.built and self.optimizer.has_kept_state:
+            # Since the last step layers may have been frozen, added or taken away: the state is first put
+            # where it was, with variables in the place of those that are gone.
+            weights, places = self.model.weights, state.get("trained", ())
+            gone = {i: Variable(np.zeros(shape, self.model.dtype)) for i, shape in enumerate(places)
+                    if isinstance(shape, tuple)}
+            trained = [gone[i] if i in gone else weights[place] for i, place in enumerate(places)]
+            if trained and [id(v) for v in trained] != [id(v) for v in self.model.trainable_weights]:
+                self._parameters = Parameters([*weights, *gone.values()])
+                self.optimizer.prepare(self._parameters, trained)
             self.ready_to_train()
 
     def compile_as(self, trainer: Any) -> None:

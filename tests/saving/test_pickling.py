@@ -341,6 +341,25 @@ def test_an_optimizer_of_its_own():
     assert optimizers.AdamW.from_config(other.get_config()).iterations == 0
 
 
+@pytest.mark.parametrize("change", [
+    lambda model: setattr(model.layers[0], "trainable", False),
+    lambda model: model.add(layers.Dense(1)),
+    lambda model: model.pop(),
+], ids=["freeze", "add", "pop"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+                         ids=["deepcopy", "pickle"])
+def test_a_change_after_training_is_copied(change, copied):
+    """The optimizer keeps what it has of the variables that were trained, as in the model itself."""
+    model = tdfast.Sequential([tdfast.Input((6, 3)), layers.LSTM(4), layers.Dense(1), layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(X, Y, epochs=2, verbose=0)
+    change(model)
+    twin = copied(copied(model))
+    results = [(one.fit(X, Y, epochs=2, seed=3, verbose=0).history, [w.tobytes() for w in one.get_weights()],
+                [np.asarray(v).tobytes() for v in one.optimizer.variables]) for one in (model, twin)]
+    assert results[0] == results[1]
+
+
 def test_exclusions_from_weight_decay_are_copied():
     model = model_of(optimizers.AdamW(0.01, weight_decay=0.5))
     model.optimizer.exclude_from_weight_decay(var_names=["bias"])
