@@ -68,7 +68,7 @@ class Strides:
     def _steps_for(self, source: ArrayBatches) -> Any:
         """The `tdfast._kernels.Steps` over these data; None: the steps need Python."""
         passes = self._step.prepared(source.batch_size)
-        if passes is None or not passes.is_kernels_alone:
+        if passes is None or not passes.is_kernels_alone or not self._step.optimizer.runs_in_kernels:
             return None
         key = passes, passes.records, source, self._step.optimizer._whole, program.changes()
         if self._made_for != key:
@@ -78,7 +78,7 @@ class Strides:
 
     def _make(self, passes: PreparedPasses, source: ArrayBatches) -> Any:
         step, optimizer, data, batch = self._step, self._step.optimizer, source.arrays, passes.batch
-        if not step.is_kernels_alone or not optimizer.runs_in_kernels or source.padding is not None:
+        if not step.is_kernels_alone or source.padding is not None:
             return None
         if not (passes.owns or source.gathers_into(batch)):         # the caller's arrays, to be read alone
             return None

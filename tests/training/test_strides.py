@@ -156,6 +156,21 @@ def test_layers_that_need_python_have_it(layer):
     same(lambda: tdfast.Sequential([Input((T, F)), layer(), GRU(4), Dense(1)]), SCALAR, strides=0)
 
 
+@pytest.mark.parametrize("change", [
+    {"clipnorm": 0.01}, {"clipvalue": 0.001}, {"weight_decay": 0.5}, {"learning_rate": 0.1}, {"beta_1": 0.1},
+    {"global_clipnorm": 0.01},
+], ids=str)
+def test_an_optimizer_that_changes_between_epochs(change):
+    class Between(tdfast.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                for name, value in change.items():
+                    setattr(self.model.optimizer, name, value)
+
+    changed = same(chain, SCALAR, strides=10, callbacks=[Between()], epochs=5)
+    assert changed != trained(chain, SCALAR, epochs=5)[0]
+
+
 class Halved(optimizers.Adam):
     def numbers(self, rate):
         return super().numbers(rate / 2)
