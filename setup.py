@@ -3,6 +3,7 @@
 Environment:
     TDFAST_WERROR=1     make warnings errors (-Wall -Wextra -Werror), as CI does
     TDFAST_NO_OPENMP=1  build without OpenMP, to run serially
+    TDFAST_AMX=1        build the products of lower precision for AMX as well, on x86-64 Linux
     TDFAST_SANITIZE=address,undefined    build with these sanitizers of the compiler, which end the process at
                         the first report; `.ci/native` says how such a build is run
     CC                  the C compiler
@@ -142,7 +143,9 @@ class BuildKernels(build_ext):
         strict = ["-Werror"] if os.environ.get("TDFAST_WERROR") else []
         sanitize = sanitizer_flags(os.environ.get("TDFAST_SANITIZE"))
         isas = instruction_sets()
-        amx = sys.platform.startswith("linux") and "avx512" in isas and compiles(cc, AMX, AMX_PROBE)
+        amx = bool(os.environ.get("TDFAST_AMX")) and "avx512" in isas
+        if amx and not (sys.platform.startswith("linux") and compiles(cc, AMX, AMX_PROBE)):
+            raise SystemExit("TDFAST_AMX=1 needs Linux and a compiler that knows AMX: GCC 11, Clang 12.")
         have = [f"-DTDF_HAVE_{name.upper()}" for name in [*isas, *(["amx"] if amx else [])]]
         folder = Path(self.build_temp) / f"kernels{os.environ.get('TDFAST_SANITIZE', '')}"
         folder.mkdir(parents=True, exist_ok=True)

@@ -33,14 +33,20 @@
     {.name = #isa, .products = how, TDF_OTHERS(MEMBER, isa) TDF_PRODUCTS(MEMBER, build)}
 
 /* The tables of an instruction set by precision, with the products of set `low` where that is not the
- * highest, and whether this processor has what it needs. */
+ * highest, and whether this processor has what it needs. TDF_HIGHEST_ALONE: a build for checks. */
+#ifdef TDF_HIGHEST_ALONE
+#define LOWER(low)
+#define LOWER_TABLES(isa, low)
+#else
+#define LOWER(low) TDF_PRODUCTS(PROTOTYPE, low##_high) TDF_PRODUCTS(PROTOTYPE, low##_medium)
+#define LOWER_TABLES(isa, low) \
+    [TDF_HIGH] = TABLE(isa, low##_high, "float32"), [TDF_MEDIUM] = TABLE(isa, low##_medium, "float32")
+#endif
 #define ISA(isa, low, needs) \
     TDF_KERNELS(PROTOTYPE, isa) \
-    TDF_PRODUCTS(PROTOTYPE, low##_high) \
-    TDF_PRODUCTS(PROTOTYPE, low##_medium) \
+    LOWER(low) \
     static const tdf_table tables_##isa[TDF_PRECISIONS] = { \
-        [TDF_HIGHEST] = TABLE(isa, isa, "float32"), [TDF_HIGH] = TABLE(isa, low##_high, "float32"), \
-        [TDF_MEDIUM] = TABLE(isa, low##_medium, "float32")}; \
+        [TDF_HIGHEST] = TABLE(isa, isa, "float32"), LOWER_TABLES(isa, low)}; \
     static int runs_##isa(void) { return needs; }
 
 TDF_KERNELS(PROTOTYPE, float64)
