@@ -45,10 +45,12 @@ class Served:
             return
         if x.dtype != into and not x.dtype.kind == into.kind == "f":
             return
-        if is_of_tdfast(self._model) and not is_stateful(self._model):
+        key = x.shape, x.dtype, training
+        if self._tries.get(key, 0) <= TRIES and is_of_tdfast(self._model) and not is_stateful(self._model):
             if len(self._dtypes) == SHAPES:
                 self._dtypes.clear()
-            self._dtypes[x.shape, x.dtype, training] = into
+                self._tries.clear()
+            self._dtypes[key] = into
 
     def outputs(self, x: Any, check_finite: bool = False, training: bool | None = False) -> Any:
         """The output for an array, or a list of several; None: it is one to predict the long way.
@@ -60,25 +62,26 @@ class Served:
         if type(x) is not np.ndarray:
             return None
         key = x.shape, x.dtype, training
-        if key not in self._dtypes:
+        into = self._dtypes.get(key)
+        if into is None:
             return None
         reader, done = self._lock.borrow(), False
         try:
             with self._lock.gate:
                 pass
             with reader.lock:
-                made = self._run(reader, key, x, check_finite)
+                made = self._run(reader, key, into, x, check_finite)
             done = True
             return made
         finally:
             self._lock.give_back(reader, done)
 
-    def _run(self, reader: Reader, key: Any, x: Array, check_finite: bool) -> Any:
+    def _run(self, reader: Reader, key: Any, into: Any, x: Array, check_finite: bool) -> Any:
         found = reader.prepared.get(key)
         if found is not None and found[0].ready:
             self._tries[key] = 0
         else:
-            found = self._record(reader, key)
+            found = self._record(reader, key, into)
             if found is None:
                 return None
         program, room, ys = found
@@ -87,23 +90,24 @@ class Served:
             return None
         if program.has_functions:
             with kernel_arithmetic():
-                program.run()
+                done = program.run()
         else:
-            program.run()
+            done = program.run()
+        if not done:                # another thread has changed something since
+            return None
         return ys[0].copy() if len(ys) == 1 else [y.copy() for y in ys]
 
-    def _record(self, reader: Reader, key: Any) -> Any:
+    def _record(self, reader: Reader, key: Any, into: Any) -> Any:
         """(the program, the array that it reads, those that it leaves the outputs in); None: there is
         none."""
         self._tries[key] = self._tries.get(key, 0) + 1
-        into = self._dtypes[key]
         room, program = aligned(key[0], into), Program()
         room[...] = 0
         tape = for_these_weights(reader.memory)
         with kernel_arithmetic(), program:
             ys = flatten(self._model.forward(room, tape, training=key[2]))
         if not program.ready or self._tries[key] > TRIES:
-            del self._dtypes[key]
+            self._dtypes.pop(key, None)         # another thread may have done so
             return None
         if len(reader.prepared) == SHAPES:
             reader.prepared.clear()

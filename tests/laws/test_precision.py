@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -385,7 +387,9 @@ def test_the_instruction_set_keeps_the_precision():
                                           ("fast", "TDFAST_MATMUL_PRECISION expects")])
 def test_the_environment_variable(value, words):
     code = "import tdfast; tdfast.layers; print(tdfast.config.float32_matmul_precision())"
+    # On the tdfast under test, not on one in the current folder.
+    environment = {"TDFAST_MATMUL_PRECISION": value, "PYTHONPATH": str(Path(tdfast.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          env={**os.environ, "TDFAST_MATMUL_PRECISION": value})
+                          env={**os.environ, **environment}, cwd=tempfile.gettempdir())
     assert words in done.stdout + done.stderr
     assert (done.returncode == 0) == (value != "fast")

@@ -2,12 +2,14 @@
 
 import contextlib
 import copy
+import threading
 
 import numpy as np
 import pytest
 
 import tdfast
 from tdfast import layers, runtime
+from tdfast.engine import program
 from tdfast.errors import LossError
 from tdfast.layers import GRU, LSTM, Dense, Dropout, Input, TimeDistributed
 from tdfast.training import passes, served
@@ -425,6 +427,50 @@ def test_predictions_follow_the_instruction_set():
         assert_served(model)
     finally:
         runtime.set_isa(isa)
+
+
+def test_many_threads_predict_while_things_change():
+    """Each result is that of its input, whichever thread has the programs made anew meanwhile."""
+    model, _ = changing()
+    inputs = [X[i : i + 10] * np.float32(i + 1) for i in range(4)]
+    wanted = [plainly(model, x) for x in inputs]
+    ended, wrong = threading.Event(), []
+
+    def read(i):
+        while not ended.is_set():
+            try:
+                if _bytes(model.predict(inputs[i], verbose=0)) != _bytes(wanted[i]):
+                    wrong.append(i)
+            except Exception as error:
+                wrong.append(error)
+
+    readers = [threading.Thread(target=read, args=(i,)) for i in range(4)]
+    for reader in readers:
+        reader.start()
+    for _ in range(3000):
+        program.changed()
+        model.layers[1].rate = 0.3 if model.layers[1].rate != 0.3 else 0.2
+    ended.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+
+
+def test_what_cannot_be_prepared_is_not_tried_for_ever():
+    model = tdfast.Sequential([Input((T, F)), layers.Masking(), GRU(3)])
+    records, record = [], served.Served._record
+
+    def noted(self, *args):
+        records.append(args)
+        return record(self, *args)
+
+    served.Served._record = noted
+    try:
+        for _ in range(30):
+            model.predict(X[:10], verbose=0)
+    finally:
+        served.Served._record = record
+    assert 1 <= len(records) <= served.TRIES + 1
 
 
 def test_what_is_predicted_is_the_callers():
