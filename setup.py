@@ -143,9 +143,10 @@ class BuildKernels(build_ext):
         strict = ["-Werror"] if os.environ.get("TDFAST_WERROR") else []
         sanitize = sanitizer_flags(os.environ.get("TDFAST_SANITIZE"))
         isas = instruction_sets()
-        amx = bool(os.environ.get("TDFAST_AMX")) and "avx512" in isas
-        if amx and not (sys.platform.startswith("linux") and compiles(cc, AMX, AMX_PROBE)):
-            raise SystemExit("TDFAST_AMX=1 needs Linux and a compiler that knows AMX: GCC 11, Clang 12.")
+        amx = bool(os.environ.get("TDFAST_AMX"))
+        here = sys.platform.startswith("linux") and "avx512" in isas
+        if amx and not (here and compiles(cc, AMX, AMX_PROBE)):
+            raise SystemExit("TDFAST_AMX=1 needs Linux on x86-64 and a compiler with AMX, such as GCC 11.")
         have = [f"-DTDF_HAVE_{name.upper()}" for name in [*isas, *(["amx"] if amx else [])]]
         folder = Path(self.build_temp) / f"kernels{os.environ.get('TDFAST_SANITIZE', '')}"
         folder.mkdir(parents=True, exist_ok=True)

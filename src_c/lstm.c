@@ -109,24 +109,6 @@ TILE_FN void part_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, const rea
     TILE_SWITCH(rows, part_tile, s, b, panel, k0, k1, begun)
 }
 
-/* One step of one vector of units, of so many rows that their z stays in the first-level cache, with as
- * much of the panel at a time. */
-static void fused_units(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t u)
-{
-    const real *panel = panel_of(s->a, u);
-    ptrdiff_t K = s->a->I + s->a->H, k0 = 0, rows;
-    real begun[STEP_ROWS * 4 * VL];
-    for (; K - k0 > STEP_DEPTH; k0 += STEP_DEPTH)
-        for (ptrdiff_t b = lo; b < hi; b += rows) {
-            rows = tile_rows(hi - b, TILE_ROWS(4));
-            part_rows(rows, s, b, panel, k0, k0 + STEP_DEPTH, begun + (b - lo) * 4 * VL);
-        }
-    for (ptrdiff_t b = lo; b < hi; b += rows) {
-        rows = tile_rows(hi - b, TILE_ROWS(4));
-        fused_rows(rows, s, b, u, panel, k0, begun + (b - lo) * 4 * VL);
-    }
-}
-
 /* The same tile off the fused path: z alone. */
 INLINE void z_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, real *z)
 {
@@ -170,8 +152,7 @@ static void forward_step(const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
     const rnn_memory *m = s->m;
     ptrdiff_t at = s->at, rows;
     if (m->fused) {
-        for (ptrdiff_t u = last_vector(s); u >= s->u0; u -= VL)
-            for (ptrdiff_t b = lo; b < hi; b += STEP_ROWS) fused_units(s, b, min_size(b + STEP_ROWS, hi), u);
+        fused_step(part_rows, fused_rows, panel_of, s, lo, hi);
         return;
     }
     for (ptrdiff_t u = last_vector(s); u >= s->u0; u -= VL)

@@ -142,6 +142,38 @@ INLINE ptrdiff_t tile_rows(ptrdiff_t left, ptrdiff_t high)
     return left >= 2 * high ? high : left > high ? (left + 1) / 2 : left;
 }
 
+/* A part of a vector of units' products, k0 <= k < k1, put aside; and the last one, with the gates. */
+typedef void (*part_body)(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, const real *panel, ptrdiff_t k0,
+                          ptrdiff_t k1, real *begun);
+typedef void (*fused_body)(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
+                           ptrdiff_t k0, const real *begun);
+
+/* A step of a vector of units of STEP_ROWS rows at most. `begun` has 4 vectors a row. */
+INLINE void fused_units(part_body part, fused_body fused, const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi,
+                        ptrdiff_t u, const real *panel)
+{
+    ptrdiff_t K = s->a->I + s->a->H, k0 = 0, rows;
+    real begun[STEP_ROWS * 4 * VL];
+    for (; K - k0 > STEP_DEPTH; k0 += STEP_DEPTH)
+        for (ptrdiff_t b = lo; b < hi; b += rows) {
+            rows = tile_rows(hi - b, TILE_ROWS(4));
+            part(rows, s, b, panel, k0, k0 + STEP_DEPTH, begun + (b - lo) * 4 * VL);
+        }
+    for (ptrdiff_t b = lo; b < hi; b += rows) {
+        rows = tile_rows(hi - b, TILE_ROWS(4));
+        fused(rows, s, b, u, panel, k0, begun + (b - lo) * 4 * VL);
+    }
+}
+
+/* A step of rows lo..hi on the fused path; from the last units to the first: see put_slot. */
+INLINE void fused_step(part_body part, fused_body fused, real *(*panel_of)(const tdf_rnn *a, ptrdiff_t u),
+                       const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi)
+{
+    for (ptrdiff_t u = last_vector(s); u >= s->u0; u -= VL)
+        for (ptrdiff_t b = lo; b < hi; b += STEP_ROWS)
+            fused_units(part, fused, s, b, min_size(b + STEP_ROWS, hi), u, panel_of(s->a, u));
+}
+
 /* Whether the last output of row b, of those that return it alone, is one that it computed. */
 INLINE int ends_valid(const tdf_rnn *a, ptrdiff_t b)
 {

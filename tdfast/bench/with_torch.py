@@ -166,8 +166,10 @@ def _module(torch: Any, nn: Any, case: Any) -> Any:
     class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.rnn = getattr(nn, case.cell)(case.I, case.H, batch_first=True)
-            self.out = nn.Linear(case.H, case.O)
+            both = case.model == "bidirectional"
+            self.rnn = getattr(nn, case.cell)(case.I, case.H, case.depth, batch_first=True,
+                                              bidirectional=both)
+            self.out = nn.Linear(2 * case.H if both else case.H, case.O)
 
         def forward(self, x: Any) -> Arrays:
             h, _ = self.rnn(x)
@@ -193,17 +195,6 @@ def _module(torch: Any, nn: Any, case: Any) -> Any:
             frames = self.frames(x.flatten(0, 1))
             h, _ = self.rnn(frames.view(len(x), -1, case.I))
             return self.out(h[:, -1])
-
-    class Bidirectional(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.rnn = getattr(nn, case.cell)(case.I, case.H, case.depth, batch_first=True,
-                                              bidirectional=True)
-            self.out = nn.Linear(2 * case.H, case.O)
-
-        def forward(self, x: Any) -> Arrays:
-            h, _ = self.rnn(x)
-            return self.out(h)
 
     class Forecast(nn.Module):
         def __init__(self) -> None:
@@ -231,7 +222,7 @@ def _module(torch: Any, nn: Any, case: Any) -> Any:
     if case.model == "attention":
         return nn.TransformerEncoderLayer(case.I, HEADS, case.H, dropout=0.0, layer_norm_eps=0.001,
                                           batch_first=True)
-    return {"tddense": Dense, "video": Video, "decoder": Decoder, "bidirectional": Bidirectional,
+    return {"tddense": Dense, "video": Video, "decoder": Decoder,
             "forecast": Forecast}.get(case.model, Recurrent)()
 
 

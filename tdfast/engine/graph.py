@@ -224,15 +224,15 @@ class Graph:
                 x, mask, options = special[i].arguments(sources, held, marks, training)
                 forward = Repeated(layer.forward, inner, tape) if recording else layer.forward
                 y = program.call(forward, x, inner, **options)
-            elif recording and not layer.can_be_prepared(training):
-                x, mask = self._input(sources, held), self._input(sources, marks)
-                y = program.call(Repeated(layer.forward, inner, tape), x, inner, training=training, mask=mask)
             else:
                 if len(sources) == 1:
                     x, mask = held[sources[0]], marks[sources[0]]
                 else:
                     x, mask = [held[s] for s in sources], [marks[s] for s in sources]
-                if i == packing and mask is not None:
+                if recording and not layer.can_be_prepared(training):
+                    forward = Repeated(layer.forward, inner, tape)
+                    y = program.call(forward, x, inner, training=training, mask=mask)
+                elif i == packing and mask is not None:
                     y = layer.forward(x, inner, training=training, mask=mask, packed=True)  # type: ignore[call-arg]
                     if inner.records[0].packed:
                         record.packed, mask = inner.records[0].valid, None
@@ -259,11 +259,6 @@ class Graph:
                 for place, part, mark in zip(places, flatten(y), given):
                     held[place], marks[place] = part, mark
         return [held[place] for place in self._sinks], [marks[place] for place in self._sinks]
-
-    @staticmethod
-    def _input(sources: Sequence[int], held: Sequence[Any]) -> Any:
-        """What a call gets of these: the only one, or a list."""
-        return held[sources[0]] if len(sources) == 1 else [held[source] for source in sources]
 
     def _abandon_if_it_must(self, masks: Any, look: Any) -> None:
         """A pass with masks, or with layers that do something of their own, is not the same each time."""

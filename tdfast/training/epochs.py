@@ -216,8 +216,10 @@ class ArrayBatches:
         return np.arange(rows.start, rows.stop) if self.order is None else self.order[rows]
 
     def gathers_into(self, batch: Batch) -> bool:
-        """Whether a batch is one whose arrays serve every batch of as many rows."""
-        return any([batch is room for room, _ in self._rooms.values()])
+        """Whether the arrays of a batch are those that serve every batch of as many rows."""
+        room, _ = self._rooms.get(len(batch.inputs[0]), (None, None))
+        return room is not None and all([a is b for mine, given in zip(room, batch)
+                                         for a, b in zip(mine, given)])
 
     def _gathered(self, index: Array) -> Batch:
         """The rows of these numbers: the same `Batch`, of the same arrays, for each of as many rows."""

@@ -163,7 +163,6 @@ class PassesByShape:
             self._by_rows[rows] = PreparedPasses(self._plain.step, batch)
         return self._plain
 
-
     def prepared(self, rows: int) -> PreparedPasses | None:
         """Those of so many rows."""
         return self._by_rows.get(rows)

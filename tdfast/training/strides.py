@@ -53,6 +53,8 @@ class Strides:
         optimizer, start = self._step.optimizer, time.perf_counter()
         numbers = optimizer.numbers_of_steps(n)
         n = len(numbers)
+        if not n:
+            return 0
         order = np.ascontiguousarray(feed.source.rows_ahead(n), np.int64)
         values = np.empty((n, len(self._passes.notes)))
         with self._step.lock.writing():

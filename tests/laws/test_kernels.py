@@ -85,8 +85,13 @@ def recurrent_passes(cell, B, T, I, H, **options):
     ids=str,
 )
 def test_large_recurrent_layers_have_the_same_bits_everywhere(cell, options, size):
+    assert_same_bits_everywhere(FMA, cell, options, size)
+
+
+def assert_same_bits_everywhere(isas, cell, options, size):
+    """On each of these instruction sets, for 1 to 3 threads."""
     first = None
-    for isa in FMA:
+    for isa in isas:
         runtime.set_isa(isa)
         for threads in (1, 2, 3):
             runtime.set_num_threads(threads)

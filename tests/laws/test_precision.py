@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
-from test_kernels import DENSE, dense_passes, recurrent_passes
+from test_kernels import DENSE, FMA, assert_same_bits_everywhere, dense_passes
 
 import tdfast
 from tdfast import _kernels, runtime
@@ -161,14 +161,7 @@ def test_products_have_the_same_bits_everywhere(size, precision):
                                            (SimpleRNN, {"activation": "gelu"})], ids=str)
 def test_large_recurrent_layers_have_the_same_bits_everywhere(cell, options, size, precision):
     runtime.set_matmul_precision(precision)
-    first = None
-    for isa in [name for name in runtime.available_isas() if name != "baseline"]:
-        runtime.set_isa(isa)
-        for threads in (1, 2, 3):
-            runtime.set_num_threads(threads)
-            got = recurrent_passes(cell, *size, **options)
-            first = first or got
-            assert got == first, f"{isa} with {threads} threads differs"
+    assert_same_bits_everywhere(FMA, cell, options, size)
 
 
 # ---------------------------------------------------------------- the order of sums

@@ -99,6 +99,22 @@ def test_a_fit(name, options):
     same(make, y, strides=0 if none else 10, **(more[0] if more else {}), **options)
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_later_fits(shuffle):
+    """Each of several fits of a model, on other data, of other numbers of rows and back."""
+    tdfast.utils.set_random_seed(3)
+    models = [chain(), chain()]
+    models[1].set_weights(models[0].get_weights())
+    fits = [(X, SCALAR, 8), (X[::-1].copy(), SCALAR, 8), (X[:64], SCALAR[:64], 16), (X, SCALAR, 8)]
+    for model, possible in zip(models, (True, False)):
+        model.compile("adam", "mse")
+        for x, y, size in fits:
+            with counted(possible) as made:
+                model.fit(x, y, batch_size=size, epochs=4, verbose=0, shuffle=shuffle, seed=5)
+            assert sum(made) >= 4 * (len(x) // size - 2) - 8 if possible else not sum(made)
+    assert [w.tobytes() for w in models[0].get_weights()] == [w.tobytes() for w in models[1].get_weights()]
+
+
 OPTIMIZERS = {
     "SGD": lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
     "Adam": lambda: optimizers.Adam(0.01, amsgrad=True),
