@@ -405,8 +405,12 @@ cdef class Steps:
         losses: for each loss the array in which its kernel leaves the value.
         pieces: for each (rule, w, grad, slots, whether it decays): what `optim_step` takes.
         partial: as `sum_squares` takes it.
+
+    Attributes:
+        made: how many steps the last `run` made.
     """
 
+    cdef readonly ptrdiff_t made
     cdef list memory
     cdef Program forward, backward
     cdef bytearray room, loss, piece
@@ -450,7 +454,7 @@ cdef class Steps:
 
     def run(self, const cnp.int64_t[::1] order not None, const double[:, ::1] numbers not None,
             double[:, ::1] values not None, double clip=0):
-        """Make steps until an order ends or something is not finite, and return how many were made.
+        """Make steps until an order ends or something is not finite: so many as `made` says then.
 
         The step after them is not begun where a loss or a gradient is not finite: no weight is changed then.
 
@@ -462,9 +466,10 @@ cdef class Steps:
             clip: as `optim_step` takes it.
         """
         cdef ptrdiff_t i, steps = numbers.shape[0], made
+        self.made = 0
         if not self.forward.ready or not self.backward.ready or self.forward.functions or (
                 self.backward.functions):
-            return 0
+            return
         if order.shape[0] != steps * self.plan.rows or values.shape[0] != steps or (
                 values.shape[1] != self.plan.losses or numbers.shape[1] != TDF_NUMBERS + 1):
             raise ValueError("order, numbers and values must fit")
@@ -472,7 +477,7 @@ cdef class Steps:
             if not 0 <= order[i] < self.plan.samples:
                 raise ValueError(f"order holds {order[i]}, and there are {self.plan.samples} rows")
         if not steps:
-            return 0
+            return
         for i in range(self.plan.pieces):
             self.plan.piece[i].update.clip = clip
         self.plan.forward = <const program_call *>PyByteArray_AS_STRING(self.forward.calls)
@@ -484,7 +489,7 @@ cdef class Steps:
         with nogil:
             made = make_steps(&self.plan, steps)
         self.forward.running = self.backward.running = False
-        return made
+        self.made = made
 
 
 cdef int _check_rows(cnp.ndarray given, cnp.ndarray room, ptrdiff_t rows) except -1:

@@ -8,13 +8,17 @@ from typing import Any
 
 
 class Interrupts:
-    """Ctrl-C during a step takes effect right after it, so that an update is whole or not begun."""
+    """Ctrl-C during a step takes effect right after it, so that an update is whole or not begun.
+
+    A handler of the program's own stays as it is. One of another `Interrupts` does not: it belongs to a fit
+    around this one, or to one that another signal's handler ended before it could put the old one back.
+    """
 
     def __enter__(self) -> Interrupts:
         self.holding, self.pending, self.old = True, False, None
         if threading.current_thread() is threading.main_thread():
             old = signal.getsignal(signal.SIGINT)
-            if old is signal.default_int_handler:
+            if old is signal.default_int_handler or isinstance(getattr(old, "__self__", None), Interrupts):
                 self.old = old
                 signal.signal(signal.SIGINT, self._handle)
         self.holding = False

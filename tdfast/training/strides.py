@@ -58,8 +58,11 @@ class Strides:
         order = np.ascontiguousarray(feed.source.rows_ahead(n), np.int64)
         values = np.empty((n, len(self._passes.notes)))
         with self._step.lock.writing():
-            made = steps.run(order, numbers, values, optimizer.clipvalue or 0.0)
-            optimizer.steps += made
+            try:
+                steps.run(order, numbers, values, optimizer.clipvalue or 0.0)
+            finally:                # a signal's handler may raise an error as soon as Python runs again
+                made = steps.made
+                optimizer.steps += made
         feed.skip(made)
         objective, rows = self._step.objective, feed.source.batch_size
         for row in values[:made].tolist():

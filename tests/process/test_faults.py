@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from tdfast.layers import (
     Layer,
     TimeDistributed,
 )
+from tdfast.training.interrupts import Interrupts
 from tdfast.utils import PyDataset
 
 TIMES = int(os.environ.get("TDFAST_FUZZ", "1"))
@@ -348,6 +350,36 @@ def test_ctrl_c_while_training_on_a_stream(feed):
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert_free(m)
     assert_whole(m)
+
+
+@pytest.mark.parametrize("before", ["nothing", "a fit that could not put the handler back", "a fit around it"])
+def test_ctrl_c_waits_for_the_end_of_a_step(before):
+    """Also where the handler that is there is another fit's."""
+    def pressed(y_true, y_pred):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)                       # here Python runs the handler
+        return tdfast.losses.mean_squared_error(y_true, y_pred)
+
+    m, outer = make(), make()
+    m.compile("adam", "mse", metrics=[pressed])
+
+    def fit():
+        with pytest.raises(KeyboardInterrupt):
+            m.fit(X, Y, batch_size=12, verbose=0)
+
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        if before.endswith("back"):
+            Interrupts().__enter__()
+        if before == "a fit around it":
+            outer.fit(X, Y, verbose=0, callbacks=[tdfast.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs=None: fit())])
+        else:
+            fit()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert m.optimizer.iterations == 1
+    assert before != "a fit around it" or outer.optimizer.iterations > 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no setitimer on this system")

@@ -10,6 +10,7 @@ import pytest
 
 import tdfast
 from tdfast import _kernels, layers, optimizers
+from tdfast.engine import program
 from tdfast.errors import LossError
 from tdfast.layers import GRU, LSTM, Dense, Dropout, Input, TimeDistributed
 from tdfast.training import strides
@@ -270,6 +271,31 @@ def test_ctrl_c_ends_a_stride_after_a_whole_step():
     assert [w.tobytes() for w in model.get_weights()] == [w.tobytes() for w in twin.get_weights()]
 
 
+def test_an_error_right_after_a_stride_leaves_its_steps_counted(monkeypatch):
+    """As the handler of an alarm may raise it: Python runs handlers as soon as it is back."""
+    class TooLate(Exception):
+        pass
+
+    class Ending(_kernels.Steps):
+        def run(self, *args):
+            super().run(*args)
+            raise TooLate
+
+    model = chain()
+    model.set_weights([np.full(w.shape, 0.1) for w in model.weights])
+    twin = tdfast.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    for each in (model, twin):
+        each.compile("adam", "mse")
+    monkeypatch.setattr(program, "Steps", Ending)
+    with pytest.raises(TooLate):
+        model.fit(X, SCALAR, batch_size=4, shuffle=False, verbose=0)
+    monkeypatch.undo()
+    assert model.optimizer.steps > 3
+    twin.fit(X, SCALAR, batch_size=4, shuffle=False, verbose=0, steps_per_epoch=model.optimizer.steps)
+    assert [w.tobytes() for w in model.get_weights()] == [w.tobytes() for w in twin.get_weights()]
+
+
 def test_predictions_beside_it_see_whole_steps():
     """Each is that of the weights between two steps: with a rate of 0 all are one."""
     model = chain()
@@ -330,4 +356,6 @@ def test_the_border_refuses_what_does_not_fit():
         with pytest.raises((ValueError, TypeError)):
             make(**wrong)
     # programs that are not ready make no step
-    assert make().run(np.zeros(2, np.int64), np.zeros((1, _kernels.NUMBERS + 1)), np.zeros((1, 1))) == 0
+    steps = make()
+    steps.run(np.zeros(2, np.int64), np.zeros((1, _kernels.NUMBERS + 1)), np.zeros((1, 1)))
+    assert steps.made == 0
