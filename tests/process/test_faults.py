@@ -352,7 +352,7 @@ def test_ctrl_c_while_training_on_a_stream(feed):
     assert_whole(m)
 
 
-@pytest.mark.parametrize("before", ["nothing", "a fit that could not put the handler back", "a fit around it"])
+@pytest.mark.parametrize("before", ["nothing", "a fit that could not put it back", "a fit around it"])
 def test_ctrl_c_waits_for_the_end_of_a_step(before):
     """Also where the handler that is there is another fit's."""
     def pressed(y_true, y_pred):
@@ -369,7 +369,7 @@ def test_ctrl_c_waits_for_the_end_of_a_step(before):
 
     handler = signal.getsignal(signal.SIGINT)
     try:
-        if before.endswith("back"):
+        if before.endswith("it back"):
             Interrupts().__enter__()
         if before == "a fit around it":
             outer.fit(X, Y, verbose=0, callbacks=[tdfast.callbacks.LambdaCallback(
