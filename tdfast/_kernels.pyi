@@ -44,9 +44,11 @@ class Program:
     def run(self, changed: bool = False) -> bool: ...
 
 class Steps:
-    made: int
+    @property
+    def made(self) -> int: ...
     def __init__(self, rows: int, gathers: list[tuple[Array, Array]], forward: Program, backward: Program,
-                 losses: list[Array], pieces: list[tuple[int, Array, Array, tuple[Array | None, ...], bool]],
+                 results: list[Array], losses: int,
+                 pieces: list[tuple[int, Array, Array, tuple[Array | None, ...], bool]],
                  partial: Array) -> None: ...
     def run(self, order: Array, numbers: Array, values: Array, clip: float = 0) -> None: ...
 

@@ -386,9 +386,9 @@ cdef struct steps_plan:
     const tdf_table *table
     const program_call *forward
     const program_call *backward
-    ptrdiff_t forwards, backwards, rows, samples, rooms, losses, pieces
+    ptrdiff_t forwards, backwards, rows, samples, rooms, results, losses, pieces
     const steps_room *room
-    const double * const *loss  # of each: the kernel's result
+    const double * const *result    # of each: what the kernel left
     steps_piece *piece
     const cnp.int64_t *order    # of `run`, those of the step to come
     const double *numbers
@@ -402,7 +402,9 @@ cdef class Steps:
         rows: of a batch.
         gathers: pairs (all rows, the room of a batch), C-contiguous arrays of one dtype.
         forward, backward: the two `Program`s of the passes, of kernels alone, which work in these rooms.
-        losses: for each loss the array in which its kernel leaves the value.
+        results: for each loss, then for each metric, the array of 2 in which its kernel leaves the value and
+            the first row with a bad label or -1.
+        losses: how many of them are losses.
         pieces: for each (rule, w, grad, slots, whether it decays): what `optim_step` takes.
         partial: as `sum_squares` takes it.
 
@@ -413,21 +415,21 @@ cdef class Steps:
     cdef readonly ptrdiff_t made
     cdef list memory
     cdef Program forward, backward
-    cdef bytearray room, loss, piece
+    cdef bytearray room, result, piece
     cdef double norm
     cdef steps_plan plan
 
     def __init__(self, ptrdiff_t rows, list gathers, Program forward not None, Program backward not None,
-                 list losses, list pieces, cnp.ndarray partial not None):
+                 list results, ptrdiff_t losses, list pieces, cnp.ndarray partial not None):
         cdef steps_room room
         cdef steps_piece piece
         cdef cnp.ndarray given, to
         cdef const double *result
-        self.memory = [gathers, losses, pieces, partial]
+        self.memory = [gathers, results, pieces, partial]
         self.forward, self.backward = forward, backward
-        self.room, self.loss, self.piece = bytearray(), bytearray(), bytearray()
+        self.room, self.result, self.piece = bytearray(), bytearray(), bytearray()
         self.plan.rows, self.plan.samples = rows, -1
-        if rows < 1 or not gathers or not losses or not pieces:
+        if rows < 1 or not gathers or not 0 < losses <= len(results) or not pieces:
             raise ValueError("there must be rows, arrays, losses and weights")
         for given, to in gathers:
             _check_rows(given, to, rows)
@@ -437,9 +439,9 @@ cdef class Steps:
             room.rows, room.room = <const char *>cnp.PyArray_DATA(given), <char *>cnp.PyArray_DATA(to)
             room.bytes = <size_t>(to.nbytes // rows)
             self.room += PyBytes_FromStringAndSize(<const char *>&room, sizeof(room))
-        for given in losses:
-            result = <const double *>_ptr(given, 1, cnp.NPY_FLOAT64, "loss")
-            self.loss += PyBytes_FromStringAndSize(<const char *>&result, sizeof(result))
+        for given in results:
+            result = <const double *>_ptr(given, 2, cnp.NPY_FLOAT64, "result")
+            self.result += PyBytes_FromStringAndSize(<const char *>&result, sizeof(result))
         for rule, w, grad, slots, decays in pieces:
             if self.plan.table != NULL and self.plan.table != _table(w):
                 raise ValueError("all weights must have one dtype")
@@ -447,22 +449,24 @@ cdef class Steps:
             piece.update, piece.decays = _optim(rule, w, grad, slots, ()), decays
             piece.norm = _norm(grad, partial, &self.norm)
             self.piece += PyBytes_FromStringAndSize(<const char *>&piece, sizeof(piece))
-        self.plan.rooms, self.plan.losses, self.plan.pieces = len(gathers), len(losses), len(pieces)
+        self.plan.rooms, self.plan.results, self.plan.pieces = len(gathers), len(results), len(pieces)
+        self.plan.losses = losses
         self.plan.room = <const steps_room *>PyByteArray_AS_STRING(self.room)
-        self.plan.loss = <const double * const *>PyByteArray_AS_STRING(self.loss)
+        self.plan.result = <const double * const *>PyByteArray_AS_STRING(self.result)
         self.plan.piece = <steps_piece *>PyByteArray_AS_STRING(self.piece)
 
     def run(self, const cnp.int64_t[::1] order not None, const double[:, ::1] numbers not None,
             double[:, ::1] values not None, double clip=0):
         """Make steps until an order ends or something is not finite: so many as `made` says then.
 
-        The step after them is not begun where a loss or a gradient is not finite: no weight is changed then.
+        The step after them is not begun where a loss or a gradient is not finite or a label is bad: no
+        weight is changed then.
 
         Args:
             order: the numbers of the rows, those of one step after those of the other.
             numbers: for each step the numbers of the optimizer's rule, zeros behind them, and what its
                 weights decay by: (steps, TDF_NUMBERS + 1).
-            values: becomes for each step the losses' values: (steps, losses).
+            values: becomes for each step the values of the results: (steps, results).
             clip: as `optim_step` takes it.
         """
         cdef ptrdiff_t i, steps = numbers.shape[0], made
@@ -471,7 +475,7 @@ cdef class Steps:
                 self.backward.functions):
             return
         if order.shape[0] != steps * self.plan.rows or values.shape[0] != steps or (
-                values.shape[1] != self.plan.losses or numbers.shape[1] != TDF_NUMBERS + 1):
+                values.shape[1] != self.plan.results or numbers.shape[1] != TDF_NUMBERS + 1):
             raise ValueError("order, numbers and values must fit")
         for i in range(order.shape[0]):
             if not 0 <= order[i] < self.plan.samples:
@@ -513,9 +517,12 @@ cdef ptrdiff_t make_steps(steps_plan *p, ptrdiff_t steps) noexcept nogil:
                 memcpy(room.room + r * room.bytes, room.rows + p.order[r] * room.bytes, room.bytes)
         make_kernels(p.forward, 0, p.forwards)
         sum = 0
-        for k in range(p.losses):
-            p.values[k] = p.loss[k][0]
-            sum += p.values[k] * 0
+        for k in range(p.results):
+            p.values[k] = p.result[k][0]
+            if k < p.losses:
+                sum += p.values[k] * 0
+            if p.result[k][1] >= 0:
+                return i
         if sum != 0:
             return i
         make_kernels(p.backward, 0, p.backwards)
@@ -530,7 +537,7 @@ cdef ptrdiff_t make_steps(steps_plan *p, ptrdiff_t steps) noexcept nogil:
             p.table.optim_step(&p.piece[k].update)
         p.order += p.rows
         p.numbers += TDF_NUMBERS + 1
-        p.values += p.losses
+        p.values += p.results
     return steps
 
 

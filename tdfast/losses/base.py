@@ -469,14 +469,21 @@ class KernelLoss(BuiltIn):
             smoothing=self.smoothing,
             rows=rows, dp=dy, result=result,
         )
+        if not isinstance(buffers, _NewBuffers):
+            buffers.result, buffers.labels = result, (t, N) if sparse else None
         if sparse:
-            _kernels.call(self._check_labels, t, result, N)
+            self.check_labels(result, (t, N))
         return total, rows
 
-    def _check_labels(self, labels: Array, result: Array, classes: int) -> None:
-        """Raise an error where the kernel has found a label that is no class."""
-        if result[1] >= 0:
-            raise bad_label(labels, int(result[1]), classes, self.name)
+    def check_labels(self, result: Array, labels: Any) -> None:
+        """Raise an error where the kernel has found a label that is no class.
+
+        Args:
+            result: what the kernel left, the number of the row.
+            labels: (the labels, the number of classes) that it was given, or None.
+        """
+        if labels is not None and result.item(1) >= 0:
+            raise bad_label(labels[0], int(result[1]), labels[1], self.name)
 
     @property
     def can_be_prepared(self) -> bool:
@@ -489,7 +496,7 @@ class KernelLoss(BuiltIn):
         weight, scale = weights_and_scale(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype,
                                           self.reduction)
         if not isinstance(buffers, _NewBuffers):
-            buffers.scale, buffers.result = scale, buffers.buffer("result", (2,), np.float64)
+            buffers.scale = scale
         return self.rows(y_true, y_pred, weight, scale, dy, buffers)[0] * scale
 
     def call(self, y_true: Any, y_pred: Any) -> Array:

@@ -91,6 +91,9 @@ class Metric:
     """The attributes that hold the state of a metric of tdfast's."""
 
     direction: Any = None            # 'up' or 'down': what is better
+    can_be_prepared = False
+    """Whether `update_batch`, without weights and a mask, is calls of a kernel whose sum `add` takes."""
+
     default_dtype: Any = None        # None: floatx
 
     def __init__(self, dtype: DType = None, name: str | None = None) -> None:

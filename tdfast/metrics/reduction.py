@@ -220,7 +220,7 @@ class LossMean(MeanMetricWrapper):
         if not f.sparse and np.ndim(y_true) != y_pred.ndim:
             y_pred, _ = f.match_rank(y_true, y_pred, None, steps)
         buffers = base.NEW if workspace is None else workspace
-        weight, count = None, y_pred.size // max(y_pred.shape[-1], 1)
+        weight, count = None, float(y_pred.size // max(y_pred.shape[-1], 1))
         if sample_weight is not None or mask is not None:
             weight = base.row_weights(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype, "sum")
             count = float(weight.sum(dtype=np.float64))
@@ -228,7 +228,13 @@ class LossMean(MeanMetricWrapper):
         # the kernel's 0 times NaN of a row that does not count
         if weight is not None and math.isnan(total):
             total = _weighted(values.astype(np.float64), weight, self.name)[0]
+        if workspace is not None:
+            workspace.count = count
         self.add(total, count)
+
+    @property
+    def can_be_prepared(self) -> bool:  # type: ignore[override]
+        return type(self).__module__.startswith("tdfast.") and self.function.can_be_prepared
 
     def get_config(self) -> Config:
         return Metric.get_config(self)

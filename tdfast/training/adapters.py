@@ -128,7 +128,8 @@ def check_finite(x: Data, what: str) -> None:
 
 
 def check_targets(y: Data, n: int, dtype: DTypeLike, sparse: bool, who: str, views: bool = False) -> Array:
-    """The targets as an array with ``n`` samples; numbers become ``dtype`` unless they are labels.
+    """The targets as an array with ``n`` samples; numbers become ``dtype`` unless they are labels, and labels
+    in memory int32, as the kernels read them, if they fit.
 
     ``views`` as in `check_inputs`.
     """
@@ -154,6 +155,9 @@ def check_targets(y: Data, n: int, dtype: DTypeLike, sparse: bool, who: str, vie
         bad = y != np.rint(y)
         if bad.any():
             raise bad_number(y, bad, f"{who}: y")
+    if sparse and views and y.dtype.kind in "iu" and y.dtype != np.int32 and not isinstance(y, np.memmap):
+        labels = y.astype(np.int32)
+        return labels if np.array_equal(labels, y) else y
     return y
 
 

@@ -41,6 +41,11 @@ class Logits:
         self._is_softmax = getattr(layer, "activation", None) is activations.softmax
         self._tape = Tape(keep=False)
 
+    @property
+    def can_be_prepared(self) -> bool:
+        """Whether `outputs` is calls of kernels."""
+        return not isinstance(self.layer, Softmax)
+
     def outputs(self, logits: Array, metrics: Any, buffers: Record) -> Array:
         """The model's outputs, from the logits, for some (metric, weighted).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,10 +16,69 @@ from tdfast.training import logits
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tdfast.engine.types import Data, Logs, Masks, Numbers, Shape
+    from tdfast.engine.types import Array, Data, Logs, Masks, Numbers, Shape
 
 _counting: set[Any] = set()
 """The ids of the metrics that are in the middle of an epoch or an evaluation, of any model."""
+
+
+class ValueNote(NamedTuple):
+    """Where the kernel of a loss leaves its value.
+
+    Attributes:
+        head: the `Head`.
+        loss: its loss, or the one of its logits.
+        result: the array, of two numbers.
+        labels: as `tdfast.losses.base.KernelLoss.check_labels` takes them.
+        scale: what the number is multiplied by.
+        rows: of the batch.
+    """
+
+    head: Head
+    loss: Any
+    result: Array
+    labels: Any
+    scale: float
+    rows: int
+
+
+class CountNote(NamedTuple):
+    """Where the kernel of a metric leaves its sum.
+
+    Attributes:
+        head, place: the metric is ``head.metrics[place]``.
+        function: whose rows are summed.
+        result, labels: as in `ValueNote`.
+        rows: which the sum is of.
+    """
+
+    head: Head
+    place: int
+    function: Any
+    result: Array
+    labels: Any
+    rows: float
+
+    @property
+    def metric(self) -> Any:
+        """The metric that is there now."""
+        return self.head.metrics[self.place][0]
+
+
+class Notes(NamedTuple):
+    """Where the kernels of a batch's losses and metrics leave their numbers."""
+
+    values: Sequence[ValueNote] = ()
+    counts: Sequence[CountNote] = ()
+
+    @property
+    def hold(self) -> bool:
+        """Whether the metrics are of the same functions still."""
+        return all([note.metric.function is note.function for note in self.counts])
+
+    def results(self) -> list[Array]:
+        """The arrays of the losses, then those of the metrics."""
+        return [*[note.result for note in self.values], *[note.result for note in self.counts]]
 
 
 class Head:
@@ -39,6 +98,7 @@ class Head:
         self.tracker = metrics.Mean(name=None if name is None else f"{name}_loss")
         self.logits: Any = None  # the `tdfast.training.logits.Logits`, while there are some
         self.buffers = Record(None)
+        self._counts: list[Any] = []        # a `Record` for each metric
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -70,15 +130,35 @@ class Head:
         """Whether the value and the gradient, without weights and masks, are calls of kernels."""
         return self.loss is None or (self.loss if self.logits is None else self.logits.loss).can_be_prepared
 
+    @property
+    def counts_in_kernels(self) -> bool:
+        """Whether `count`, without weights and masks, is calls of kernels."""
+        if not self.specs:
+            return True
+        return self.metrics is not None and (self.logits is None or self.logits.can_be_prepared) and all(
+            [metric.can_be_prepared for metric, _ in self.metrics])
+
+    def value_note(self, rows: int) -> ValueNote:
+        """Of the last `value_and_gradient`, of a batch with so many rows."""
+        loss, buffers = self.loss if self.logits is None else self.logits.loss, self.buffers
+        return ValueNote(self, loss, buffers.result, buffers.labels, buffers.scale, rows)
+
+    def count_notes(self) -> list[CountNote]:
+        """Of the last `count`, of kernels."""
+        return [CountNote(self, k, metric.function, record.result, record.labels, record.count)
+                for k, ((metric, _), record) in enumerate(zip(self.metrics, self._counts))]
+
     def count(self, y: Data, y_pred: Any, sample_weight: Data, mask: Masks) -> None:
         """Tell the metrics of a batch."""
         if self.metrics is None:
             self.make_metrics(y.shape, y_pred.shape)
         if self.logits is not None:
             y_pred = self.logits.outputs(y_pred, self.metrics, self.buffers)
+        if len(self._counts) < len(self.metrics):
+            self._counts = [Record(None) for _ in self.metrics]
         try:
-            for metric, weighted in self.metrics:
-                metric.update_batch(y, y_pred, sample_weight if weighted else None, mask, self.buffers)
+            for (metric, weighted), record in zip(self.metrics, self._counts):
+                metric.update_batch(y, y_pred, sample_weight if weighted else None, mask, record)
         except Exception as error:
             _say_whose(error, metric)
             raise
@@ -173,21 +253,39 @@ class Objective:
             gradients.append(dy)
         return total, gradients
 
-    def notes(self, rows: int) -> list[Any]:
-        """What `value_again` needs of the last `value_and_gradients`, of a batch with so many rows."""
-        return [(head, head.buffers.result, head.buffers.scale, rows) for head in self.heads
-                if head.loss is not None]
+    @property
+    def counts_in_kernels(self) -> bool:
+        """Whether `count`, without weights and masks, is calls of kernels."""
+        return all([head.counts_in_kernels for head in self.heads])
 
-    def value_again(self, notes: Sequence[Any], values: Any = None) -> float:
+    def notes(self, batch: Any) -> Notes:
+        """What `value_again` and `count_again` need of the last `value_and_gradients` and, where that is
+        kernels, `count`."""
+        values = [head.value_note(len(batch.inputs[0])) for head in self.heads if head.loss is not None]
+        if not self.counts_in_kernels:
+            return Notes(values)
+        counting = [head for head, y in zip(self.heads, batch.targets) if head.specs and y is not None]
+        return Notes(values, [note for head in counting for note in head.count_notes()])
+
+    def value_again(self, notes: Notes, numbers: Sequence[float] | None = None) -> float:
         """The value of the `value_and_gradients` of these `notes`, of what its kernels have left now, or of
-        other ``values`` of theirs."""
+        ``numbers`` that they had left, with labels that are good."""
         total = 0.0
-        for k, (head, result, scale, rows) in enumerate(notes):
-            value = (result.item(0) if values is None else values[k]) * scale
+        for k, (head, loss, result, labels, scale, rows) in enumerate(notes.values):
+            if numbers is None:
+                loss.check_labels(result, labels)
+            value = (result.item(0) if numbers is None else numbers[k]) * scale
             if self._has_several_losses:
                 head.tracker.add(value * rows, rows)
             total += value * head.weight
         return total
+
+    def count_again(self, notes: Notes, numbers: Sequence[float] | None = None) -> None:
+        """The `count` of these `notes`, as `value_again`; ``numbers`` are behind those of the losses."""
+        for k, note in enumerate(notes.counts, len(notes.values)):
+            if numbers is None:
+                note.function.check_labels(note.result, note.labels)
+            note.metric.add(note.result.item(0) if numbers is None else numbers[k], note.rows)
 
     def count(self, outputs: Any, batch: Any) -> None:
         """Tell the metrics of a batch."""

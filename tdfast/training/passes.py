@@ -9,6 +9,7 @@ import numpy as np
 from tdfast.engine.program import Program, is_of_tdfast
 from tdfast.runtime import aligned
 from tdfast.training.batch import Batch, one_or_list
+from tdfast.training.objective import Notes
 
 if TYPE_CHECKING:
     from tdfast.engine.types import Array
@@ -31,6 +32,10 @@ class Passes:
         outputs, counted = step.forward(batch, step.tape, training=True)
         return (outputs, counted, *step.objective.value_and_gradients(outputs, counted))
 
+    def count(self, outputs: Any, batch: Batch) -> None:
+        """Tell the metrics of the batch that `forward` took; with what it gave."""
+        self.step.objective.count(outputs, batch)
+
     def backward(self, gradients: Any) -> None:
         """Write the gradients of the weights."""
         self.step.model.backward(one_or_list(gradients), self.step.tape, need_dx=False)
@@ -46,7 +51,7 @@ class PreparedPasses(Passes):
 
     Attributes:
         given_up: whether they cannot be recorded, or have been in vain too often.
-        notes: those of `tdfast.training.objective.Objective.notes`.
+        notes: the `tdfast.training.objective.Notes` of the loss and the metrics.
         records: how often they were recorded.
     """
 
@@ -57,7 +62,8 @@ class PreparedPasses(Passes):
         super().__init__(step)
         self.batch, self.owns, self.given_up = batch, owns, False
         self._forward, self._backward = Program(), Program()
-        self.notes: list[Any] = []
+        self.notes = Notes()
+        self._counts = False                # the program does what `count` does
         self.records = 0
         self._made: Any = None
         self._vain = 0
@@ -85,12 +91,13 @@ class PreparedPasses(Passes):
     @property
     def is_kernels_alone(self) -> bool:
         """Whether the last step ran prepared, and without a function of Python."""
-        return (self._runs and self._forward.ready and self._backward.ready
+        return (self._runs and self._counts and self.notes.hold
+                and self._forward.ready and self._backward.ready
                 and not self._forward.has_functions and not self._backward.has_functions)
 
     def forward(self, batch: Batch) -> tuple[Any, ...]:
         """As `Passes.forward`, of a batch that these passes take."""
-        self._runs = self._backward.ready and self._forward.run()
+        self._runs = self._backward.ready and self.notes.hold and self._forward.run()
         return self._again() if self._runs else self._record()
 
     def _again(self) -> tuple[Any, ...]:
@@ -105,18 +112,27 @@ class PreparedPasses(Passes):
         return outputs, counted, value, gradients
 
     def _record(self) -> tuple[Any, ...]:
-        step = self.step
+        step, objective, self._counts = self.step, self.step.objective, False
         with self._forward:
             outputs, counted = step.forward(self.batch, step.tape, training=True)
-            if step.objective.can_be_prepared:
-                value, gradients = step.objective.value_and_gradients(outputs, counted)
-                self.notes = step.objective.notes(len(self.batch.inputs[0]))
-        if not step.objective.can_be_prepared:
-            value, gradients = step.objective.value_and_gradients(outputs, counted)
+            if objective.can_be_prepared:
+                value, gradients = objective.value_and_gradients(outputs, counted)
+                self._counts = objective.counts_in_kernels
+                if self._counts:
+                    objective.count(outputs, counted)
+                self.notes = objective.notes(self.batch)
+        if not objective.can_be_prepared:
+            value, gradients = objective.value_and_gradients(outputs, counted)
         self._made = outputs, counted, gradients
         self.records += 1
         self._vain += 1
         return outputs, counted, value, gradients
+
+    def count(self, outputs: Any, batch: Batch) -> None:
+        if not self._counts:
+            super().count(outputs, batch)
+        elif self._runs:
+            self.step.objective.count_again(self.notes)
 
     def backward(self, gradients: Any) -> None:
         if self._runs:

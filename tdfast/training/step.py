@@ -65,8 +65,8 @@ class Step:
 
     @property
     def is_kernels_alone(self) -> bool:
-        """Whether a step, its passes and its update aside, does nothing but add to the loss."""
-        return (self._has_loss and self.objective.can_be_prepared and not self.objective.specs
+        """Whether a step, its passes and its update aside, does nothing but count."""
+        return (self._has_loss and self.objective.can_be_prepared
                 and not (self._regularized or self.has_activity_penalties or self.moving))
 
     def prepared(self, rows: int) -> Any:
@@ -95,7 +95,7 @@ class Step:
             )
         if self._regularized or self.has_activity_penalties:
             value += self._penalty(tape)
-        objective.count(outputs, counted)
+        passes.count(outputs, counted)
         if not math.isfinite(value):
             self._undo(value, batch, before)
             raise LossError(diagnosis.of_loss(self, batch, value, where))

@@ -56,7 +56,8 @@ class Strides:
         if not n:
             return 0
         order = np.ascontiguousarray(feed.source.rows_ahead(n), np.int64)
-        values = np.empty((n, len(self._passes.notes)))
+        notes = self._passes.notes
+        values = np.empty((n, len(notes.results())))
         with self._step.lock.writing():
             try:
                 steps.run(order, numbers, values, optimizer.clipvalue or 0.0)
@@ -66,7 +67,8 @@ class Strides:
         feed.skip(made)
         objective, rows = self._step.objective, feed.source.batch_size
         for row in values[:made].tolist():
-            objective.loss_tracker.add(objective.value_again(self._passes.notes, row) * rows, rows)
+            objective.loss_tracker.add(objective.value_again(notes, row) * rows, rows)
+            objective.count_again(notes, row)
         self._size = min(MOST, math.ceil(n * QUANTUM / (time.perf_counter() - start)))
         return made
 
@@ -94,5 +96,5 @@ class Strides:
         if not all([a.flags.c_contiguous and a.dtype == room.dtype and a.shape[1:] == room.shape[1:]
                     and not a.dtype.hasobject for a, room in pairs]):
             return None
-        return program.Steps(source.batch_size, pairs, *passes.programs, [note[1] for note in passes.notes],
-                             optimizer.pieces_of_steps(), optimizer._partial)
+        return program.Steps(source.batch_size, pairs, *passes.programs, passes.notes.results(),
+                             len(passes.notes.values), optimizer.pieces_of_steps(), optimizer._partial)

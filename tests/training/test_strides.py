@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tdfast
-from tdfast import _kernels, layers, optimizers
+from tdfast import _kernels, layers, metrics, optimizers
 from tdfast.engine import program
 from tdfast.errors import LossError
 from tdfast.layers import GRU, LSTM, Dense, Dropout, Input, TimeDistributed
@@ -21,6 +21,20 @@ X = RNG.normal(size=(N, T, F)).astype("float32")
 SCALAR = RNG.random((N, 1)).astype("float32")
 LABELS = RNG.integers(4, size=(N, T))
 ONE_HOT = np.eye(4, dtype="float32")[LABELS]
+
+
+class Largest(metrics.Metric):
+    """A metric of one's own."""
+
+    def __init__(self):
+        super().__init__(name="largest")
+        self.largest = self.add_variable(())
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.largest.assign(max(self.largest, np.abs(y_true - y_pred).max()))
+
+    def result(self):
+        return float(self.largest)
 
 
 @contextlib.contextmanager
@@ -88,7 +102,7 @@ MODELS = {
     "labels": (classes, LABELS, {"loss": "sparse_categorical_crossentropy"}),
     "two outputs": (two_outputs, [ONE_HOT, SCALAR], {"loss": ["categorical_crossentropy", "mse"]}),
 }
-WITH_PYTHON = ("residual", "labels", "two outputs")        # labels become int32, gradients are summed
+WITH_PYTHON = ("residual", "two outputs")                  # gradients are summed
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -144,8 +158,93 @@ def test_optimizers(name):
     same(chain, SCALAR, optimizer=OPTIMIZERS[name])
 
 
+def of_labels():
+    return tdfast.Sequential([Input((T, F)), LSTM(6, return_sequences=True), Dense(4, "softmax")])
+
+
+def of_chances():
+    return tdfast.Sequential([Input((T, F)), LSTM(6), Dense(3, "sigmoid")])
+
+
+def two_ends():
+    x = Input((T, F))
+    h = LSTM(5)(x)
+    return tdfast.Model(x, [Dense(4, "softmax", name="a")(h), Dense(1, name="b")(h)])
+
+
+METRICS = {
+    "one-hot": (classes, ONE_HOT, "categorical_crossentropy", ["accuracy"]),
+    "labels": (of_labels, LABELS, "sparse_categorical_crossentropy", ["accuracy"]),
+    "labels in 8 bits": (of_labels, LABELS.astype("uint8"), "sparse_categorical_crossentropy", ["acc"]),
+    "labels in a column": (of_labels, LABELS[..., None].astype("int32"), "sparse_categorical_crossentropy",
+                           ["accuracy", "sparse_categorical_crossentropy"]),
+    "probabilities too": (classes, ONE_HOT, "categorical_crossentropy", ["accuracy", "mse", "kld"]),
+    "chances": (of_chances, (RNG.random((N, 3)) < 0.4) * np.float32(1), "binary_crossentropy",
+                ["accuracy", metrics.BinaryAccuracy(threshold=0.3, name="at 0.3"), "bce"]),
+    "numbers": (chain, SCALAR, "mse", ["mae", metrics.RootMeanSquaredError(), "mape", "mse", "logcosh"]),
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("options", [{}, {"validation_split": 0.2}, {"shuffle": False, "batch_size": 5}],
+                         ids=str)
+def test_metrics(name, options):
+    make, y, loss, counted = METRICS[name]
+    history = same(make, y, loss=loss, compiled={"metrics": counted}, strides=10, **options)[0]
+    assert len(history) == (1 + len(counted)) * (2 if "validation_split" in options else 1)
+    assert all(len(set(values)) > 1 for name, values in history.items()
+               if "acc" not in name and "0.3" not in name)
+
+
+def test_metrics_of_several_outputs_and_weighted_ones():
+    compiled = {"metrics": {"a": ["accuracy"], "b": ["mae", "mse"]}, "weighted_metrics": {"a": ["accuracy"]}}
+    history = same(two_ends, [LABELS[:, 0], SCALAR], loss=["sparse_categorical_crossentropy", "mae"],
+                   compiled=compiled, strides=0)[0]         # the gradients of two heads are summed
+    assert len(history) == 3 + 4
+
+
+@pytest.mark.parametrize("row", [7, 40, 130])
+def test_a_label_that_is_no_class(row):
+    """In the step that meets it, as without strides, with the weights of before it."""
+    results = []
+    for possible in (True, False):
+        tdfast.utils.set_random_seed(1)
+        model, y = of_labels(), LABELS.copy()
+        y[row, 2] = 4
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        with counted(possible) as made, pytest.raises(ValueError, match="label 4 .* out of range") as caught:
+            model.fit(X, y, batch_size=8, epochs=2, verbose=0, shuffle=False)
+        assert sum(made) == (row // 8 - 4 if possible and row > 30 else 0)
+        results.append((str(caught.value), [w.tobytes() for w in model.get_weights()], model.optimizer.steps))
+    assert results[0] == results[1]
+
+
+def test_a_metric_that_becomes_another():
+    """A metric's function is replaced between two epochs."""
+    class Between(tdfast.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                self.model.metrics[1].function = tdfast.losses.MeanSquaredError()
+
+    options = {"compiled": {"metrics": ["mae"]}, "epochs": 4}
+    changed = same(chain, SCALAR, callbacks=[Between()], strides=10, **options)[0]["mae"]
+    usual = trained(chain, SCALAR, **options)[0][0]["mae"]
+    assert changed[:2] == usual[:2] and changed[2] != usual[2] and changed[3] != usual[3]
+
+
+def test_a_callback_that_evaluates_in_between_counts_apart():
+    class Between(tdfast.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.evaluate(X[:20], SCALAR[:20], verbose=0)
+
+    got = same(chain, SCALAR, compiled={"metrics": ["mae"]}, callbacks=[Between()], strides=10)
+    assert got == trained(chain, SCALAR, compiled={"metrics": ["mae"]})[0]
+
+
 PYTHON = {
-    "metrics": {"compiled": {"metrics": ["mae"]}},
+    "a metric of one's own": {"compiled": {"metrics": [Largest()]}},
+    "a function as metric": {"compiled": {"metrics": [lambda y, p: np.abs(y - p)]}},
+    "a metric in NumPy": {"compiled": {"metrics": ["mae", metrics.R2Score()]}},
     "norms": {"optimizer": lambda: optimizers.Adam(clipnorm=0.1)},
     "all norms": {"optimizer": lambda: optimizers.SGD(global_clipnorm=0.1)},
     "averages": {"optimizer": lambda: optimizers.Adam(use_ema=True)},
@@ -336,17 +435,18 @@ def test_the_data_are_not_written_to():
 
 
 def test_the_border_refuses_what_does_not_fit():
-    def make(rows=2, gathers=None, losses=None, pieces=None, partial=None):
+    def make(rows=2, gathers=None, results=None, losses=1, pieces=None, partial=None):
         w = np.zeros(3, np.float32)
         given = [(np.zeros((5, 2), np.float32), np.zeros((2, 2), np.float32))] if gathers is None else gathers
         return _kernels.Steps(rows, given, _kernels.Program(), _kernels.Program(),
-                              [np.zeros(2)] if losses is None else losses,
+                              [np.zeros(2)] if results is None else results, losses,
                               [(_kernels.RULES["adam"], w, w.copy(), (w.copy(), w.copy()), True)]
                               if pieces is None else pieces, np.zeros(1) if partial is None else partial)
 
     room = np.zeros((2, 2), np.float32)
-    for wrong in ({"rows": 3}, {"rows": 0}, {"gathers": []}, {"losses": []}, {"pieces": []},
-                  {"partial": np.zeros(0)}, {"losses": [np.zeros(1, np.float32)]},
+    for wrong in ({"rows": 3}, {"rows": 0}, {"gathers": []}, {"results": []}, {"pieces": []}, {"losses": 0},
+                  {"losses": 2}, {"partial": np.zeros(0)}, {"results": [np.zeros(2, np.float32)]},
+                  {"results": [np.zeros(1)]},
                   {"gathers": [(np.zeros((5, 3), np.float32), room)]},
                   {"gathers": [(np.zeros((5, 2)), room)]},
                   {"gathers": [(np.zeros((5, 4), np.float32)[:, ::2], room)]},
