@@ -27,8 +27,10 @@ if TYPE_CHECKING:                       # what `__getattr__` imports
         regularizers,
         runtime,
         saving,
+        sklearn,
         testing,
         utils,
+        wrappers,
     )
     from tdfast.engine.variable import Variable
     from tdfast.initializers import Initializer
@@ -44,7 +46,7 @@ _MODULES = (
     "activations", "backend", "callbacks", "config", "constraints", "datasets", "initializers", "layers",
     "losses",
     "metrics", "models", "ops", "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving",
-    "testing", "utils",
+    "sklearn", "testing", "utils", "wrappers",
 )
 _NAMES = {
     "Model": "models",
@@ -67,7 +69,7 @@ __all__ = [
     "Variable", "__version__", "activations", "backend", "callbacks", "config", "constraints", "datasets",
     "get_num_threads", "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers",
     "preprocessing", "random", "regularizers", "runtime", "saving", "set_num_threads", "show_config",
-    "testing", "utils", "version",
+    "sklearn", "testing", "utils", "version", "wrappers",
 ]
 
 

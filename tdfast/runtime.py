@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
 import re
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,6 +152,51 @@ def get_num_threads() -> int:
     True
     """
     return _kernels.get_threads()
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """For the block what `set_num_threads` says; afterwards it is as before.
+
+    The number is the process's: where such blocks overlap in Python's threads, each ends with what was before
+    the first of them.
+
+    Args:
+        n: at least 1.
+
+    >>> before = get_num_threads()
+    >>> with threads(1):
+    ...     get_num_threads()
+    1
+    >>> get_num_threads() == before
+    True
+    """
+    global _blocks, _before
+    with _lock:
+        if not _blocks:
+            _before = get_num_threads(), _threads_from
+        _blocks += 1
+    try:
+        set_num_threads(n)
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            _put_back(*_before)
+
+
+def _put_back(n: int, told_by: str) -> None:
+    """The number of threads, and what decides on it."""
+    global _threads_from
+    _kernels.set_threads(n)
+    _threads_from = told_by
+    if not told_by:
+        _follow()
+
+
+def _follow() -> None:
+    """As many threads as the processors that the caller may run on, and as the quota lets run."""
+    _kernels.grant_threads(2**31 - 1 if _quota is None else max(1, math.ceil(_quota)), True)
 
 
 def threads_from() -> str:
@@ -305,14 +352,16 @@ def _asked(variable: str | None) -> int | None:
     return int(first) if first.isdecimal() and len(first) < 10 and int(first) > 0 else None
 
 
-_quota, _threads_from = None, ""
+_quota: float | None = None
+_threads_from = ""
+_lock, _blocks, _before = threading.Lock(), 0, (1, "")
 
 if (_n := _asked(os.environ.get("OMP_NUM_THREADS"))) is not None:
     _threads_from = "OMP_NUM_THREADS"
     _kernels.grant_threads(_n, False)
 else:
     _quota = cpu_quota()
-    _kernels.grant_threads(2**31 - 1 if _quota is None else max(1, math.ceil(_quota)), True)
+    _follow()
 
 _PATIENCE = {"passive": 0, "active": 10**9}        # nanoseconds
 

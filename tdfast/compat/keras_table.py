@@ -29,7 +29,7 @@ NAMES = (
      "InputSpec",
      "a layer of your own checks its `input_shape` in `build`"),
     ("(top)",
-     "applications, distillation, visualization, wrappers, export",
+     "applications, distillation, visualization, export",
      "models and tools for images or for other packages; `saving.export_onnx` and "
      "`saving.export_c` export"),
     ("layers",

@@ -105,7 +105,8 @@ def missing(block):
                                   "docs/layers.md",
                                   "docs/recurrent.md", "docs/export.md",
                                   "docs/copies.md", "docs/optimizers.md", "docs/precision.md",
-                                  "docs/torch.md", "docs/files.md", "docs/data.md", "docs/trust.md"])
+                                  "docs/torch.md", "docs/files.md", "docs/data.md", "docs/trust.md",
+                                  "docs/sklearn.md"])
 def test_code_in_documents_runs(name, tmp_path, monkeypatch):
     """The blocks of a page, in order, as one script; but for those that say they need what is not here."""
     blocks = code_blocks(ROOT / name)
@@ -133,7 +134,9 @@ def test_c_in_documents_runs(tmp_path, monkeypatch):
 
 # What the examples in a module's docstrings need beyond the library's own dependencies.
 NEEDS = {"tdfast.models.plots": "matplotlib", "tdfast.saving.keras.file": "h5py",
-         "tdfast.saving.keras.weights_file": "h5py"}
+         "tdfast.saving.keras.weights_file": "h5py", "tdfast.wrappers": "sklearn",
+         "tdfast.sklearn.regressor": "sklearn", "tdfast.sklearn.classifier": "sklearn",
+         "tdfast.sklearn.scaler": "sklearn"}
 
 
 def all_modules():

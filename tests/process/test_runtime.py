@@ -293,6 +293,53 @@ def test_a_script_runs_with_numpy_alone():
     assert done.stdout.strip() == "(8, 1)"
 
 
+@pytest.mark.parametrize("version, text", [
+    (None, "scikit-learn, 1.6 or newer, which is not installed"), ("1.5.2", "which is 1.5.2 here"),
+])
+def test_estimators_say_what_to_install(version, text):
+    """Without scikit-learn, or with an old one, the modules are there and their classes are not."""
+    code = (
+        "import sys, types\n"
+        f"version = {version!r}\n"
+        "if version is None: sys.modules['sklearn'] = None\n"
+        "else:\n"
+        "    old, base = types.ModuleType('sklearn'), types.ModuleType('sklearn.base')\n"
+        "    old.__version__, old.base, old.__path__ = version, base, []\n"
+        "    base.BaseEstimator = type('BaseEstimator', (), {})\n"
+        "    sys.modules.update({'sklearn': old, 'sklearn.base': base})\n"
+        "import tdfast\n"
+        "from tdfast.sklearn import SequenceClassifier, SequenceRegressor, SeriesScaler\n"
+        "from tdfast.wrappers import SKLearnClassifier, SKLearnRegressor, SKLearnTransformer\n"
+        "for cls in (SequenceClassifier, SequenceRegressor, SeriesScaler):\n"
+        "    try: cls(); print('made')\n"
+        "    except ImportError as error: print(error)\n"
+        "SKLearnRegressor(tdfast.Sequential())\n"
+    )
+    done = python(code)
+    assert "ImportError: SKLearnRegressor needs" in done.stderr
+    assert done.stdout.count(text) == 3 and done.stdout.count("pip install 'tdfast[sklearn]'") == 3
+
+
+def test_threads_for_a_block_are_put_back():
+    code = (
+        "import threading, tdfast\n"
+        "before = tdfast.get_num_threads(), tdfast.runtime.threads_from()\n"
+        "inside, outside = threading.Event(), threading.Event()\n"
+        "def other():\n"
+        "    with tdfast.runtime.threads(1):\n"
+        "        inside.set(); outside.wait()\n"
+        "    print((tdfast.get_num_threads(), tdfast.runtime.threads_from()) == before)\n"
+        "thread = threading.Thread(target=other)\n"
+        "thread.start(); inside.wait()\n"
+        "with tdfast.runtime.threads(1):\n"
+        "    with tdfast.runtime.threads(1): outside.set(); thread.join()\n"
+        "print((tdfast.get_num_threads(), tdfast.runtime.threads_from()) == before)\n"
+    )
+    for environment in ({}, {"OMP_NUM_THREADS": "2"}):
+        done = python(code, **environment)
+        assert done.stdout.split() == ["True", "True"], done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_predicts():
     """Threads do not survive a fork; the child must not wait for them."""
