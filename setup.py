@@ -28,6 +28,8 @@ KERNELS = sorted({f"src_c/{path.name}" for path in (Path(__file__).parent / "src
 # Those with products of matrices, which every instruction set has in each precision: low.h.
 PRODUCTS = [f"src_c/{name}.c" for name in
             ("attention", "conv", "dense", "depthwise", "gemm", "gru", "lstm", "rnn", "simple_rnn")]
+# Where a higher level only takes longer to compile: its kernels are as fast at this one.
+LEVELS = {"src_c/loss.c": ["-O2"]}
 PRECISIONS = {"high": ["-DTDF_PARTS=2"], "medium": ["-DTDF_PARTS=1"]}
 HEADERS = sorted(str(path) for path in Path("src_c").glob("*.h"))
 MAKES_DECLARATIONS = "src_c/declarations.py"
@@ -62,11 +64,11 @@ def kernel_jobs(isas, amx=False, lower=()):
     Lower precision without AMX is not made to be fast, so AVX-512 takes AVX2's."""
     builds = [(name, flags, KERNELS) for name, flags in {**isas, "float64": ["-DTDF_F64"]}.items()]
     plain = {name: flags for name, flags in isas.items() if name != "avx512"}
-    builds += [(f"{name}_{precision}", [*flags, "-O2", *parts, *lower], PRODUCTS)
+    builds += [(f"{name}_{precision}", [*flags, "-O1", *parts, *lower], PRODUCTS)
                for name, flags in {**plain, **({"amx": [*AMX, "-DTDF_AMX"]} if amx else {})}.items()
                for precision, parts in PRECISIONS.items()]
-    return [(name, source, [*flags, f"-DTDF_ISA={name}"]) for name, flags, sources in builds
-            for source in sources]
+    return [(name, source, [*LEVELS.get(source, ()), *flags, f"-DTDF_ISA={name}"])
+            for name, flags, sources in builds for source in sources]
 
 
 def sanitizer_flags(names):

@@ -61,7 +61,7 @@ INLINE void products(const int MR, const rnn_step *s, ptrdiff_t b, const real *p
 
 /* From the products to h in registers. */
 INLINE void fused_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
-                       ptrdiff_t k0, const real *begun)
+                       ptrdiff_t k0, real *begun)
 {
     const tdf_rnn *a = s->a;
     const rnn_memory *m = s->m;
@@ -88,7 +88,7 @@ INLINE void fused_tile(const int MR, const rnn_step *s, ptrdiff_t b, ptrdiff_t u
 }
 
 TILE_FN void fused_rows(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
-                        ptrdiff_t k0, const real *begun)
+                        ptrdiff_t k0, real *begun)
 {
     TILE_SWITCH(rows, fused_tile, s, b, u, panel, k0, begun)
 }

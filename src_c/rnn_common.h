@@ -146,7 +146,7 @@ INLINE ptrdiff_t tile_rows(ptrdiff_t left, ptrdiff_t high)
 typedef void (*part_body)(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, const real *panel, ptrdiff_t k0,
                           ptrdiff_t k1, real *begun);
 typedef void (*fused_body)(ptrdiff_t rows, const rnn_step *s, ptrdiff_t b, ptrdiff_t u, const real *panel,
-                           ptrdiff_t k0, const real *begun);
+                           ptrdiff_t k0, real *begun);
 
 /* A step of a vector of units of STEP_ROWS rows at most. `begun` has 4 vectors a row. */
 INLINE void fused_units(part_body part, fused_body fused, const rnn_step *s, ptrdiff_t lo, ptrdiff_t hi,

@@ -329,9 +329,13 @@ void tdf_team_set_patience(long nanoseconds) { atomic_store(&patience, nanosecon
 
 /* ------------------------------------------------------------------ forks */
 
-/* A child has the thread that called fork alone: no workers, and locks in whatever state they were. */
+/* A child has the thread that called fork alone: no workers, and locks in whatever state they were. What
+ * threads are worth to it is not known yet. */
 static void start_anew(void)
 {
+    atomic_store(&worth.most, 0);
+    worth.pause = worth.watched = 0;
+    worth.balance = CREDIT;
     atomic_flag_clear(&team.busy);
     team.workers = team.refused = 0;
     parts_here = 0;
