@@ -99,6 +99,13 @@ def set_threads(int n):
     tdf_omp_set_threads(_limit)
 
 
+def limit_threads_here(int n):
+    """In calls from this thread at most n threads from now on; n >= 1."""
+    if n < 1:
+        raise ValueError(f"threads must be at least 1, got {n}")
+    tdf_omp_set_threads(min(n, MOST_THREADS))
+
+
 def grant_threads(int n, bint follow):
     """Until set_threads: at most n threads and, to follow them, one a processor that the caller may use."""
     tdf_grant_threads(n, follow)

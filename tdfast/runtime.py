@@ -145,6 +145,19 @@ def set_num_threads(n: int) -> None:
     _threads_from = f"set_num_threads({n})"
 
 
+def limit_threads_here(n: int) -> None:
+    """Use at most ``n`` threads in kernel calls that this Python thread makes, whatever the others use.
+
+    For threads that share the processors among themselves.
+
+    >>> import threading
+    >>> thread = threading.Thread(target=lambda: (limit_threads_here(1), print(get_num_threads())))
+    >>> thread.start(); thread.join()
+    1
+    """
+    _kernels.limit_threads_here(n)
+
+
 def get_num_threads() -> int:
     """The largest number of threads a kernel call made here would use.
 

@@ -32,6 +32,7 @@ class Run:
         epoch, batch: the next to come.
         logs: those of the last epoch.
         over: whether there is nothing left to do.
+        interrupts: the `tdfast.training.interrupts.Interrupts` of the fit, once it has begun.
     """
 
     def __init__(self, model: Any, layers: Sequence[Any], calls: Any, train: EpochIterator,
@@ -41,6 +42,7 @@ class Run:
         self.batch = 0
         self.logs: dict[Any, Any] = {}
         self.over = False
+        self.interrupts: Any = None
         self._seeds, self._stateful = seeds_of(layers), stateful_of(layers)
 
     def seed(self) -> None:

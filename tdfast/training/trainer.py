@@ -230,6 +230,21 @@ class Trainer:
             )
 
     # ---------------------------------------------------------------- preparation
+    @property
+    def parameters(self) -> Any:
+        """The flat vectors that the weights live in, once they are ready to be trained."""
+        return self._parameters
+
+    def forget_steps(self) -> None:
+        """Have the next fit look at the losses and metrics anew, and prepare its steps anew."""
+        self._ready = self._step._prepared_for = None
+
+    def interrupt(self) -> None:
+        """End the fit that runs in another thread after its step, as Ctrl-C does here."""
+        interrupts = self.run and self.run.interrupts
+        if interrupts is not None:
+            interrupts.pending = True
+
     def ready_to_train(self) -> None:
         """Put the weights into flat vectors, and the optimizer on top of them."""
         now = self.objective, self.optimizer, self._parameters, program.changes()
@@ -392,6 +407,7 @@ class Trainer:
         try:
             calls.on_train_begin()
             with Interrupts() as interrupts:
+                run.interrupts = interrupts
                 while run.epoch < epochs and not run.over:
                     calls.on_epoch_begin(run.epoch)
                     with self.objective.counting_alone():

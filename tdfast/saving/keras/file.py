@@ -32,7 +32,7 @@ from tdfast.saving.keras.hard_sigmoid import keep_hard_sigmoid, warn_of_hard_sig
 from tdfast.saving.keras.legacy import is_hdf5, load_legacy
 from tdfast.saving.keras.legacy_config import is_old, modern_compile, modern_layer
 from tdfast.saving.keras.places import groups
-from tdfast.saving.keras.weights import open_weights, write_h5
+from tdfast.saving.keras.weights import open_weights, write_h5, write_npz
 
 if TYPE_CHECKING:
     from tdfast.engine.types import Config, CustomObjects, PathLike
@@ -259,13 +259,32 @@ def save_model(model: Any, filepath: PathLike, overwrite: bool = True, zipped: b
         raise ValueError(f"save_model: the path must end in '.keras', got {filepath!r}.")
     if not flag(overwrite, "overwrite", "save_model") and os.path.exists(filepath):
         raise FileExistsError(f"save_model: '{filepath}' exists, and overwrite=False.")
-    weights, assets = io.BytesIO(), assets_of(model)
+    weights = io.BytesIO()
     write_h5(groups(model), weights)
+    with replacing(filepath) as file:
+        _write(model, file, "model.weights.h5", weights)
+
+
+def as_archive(model: Any) -> bytes:
+    """The bytes of a .keras file with the weights as .npz, which needs no HDF5: `load_model` reads it.
+
+    >>> from tdfast import Sequential, layers
+    >>> model = Sequential([layers.Dense(1, input_shape=(3,))])
+    >>> load_model(io.BytesIO(as_archive(model))).count_params()
+    4
+    """
+    weights, out = io.BytesIO(), io.BytesIO()
+    write_npz(groups(model), weights)
+    _write(model, out, "model.weights.npz", weights)
+    return out.getvalue()
+
+
+def _write(model: Any, file: Any, name: str, weights: io.BytesIO) -> None:
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"),
                 "tdfast_version": __version__}
-    with replacing(filepath) as file, zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", json.dumps(description(model)))
-        archive.writestr("model.weights.h5", weights.getbuffer())
-        for place, data in assets.items():
+        archive.writestr(name, weights.getbuffer())
+        for place, data in assets_of(model).items():
             archive.writestr(place, data)

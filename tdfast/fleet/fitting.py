@@ -1,0 +1,289 @@
+"""fit: one model for each key, trained side by side."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdfast import random
+from tdfast.callbacks.stopping import EarlyStopping
+from tdfast.compat.calling import level_of_the_caller
+from tdfast.engine.arguments import flag
+from tdfast.engine.console import is_terminal, say
+from tdfast.fleet.crew import Crew, Worker
+from tdfast.fleet.keys import by_key, seed_of
+from tdfast.fleet.trained import Fleet, of_key, unpacked
+from tdfast.models.cloning import clone_model
+from tdfast.training import adapters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tdfast.engine.types import Array
+
+INTERVAL = 0.2
+"""Seconds between two drawings of the line that says how far it is."""
+
+
+def fit(
+    model: Any,
+    data: Any,
+    *,
+    epochs: int = 1,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    validation: Any = None,
+    early_stopping: Any = None,
+    shuffle: bool | str = True,
+    lengths: Any = None,
+    validation_lengths: Any = None,
+    prepare: Callable[[Any], Any] | None = None,
+    initialize: bool = False,
+    on_error: str = "keep",
+    threads: int | None = None,
+    verbose: int = 0,
+) -> Fleet:
+    """Train one model for each key.
+
+    The models learn side by side, one a thread. Each is, to the bit, what a fit of its own gives, for any
+    number of threads and in any order of the keys::
+
+        twin = copy.deepcopy(model)
+        twin.fit(x, y, epochs=epochs, batch_size=batch_size, seed=fleet.seed_of(key), verbose=0)
+
+    Args:
+        model: a model that is built and compiled. It is a template and does not change: each key begins with
+            its weights and with its optimizer as it is.
+        data: a dict from keys to (x, y) or (x, y, sample_weight); pairs of a key and such data; or a list of
+            such data, whose keys are 0, 1, ... Numbers of rows may differ, and lengths where the model takes
+            any.
+        epochs, batch_size, shuffle: as in ``model.fit``.
+        seed: a whole number of at least 0, from which the seed of each key follows; None draws one.
+        validation: this last share of each key's samples is kept apart and measured each epoch; or a dict
+            from keys to data.
+        early_stopping: a `tdfast.callbacks.EarlyStopping`, of which each key has a copy. A number is a
+            patience: the fit of a key ends after so many epochs in which val_loss, or loss without
+            validation, has not become better, and its best weights are put back.
+        lengths, validation_lengths: dicts from keys to the ``lengths`` of ``model.fit``.
+        prepare: a function that makes (x, y) of what stands in ``data`` and ``validation`` for a key, as of a
+            group of a frame or of the name of a file. It runs in the threads, when a key's turn comes.
+        initialize: True draws new weights for each key, by its seed, instead of the model's; its optimizer
+            is new, too: ``with tdfast.random.scope(seed): twin = tdfast.models.clone_model(model)``.
+        on_error: 'keep' goes on with the other keys when the fit of one fails, with a warning at the end:
+            ``fleet.failed`` says why, and its weights are those before the step that failed. 'raise' ends it
+            all with that error.
+        threads: how many models learn at a time; None: as many as `tdfast.get_num_threads` says.
+        verbose: 1 shows how far it is, in one line.
+
+    Returns:
+        A `Fleet`.
+
+    Raises:
+        ValueError: for arguments, keys or a model that do not fit, before anything is done.
+
+    After Ctrl-C, and after an error with on_error='raise', the exception's ``fleet`` holds the keys that were
+    done.
+
+    >>> import numpy as np, tdfast
+    >>> model = tdfast.Sequential([tdfast.Input((5, 1)), tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> shops = {"north": (np.ones((8, 5, 1)), np.ones(8)), "south": (np.ones((12, 5, 1)), np.zeros(12))}
+    >>> fleet = fit(model, shops, epochs=2, seed=0)
+    >>> fleet.history["key"].tolist(), fleet.history["epoch"].tolist()
+    (['north', 'north', 'south', 'south'], [0, 1, 0, 1])
+    """
+    _check_model(model)
+    given = by_key(data, "fleet.fit")
+    if on_error not in ("keep", "raise"):
+        raise ValueError(f"fleet.fit: on_error must be 'keep' or 'raise', got {on_error!r}.")
+    if threads is not None and adapters.check_count(threads, "fleet.fit: threads") < 1:
+        raise ValueError("fleet.fit: threads must be at least 1, got 0.")
+    start = random.make_default_seed() if seed is None else random.check_seed(seed)
+    if start is None or start < 0:
+        raise ValueError(f"fleet.fit: seed must be a whole number of at least 0, got {seed!r}.")
+    if flag(initialize, "initialize", "fleet.fit"):
+        model = clone_model(model)
+    work = _Work(model, given, start, prepare, on_error == "keep")
+    work.options = {"epochs": adapters.check_count(epochs, "fleet.fit: epochs"), "shuffle": shuffle,
+                    "batch_size": None if batch_size is None
+                    else adapters.check_batch_size(batch_size, "fleet.fit"), "verbose": 0}
+    work.take_validation(validation, lengths, validation_lengths)
+    work.early_stopping = _early_stopping(early_stopping, validation is not None)
+    crew = Crew(model, threads, len(given))
+    work.weights = np.empty((len(given), crew.workers[0].values.size), crew.workers[0].values.dtype)
+    for row, key in zip(work.weights, given):
+        row[:] = crew.workers[0].values if not initialize else _drawn(model, seed_of(start, key), row)
+    line = _Line(len(given), work.failed) if verbose else None
+    try:
+        crew.run(work.do, len(given), line.show if line else lambda done: None)
+    except BaseException as error:
+        error.fleet = work.fleet()          # type: ignore[attr-defined]
+        raise
+    finally:
+        if line:
+            line.end(crew.done)
+    fleet = work.fleet()
+    if fleet.failed:
+        first, why = next(iter(fleet.failed.items()))
+        warnings.warn(
+            f"fleet.fit: {len(fleet.failed)} of {len(fleet)} keys failed, which fleet.failed lists; the "
+            f"first is {first!r}: {why}", stacklevel=level_of_the_caller())
+    return fleet
+
+
+class _Work:
+    """What each worker does with each key.
+
+    Args:
+        model: the template.
+        data: by key.
+        seed: of the fleet.
+        prepare: as `fit` takes it.
+        keeps: whether an error of one key ends nothing but its fit.
+    """
+
+    def __init__(self, model: Any, data: dict[Any, Any], seed: int, prepare: Any, keeps: bool) -> None:
+        self.model, self.data, self.seed, self.prepare, self.keeps = model, data, seed, prepare, keeps
+        self.keys = list(data)
+        self.options: dict[str, Any] = {}
+        self.early_stopping: Any = None
+        self.weights: Any = None
+        self.histories: dict[Any, dict[str, Any]] = {}
+        self.failed: dict[Any, str] = {}
+        self.lengths: dict[Any, Any] = {}
+        self.validation: dict[Any, Any] = {}
+        self.validation_lengths: dict[Any, Any] = {}
+
+    def take_validation(self, validation: Any, lengths: Any, validation_lengths: Any) -> None:
+        """Take what `fit` was given beside the data, each with all keys."""
+        if isinstance(validation, (float, int)) and not isinstance(validation, bool):
+            if not 0 < validation < 1:
+                raise ValueError(
+                    f"fleet.fit: validation must be a share between 0 and 1, or a dict from keys to data, "
+                    f"got {validation}."
+                )
+            self.options["validation_split"] = validation
+            validation = None
+        for name, given in (("validation", validation), ("lengths", lengths),
+                            ("validation_lengths", validation_lengths)):
+            if given is None:
+                continue
+            found = by_key(given, f"fleet.fit: {name}")
+            missing = [key for key in self.keys if key not in found]
+            if missing:
+                raise ValueError(
+                    f"fleet.fit: {name} has nothing for {len(missing)} of the {len(self.keys)} keys, the "
+                    f"first of which is {missing[0]!r}. Give it for each key."
+                )
+            setattr(self, name, found)
+
+    def do(self, worker: Worker, i: int) -> None:
+        """Train the model of the key with this number."""
+        key, row = self.keys[i], self.weights[i]
+        worker.become(row)
+        try:
+            arguments = self._arguments(key)
+            worker.expect(arguments["y"])
+            worker.model.fit(**arguments)
+        except Exception as error:
+            if not self.keeps:
+                raise of_key(error, "fleet.fit", key) from error
+            self.failed[key] = f"{type(error).__name__}: {error}"
+        row[:] = worker.values
+        history = worker.model.history
+        self.histories[key] = {} if history is None else history.history
+
+    def _arguments(self, key: Any) -> dict[str, Any]:
+        x, y, weight = self._of(self.data[key])
+        out = {"x": x, "y": y, "sample_weight": weight, "seed": seed_of(self.seed, key), **self.options}
+        if self.early_stopping is not None:
+            out["callbacks"] = [copy.deepcopy(self.early_stopping)]
+        if key in self.lengths:
+            out["lengths"] = self.lengths[key]
+        if key in self.validation:
+            x, y, weight = self._of(self.validation[key])
+            out["validation_data"] = (x, y) if weight is None else (x, y, weight)
+            out["validation_lengths"] = self.validation_lengths.get(key)
+        return out
+
+    def _of(self, given: Any) -> tuple[Any, ...]:
+        return unpacked(given if self.prepare is None else self.prepare(given))
+
+    def fleet(self) -> Fleet:
+        """Of the keys that are done."""
+        done = [i for i, key in enumerate(self.keys) if key in self.histories]
+        keys = [self.keys[i] for i in done]
+        weights = self.weights if len(done) == len(self.keys) else self.weights[done]
+        failed = {key: self.failed[key] for key in keys if key in self.failed}
+        histories = [self.histories[key] for key in keys]
+        return Fleet(copy.deepcopy(self.model), keys, weights, histories, self.seed, failed)
+
+
+class _Line:
+    """The line that says how far a fit is; where the output is no terminal, one at its end alone.
+
+    Args:
+        tasks: how many keys there are.
+        failed: those that failed so far.
+    """
+
+    def __init__(self, tasks: int, failed: dict[Any, str]) -> None:
+        self.tasks, self.failed = tasks, failed
+        self._begun = self._drawn = time.perf_counter()
+        self._live = is_terminal()
+
+    def show(self, done: int) -> None:
+        """Draw it again, if it is time."""
+        now = time.perf_counter()
+        if self._live and now - self._drawn >= INTERVAL:
+            self._drawn = now
+            sys.stdout.write("\r" + self._text(done))
+            sys.stdout.flush()
+
+    def end(self, done: int) -> None:
+        """The last one."""
+        say(("\r" if self._live else "") + self._text(done))
+
+    def _text(self, done: int) -> str:
+        seconds = time.perf_counter() - self._begun
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        each = f"{1e3 * seconds / max(done, 1):.1f}ms/model"
+        return f"{done}/{self.tasks} models{failed} - {seconds:.0f}s - {each}"
+
+
+def _check_model(model: Any) -> None:
+    if not hasattr(model, "compile") or not hasattr(model, "compiled_state"):
+        raise ValueError(
+            f"fleet.fit expects a tdfast model as its first argument, got a {type(model).__name__}."
+        )
+    if not model.compiled or not model._trainer.trains:
+        raise ValueError(
+            f"fleet.fit: call compile(optimizer=..., loss=...) of model '{model.name}' before fleet.fit."
+        )
+    if not model.built or not model.weights:
+        raise ValueError(
+            f"fleet.fit: model '{model.name}' has no weights yet, with which each key is to begin. Give it "
+            "an Input, as in Sequential([Input((None, 3)), ...]), or call model.build(input_shape)."
+        )
+
+
+def _early_stopping(given: Any, validates: bool) -> Any:
+    """The callback that each key has a copy of, or None."""
+    if given is None or isinstance(given, EarlyStopping):
+        return given
+    if isinstance(given, bool) or not hasattr(given, "__index__") or int(given) < 0:
+        raise ValueError(
+            f"fleet.fit: early_stopping must be a number of epochs or an EarlyStopping, got {given!r}."
+        )
+    return EarlyStopping("val_loss" if validates else "loss", patience=int(given), restore_best_weights=True)
+
+
+def _drawn(model: Any, seed: int, like: Array) -> Array:
+    """The flat vector of the weights that a clone of the model has by a seed."""
+    with random.scope(seed):
+        return Worker(clone_model(model)).values

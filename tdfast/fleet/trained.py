@@ -1,0 +1,263 @@
+"""Fleet: the models that `tdfast.fleet.fit` has trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdfast.fleet import file
+from tdfast.fleet.crew import Crew, Worker
+from tdfast.fleet.keys import by_key, plain_key, seed_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tdfast.engine.types import Array, Arrays, CustomObjects, Data, PathLike
+
+
+class Fleet(Mapping[Any, Any]):
+    """Models of one kind, each under its key; `tdfast.fleet.fit` and `tdfast.fleet.load` make one.
+
+    ``fleet["shop1"]`` is a model of its own with the weights of that key, a new one each time: what is done
+    to it does not change the fleet. It has the loss and the metrics of the model that the fleet was made of,
+    and its optimizer as it was before the fit.
+
+    Args:
+        model: the model that all began as.
+        keys: as many as there are models.
+        weights: (models, P), the weights of each as one row.
+        histories: for each the dict from names to the values of its epochs.
+        seed: that of the fit.
+        failed: dict from the keys whose fit failed to why.
+
+    Attributes:
+        weights: as given.
+        seed: that of the fit, from which those of the keys follow: see `seed_of`.
+        failed: as given. A key that failed has the weights that it had then.
+
+    >>> import numpy as np, tdfast
+    >>> model = tdfast.Sequential([tdfast.Input((5, 1)), tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> shops = {name: (np.ones((8, 5, 1)), np.ones((8, 1))) for name in ("north", "south")}
+    >>> fleet = tdfast.fleet.fit(model, shops, epochs=2, seed=0)
+    >>> list(fleet), fleet["north"].predict(np.ones((3, 5, 1)), verbose=0).shape
+    (['north', 'south'], (3, 1))
+    """
+
+    def __init__(self, model: Any, keys: Sequence[Any], weights: Array, histories: Sequence[dict[str, Any]],
+                 seed: int, failed: dict[Any, str]) -> None:
+        self._model = model
+        self._place = {key: i for i, key in enumerate(keys)}
+        self._histories = list(histories)
+        self.weights, self.seed, self.failed = weights, seed, failed
+        self._crew: Any = None
+
+    # ---------------------------------------------------------------- a mapping
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._place)
+
+    def __contains__(self, key: Any) -> bool:
+        try:
+            return plain_key(key) in self._place
+        except ValueError:
+            return False
+
+    def __getitem__(self, key: Any) -> Any:
+        worker = Worker(self._model)
+        worker.become(self.weights[self._at(key)])
+        return worker.model
+
+    def __eq__(self, other: Any) -> Any:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def _at(self, key: Any) -> int:
+        """The row of a key."""
+        if key not in self:
+            known = ", ".join(map(repr, list(self)[:5])) + (", ..." if len(self) > 5 else "")
+            raise KeyError(
+                f"no model of the fleet has the key {key!r}; there are {len(self)}: {known or 'none'}"
+            )
+        return self._place[plain_key(key)]
+
+    def seed_of(self, key: Any) -> int:
+        """The seed of the fit of one key: ``model.fit(..., seed=fleet.seed_of(key))`` learns them again."""
+        self._at(key)
+        return seed_of(self.seed, plain_key(key))
+
+    # ---------------------------------------------------------------- what was learned
+    @property
+    def history(self) -> dict[str, Any]:
+        """The loss and the metrics of all keys and epochs as columns: 'key', 'epoch' (from 0), 'loss', ...
+
+        ``pandas.DataFrame(fleet.history)`` is a frame of it. NaN stands for what a key has no number of. A
+        metric of several numbers has a column for each, 'f1_score_0', 'f1_score_1', ...
+        """
+        tables = [_columns(history) for history in self._histories]
+        rows = [max(map(len, table.values()), default=0) for table in tables]
+        keys = np.empty(sum(rows), object)
+        keys[:] = [key for key, n in zip(self, rows) for _ in range(n)]
+        out = {"key": keys, "epoch": np.concatenate([np.arange(0), *map(np.arange, rows)])}
+        for name in dict.fromkeys(name for table in tables for name in table):
+            columns = [table.get(name, np.full(n, np.nan)) for table, n in zip(tables, rows)]
+            out[name] = np.concatenate(columns)
+        return out
+
+    def history_of(self, key: Any) -> dict[str, list[Any]]:
+        """What ``history.history`` is after the fit of one model: a dict from names to lists of numbers."""
+        return copy.deepcopy(self._histories[self._at(key)])
+
+    # ---------------------------------------------------------------- all models
+    def predict(self, x: Any, batch_size: int | None = None, lengths: Any = None,
+                threads: int | None = None) -> dict[Any, Arrays]:
+        """The outputs of the models of some keys.
+
+        Args:
+            x: a dict from keys to inputs; or, where the keys are 0, 1, ..., a list of inputs.
+            batch_size: as in ``model.predict``.
+            lengths: a dict from keys to the ``lengths`` of ``model.predict``, or None.
+            threads: how many models at a time; None: as many as `tdfast.get_num_threads` says.
+
+        Returns:
+            A dict from keys to what ``model.predict`` gives.
+
+        Raises:
+            KeyError: for a key of no model, before anything is done.
+            ValueError: for inputs that do not fit; the text names the key.
+        """
+        valid = None if lengths is None else by_key(lengths, "fleet.predict: lengths")
+
+        def predict(worker: Worker, key: Any, given: Data) -> Arrays:
+            return worker.model.predict(given, batch_size=batch_size, verbose=0,
+                                        lengths=valid and valid.get(key))
+
+        return self._each(predict, by_key(x, "fleet.predict"), threads, "fleet.predict")
+
+    def evaluate(self, data: Any, batch_size: int | None = None, lengths: Any = None,
+                 threads: int | None = None) -> dict[Any, dict[str, Any]]:
+        """The loss and the metrics of the models of some keys.
+
+        Args:
+            data: a dict from keys to (x, y) or (x, y, sample_weight); or, where the keys are 0, 1, ..., a
+                list.
+            batch_size, lengths, threads: as in `predict`.
+
+        Returns:
+            A dict from keys to dicts from names to numbers.
+
+        Raises:
+            KeyError, ValueError: as `predict`.
+        """
+        valid = None if lengths is None else by_key(lengths, "fleet.evaluate: lengths")
+
+        def evaluate(worker: Worker, key: Any, given: Data) -> dict[str, Any]:
+            x, y, weight = unpacked(given)
+            worker.expect(y)
+            return worker.model.evaluate(x, y, batch_size=batch_size, verbose=0, sample_weight=weight,
+                                         return_dict=True, lengths=valid and valid.get(key))
+
+        return self._each(evaluate, by_key(data, "fleet.evaluate"), threads, "fleet.evaluate")
+
+    def _each(self, ask: Callable[[Any, Any, Any], Any], data: dict[Any, Any], threads: int | None,
+              who: str) -> dict[Any, Any]:
+        """``ask(worker, key, data)`` for each key, as a dict."""
+        places, made = [self._at(key) for key in data], dict.fromkeys(data)
+        keys, given = list(data), list(data.values())
+
+        def do(worker: Worker, i: int) -> None:
+            worker.become(self.weights[places[i]])
+            try:
+                made[keys[i]] = ask(worker, keys[i], given[i])
+            except Exception as error:
+                raise of_key(error, who, keys[i]) from error
+
+        Crew(self._model, threads, len(data)).run(do, len(data), lambda done: None)
+        return made
+
+    # ---------------------------------------------------------------- files
+    def save(self, filepath: PathLike) -> None:
+        """Write all of it to one file, for `tdfast.fleet.load`; an older one is replaced when it is whole.
+
+        Raises:
+            OSError: if it cannot be written; what was there is there still.
+        """
+        file.write(filepath, self._model, list(self), self.weights, self._histories, self.seed, self.failed)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"<Fleet of {len(self)} models '{self._model.name}'{failed}>"
+
+
+def load(filepath: PathLike, custom_objects: CustomObjects = None) -> Fleet:
+    """Read a fleet that `Fleet.save` wrote.
+
+    No code in the file is run, and sizes are checked before memory is taken.
+
+    Args:
+        filepath: a path.
+        custom_objects: as in `tdfast.saving.load_model`.
+
+    Raises:
+        FileError: (a ValueError) if the file is damaged or is something else.
+        OSError: if it cannot be opened.
+
+    >>> import os, tempfile, numpy as np, tdfast
+    >>> model = tdfast.Sequential([tdfast.Input((5, 1)), tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> fleet = tdfast.fleet.fit(model, {"north": (np.ones((8, 5, 1)), np.ones(8))}, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fleet.save(os.path.join(folder, "shops.fleet"))
+    ...     again = load(os.path.join(folder, "shops.fleet"))
+    >>> list(again), bool((again.weights == fleet.weights).all())
+    (['north'], True)
+    """
+    return Fleet(*file.read(filepath, custom_objects))
+
+
+def _columns(history: dict[str, Any]) -> dict[str, Array]:
+    """The columns of one key."""
+    out = {}
+    for name, values in history.items():
+        numbers = np.asarray(values, np.float64)
+        if numbers.ndim == 1:
+            out[name] = numbers
+        else:
+            parts = numbers.reshape(len(numbers), -1).T
+            out.update((f"{name}_{i}", part) for i, part in enumerate(parts))
+    return out
+
+
+def unpacked(given: Any) -> tuple[Any, ...]:
+    """(x, y, sample_weight) of the data of one key.
+
+    Raises:
+        ValueError: for anything but two or three things.
+
+    >>> unpacked(("x", "y"))
+    ('x', 'y', None)
+    """
+    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+        what = type(given).__name__
+        many = f" of {len(given)}" if isinstance(given, (tuple, list, dict, str)) else ""
+        raise ValueError(f"the data must be (x, y) or (x, y, sample_weight), got a {what}{many}.")
+    return (*given, None)[:3]
+
+
+def of_key(error: Exception, who: str, key: Any) -> Exception:
+    """An error like another one that says which key it is of.
+
+    >>> of_key(ValueError("x is empty"), "fleet.fit", "a")
+    ValueError("fleet.fit, key 'a': x is empty")
+    """
+    text = f"{who}, key {key!r}: {error or type(error).__name__}"
+    try:
+        return type(error)(text)
+    except Exception:       # a class of errors that takes more than a text
+        return RuntimeError(f"{text} ({type(error).__name__})")
