@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 LAYOUTS = ("time-feature", "feature-time")
 
 
-def check_layout(n_features: Any, layout: Any, who: str) -> None:
-    """Raise a ValueError unless the two parameters are what they may be.
+def check_layout(n_features: Any, layout: Any, who: str, as_they_are: bool = False) -> None:
+    """Raise a ValueError unless the two parameters are what they may be; n_features=None only if as_they_are.
 
     >>> check_layout(2, "time-feature", "SeriesScaler")
     >>> check_layout(2, "columns", "SeriesScaler")
@@ -21,7 +21,7 @@ def check_layout(n_features: Any, layout: Any, who: str) -> None:
     ValueError: SeriesScaler: layout must be 'time-feature' or 'feature-time', got 'columns'.
     """
     whole = isinstance(n_features, (int, np.integer)) and not isinstance(n_features, bool)
-    if not whole or n_features < 1:
+    if not (n_features is None and as_they_are) and (not whole or n_features < 1):
         raise ValueError(
             f"{who}: n_features must be a whole number of at least 1, the features of each time step of "
             f"rows, got {n_features!r}."
@@ -30,12 +30,12 @@ def check_layout(n_features: Any, layout: Any, who: str) -> None:
         raise ValueError(f"{who}: layout must be 'time-feature' or 'feature-time', got {layout!r}.")
 
 
-def as_sequences(x: Array, n_features: int, layout: str, who: str) -> Array:
+def as_sequences(x: Array, n_features: int | None, layout: str, who: str) -> Array:
     """Rows, or arrays of three axes, as (samples, time, feature); a view.
 
     Args:
         x: (samples, columns), each row a window; or three axes.
-        n_features: of each time step, for rows.
+        n_features: of each time step, for rows; None leaves rows as they are.
         layout: 'time-feature': all features of the first time step come first, or x is (samples, time,
             feature). 'feature-time': all time steps of the first feature do, or x is (samples, feature,
             time).
@@ -50,6 +50,8 @@ def as_sequences(x: Array, n_features: int, layout: str, who: str) -> Array:
     [[1, 3], [2, 4]]
     """
     if x.ndim == 2:
+        if n_features is None:
+            return x
         if x.shape[1] % n_features:
             raise ValueError(
                 f"{who}: X has {x.shape[1]} columns, which are no whole time steps of n_features="

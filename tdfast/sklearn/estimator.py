@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sklearn.base import BaseEstimator
 
-    from tdfast.engine.types import Array, CallbacksSpec, LossSpec, OptimizerSpec, Verbose
+    from tdfast.engine.types import Array, CallbacksSpec, LossSpec, OptimizerSpec, Sizes, Verbose
 else:
     BaseEstimator = base_class("BaseEstimator")
 
@@ -107,7 +107,7 @@ class SequenceEstimator(Checked):
         return_sequences: bool = False, loss: LossSpec = None, optimizer: OptimizerSpec = "adam",
         learning_rate: Any = None, epochs: int = 100, batch_size: int = 32, shuffle: bool = True,
         early_stopping: bool = False, validation_fraction: float = 0.1, n_iter_no_change: int = 10,
-        warm_start: bool = False, n_features: int = 1, layout: str = "time-feature",
+        warm_start: bool = False, n_features: int | None = 1, layout: str = "time-feature",
         newest_first: bool = False, callbacks: CallbacksSpec = None, random_state: Any = None,
         n_threads: int | None = None, verbose: Verbose = 0, **model__keywords: Any,
     ) -> None:
@@ -195,8 +195,8 @@ class SequenceEstimator(Checked):
         return "model is no function with keywords beyond (input_shape, n_outputs)."
 
     # ---------------------------------------------------------------- the model
-    def _made(self, shape: tuple[int, int], n_outputs: int) -> Any:
-        """The model for sequences of this shape (time, feature), built and compiled."""
+    def _made(self, shape: tuple[int, ...], n_outputs: int) -> Any:
+        """The model for sequences of this shape, (time, feature) or (time,), built and compiled."""
         model = self._model_for(shape, n_outputs)
         if not model.compiled or model.loss is None:
             model.compile(self._new_optimizer(), self._new_loss())
@@ -211,7 +211,7 @@ class SequenceEstimator(Checked):
             model.build((None, *shape))
         return model
 
-    def _model_for(self, shape: tuple[int, int], n_outputs: int) -> Any:
+    def _model_for(self, shape: tuple[int, ...], n_outputs: int) -> Any:
         model, who = self.model, type(self).__name__
         if model is None:
             return self._own_model(shape[1], n_outputs)
@@ -266,7 +266,9 @@ class SequenceEstimator(Checked):
         dtype = config.floatx() if reset else self.model_.dtype
         x = self._checked_x(x, reset, np.dtype(dtype), most=3)
         x = as_sequences(x, self.n_features, self.layout, type(self).__name__)
-        return reversed_in_time(x, lengths) if self.newest_first else x
+        if not self.newest_first:
+            return x
+        return reversed_in_time(x, steps_told(lengths, x.shape, type(self).__name__))
 
     def _in_order(self, a: Any, lengths: Any) -> Any:
         """Values per step, from the order of X's time steps to the model's, and back."""
@@ -306,7 +308,12 @@ class SequenceEstimator(Checked):
     # ---------------------------------------------------------------- training
     def _check_parameters(self) -> None:
         who = type(self).__name__
-        check_layout(self.n_features, self.layout, who)
+        check_layout(self.n_features, self.layout, who, as_they_are=True)
+        if self.n_features is None and self.model is None:
+            raise ValueError(
+                f"{who}: n_features=None hands rows to a model as they are, such as one that begins with an "
+                "Embedding. Give a model, or n_features=1 for series of one feature."
+            )
         if self.cell not in CELLS:
             raise ValueError(f"{who}: cell must be one of {', '.join(map(repr, CELLS))}, got {self.cell!r}.")
         for name in ("units", "layers", "epochs", "n_iter_no_change"):
@@ -357,26 +364,35 @@ class SequenceEstimator(Checked):
         if y is None:
             raise ValueError(f"{who} requires y to be passed, but the target y is None.")
         x = self._sequences(x, lengths, reset=anew)
-        lengths = steps_told(lengths, len(x), who)
+        lengths = steps_told(lengths, x.shape, who)
         y = self._targets(y, x, anew)
         kept, apart = self._split(y) if stops and self.early_stopping else (None, None)
         calls = 0 if anew else self._calls
         with random.scope(self._seed(calls)), self._threads():
-            if anew:
-                self._per_step = bool(self.return_sequences) or y.ndim == 3
-                self.model_ = self._made(x.shape[1:], self._width(y))
-                self._per_step = len(self.model_.output_shape) == 3
-            self._check_steps(y, x)
-            weight = self._weights(sample_weight, x)
-            if anew:
-                self._measure(*(None if a is None else a if kept is None else a[kept]
-                                for a in (y, weight, lengths)))
-            y = self._in_order(self._aims(y), lengths)
+            with self._beginning() if anew else contextlib.nullcontext():
+                if anew:
+                    self._per_step = bool(self.return_sequences) or y.ndim == 3
+                    self.model_ = self._made(x.shape[1:], self._width(y))
+                    self._per_step = len(self.model_.output_shape) == 3
+                self._check_steps(y, x)
+                weight = self._weights(sample_weight, x)
+                if anew:
+                    self._measure(*(None if a is None else a if kept is None else a[kept]
+                                    for a in (y, weight, lengths)))
+                y = self._in_order(self._aims(y), lengths)
             if weight is not None and weight.ndim == 2:
                 weight = self._in_order(weight, lengths)
-            history = self._fit(x, y, weight, lengths, kept, apart, epochs)
-        self._calls = calls + 1
-        return history
+            self._calls = calls + 1
+            return self._fit(x, y, weight, lengths, kept, apart, epochs)
+
+    @contextlib.contextmanager
+    def _beginning(self) -> Iterator[None]:
+        """For what is done before a new model is trained: an error leaves none that does not fit."""
+        try:
+            yield
+        except BaseException:
+            self.__dict__.pop("model_", None)
+            raise
 
     def _split(self, y: Array) -> tuple[Any, Any]:
         """The rows to train on and those that early stopping measures."""
@@ -385,8 +401,8 @@ class SequenceEstimator(Checked):
         if not len(apart) or not len(kept):
             raise ValueError(
                 f"{type(self).__name__}: early_stopping keeps validation_fraction={self.validation_fraction}"
-                f" of the samples apart, and of {len(y)} sample(s) nothing would be left. Give more samples, "
-                "or early_stopping=False."
+                f" of the samples apart to measure: of {len(y)} samples {len(apart)}, which leaves "
+                f"{len(kept)} to train on. Give more samples, another fraction, or early_stopping=False."
             )
         return kept, apart
 
@@ -409,7 +425,7 @@ class SequenceEstimator(Checked):
         """What the model says of X, the steps in X's order."""
         self._check_fitted()
         x = self._sequences(x, lengths, reset=False)
-        lengths = steps_told(lengths, len(x), type(self).__name__)
+        lengths = steps_told(lengths, x.shape, type(self).__name__)
         with self._threads():
             out = self.model_.predict(x, verbose=0, lengths=lengths)
         return self._in_order(out, lengths)
@@ -438,15 +454,23 @@ def ends_linear(model: Any) -> str | None:
     return str(getattr(activation, "name", getattr(activation, "__name__", activation)))
 
 
-def steps_told(lengths: Any, n: int, who: str) -> Any:
-    """``lengths`` as an array of one whole number for each of n samples, or None."""
+def steps_told(lengths: Any, shape: Sizes, who: str) -> Any:
+    """``lengths`` as an array of one whole number for each sample of X, of this shape; None stays None.
+
+    >>> steps_told([1, 3], (2, 3, 1), "SequenceRegressor").tolist()
+    [1, 3]
+    >>> steps_told([1, 4], (2, 3, 1), "SequenceRegressor")
+    Traceback (most recent call last):
+    ValueError: SequenceRegressor: lengths must have a whole number from 0 to 3 for each of 2 samples...
+    """
     if lengths is None:
         return None
     lengths = np.asarray(lengths)
-    if lengths.shape != (n,) or lengths.dtype.kind not in "iu":
+    good = lengths.shape == (shape[0],) and lengths.dtype.kind in "iu"
+    if not good or (lengths.size and not (0 <= lengths.min() and lengths.max() <= shape[1])):
         raise ValueError(
-            f"{who}: lengths must have a whole number for each of {n} samples, got shape {lengths.shape} "
-            f"and dtype {lengths.dtype}."
+            f"{who}: lengths must have a whole number from 0 to {shape[1]} for each of {shape[0]} samples, "
+            f"got {lengths!r}."
         )
     return lengths
 

@@ -56,7 +56,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         validation_fraction: the samples kept apart for it: the last ones. Default 0.1.
         n_iter_no_change: how many epochs it waits, default 10.
         warm_start: whether `fit` goes on with the weights of the last one, default False.
-        n_features: the features of a time step, for X of two axes. Default 1.
+        n_features: the features of a time step, for X of two axes. Default 1. None hands rows to the model
+            as they are, such as the numbers of words to one that begins with an Embedding.
         layout: 'time-feature' (default): X is (samples, time, feature), or rows have all features of one time
             step side by side. 'feature-time': X is (samples, feature, time), as in sktime and aeon, or rows
             have all time steps of one feature side by side, as darts makes them.
@@ -100,7 +101,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         return_sequences: bool = False, loss: LossSpec = None, optimizer: OptimizerSpec = "adam",
         learning_rate: Any = None, epochs: int = 100, batch_size: int = 32, shuffle: bool = True,
         early_stopping: bool = False, validation_fraction: float = 0.1, n_iter_no_change: int = 10,
-        warm_start: bool = False, n_features: int = 1, layout: str = "time-feature",
+        warm_start: bool = False, n_features: int | None = 1, layout: str = "time-feature",
         newest_first: bool = False, scale_y: bool = True, quantiles: Sequence[float] | None = None,
         callbacks: CallbacksSpec = None, random_state: Any = None, n_threads: int | None = None,
         verbose: Verbose = 0, **model__keywords: Any,

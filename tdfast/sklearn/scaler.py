@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast.sklearn.arrays import as_sequences, check_layout, valid_steps, weighted_moments
-from tdfast.sklearn.estimator import Checked
+from tdfast.sklearn.estimator import Checked, steps_told
 from tdfast.sklearn.installed import base_class
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class SeriesScaler(OneToOneFeatureMixin, TransformerMixin, Checked):
         check_layout(self.n_features, self.layout, type(self).__name__)
         x = self._checked_x(X, reset=True, dtypes=[np.float64, np.float32], most=3)
         x = as_sequences(x, self.n_features, self.layout, type(self).__name__)
+        lengths = steps_told(lengths, x.shape, type(self).__name__)
         weight = None if lengths is None else valid_steps(lengths, x.shape).astype(np.float64)
         mean, spread = weighted_moments(x, weight)
         self.mean_ = mean if self.with_mean else np.zeros_like(mean)
