@@ -74,6 +74,11 @@ class _Wrapper(Checked):
 
         return _check_sample_weight(sample_weight, x, dtype=x.dtype)
 
+    @property
+    def epoch_(self) -> int:
+        """The epochs of the last fit; 0 before it."""
+        return len(self.history_.epoch) if hasattr(self, "history_") else 0
+
     def _model_for(self, x: Array, y: Array) -> Any:
         model, who = self.model, type(self).__name__
         if self.warm_start and hasattr(self, "model_"):

@@ -143,6 +143,12 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
             check_classification_targets(y.ravel())
         else:
             y = check_array(y, ensure_2d=False, dtype=None, input_name="y", estimator=self)
+            if y.ndim == 2 and y.shape[1] > 1:
+                raise ValueError(
+                    f"SequenceClassifier: y must have one label a sample, got the shape {y.shape}. For a "
+                    "label at each time step give return_sequences=True; of one-hot targets give "
+                    "y.argmax(axis=1)."
+                )
             y = column_or_1d(y, warn=True)
             check_classification_targets(y)
         check_consistent_length(x, y)

@@ -46,6 +46,17 @@ def test_grids_give_the_same_scores_in_every_backend(estimator, grid):
     assert search.best_estimator_.predict(SERIES).shape == Y.shape
 
 
+def test_dask_gives_the_scores_of_one_process():
+    distributed = pytest.importorskip("distributed")
+    grid = {"model__units": [2, 6]}
+    search = GridSearchCV(SequenceRegressor(build, epochs=3, random_state=0), grid, cv=TimeSeriesSplit(2))
+    alone = search.fit(SERIES, Y).cv_results_["mean_test_score"]
+    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None):
+        with joblib.parallel_config(backend="dask"):
+            spread = clone(search).fit(SERIES, Y).cv_results_["mean_test_score"]
+    assert np.array_equal(alone, spread)
+
+
 def test_halving_searches_by_epochs():
     search = HalvingRandomSearchCV(
         SequenceRegressor(**QUICK), {"units": [2, 4, 8], "cell": ["gru", "lstm"]}, resource="epochs",
@@ -121,7 +132,7 @@ def test_wrappers_take_series_and_survive_clones():
     regressor = SKLearnRegressor(dynamic, model_kwargs={"units": (4, 3)}, fit_kwargs={"epochs": 3})
     twin = clone(regressor)
     assert twin.fit_kwargs == {"epochs": 3} and twin.model_kwargs == {"units": (4, 3)}
-    twin.fit(SERIES, Y)
+    assert twin.epoch_ == 0 and twin.fit(SERIES, Y).epoch_ == 3
     assert len(twin.history_.history["loss"]) == 3 and twin.predict(SERIES).shape == (48,)
     assert len(twin.fit(SERIES, Y, epochs=1).history_.history["loss"]) == 1
     assert np.isfinite(cross_val_score(regressor, SERIES, Y, cv=2)).all()

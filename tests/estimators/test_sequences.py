@@ -497,6 +497,10 @@ def test_a_fit_that_is_refused_leaves_no_model():
 def test_one_class_is_not_enough():
     with pytest.raises(ValueError, match="two classes or more"):
         SequenceClassifier().fit(X, np.ones(48, int))
+    with pytest.raises(ValueError, match="return_sequences=True.*argmax"):
+        SequenceClassifier().fit(X, np.eye(3)[np.arange(48) % 3])
+    with pytest.raises(ValueError, match="discrete classes on a regression target"):
+        SequenceClassifier().fit(X, Y)
 
 
 # ---------------------------------------------------------------- SeriesScaler
