@@ -1,4 +1,4 @@
-"""Many models that learn one after the other: a loop, as a user of any library writes it."""
+"""Many models that learn one after the other: a loop, as a user of a library without fleets writes it."""
 
 from __future__ import annotations
 

@@ -27,5 +27,37 @@ class Model(KerasModel):
         return self.model.streamer(batch_size=1).step
 
 
+class Fleet(Model):
+    """Many models of one case in one call, as `tdfast.fleet` trains them: each begins with the same weights
+    and sees the same rows."""
+
+    def __init__(self, case: Any, x: Any, y: Any, threads: Any) -> None:
+        super().__init__(case, x, y, threads)
+        self.data = {i: (x, y) for i in range(case.models)}
+        self.trained: Any = None
+
+    def set_weights(self, weights: Any) -> None:
+        """Where each begins."""
+        super().set_weights(weights)
+        self.trained = None
+
+    def first_epoch(self) -> Any:
+        """The mean of all losses of one epoch in the order of the rows."""
+        self.fit(1, shuffle=False)
+        return self.trained.history["loss"].mean()
+
+    def fit(self, epochs: int, shuffle: bool = True) -> None:
+        """Epochs of each."""
+        self.trained = tdfast.fleet.fit(self.model, self.data, epochs=epochs, batch_size=self.case.B, seed=0,
+                                        shuffle=shuffle)
+
+    def predict(self, x: Any) -> Any:
+        """The outputs of the last one."""
+        if self.trained is None:
+            return super().predict(x)
+        last = self.case.models - 1
+        return self.trained.predict({last: x}, batch_size=self.case.B)[last]
+
+
 class NotAvailable(Exception):
     """This version of tdfast cannot do the case."""

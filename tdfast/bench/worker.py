@@ -28,9 +28,12 @@ class Worker:
         stay_on(threads)
         self.case = cases.BY_NAME[case]
         self.x, y = cases.data(self.case)
-        make = importlib.import_module(module).Model
+        library = importlib.import_module(module)
+        make, count = library.Model, self.case.models
+        if count > 1 and hasattr(library, "Fleet"):         # which trains all of them in one call
+            make, count = library.Fleet, 1
         try:
-            models = [make(self.case, self.x, y, threads) for _ in range(self.case.models)]
+            models = [make(self.case, self.x, y, threads) for _ in range(count)]
         except Exception as error:
             if type(error).__name__ != "NotAvailable":
                 raise
