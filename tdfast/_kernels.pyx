@@ -420,7 +420,7 @@ cdef class Steps:
     """
 
     cdef readonly ptrdiff_t made
-    cdef list memory
+    cdef list memory, gathers
     cdef Program forward, backward
     cdef bytearray room, result, piece
     cdef double norm
@@ -428,24 +428,16 @@ cdef class Steps:
 
     def __init__(self, ptrdiff_t rows, list gathers, Program forward not None, Program backward not None,
                  list results, ptrdiff_t losses, list pieces, cnp.ndarray partial not None):
-        cdef steps_room room
         cdef steps_piece piece
-        cdef cnp.ndarray given, to
+        cdef cnp.ndarray given
         cdef const double *result
-        self.memory = [gathers, results, pieces, partial]
+        self.memory = [results, pieces, partial]
         self.forward, self.backward = forward, backward
-        self.room, self.result, self.piece = bytearray(), bytearray(), bytearray()
-        self.plan.rows, self.plan.samples = rows, -1
-        if rows < 1 or not gathers or not 0 < losses <= len(results) or not pieces:
-            raise ValueError("there must be rows, arrays, losses and weights")
-        for given, to in gathers:
-            _check_rows(given, to, rows)
-            if self.plan.samples not in (-1, given.shape[0]):
-                raise ValueError("all arrays must have the same number of rows")
-            self.plan.samples = given.shape[0]
-            room.rows, room.room = <const char *>cnp.PyArray_DATA(given), <char *>cnp.PyArray_DATA(to)
-            room.bytes = <size_t>(to.nbytes // rows)
-            self.room += PyBytes_FromStringAndSize(<const char *>&room, sizeof(room))
+        self.result, self.piece = bytearray(), bytearray()
+        self.plan.rows = rows
+        if rows < 1 or not 0 < losses <= len(results) or not pieces:
+            raise ValueError("there must be rows, losses and weights")
+        self.gather(gathers)
         for given in results:
             result = <const double *>_ptr(given, 2, cnp.NPY_FLOAT64, "result")
             self.result += PyBytes_FromStringAndSize(<const char *>&result, sizeof(result))
@@ -456,11 +448,28 @@ cdef class Steps:
             piece.update, piece.decays = _optim(rule, w, grad, slots, ()), decays
             piece.norm = _norm(grad, partial, &self.norm)
             self.piece += PyBytes_FromStringAndSize(<const char *>&piece, sizeof(piece))
-        self.plan.rooms, self.plan.results, self.plan.pieces = len(gathers), len(results), len(pieces)
-        self.plan.losses = losses
-        self.plan.room = <const steps_room *>PyByteArray_AS_STRING(self.room)
+        self.plan.results, self.plan.pieces, self.plan.losses = len(results), len(pieces), losses
         self.plan.result = <const double * const *>PyByteArray_AS_STRING(self.result)
         self.plan.piece = <steps_piece *>PyByteArray_AS_STRING(self.piece)
+
+    def gather(self, list gathers not None):
+        """From now on gather the rows of these arrays, given as at the beginning."""
+        cdef steps_room room
+        cdef cnp.ndarray given, to
+        cdef ptrdiff_t samples = -1
+        rooms = bytearray()
+        if not gathers:
+            raise ValueError("there must be arrays")
+        for given, to in gathers:
+            _check_rows(given, to, self.plan.rows)
+            if samples not in (-1, given.shape[0]):
+                raise ValueError("all arrays must have the same number of rows")
+            samples = given.shape[0]
+            room.rows, room.room = <const char *>cnp.PyArray_DATA(given), <char *>cnp.PyArray_DATA(to)
+            room.bytes = <size_t>(to.nbytes // self.plan.rows)
+            rooms += PyBytes_FromStringAndSize(<const char *>&room, sizeof(room))
+        self.gathers, self.room, self.plan.rooms, self.plan.samples = gathers, rooms, len(gathers), samples
+        self.plan.room = <const steps_room *>PyByteArray_AS_STRING(self.room)
 
     def run(self, const cnp.int64_t[::1] order not None, const double[:, ::1] numbers not None,
             double[:, ::1] values not None, double clip=0):

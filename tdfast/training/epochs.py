@@ -46,6 +46,7 @@ class EpochIterator:
         self._done = 0              # of the epoch to come
         self._count = 0             # of the epoch that runs
         self._epoch_open = False    # whether the source knows that the epoch has begun
+        self._peeked = False        # whether the next batch has left the source already
 
     @property
     def size(self) -> list[Any]:
@@ -66,6 +67,7 @@ class EpochIterator:
         taken = state["taken"]
         if self.source.again:
             self._pass = self.source.one_pass(state["order"], taken) if taken else None
+            self._peeked = False
         else:
             self._begin_epoch()
             self._begin(done - taken)
@@ -84,6 +86,7 @@ class EpochIterator:
         self._begin(self._done)
         first = next(self._pass, None)
         self._pass = iter(()) if first is None else itertools.chain([first], self._pass)
+        self._peeked = first is not None
         return first
 
     def rewind(self) -> None:
@@ -93,12 +96,21 @@ class EpochIterator:
 
     def __iter__(self) -> Iterator[Any]:
         """The batches of one epoch."""
+        return self.between(_nothing)
+
+    def between(self, take: Callable[[], Any]) -> Iterator[Any]:
+        """The batches of one epoch, but for those that ``take``, called before each, takes in another way, by
+        `skip`."""
         self._begin_epoch()
         self._count, self._done = self._done, 0
         self._epoch_open = False                # the next call is of the next epoch
         while self.wanted is None or self._count < self.wanted:
             self._begin(self._count)
-            batch = next(self._pass, None)
+            if not self._peeked:
+                take()
+                if self._count == self.wanted:
+                    break
+            batch, self._peeked = next(self._pass, None), False
             if batch is None:
                 if self._count == 0 and self._taken and self.source.again:
                     self._pass = None           # the epoch before took the last one
@@ -113,10 +125,11 @@ class EpochIterator:
             yield batch
         self.source.on_epoch_end()
 
-    def ahead(self) -> int:
-        """How many whole batches of this epoch the source can give next; between two of an `ArrayBatches`."""
-        left = self.source.ahead()
-        return left if self.wanted is None else min(left, self.wanted - self._count)
+    def ahead(self) -> tuple[int, int]:
+        """How many batches of this epoch come next that have as many rows, and how many rows: where `between`
+        asks, of an `ArrayBatches`."""
+        n, rows = self.source.ahead()
+        return (n if self.wanted is None else min(n, self.wanted - self._count)), rows
 
     def skip(self, n: int) -> None:
         """The next n batches have been taken in another way."""
@@ -134,7 +147,7 @@ class EpochIterator:
         """Have a pass, with ``count`` batches of the epoch behind."""
         if self._pass is None:
             self._pass = self.source.one_pass()
-            self._taken = 0
+            self._taken, self._peeked = 0, False
         # Batches of the next epoch are not to be fetched before the source knows of it.
         self.source.limit = math.inf if self.wanted is None else self._taken + self.wanted - count
 
@@ -193,8 +206,12 @@ class ArrayBatches:
 
     def one_pass(self, order: Array | None = None, start: int = 0) -> Iterator[Any]:
         """All batches once, each a `Batch`. Or, to go on with one, those from ``start`` in its order."""
-        self.order = order = self._order() if order is None else order
+        self.order = self._order() if order is None else order
         self.at = start
+        return self._left(self.order)
+
+    def _left(self, order: Array | None) -> Iterator[Any]:
+        """The batches from `at` on."""
         while self.at < self.batches:
             i, self.at = self.at, self.at + 1
             rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
@@ -206,39 +223,49 @@ class ArrayBatches:
             else:
                 yield self._gathered(order[rows])
 
-    def ahead(self) -> int:
-        """How many batches of all their rows the pass has not given yet."""
-        return self.samples // self.batch_size - self.at
+    def ahead(self) -> tuple[int, int]:
+        """How many batches of as many rows the pass gives next, and how many rows."""
+        whole = self.samples // self.batch_size - self.at
+        if whole > 0:
+            return whole, self.batch_size
+        return self.batches - self.at, self.samples % self.batch_size
 
     def rows_ahead(self, n: int) -> Array:
         """The numbers of the rows of the next n of these."""
-        rows = slice(self.at * self.batch_size, (self.at + n) * self.batch_size)
+        rows = slice(self.at * self.batch_size, min((self.at + n) * self.batch_size, self.samples))
         return np.arange(rows.start, rows.stop) if self.order is None else self.order[rows]
 
     def gathers_into(self, batch: Batch) -> bool:
         """Whether the arrays of a batch are those that serve every batch of as many rows."""
-        room, _ = self._rooms.get(len(batch.inputs[0]), (None, None))
+        room, _ = self._room(len(batch.inputs[0]))
         return room is not None and all([a is b for mine, given in zip(room, batch)
                                          for a, b in zip(mine, given)])
 
     def _gathered(self, index: Array) -> Batch:
         """The rows of these numbers: the same `Batch`, of the same arrays, for each of as many rows."""
-        if self._rooms_of is not self.buffers:
-            self._rooms, self._rooms_of = {}, self.buffers
-        if len(index) not in self._rooms:
-            batch = self._each(self._gather, index)
-            pairs = [(a, out) for arrays, outs in zip(self.arrays, batch) for a, out in zip(arrays, outs)
-                     if a is not None]
-            if any([a.dtype.hasobject for a, _ in pairs]):
-                return batch
-            self._rooms[len(index)] = batch, pairs
-            return batch
-        batch, pairs = self._rooms[len(index)]
+        batch, pairs = self._room(len(index))
+        if batch is None:
+            return self._each(self._gather, index)
         for a, out in pairs:
             gather(a, index, out)
         return batch
 
-    def _each(self, take: Callable[..., Any], rows: Array | slice) -> Batch:
+    def _room(self, rows: int) -> tuple[Any, ...]:
+        """(the `Batch` that so many rows are gathered into, pairs (array, its part of it)); None for it where
+        they are strings."""
+        if self._rooms_of is not self.buffers:
+            self._rooms, self._rooms_of = {}, self.buffers
+        if rows not in self._rooms:
+            if any([a is not None and a.dtype.hasobject for part in self.arrays for a in part]):
+                self._rooms[rows] = None, []
+            else:
+                batch = self._each(self._place, range(rows))
+                self._rooms[rows] = batch, [
+                    (a, out) for arrays, outs in zip(self.arrays, batch) for a, out in zip(arrays, outs)
+                    if a is not None]
+        return self._rooms[rows]
+
+    def _each(self, take: Callable[..., Any], rows: Array | slice | range) -> Batch:
         return Batch(*[
             tuple([None if a is None else take((part, k), a, rows) for k, a in enumerate(arrays)])
             for part, arrays in enumerate(self.arrays)
@@ -253,11 +280,13 @@ class ArrayBatches:
         starts = range(0, self.samples, self.batch_size)
         return np.concatenate([start + draw(min(self.batch_size, self.samples - start)) for start in starts])
 
-    def _gather(self, k: int, a: Array, index: Array) -> Array:
+    def _place(self, k: Any, a: Array, index: Any) -> Array:
+        return self.buffers.buffer(k, (len(index), *a.shape[1:]), a.dtype)
+
+    def _gather(self, k: Any, a: Array, index: Array) -> Array:
         if a.dtype.hasobject:                   # strings, of any length
             return a[index]
-        out = self.buffers.buffer(k, (len(index), *a.shape[1:]), a.dtype)
-        return gather(a, index, out)
+        return gather(a, index, self._place(k, a, index))
 
     def _slice(self, k: int, a: Array, rows: slice) -> Array:
         part = a[rows]

@@ -23,6 +23,25 @@ MOST = 4096
 """Steps of a stride."""
 
 
+class _Plan:
+    """What is ready for the batches of so many rows.
+
+    Args:
+        made_for: what it is of; of anything else there must be another plan.
+
+    Attributes:
+        source: the data that the steps are over.
+        steps: the `tdfast._kernels.Steps`, or None.
+        size: how many steps of a stride take about `QUANTUM`.
+    """
+
+    def __init__(self, made_for: Any) -> None:
+        self.made_for, self.passes = made_for, made_for[0]
+        self.source: Any = None
+        self.steps: Any = None
+        self.size = 8
+
+
 class Strides:
     """The steps that follow one that ran prepared, where all that they do is calls of kernels.
 
@@ -36,27 +55,22 @@ class Strides:
 
     def __init__(self, step: Step) -> None:
         self._step = step
-        self._made_for: Any = None
-        self._steps: Any = None
-        self._passes: Any = None
-        self._size = 8
+        self._plans: dict[int, _Plan] = {}      # by the rows of a batch
 
     def go(self, feed: EpochIterator) -> int:
         """Make some of the next steps of a feed, and tell it: how many."""
-        n = feed.ahead() if isinstance(feed.source, ArrayBatches) else 0
-        if n < 2:
+        n, rows = feed.ahead() if isinstance(feed.source, ArrayBatches) else (0, 0)
+        plan = self._plan(feed.source, rows) if n > 0 else None
+        if plan is None or plan.steps is None:
             return 0
-        steps = self._steps_for(feed.source)
-        n = min(n, self._size)
-        if steps is None:
-            return 0
+        n, steps = min(n, plan.size), plan.steps
         optimizer, start = self._step.optimizer, time.perf_counter()
         numbers = optimizer.numbers_of_steps(n)
         n = len(numbers)
         if not n:
             return 0
         order = np.ascontiguousarray(feed.source.rows_ahead(n), np.int64)
-        notes = self._passes.notes
+        notes = plan.passes.notes
         values = np.empty((n, len(notes.results())))
         with self._step.lock.writing():
             try:
@@ -65,25 +79,30 @@ class Strides:
                 made = steps.made
                 optimizer.steps += made
         feed.skip(made)
-        objective, rows = self._step.objective, feed.source.batch_size
+        objective = self._step.objective
         for row in values[:made].tolist():
             objective.loss_tracker.add(objective.value_again(notes, row) * rows, rows)
             objective.count_again(notes, row)
-        self._size = min(MOST, math.ceil(n * QUANTUM / (time.perf_counter() - start)))
+        plan.size = min(MOST, math.ceil(n * QUANTUM / (time.perf_counter() - start)))
         return made
 
-    def _steps_for(self, source: ArrayBatches) -> Any:
-        """The `tdfast._kernels.Steps` over these data; None: the steps need Python."""
-        passes = self._step.prepared(source.batch_size)
+    def _plan(self, source: ArrayBatches, rows: int) -> _Plan | None:
+        """That of batches of so many rows of these data; None: the steps need Python."""
+        passes = self._step.prepared(rows)
         if passes is None or not passes.is_kernels_alone or not self._step.optimizer.runs_in_kernels:
             return None
-        key = passes, passes.records, source, self._step.optimizer._whole, program.changes()
-        if self._made_for != key:
-            self._made_for, self._passes, self._size = key, passes, 8
-            self._steps = self._make(passes, source)
-        return self._steps
+        made_for = passes, passes.records, self._step.optimizer._whole, program.changes()
+        plan = self._plans.get(rows)
+        if plan is None or plan.made_for != made_for:
+            self._plans[rows] = plan = _Plan(made_for)
+        if plan.source is not source:
+            plan.source = source
+            plan.steps = self._steps(plan.steps, passes, source, rows)
+        return plan
 
-    def _make(self, passes: PreparedPasses, source: ArrayBatches) -> Any:
+    def _steps(self, made: Any, passes: PreparedPasses, source: ArrayBatches, rows: int) -> Any:
+        """The `tdfast._kernels.Steps` over some data, made for others before or new ones; None: there are
+        none."""
         step, optimizer, data, batch = self._step, self._step.optimizer, source.arrays, passes.batch
         if not step.is_kernels_alone or source.padding is not None:
             return None
@@ -96,5 +115,8 @@ class Strides:
         if not all([a.flags.c_contiguous and a.dtype == room.dtype and a.shape[1:] == room.shape[1:]
                     and not a.dtype.hasobject for a, room in pairs]):
             return None
-        return program.Steps(source.batch_size, pairs, *passes.programs, passes.notes.results(),
+        if made is not None:
+            made.gather(pairs)
+            return made
+        return program.Steps(rows, pairs, *passes.programs, passes.notes.results(),
                              len(passes.notes.values), optimizer.pieces_of_steps(), optimizer._partial)

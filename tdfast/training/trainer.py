@@ -441,7 +441,7 @@ class Trainer:
         group = _Group(self.steps_per_execution, calls.on_train_batch_begin, calls.on_train_batch_end)
         alone = not calls.has_batch_hooks and isinstance(run.train.source, ArrayBatches)
         with kernel_arithmetic() if alone else _NOTHING:            # no code of the user's runs in between
-            for batch in run.train:
+            for batch in run.train.between(lambda: self._stride(run, interrupts) if alone else None):
                 i = run.batch
                 if calls.has_batch_hooks:
                     group.begin(i)
@@ -454,13 +454,16 @@ class Trainer:
                 run.batch = i + 1
                 if calls.has_batch_hooks and group.end(i, step.logs) and self.stop_training:
                     break
-                more = 1 if alone else 0
-                while more:
-                    with interrupts.held():
-                        more = self._strides.go(run.train)
-                        run.batch += more
         group.finish(step.logs)
         return step.logs() if run.batch else None
+
+    def _stride(self, run: Run, interrupts: Interrupts) -> None:
+        """The steps that can be made next without Python."""
+        more = 1
+        while more:
+            with interrupts.held():
+                more = self._strides.go(run.train)
+                run.batch += more
 
     # ---------------------------------------------------------------- evaluate
     def _evaluate(self, batches: EpochIterator, calls: Any) -> Any:

@@ -14,6 +14,7 @@ from tdfast.engine import program
 from tdfast.errors import LossError
 from tdfast.layers import GRU, LSTM, Dense, Dropout, Input, TimeDistributed
 from tdfast.training import strides
+from tdfast.training.step import Step
 
 N, T, F = 131, 4, 3
 RNG = np.random.default_rng(0)
@@ -128,6 +129,19 @@ def test_later_fits(shuffle):
                 model.fit(x, y, batch_size=size, epochs=4, verbose=0, shuffle=shuffle, seed=5)
             assert sum(made) >= 4 * (len(x) // size - 2) - 8 if possible else not sum(made)
     assert [w.tobytes() for w in models[0].get_weights()] == [w.tobytes() for w in models[1].get_weights()]
+
+
+@pytest.mark.parametrize("rows", [131, 24, 7])
+def test_an_epoch_needs_no_step_in_python(rows, monkeypatch):
+    """Neither for its first nor for its last, smaller batch, once batches of as many rows are prepared."""
+    model, steps = chain(), []
+    model.compile("adam", "mse")
+    model.fit(X[:rows], SCALAR[:rows], batch_size=8, epochs=4, verbose=0)
+    train = Step.train
+    monkeypatch.setattr(Step, "train", lambda *args: steps.append(args) or train(*args))
+    with counted() as made:
+        model.fit(X[-rows:], SCALAR[-rows:], batch_size=8, epochs=3, verbose=0)
+    assert not steps and sum(made) == 3 * -(-rows // 8)
 
 
 OPTIMIZERS = {
