@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast.compat import foreign
+from tdfast.engine.stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,8 +144,11 @@ def numbers_behind(x: Any) -> Array | None:
     return np.lib.stride_tricks.as_strided(x, (behind,), (size,), writeable=False)
 
 
-def gather(a: Array, index: Array, out: Array) -> Array:
-    """``a[index]`` in ``out``, without other memory, also where ``a`` is a view that is not contiguous."""
+def gather(a: Array | Stored, index: Array, out: Array) -> Array:
+    """``a[index]`` in ``out``, also where ``a`` is a view that is not contiguous, or in a file."""
+    if isinstance(a, Stored):
+        np.copyto(out, a.take(index))
+        return out
     if a.flags.c_contiguous:
         return a.take(index, axis=0, out=out, mode="clip")
     for row, i in zip(out, index):

@@ -14,6 +14,7 @@ from tdfast import config
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine.arrays import as_array, as_contiguous, as_numbers, as_view, numbers_behind
 from tdfast.engine.program import all_finite
+from tdfast.engine.stored import Stored, stored
 from tdfast.losses.base import bad_number
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def check_inputs(x: Data, as_input: Callable[..., Any], who: str, input_shape: S
 
     Args:
         input_shape: the model's, or None; as in Keras a last axis of 1 may be missing, or one too many.
-        views: whether overlapping windows of a series may stay a view of it, which is not contiguous.
+        views: whether overlapping windows of a series may stay a view of it, which is not contiguous, and
+            what lies in a file a `tdfast.engine.stored.Stored`.
     """
     if isinstance(x, (list, tuple)) and x and all(isinstance(a, (list, tuple))
                                                   and any(map(_is_array, a)) for a in x):
@@ -91,12 +93,13 @@ def check_inputs(x: Data, as_input: Callable[..., Any], who: str, input_shape: S
     if x is None or isinstance(x, (str, bytes)) or is_stream(x):
         one = " One text stands in a list, [x]." if isinstance(x, (str, bytes)) else ""
         raise ValueError(f"{who} expects x as an array of numbers, got {type(x).__name__}.{one}")
-    x = as_view(x, lambda a: as_input(a, who)) if views else as_input(x, who)
-    if input_shape is not None:
-        if x.ndim == len(input_shape) - 1 and input_shape[-1] == 1:
-            x = x[..., None]
-        elif x.ndim == len(input_shape) + 1 and x.shape[-1] == 1:
-            x = x[..., 0]
+    in_file = None
+    if views and numbers_behind(x) is None:
+        in_file = stored(x, lambda rows: _of_rank(as_input(rows, who), input_shape))
+    if in_file is not None:
+        x = in_file
+    else:
+        x = _of_rank(as_view(x, lambda a: as_input(a, who)) if views else as_input(x, who), input_shape)
     if x.ndim == 0:
         raise ValueError(f"{who} expects x with the samples on its first axis, got a single number.")
     if x.size == 0:
@@ -105,9 +108,23 @@ def check_inputs(x: Data, as_input: Callable[..., Any], who: str, input_shape: S
     return x
 
 
+def _of_rank(x: Array, input_shape: Shapes) -> Array:
+    """Inputs with the last axis of 1 that the model's shape has, or without the one that it has not."""
+    if input_shape is not None:
+        if x.ndim == len(input_shape) - 1 and input_shape[-1] == 1:
+            return x[..., None]
+        if x.ndim == len(input_shape) + 1 and x.shape[-1] == 1:
+            return x[..., 0]
+    return x
+
+
 def check_finite(x: Data, what: str) -> None:
     """Raise a ValueError that names the place of the first NaN or infinity (see `tdfast.config`)."""
     if not config.check_finite() or x.dtype.kind != "f":
+        return
+    if isinstance(x, Stored):
+        for start, piece in x.pieces():
+            check_finite(piece, f"{what}[{start}:{start + len(piece)}]" if len(piece) < len(x) else what)
         return
     if x.nbytes <= SMALL and x.dtype in (np.float32, np.float64) and x.flags.c_contiguous and all_finite(x):
         return
@@ -142,13 +159,16 @@ def check_targets(y: Data, n: int, dtype: DTypeLike, sparse: bool, who: str, vie
         )
     if isinstance(y, (list, tuple)) and len(y) == 1 != n and np.ndim(y[0]) and len(y[0]) == n:
         y = y[0]                        # as in Keras: the targets of a model of one output, in a list
-    y = as_numbers(y, f"{who}: y")
+    in_file = None
+    if views and not sparse and numbers_behind(y) is None:
+        in_file = stored(y, lambda rows: as_contiguous(as_numbers(rows, f"{who}: y"), dtype))
+    y = as_numbers(y, f"{who}: y") if in_file is None else in_file
     if y.ndim == 0 or len(y) != n:
         raise ValueError(
             f"{who}: x and y must have the same number of samples, got {n} in x and "
             f"{'a single number' if y.ndim == 0 else len(y)} in y."
         )
-    if not sparse:
+    if not sparse and in_file is None:
         y = as_view(y, lambda a: as_contiguous(a, dtype)) if views else as_contiguous(y, dtype)
     check_finite(y, f"{who}: y")
     if sparse and y.dtype.kind == "f":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tdfast.engine.stored import Stored
 from tdfast.engine.tape import Record
 from tdfast.training import adapters, by_head
 from tdfast.training import lengths as ragged
@@ -81,7 +82,7 @@ class DataAdapter:
                 head.loss.check(y.shape, shape)
             except ValueError as error:
                 raise error if head.name is None else ValueError(f"{who}: {error}") from None
-            head.loss.look_at(y, shape, who)
+            head.loss.look_at(y.read(slice(4096)) if isinstance(y, Stored) else y, shape, who)
         return y
 
     def weigh_classes(self, batch: Any, class_weight: Mapping[int, float] | None, who: str) -> Batch:

@@ -13,6 +13,7 @@ import numpy as np
 from tdfast import random
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine.arrays import gather
+from tdfast.engine.stored import Stored
 from tdfast.training.batch import Batch
 
 if TYPE_CHECKING:
@@ -289,8 +290,8 @@ class ArrayBatches:
         return gather(a, index, self._place(k, a, index))
 
     def _slice(self, k: int, a: Array, rows: slice) -> Array:
-        part = a[rows]
-        if not part.flags.c_contiguous:         # a view of overlapping windows
+        part = a.read(rows) if isinstance(a, Stored) else a[rows]
+        if isinstance(a, Stored) or not part.flags.c_contiguous:        # windows that overlap
             out = self.buffers.buffer(k, part.shape, part.dtype)
             out[...] = part
             return out

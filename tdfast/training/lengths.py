@@ -8,6 +8,7 @@ import numpy as np
 
 from tdfast.engine.arrays import gather
 from tdfast.engine.network import Network
+from tdfast.engine.stored import Stored
 from tdfast.training.batch import Batch
 
 if TYPE_CHECKING:
@@ -184,6 +185,9 @@ def _rows(buffers: Record, name: Any, a: Array, index: Array, steps: int | None)
         out = buffers.buffer(name, (len(index), *a.shape[1:]), a.dtype)
         return gather(a, index, out)
     out = buffers.buffer(name, (len(index), steps, *a.shape[2:]), a.dtype)
+    if isinstance(a, Stored):
+        np.copyto(out, a.take(index)[:, :steps])
+        return out
     for row, i in zip(out, index):
         row[...] = a[i, :steps]
     return out

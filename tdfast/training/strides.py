@@ -112,8 +112,8 @@ class Strides:
             return None
         pairs = [(a, room) for a, room in zip((*data.inputs, *data.targets), (*batch.inputs, *batch.targets))
                  if a is not None]
-        if not all([a.flags.c_contiguous and a.dtype == room.dtype and a.shape[1:] == room.shape[1:]
-                    and not a.dtype.hasobject for a, room in pairs]):
+        if not all([isinstance(a, np.ndarray) and a.flags.c_contiguous and a.dtype == room.dtype
+                    and a.shape[1:] == room.shape[1:] and not a.dtype.hasobject for a, room in pairs]):
             return None
         if made is not None:
             made.gather(pairs)
