@@ -89,8 +89,10 @@ def as_numbers(x: Any, who: str) -> Array:
         raise ValueError(
             f"{who} expects an array of numbers, but {type(x).__name__} does not become one: {error}"
         ) from error
-    if array.dtype == object and hasattr(x, "to_numpy"):
+    if array.dtype == object and hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
         array = _numbers_of_frame(x, array)
+    if array.dtype == object and array.ndim and array.size == len(array) > 0:
+        array = _numbers_of_lists(array, who)
     if array.dtype.kind not in "fiub":
         raise ValueError(
             f"{who} expects an array of numbers, got dtype {array.dtype}. "
@@ -160,6 +162,21 @@ def _numbers_of_frame(x: Any, array: Any) -> Any:
     """A pandas frame whose columns are all numbers, each of a dtype of its own; else ``array``."""
     kinds = [getattr(dtype, "kind", "O") for dtype in np.ravel(np.asarray(x.dtypes, object))]
     return x.to_numpy(dtype=np.float64) if all(kind in "fiub" for kind in kinds) else array
+
+
+def _numbers_of_lists(array: Any, who: str) -> Array:
+    """A column of lists, as pandas, polars and pyarrow have them: an axis more, if all are equally long; else
+    ``array``."""
+    lists = [np.asarray(one) for one in array.reshape(-1)]
+    if not all([one.ndim and one.dtype.kind in "fiub" for one in lists]):
+        return array
+    shapes = sorted({one.shape for one in lists})
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{who} expects an array of numbers, got rows of different shapes, such as {shapes[0]} and "
+            f"{shapes[-1]}. Pad them to one length first (tdfast.utils.pad_sequences), and give lengths."
+        )
+    return np.stack(lists)
 
 
 def as_mask(mask: Masks, x: Any, who: str) -> Array | None:

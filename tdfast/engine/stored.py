@@ -35,7 +35,7 @@ class Stored:
     def __init__(self, rows: Any, convert: Callable[..., Any], start: int = 0,
                  stop: int | None = None) -> None:
         self._rows, self._convert, self._start = rows, convert, start
-        stop = len(rows) if stop is None else stop
+        stop = rows.shape[0] if stop is None else stop
         first = convert(np.asarray(rows[:1]))
         self.shape: tuple[int, ...] = (stop - start, *first.shape[1:])
         self.dtype: np.dtype[Any] = first.dtype

@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "engine.graph": {"compat.calling", "engine.program", "engine.structure", "engine.tensor"},
     "engine.operation": {"engine.gradients", "engine.layer", "engine.structure", "engine.tensor"},
     "engine.registry": {"compat", "engine.names", "errors"},
-    "engine.arrays": {"compat", "_kernels"},
+    "engine.stored": set(),
+    "engine.arrays": {"compat", "engine.stored", "_kernels"},
 }
 # The engine knows no layer, no loss and no model by name; what is built on it does not look upwards.
 MAY_NOT_IMPORT = {

@@ -174,6 +174,48 @@ def test_pandas():
         small().predict(pd.DataFrame({"a": [1.0], "b": [None]}, dtype="float64"), verbose=0)
 
 
+def columns_of_lists(rows):
+    """The same rows as the columns of lists that libraries of tables have."""
+    column = np.empty(len(rows), object)
+    column[:] = [np.asarray(row) for row in rows]
+    yield column
+    yield column[:, None]
+    try:
+        import pandas as pd
+
+        yield pd.Series(rows)
+        yield pd.DataFrame({"x": rows})
+    except ImportError:
+        pass
+    try:
+        import polars as pl
+
+        yield pl.Series(rows)
+        yield pl.DataFrame({"x": rows})
+    except ImportError:
+        pass
+    try:
+        import pyarrow as pa
+
+        yield pa.array(rows)
+        yield pa.table({"x": rows})["x"]
+    except ImportError:
+        pass
+
+
+def test_columns_of_lists():
+    made, rows = small(3), [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    for column in columns_of_lists(rows):
+        assert np.array_equal(made.predict(column, verbose=0), made.predict(np.array(rows), verbose=0))
+    for column in columns_of_lists([[1.0, 2.0, 3.0], [4.0]]):
+        with pytest.raises(ValueError, match=r"shapes, such as \(1,\) and \(3,\)\. Pad them"):
+            made.predict(column, verbose=0)
+    words = np.empty(2, object)
+    words[:] = [np.array(["a"]), np.array(["b"])]
+    with pytest.raises(ValueError, match="numbers, got dtype object"):
+        made.predict(words, verbose=0)
+
+
 def test_a_missing_last_axis_of_one():
     made = Sequential([LSTM(2, input_shape=(T, 1))])
     want = made.predict(X[..., :1], verbose=0)
