@@ -155,6 +155,10 @@ def test_wrappers_clone_the_model_but_for_a_warm_start():
     assert warm.model_ is model and not all(map(np.array_equal, before, model.get_weights()))
     steps = int(model.optimizer.iterations)
     assert int(warm.fit(SERIES, Y).model_.optimizer.iterations) == 2 * steps
+    made = SKLearnRegressor(dynamic, warm_start=True).fit(SERIES, Y).model_
+    assert SKLearnRegressor(dynamic).fit(SERIES, Y).fit(SERIES, Y).model_.optimizer.iterations == steps
+    again = SKLearnRegressor(dynamic, warm_start=True).fit(SERIES, Y)
+    assert again.model_ is not made and again.fit(SERIES, Y).model_.optimizer.iterations == 2 * steps
     with pytest.raises(TypeError, match="a function of X, y and model_kwargs"):
         SKLearnRegressor("model").fit(SERIES, Y)
 

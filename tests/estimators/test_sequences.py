@@ -304,6 +304,10 @@ def test_quantiles():
     assert bands.shape == (400, 3) and np.array_equal(found.predict(x), bands[:, 2])
     assert np.allclose((y[:, None] < bands).mean(axis=0), levels, atol=0.07)
     assert (bands[:, 0] >= bands[:, 2]).all() and (bands[:, 2] >= bands[:, 1]).all()
+    rough = base.clone(found).set_params(epochs=1, learning_rate=1e-6).fit(x, y)
+    crossed = rough.model_.predict(x, verbose=0)
+    assert (crossed[:, 0] < crossed[:, 1]).any()                    # each level was learned by itself
+    assert (np.diff(rough.predict_quantiles(x)[:, [1, 2, 0]], axis=1) >= 0).all()
     two = found.fit(x, np.stack([y, -y], axis=1))
     assert two.predict(x).shape == (400, 2) and two.predict_quantiles(x).shape == (400, 2, 3)
     found.set_params(return_sequences=True, epochs=2).fit(x, x[..., 0])
@@ -330,6 +334,12 @@ def test_padding_counts_for_nothing():
     assert same(clean, SequenceRegressor(**QUICK).fit(dirty, y, lengths=lengths))
     assert np.array_equal(clean.predict(padded, lengths=lengths), clean.predict(dirty, lengths=lengths))
     assert clean.score(padded, y, lengths=lengths) == clean.score(dirty, y, lengths=lengths)
+    valid = np.arange(6) < lengths[:, None]
+    steps = SequenceRegressor(return_sequences=True, **QUICK)
+    first = base.clone(steps).fit(X, np.where(valid, RUNNING, 0), lengths=lengths)
+    assert same(first, steps.fit(X, np.where(valid, RUNNING, 99), lengths=lengths))
+    assert np.isclose(first.score(X, np.where(valid, RUNNING, 0), lengths=lengths),
+                      steps.score(X, np.where(valid, RUNNING, 99), lengths=lengths))
     alone = clean.predict(X[:1, : lengths[0]])
     assert np.array_equal(alone, clean.predict(dirty[:1], lengths=lengths[:1]))
     for wrong in (lengths[:5], lengths + 6, lengths - 9, lengths / 2):
@@ -378,6 +388,13 @@ def test_partial_fit_trains_an_epoch():
     for _ in range(3):
         again.partial_fit(X, Y)
     assert same(found, again) and found.history_["loss"][2] < found.history_["loss"][0]
+    drawn = []
+    look = tdfast.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: drawn.append(tdfast.random.generator().integers(2**40)))
+    for _ in range(2):
+        seen = SequenceRegressor(callbacks=[look], **QUICK)
+        seen.partial_fit(X, Y).partial_fit(X, Y)
+    assert drawn[:2] == drawn[2:] and drawn[0] != drawn[1]          # each epoch has an order of its own
     labels = SequenceClassifier(**QUICK)
     with pytest.raises(ValueError, match="classes must be passed on the first call"):
         labels.partial_fit(X, LABELS)
