@@ -98,7 +98,7 @@ def test_weights_and_lengths_are_routed():
                      .set_score_request(sample_weight=True, lengths=True).set_predict_request(lengths=True))
         pipeline = make_pipeline(SeriesScaler().set_fit_request(lengths=True), regressor)
         if hasattr(pipeline, "set_score_request"):
-            pytest.skip("pipelines of scikit-learn before 1.8 do not route weights to score")
+            pytest.skip("pipelines of scikit-learn before 1.9 do not route weights to score")
         search = GridSearchCV(pipeline, {"sequenceregressor__units": [3, 6]}, cv=2)
         search.fit(X, Y, sample_weight=weight, lengths=lengths)
         found = search.best_estimator_
