@@ -2,13 +2,14 @@
 
 import doctest
 import importlib
+import runpy
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
 
-from test_examples import ROOT, code_blocks  # noqa: E402 -- after the skip
+from test_examples import EXAMPLES, ROOT, code_blocks  # noqa: E402 -- after the skip
 from test_examples import missing as packages_missing  # noqa: E402
 
 from tdfast.engine import names  # noqa: E402
@@ -65,6 +66,16 @@ def test_forecasting_libraries_are_read_forwards(library, monkeypatch):
     features = 2 if library == "darts" else 1
     assert {x.shape[2] for x in fitted} == {features}
     assert all((x[:, :, 1] >= 1000).all() for x in fitted if features == 2)
+
+
+@here
+def test_the_search_beats_ridge_regression(capsys):
+    errors, within = runpy.run_path(str(EXAMPLES / "search.py"))["main"](["--epochs", "3"])
+    out = capsys.readouterr().out
+    ours = errors.pop("tdfast")
+    # After the 8 epochs that it trains by default 28, as the trees; ridge regression 46, a week ago 72.
+    assert ours < 0.85 * errors["ridge regression"] < 0.85 * errors["as a week ago"], out
+    assert 0.6 < within < 0.95, out
 
 
 @pytest.mark.parametrize("name", ["tdfast.sklearn.regressor", "tdfast.sklearn.classifier",
