@@ -31,6 +31,12 @@ SMALL = 2.0**-100
 OLD_NAMES = {"lr": "learning_rate", "decay": "learning_rate to a schedules.InverseTimeDecay, or weight_decay"}
 _OF_THE_BUILD = {"parameters", "trainable_variables", "_index", "_places", "_partial", "_whole", "_parts",
                  "_numbers"}
+_OF_A_STEP = {"steps", "_learning_rate", "averages_in_place", "_numbers"}
+REMEMBERED = 256
+"""Steps whose numbers an optimizer keeps: many fits of one kind make the same first ones."""
+
+
+_NONE: dict[Any, Any] = {}
 
 
 class _Part:
@@ -116,6 +122,11 @@ class Optimizer(OwnVariables):
     parameters: Any
     trainable_variables: list[Variable]
 
+    @property
+    def repeats_numbers(self) -> bool:
+        """Whether `numbers` says the same each time for the same step, rate and attributes."""
+        return type(self).__module__ == "tdfast.optimizers.methods"
+
     per_variable = False
     """Whether the step needs each variable on its own instead of the whole flat vector."""
 
@@ -180,6 +191,7 @@ class Optimizer(OwnVariables):
         self._excluded: Any = ()         # variables without weight decay, and the pattern of their names
         self._excluded_names: Any = None
         self._kept: Any = None           # a copy's state, until it is built
+        self._remembered: dict[Any, Any] = {}       # (steps, rate) -> a row of `numbers_of_steps`
 
     @property
     def optimizers(self) -> list[Any]:
@@ -234,6 +246,8 @@ class Optimizer(OwnVariables):
         if name in OLD_NAMES and type(self).__module__ == "tdfast.optimizers.methods":
             raise AttributeError(f"{type(self).__name__} has no attribute '{name}': set {OLD_NAMES[name]}.")
         super().__setattr__(name, value)
+        if name not in _OF_A_STEP:
+            vars(self).get("_remembered", _NONE).clear()        # the numbers may be others now
 
     def _rate(self) -> float:
         rate = self._learning_rate
@@ -629,11 +643,17 @@ class Optimizer(OwnVariables):
         (n, `_kernels.NUMBERS` + 1). Fewer where one cannot be had."""
         start, rows = self.steps, []
         decay = self.weight_decay or 0.0
+        known = self._remembered if self.repeats_numbers else {}
         try:
             for _ in range(n):
                 rate = self._rate()
-                numbers = self.numbers(rate)
-                rows.append((*numbers, *[0.0] * (_kernels.NUMBERS - len(numbers)), rate * decay))
+                row = known.get((self.steps, rate))
+                if row is None:
+                    numbers = self.numbers(rate)
+                    row = (*numbers, *[0.0] * (_kernels.NUMBERS - len(numbers)), rate * decay)
+                    if len(known) < REMEMBERED:
+                        known[self.steps, rate] = row
+                rows.append(row)
                 self.steps += 1
         except Exception:
             if not rows:            # the step itself raises the same
@@ -730,7 +750,8 @@ class Optimizer(OwnVariables):
                 "exclude_from_weight_decay(var_list=...) gave it "
                 "variables, which the copy would not have. Train a step first, or give var_names."
             )
-        return {**state, "built": False, "slots": {}, "_own": [], "_own_before": {}, "_excluded": ()}
+        return {**state, "built": False, "slots": {}, "_own": [], "_own_before": {}, "_excluded": (),
+                "_remembered": {}}
 
     def __setstate__(self, state: Any) -> None:
         vars(self).update(state)

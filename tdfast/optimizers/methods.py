@@ -316,6 +316,7 @@ class Nadam(_TwoMoments):
     epsilon: Any
 
     rule = "nadam"
+    repeats_numbers = False             # they go on with those of the step before
     slot_names: tuple[str, ...] = ("momentum", "velocity")
 
     def build(self, variables: Any) -> None:

@@ -1,6 +1,7 @@
 """Strides: many steps without Python, with the bits, logs and errors of one step after the other."""
 
 import contextlib
+import copy
 import os
 import signal
 import threading
@@ -170,6 +171,27 @@ OPTIMIZERS["but biases"] = not_biases
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers(name):
     same(chain, SCALAR, optimizer=OPTIMIZERS[name])
+
+
+@pytest.mark.parametrize("name", ["Adam", "Nadam", "schedule", "RMSprop"])
+def test_numbers_that_an_optimizer_remembers_are_those_of_now(name):
+    """Of steps that come again, as where fits begin anew; also after one of its attributes changed."""
+    def made(possible):
+        tdfast.utils.set_random_seed(3)
+        model, kept = chain(), []
+        optimizer = OPTIMIZERS[name]()
+        model.compile(optimizer, "mse")
+        for change in (lambda: None, lambda: None, lambda: setattr(optimizer, "epsilon", 1e-3),
+                       lambda: name != "schedule" and setattr(optimizer, "learning_rate", 0.2),
+                       lambda: setattr(optimizer, "weight_decay", 0.1)):
+            optimizer.iterations = 0
+            change()
+            with counted(possible):
+                model.fit(X, SCALAR, batch_size=8, epochs=2, verbose=0, seed=5)
+            kept.append([w.tobytes() for w in model.get_weights()])
+        return kept, [w.tobytes() for w in copy.deepcopy(model).get_weights()]
+
+    assert made(True) == made(False)
 
 
 def of_labels():
