@@ -15,6 +15,7 @@ from tdfast.callbacks.stopping import EarlyStopping
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine.arguments import flag
 from tdfast.engine.console import is_terminal, say
+from tdfast.engine.variable import Parameters
 from tdfast.fleet.crew import Crew, Worker
 from tdfast.fleet.keys import by_key, seed_of
 from tdfast.fleet.trained import Fleet, of_key, unpacked
@@ -117,7 +118,7 @@ def fit(
     crew = Crew(model, threads, len(given))
     work.weights = np.empty((len(given), crew.workers[0].values.size), crew.workers[0].values.dtype)
     for row, key in zip(work.weights, given):
-        row[:] = crew.workers[0].values if not initialize else _drawn(model, seed_of(start, key), row)
+        row[:] = crew.workers[0].values if not initialize else _drawn(model, seed_of(start, key))
     line = _Line(len(given), work.failed) if verbose else None
     try:
         crew.run(work.do, len(given), line.show if line else lambda done: None)
@@ -283,7 +284,7 @@ def _early_stopping(given: Any, validates: bool) -> Any:
     return EarlyStopping("val_loss" if validates else "loss", patience=int(given), restore_best_weights=True)
 
 
-def _drawn(model: Any, seed: int, like: Array) -> Array:
+def _drawn(model: Any, seed: int) -> Array:
     """The flat vector of the weights that a clone of the model has by a seed."""
     with random.scope(seed):
-        return Worker(clone_model(model)).values
+        return Parameters(clone_model(model).weights).values

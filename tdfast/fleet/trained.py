@@ -53,7 +53,6 @@ class Fleet(Mapping[Any, Any]):
         self._place = {key: i for i, key in enumerate(keys)}
         self._histories = list(histories)
         self.weights, self.seed, self.failed = weights, seed, failed
-        self._crew: Any = None
 
     # ---------------------------------------------------------------- a mapping
     def __len__(self) -> int:

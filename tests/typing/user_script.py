@@ -37,6 +37,14 @@ assert_type(history, callbacks.History)
 assert model.predict(x[:2], verbose=0).shape == (2, 20, 1)
 
 
+# ---------------------------------------------------------------- many small models
+fleet = tdfast.fleet.fit(model, {"north": (x, y), ("south", 2): (x, y)}, epochs=1, validation=0.2, seed=0)
+assert_type(fleet, tdfast.fleet.Fleet)
+assert_type(fleet.seed_of("north"), int)
+assert fleet["north"].predict(x[:2], verbose=0).shape == fleet.predict({"north": x[:2]})["north"].shape
+assert len(fleet.history["loss"]) == 2 and not fleet.failed
+
+
 # ---------------------------------------------------------------- a loop of one's own, where the time goes
 loop = optimizers.MultiOptimizer(
     optimizers.OptimizerMap(optimizers.SGD(0.1), {".*bias": optimizers.Muon(0.1)}))
