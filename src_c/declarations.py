@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 BASE_TYPES = {"void", "char", "int", "long", "float", "double", "ptrdiff_t", "int32_t", "int64_t", "uint8_t",
-              "uint64_t"}
+              "uint32_t", "uint64_t"}
 TOKEN = re.compile(r"[A-Za-z_]\w*|\d\w*|\S")
 
 
@@ -219,7 +219,7 @@ def declarations(cc, header):
     letters and without what all names begin with.
     """
     found = Parser(preprocessed(cc, header))
-    numbers = "int32_t, int64_t, uint8_t, uint64_t"
+    numbers = "int32_t, int64_t, uint8_t, uint32_t, uint64_t"
     out = ["# Made by src_c/declarations.py.", "", f"from libc.stdint cimport {numbers}", "", ""]
     out += [f'cdef extern from "{Path(header).name}" nogil:', *(f"    {line}" for line in found.lines), ""]
     for *names, count in found.enums.values():

@@ -236,6 +236,24 @@ typedef struct {
     ptrdiff_t *bad;             /* (1) forward: the first m whose id is out of range, or -1 */
 } tdf_embed;
 
+/* What dropout multiplies by: 0, or `kept`. Draws from a seed.  noise.c */
+typedef struct {
+    ptrdiff_t n;
+    uint32_t *state;            /* (2) the seed, and the draws so far: one more then */
+    uint32_t threshold;         /* of words of 32 bits: those below it give 0 */
+    double kept;
+    real *factors;              /* (n) */
+} tdf_dropout;
+
+/* Numbers times others, which T rows share.  noise.c */
+typedef struct {
+    int threads;
+    ptrdiff_t B, T, N;
+    const real *x;              /* (B, T, N) */
+    const real *factors;        /* (B, N) */
+    real *y;                    /* (B, T, N) */
+} tdf_product;
+
 /* Rows equal to one value throughout: their mask is 0, and so are they.  mask.c */
 typedef struct {
     int threads;
@@ -328,6 +346,8 @@ typedef enum { TDF_HIGHEST, TDF_HIGH, TDF_MEDIUM, TDF_PRECISIONS } tdf_precision
     X(embed_backward, tdf_embed, isa)                                                              \
     X(masking_forward, tdf_masking, isa)                                                           \
     X(masking_backward, tdf_masking, isa)                                                          \
+    X(dropout, tdf_dropout, isa)                                                                   \
+    X(multiply, tdf_product, isa)                                                                  \
     X(text_hash, tdf_hash, isa)                                                                    \
     X(text_words, tdf_words, isa)                                                                  \
     X(text_find, tdf_vocabulary, isa)                                                              \

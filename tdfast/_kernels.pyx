@@ -955,6 +955,33 @@ def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray sc
     _make(table, TDF_CALL_column_sums, &a, sizeof(a))
 
 
+def dropout(cnp.ndarray state not None, uint32_t threshold, double kept, cnp.ndarray factors not None):
+    """Fill factors with 0 for random words of 32 bits below the threshold, else with ``kept``; the state, the
+    seed and the number of draws so far, counts this one."""
+    cdef const tdf_table *table = _table(factors)
+    cdef tdf_dropout a
+    memset(&a, 0, sizeof(a))
+    a.n, a.threshold, a.kept = factors.size, threshold, kept
+    a.state = <uint32_t *>_out(state, 2, cnp.NPY_UINT32, "state")
+    a.factors = <real *>_out(factors, a.n, cnp.PyArray_TYPE(factors), "factors")
+    _make(table, TDF_CALL_dropout, &a, sizeof(a))
+
+
+def multiply(ptrdiff_t B, ptrdiff_t T, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray factors not None,
+             cnp.ndarray y not None):
+    """y (B, T, N) = x times the factors (B, N), which T rows share."""
+    cdef const tdf_table *table = _table(x)
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef tdf_product a
+    memset(&a, 0, sizeof(a))
+    _bounded(B * T, N)
+    a.threads, a.B, a.T, a.N = _threads(), B, T, N
+    a.x = <real *>_ptr(x, B * T * N, kind, "x")
+    a.factors = <real *>_ptr(factors, B * N, kind, "factors")
+    a.y = <real *>_out(y, B * T * N, kind, "y")
+    _make(table, TDF_CALL_multiply, &a, sizeof(a))
+
+
 def layer_norm_scratch_size(ptrdiff_t N):
     """Elements of layer_norm_backward's scratch."""
     _bounded(N)

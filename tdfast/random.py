@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdfast import config
+from tdfast import _kernels, config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,6 @@ _generator: Any = None
 _own = threading.local()
 
 UINT32 = 0xFFFFFFFF
-DROPOUT_PIECE = 4096
 
 
 def generator() -> Any:
@@ -181,7 +180,7 @@ def bits(seed: Any) -> Any:
     return np.random.SFC64([start, count])
 
 
-def dropout_factors(out: Array, rate: float, seed: Seed) -> Array:
+def dropout_factors(out: Array, rate: float, seed: Any) -> Array:
     """Fill ``out`` with the factors of dropout: 0 with probability ``rate``, else 1 / (1 - rate).
 
     Args:
@@ -194,17 +193,17 @@ def dropout_factors(out: Array, rate: float, seed: Seed) -> Array:
     [0.0, 2.0]
     """
     if rate >= 1:
-        out[...] = 0
+        return _kernels.call(_zeros, out)
+    if out.dtype not in (np.float32, np.float64):
+        out[...] = dropout_factors(np.empty(out.shape, np.float32), rate, seed)
         return out
-    # Two random words of 32 bits from each of 64; the threshold is exact to 2**-32. In pieces, so that
-    # no memory is taken that grows with the batch.
-    source, flat = bits(seed), out.reshape(-1)
-    threshold = np.uint32(min(round(rate * 2**32), UINT32))
-    for start in range(0, flat.size, DROPOUT_PIECE):
-        piece = flat[start : start + DROPOUT_PIECE]
-        words = source.random_raw((piece.size + 1) // 2).astype("<u8", copy=False).view("<u4")[: piece.size]
-        np.greater_equal(words, threshold, out=piece, casting="unsafe")
-    out *= 1.0 / (1.0 - rate)
+    state = seed.state if isinstance(seed, SeedGenerator) else np.array([seed & UINT32, 0], np.uint32)
+    _kernels.dropout(state, min(round(rate * 2**32), UINT32), 1.0 / (1.0 - rate), out)
+    return out
+
+
+def _zeros(out: Array) -> Array:
+    out[...] = 0
     return out
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast import _kernels
 from tdfast.compat import foreign
 from tdfast.engine.stored import Stored
 
@@ -144,6 +145,17 @@ def numbers_behind(x: Any) -> Array | None:
     if x.size <= behind or any(step < 0 or step % size for step in x.strides):
         return None
     return np.lib.stride_tricks.as_strided(x, (behind,), (size,), writeable=False)
+
+
+def multiply(x: Array, factors: Array, out: Array) -> Array:
+    """``x * factors`` in ``out``, by a kernel where the factors have x's shape, or one row for all steps."""
+    B, T, N = len(x), 1, x.size // max(len(x), 1)
+    if x.ndim == 3 and factors.shape == (B, 1, x.shape[2]):
+        T, N = x.shape[1:]
+    elif factors.shape != x.shape:
+        return _kernels.call(np.multiply, x, factors, out)
+    _kernels.multiply(B, T, N, x, factors, out)
+    return out
 
 
 def gather(a: Array | Stored, index: Array, out: Array) -> Array:

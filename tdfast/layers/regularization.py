@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast import _kernels, random, regularizers
+from tdfast.engine.arrays import multiply
 from tdfast.engine.layer import Layer
 from tdfast.layers.convolution.shapes import one_of
 from tdfast.layers.core import Identity
@@ -31,6 +32,7 @@ class Randomized(Layer):
 
     amount_name = "rate"
     rowwise = True
+    draws_in_kernel = False
 
     def __init__(self, amount: float | str, seed: Seed = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -60,8 +62,8 @@ class Randomized(Layer):
         if not training or self.seed_generator is None:
             return x
         factors = rec.buffer("factors", self.pattern_shape(x.shape), x.dtype)
-        rec.factors = _kernels.call(self.draw, factors)
-        return _kernels.call(np.multiply, x, factors, rec.buffer("y", x.shape, x.dtype))
+        rec.factors = self.draw(factors) if self.draws_in_kernel else _kernels.call(self.draw, factors)
+        return multiply(x, factors, rec.buffer("y", x.shape, x.dtype))
 
     def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
@@ -69,7 +71,7 @@ class Randomized(Layer):
             return None
         if rec.factors is None:
             return dy
-        return _kernels.call(np.multiply, dy, rec.factors, rec.buffer("dx", dy.shape, dy.dtype))
+        return multiply(dy, rec.factors, rec.buffer("dx", dy.shape, dy.dtype))
 
     def normal(self, out: Any, mean: float, stddev: float) -> Any:
         """Fill ``out`` with normally distributed numbers from this layer's next seed."""
@@ -119,6 +121,10 @@ class Dropout(Randomized):
 
     def draw(self, factors: Array) -> Array:
         return random.dropout_factors(factors, self.rate, self.seed_generator)
+
+    @property
+    def draws_in_kernel(self) -> bool:  # type: ignore[override]
+        return type(self).draw is Dropout.draw
 
     def _checked(self, shape: Any) -> tuple[Any, ...] | None:
         if shape is None:

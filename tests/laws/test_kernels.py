@@ -158,3 +158,44 @@ def test_kernels_refuse_arrays_that_do_not_fit():
         _kernels.act_forward(linear, 4, 3, x, y)
     with pytest.raises(ValueError, match="float32 or float64"):
         _kernels.act_forward(linear, 4, 3, x.astype("int32"), y)
+
+
+# ---------------------------------------------------------------- noise
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 64, 4097])
+@pytest.mark.parametrize("seed,count", [(0, 0), (1, 5), (2**32 - 1, 2**32 - 1), (123456789, 2**31)])
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.999])
+def test_dropout_draws_from_numpys_generator(n, seed, count, rate):
+    """SFC64(SeedSequence([seed, count])), word by word; the count goes on."""
+    words = np.random.SFC64([seed, count]).random_raw((n + 1) // 2).astype("<u8").view("<u4")[:n]
+    threshold = min(round(rate * 2**32), 2**32 - 1)
+    for dtype in ("float32", "float64"):
+        state, factors = np.array([seed, count], np.uint32), np.full(n, 7, dtype)
+        _kernels.dropout(state, threshold, 1 / (1 - rate), factors)
+        assert np.array_equal(factors, np.where(words < threshold, 0, 1 / (1 - rate)).astype(dtype))
+        assert state.tolist() == [seed, (count + 1) % 2**32]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 5), (4, 7, 8), (9, 3, 33), (0, 3, 2), (2, 3, 0)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_multiply(shape, dtype):
+    rng = np.random.default_rng(sum(shape))
+    x = rng.normal(size=shape).astype(dtype)
+    factors = rng.normal(size=(shape[0], shape[2])).astype(dtype)
+    y = np.empty_like(x)
+    _kernels.multiply(*shape, x, factors, y)
+    assert np.array_equal(y, x * factors[:, None])
+    _kernels.multiply(*shape, x, factors, x)            # in place
+    assert np.array_equal(x, y)
+
+
+def test_noise_is_refused_where_it_does_not_fit():
+    x = np.ones((2, 3, 4), np.float32)
+    for factors, y in ((x[:, 0, :3], x), (x[:, 0], np.ones(23, np.float32)), (x[:, 0].astype(float), x)):
+        with pytest.raises(ValueError):
+            _kernels.multiply(2, 3, 4, x, np.ascontiguousarray(factors), y)
+    with pytest.raises(ValueError):
+        _kernels.dropout(np.zeros(1, np.uint32), 5, 1.0, x)
+    with pytest.raises(ValueError):
+        _kernels.dropout(np.zeros(2, np.uint64), 5, 1.0, x)

@@ -776,6 +776,31 @@ static void layer_norm_cases(void)
             for (int bare = 0; bare < 2; bare++) layer_norm_case(sizes[i][0], sizes[i][1], bare, profile);
 }
 
+static void noise_cases(void)
+{
+    static const int sizes[][3] = {{1, 1, 1}, {41, 1, 3}, {7, 9, 64}, {100, 3, 17}, {0, 3, 5}};
+    for (int i = 0; i < 5; i++)
+        for (int profile = USUAL; profile <= WILD; profile += WILD) {
+            char text[80];
+            ptrdiff_t B = sizes[i][0], T = sizes[i][1], N = sizes[i][2];
+            snprintf(text, sizeof text, "noise (%d,%d,%d)", (int)B, (int)T, (int)N);
+            begin(profile, text);
+            uint32_t *state = take(2 * sizeof(uint32_t));
+            state[0] = 4000000007u;
+            state[1] = 0xffffffffu;
+            tdf_dropout d = {.n = B * N, .state = state, .threshold = 1u << 30, .kept = 4.0 / 3,
+                             .factors = room(B * N)};
+            k.dropout(&d);
+            keep("factors", d.factors, B * N);
+            keep_double("count", state[1]);
+            tdf_product a = {.threads = threads, .B = B, .T = T, .N = N, .x = filled(B * T * N, profile),
+                             .factors = d.factors, .y = room(B * T * N)};
+            k.multiply(&a);
+            keep("y", a.y, B * T * N);
+            release();
+        }
+}
+
 static void embed_case(ptrdiff_t M, ptrdiff_t V, ptrdiff_t D, int bad, int profile)
 {
     char text[80];
@@ -908,6 +933,7 @@ static results run(const tdf_table *table, int n_threads)
     norm_cases();
     sums_cases();
     layer_norm_cases();
+    noise_cases();
     embed_cases();
     masking_cases();
     text_cases();

@@ -300,7 +300,20 @@ def test_what_needs_python_has_it(name):
     same(chain, SCALAR, strides=0, **PYTHON[name])
 
 
-@pytest.mark.parametrize("layer", [lambda: Dropout(0.2), layers.BatchNormalization,
+def with_dropout():
+    return tdfast.Sequential([
+        Input((T, F)), LSTM(5, dropout=0.2, recurrent_dropout=0.1, return_sequences=True), Dropout(0.3),
+        layers.SpatialDropout1D(0.2), GRU(4, dropout=0.1), Dropout(0.1), Dense(1)])
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": False, "validation_split": 0.2}], ids=str)
+def test_dropout(options):
+    got = same(with_dropout, SCALAR, strides=10, **options)
+    assert len(set(got[0]["loss"])) == 3
+
+
+@pytest.mark.parametrize("layer", [lambda: Dropout(1.0), lambda: Dropout(0.2, noise_shape=(1, T, F)),
+                                   lambda: layers.GaussianDropout(0.2), layers.BatchNormalization,
                                    lambda: Dense(3, kernel_regularizer="l2"),
                                    lambda: Dense(3, kernel_constraint="unit_norm"),
                                    lambda: Dense(3, activity_regularizer="l2"), layers.Masking])

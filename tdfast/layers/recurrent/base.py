@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast import _kernels, activations, constraints, initializers, random, regularizers
+from tdfast.engine.arrays import multiply
 from tdfast.engine.layer import Layer
 from tdfast.layers.core import positive_int, weight_config
 from tdfast.layers.recurrent.loops import NO_TIME_AXIS, Loop
@@ -231,13 +232,13 @@ class Recurrent(Loop):
         """x times one random mask for a sequence, the same at every step (Gal & Ghahramani 2016)."""
         B, _, I = x.shape
         rec.input_drop = rec.buffer("input_drop", (B, 1, I), x.dtype)
-        _kernels.call(random.dropout_factors, rec.input_drop, self.dropout, self.seed_generator)
-        return _kernels.call(np.multiply, x, rec.input_drop, rec.buffer("dropped", x.shape, x.dtype))
+        random.dropout_factors(rec.input_drop, self.dropout, self.seed_generator)
+        return multiply(x, rec.input_drop, rec.buffer("dropped", x.shape, x.dtype))
 
     def recurrent_factors(self, rec: Record, batch: Any, dtype: DTypeLike) -> Any:
         """The factors on h before the recurrent product: one random mask for a sequence."""
         factors = rec.buffer("recurrent_drop", (batch, self.units), dtype)
-        return _kernels.call(random.dropout_factors, factors, self.recurrent_dropout, self.seed_generator)
+        return random.dropout_factors(factors, self.recurrent_dropout, self.seed_generator)
 
     # ---------------------------------------------------------------- passes
     @property
@@ -324,7 +325,7 @@ class Recurrent(Loop):
             dbias=self.bias.grad if self.use_bias else None, dfirst=self.h_and_c(first),
         )
         if need_dx and rec.dropped:
-            _kernels.call(np.multiply, dx, rec.input_drop, dx)
+            multiply(dx, rec.input_drop, dx)
         return (dx, *first) if rec.given else dx
 
     def h_and_c(self, states: Any) -> tuple[Any, ...]:
