@@ -68,9 +68,14 @@ class Crew:
     def __init__(self, template: Any, threads: int | None, tasks: int) -> None:
         count = runtime.get_num_threads() if threads is None else threads
         self.workers = [Worker(template) for _ in range(max(1, min(count, tasks)))]
-        self.done = 0
+        self._done: list[int] = []
         self._stopping = False
         self._error: BaseException | None = None
+
+    @property
+    def done(self) -> int:
+        """How many tasks are done."""
+        return len(self._done)
 
     def run(self, do: Callable[[Worker, int], None], tasks: int, tell: Callable[[int], None]) -> None:
         """Do all tasks, and tell the caller's function how many are done while they are.
@@ -83,7 +88,7 @@ class Crew:
             tasks: how many there are.
             tell: called in the caller's thread.
         """
-        self.done, self._stopping, self._error = 0, False, None
+        self._done, self._stopping, self._error = [], False, None
         waiting = iter(range(tasks))
         threads = [threading.Thread(target=self._work, args=(worker, waiting, do), daemon=True,
                                     name=f"fleet-{i}") for i, worker in enumerate(self.workers)]
@@ -106,14 +111,13 @@ class Crew:
             raise self._error
 
     def _work(self, worker: Worker, waiting: Any, do: Callable[[Worker, int], None]) -> None:
-        runtime.limit_threads_here(1)
-        for i in waiting:
-            if self._stopping:
-                return
-            try:
+        try:
+            runtime.limit_threads_here(1)
+            for i in waiting:
+                if self._stopping:
+                    return
                 do(worker, i)
-            except BaseException as error:
-                if not self._stopping:
-                    self._error, self._stopping = error, True
-                return
-            self.done += 1
+                self._done.append(i)
+        except BaseException as error:
+            if not self._stopping:
+                self._error, self._stopping = error, True

@@ -662,6 +662,10 @@ class Optimizer(OwnVariables):
             self.steps = start
         return np.array(rows, np.float64)
 
+    def count_steps(self, n: int) -> None:
+        """The first n of the steps whose numbers `numbers_of_steps` gave have been made."""
+        self.steps += n
+
     def sum_squares(self, array: Array) -> float:
         """The sum of an array's squares, in one fixed order."""
         return _kernels.sum_squares(array, self._partial)

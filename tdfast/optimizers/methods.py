@@ -338,6 +338,18 @@ class Nadam(_TwoMoments):
         return (rate * following / (1 - product * following), rate * (1 - now) / (1 - product),
                 1 - beta_1, 1 - beta_2, self.corrections()[1], self.epsilon)
 
+    def numbers_of_steps(self, n: int) -> Array:
+        before = self.u_product.copy()
+        try:
+            return super().numbers_of_steps(n)
+        finally:
+            self.u_product[...] = before
+
+    def count_steps(self, n: int) -> None:
+        for _ in range(n):
+            self.numbers(0.0)           # for u_product
+            self.steps += 1
+
 
 @REGISTRY.register("ftrl")
 class Ftrl(Optimizer):

@@ -77,7 +77,7 @@ class Strides:
                 steps.run(order, numbers, values, optimizer.clipvalue or 0.0)
             finally:                # a signal's handler may raise an error as soon as Python runs again
                 made = steps.made
-                optimizer.steps += made
+                optimizer.count_steps(made)
         feed.skip(made)
         objective = self._step.objective
         for row in values[:made].tolist():

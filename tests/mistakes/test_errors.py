@@ -81,6 +81,8 @@ def test_wrong_feature_size(model, way):
 def test_object_array(model, way):
     ragged = np.empty(10, object)
     ragged[:] = [[1.0] * (n + 1) for n in range(10)]
+    refused(["rows of different shapes, such as (1,) and (10,)", "pad_sequences"], way, model, ragged, Y)
+    ragged[:] = [{} for _ in range(10)]
     refused(["object", "number"], way, model, ragged, Y)
 
 

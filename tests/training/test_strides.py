@@ -240,18 +240,20 @@ def test_metrics_of_several_outputs_and_weighted_ones():
 
 
 @pytest.mark.parametrize("row", [7, 40, 130])
-def test_a_label_that_is_no_class(row):
-    """In the step that meets it, as without strides, with the weights of before it."""
+@pytest.mark.parametrize("optimizer", ["adam", "nadam"])
+def test_a_label_that_is_no_class(row, optimizer):
+    """In the step that meets it, as without strides, with the weights and the optimizer of before it."""
     results = []
     for possible in (True, False):
         tdfast.utils.set_random_seed(1)
         model, y = of_labels(), LABELS.copy()
         y[row, 2] = 4
-        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         with counted(possible) as made, pytest.raises(ValueError, match="label 4 .* out of range") as caught:
             model.fit(X, y, batch_size=8, epochs=2, verbose=0, shuffle=False)
         assert sum(made) == (row // 8 - 4 if possible and row > 30 else 0)
-        results.append((str(caught.value), [w.tobytes() for w in model.get_weights()], model.optimizer.steps))
+        numbers = [np.asarray(v).tobytes() for v in (*model.get_weights(), *model.optimizer.variables)]
+        results.append((str(caught.value), numbers, model.optimizer.steps))
     assert results[0] == results[1]
 
 
