@@ -19,6 +19,7 @@ if TYPE_CHECKING:                       # what `__getattr__` imports
     from tdfast.callbacks.history import History
     from tdfast.callbacks.lambda_callback import LambdaCallback
     from tdfast.callbacks.learning_rate_scheduler import LearningRateScheduler
+    from tdfast.callbacks.optuna_pruning import OptunaPruning
     from tdfast.callbacks.progress import ProgbarLogger
     from tdfast.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
     from tdfast.callbacks.stopping import EarlyStopping, TerminateOnNaN
@@ -38,6 +39,7 @@ _PLACES = {
     "checkpoint": ["ModelCheckpoint"],
     "backup": ["BackupAndRestore"],
     "tensorboard": ["TensorBoard"],
+    "optuna_pruning": ["OptunaPruning"],
 }
 _MODULES = {name: f"tdfast.callbacks.{place}" for place, names in _PLACES.items() for name in names}
 _MODULES["ProgbarLogger"] = "tdfast.callbacks.progress"
@@ -52,6 +54,7 @@ __all__ = [
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",
+    "OptunaPruning",
     "ProgbarLogger",
     "ReduceLROnPlateau",
     "SwapEMAWeights",
