@@ -3,6 +3,7 @@
 Environment:
     TDFAST_WERROR=1     make warnings errors (-Wall -Wextra -Werror), as CI does
     TDFAST_NO_OPENMP=1  build without OpenMP, to run serially
+    TDFAST_ISAS=baseline,avx2    build for these instruction sets alone, as for the processor at hand
     TDFAST_AMX=1        build the products of lower precision for AMX as well, on x86-64 Linux
     TDFAST_SANITIZE=address,undefined    build with these sanitizers of the compiler, which end the process at
                         the first report; `.ci/native` says how such a build is run
@@ -58,12 +59,24 @@ def instruction_sets():
     return {"baseline": []}
 
 
+def wanted_instruction_sets(names):
+    """`instruction_sets`, or those of them that a list like "baseline,avx2" names."""
+    isas = instruction_sets()
+    wanted = names.split(",") if names else list(isas)
+    unknown = [name for name in wanted if name not in isas]
+    if unknown:
+        raise SystemExit(f"TDFAST_ISAS: there is no {unknown[0]!r} here, but {', '.join(isas)}.")
+    return {name: flags for name, flags in isas.items() if name in wanted}
+
+
 def kernel_jobs(isas, amx=False, lower=()):
     """(name, source, flags) of every object of these instruction sets, {name: flags}, of float64 and, if
     wanted, of AMX in lower precision; the objects of a lower precision have the flags ``lower`` as well.
     Lower precision without AMX is not made to be fast, so AVX-512 takes AVX2's."""
     builds = [(name, flags, KERNELS) for name, flags in {**isas, "float64": ["-DTDF_F64"]}.items()]
     plain = {name: flags for name, flags in isas.items() if name != "avx512"}
+    if "avx512" in isas:
+        plain["avx2"] = instruction_sets()["avx2"]
     builds += [(f"{name}_{precision}", [*flags, "-O1", *parts, *lower], PRODUCTS)
                for name, flags in {**plain, **({"amx": [*AMX, "-DTDF_AMX"]} if amx else {})}.items()
                for precision, parts in PRECISIONS.items()]
@@ -144,7 +157,7 @@ class BuildKernels(build_ext):
             self.warn("no OpenMP: tdfast will run serially (tdfast.show_config() says so)")
         strict = ["-Werror"] if os.environ.get("TDFAST_WERROR") else []
         sanitize = sanitizer_flags(os.environ.get("TDFAST_SANITIZE"))
-        isas = instruction_sets()
+        isas = wanted_instruction_sets(os.environ.get("TDFAST_ISAS"))
         amx = bool(os.environ.get("TDFAST_AMX"))
         here = sys.platform.startswith("linux") and "avx512" in isas
         if amx and not (here and compiles(cc, AMX, AMX_PROBE)):

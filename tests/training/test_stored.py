@@ -176,6 +176,7 @@ print(most - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory(tmp_path):
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "x")], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "x")], capture_output=True, text=True,
+                          cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 60, f"{done.stdout} MB for 128 MB of data"
