@@ -121,3 +121,20 @@ def test_setup_refuses_other_machines(fake, refusal):
             f"setup = runpy.run_path('setup.py')\nimport sys; {fake}\nsetup['instruction_sets']()")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and f"tdfast needs a {refusal}" in done.stderr, done.stderr
+
+
+def test_setup_builds_for_some_instruction_sets_alone():
+    """TDFAST_ISAS: those it names, and for AVX-512 what it takes of AVX2."""
+    pytest.importorskip("setuptools")
+    with mock.patch("setuptools.setup"):
+        setup = runpy.run_path(str(ROOT / "setup.py"))
+    known = setup["instruction_sets"]()
+    assert setup["wanted_instruction_sets"](None) == known
+    for name in known:
+        some = setup["wanted_instruction_sets"](name)
+        objects = {job[0] for job in setup["kernel_jobs"](some)}
+        lower = "avx2" if name == "avx512" else name
+        assert list(some) == [name]
+        assert objects == {name, "float64", f"{lower}_high", f"{lower}_medium"}
+    with pytest.raises(SystemExit, match="there is no 'sse9' here, but "):
+        setup["wanted_instruction_sets"](",".join([*known, "sse9"]))
