@@ -974,7 +974,7 @@ def multiply(ptrdiff_t B, ptrdiff_t T, ptrdiff_t N, cnp.ndarray x not None, cnp.
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef tdf_product a
     memset(&a, 0, sizeof(a))
-    _bounded(B * T, N)
+    _bounded(B, T, N)
     a.threads, a.B, a.T, a.N = _threads(), B, T, N
     a.x = <real *>_ptr(x, B * T * N, kind, "x")
     a.factors = <real *>_ptr(factors, B * N, kind, "factors")

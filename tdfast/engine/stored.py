@@ -27,6 +27,10 @@ class Stored:
         convert: makes an array of some of them, row by row.
         start, stop: which rows it is about.
 
+    Attributes:
+        shape, dtype: of the array.
+        is_whole: whether the file holds whole numbers, none of which is NaN.
+
     >>> column = Stored(np.arange(6.0), lambda rows: np.asarray(rows, "float32")[:, None])
     >>> column.shape, column.dtype, column[2:].take(np.array([3, 0])).tolist()
     ((6, 1), dtype('float32'), [[5.0], [2.0]])
@@ -36,6 +40,7 @@ class Stored:
                  stop: int | None = None) -> None:
         self._rows, self._convert, self._start = rows, convert, start
         stop = rows.shape[0] if stop is None else stop
+        self.is_whole = np.dtype(rows.dtype).kind in "iub"
         first = convert(np.asarray(rows[:1]))
         self.shape: tuple[int, ...] = (stop - start, *first.shape[1:])
         self.dtype: np.dtype[Any] = first.dtype

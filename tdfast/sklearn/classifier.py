@@ -64,9 +64,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         anew = not self._goes_on()
         if anew:
             self.__dict__.pop("classes_", None)
-        self.history_ = self._learn(X, y, sample_weight, lengths, anew, self.epochs)
-        self.n_iter_ = len(self.history_["loss"])
-        return self
+        return self._all_epochs(X, y, sample_weight, lengths, anew)
 
     def partial_fit(self, X: Data, y: Any, classes: Any = None, sample_weight: Any = None,
                     lengths: Any = None) -> SequenceClassifier:

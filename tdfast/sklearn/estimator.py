@@ -346,6 +346,11 @@ class SequenceEstimator(Checked):
             with runtime.threads(self.n_threads):
                 yield
 
+    def _all_epochs(self, x: Any, y: Any, sample_weight: Any, lengths: Any, anew: bool) -> Any:
+        self.history_ = self._learn(x, y, sample_weight, lengths, anew, self.epochs)
+        self.n_iter_ = len(self.history_["loss"])
+        return self
+
     def _one_epoch(self, x: Any, y: Any, sample_weight: Any, lengths: Any) -> Any:
         anew = not hasattr(self, "model_")
         history = self._learn(x, y, sample_weight, lengths, anew, 1, stops=False)

@@ -130,10 +130,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         Raises:
             ValueError: for parameters and data that do not fit.
         """
-        anew = not self._goes_on()
-        self.history_ = self._learn(X, y, sample_weight, lengths, anew, self.epochs)
-        self.n_iter_ = len(self.history_["loss"])
-        return self
+        return self._all_epochs(X, y, sample_weight, lengths, not self._goes_on())
 
     def partial_fit(self, X: Data, y: Any, sample_weight: Any = None,
                     lengths: Any = None) -> SequenceRegressor:

@@ -123,7 +123,7 @@ def check_finite(x: Data, what: str) -> None:
     if not config.check_finite() or x.dtype.kind != "f":
         return
     if isinstance(x, Stored):
-        for start, piece in x.pieces():
+        for start, piece in () if x.is_whole else x.pieces():
             check_finite(piece, f"{what}[{start}:{start + len(piece)}]" if len(piece) < len(x) else what)
         return
     if x.nbytes <= SMALL and x.dtype in (np.float32, np.float64) and x.flags.c_contiguous and all_finite(x):

@@ -195,6 +195,9 @@ def test_noise_is_refused_where_it_does_not_fit():
     for factors, y in ((x[:, 0, :3], x), (x[:, 0], np.ones(23, np.float32)), (x[:, 0].astype(float), x)):
         with pytest.raises(ValueError):
             _kernels.multiply(2, 3, 4, x, np.ascontiguousarray(factors), y)
+    for sizes in ((-2, -3, 4), (2, -3, -4), (2**62, 4, 4), (2**40, 2**40, 1)):
+        with pytest.raises(ValueError):
+            _kernels.multiply(*sizes, x, x[:, 0].copy(), x)
     with pytest.raises(ValueError):
         _kernels.dropout(np.zeros(1, np.uint32), 5, 1.0, x)
     with pytest.raises(ValueError):

@@ -1,8 +1,10 @@
 """Data in files: the bits of the same data in memory, and no copy of all of them."""
 
+import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +123,11 @@ def test_a_number_that_is_not_finite_is_found(tmp_path, monkeypatch):
         trained(X.astype("float32"), memmap(tmp_path, "y", y))
 
 
+def test_whole_numbers_are_not_looked_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(Stored, "pieces", lambda self: pytest.fail("read for nothing"))
+    trained(memmap(tmp_path, "x", X.astype("uint8")), Y.astype("float32"))
+
+
 def test_errors_are_those_of_arrays_in_memory(tmp_path):
     x = X.astype("float64")
     with pytest.raises(ValueError, match="same number of samples, got 90 in x and 80 in y"):
@@ -176,7 +183,8 @@ print(most - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path(tdfast.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "x")], capture_output=True, text=True,
-                          cwd=tmp_path)
+                          cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 60, f"{done.stdout} MB for 128 MB of data"
