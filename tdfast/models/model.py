@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Self = TypeVar("Self", bound="Model")
 
 
 def _passed_on(method: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Any, P], R]:
@@ -84,7 +85,10 @@ class Model(Network):
 
     passive = frozenset({"history", "stop_training", "stop_evaluating", "stop_predicting"})
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Model:
+    if TYPE_CHECKING:                   # what the three kinds of models have, each in its way
+        input_layers: Any
+
+    def __new__(cls: type[Self], *args: Any, **kwargs: Any) -> Self:
         if cls is Model:                # what all models have is of no use by itself
             cls = registry.home("models").Functional
         return super().__new__(cls)

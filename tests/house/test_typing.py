@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import tdfast
-from tdfast import _kernels, activations, callbacks
+from tdfast import _kernels, activations
 from tdfast.engine.activation_table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,14 +121,49 @@ def test_activations_are_declared():
             and name in TABLE} == set(TABLE)
 
 
-@pytest.mark.parametrize("module", [tdfast, callbacks])
+# Module -> the names that its ``__getattr__`` imports when they are first used.
+LATE = {
+    "tdfast": {*tdfast._MODULES, *tdfast._NAMES},
+    "tdfast.callbacks": set(tdfast.callbacks._MODULES),
+    "tdfast.datasets": set(tdfast.datasets._MODULES),
+    "tdfast.layers": set(tdfast.layers._LATER),
+    "tdfast.models": set(tdfast.models._SAVING),
+}
+
+
+def imported_for_checkers(tree):
+    """The names that a module imports under ``if TYPE_CHECKING:``."""
+    return {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.If)
+            and ast.unparse(node.test) == "TYPE_CHECKING" for part in node.body
+            if isinstance(part, ast.ImportFrom) for alias in part.names}
+
+
+def imports_late(tree):
+    """Whether a module has a ``__getattr__`` that imports."""
+    functions = [node for node in ast.walk(tree)
+                 if isinstance(node, ast.FunctionDef) and node.name == "__getattr__"]
+    return any(re.search("import_module|from tdfast", ast.unparse(f)) for f in functions)
+
+
+@pytest.mark.parametrize("module", LATE)
 def test_names_that_are_imported_late_are_imported_for_checkers(module):
-    tree = ast.parse(Path(module.__file__).read_text(encoding="utf8"))
-    told = {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.If)
-            and ast.unparse(node.test) == "TYPE_CHECKING" for part in node.body for alias in part.names}
-    late = {*tdfast._MODULES, *tdfast._NAMES} if module is tdfast else set(callbacks._MODULES)
-    assert late <= told
-    assert set(module.__all__) - {"version", "__version__"} == late
+    """Exactly these: editors complete them, checkers know their types, PyInstaller finds their modules."""
+    module, late = importlib.import_module(module), LATE[module]
+    assert imported_for_checkers(ast.parse(Path(module.__file__).read_text(encoding="utf8"))) == late
+    assert not late - set(dir(module))
+    for name in late:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("module", [tdfast, tdfast.callbacks, tdfast.datasets])
+def test_modules_that_import_everything_late_name_it_all(module):
+    assert set(module.__all__) - {"version", "__version__"} == LATE[module.__name__]
+
+
+def test_every_module_that_imports_late_is_checked():
+    found = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+             for path in SOURCES if imports_late(ast.parse(path.read_text(encoding="utf8")))}
+    assert found == set(LATE)
 
 
 # ---------------------------------------------------------------- the kernels' stub
