@@ -13,6 +13,7 @@ Environment:
 import atexit
 import os
 import platform
+import re
 import runpy
 import shutil
 import subprocess
@@ -24,8 +25,9 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+HERE = Path(__file__).parent
 ONCE = ["src_c/dispatch.c", "src_c/sizes.c", "src_c/team.c"]
-KERNELS = sorted({f"src_c/{path.name}" for path in (Path(__file__).parent / "src_c").glob("*.c")} - set(ONCE))
+KERNELS = sorted({f"src_c/{path.name}" for path in (HERE / "src_c").glob("*.c")} - set(ONCE))
 # Those with products of matrices, which every instruction set has in each precision: low.h.
 PRODUCTS = [f"src_c/{name}.c" for name in
             ("attention", "conv", "dense", "depthwise", "gemm", "gru", "lstm", "rnn", "simple_rnn")]
@@ -213,4 +215,26 @@ def extension():
     )
 
 
-setup(ext_modules=[extension()], cmdclass={"build_ext": BuildKernels}, options=scratch())
+def index_page(readme, source=None):
+    """The README for a package index, where relative links lead nowhere.
+
+    ``source``, the address of the repository, makes them absolute. Without it links keep their text, and
+    pictures go.
+    """
+    if source:
+        readme = re.sub(r"(!\[[^\]]*\]\()(?![a-z]+:|#)", rf"\1{source}/raw/main/", readme)
+        return re.sub(r"(?<![!\]])(\[[^\]]*\]\()(?![a-z]+:|#)", rf"\1{source}/blob/main/", readme)
+    readme = re.sub(r"!\[[^\]]*\]\((?![a-z]+:)[^)]*\)\n*", "", readme)
+    return re.sub(r"\[([^\]]*)\]\((?![a-z]+:|#)[^)]*\)", r"\1", readme)
+
+
+def described():
+    """What the package index shows. The address is "Source" of [project.urls] in pyproject.toml, if there."""
+    project = (HERE / "pyproject.toml").read_text(encoding="utf8")
+    source = re.search(r'(?m)^Source = "(.*?)/?"$', project)
+    readme = (HERE / "README.md").read_text(encoding="utf8")
+    return {"long_description": index_page(readme, source and source[1]),
+            "long_description_content_type": "text/markdown"}
+
+
+setup(ext_modules=[extension()], cmdclass={"build_ext": BuildKernels}, options=scratch(), **described())
