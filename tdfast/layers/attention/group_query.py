@@ -8,7 +8,7 @@ from tdfast.layers.attention.multi_head import Heads
 from tdfast.layers.core import positive_int
 
 if TYPE_CHECKING:
-    from tdfast.engine.types import Config, Shapes
+    from tdfast.engine.types import Config, ConstraintSpec, InitializerSpec, RegularizerSpec, Seed, Shapes
 
 
 class GroupQueryAttention(Heads):
@@ -34,9 +34,34 @@ class GroupQueryAttention(Heads):
     names_in_files = {f"{part}_dense": f"_{part}_dense" for part in ("query", "key", "value", "output")}
     """Where Keras keeps the projections' weights."""
 
-    def __init__(self, head_dim: int, num_query_heads: int, num_key_value_heads: int, dropout: float = 0.0,
-                 use_bias: bool = True, **kwargs: Any) -> None:
-        super().__init__(dropout=dropout, use_bias=use_bias, **kwargs)
+    def __init__(
+        self,
+        head_dim: int,
+        num_query_heads: int,
+        num_key_value_heads: int,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        sliding_window: int | None = None,
+        flash_attention: Any = None,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        use_gate: bool = False,
+        seed: Seed = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            dropout=dropout, use_bias=use_bias, sliding_window=sliding_window,
+            flash_attention=flash_attention, kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint, use_gate=use_gate, seed=seed, **kwargs,
+        )
         self.head_dim = positive_int(head_dim, "head_dim", self)
         self.num_query_heads = positive_int(num_query_heads, "num_query_heads", self)
         self.num_key_value_heads = positive_int(num_key_value_heads, "num_key_value_heads", self)

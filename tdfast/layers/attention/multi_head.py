@@ -498,7 +498,7 @@ class MultiHeadAttention(Heads):
         num_heads: how many.
         key_dim: the width of a head's queries and keys.
         value_dim: that of its values; None: key_dim.
-        dropout: the part of the shares that is left out in training.
+        dropout: the part of the shares that is left out in training, 0 by default.
         use_bias: whether the projections have a bias.
         output_shape: the width of the output, or its shape; None: the query's width.
         attention_axes: the axes of the inputs over which steps attend to each other; None: all between the
@@ -533,9 +533,27 @@ class MultiHeadAttention(Heads):
         use_bias: bool = True,
         output_shape: int | Sequence[Any] | None = None,
         attention_axes: Any = None,
+        sliding_window: int | None = None,
+        flash_attention: Any = None,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        use_gate: bool = False,
+        seed: Seed = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(dropout=dropout, use_bias=use_bias, **kwargs)
+        super().__init__(
+            dropout=dropout, use_bias=use_bias, sliding_window=sliding_window,
+            flash_attention=flash_attention, kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint, use_gate=use_gate, seed=seed, **kwargs,
+        )
         self.num_heads = positive_int(num_heads, "num_heads", self)
         self.key_dim = positive_int(key_dim, "key_dim", self)
         self.value_dim = self.key_dim if value_dim is None else positive_int(value_dim, "value_dim", self)

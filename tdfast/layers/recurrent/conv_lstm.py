@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdfast.engine.tape import Record, Tape
-    from tdfast.engine.types import ActivationSpec, Array, Arrays, InitializerSpec, Masks, Shapes, Size
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Arrays,
+        ConstraintSpec,
+        InitializerSpec,
+        Masks,
+        RegularizerSpec,
+        Seed,
+        Shapes,
+        Size,
+    )
 
 
 class _Step(Cell):
@@ -136,11 +147,34 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
         recurrent_initializer: InitializerSpec = "orthogonal",
         bias_initializer: InitializerSpec = "zeros",
         unit_forget_bias: bool = True,
+        kernel_regularizer: RegularizerSpec = None,
+        recurrent_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        recurrent_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: Seed = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        *,
+        zero_output_for_mask: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(filters, activation, recurrent_activation, use_bias, kernel_initializer,
-                         recurrent_initializer,
-                         bias_initializer, unit_forget_bias, **kwargs)
+        super().__init__(
+            filters, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+            bias_initializer, unit_forget_bias=unit_forget_bias, kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer, bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint, bias_constraint=bias_constraint, dropout=dropout,
+            recurrent_dropout=recurrent_dropout, seed=seed, return_sequences=return_sequences,
+            return_state=return_state, go_backwards=go_backwards, stateful=stateful,
+            zero_output_for_mask=zero_output_for_mask, **kwargs,
+        )
         self.filters = self.units
         self._set_windows(kernel_size, strides, padding, data_format, dilation_rate, ("valid", "same"))
         self._refuse_strides_with_dilation()
@@ -249,15 +283,15 @@ class ConvLSTM2D(_ConvLSTM):
         kernel_size: height and width of the windows of both convolutions; one number for both.
         strides, padding, data_format, dilation_rate: of the input's convolution, as in `Conv2D`.
         activation, recurrent_activation: of the cell and of the gates.
-        use_bias: whether there is a bias.
+        use_bias: whether there is a bias; True by default.
         kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (*kernel_size, channels,
             4 filters), (*kernel_size, filters, 4 filters) and (4 filters,).
-        unit_forget_bias: start the forget gate's bias at 1.
-        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
-        kernel_constraint, recurrent_constraint, bias_constraint: or None.
+        unit_forget_bias: start the forget gate's bias at 1; True by default.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: None by default.
+        kernel_constraint, recurrent_constraint, bias_constraint: None by default.
         dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask for all
             gates and all steps of a sequence.
-        seed: of the dropout.
+        seed: of the dropout; None, the default: from `tdfast.random`.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in `LSTM`.
 
     Raises:

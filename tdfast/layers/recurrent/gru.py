@@ -9,7 +9,14 @@ from tdfast.layers.recurrent.base import GateWeights, Recurrent, inserted
 from tdfast.layers.recurrent.cells import BuiltInCell
 
 if TYPE_CHECKING:
-    from tdfast.engine.types import ActivationSpec, Config, InitializerSpec
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        RegularizerSpec,
+        Seed,
+    )
 
 
 class GRUWeights(GateWeights):
@@ -63,22 +70,24 @@ class GRU(GRUWeights, Recurrent):  # type: ignore[override]
         units: size of h.
         activation, recurrent_activation: of the candidate c and of the gates. 'tanh' and 'sigmoid', the
             defaults, run fused with the products when reset_after; all others are correct but slower.
-        use_bias: whether there is a bias.
+        use_bias: whether there is a bias; True by default.
         kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features,
             3 units), (units, 3 units) and (2, 3 units), or (3 units,) without reset_after.
-        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
-        kernel_constraint, recurrent_constraint, bias_constraint: or None.
-        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
-            for all gates and all steps of a sequence. What is dropped of h is missing in the products with
-            U alone: h_t still takes all of h_{t-1}.
-        seed: of the dropout.
-        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: None by default.
+        kernel_constraint, recurrent_constraint, bias_constraint: None by default.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops, 0 by default, with one
+            mask for all gates and all steps of a sequence. What is dropped of h is missing in the products
+            with U alone: h_t still takes all of h_{t-1}.
+        seed: of the dropout; None, the default: from `tdfast.random`.
+        return_sequences: the output of every step, (batch, time, units), instead of the last alone;
+            False by default, as are the five that follow.
         return_state: return [output, h].
         go_backwards: start at the last step; outputs come in the order they were made.
         stateful: begin each batch with the state that the one before left.
         unroll: accepted and without effect.
         zero_output_for_mask: a masked step's output is 0 instead of the output before it.
-        reset_after: apply the reset gate after the recurrent product, as cuDNN does, or before it.
+        reset_after: apply the reset gate after the recurrent product, as cuDNN does, or before it; True by
+            default.
         use_cudnn: 'auto' or False; True is a ValueError.
 
     Call: ``layer(x, initial_state=None, training=False, mask=None)`` with x of shape (batch, time,
@@ -94,6 +103,48 @@ class GRU(GRUWeights, Recurrent):  # type: ignore[override]
     """
 
     cell_name = "gru_cell"
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationSpec = "tanh",
+        recurrent_activation: ActivationSpec = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        recurrent_initializer: InitializerSpec = "orthogonal",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        recurrent_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        recurrent_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: Seed = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        reset_after: bool = True,
+        use_cudnn: bool | str = "auto",
+        *,
+        zero_output_for_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+            bias_initializer, kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer, bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint, bias_constraint=bias_constraint, dropout=dropout,
+            recurrent_dropout=recurrent_dropout, seed=seed, return_sequences=return_sequences,
+            return_state=return_state, go_backwards=go_backwards, stateful=stateful, unroll=unroll,
+            reset_after=reset_after, use_cudnn=use_cudnn, zero_output_for_mask=zero_output_for_mask,
+            **kwargs,
+        )
 
 
 class GRUCell(BuiltInCell, GRUWeights):
@@ -117,3 +168,33 @@ class GRUCell(BuiltInCell, GRUWeights):
     """
 
     over_time = GRU
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationSpec = "tanh",
+        recurrent_activation: ActivationSpec = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        recurrent_initializer: InitializerSpec = "orthogonal",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        recurrent_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        recurrent_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        reset_after: bool = True,
+        seed: Seed = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+            bias_initializer, kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer, bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint, recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint, dropout=dropout, recurrent_dropout=recurrent_dropout,
+            reset_after=reset_after, seed=seed, **kwargs,
+        )

@@ -13,7 +13,16 @@ from tdfast.layers.recurrent.cells import BuiltInCell
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-    from tdfast.engine.types import ActivationSpec, Array, Config, InitializerSpec, Sizes
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Array,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        RegularizerSpec,
+        Seed,
+        Sizes,
+    )
 
 
 class LSTMWeights(GateWeights):
@@ -67,16 +76,17 @@ class LSTM(LSTMWeights, Recurrent):
         units: size of h and c.
         activation, recurrent_activation: of the cell and of the gates. 'tanh' and 'sigmoid', the
             defaults, run fused with the products; all others are correct but slower.
-        use_bias: whether there is a bias.
+        use_bias: whether there is a bias; True by default.
         kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features,
             4 units), (units, 4 units) and (4 units,).
-        unit_forget_bias: start the forget gate's bias at 1.
-        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
-        kernel_constraint, recurrent_constraint, bias_constraint: or None.
-        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
-            for all steps of a sequence.
-        seed: of the dropout.
-        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
+        unit_forget_bias: start the forget gate's bias at 1; True by default.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: None by default.
+        kernel_constraint, recurrent_constraint, bias_constraint: None by default.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops, 0 by default, with one
+            mask for all steps of a sequence.
+        seed: of the dropout; None, the default: from `tdfast.random`.
+        return_sequences: the output of every step, (batch, time, units), instead of the last alone;
+            False by default, as are the five that follow.
         return_state: return [output, h, c].
         go_backwards: start at the last step; outputs come in the order they were made.
         stateful: begin each batch with the states that the one before left.
@@ -97,6 +107,47 @@ class LSTM(LSTMWeights, Recurrent):
     """
 
     cell_name = "lstm_cell"
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationSpec = "tanh",
+        recurrent_activation: ActivationSpec = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        recurrent_initializer: InitializerSpec = "orthogonal",
+        bias_initializer: InitializerSpec = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: RegularizerSpec = None,
+        recurrent_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        recurrent_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: Seed = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        use_cudnn: bool | str = "auto",
+        *,
+        zero_output_for_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+            bias_initializer, unit_forget_bias=unit_forget_bias, kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer, bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint, bias_constraint=bias_constraint, dropout=dropout,
+            recurrent_dropout=recurrent_dropout, seed=seed, return_sequences=return_sequences,
+            return_state=return_state, go_backwards=go_backwards, stateful=stateful, unroll=unroll,
+            use_cudnn=use_cudnn, zero_output_for_mask=zero_output_for_mask, **kwargs,
+        )
 
 
 class LSTMCell(BuiltInCell, LSTMWeights):
@@ -122,3 +173,33 @@ class LSTMCell(BuiltInCell, LSTMWeights):
     """
 
     over_time = LSTM
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationSpec = "tanh",
+        recurrent_activation: ActivationSpec = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        recurrent_initializer: InitializerSpec = "orthogonal",
+        bias_initializer: InitializerSpec = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: RegularizerSpec = None,
+        recurrent_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        recurrent_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: Seed = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+            bias_initializer, unit_forget_bias=unit_forget_bias, kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer, bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint, recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint, dropout=dropout, recurrent_dropout=recurrent_dropout,
+            seed=seed, **kwargs,
+        )

@@ -8,7 +8,14 @@ from tdfast.layers.recurrent.base import GateWeights, Recurrent
 from tdfast.layers.recurrent.cells import BuiltInCell
 
 if TYPE_CHECKING:
-    from tdfast.engine.types import ActivationSpec, Config, InitializerSpec
+    from tdfast.engine.types import (
+        ActivationSpec,
+        Config,
+        ConstraintSpec,
+        InitializerSpec,
+        RegularizerSpec,
+        Seed,
+    )
 
 
 class SimpleRNNWeights(GateWeights):
@@ -41,15 +48,16 @@ class SimpleRNN(SimpleRNNWeights, Recurrent):
     Args:
         units: size of h.
         activation: of the state.
-        use_bias: whether there is a bias.
+        use_bias: whether there is a bias; True by default.
         kernel_initializer, recurrent_initializer, bias_initializer: of the weights, (features, units),
             (units, units) and (units,).
-        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: or None.
-        kernel_constraint, recurrent_constraint, bias_constraint: or None.
-        dropout, recurrent_dropout: the share of inputs and of h that training drops, with one mask
-            for all steps of a sequence.
-        seed: of the dropout.
-        return_sequences: the output of every step, (batch, time, units), instead of the last alone.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: None by default.
+        kernel_constraint, recurrent_constraint, bias_constraint: None by default.
+        dropout, recurrent_dropout: the share of inputs and of h that training drops, 0 by default, with one
+            mask for all steps of a sequence.
+        seed: of the dropout; None, the default: from `tdfast.random`.
+        return_sequences: the output of every step, (batch, time, units), instead of the last alone;
+            False by default, as are the five that follow.
         return_state: return [output, h].
         go_backwards: start at the last step; outputs come in the order they were made.
         stateful: begin each batch with the state that the one before left.
@@ -69,6 +77,44 @@ class SimpleRNN(SimpleRNNWeights, Recurrent):
     """
 
     cell_name = "simple_rnn_cell"
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationSpec = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        recurrent_initializer: InitializerSpec = "orthogonal",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        recurrent_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        activity_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        recurrent_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        seed: Seed = None,
+        *,
+        zero_output_for_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+            kernel_regularizer=kernel_regularizer, recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer, activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint, recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint, dropout=dropout, recurrent_dropout=recurrent_dropout,
+            return_sequences=return_sequences, return_state=return_state, go_backwards=go_backwards,
+            stateful=stateful, unroll=unroll, seed=seed, zero_output_for_mask=zero_output_for_mask,
+            **kwargs,
+        )
 
 
 class SimpleRNNCell(BuiltInCell, SimpleRNNWeights):
@@ -91,3 +137,30 @@ class SimpleRNNCell(BuiltInCell, SimpleRNNWeights):
     """
 
     over_time = SimpleRNN
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationSpec = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: InitializerSpec = "glorot_uniform",
+        recurrent_initializer: InitializerSpec = "orthogonal",
+        bias_initializer: InitializerSpec = "zeros",
+        kernel_regularizer: RegularizerSpec = None,
+        recurrent_regularizer: RegularizerSpec = None,
+        bias_regularizer: RegularizerSpec = None,
+        kernel_constraint: ConstraintSpec = None,
+        recurrent_constraint: ConstraintSpec = None,
+        bias_constraint: ConstraintSpec = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: Seed = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+            kernel_regularizer=kernel_regularizer, recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer, kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint, bias_constraint=bias_constraint, dropout=dropout,
+            recurrent_dropout=recurrent_dropout, seed=seed, **kwargs,
+        )
