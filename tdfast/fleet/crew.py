@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tdfast.engine.types import Array, Data
 
+_copying = threading.Lock()
+
 LOOK = 0.1
 """Seconds between two looks of the caller at how far the threads are."""
 
@@ -67,7 +69,8 @@ class Crew:
 
     def __init__(self, template: Any, threads: int | None, tasks: int) -> None:
         count = runtime.get_num_threads() if threads is None else threads
-        self.workers = [Worker(template) for _ in range(max(1, min(count, tasks)))]
+        with _copying:
+            self.workers = [Worker(template) for _ in range(max(1, min(count, tasks)))]
         self._done: list[int] = []
         self._stopping = False
         self._error: BaseException | None = None

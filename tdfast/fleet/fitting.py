@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import sys
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +18,14 @@ from tdfast.engine.arguments import flag
 from tdfast.engine.console import is_terminal, say
 from tdfast.engine.variable import Parameters
 from tdfast.fleet.crew import Crew, Worker
-from tdfast.fleet.keys import by_key, seed_of
+from tdfast.fleet.engines import engine_of, portable
+from tdfast.fleet.keys import by_key, encoded, seed_of
 from tdfast.fleet.trained import Fleet, of_key, unpacked
 from tdfast.models.cloning import clone_model
 from tdfast.training import adapters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tdfast.engine.types import Array
 
@@ -47,6 +49,7 @@ def fit(
     initialize: bool = False,
     on_error: str = "keep",
     threads: int | None = None,
+    engine: Any = None,
     verbose: int = 0,
 ) -> Fleet:
     """Train one model for each key.
@@ -78,7 +81,12 @@ def fit(
         on_error: 'keep' goes on with the other keys when the fit of one fails, with a warning at the end:
             ``fleet.failed`` says why, and its weights are those before the step that failed. 'raise' ends it
             all with that error.
-        threads: how many models learn at a time; None: as many as `tdfast.get_num_threads` says.
+        threads: how many models learn at a time; None: as many as `tdfast.get_num_threads` says. With an
+            engine: how many in each of its workers, and None is a worker's share of its machine.
+        engine: None, threads of this process; 'joblib', workers of the backend that
+            ``joblib.parallel_config`` names: processes, Dask, Ray; or a group of processes, all of which make
+            this call and get the whole fleet: an object with ``rank``, ``size`` and
+            ``allgather_object(obj)``, a list of what each rank gave. The bits are the same.
         verbose: 1 shows how far it is, in one line.
 
     Returns:
@@ -86,6 +94,8 @@ def fit(
 
     Raises:
         ValueError: for arguments, keys or a model that do not fit, before anything is done.
+        ImportError: for an engine whose package is not there.
+        RuntimeError: if a worker of an engine died, or cannot be given the model or the data.
 
     After Ctrl-C, and after an error with on_error='raise', the exception's ``fleet`` holds the keys that were
     done.
@@ -98,43 +108,53 @@ def fit(
     >>> fleet.history["key"].tolist(), fleet.history["epoch"].tolist()
     (['north', 'north', 'south', 'south'], [0, 1, 0, 1])
     """
-    _check_model(model)
-    given = by_key(data, "fleet.fit")
-    if on_error not in ("keep", "raise"):
-        raise ValueError(f"fleet.fit: on_error must be 'keep' or 'raise', got {on_error!r}.")
-    if threads is not None and adapters.check_count(threads, "fleet.fit: threads") < 1:
-        raise ValueError("fleet.fit: threads must be at least 1, got 0.")
-    start = random.make_default_seed() if seed is None else random.check_seed(seed)
-    if start is None or start < 0:
-        raise ValueError(f"fleet.fit: seed must be a whole number of at least 0, got {seed!r}.")
-    if flag(initialize, "initialize", "fleet.fit"):
-        model = clone_model(model)
-    work = _Work(model, given, start, prepare, on_error == "keep")
-    work.options = {"epochs": adapters.check_count(epochs, "fleet.fit: epochs"), "shuffle": shuffle,
-                    "batch_size": None if batch_size is None
-                    else adapters.check_batch_size(batch_size, "fleet.fit"), "verbose": 0}
-    work.take_validation(validation, lengths, validation_lengths)
-    work.early_stopping = _early_stopping(early_stopping, validation is not None)
-    crew = Crew(model, threads, len(given))
-    work.weights = np.empty((len(given), crew.workers[0].values.size), crew.workers[0].values.dtype)
-    for row, key in zip(work.weights, given):
-        row[:] = crew.workers[0].values if not initialize else _drawn(model, seed_of(start, key))
-    line = _Line(len(given), work.failed) if verbose else None
+    spread = engine_of(engine, "fleet.fit")
+
+    def made() -> _Work:
+        _check_model(model)
+        work = _Work(model, by_key(data, "fleet.fit"), _start(seed), prepare, on_error, initialize)
+        work.options = {"epochs": adapters.check_count(epochs, "fleet.fit: epochs"), "shuffle": shuffle,
+                        "batch_size": None if batch_size is None
+                        else adapters.check_batch_size(batch_size, "fleet.fit"), "verbose": 0}
+        work.take_validation(validation, lengths, validation_lengths)
+        work.early_stopping = _early_stopping(early_stopping, validation is not None)
+        if threads is not None and adapters.check_count(threads, "fleet.fit: threads") < 1:
+            raise ValueError("fleet.fit: threads must be at least 1, got 0.")
+        return work
+
+    work = made() if spread is None else spread.agreed(made, seed)
+    shows = spread is None or spread.shows
+    line = _Line(len(work.keys), work.failed) if verbose and shows else None
+    show = line.show if line else lambda done: None
     try:
-        crew.run(work.do, len(given), line.show if line else lambda done: None)
+        if spread is None:
+            work.train(threads, show)
+        else:
+            parts = spread.parts(len(work.keys))
+            spread.run(map(work.part, parts), threads, lambda done: show(work.take(done)), show)
     except BaseException as error:
         error.fleet = work.fleet()          # type: ignore[attr-defined]
         raise
     finally:
         if line:
-            line.end(crew.done)
+            line.end(len(work.histories))
     fleet = work.fleet()
-    if fleet.failed:
+    if fleet.failed and shows:
         first, why = next(iter(fleet.failed.items()))
         warnings.warn(
             f"fleet.fit: {len(fleet.failed)} of {len(fleet)} keys failed, which fleet.failed lists; the "
             f"first is {first!r}: {why}", stacklevel=level_of_the_caller())
     return fleet
+
+
+class _Done(NamedTuple):
+    """What a part gives back: the keys that it has done, as `_Work` has them, and the error that ended it."""
+
+    keys: list[Any]
+    weights: Any
+    histories: dict[Any, dict[str, Any]]
+    failed: dict[Any, str]
+    error: BaseException | None
 
 
 class _Work:
@@ -144,12 +164,19 @@ class _Work:
         model: the template.
         data: by key.
         seed: of the fleet.
-        prepare: as `fit` takes it.
-        keeps: whether an error of one key ends nothing but its fit.
+        prepare, on_error, initialize: as `fit` takes them.
+
+    Raises:
+        ValueError: for an on_error or an initialize that is none.
     """
 
-    def __init__(self, model: Any, data: dict[Any, Any], seed: int, prepare: Any, keeps: bool) -> None:
-        self.model, self.data, self.seed, self.prepare, self.keeps = model, data, seed, prepare, keeps
+    def __init__(self, model: Any, data: dict[Any, Any], seed: int, prepare: Any, on_error: str,
+                 initialize: Any) -> None:
+        if on_error not in ("keep", "raise"):
+            raise ValueError(f"fleet.fit: on_error must be 'keep' or 'raise', got {on_error!r}.")
+        self.initialize = flag(initialize, "initialize", "fleet.fit")
+        self.model = clone_model(model) if self.initialize else model
+        self.data, self.seed, self.prepare, self.keeps = data, seed, prepare, on_error == "keep"
         self.keys = list(data)
         self.options: dict[str, Any] = {}
         self.early_stopping: Any = None
@@ -183,6 +210,58 @@ class _Work:
                 )
             setattr(self, name, found)
 
+    def identity(self) -> dict[str, Any]:
+        """What the processes of a group must have in common, by its name."""
+        values = [] if self.initialize else [weight.value.tobytes() for weight in self.model.weights]
+        return {"keys": [encoded(key) for key in self.keys], "arguments": repr(self.options),
+                "weights of the model": hashlib.blake2b(b"".join(values)).hexdigest()}
+
+    def part(self, numbers: Iterable[int]) -> _Work:
+        """The same for some of the keys, with nothing of the others."""
+        out = copy.copy(self)
+        out.keys = [self.keys[i] for i in numbers]
+        for name in ("data", "lengths", "validation", "validation_lengths"):
+            given = getattr(self, name)
+            setattr(out, name, {key: given[key] for key in out.keys if key in given})
+        out.weights, out.histories, out.failed = None, {}, {}
+        return out
+
+    def run(self, threads: int, tell: Callable[[int], None]) -> _Done:
+        """Train a part and say what came of it; an error is in it."""
+        error: BaseException | None = None
+        try:
+            self.train(threads, tell)
+        except Exception as caught:
+            error = portable(caught)
+        keys, weights = self._done()
+        return _Done(keys, weights, self.histories, self.failed, error)
+
+    def take(self, done: _Done) -> int:
+        """Take what a part has given, and say how many keys are done.
+
+        Raises:
+            Exception: the one that ended it.
+        """
+        if self.weights is None and done.keys:
+            self.weights = np.empty((len(self.keys), done.weights.shape[1]), done.weights.dtype)
+            self.rows = {key: i for i, key in enumerate(self.keys)}
+        for key, row in zip(done.keys, done.weights):
+            self.weights[self.rows[key]] = row
+        self.histories.update(done.histories)
+        self.failed.update(done.failed)
+        if done.error is not None:
+            raise done.error
+        return len(self.histories)
+
+    def train(self, threads: int | None, tell: Callable[[int], None]) -> None:
+        """Train all keys in threads of this process; ``tell`` is called with how many are done."""
+        crew = Crew(self.model, threads, len(self.keys))
+        values = crew.workers[0].values
+        self.weights = np.empty((len(self.keys), values.size), values.dtype)
+        for row, key in zip(self.weights, self.keys):
+            row[:] = values if not self.initialize else _drawn(self.model, seed_of(self.seed, key))
+        crew.run(self.do, len(self.keys), tell)
+
     def do(self, worker: Worker, i: int) -> None:
         """Train the model of the key with this number."""
         key, row = self.keys[i], self.weights[i]
@@ -215,11 +294,17 @@ class _Work:
     def _of(self, given: Any) -> tuple[Any, ...]:
         return unpacked(given if self.prepare is None else self.prepare(given))
 
+    def _done(self) -> tuple[list[Any], Any]:
+        """The keys that are done, and their weights."""
+        rows = [i for i, key in enumerate(self.keys) if key in self.histories]
+        if self.weights is None:
+            return [], np.empty((0, Worker(self.model).values.size), Worker(self.model).values.dtype)
+        return ([self.keys[i] for i in rows],
+                self.weights if len(rows) == len(self.keys) else self.weights[rows])
+
     def fleet(self) -> Fleet:
         """Of the keys that are done."""
-        done = [i for i, key in enumerate(self.keys) if key in self.histories]
-        keys = [self.keys[i] for i in done]
-        weights = self.weights if len(done) == len(self.keys) else self.weights[done]
+        keys, weights = self._done()
         failed = {key: self.failed[key] for key in keys if key in self.failed}
         histories = [self.histories[key] for key in keys]
         return Fleet(copy.deepcopy(self.model), keys, weights, histories, self.seed, failed)
@@ -271,6 +356,14 @@ def _check_model(model: Any) -> None:
             f"fleet.fit: model '{model.name}' has no weights yet, with which each key is to begin. Give it "
             "an Input, as in Sequential([Input((None, 3)), ...]), or call model.build(input_shape)."
         )
+
+
+def _start(seed: Any) -> int:
+    """The seed of the fleet, drawn if there is none."""
+    start = random.make_default_seed() if seed is None else random.check_seed(seed)
+    if start is None or start < 0:
+        raise ValueError(f"fleet.fit: seed must be a whole number of at least 0, got {seed!r}.")
+    return start
 
 
 def _early_stopping(given: Any, validates: bool) -> Any:

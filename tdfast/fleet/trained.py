@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import numpy as np
 
 from tdfast.fleet import file
 from tdfast.fleet.crew import Crew, Worker
-from tdfast.fleet.keys import by_key, plain_key, seed_of
+from tdfast.fleet.engines import engine_of, portable
+from tdfast.fleet.keys import by_key, encoded, plain_key, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -115,14 +117,14 @@ class Fleet(Mapping[Any, Any]):
 
     # ---------------------------------------------------------------- all models
     def predict(self, x: Any, batch_size: int | None = None, lengths: Any = None,
-                threads: int | None = None) -> dict[Any, Arrays]:
+                threads: int | None = None, engine: Any = None) -> dict[Any, Arrays]:
         """The outputs of the models of some keys.
 
         Args:
             x: a dict from keys to inputs; or, where the keys are 0, 1, ..., a list of inputs.
             batch_size: as in ``model.predict``.
             lengths: a dict from keys to the ``lengths`` of ``model.predict``, or None.
-            threads: how many models at a time; None: as many as `tdfast.get_num_threads` says.
+            threads, engine: as in `tdfast.fleet.fit`.
 
         Returns:
             A dict from keys to what ``model.predict`` gives.
@@ -131,22 +133,16 @@ class Fleet(Mapping[Any, Any]):
             KeyError: for a key of no model, before anything is done.
             ValueError: for inputs that do not fit; the text names the key.
         """
-        valid = None if lengths is None else by_key(lengths, "fleet.predict: lengths")
-
-        def predict(worker: Worker, key: Any, given: Data) -> Arrays:
-            return worker.model.predict(given, batch_size=batch_size, verbose=0,
-                                        lengths=valid and valid.get(key))
-
-        return self._each(predict, by_key(x, "fleet.predict"), threads, "fleet.predict")
+        return self._ask(_predict, x, batch_size, lengths, threads, engine, "fleet.predict")
 
     def evaluate(self, data: Any, batch_size: int | None = None, lengths: Any = None,
-                 threads: int | None = None) -> dict[Any, dict[str, Any]]:
+                 threads: int | None = None, engine: Any = None) -> dict[Any, dict[str, Any]]:
         """The loss and the metrics of the models of some keys.
 
         Args:
             data: a dict from keys to (x, y) or (x, y, sample_weight); or, where the keys are 0, 1, ..., a
                 list.
-            batch_size, lengths, threads: as in `predict`.
+            batch_size, lengths, threads, engine: as in `predict`.
 
         Returns:
             A dict from keys to dicts from names to numbers.
@@ -154,31 +150,27 @@ class Fleet(Mapping[Any, Any]):
         Raises:
             KeyError, ValueError: as `predict`.
         """
-        valid = None if lengths is None else by_key(lengths, "fleet.evaluate: lengths")
+        return self._ask(_evaluate, data, batch_size, lengths, threads, engine, "fleet.evaluate")
 
-        def evaluate(worker: Worker, key: Any, given: Data) -> dict[str, Any]:
-            x, y, weight = unpacked(given)
-            worker.expect(y)
-            return worker.model.evaluate(x, y, batch_size=batch_size, verbose=0, sample_weight=weight,
-                                         return_dict=True, lengths=valid and valid.get(key))
+    def _ask(self, ask: Callable[..., Any], data: Any, batch_size: int | None, lengths: Any,
+             threads: int | None, engine: Any, who: str) -> dict[Any, Any]:
+        """``ask(model, data, batch_size=..., lengths=...)`` of each key, as a dict."""
+        spread = engine_of(engine, who)
 
-        return self._each(evaluate, by_key(data, "fleet.evaluate"), threads, "fleet.evaluate")
+        def made() -> _Question:
+            given = by_key(data, who)
+            rows = {key: self._at(key) for key in given}
+            return _Question(ask, who, self._model, self.weights, rows, given, None if lengths is None
+                             else by_key(lengths, f"{who}: lengths"), batch_size)
 
-    def _each(self, ask: Callable[[Any, Any, Any], Any], data: dict[Any, Any], threads: int | None,
-              who: str) -> dict[Any, Any]:
-        """``ask(worker, key, data)`` for each key, as a dict."""
-        places, made = [self._at(key) for key in data], dict.fromkeys(data)
-        keys, given = list(data), list(data.values())
-
-        def do(worker: Worker, i: int) -> None:
-            worker.become(self.weights[places[i]])
-            try:
-                made[keys[i]] = ask(worker, keys[i], given[i])
-            except Exception as error:
-                raise of_key(error, who, keys[i]) from error
-
-        Crew(self._model, threads, len(data)).run(do, len(data), lambda done: None)
-        return made
+        if spread is None:
+            question = made()
+            question.answer(threads, lambda done: None)
+        else:
+            question = spread.agreed(made, self.seed)
+            parts = map(question.part, spread.parts(len(question.data)))
+            spread.run(parts, threads, question.take, lambda done: None)
+        return {key: question.answers[key] for key in question.data}
 
     # ---------------------------------------------------------------- files
     def save(self, filepath: PathLike) -> None:
@@ -218,6 +210,86 @@ def load(filepath: PathLike, custom_objects: CustomObjects = None) -> Fleet:
     (['north'], True)
     """
     return Fleet(*file.read(filepath, custom_objects))
+
+
+class _Question:
+    """What is asked of the models of some keys, and their answers.
+
+    Args:
+        ask: called with a model, its data, batch_size and lengths.
+        who: whom errors name.
+        model: the template.
+        weights: a row a model.
+        rows: dict from keys to rows.
+        data: by key.
+        lengths: by key, or None.
+        batch_size: of each.
+    """
+
+    def __init__(self, ask: Callable[..., Any], who: str, model: Any, weights: Array, rows: dict[Any, int],
+                 data: dict[Any, Any], lengths: dict[Any, Any] | None, batch_size: int | None) -> None:
+        self.ask, self.who, self.model, self.weights, self.rows = ask, who, model, weights, rows
+        self.data, self.lengths, self.batch_size = data, lengths, batch_size
+        self.seed = 0
+        self.answers: dict[Any, Any] = {}
+
+    def identity(self) -> dict[str, Any]:
+        """What the processes of a group must have in common, by its name."""
+        return {"keys": [encoded(key) for key in self.data],
+                "weights": hashlib.blake2b(self.weights[list(self.rows.values())].tobytes()).hexdigest()}
+
+    def part(self, numbers: Sequence[int]) -> _Question:
+        """The same of some keys."""
+        names = list(self.data)
+        keys = [names[i] for i in numbers]
+        lengths = self.lengths and {key: self.lengths[key] for key in keys if key in self.lengths}
+        rows = {key: i for i, key in enumerate(keys)}
+        return _Question(self.ask, self.who, self.model, self.weights[[self.rows[key] for key in keys]], rows,
+                         {key: self.data[key] for key in keys}, lengths, self.batch_size)
+
+    def run(self, threads: int, tell: Callable[[int], None]) -> tuple[dict[Any, Any], Any]:
+        """The answers of a part, and the error that ended it."""
+        try:
+            self.answer(threads, tell)
+        except Exception as error:
+            return {}, portable(error)
+        return self.answers, None
+
+    def take(self, result: tuple[dict[Any, Any], Any]) -> None:
+        """Take what a part has given.
+
+        Raises:
+            Exception: the one that ended it.
+        """
+        answers, error = result
+        if error is not None:
+            raise error
+        self.answers.update(answers)
+
+    def answer(self, threads: int | None, tell: Callable[[int], None]) -> None:
+        """Ask all of them in threads of this process."""
+        keys = list(self.data)
+
+        def do(worker: Worker, i: int) -> None:
+            key = keys[i]
+            worker.become(self.weights[self.rows[key]])
+            try:
+                self.answers[key] = self.ask(worker, self.data[key], batch_size=self.batch_size, verbose=0,
+                                             lengths=self.lengths and self.lengths.get(key))
+            except Exception as error:
+                raise of_key(error, self.who, key) from error
+
+        Crew(self.model, threads, len(keys)).run(do, len(keys), tell)
+
+
+def _predict(worker: Worker, x: Data, **options: Any) -> Arrays:
+    return worker.model.predict(x, **options)
+
+
+def _evaluate(worker: Worker, given: Any, **options: Any) -> dict[str, Any]:
+    x, y, weight = unpacked(given)
+    worker.expect(y)
+    return worker.model.evaluate(x, y, sample_weight=weight, return_dict=True, **options)
 
 
 def _columns(history: dict[str, Any]) -> dict[str, Array]:

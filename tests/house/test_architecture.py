@@ -63,7 +63,7 @@ MAY_NOT_IMPORT = {
 }
 # Installed with the extras only: a module must do without them until somebody calls what needs them.
 OPTIONAL = {"h5py", "onnx", "matplotlib", "sklearn", "mpi4py", "pandas", "scipy", "torch", "keras", "tqdm",
-            "pooch", "optuna"}
+            "pooch", "optuna", "joblib"}
 
 
 def without_comments(text):
