@@ -194,8 +194,11 @@ class Optimizer(OwnVariables):
         self._remembered: dict[Any, Any] = {}       # (steps, rate) -> a row of `numbers_of_steps`
 
     @property
-    def optimizers(self) -> list[Any]:
-        """The optimizers within this one: none, but for a `MultiOptimizer`."""
+    def inner(self) -> list[Any]:
+        """The optimizers within this one: none, but for a `MultiOptimizer`.
+
+        Keras's callbacks take one that has the attribute ``optimizers`` for a MultiOptimizer.
+        """
         return []
 
     # ---------------------------------------------------------------- arguments

@@ -145,9 +145,14 @@ class MultiOptimizer(Optimizer):
             self._inner.append(optimizer)
 
     @property
-    def optimizers(self) -> list[Any]:
+    def inner(self) -> list[Any]:
         """The optimizers within it."""
         return list(self._inner)
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimizers within it."""
+        return self.inner
 
     @property
     def learning_rate(self) -> Any:

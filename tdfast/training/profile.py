@@ -190,7 +190,7 @@ def as_before(trainer: Trainer) -> Iterator[None]:
                for metric in own_step.metrics_of(model) if metric not in model.metrics]
     numbers = [] if optimizer is None else [(v, v.numpy()) for v in optimizer.variables]
     attributes = [(one, {key: _copied(value) for key, value in vars(one).items()})
-                  for one in ([] if optimizer is None else [optimizer, *optimizer.optimizers])]
+                  for one in ([] if optimizer is None else [optimizer, *optimizer.inner])]
     random = random_states()
     try:
         with objective.counting_apart():

@@ -63,7 +63,7 @@ class Run:
             "weights": [w.value for w in model.weights],
             "optimizer": [v.value for v in optimizer.variables],
             **_of_optimizer(optimizer),
-            "optimizers": [_of_optimizer(inner) for inner in optimizer.optimizers],
+            "optimizers": [_of_optimizer(inner) for inner in optimizer.inner],
             "random": random_states(),
             "seeds": [seed.state for seed in self._seeds],
             "states": [layer.states for layer in self._stateful],
@@ -86,7 +86,7 @@ class Run:
             w.value[...] = array
         for v, saved in zip(optimizer.variables, state["optimizer"]):
             v.assign(saved)
-        for one, saved in zip([optimizer, *optimizer.optimizers], [state, *state.get("optimizers", ())]):
+        for one, saved in zip([optimizer, *optimizer.inner], [state, *state.get("optimizers", ())]):
             one.steps, one.averages_in_place = saved["steps"], saved["averages_in_place"]
             if saved["learning_rate"] is not None:
                 one._set_rate(saved["learning_rate"])

@@ -33,7 +33,7 @@ class Start:
         self.values, self._grads = parameters.values, parameters.grads
         layers, optimizer = list(trainer.model.walk()), trainer.optimizer
         self._optimizers = [(one, one.steps, one._learning_rate, one.averages_in_place)
-                            for one in (optimizer, *optimizer.optimizers)]
+                            for one in (optimizer, *optimizer.inner)]
         arrays = [slot for one, *_ in self._optimizers for slot in one.slots.values()]
         arrays += [v.value for v in optimizer.variables] + [seed.state for seed in seeds_of(layers)]
         self._arrays = [(array, array.copy()) for array in arrays]

@@ -33,6 +33,30 @@ def model(k, **optimizer):
     return made
 
 
+@pytest.mark.parametrize("name, options", [
+    ("EarlyStopping", {"patience": 1, "monitor": "loss", "min_delta": 1.0, "restore_best_weights": True}),
+    ("ReduceLROnPlateau", {"patience": 1, "monitor": "loss", "min_delta": 1.0}),
+    ("LearningRateScheduler", {"schedule": lambda epoch, rate: rate / 2}),
+    ("CSVLogger", {"filename": "log.csv"}),
+    ("ModelCheckpoint", {"filepath": "best.keras", "monitor": "loss", "save_best_only": True}),
+    ("TerminateOnNaN", {}),
+])
+def test_keras_callbacks_do_in_tdfast_what_its_own_do(name, options, tmp_path, monkeypatch):
+    found = []
+    for k in BOTH:
+        (tmp_path / k.__name__).mkdir()
+        monkeypatch.chdir(tmp_path / k.__name__)
+        made = model(tdfast)
+        history = made.fit(X, Y, batch_size=4, epochs=6, verbose=0, shuffle=False, validation_data=(X, Y),
+                           callbacks=[getattr(k.callbacks, name)(**options)]).history
+        files = {path.name: path.read_bytes() if path.suffix == ".csv" else b"" for path in
+                 (tmp_path / k.__name__).iterdir()}
+        found.append((history["loss"], float(made.optimizer.learning_rate), files,
+                      [w.tobytes() for w in made.get_weights()]))
+    assert found[0] == found[1]
+    assert name not in ("ReduceLROnPlateau", "LearningRateScheduler") or found[0][1] < 0.1
+
+
 def recorder(k, seen):
     """A callback that notes every hook with its number and the names in its logs, in their order."""
     def note(name):

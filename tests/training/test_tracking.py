@@ -1,5 +1,7 @@
 """OptunaPruning: what it tells a trial, and how it ends a fit."""
 
+import importlib
+import importlib.util
 import sys
 import types
 
@@ -81,9 +83,9 @@ def test_with_optuna_itself():
 
     def objective(trial):
         rate = [0.05, 0.05, 1e-6][trial.number]
-        model = tdfast.Sequential([Input((5, 2)), LSTM(3), Dense(1)])
-        model.compile(tdfast.optimizers.Adam(rate), "mse")
         with tdfast.random.scope(0):
+            model = tdfast.Sequential([Input((5, 2)), LSTM(3), Dense(1)])
+            model.compile(tdfast.optimizers.Adam(rate), "mse")
             fit = model.fit(X, Y, epochs=5, verbose=0, callbacks=[OptunaPruning(trial, "loss")])
         return fit.history["loss"][-1]
 
@@ -91,3 +93,33 @@ def test_with_optuna_itself():
     study.optimize(objective, n_trials=3)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "PRUNED"]
     assert 1 < len(study.trials[2].intermediate_values) < 5
+
+
+def test_tensorboard_itself_reads_what_is_written(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    model, _ = fitted(None)
+    model.fit(X, Y, epochs=3, validation_split=0.25, verbose=0,
+              callbacks=[tdfast.callbacks.TensorBoard(tmp_path)])
+    for run, name in (("train", "loss"), ("validation", "val_loss")):
+        events = reader.EventAccumulator(str(tmp_path / run))
+        events.Reload()
+        told = events.Scalars("epoch_loss")
+        assert [event.step for event in told] == [0, 1, 2]
+        assert [event.value for event in told] == pytest.approx(model.history.history[name], rel=1e-6)
+        assert ("epoch_learning_rate" in events.Tags()["scalars"]) == (run == "train")
+
+
+def test_what_mlflow_and_wandb_cannot_do(tmp_path, monkeypatch):
+    """As docs/tracking.md says; what they can do is run there."""
+    monkeypatch.chdir(tmp_path)
+    mlflow = pytest.importorskip("mlflow")
+    mlflow.set_tracking_uri("sqlite:///runs.db")
+    mlflow.autolog(silent=True)
+    with mlflow.start_run() as run:
+        fitted(None)[0].fit(X, Y, epochs=1, verbose=0)
+    assert mlflow.get_run(run.info.run_id).data.metrics == {}
+    pytest.importorskip("wandb")
+    if importlib.util.find_spec("tensorflow"):
+        pytest.skip("TensorFlow is here")
+    with pytest.raises(ImportError, match="tensorflow"):
+        importlib.import_module("wandb.integration.keras")

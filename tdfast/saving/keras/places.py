@@ -151,7 +151,7 @@ def assign_optimizer(optimizer: Any, values: Any) -> None:
 def _of_optimizer(path: str, optimizer: Any) -> Iterator[Any]:
     """(path, name, arrays) of an optimizer; Keras keeps those within it once more, at places of their own."""
     yield path, optimizer.name, dict(enumerate(_as_keras(v.value) for v in optimizer.variables))
-    inner = optimizer.optimizers
+    inner = optimizer.inner
     for key, one in zip(child_keys([type(one).__name__ for one in inner]), inner):
         yield from _of_optimizer(f"{path}/optimizers/{key}", one)
 
