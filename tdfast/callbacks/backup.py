@@ -29,8 +29,8 @@ class BackupAndRestore(Callback):
     Of arrays and of a PyDataset (or any object with ``__getitem__`` and a length) the batches that were done
     are not read again. An iterable, such as a DataLoader, begins its epoch anew and the batches done are
     skipped: it must give them in the same order by itself. A generator is read from its beginning and all
-        batches done
-    are skipped. Random numbers that a PyDataset with several workers draws ahead of time cannot come again.
+    batches done are skipped. Random numbers that a PyDataset with several workers draws ahead of time cannot
+    come again.
 
     The file is replaced only by a complete new one: a kill or a full disk while it is written leaves the last
     one.

@@ -22,8 +22,7 @@ class ModelCheckpoint(MonitorCallback):
     Args:
         filepath: where to, which may hold the epoch (from 1), with save_freq a number the batch, and the
             logs: ``"{epoch:02d}-{val_loss:.2f}.keras"``. Folders that are not there are made. It ends in
-                '.keras',
-            or, with save_weights_only, in '.weights.h5' or '.weights.npz'.
+            '.keras', or, with save_weights_only, in '.weights.h5' or '.weights.npz'.
         monitor: the number that save_best_only goes by.
         verbose: 1 says when it acts.
         save_best_only: True saves only when that number is better than it ever was, for this model.

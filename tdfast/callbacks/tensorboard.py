@@ -20,8 +20,8 @@ class TensorBoard(Callback):
     """Writes the logs for ``tensorboard --logdir <log_dir>``; training needs no package for it.
 
     Source: https://keras.io/api/callbacks/tensorboard/. Curves have Keras's names: 'epoch_loss',
-        'batch_loss',
-    'epoch_learning_rate', 'evaluation_loss_vs_iterations'; training and validation are two runs.
+    'batch_loss', 'epoch_learning_rate', 'evaluation_loss_vs_iterations'; training and validation are two
+    runs.
 
     Args:
         log_dir: the folder, with 'train' and 'validation' made in it.

@@ -101,8 +101,8 @@ def missing(block):
 
 
 @here
-@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/graphs.md", "docs/text.md",
-                                  "docs/layers.md",
+@pytest.mark.parametrize("name", ["README.md", "docs/index.md", "docs/start.md", "docs/models.md",
+                                  "docs/graphs.md", "docs/text.md", "docs/layers.md",
                                   "docs/recurrent.md", "docs/export.md",
                                   "docs/copies.md", "docs/optimizers.md", "docs/precision.md",
                                   "docs/torch.md", "docs/files.md", "docs/data.md", "docs/trust.md",

@@ -257,14 +257,12 @@ class SeparableConv1D(_SeparableConv):
 
     Args:
         filters: channels of the output.
-        kernel_size, strides, padding, data_format, dilation_rate, depth_multiplier:
-            of the first of the two, as
-            in `DepthwiseConv1D`.
+        kernel_size, strides, padding, data_format, dilation_rate, depth_multiplier: of the first of the two,
+            as in `DepthwiseConv1D`.
         activation: a name or object of `tdfast.activations`; None is linear.
         use_bias: whether there is a bias.
         depthwise_initializer, pointwise_initializer, bias_initializer: of the weights, (kernel_size,
-        channels,
-            depth_multiplier), (1, channels * depth_multiplier, filters) and (filters,).
+            channels, depth_multiplier), (1, channels * depth_multiplier, filters) and (filters,).
         depthwise_regularizer, pointwise_regularizer, bias_regularizer, activity_regularizer:
             penalties, or None.
         depthwise_constraint, pointwise_constraint, bias_constraint: projections after each update, or None.
@@ -293,15 +291,13 @@ class SeparableConv2D(_SeparableConv):
     Args:
         filters: channels of the output.
         kernel_size, strides, padding, data_format, dilation_rate, depth_multiplier: of the first of the two,
-        as
-            in `DepthwiseConv2D`.
+            as in `DepthwiseConv2D`.
         activation: a name or object of `tdfast.activations`; None is linear.
         use_bias: whether there is a bias.
         depthwise_initializer, pointwise_initializer, bias_initializer: of the weights, (*kernel_size,
-        channels,
-            depth_multiplier), (1, 1, channels * depth_multiplier, filters) and (filters,).
+            channels, depth_multiplier), (1, 1, channels * depth_multiplier, filters) and (filters,).
         depthwise_regularizer, pointwise_regularizer, bias_regularizer, activity_regularizer: penalties, or
-        None.
+            None.
         depthwise_constraint, pointwise_constraint, bias_constraint: projections after each update, or None.
 
     Raises:

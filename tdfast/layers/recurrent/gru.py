@@ -156,8 +156,7 @@ class GRUCell(BuiltInCell, GRUWeights):
     Args:
         units: size of h.
         activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
-        bias_initializer,
-            kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
+            bias_initializer, kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
             recurrent_constraint, bias_constraint, reset_after, seed: as in `GRU`.
         dropout, recurrent_dropout: as in `LSTMCell`.
 

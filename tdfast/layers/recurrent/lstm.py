@@ -159,9 +159,8 @@ class LSTMCell(BuiltInCell, LSTMWeights):
     Args:
         units: size of h and c.
         activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
-        bias_initializer,
-            unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
-            recurrent_constraint, bias_constraint, seed: as in `LSTM`.
+            bias_initializer, unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer,
+            kernel_constraint, recurrent_constraint, bias_constraint, seed: as in `LSTM`.
         dropout, recurrent_dropout: the share of inputs and of h that training drops: in an `RNN` with one
             mask for a sequence, in a call of the cell alone with a new one each time.
 
