@@ -1,5 +1,6 @@
 """The examples, the code in the documents and the doctests all run."""
 
+import csv
 import doctest
 import importlib
 import importlib.util
@@ -87,6 +88,27 @@ def test_bikes_data_are_whole():
     hours = table[:, 0].astype("datetime64[h]")
     assert len(table) == 17544 and (np.diff(hours).astype(int) == 1).all()
     assert str(hours[0]) == "2011-01-01T00" and table[:, 6].astype(int).sum() == 3292679
+
+
+@here
+def test_fleet_beats_a_year_ago(capsys):
+    errors = runpy.run_path(str(EXAMPLES / "fleet.py"))["main"]([])
+    out = capsys.readouterr().out
+    naive, alone, joined, tuned, mean = (found.mean() for found in errors.values())
+    assert list(errors)[0] == "as a year ago" and naive == pytest.approx(6.646, abs=1e-3)
+    assert alone < 0.99 * naive and joined < 0.93 * naive, out
+    assert tuned < 0.93 * naive and mean < 0.92 * naive and mean < tuned, out
+
+
+@here
+def test_retail_data_are_whole():
+    names, *rows = csv.reader((EXAMPLES / "data" / "retail.csv").read_text(encoding="utf8").splitlines())
+    assert len(names) == 149 and len(rows) == 441 and rows[0][0] == "1982-04" and rows[-1][0] == "2018-12"
+    for column in list(zip(*rows))[1:]:
+        begun = [value != "" for value in column]
+        assert begun == sorted(begun)
+    numbers = [float(value) for row in rows for value in row[1:] if value]
+    assert min(numbers) == 0.4 and max(numbers) == 4089.1 and round(sum(numbers), 1) == 11190016.2
 
 
 def code_blocks(path, language="python"):
