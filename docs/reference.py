@@ -15,6 +15,7 @@ MODULES = ["layers", "models", "activations", "losses", "metrics", "optimizers",
            "wrappers", "utils", "preprocessing", "preprocessing.sequence", "preprocessing.text", "datasets",
            *(f"datasets.{name}" for name in tdfast.datasets.__all__),
            "ops", "backend", "random", "config", "runtime", "testing", ""]
+MODULES[-1:-1] = [name for name in tdfast._MODULES if name not in MODULES]
 """In the order of the index. Of an object with several names, the first is its home."""
 
 BASES = (tdfast.Layer, tdfast.Loss, tdfast.Metric, tdfast.Optimizer, tdfast.callbacks.Callback,

@@ -59,8 +59,9 @@ class SpectralNormalization(Wrapper):
     Input, output and mask are those of the layer inside.
 
     >>> import numpy as np
+    >>> from tdfast.initializers import GlorotUniform
     >>> from tdfast.layers import Dense
-    >>> layer = SpectralNormalization(Dense(3), power_iterations=20)
+    >>> layer = SpectralNormalization(Dense(3, kernel_initializer=GlorotUniform(seed=1)), power_iterations=20)
     >>> y = layer(np.ones((2, 4)), training=True)
     >>> float(np.linalg.norm(layer.layer.kernel, 2).round(3))
     1.0
