@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.append(os.path.dirname(__file__))
 
 import reference  # noqa: E402
+from docutils import nodes  # noqa: E402
 from sphinx.util.nodes import make_refnode  # noqa: E402
 
 import tdfast  # noqa: E402
@@ -73,9 +74,17 @@ def plain_signs(app, what, name, item, options, lines):
         if literal is None and not line.lstrip().startswith(">>>"):
             parts = re.split(r"(``.+?``|`[^`]+`)", line)
             parts[::2] = [re.sub(r"[|*]|(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
-            lines[i] = "".join(parts)
+            lines[i] = re.sub(r"docs/(\w+)\.md", r":doc:`/\1`", "".join(parts))
         if literal is None and (line.endswith("::") or line.lstrip().startswith(">>>")):
             literal = indent if line.endswith("::") else indent - 1
+
+
+def titles_for_files(app, document, name):
+    """Pages call each other by their files, as they are read on their own; here by their titles."""
+    for link in document.findall(nodes.reference):
+        file = re.fullmatch(r"(?:docs/)?(\w+)\.md", link.astext())
+        if file and file[1] in app.env.titles:
+            link.children = [nodes.Text(app.env.titles[file[1]].astext())]
 
 
 def link_by_last_name(app, environment, node, text):
@@ -95,4 +104,5 @@ def link_by_last_name(app, environment, node, text):
 def setup(app):
     app.connect("autodoc-process-docstring", plain_signs, priority=100)
     app.connect("missing-reference", link_by_last_name)
+    app.connect("doctree-resolved", titles_for_files)
     app.connect("builder-inited", lambda app: reference.write(app.srcdir / "api"))

@@ -27,6 +27,24 @@ OWN = ("adapt", "finalize_state", "get_vocabulary", "set_vocabulary", "vocabular
        "reset_states", "get_initial_state", "compute_output_shape")
 """Methods that some layers have beside those of `Layer`."""
 
+MEMBERS = {
+    tdfast.Model: """compile fit evaluate predict summary save streamer profile train_on_batch test_on_batch
+        predict_on_batch get_layer layers inputs outputs input output get_weights set_weights
+        save_weights load_weights to_json get_config from_config count_params weights trainable_weights
+        trainable optimizer metrics metrics_names reset_metrics reset_states add_loss losses train_step
+        test_step predict_step compute_loss compute_metrics get_metrics_result stop_training""",
+    tdfast.Sequential: "add pop",
+    tdfast.Layer: """call build add_weight add_loss forward backward compute_output_shape compute_mask
+        passed_mask can_be_prepared sublayers get_config from_config get_weights set_weights count_params weights
+        trainable_weights non_trainable_weights trainable losses input output""",
+    tdfast.Optimizer: """apply apply_gradients build learning_rate iterations variables add_variable
+        add_variable_from_reference update_step update slot_names exclude_from_weight_decay
+        finalize_variable_values set_weights get_config from_config""",
+    tdfast.models.Functional: "",
+    tdfast.models.Subclassed: "",
+}
+"""What is shown of the classes that have many parts; the rest is for tdfast itself."""
+
 GROUPS = {
     "layers": {
         "recurrent": "Recurrent", "time_distributed": "Over time", "convolution": "Convolution and pooling",
@@ -70,12 +88,10 @@ def entry(name, item):
         return [f".. {'autofunction' if inspect.isroutine(item) else 'autodata'}:: {name}", ""]
     lines = [f".. autoclass:: {name}"]
     base = next((base for base in BASES if issubclass(item, base)), None)
-    if base is None or item is base:
+    if item in MEMBERS:
+        lines += [f"   :members: {', '.join(MEMBERS[item].split())}"] if MEMBERS[item] else []
+    elif base is None or item is base:
         lines += ["   :members:", "   :inherited-members:"]
-    elif item is tdfast.Model:
-        lines += ["   :members:", "   :inherited-members: Layer"]
-    elif issubclass(item, tdfast.Model):
-        lines += ["   :members:"]
     elif issubclass(item, tdfast.Layer):
         for method in OWN:
             if hasattr(item, method) and not hasattr(tdfast.Layer, method):
@@ -96,7 +112,7 @@ def described(module, names, title, own_pages):
     if not own_pages:
         return [*lines, *(line for name in names for line in entry(name, getattr(here, name)))], {}
     top = [":orphan:", "", f".. currentmodule:: {here.__name__}", ""]
-    part = [f"In :doc:`{here.__name__} </api/{module}>`: {title}.", ""]
+    part = [f"In :doc:`{here.__name__} </api/{module}>`{'' if title == 'Classes' else f': {title}'}.", ""]
     pages = {name: [*top, *heading(name), *part, *entry(name, getattr(here, name))] for name in names}
     return lines, {f"{module}/{name}.rst": "\n".join(page) for name, page in pages.items()}
 
