@@ -35,8 +35,8 @@ MEMBERS = {
         test_step predict_step compute_loss compute_metrics get_metrics_result stop_training""",
     tdfast.Sequential: "add pop",
     tdfast.Layer: """call build add_weight add_loss forward backward compute_output_shape compute_mask
-        passed_mask can_be_prepared sublayers get_config from_config get_weights set_weights count_params weights
-        trainable_weights non_trainable_weights trainable losses input output""",
+        passed_mask can_be_prepared sublayers get_config from_config get_weights set_weights count_params
+        weights trainable_weights non_trainable_weights trainable losses input output""",
     tdfast.Optimizer: """apply apply_gradients build learning_rate iterations variables add_variable
         add_variable_from_reference update_step update slot_names exclude_from_weight_decay
         finalize_variable_values set_weights get_config from_config""",
