@@ -40,3 +40,8 @@ class History(Callback):
             self.history.setdefault(key, []).append(value)
         if self.model is not None:
             self.model.history = self
+
+    def _repr_html_(self) -> str:
+        from tdfast.utils.curves import history_html
+
+        return history_html(self.history)

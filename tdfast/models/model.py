@@ -325,6 +325,11 @@ class Model(Network):
         print_summary(self, line_length=line_length, positions=positions, print_fn=print_fn,
                       expand_nested=expand_nested, show_trainable=show_trainable, layer_range=layer_range)
 
+    def _repr_html_(self) -> str:
+        from tdfast.models.summary import summary_html
+
+        return summary_html(self)
+
     # ---------------------------------------------------------------- files
     def save(self, filepath: PathLike, overwrite: bool = True, zipped: bool | None = None) -> None:
         """Write the model with its weights and the optimizer's state to a .keras file (see

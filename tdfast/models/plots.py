@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,25 @@ INK, PAPER, FRAME = "#22303c", "#f7f9fb", "#9aa7b4"
 
 
 def _figure(width: Any, height: Any, who: str) -> Any:
-    """A matplotlib `Figure` that no global state knows of, so that nothing has to be closed."""
+    """A matplotlib `Figure` that no global state knows of, so that nothing has to be closed. At the end of a
+    notebook's cell it shows itself."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"{who} needs matplotlib: pip install 'tdfast[plot]'.") from error
-    figure = Figure(figsize=(width, height))
+
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
+        # The copy is a plain Figure: pickle finds no class that a function makes.
+        def __reduce__(self) -> tuple[Any, ...]:
+            return object.__new__, (Figure,), self.__getstate__()
+
+    figure = Picture(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -60,14 +61,38 @@ def summary_text(model: Any, line_length: int | None = None, expand_nested: bool
         positions = [p * 0.9 for p in positions] + [1.0]
         width += 12
     line_length = line_length or min(width, shutil.get_terminal_size().columns - 4)
-    rows = [header]
-    connections = None if columns is COLUMNS else _connections(model)
-    by_attribute = getattr(model, "has_layers_as_attributes", False)
-    listed = model.layers if by_attribute or getattr(model, "graph", None) is None else model.sublayers()
-    for layer in _range(listed, layer_range):
-        rows += _rows(layer, expand_nested, show_trainable, connections, 0)
+    rows = [header, *_all_rows(model, expand_nested, show_trainable, layer_range)]
     lines = [f'Model: "{model.name}"', *_table(rows, _widths(positions, line_length), align)]
     return "\n".join([*lines, *_totals(model)]) + "\n"
+
+
+def _all_rows(model: Any, expand_nested: bool = False, show_trainable: bool = False,
+              layer_range: Sequence[str] | None = None) -> list[Any]:
+    """The texts of the table, a row for each layer."""
+    connections = None if is_stack(model) else _connections(model)
+    by_attribute = getattr(model, "has_layers_as_attributes", False)
+    listed = model.layers if by_attribute or getattr(model, "graph", None) is None else model.sublayers()
+    return [row for layer in _range(listed, layer_range)
+            for row in _rows(layer, expand_nested, show_trainable, connections, 0)]
+
+
+def summary_html(model: Any) -> str:
+    """What `summary_text` says, as HTML, for notebooks.
+
+    >>> from tdfast import Sequential, layers
+    >>> text = summary_html(Sequential([layers.LSTM(8, input_shape=(20, 3)), layers.Dense(1)]))
+    >>> text.count("<tr>"), "lstm" in text, "Total params: 393" in text
+    (3, True, True)
+    """
+    columns = COLUMNS if is_stack(model) else GRAPH_COLUMNS
+    head = "".join(f'<th style="text-align:{align}">{name}</th>' for name, _, align in columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="text-align:{align}">{html.escape(text)}</td>'
+                         for text, (_, _, align) in zip(row, columns)) + "</tr>"
+        for row in _all_rows(model))
+    totals = "<br>".join(html.escape(line.strip()) for line in _totals(model) if line.strip())
+    return (f"<p><b>{html.escape(model.name)}</b> ({html.escape(type(model).__name__)})</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{totals}</p>")
 
 
 def is_stack(model: Any) -> Any:
