@@ -13,7 +13,10 @@ from tdfast.optimizers.methods import REGISTRY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Unpack
+
     from tdfast.engine.types import Array, Config, Rate
+    from tdfast.optimizers.options import DecayOptions
 
 
 @REGISTRY.register("adafactor")
@@ -51,7 +54,7 @@ class Adafactor(Optimizer):
 
     def __init__(self, learning_rate: Rate = 0.001, beta_2_decay: float = -0.8, epsilon_1: float = 1e-30,
                  epsilon_2: float = 1e-3, clip_threshold: float = 1.0, relative_step: bool = True,
-                 **kwargs: Any) -> None:
+                 **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(beta_2_decay=beta_2_decay, epsilon_1=epsilon_1, epsilon_2=epsilon_2,
                           clip_threshold=clip_threshold)

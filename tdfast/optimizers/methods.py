@@ -18,7 +18,10 @@ from tdfast.optimizers.base import Optimizer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Unpack
+
     from tdfast.engine.types import Array, Config, Rate
+    from tdfast.optimizers.options import DecayOptions, Options
 
 REGISTRY = Registry("optimizer", "optimizers", "keras.optimizers")
 
@@ -43,7 +46,7 @@ class SGD(Optimizer):
     slot_names: tuple[str, ...] = ("momentum",)
 
     def __init__(self, learning_rate: Rate = 0.01, momentum: float = 0.0, nesterov: bool = False,
-                 **kwargs: Any) -> None:
+                 **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(momentum=momentum)
         if not 0 <= momentum <= 1:
@@ -68,7 +71,7 @@ class _TwoMoments(Optimizer):
     epsilon: Any
 
     def __init__(self, learning_rate: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
-                 epsilon: float = 1e-7, **kwargs: Any) -> None:
+                 epsilon: float = 1e-7, **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
@@ -109,7 +112,7 @@ class Adam(_TwoMoments):
     slot_names: tuple[str, ...] = ("momentum", "velocity", "velocity_hat")
 
     def __init__(self, learning_rate: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
-                 epsilon: float = 1e-7, amsgrad: bool = False, **kwargs: Any) -> None:
+                 epsilon: float = 1e-7, amsgrad: bool = False, **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
         self.amsgrad = self._flag(amsgrad, "amsgrad")
 
@@ -135,7 +138,8 @@ class AdamW(Adam):
     """
 
     def __init__(self, learning_rate: Rate = 0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
-                 beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, **kwargs: Any) -> None:
+                 beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False,
+                 **kwargs: Unpack[Options]) -> None:
         if weight_decay is None:
             raise ValueError("AdamW needs a weight_decay, got None. Use Adam for none.")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **kwargs)
@@ -171,7 +175,7 @@ class RMSprop(Optimizer):
     slot_names: tuple[str, ...] = ("velocity", "momentum", "average_gradient")
 
     def __init__(self, learning_rate: Rate = 0.001, rho: float = 0.9, momentum: float = 0.0,
-                 epsilon: float = 1e-7, centered: bool = False, **kwargs: Any) -> None:
+                 epsilon: float = 1e-7, centered: bool = False, **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(rho=rho, momentum=momentum, epsilon=epsilon)
         self.centered = self._flag(centered, "centered")
@@ -211,7 +215,7 @@ class Adagrad(Optimizer):
     slot_names: tuple[str, ...] = ("accumulator",)
 
     def __init__(self, learning_rate: Rate = 0.001, initial_accumulator_value: float = 0.1,
-                 epsilon: float = 1e-7, **kwargs: Any) -> None:
+                 epsilon: float = 1e-7, **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(initial_accumulator_value=initial_accumulator_value, epsilon=epsilon)
 
@@ -252,7 +256,7 @@ class Adadelta(Optimizer):
     slot_names: tuple[str, ...] = ("accumulated_grad", "accumulated_delta_var")
 
     def __init__(self, learning_rate: Rate = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
-                 **kwargs: Any) -> None:
+                 **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(rho=rho, epsilon=epsilon)
 
@@ -389,7 +393,7 @@ class Ftrl(Optimizer):
     def __init__(self, learning_rate: Rate = 0.001, learning_rate_power: float = -0.5,
                  initial_accumulator_value: float = 0.1, l1_regularization_strength: float = 0.0,
                  l2_regularization_strength: float = 0.0, l2_shrinkage_regularization_strength: float = 0.0,
-                 beta: float = 0.0, **kwargs: Any) -> None:
+                 beta: float = 0.0, **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(
             learning_rate_power=learning_rate_power, initial_accumulator_value=initial_accumulator_value,
@@ -443,7 +447,7 @@ class Lion(Optimizer):
     slot_names: tuple[str, ...] = ("momentum",)
 
     def __init__(self, learning_rate: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
-                 **kwargs: Any) -> None:
+                 **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, **kwargs)
         self.take_numbers(beta_1=beta_1, beta_2=beta_2)
         if not 0 < beta_1 <= 1:
@@ -491,7 +495,7 @@ class ScheduleFreeAdamW(_TwoMoments):
     slot_names: tuple[str, ...] = ("momentum", "velocity")
 
     def __init__(self, learning_rate: Rate = 0.0025, beta_1: float = 0.9, beta_2: float = 0.999,
-                 epsilon: float = 1e-8, warmup_steps: int = 0, **kwargs: Any) -> None:
+                 epsilon: float = 1e-8, warmup_steps: int = 0, **kwargs: Unpack[DecayOptions]) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
         self.take_numbers(warmup_steps=warmup_steps)
 

@@ -15,8 +15,11 @@ from tdfast.optimizers.methods import REGISTRY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Unpack
+
     from tdfast.engine.types import Array, Config, Rate
     from tdfast.engine.variable import Variable
+    from tdfast.optimizers.options import Options
 
 
 @REGISTRY.register("muon")
@@ -69,7 +72,7 @@ class Muon(Optimizer):
                  weight_decay: float | None = 0.004, exclude_layers: Sequence[str] | None = None,
                  exclude_embeddings: bool = True, muon_a: float = 3.4445, muon_b: float = -4.7750,
                  muon_c: float = 2.0315, adam_lr_ratio: float = 1, momentum: float = 0.95, ns_steps: int = 5,
-                 nesterov: bool = True, rms_rate: float | None = 0.2, **kwargs: Any) -> None:
+                 nesterov: bool = True, rms_rate: float | None = 0.2, **kwargs: Unpack[Options]) -> None:
         super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
         self.take_numbers(adam_beta_1=adam_beta_1, adam_beta_2=adam_beta_2, epsilon=epsilon, muon_a=muon_a,
                           muon_b=muon_b, muon_c=muon_c, adam_lr_ratio=adam_lr_ratio, momentum=momentum)

@@ -121,6 +121,12 @@ def test_activations_are_declared():
             and name in TABLE} == set(TABLE)
 
 
+def test_optimizers_say_all_of_their_common_arguments():
+    told = importlib.import_module("tdfast.optimizers.options").DecayOptions.__annotations__
+    taken = inspect.signature(tdfast.Optimizer.__init__).parameters
+    assert set(told) - {"decay"} == set(taken) - {"self", "learning_rate", "unknown"}
+
+
 # Module -> the names that its ``__getattr__`` imports when they are first used.
 LATE = {
     "tdfast": {*tdfast._MODULES, *tdfast._NAMES},
