@@ -15,6 +15,7 @@ if TYPE_CHECKING:                       # what `__getattr__` imports
         config,
         constraints,
         datasets,
+        distribution,
         fleet,
         initializers,
         layers,
@@ -44,9 +45,9 @@ if TYPE_CHECKING:                       # what `__getattr__` imports
     from tdfast.runtime import get_num_threads, set_num_threads, show_config
 
 _MODULES = (
-    "activations", "backend", "callbacks", "config", "constraints", "datasets", "fleet", "initializers",
-    "layers", "losses", "metrics", "models", "ops", "optimizers", "preprocessing", "random", "regularizers",
-    "runtime", "saving", "sklearn", "testing", "utils", "wrappers",
+    "activations", "backend", "callbacks", "config", "constraints", "datasets", "distribution", "fleet",
+    "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers", "preprocessing", "random",
+    "regularizers", "runtime", "saving", "sklearn", "testing", "utils", "wrappers",
 )
 _NAMES = {
     "Model": "models",
@@ -67,9 +68,9 @@ _NAMES = {
 __all__ = [
     "Initializer", "Input", "Layer", "Loss", "Metric", "Model", "Optimizer", "Regularizer", "Sequential",
     "Variable", "__version__", "activations", "backend", "callbacks", "config", "constraints", "datasets",
-    "fleet", "get_num_threads", "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers",
-    "preprocessing", "random", "regularizers", "runtime", "saving", "set_num_threads", "show_config",
-    "sklearn", "testing", "utils", "version", "wrappers",
+    "distribution", "fleet", "get_num_threads", "initializers", "layers", "losses", "metrics", "models",
+    "ops", "optimizers", "preprocessing", "random", "regularizers", "runtime", "saving", "set_num_threads",
+    "show_config", "sklearn", "testing", "utils", "version", "wrappers",
 ]
 
 

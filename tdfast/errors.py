@@ -1,4 +1,4 @@
-"""Errors with a class of their own: a file that cannot be read, a loss that is no number."""
+"""Errors with a class of their own: an unreadable file, a loss that is no number, processes that differ."""
 
 
 class FileError(ValueError):
@@ -16,5 +16,13 @@ class LossError(FloatingPointError):
     """The loss of a batch is NaN or infinite; the message says where it began.
 
     >>> issubclass(LossError, FloatingPointError)
+    True
+    """
+
+
+class DistributionError(RuntimeError):
+    """Processes that train together do not do the same; the message names them.
+
+    >>> issubclass(DistributionError, RuntimeError)
     True
     """

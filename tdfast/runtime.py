@@ -212,6 +212,20 @@ def _follow() -> None:
     _kernels.grant_threads(2**31 - 1 if _quota is None else max(1, math.ceil(_quota)), True)
 
 
+def share_processors(processes: int) -> None:
+    """Use the share of one of so many processes on this machine, unless OMP_NUM_THREADS or the affinity says
+    less.
+
+    >>> share_processors(1)
+    """
+    global _threads_from
+    if _threads_from or processes < 2:
+        return
+    there = os.cpu_count() or 1 if _quota is None else math.ceil(_quota)
+    _kernels.grant_threads(max(1, there // processes), True)
+    _threads_from = f"the share of one of {processes} processes on this machine"
+
+
 def threads_from() -> str:
     """What decides on `get_num_threads`: OMP_NUM_THREADS, `set_num_threads`, processors or a quota of them.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.frequency import Frequency
+from tdfast.distribution import current
 from tdfast.errors import FileError
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class BackupAndRestore(Callback):
     skipped: it must give them in the same order by itself. A generator is read from its beginning and all
     batches done are skipped. Random numbers that a PyDataset with several workers draws ahead of time cannot
     come again.
+
+    Where several processes train together, the first one reads and writes the file. The training may go on
+    with more processes or fewer.
 
     The file is replaced only by a complete new one: a kill or a full disk while it is written leaves the last
     one.
@@ -75,7 +79,8 @@ class BackupAndRestore(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._frequency.seen = 0
-        self._state = self._read()
+        # Of several processes that train together the first one has the file.
+        self._state = current.engine().from_first(self._read) if current.distribution() else self._read()
         if self._state is not None:
             self.model._trainer.run.restore(self._state)
 
@@ -96,7 +101,7 @@ class BackupAndRestore(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._state = None
-        if self.delete_checkpoint:
+        if self.delete_checkpoint and current.is_writer():
             half_written = glob.glob(os.path.join(glob.escape(self.backup_dir), ".latest.backup*.part"))
             for path in (self._path, self._previous, *half_written):
                 with contextlib.suppress(FileNotFoundError):
@@ -122,6 +127,8 @@ class BackupAndRestore(Callback):
         from tdfast.saving.atomic import replacing
         from tdfast.saving.state import write_state
 
+        if not current.is_writer():
+            return
         os.makedirs(self.backup_dir, exist_ok=True)
         if self.double_checkpoint and os.path.exists(self._path):
             with open(self._path, "rb") as old, replacing(self._previous) as file:

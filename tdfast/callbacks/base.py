@@ -41,6 +41,10 @@ class Callback:
     runs_last = False
     """Whether its hooks run after those of all others, to see what they have done."""
 
+    writes = False
+    """Whether it does nothing but print or write: of several processes that train together, the first one
+    alone has it."""
+
     handles_nan = False
     """Whether it deals with a loss that is not finite, which ends `fit` with an error otherwise."""
 

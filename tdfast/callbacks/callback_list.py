@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.base import Callback
 from tdfast.callbacks.history import History
+from tdfast.distribution.current import is_writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,8 @@ class CallbackList(Callback):
                  model: Any = None, **params: Any) -> None:
         super().__init__()
         self.callbacks = _flat(callbacks)
+        if not is_writer():
+            self.callbacks = [c for c in self.callbacks if not getattr(c, "writes", False)]
         for callback in self.callbacks:
             if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
                 raise ValueError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdfast.callbacks.frequency import Frequency
 from tdfast.callbacks.monitor import MonitorCallback
+from tdfast.distribution.current import is_writer
 from tdfast.engine.console import say
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class ModelCheckpoint(MonitorCallback):
 
     def _save(self, epoch: int, logs: Logs, **batch: Any) -> None:
         path = self._path(epoch, logs, batch)
-        if not self._is_wanted(epoch, logs, path):
+        if not self._is_wanted(epoch, logs, path) or not is_writer():
             return
         if os.path.isdir(path):
             raise IsADirectoryError(

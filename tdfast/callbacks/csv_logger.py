@@ -34,6 +34,8 @@ class CSVLogger(Callback):
     ','
     """
 
+    writes = True
+
     def __init__(self, filename: Any, separator: str = ",", append: bool = False) -> None:
         super().__init__()
         self.filename, self.sep, self.append = os.fspath(filename), separator, append

@@ -44,6 +44,8 @@ class ProgbarLogger(Callback):
     False
     """
 
+    writes = True
+
     def __init__(self, verbose: Verbose = "auto", epochs: int = 1, steps: Any = None) -> None:
         super().__init__()
         self._set(verbose, epochs, steps)

@@ -40,6 +40,8 @@ class TensorBoard(Callback):
 
     state_names: tuple[str, ...] = ("_batches",)
 
+    writes = True
+
     def __init__(self, log_dir: Any = "logs", histogram_freq: int = 0, write_graph: bool = True,
                  write_images: bool | int = False, write_steps_per_second: bool = False,
                  update_freq: str | int = "epoch", profile_batch: int = 0, embeddings_freq: int = 0,

@@ -19,8 +19,7 @@ NAMES = (
      "tree",
      "nested structures: a layer takes one array"),
     ("(top)",
-     "StatelessScope, SymbolicScope, RematScope, remat, device, name_scope, "
-     "distribution",
+     "StatelessScope, SymbolicScope, RematScope, remat, device, name_scope",
      "a framework's inside: layers are NumPy and kernels, on one processor's threads"),
     ("(top)",
      "DTypePolicy, FloatDTypePolicy, dtype_policies, mixed_precision, Quantizer, quantizers",
@@ -32,6 +31,9 @@ NAMES = (
      "applications, distillation, visualization, export",
      "models and tools for images or for other packages; `saving.export_onnx` and "
      "`saving.export_c` export"),
+    ("distribution",
+     "ModelParallel, DeviceMesh, LayoutMap, TensorLayout, distribute_tensor",
+     "one model cut over several processes; `DataParallel` trains a whole one in each"),
     ("layers",
      "ReversibleEmbedding",
      "`Embedding`, and `Dense` or `EinsumDense` for the way back"),

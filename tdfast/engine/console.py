@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from tdfast import config
+from tdfast.distribution.current import is_writer
 
 
 def say(text: str, end: str = "\n") -> None:
@@ -17,6 +18,8 @@ def say(text: str, end: str = "\n") -> None:
     >>> say("Epoch 1/5")
     Epoch 1/5
     """
+    if not is_writer():
+        return                          # another process says it
     if config.is_interactive_logging_enabled():
         print(text, end=end, flush=True)
     else:

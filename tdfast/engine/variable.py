@@ -243,6 +243,15 @@ class Parameters:
         for v, where in zip(self.variables, self.slices):
             v.rebind(self.values[where].reshape(v.shape), self.grads[where].reshape(v.shape), self)
 
+    def views_in(self, vector: Array) -> list[Array]:
+        """The part of each variable in another vector of their length."""
+        return [vector[where].reshape(v.shape) for v, where in zip(self.variables, self.slices)]
+
+    def write_gradients_to(self, views: Sequence[Array]) -> None:
+        """Let the variables' gradients lie in these, the `views_in` of a vector, until others are given."""
+        for v, view in zip(self.variables, views):
+            v._grad = view
+
     def is_current(self, variables: Sequence[Any]) -> bool:
         """Whether exactly these variables live here (another model may have taken them since)."""
         return len(variables) == len(self.variables) and all(

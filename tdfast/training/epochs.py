@@ -53,7 +53,7 @@ class EpochIterator:
     def size(self) -> list[Any]:
         """Numbers that tell these data from others: samples, those of a batch, batches of an epoch; None: not
         known."""
-        return [getattr(self.source, "samples", None), getattr(self.source, "batch_size", None), self.wanted]
+        return [getattr(self.source, "total", None), getattr(self.source, "batch_size", None), self.wanted]
 
     def state(self) -> dict[str, Any]:
         """Where the data are, for `restore`."""
@@ -183,6 +183,7 @@ class ArrayBatches:
         padding: a `tdfast.training.lengths.Padding` of sequences of different lengths, or None.
 
     Attributes:
+        samples: how many there are; ``total``: in all processes that train together.
         at: the number of the batch that the pass gives next.
     """
 
@@ -192,7 +193,7 @@ class ArrayBatches:
                  padding: Any = None) -> None:
         self.arrays, self.batch_size, self.buffers = arrays, batch_size, buffers
         self.shuffle, self.padding = shuffle, padding
-        self.samples = len(arrays.inputs[0])
+        self.samples = self.total = len(arrays.inputs[0])
         self.batches = -(-self.samples // batch_size)
         self.order: Any = None
         self.at = 0
@@ -215,7 +216,7 @@ class ArrayBatches:
         """The batches from `at` on."""
         while self.at < self.batches:
             i, self.at = self.at, self.at + 1
-            rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
+            rows = self._rows(i)
             if self.padding is not None:
                 index = np.arange(rows.start, rows.stop) if order is None else order[rows]
                 yield self.padding.gather(self.arrays, index, self.buffers)
@@ -223,6 +224,10 @@ class ArrayBatches:
                 yield self._each(self._slice, rows)
             else:
                 yield self._gathered(order[rows])
+
+    def _rows(self, i: int) -> slice:
+        """Those of a batch."""
+        return slice(i * self.batch_size, min((i + 1) * self.batch_size, self.samples))
 
     def ahead(self) -> tuple[int, int]:
         """How many batches of as many rows the pass gives next, and how many rows."""

@@ -36,6 +36,18 @@ class Passes:
         """Tell the metrics of the batch that `forward` took; with what it gave."""
         self.step.objective.count(outputs, batch)
 
+    def test(self, batch: Batch, tape: Any) -> tuple[Any, ...]:
+        """(the outputs, the batch that goes with them), not in training."""
+        return self.step.forward(batch, tape, training=False)
+
+    def activity_penalty(self, tape: Any) -> Any:
+        """The sum of the activity regularizers' penalties of the last forward pass, on this tape."""
+        return self.step.model.activity_penalty(tape)
+
+    def rows(self, batch: Batch) -> int:
+        """Of the batch, of all processes together."""
+        return len(batch.inputs[0])
+
     def backward(self, gradients: Any) -> None:
         """Write the gradients of the weights."""
         self.step.model.backward(one_or_list(gradients), self.step.tape, need_dx=False)
@@ -158,26 +170,26 @@ class PassesByShape:
     """Bytes of a batch that is worth a copy."""
 
     def __init__(self, step: Step) -> None:
-        self._plain = Passes(step)
+        self.plain = Passes(step)
         self._by_rows: dict[int, PreparedPasses] = {}
         self._possible = not step.has_activity_penalties and all(map(is_of_tdfast, step.model.walk()))
 
     def of(self, batch: Batch) -> Passes:
         """The passes for this batch."""
         if not self._possible or any([a is not None for a in (*batch.weights, *batch.masks)]):
-            return self._plain
+            return self.plain
         rows = len(batch.inputs[0])
         known = self._by_rows.get(rows)
         if known is not None and known.given_up:
-            return self._plain
+            return self.plain
         if known is not None and known.takes(batch):
             return known
         if known is not None and _size(batch) <= self.SMALL:
             copy = Batch(*[tuple([None if a is None else _copied(a) for a in part]) for part in batch])
-            self._by_rows[rows] = PreparedPasses(self._plain.step, copy, owns=True)
+            self._by_rows[rows] = PreparedPasses(self.plain.step, copy, owns=True)
         elif known is not None or len(self._by_rows) < self.MOST:
-            self._by_rows[rows] = PreparedPasses(self._plain.step, batch)
-        return self._plain
+            self._by_rows[rows] = PreparedPasses(self.plain.step, batch)
+        return self.plain
 
     def prepared(self, rows: int) -> PreparedPasses | None:
         """Those of so many rows."""

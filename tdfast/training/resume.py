@@ -27,6 +27,7 @@ class Run:
         train, test: the `tdfast.training.epochs.EpochIterator` of the training and of the validation (or
             None).
         epoch: the first epoch.
+        shards: how many parts each batch is cut into, see `tdfast.distribution.DataParallel`; None: none.
 
     Attributes:
         epoch, batch: the next to come.
@@ -36,8 +37,9 @@ class Run:
     """
 
     def __init__(self, model: Any, layers: Sequence[Any], calls: Any, train: EpochIterator,
-                 test: EpochIterator | None, epoch: int) -> None:
+                 test: EpochIterator | None, epoch: int, shards: int | None = None) -> None:
         self.model, self.calls, self.train, self.test = model, calls, train, test
+        self.shards = shards
         self.epoch = epoch
         self.batch = 0
         self.logs: dict[Any, Any] = {}
@@ -54,23 +56,31 @@ class Run:
     # ---------------------------------------------------------------- out
     def state(self) -> dict[str, Any]:
         """Everything, as a dict for `tdfast.saving.state.write_state`; its arrays are views."""
-        model, optimizer = self.model, self.model.optimizer
+        model = self.model
         return {
             "epoch": self.epoch,
             "batch": self.batch,
+            "shards": self.shards,
             "logs": self.logs,
             "stop": bool(model.stop_training),
-            "weights": [w.value for w in model.weights],
-            "optimizer": [v.value for v in optimizer.variables],
-            **_of_optimizer(optimizer),
-            "optimizers": [_of_optimizer(inner) for inner in optimizer.inner],
+            **self.model_state(),
             "random": random_states(),
-            "seeds": [seed.state for seed in self._seeds],
             "states": [layer.states for layer in self._stateful],
             "metrics": [metric.get_state() for metric in model.metrics],
             "train": self.train.state(),
             "test": self.test and self.test.state(),
             "callbacks": self.calls.get_state(),
+        }
+
+    def model_state(self) -> dict[str, Any]:
+        """The weights, the optimizer and the random layers alone."""
+        optimizer = self.model.optimizer
+        return {
+            "weights": [w.value for w in self.model.weights],
+            "optimizer": [v.value for v in optimizer.variables],
+            **_of_optimizer(optimizer),
+            "optimizers": [_of_optimizer(inner) for inner in optimizer.inner],
+            "seeds": [seed.state for seed in self._seeds],
         }
 
     # ---------------------------------------------------------------- in
@@ -80,18 +90,9 @@ class Run:
         Raises:
             ValueError: if the model or the data are others; then nothing has changed.
         """
-        model, optimizer = self.model, self.model.optimizer
+        model = self.model
         self._check(state)
-        for w, array in zip(model.weights, state["weights"]):
-            w.value[...] = array
-        for v, saved in zip(optimizer.variables, state["optimizer"]):
-            v.assign(saved)
-        for one, saved in zip([optimizer, *optimizer.inner], [state, *state.get("optimizers", ())]):
-            one.steps, one.averages_in_place = saved["steps"], saved["averages_in_place"]
-            if saved["learning_rate"] is not None:
-                one._set_rate(saved["learning_rate"])
-        for seed, saved in zip(self._seeds, state["seeds"]):
-            seed.state[...] = saved
+        self.restore_model(state)
         for layer, saved in zip(self._stateful, state["states"]):
             layer.states = saved
         self._restore_metrics(state["metrics"])
@@ -104,6 +105,20 @@ class Run:
         self.over = state["stop"] and not self.batch
         restore_random(state["random"])
 
+    def restore_model(self, state: Any) -> None:
+        """Put back what `model_state` gave."""
+        optimizer = self.model.optimizer
+        for w, array in zip(self.model.weights, state["weights"]):
+            w.value[...] = array
+        for v, saved in zip(optimizer.variables, state["optimizer"]):
+            v.assign(saved)
+        for one, saved in zip([optimizer, *optimizer.inner], [state, *state.get("optimizers", ())]):
+            one.steps, one.averages_in_place = saved["steps"], saved["averages_in_place"]
+            if saved["learning_rate"] is not None:
+                one._set_rate(saved["learning_rate"])
+        for seed, saved in zip(self._seeds, state["seeds"]):
+            seed.state[...] = saved
+
     def _check(self, state: Any) -> None:
         """Refuse what is not of this training."""
         optimizer = self.model.optimizer
@@ -114,6 +129,7 @@ class Run:
             "the random layers": (len(self._seeds), len(state["seeds"])),
             "the stateful layers": (len(self._stateful), len(state["states"])),
             "the training data": (self.train.size, state["train"]["size"]),
+            "the shards of DataParallel": (self.shards, state.get("shards")),
         }
         for what, (here, saved) in pairs.items():
             if here != saved:

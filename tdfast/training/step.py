@@ -12,12 +12,14 @@ from tdfast.errors import LossError
 from tdfast.training import diagnosis, packing
 from tdfast.training.batch import Batch, one_or_list
 from tdfast.training.passes import PassesByShape
+from tdfast.training.sharded import ShardedPasses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdfast.training.lock import ModelLock
     from tdfast.training.objective import Objective
+    from tdfast.training.passes import Passes
 
 
 class Step:
@@ -26,6 +28,9 @@ class Step:
     Args:
         model: whose weights learn.
         lock: its `tdfast.training.lock.ModelLock`.
+
+    Attributes:
+        peers: the `tdfast.training.peers.Peers` that share each step, or None; known before `prepare`.
     """
 
     def __init__(self, model: Any, lock: ModelLock) -> None:
@@ -36,6 +41,7 @@ class Step:
         self._packing: Any = None
         self._passes: Any = None
         self._prepared_for: Any = None
+        self.peers: Any = None
         self.moving: list[Any] = []
         self._regularized: list[Any] = []
         self.has_activity_penalties = self._has_loss = False
@@ -47,7 +53,7 @@ class Step:
             objective: the `tdfast.training.objective.Objective` to make small.
             optimizer: whose variables are the model's.
         """
-        if self._prepared_for == (objective, optimizer, program.changes()):
+        if self._prepared_for == (objective, optimizer, program.changes(), self.peers):
             return
         model, layers = self.model, list(self.model.walk())[1:]
         self.objective, self.optimizer = objective, optimizer
@@ -60,8 +66,8 @@ class Step:
         self._packing = None
         if not self.has_activity_penalties and len(objective.heads) == 1:
             self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
-        self._passes = PassesByShape(self)
-        self._prepared_for = objective, optimizer, program.changes()
+        self._passes = PassesByShape(self) if self.peers is None else ShardedPasses(self, self.peers)
+        self._prepared_for = objective, optimizer, program.changes(), self.peers
 
     @property
     def is_kernels_alone(self) -> bool:
@@ -94,7 +100,7 @@ class Step:
                 "add_loss. Call compile(optimizer=..., loss=...)."
             )
         if self._regularized or self.has_activity_penalties:
-            value += self._penalty(tape)
+            value += self._penalty(passes, tape)
         passes.count(outputs, counted)
         if not math.isfinite(value):
             self._undo(value, batch, before)
@@ -107,7 +113,7 @@ class Step:
             self._undo(math.nan, batch, before)
             raise LossError(diagnosis.of_gradient(self.model, bad, where))
         self.lock.changed_by(self.optimizer.apply)
-        rows = len(batch.inputs[0])
+        rows = passes.rows(batch)
         objective.loss_tracker.add(value * rows, rows)
         return value
 
@@ -115,11 +121,12 @@ class Step:
         """The loss of this batch, and the metrics, without learning."""
         objective = self.objective
         with kernel_arithmetic():
-            outputs, counted = self.forward(batch, tape, training=False)
+            passes = self._passes.plain
+            outputs, counted = passes.test(batch, tape)
             value, _ = objective.value_and_gradients(outputs, counted, need_gradients=False)
-            value += self._penalty(tape)
+            value += self._penalty(passes, tape)
             objective.count(outputs, counted)
-        rows = len(batch.inputs[0])
+        rows = passes.rows(batch)
         objective.loss_tracker.add(value * rows, rows)
         return value
 
@@ -139,14 +146,14 @@ class Step:
                                                 self.buffers)
         return [y], Batch(batch.inputs, (targets,), (weights,), (None,))
 
-    def _penalty(self, tape: Tape) -> Any:
+    def _penalty(self, passes: Passes, tape: Tape) -> Any:
         """The regularizers' part of the loss."""
         total = sum(float(v.regularizer(v.value)) for v in self._regularized)
-        return total + self.model.activity_penalty(tape) if self.has_activity_penalties else total
+        return total + passes.activity_penalty(tape) if self.has_activity_penalties else total
 
     def _undo(self, value: Any, batch: Any, before: Sequence[Any]) -> None:
         """No weight is then what it was not before the step; the step counts."""
         for v, held in zip(self.moving, before):
             v.value[...] = held
-        rows = len(batch.inputs[0])
+        rows = self._passes.plain.rows(batch)
         self.objective.loss_tracker.add(value * rows, rows)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from tdfast import config, optimizers, random
+from tdfast import config, distribution, optimizers, random
 from tdfast.callbacks.callback_list import CallbackList
+from tdfast.distribution import current
 from tdfast.engine import program
 from tdfast.engine.arguments import flag
 from tdfast.engine.arithmetic import kernel_arithmetic
@@ -22,6 +23,7 @@ from tdfast.training.batch import Batch, one_or_list
 from tdfast.training.data import DataAdapter
 from tdfast.training.epochs import ArrayBatches
 from tdfast.training.interrupts import Interrupts
+from tdfast.training.joined import SharedPrediction, peers_of, shares_predictions
 from tdfast.training.objective import Objective, objective_of
 from tdfast.training.prediction import Prediction, tape_of
 from tdfast.training.resume import Run
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from tdfast.engine.types import Arrays, CallbacksSpec, Data, OptimizerSpec, Verbose
     from tdfast.training.epochs import EpochIterator
     from tdfast.training.lock import ModelLock
+    from tdfast.training.peers import Peers
     from tdfast.training.profile import Profile
 
 P = ParamSpec("P")
@@ -288,7 +291,8 @@ class Trainer:
     def _calls(self, callbacks: Any, verbose: Verbose, epochs: int, steps: int | None,
                **options: Any) -> Callback:
         """All callbacks as one, the progress bar among them, unless ``verbose`` is 0."""
-        return CallbackList(callbacks, add_progbar=verbose != 0, model=self.model, verbose=verbose,
+        bar = verbose != 0 and current.is_writer()
+        return CallbackList(callbacks, add_progbar=bar, model=self.model, verbose=verbose,
                             epochs=epochs, steps=steps, **options)
 
     # ---------------------------------------------------------------- fit
@@ -387,20 +391,31 @@ class Trainer:
         )
         validation = {"data": validation_data, "lengths": validation_lengths,
                       "batch_size": validation_batch_size, "steps": validation_steps}
+        peers = self._join()
         with _NOTHING if seed is None else random.scope(seed):
             train, test = self._data.for_training(x, y, sample_weight, lengths, class_weight, batch_size,
                                                   steps_per_epoch, shuffle, validation_split, validation)
+            if peers is not None:
+                train, test = peers.share(train), test and peers.share(test)
             self.ready_to_train()
             calls = self._calls(callbacks, verbose, epochs, train.steps, add_history=True)
-            run = Run(self.model, list(self.model.walk()), calls, train, test, initial_epoch)
+            run = Run(self.model, list(self.model.walk()), calls, train, test, initial_epoch,
+                      None if peers is None else peers.shards)
             if seed is not None:
                 run.seed()
+            if peers is not None:
+                peers.begin(run, epochs)
             self._fit(run, epochs, is_due)
         return self.history
 
+    def _join(self) -> Peers | None:
+        """Those that train this model together with this process from now on; None: nobody."""
+        self._step.peers = peers_of(self.model, self._step.peers)
+        return self._step.peers
+
     def _fit(self, run: Run, epochs: int, is_due: Callable[[int], bool]) -> None:
         """All epochs of a run, and what callbacks are told of them."""
-        calls, test = run.calls, run.test
+        calls, test, peers = run.calls, run.test, self._step.peers
         self.stop_training = False
         outer, finished = self.run, False           # a callback may call fit as well
         self.run = run
@@ -419,6 +434,8 @@ class Trainer:
                         logs.update({f"val_{k}": v for k, v in (self._evaluate(test, calls) or {}).items()})
                     run.epoch, run.batch, run.logs = run.epoch + 1, 0, logs
                     calls.on_epoch_end(run.epoch - 1, logs)
+                    if peers is not None:
+                        self.stop_training = peers.end_epoch(self.stop_training)
                     run.over = self.stop_training
             finished = True
         finally:
@@ -439,21 +456,26 @@ class Trainer:
         elif self.stop_training:
             return step.logs()
         group = _Group(self.steps_per_execution, calls.on_train_batch_begin, calls.on_train_batch_end)
+        peers = step.peers
+        held = interrupts.held if peers is None else contextlib.nullcontext     # they end by agreement
         alone = not calls.has_batch_hooks and isinstance(run.train.source, ArrayBatches)
+        batches = run.train.between(lambda: self._stride(run, interrupts) if alone and not peers else None)
         with kernel_arithmetic() if alone else _NOTHING:            # no code of the user's runs in between
-            for batch in run.train.between(lambda: self._stride(run, interrupts) if alone else None):
+            for batch in batches if peers is None else peers.agreed(batches, "fit", interrupts):
                 i = run.batch
                 if calls.has_batch_hooks:
                     group.begin(i)
                 try:
-                    with interrupts.held(), _NOTHING if alone else kernel_arithmetic(), self._whole_step():
+                    with held(), _NOTHING if alone else kernel_arithmetic(), self._whole_step():
                         step.train(batch, f"{where}{i + 1}")
                 except LossError:
                     if not calls.handles_nan:
                         raise
                 run.batch = i + 1
                 if calls.has_batch_hooks and group.end(i, step.logs) and self.stop_training:
-                    break
+                    if peers is None:
+                        break
+                    peers.wants_stop = True
         group.finish(step.logs)
         return step.logs() if run.batch else None
 
@@ -474,12 +496,15 @@ class Trainer:
         with self.objective.counting_alone(), tape_of(self.lock) as tape:
             step.reset()
             group = _Group(self.steps_per_execution, calls.on_test_batch_begin, calls.on_test_batch_end)
-            for i, batch in enumerate(batches):
+            peers = step.peers
+            for i, batch in enumerate(batches if peers is None else peers.agreed(iter(batches), "evaluate")):
                 if calls.has_test_batch_hooks:
                     group.begin(i)
                 step.test(batch, tape)
                 if calls.has_test_batch_hooks and group.end(i, step.logs) and self.stop_evaluating:
-                    break
+                    if peers is None:
+                        break
+                    peers.wants_stop = True
             group.finish(step.logs)
             logs = None if i < 0 else step.logs()
         calls.on_test_end(logs)
@@ -501,7 +526,10 @@ class Trainer:
         """
         self._require_compiled("evaluate")
         return_dict = flag(return_dict, "return_dict", "evaluate")
+        peers = self._join()
         feed = self._data.for_evaluation(x, y, sample_weight, lengths, batch_size, steps, "evaluate")
+        if peers is not None:
+            feed = peers.share(feed)
         self._step.prepare(self.objective, self.optimizer)
         calls = self._calls(callbacks, verbose, 1, feed.steps)
         with _aborting(calls):
@@ -527,7 +555,8 @@ class Trainer:
             An array with one row for each sample; a list of arrays where the last layer has return_state.
         """
         simple = steps is None and callbacks is None and lengths is None
-        if simple and verbose == 0:
+        together = None
+        if simple and verbose == 0 and distribution.distribution() is None:
             adapters.check_batch_size(batch_size, "predict")
             out = self.served.outputs(x, config.check_finite())
             if out is not None:
@@ -542,6 +571,9 @@ class Trainer:
         else:
             inputs = self._data.inputs(x, "predict", views=True)
             lengths = self._data.lengths(lengths, inputs, "predict")
+            if steps is None and callbacks is None and shares_predictions(self.model, len(inputs[0])):
+                together = SharedPrediction(self.model, inputs)
+                inputs, lengths = together.own(inputs), together.own(lengths)
             feed = self._data.arrays(Batch(inputs), lengths, batch_size, steps, "predict")
         calls = self._calls(callbacks, verbose, 1, feed.steps)
         if own_step.overrides(self.model, ("predict_step",)):
@@ -554,7 +586,9 @@ class Trainer:
             else:
                 out = prediction.of_batches(feed)
             calls.on_predict_end()
-        if simple and isinstance(feed.source, ArrayBatches):
+        if together is not None:
+            out = together.of_all(out)
+        elif simple and isinstance(feed.source, ArrayBatches):
             inputs = feed.source.arrays.inputs
             if len(inputs) == 1 and np.shape(x) == inputs[0].shape:
                 self.served.saw(x, inputs[0].dtype)
@@ -585,7 +619,10 @@ class Trainer:
         return_dict = flag(return_dict, "return_dict", "train_on_batch")
         batch = self._data.batch(x, y, sample_weight, "train_on_batch")
         batch = self._data.weigh_classes(batch, class_weight, "train_on_batch")
+        peers = self._join()
         self.ready_to_train()
+        if peers is not None:
+            peers.agree_on(batch, "train_on_batch")
         with self.objective.counting_alone():
             self._step.reset()
             with Interrupts() as interrupts, interrupts.held(), kernel_arithmetic(), self._whole_step():
@@ -600,7 +637,10 @@ class Trainer:
         self._require_compiled("test_on_batch")
         return_dict = flag(return_dict, "return_dict", "test_on_batch")
         batch = self._data.batch(x, y, sample_weight, "test_on_batch")
+        peers = self._join()
         self._step.prepare(self.objective, self.optimizer)
+        if peers is not None:
+            peers.agree_on(batch, "test_on_batch")
         with self.objective.counting_alone(), tape_of(self.lock) as tape:
             self._step.reset()
             self._step.test(batch, tape)
@@ -649,6 +689,7 @@ class Trainer:
         steps = adapters.check_count(steps, "profile: steps")
         if not steps:
             raise ValueError("profile: steps must be at least 1, got 0.")
+        self._step.peers = None             # this process's own steps, which change nothing
         if self.trains:
             feed = self._data.for_evaluation(x, y, sample_weight, lengths, batch_size, None, "profile")
             if isinstance(feed.source, ArrayBatches):

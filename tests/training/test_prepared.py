@@ -84,7 +84,7 @@ def passes_counted(plain=False):
 
     passes.PreparedPasses._again, strides.Strides.go = noted, lambda self, feed: 0
     if plain:
-        passes.PassesByShape.of = lambda self, batch: self._plain
+        passes.PassesByShape.of = lambda self, batch: self.plain
     try:
         yield runs
     finally:

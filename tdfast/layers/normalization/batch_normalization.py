@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdfast import initializers
+from tdfast.engine.together import sum_of_parts
 from tdfast.layers.normalization.base import Normalizing
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class BatchNormalization(Normalizing):
     only), and the moving ones follow: moving = momentum moving + (1 - momentum) batch. Otherwise, or with
     ``trainable=False``, the moving ones are used. Inside `TimeDistributed`, training takes each time step by
     itself, as in Keras 3. Ioffe and Szegedy 2015; names and defaults are those of
-    https://keras.io/api/layers/normalization_layers/batch_normalization/.
+    https://keras.io/api/layers/normalization_layers/batch_normalization/. Where several processes train
+    together, the batch is all of theirs.
 
     Args:
         axis: that of the features.
@@ -48,7 +50,9 @@ class BatchNormalization(Normalizing):
         beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer: of the
         weights.
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: or None.
-        renorm, renorm_clipping, renorm_momentum, synchronized: accepted as long as both switches are False.
+        renorm, renorm_clipping, renorm_momentum: accepted as long as the first is False.
+        synchronized: accepted: a batch's statistics are always those of all processes, see
+            `tdfast.distribution`.
 
     Call: ``layer(x, training=False, mask=None)`` with x of shape (batch, ..., features); the output has its
         shape.
@@ -87,10 +91,9 @@ class BatchNormalization(Normalizing):
         super().__init__(epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer,
                          gamma_regularizer,
                          beta_constraint, gamma_constraint, **kwargs)
-        synchronized, renorm = self._flag(synchronized, "synchronized"), self._flag(renorm, "renorm")
-        if synchronized or renorm:
-            option = "synchronized" if synchronized else "renorm"
-            raise ValueError(f"Layer '{self.name}': {option}=True is not supported; leave it out.")
+        self.synchronized = self._flag(synchronized, "synchronized")
+        if self._flag(renorm, "renorm"):
+            raise ValueError(f"Layer '{self.name}': renorm=True is not supported; leave it out.")
         self.axis, self.momentum, self.renorm_momentum = int(axis), float(momentum), renorm_momentum
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"Layer '{self.name}': momentum must be between 0 and 1, got {momentum}.")
@@ -122,9 +125,10 @@ class BatchNormalization(Normalizing):
         rec.batch = training and self.trainable and x.size > 0
         if rec.batch:
             rec.counts, rec.total = self._counts(x, mask, others)
-            mean = np.sum(x, axis=others, where=rec.counts) / rec.total
+            mean = sum_of_parts(np.sum(x, axis=others, where=rec.counts)) / rec.total
             np.subtract(x, mean.reshape(shape), out=normal)
-            variance = np.sum(np.multiply(normal, normal, out=y), axis=others, where=rec.counts) / rec.total
+            squares = np.sum(np.multiply(normal, normal, out=y), axis=others, where=rec.counts)
+            variance = sum_of_parts(squares) / rec.total
             if np.isfinite(mean).all() and np.isfinite(variance).all():     # else the step will be refused
                 for moving, value in ((self.moving_mean.value, mean), (self.moving_variance.value, variance)):
                     moving *= self.momentum
@@ -139,10 +143,10 @@ class BatchNormalization(Normalizing):
     def _counts(self, x: Array, mask: Masks, others: Sequence[Any]) -> tuple[Any, ...]:
         """Which numbers count in the statistics (True: all), and how many do for each feature."""
         if mask is None:
-            return True, math.prod(x.shape[a] for a in others)
+            return True, sum_of_parts(math.prod(x.shape[a] for a in others))
         counts = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
-        return counts, np.sum(np.broadcast_to(counts, x.shape), axis=others,
-                              dtype=x.dtype) + x.dtype.type(MASK_EPSILON)
+        number = np.sum(np.broadcast_to(counts, x.shape), axis=others, dtype=x.dtype)
+        return counts, sum_of_parts(number) + x.dtype.type(MASK_EPSILON)
 
     def backward(self, dy: Array, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
@@ -155,12 +159,14 @@ class BatchNormalization(Normalizing):
             # normal = (x - mean) inverse, with mean and variance = sums of x and (x - mean)^2, where they
             # count, / total
             total = rec.total.reshape(shape) if np.ndim(rec.total) else rec.total
-            slope = np.sum(np.multiply(dnormal, rec.normal, out=work), axis=others, keepdims=True) / total
-            mean = np.sum(dnormal, axis=others, keepdims=True) / total
+            slopes = np.sum(np.multiply(dnormal, rec.normal, out=work), axis=others, keepdims=True)
+            slope = sum_of_parts(slopes) / total
+            mean = sum_of_parts(np.sum(dnormal, axis=others, keepdims=True)) / total
             through = np.multiply(rec.normal, slope, out=work)
             through += mean
             if rec.counts is not True:
-                left_over = np.sum(rec.normal, axis=others, keepdims=True, where=rec.counts) / total
+                normals = np.sum(rec.normal, axis=others, keepdims=True, where=rec.counts)
+                left_over = sum_of_parts(normals) / total
                 through -= slope * left_over
                 through *= rec.counts
             np.subtract(dnormal, through, out=dx)
@@ -169,7 +175,7 @@ class BatchNormalization(Normalizing):
     def get_config(self) -> Config:
         return {
             **self.config_of({"momentum": self.momentum}, {}, ("moving_mean", "moving_variance")),
-            "synchronized": False,
+            "synchronized": self.synchronized,
             "renorm": False,
             "renorm_clipping": None,
             "renorm_momentum": self.renorm_momentum,
