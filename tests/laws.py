@@ -15,14 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tdfast import _kernels, runtime
+import tdfast
+from tdfast import _kernels, distribution, random, runtime
+from tdfast.distribution import current, in_process
 from tdfast.engine.arithmetic import kernel_arithmetic
 from tdfast.engine.graph import Graph, Node
 from tdfast.engine.program import is_of_tdfast
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.engine.tape import Tape
 from tdfast.engine.tensor import SymbolicTensor
-from tdfast.layers import Identity
+from tdfast.layers import BatchNormalization, Identity
 from tdfast.testing import (
     as_tuple,
     assert_near,
@@ -669,6 +671,41 @@ def borrows_memory(case):
         assert np.array_equal(a, b)
 
 
+def _trained(model, x, y, lengths, size):
+    """(weights, history, outputs) of an epoch in four shards by so many processes."""
+    twins = [copy.deepcopy(model) for _ in range(size)]
+
+    def process(engine):
+        twin = twins[engine.rank]
+        with random.scope(3), current.within(distribution.DataParallel(shards=4), engine):
+            history = twin.fit(x, y, 6, verbose=0, lengths=lengths).history
+            outputs = twin.predict(x, verbose=0, lengths=lengths)
+        return [w.numpy().tobytes() for w in twin.weights], history, outputs.tobytes()
+
+    first, *others = in_process.run(size, process)
+    assert all(other == first for other in others), "processes differ"
+    return first
+
+
+def same_bits_in_any_processes(case):
+    """Weights, logs and outputs do not depend on how many processes train; what they cannot share is named."""
+    layer = case.layer()
+    x, call = case.inputs(B=10, dtype="float32", size=4)
+    inputs = tdfast.Input(x.shape[1:], dtype=str(x.dtype))
+    made = layer(inputs)
+    model = tdfast.Model(inputs, made[0] if isinstance(made, (list, tuple)) else made)
+    model.compile("sgd", "mse")
+    shape = model.predict(x, verbose=0).shape
+    y = case.rng().normal(size=shape)
+    lengths = call["mask"].sum(1) if "mask" in call and x.ndim > 2 else None
+    coupled = layer.batch_coupled and not any(isinstance(one, BatchNormalization) for one in layer.walk())
+    if coupled or getattr(layer, "stateful", False):
+        with pytest.raises(ValueError, match="DataParallel cuts into shards"):
+            _trained(model, x, y, lengths, 1)
+        return
+    assert _trained(model, x, y, lengths, 3) == _trained(model, x, y, lengths, 1)
+
+
 LAWS = (
     equals_reference,
     central_differences,
@@ -687,6 +724,7 @@ LAWS = (
     masks_belong_to_tensors,
     steps_stand_alone,
     prepared,
+    same_bits_in_any_processes,
 )
 
 
