@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tdfast.engine.types import Array
 
 
+TIMEOUT = 60.0
+"""Seconds after which a thread that waits for others gives up."""
+
+
 class _Meeting:
     """Where the threads put what they give."""
 
@@ -36,9 +40,9 @@ class InProcessEngine(Engine):
         """What ``read`` makes of the values of all threads."""
         meeting = self._meeting
         meeting.places[self.rank] = value
-        meeting.barrier.wait()
+        meeting.barrier.wait(TIMEOUT)
         result = read(meeting.places)
-        meeting.barrier.wait()
+        meeting.barrier.wait(TIMEOUT)
         return result
 
     def allgather(self, mine: Array, counts: Sequence[int], out: Array | None = None) -> Array:

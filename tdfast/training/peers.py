@@ -64,17 +64,17 @@ class Peers:
         if not isinstance(feed.source, ArrayBatches):
             return feed
         source = feed.source
-        if source.batch_size < self.shards and source.samples >= self.shards:
+        if self.in_parts:
+            if source.padding is not None:
+                source.padding.plan.cut = False         # all parts have the same number of steps
+            counts = self.engine.allgather_object(source.samples)
+            feed.source = source = PartBatches(source, counts, self.engine.rank)
+        if source.batch_size < self.shards <= source.total:
             raise ValueError(
                 f"{feed.who}: batch_size={source.batch_size} is less than the {self.shards} shards that each "
                 f"batch is cut into. Give a batch_size of at least {self.shards}, or DataParallel(shards="
                 f"{source.batch_size})."
             )
-        if self.in_parts:
-            if source.padding is not None:
-                source.padding.plan.cut = False         # all parts have the same number of steps
-            counts = self.engine.allgather_object(source.samples)
-            feed.source = PartBatches(source, counts, self.engine.rank)
         return feed
 
     def agreed(self, batches: Iterator[Any], who: str, interrupts: Any = None) -> Iterator[Any]:
@@ -158,7 +158,9 @@ class Peers:
                         "same versions on the same data."
                     )
         if self.engine.size > 1:
-            run.restore_model(self.engine.from_first(run.model_state))
+            numbers = random.generator().bit_generator
+            state, numbers.state = self.engine.from_first(lambda: (run.model_state(), numbers.state))
+            run.restore_model(state)
 
     def end_epoch(self, stop: bool) -> bool:
         """At the end of an epoch: whether one of them wants to stop. All have the same weights."""
@@ -171,9 +173,7 @@ class Peers:
         found = 0
         for v in (*self.model.weights, *self.model.optimizer.variables):
             found = zlib.crc32(np.ascontiguousarray(v.value).view(np.uint8).reshape(-1).data, found)
-        if not self.in_parts:
-            found = zlib.crc32(repr(random.generator().bit_generator.state).encode(), found)
-        return found
+        return zlib.crc32(repr(random.generator().bit_generator.state).encode(), found)
 
 
 def _mark(batch: Batch, shapes_alone: bool) -> int:

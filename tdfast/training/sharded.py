@@ -104,7 +104,8 @@ class ShardedPasses(Passes):
                 self._scale_activities(tape, rows)
         targets, weights = batch.targets, batch.weights
         if self.peers.in_parts:
-            targets, weights = self._of_all(batch.targets), self._of_all(batch.weights)
+            targets = self._of_all("targets", batch.targets)
+            weights = self._of_all("weights", batch.weights)
         return outputs[0], Batch(batch.inputs, targets, weights, tuple(outputs[1]))
 
     def _of_shards(self, batch: Batch, training: bool) -> list[Any]:
@@ -166,20 +167,23 @@ class ShardedPasses(Passes):
         """Of [[the arrays of a shard]], one list for outputs and one for masks, the arrays of all rows."""
         kinds = [list(zip(*kind)) for kind in parts]
         flat = [column for columns in kinds for column in columns if column[0] is not None]
-        whole = iter(self._joined(flat))
+        whole = iter(self._joined("outputs", flat))
         return [[None if column[0] is None else next(whole) for column in columns] for columns in kinds]
 
-    def _of_all(self, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    def _of_all(self, what: str, arrays: Sequence[Any]) -> tuple[Any, ...]:
         """Arrays of this process's rows, as those of all processes."""
-        whole = iter(self._joined([(a,) for a in arrays if a is not None]))
+        whole = iter(self._joined(what, [(a,) for a in arrays if a is not None]))
         return tuple([None if a is None else next(whole) for a in arrays])
 
-    def _joined(self, columns: Sequence[Any]) -> list[Array]:
-        """For each column of arrays, one of this process's shards each, the array of all rows."""
+    def _joined(self, what: str, columns: Sequence[Any]) -> list[Array]:
+        """For each column of arrays, one of this process's shards each, the array of all rows.
+
+        ``what`` they are has memory of its own.
+        """
         layout, engine = self._layout, self.peers.engine
-        outs = [self._whole.buffer((i, len(columns)), (layout.whole, *column[0].shape[1:]), column[0].dtype)
+        outs = [self._whole.buffer((what, i), (layout.whole, *column[0].shape[1:]), column[0].dtype)
                 for i, column in enumerate(columns)]
-        if len(layout.runs) == 1:
+        if len(layout.runs) == 1 or not columns:
             for column, out in zip(columns, outs):
                 np.concatenate(column, out=out)
             return outs
