@@ -688,7 +688,10 @@ def _trained(model, x, y, lengths, size):
 
 
 def same_bits_in_any_processes(case):
-    """Weights, logs and outputs do not depend on how many processes train; what they cannot share is named."""
+    """Weights, logs and outputs do not depend on how many processes train.
+
+    A layer that they cannot share is named.
+    """
     layer = case.layer()
     x, call = case.inputs(B=10, dtype="float32", size=4)
     inputs = tdfast.Input(x.shape[1:], dtype=str(x.dtype))

@@ -1,4 +1,4 @@
-"""A program for several processes: ``python program.py WHAT [ARGUMENT]``. Process 0 prints what came of it."""
+"""A program for several processes, ``python program.py WHAT [ARGUMENTS]``: process 0 prints the result."""
 
 import os
 import signal

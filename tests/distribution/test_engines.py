@@ -144,13 +144,14 @@ def test_the_first_process_writes_and_prints(tmp_path):
 
 @needs_mpi
 def test_threads_are_shared():
-    program = "import tdfast; tdfast.distribution.initialize(); print(tdfast.get_num_threads())"
+    program = ("import sys, tdfast; tdfast.distribution.initialize(); "
+               "sys.stdout.write(f'{tdfast.get_num_threads()};')")
     counts = {}
     for size, more in ((1, {}), (2, {}), (2, {"OMP_NUM_THREADS": "3"})):
         kept = {k: v for k, v in environment(**more).items() if k != "OMP_NUM_THREADS" or more}
         got = subprocess.run([MPIEXEC, "-n", str(size), sys.executable, "-c", program], capture_output=True,
                              text=True, timeout=60, env=kept)
-        counts[size, *more.values()] = [int(line) for line in got.stdout.split()]
+        counts[(size, *more.values())] = [int(n) for n in got.stdout.split(";")[:-1]]
     (most,) = counts[1,]
     assert counts[2,] == [max(1, min(most, (os.cpu_count() or 1) // 2))] * 2
     assert counts[2, "3"] == [3, 3]

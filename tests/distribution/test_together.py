@@ -10,7 +10,6 @@ import tdfast
 from tdfast import distribution, layers, losses, random
 from tdfast.callbacks import BackupAndRestore, Callback, CSVLogger, EarlyStopping, ModelCheckpoint
 from tdfast.distribution import DataParallel, current, in_process
-from tdfast.errors import DistributionError
 from tdfast.layers import GRU, LSTM, BatchNormalization, Dense, Dropout, Embedding, Input, TimeDistributed
 
 RNG = np.random.default_rng(0)
@@ -321,7 +320,7 @@ def test_every_row_of_each_part_comes_once_an_epoch(shuffle):
         model.compile("sgd", losses.custom(
             lambda y, p: 0 * p[:, 0], lambda y, p: (seen[rank].append(y[:, 0].copy()), np.zeros_like(p))[1]))
         with DataParallel(auto_shard_dataset=False).scope():
-            model.fit(data[rank] / 100, data[rank], batch_size=16, epochs=2, verbose=0, shuffle=shuffle, seed=1)
+            model.fit(data[rank] / 100, data[rank], batch_size=16, epochs=2, verbose=0, shuffle=shuffle)
 
     run(3, process)
     everything = sorted(np.concatenate(data)[:, 0])
@@ -407,8 +406,8 @@ def test_one_process_writes(tmp_path):
         checkpoint = ModelCheckpoint(folder / "best.keras", "loss", save_best_only=True)
         folder.mkdir()
         with DataParallel().scope():
-            made[rank].fit(X, Y, verbose=0, epochs=2, seed=1, callbacks=[CSVLogger(folder / "log.csv"), checkpoint,
-                                                                BackupAndRestore(folder / "backup")])
+            made[rank].fit(X, Y, verbose=0, epochs=2, callbacks=[
+                CSVLogger(folder / "log.csv"), checkpoint, BackupAndRestore(folder / "backup")])
         return sorted(path.name for path in folder.iterdir()), checkpoint.best
 
     (wrote, best), *others = run(3, process)
@@ -466,7 +465,7 @@ def test_ctrl_c_in_one_process_ends_all_after_the_same_step():
     def process(rank):
         made[rank].compile("sgd", "mse")
         with DataParallel().scope(), pytest.raises(KeyboardInterrupt):
-            made[rank].fit(X, Y, batch_size=10, epochs=3, verbose=0, seed=1, callbacks=[Presses()] * (rank == 2))
+            made[rank].fit(X, Y, batch_size=10, epochs=3, verbose=0, callbacks=[Presses()] * (rank == 2))
         return made[rank].optimizer.steps, [w.tobytes() for w in made[rank].get_weights()]
 
     results = run(3, process)
@@ -524,7 +523,8 @@ def test_processes_with_other_models_are_named():
 def test_a_process_with_fewer_batches_is_named():
     batches = [(X[:16], Y[:16])] * 3
     made = twins(2, small)
-    text = failing(2, fit_as(made, x=[iter(batches), iter(batches[:2])], y=[None, None], batch_size=[None, None]))
+    given = [iter(batches), iter(batches[:2])]
+    text = failing(2, fit_as(made, x=given, y=[None, None], batch_size=[None, None]))
     assert "process 0 has a batch for fit, but process 1 has no more data for fit" in text
 
 
