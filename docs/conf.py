@@ -63,6 +63,11 @@ def names_in_one_line(lines):
     return out
 
 
+def page_link(match):
+    """docs/files.md as a link, if there is such a page."""
+    return f":doc:`/{match[1]}`" if Path(__file__).with_name(f"{match[1]}.md").exists() else match[0]
+
+
 def plain_signs(app, what, name, item, options, lines):
     """|x|, 2 * x and mean_ stand for themselves in docstrings, which are read without Sphinx too."""
     literal = None              # the indentation of the line above a block that is shown as it is
@@ -74,7 +79,7 @@ def plain_signs(app, what, name, item, options, lines):
         if literal is None and not line.lstrip().startswith(">>>"):
             parts = re.split(r"(``.+?``|`[^`]+`)", line)
             parts[::2] = [re.sub(r"[|*]|(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
-            lines[i] = re.sub(r"docs/(\w+)\.md", r":doc:`/\1`", "".join(parts))
+            lines[i] = re.sub(r"docs/(\w+)\.md", page_link, "".join(parts))
         if literal is None and (line.endswith("::") or line.lstrip().startswith(">>>")):
             literal = indent if line.endswith("::") else indent - 1
 
