@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TRAINING, VALIDATION = "#1f5fa8", "#d9730d"
 INK, PAPER, FRAME = "#22303c", "#f7f9fb", "#9aa7b4"
+ARROW = "#6b7a89"                   # seen on a light ground and on a dark one
 
 
 def _figure(width: Any, height: Any, who: str) -> Any:
@@ -51,9 +52,9 @@ def plot_history(history: Any, names: Any = None, to_file: Any = None, log: bool
     """How the loss and each metric went, epoch by epoch: a panel for each, with the validation beside the
     training.
 
-    The best epoch of the validation, or of the training where there is none, is marked in the panel of the
-    loss. A
-    history does not tell which epochs were validated: with validation_freq they are taken to lie evenly.
+    The loss comes first. In its panel the best epoch is marked, of the validation if there is one. A history
+    does not tell which epochs were validated: with validation_freq they are taken to lie evenly. Colors of
+    texts and grounds are those of matplotlib's style.
 
     Args:
         history: the `History` that `fit` returns, or its dict of lists.
@@ -75,7 +76,7 @@ def plot_history(history: Any, names: Any = None, to_file: Any = None, log: bool
         raise ValueError(
             "plot_history expects the History that fit returned, or its dict, with one epoch at least."
         )
-    known = list(dict.fromkeys(name.removeprefix("val_") for name in logs))
+    known = sorted(dict.fromkeys(name.removeprefix("val_") for name in logs), key=lambda name: name != "loss")
     names = known if names is None else [names] if isinstance(names, str) else list(names)
     unknown = [name for name in names if name not in known]
     if unknown or not names:
@@ -109,7 +110,7 @@ def _panel(axes: Any, name: str, logs: Logs, epochs: Any, log: Any) -> None:
         best = min(range(len(last[1])), key=last[1].__getitem__)
         axes.axvline(last[0][best], color=FRAME, linestyle=":", linewidth=1.2, zorder=0,
                      label=f"best: {last[1][best]:.4g} in epoch {last[0][best]}")
-    axes.set_title(name.replace("_", " "), fontsize=11, color=INK)
+    axes.set_title(name.replace("_", " "), fontsize=11)
     axes.xaxis.get_major_locator().set_params(integer=True)
     if log:
         axes.set_yscale("log")
@@ -181,7 +182,7 @@ def plot_model(model: Any, to_file: str = "model.png", show_shapes: bool = False
         ends = (before.middle(1, rankdir), box.middle(0, rankdir))
         bent = {"connectionstyle": f"arc3,rad={BEND}"} if passes else {}
         axes.annotate("", xytext=ends[0], xy=ends[1], zorder=0.5,         # behind the boxes
-                      arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 0,
+                      arrowprops={"arrowstyle": "-|>", "color": ARROW, "linewidth": 1.1, "shrinkA": 0,
                                   "shrinkB": 0, **bent})
     for box in boxes:
         box.draw(axes)
@@ -409,7 +410,7 @@ def _draw_frames(axes: Any, boxes: Any) -> None:
         axes.add_patch(FancyBboxPatch((left, top), width, height, boxstyle="round,pad=0,rounding_size=0.08",
                                       linestyle="--",
                                       facecolor="none", edgecolor=FRAME, linewidth=1.1))
-        axes.text(left + 0.08, top + 0.02, frame.name, color=INK, fontsize=8, style="italic", va="top")
+        axes.text(left + 0.08, top + 0.02, frame.name, fontsize=8, style="italic", va="top")
 
 
 def _inner(layer: Any) -> Any:

@@ -14,7 +14,7 @@ COLORS = {"training": "#1f77b4", "validation": "#d9730d"}
 
 
 def history_html(history: dict[str, Any]) -> str:
-    """A drawing for the loss and for each metric, with the last values of training and validation.
+    """A drawing for the loss and one for each metric, with the last values of training and validation.
 
     Args:
         history: name -> values, one an epoch; those of the validation begin with 'val_'. Fewer of these than
@@ -24,7 +24,8 @@ def history_html(history: dict[str, Any]) -> str:
     >>> text.count("<svg"), text.count("<polyline")
     (1, 2)
     """
-    names = dict.fromkeys(name.removeprefix("val_") for name, values in history.items() if len(values))
+    found = dict.fromkeys(name.removeprefix("val_") for name, values in history.items() if len(values))
+    names = sorted(found, key=lambda name: name != "loss")
     if not names:
         return "<p>A history without epochs.</p>"
     epochs = max(len(values) for values in history.values())

@@ -65,6 +65,21 @@ def test_a_history_shows_its_curves():
     assert f"training {history.history['loss'][-1]:.4g}" in "".join(tree.itertext())
 
 
+def test_the_loss_comes_first():
+    history = {"accuracy": [0.5, 0.6], "loss": [1.0, 0.9], "val_accuracy": [0.4, 0.5], "val_loss": [1.1, 1.0]}
+    assert [b.text for b in parsed(history_html(history)).iter("b")] == ["loss", "accuracy"]
+    pytest.importorskip("matplotlib")
+    assert [axes.get_title() for axes in utils.plot_history(history).axes] == ["loss", "accuracy"]
+
+
+def test_pictures_follow_the_style():
+    """Titles must be seen on a dark ground."""
+    matplotlib = pytest.importorskip("matplotlib")
+    with matplotlib.rc_context({"text.color": "white", "axes.titlecolor": "auto"}):
+        title = utils.plot_history({"loss": [1.0, 0.5]}).axes[0].title
+    assert title.get_color() == "white"
+
+
 @pytest.mark.parametrize("history, lines", [
     ({"loss": [0.5]}, 1), ({"loss": [0.5, float("nan"), 0.1]}, 1), ({"loss": [float("nan")]}, 1),
     ({"loss": [2.0, 2.0], "val_a<b": [1.0, 3.0]}, 2),
