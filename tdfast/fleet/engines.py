@@ -7,6 +7,8 @@ import importlib
 import itertools
 import os
 import pickle
+import re
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +25,9 @@ KEYS = 100
 
 _runs: set[int] = set()
 _numbers = itertools.count()
+_lock = threading.Lock()
+_guests = 0
+_before: tuple[Any, ...] = ()
 
 
 class Stopped(Exception):
@@ -114,7 +119,7 @@ class Joblib:
             import joblib
         except ImportError:
             raise ImportError(f"{who}: engine='joblib' needs joblib. Run: pip install joblib") from None
-        if tuple(map(int, joblib.__version__.split(".")[:2])) < (1, 4):
+        if [*map(int, re.findall(r"\d+", joblib.__version__)[:2])] < [1, 4]:
             raise ImportError(f"{who}: engine='joblib' needs joblib 1.4 or newer, and this is "
                               f"{joblib.__version__}. Run: pip install -U joblib")
         self._joblib = joblib
@@ -191,9 +196,9 @@ class Joblib:
                     f"{self._who}: the model, the data or a function cannot be sent to the workers of joblib "
                     f"({backend}): open files and generators cannot, names of files and arrays can. Or use "
                     f"joblib.parallel_config(backend='threading'). {why or text}") from error
-            raise RuntimeError(
-                f"{self._who}: a worker of joblib ({backend}) ended before its part was done. The fleet of "
-                f"this exception (error.fleet) holds the parts that were done. {text}") from error
+            held = "The fleet of this exception (error.fleet) holds the parts that were done. "
+            raise RuntimeError(f"{self._who}: a worker of joblib ({backend}) ended before its part was done. "
+                               f"{held if self._who == 'fleet.fit' else ''}{text}") from error
 
 
 class Ranks:
@@ -307,11 +312,23 @@ def _do(part: Any, order: Order) -> Any:
         if here and order.run not in _runs:
             raise Stopped("the caller was stopped")
 
-    if here:
+    with contextlib.nullcontext() if here else _as_there(order.settings):
         return part.run(threads, tell)
-    before = _settings()
+
+
+@contextlib.contextmanager
+def _as_there(settings: tuple[Any, ...]) -> Iterator[None]:
+    """For the block, this process computes as one with these settings. Several threads may be in such blocks."""
+    global _guests, _before
+    with _lock:
+        if not _guests:
+            _before = _settings()
+        _guests += 1
+        _set(*settings)
     try:
-        _set(*order.settings)
-        return part.run(threads, tell)
+        yield
     finally:
-        _set(*before)
+        with _lock:
+            _guests -= 1
+            if not _guests:
+                _set(*_before)

@@ -359,6 +359,16 @@ def test_joblib_that_is_absent_or_old(monkeypatch):
         fleet.fit(network(), DATA, seed=1).predict({}, engine="joblib")
 
 
+def test_guests_of_a_process_leave_it_as_it_was():
+    """A worker of Dask runs several parts at a time."""
+    before, other = engines._settings(), ("float64", False, "medium", tdfast.runtime.isa())
+    with engines._as_there(other):
+        with engines._as_there(other):
+            assert engines._settings() == other
+        assert engines._settings() == other
+    assert engines._settings() == before
+
+
 @pytest.mark.parametrize("engine", ["ray", 5, object()])
 def test_what_is_no_engine(engine):
     with pytest.raises(ValueError, match="engine must be None .*, 'joblib', or an object with rank, size"):
