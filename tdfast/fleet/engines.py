@@ -12,7 +12,8 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tdfast import config, runtime
+from tdfast import config, distribution, runtime
+from tdfast.distribution import current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,21 +48,29 @@ def engine_of(given: Any, who: str) -> Any:
     """The engine that an argument asks for, or None for the threads of this process.
 
     Raises:
-        ValueError: for what is none.
+        ValueError: for what is none, and where models are trained by several processes each.
         ImportError: if its package is not there.
 
     >>> engine_of(None, "fleet.fit") is None
     True
     """
+    if distribution.distribution() is not None:
+        raise ValueError(
+            f"{who}: one process trains each model of a fleet, but {distribution.distribution()} has several "
+            "do so. Call it out of its scope, or after set_distribution(None), with engine='mpi' or 'torch'."
+        )
     if given is None:
         return None
+    if isinstance(given, str) and given in ("mpi", "torch"):
+        distribution.initialize(engine=given)
+        return Ranks(current.engine(), who)
     if isinstance(given, str) and given == "joblib":
         return Joblib(who)
     if all(hasattr(given, name) for name in ("rank", "size", "allgather_object")):
         return Ranks(given, who)
     raise ValueError(
-        f"{who}: engine must be None (threads of this process), 'joblib', or an object with rank, size and "
-        f"allgather_object(obj), got {given!r}."
+        f"{who}: engine must be None (threads of this process), 'joblib', 'mpi', 'torch', or an object with "
+        f"rank, size and allgather_object(obj), got {given!r}."
     )
 
 
@@ -318,7 +327,7 @@ def _do(part: Any, order: Order) -> Any:
 
 @contextlib.contextmanager
 def _as_there(settings: tuple[Any, ...]) -> Iterator[None]:
-    """For the block, this process computes as one with these settings. Several threads may be in such blocks."""
+    """For the block, this process computes as one with these settings; several threads may be in blocks."""
     global _guests, _before
     with _lock:
         if not _guests:

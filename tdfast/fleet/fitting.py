@@ -84,9 +84,10 @@ def fit(
         threads: how many models learn at a time; None: as many as `tdfast.get_num_threads` says. With an
             engine: how many in each of its workers, and None is a worker's share of its machine.
         engine: None, threads of this process; 'joblib', workers of the backend that
-            ``joblib.parallel_config`` names: processes, Dask, Ray; or a group of processes, all of which make
-            this call and get the whole fleet: an object with ``rank``, ``size`` and
-            ``allgather_object(obj)``, a list of what each rank gave. The bits are the same.
+            ``joblib.parallel_config`` names: processes, Dask, Ray. Or the processes of a group, all of which
+            make this call and get the whole fleet: 'mpi' or 'torch', which `tdfast.distribution.initialize`
+            finds, or an object with ``rank``, ``size`` and ``allgather_object(obj)``, a list of what each
+            rank gave. The bits are the same.
         verbose: 1 shows how far it is, in one line.
 
     Returns:

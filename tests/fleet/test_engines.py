@@ -1,6 +1,7 @@
 """Engines of fleets: the same bits from workers of joblib and from groups of processes as from threads."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 import tdfast
 from tdfast import fleet
+from tdfast.distribution import in_process
 from tdfast.fleet import engines
 from tdfast.layers import GRU, LSTM, Dense, Dropout, Input
 
@@ -371,11 +373,61 @@ def test_guests_of_a_process_leave_it_as_it_was():
 
 @pytest.mark.parametrize("engine", ["ray", 5, object()])
 def test_what_is_no_engine(engine):
-    with pytest.raises(ValueError, match="engine must be None .*, 'joblib', or an object with rank, size"):
+    with pytest.raises(ValueError, match="engine must be None .*, 'joblib', 'mpi', 'torch', or an object"):
         fleet.fit(network(), DATA, engine=engine)
 
 
 # ---------------------------------------------------------------- ranks
+
+
+def test_engines_of_tdfast_distribution():
+    """Their objects go by pickle."""
+    model = network(metrics=["mae"])
+    options = {"epochs": 3, "seed": 5, "validation": 0.3, "early_stopping": 1}
+    expected = fleet.fit(model, DATA, **options)
+    for found in in_process.run(3, lambda engine: fleet.fit(model, DATA, engine=engine, **options)):
+        same(found, expected)
+
+
+SPREAD = """
+import numpy as np, tdfast
+from tdfast.layers import Input, LSTM, Dense
+
+tdfast.utils.set_random_seed(1)
+model = tdfast.Sequential([Input((5, 1)), LSTM(3), Dense(1)])
+model.compile("adam", "mse")
+draws = np.random.default_rng(0)
+data = {i: (draws.normal(size=(8 + i, 5, 1)), draws.normal(size=8 + i)) for i in range(5)}
+one = tdfast.fleet.fit(model, data, epochs=2, seed=1)
+two = tdfast.fleet.fit(model, data, epochs=2, seed=1, engine="mpi", verbose=1)
+assert (one.weights == two.weights).all() and list(two) == list(data)
+made = two.predict({i: x for i, (x, y) in data.items()}, engine="mpi")
+assert len(made) == 5 and tdfast.distribution.num_processes() == 3
+"""
+
+
+def test_processes_of_mpi(tmp_path):
+    pytest.importorskip("mpi4py")
+    places = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+    mpiexec = shutil.which("mpiexec", path=places)
+    if mpiexec is None:
+        pytest.skip("needs an MPI")
+    path = tmp_path / "spread.py"
+    path.write_text(SPREAD, encoding="utf8")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI", "KERAS_DISTRIBUTION"))}
+    done = subprocess.run([mpiexec, "-n", "3", sys.executable, "-m", "tdfast.distribution", str(path)],
+                          capture_output=True, text=True, timeout=120,
+                          env={**kept, "PYTHONPATH": os.path.dirname(os.path.dirname(tdfast.__file__))})
+    assert done.returncode == 0 and done.stdout.count("5/5 models") == 1, done.stderr
+
+
+def test_a_fleet_is_not_trained_by_several_processes_a_model():
+    model = network()
+    trained = fleet.fit(model, DATA, seed=1)
+    with tdfast.distribution.DataParallel(shards=2).scope():
+        for call in (lambda: fleet.fit(model, DATA), lambda: trained.predict({})):
+            with pytest.raises(ValueError, match="one process trains each model of a fleet, but <DataParall"):
+                call()
 
 
 def test_ranks_must_do_the_same():
