@@ -17,7 +17,6 @@ from tdfast.fleet import engines
 from tdfast.layers import GRU, LSTM, Dense, Dropout, Input
 
 joblib = pytest.importorskip("joblib")
-pytest.importorskip("cloudpickle" if joblib.__version__ >= "1.6" else "joblib.externals.cloudpickle")
 
 RNG = np.random.default_rng(0)
 
