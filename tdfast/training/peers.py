@@ -10,6 +10,7 @@ import numpy as np
 import tdfast
 from tdfast import random, runtime
 from tdfast.distribution import current
+from tdfast.engine.pickling import seeds_of
 from tdfast.errors import DistributionError
 from tdfast.training.epochs import ArrayBatches
 from tdfast.training.parts import PartBatches
@@ -157,7 +158,7 @@ class Peers:
                         f"{self.engine.rank} is {mine}. All processes must run the same script with the "
                         "same versions on the same data."
                     )
-        if self.engine.size > 1:
+        if len(set(self.engine.allgather_object(self._digest()))) > 1:
             numbers = random.generator().bit_generator
             state, numbers.state = self.engine.from_first(lambda: (run.model_state(), numbers.state))
             run.restore_model(state)
@@ -170,9 +171,11 @@ class Peers:
         return stop
 
     def _digest(self) -> int:
-        found = 0
-        for v in (*self.model.weights, *self.model.optimizer.variables):
-            found = zlib.crc32(np.ascontiguousarray(v.value).view(np.uint8).reshape(-1).data, found)
+        """A number that stands for all that goes from step to step."""
+        found, model = 0, self.model
+        for array in [*[v.value for v in (*model.weights, *model.optimizer.variables)],
+                      *[seed.state for seed in seeds_of(list(model.walk()))]]:
+            found = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, found)
         return zlib.crc32(repr(random.generator().bit_generator.state).encode(), found)
 
 

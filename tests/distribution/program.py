@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 
 import models
 import numpy as np
@@ -41,6 +42,15 @@ def killed(folder, rank, batch):
     if distribution.process_id() == int(rank):
         callbacks.append(Killed(int(batch)))
     say("digest", models.together("masked", epochs=4, callbacks=callbacks)[0])
+
+
+def killed_at(folder, rank, seconds):
+    """A longer training of which one process is killed after so many seconds, wherever it is."""
+    if distribution.process_id() == int(rank):
+        timer = threading.Timer(float(seconds), os.kill, (os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
+    say("digest", models.together("blog", epochs=150, callbacks=[BackupAndRestore(folder, save_freq=3)])[0])
 
 
 def files(folder):

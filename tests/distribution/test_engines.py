@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -128,6 +129,19 @@ def test_a_killed_process_ends_all_and_the_training_goes_on_with_others(tmp_path
     got = mpi(2, "killed", tmp_path / "one", 0, 3)
     assert got.returncode != 0 and "digest" not in got.stdout
     assert mpi(4, "killed", tmp_path / "one", -1, 0).stdout == want
+
+
+@needs_mpi
+def test_twenty_kills_at_any_time(tmp_path):
+    """Nothing is lost after the last backup, whoever is killed, and whatever it does at that moment."""
+    draw, kills = random.Random(5), 0
+    want = alone("killed_at", tmp_path / "never", -1, 0).stdout
+    while kills < 20:
+        size = draw.randint(1, 4)
+        got = mpi(size, "killed_at", tmp_path / "one", draw.randrange(size), draw.uniform(0.05, 0.4))
+        kills += got.returncode != 0
+        assert got.returncode != 0 or got.stdout == want, got.stderr       # it came to its end before
+    assert mpi(2, "killed_at", tmp_path / "one", -1, 0).stdout == want
 
 
 # ---------------------------------------------------------------- files, lines and threads
