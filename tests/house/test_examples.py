@@ -4,6 +4,7 @@ import csv
 import doctest
 import importlib
 import importlib.util
+import os
 import pkgutil
 import re
 import runpy
@@ -80,6 +81,21 @@ def test_bikes_beats_a_plain_lstm_and_persistence(tmp_path, capsys):
         assert png.read_bytes().startswith(b"\x89PNG")
     else:
         assert "not installed" in out
+
+
+@here
+def test_several_processes(tmp_path, monkeypatch):
+    """The numbers of one process, and of two where there is an MPI."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.chdir(tmp_path)
+    error, digest = runpy.run_path(str(EXAMPLES / "several.py"))["main"](["--epochs", "6"])
+    assert error < 70 and not list(tmp_path.iterdir())
+    mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
+    if mpiexec and importlib.util.find_spec("mpi4py"):
+        got = subprocess.run([mpiexec, "-n", "2", sys.executable, "-m", "tdfast.distribution",
+                              EXAMPLES / "several.py", "--epochs", "6"], capture_output=True, text=True,
+                             env={**os.environ, "PYTHONPATH": str(Path(tdfast.__file__).parents[1])})
+        assert got.returncode == 0 and f"weights {digest}" in got.stdout, got.stderr
 
 
 @here
