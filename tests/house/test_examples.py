@@ -144,7 +144,8 @@ def missing(block):
                                   "docs/recurrent.md", "docs/export.md",
                                   "docs/copies.md", "docs/optimizers.md", "docs/precision.md",
                                   "docs/torch.md", "docs/files.md", "docs/data.md", "docs/trust.md",
-                                  "docs/sklearn.md", "docs/fleets.md", "docs/tracking.md"])
+                                  "docs/sklearn.md", "docs/fleets.md", "docs/tracking.md",
+                                  "docs/distributed.md"])
 def test_code_in_documents_runs(name, tmp_path, monkeypatch):
     """The blocks of a page, in order, as one script; but for those that say they need what is not here."""
     blocks = code_blocks(ROOT / name)
