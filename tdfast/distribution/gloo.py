@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +45,7 @@ class GlooEngine(Engine):
             where = {} if address is None else {"init_method": f"tcp://{address}"}
             group.init_process_group("gloo", world_size=-1 if size is None else size,
                                      rank=-1 if rank is None else rank, **where)
+            atexit.register(_end, group)
         if "gloo" not in str(group.get_backend()):
             raise ValueError(
                 "tdfast.distribution: torch.distributed runs with its backend "
@@ -77,6 +80,12 @@ class GlooEngine(Engine):
         super().abort(code)
 
 
+def _end(group: Any) -> None:
+    """Join the group's threads, which torch leaves running."""
+    if group.is_initialized():
+        group.destroy_process_group()
+
+
 def is_started() -> bool:
     """Whether a launcher such as torchrun has started this process."""
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
@@ -84,7 +93,5 @@ def is_started() -> bool:
 
 def group_is_there() -> bool:
     """Whether the program has made a process group already."""
-    import sys
-
     group: Any = sys.modules.get("torch.distributed")
     return group is not None and group.is_available() and group.is_initialized()
