@@ -119,8 +119,9 @@ def _found(engine: Any, addresses: str | None, size: int | None, rank: int | Non
 
 def _started_by_mpi() -> bool:
     """Whether an MPI launcher has started several processes."""
-    return any(os.environ.get(name, "1") not in ("", "1") for name in _MPI_SIZES) or (
-        "mpi4py.MPI" in sys.modules and sys.modules["mpi4py.MPI"].COMM_WORLD.size > 1)
+    if "PMIX_RANK" in os.environ or any(os.environ.get(name, "1") not in ("", "1") for name in _MPI_SIZES):
+        return True
+    return "mpi4py.MPI" in sys.modules and sys.modules["mpi4py.MPI"].COMM_WORLD.size > 1
 
 
 def _end_all_by_an_error(found: Engine) -> None:
@@ -140,8 +141,8 @@ def report(found: Engine, kind: Any, error: Any, trace: Any) -> None:
     import time
     import traceback
 
-    # Where all of them fail at once, the first one says why before the others are up.
-    time.sleep(min(0.1 * found.rank, 2.0))
+    # Where all of them fail at once, the first one says why and ends the others before they do.
+    time.sleep(min(found.rank, 5))
     text = "".join(traceback.format_exception(kind, error, trace))
     print(f"Process {found.rank} of {found.size} ended by an error, and so ends all of them:\n{text}",
           end="", file=sys.stderr, flush=True)

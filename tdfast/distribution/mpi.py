@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +58,9 @@ class MPIEngine(Engine):
         self._comm.Bcast([_bytes(array), array.nbytes, self._mpi.BYTE], root=0)
 
     def abort(self, code: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        time.sleep(0.3)             # what the launcher has not passed on by then may be lost
         self._comm.Abort(code)
 
 

@@ -46,7 +46,7 @@ def _refuse_what_cannot_be(model: Any) -> None:
                 f"{what} is stateful: it goes on from the rows of the batch before, which DataParallel cuts "
                 f"into shards. Use stateful=False. {alone}"
             )
-        if layer.batch_coupled and not layer.sublayers() and not isinstance(layer, BatchNormalization):
+        if _needs_all_rows(layer):
             raise ValueError(
                 f"{what} computes from all rows of a batch, which DataParallel cuts into shards. {alone}"
             )
@@ -56,9 +56,12 @@ def shares_predictions(model: Any, rows: int) -> bool:
     """Whether the processes share the rows of a prediction."""
     shared, size = distribution.distribution(), current.engine().size if current.has_engine() else 1
     return (shared is not None and size > 1 and shared.auto_shard_dataset and rows >= 2 * size
-            and not is_stateful(model) and not any(
-                layer.batch_coupled and not layer.sublayers() and not isinstance(layer, BatchNormalization)
-                for layer in model.walk()))
+            and not is_stateful(model) and not any(map(_needs_all_rows, model.walk())))
+
+
+def _needs_all_rows(layer: Any) -> bool:
+    """Whether a row's output depends on the other rows in a way that only the layer itself knows."""
+    return layer.batch_coupled and not layer.sublayers() and not isinstance(layer, BatchNormalization)
 
 
 class SharedPrediction:

@@ -70,12 +70,12 @@ class ShardedPasses(Passes):
     def __init__(self, step: Step, peers: Peers) -> None:
         super().__init__(step)
         self.peers = peers
-        model = step.model
-        self._draws = Draws(list(model.walk()))
+        layers = list(step.model.walk())
+        self._draws = Draws(layers)
         self._tapes: list[Tape] = []
         self._whole = Record(None)
         self._rooms: list[Array] = []
-        self._lockstep = Lockstep(self._sum) if model.batch_coupled else None
+        self._lockstep = Lockstep(self._sum) if any(layer.batch_coupled for layer in layers) else None
         self._layout: Any = None
         self._apart: Any = None
         self.plain = self               # as of `PassesByShape`

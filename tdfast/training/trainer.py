@@ -440,6 +440,8 @@ class Trainer:
             finished = True
         finally:
             self.run = outer
+            if peers is not None:
+                peers.interrupts = None
             if not finished:
                 calls.on_abort()
             if epochs > 0:

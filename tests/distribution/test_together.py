@@ -27,14 +27,10 @@ def run(size, function):
 
 def twins(size, make):
     """So many equal models."""
-    with random.scope(0):
-        first = make()
-    config = first.get_config()
-    out = [first]
-    for _ in range(size - 1):
-        twin = type(first).from_config(config)
-        twin.set_weights(first.get_weights())
-        out.append(twin)
+    out = []
+    for _ in range(size):
+        with random.scope(0):
+            out.append(make())
     return out
 
 
@@ -190,6 +186,46 @@ def test_a_layer_that_improves_a_weight_of_its_own():
     assert_near_a_plain_fit(make=make)
     assert_near_a_plain_fit(make=lambda: tdfast.Sequential([
         Input((6, 3), dtype="float64"), *make().layers, BatchNormalization(dtype="float64")]), bound=1e-8)
+
+
+def test_models_and_layers_with_a_call_of_their_own():
+    class Block(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.norm, self.dense = BatchNormalization(dtype="float64"), Dense(3, dtype="float64")
+
+        def call(self, x, training=False):
+            return tdfast.ops.tanh(self.dense(self.norm(x, training=training)))
+
+    class Own(tdfast.Model):
+        def __init__(self, **kwargs):
+            super().__init__(dtype="float64", **kwargs)
+            self.block, self.last = Block(dtype="float64"), Dense(2, dtype="float64")
+
+        def call(self, x, training=False):
+            y = self.block(x, training=training)
+            return self.last(tdfast.ops.mean(y, axis=1) if len(x) else y[:, 0])
+
+    def built():
+        model = Own()
+        model(np.zeros((1, 6, 3)))
+        return model
+
+    assert_near_a_plain_fit(make=lambda: small(Block(dtype="float64")), bound=1e-8)
+    weights = []
+    for size, shards in ((1, None), (1, 8), (3, 8)):
+        made = twins(size, built)
+
+        def process(rank, made=made, shards=shards):
+            made[rank].compile("sgd", "mse")
+            with DataParallel(shards=shards).scope() if shards else contextlib.nullcontext():
+                made[rank].fit(X, Y, batch_size=16, epochs=2, verbose=0)
+            return made[rank].get_weights()
+
+        weights.append(run(size, process)[-1])
+    assert_same(weights[1], weights[2])
+    for got, want in zip(weights[1], weights[0]):
+        np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-8)
 
 
 def test_frozen_layers_stay():
