@@ -32,13 +32,13 @@ def mpi(size, *arguments, timeout=120, launcher=("-m", "tdfast.distribution"), s
     """What a program does in so many processes of MPI."""
     return subprocess.run([MPIEXEC, "-n", str(size), sys.executable, *launcher, str(HERE / script),
                            *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
-                          env=environment(**more))
+                          cwd=HERE, env=environment(**more))
 
 
 def alone(*arguments):
     """What it does in one process."""
     return subprocess.run([sys.executable, HERE / "program.py", *map(str, arguments)], capture_output=True,
-                          text=True, timeout=120, env=environment())
+                          text=True, timeout=120, cwd=HERE, env=environment())
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_without_the_launcher(digests):
 def test_the_same_bits_over_gloo(size, digests):
     got = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
                           str(size), HERE / "program.py", "digests"], capture_output=True, text=True,
-                         timeout=240, env=environment())
+                         timeout=240, cwd=HERE, env=environment())
     assert (got.returncode, got.stdout) == (0, digests), got.stderr
 
 
@@ -81,7 +81,7 @@ def test_gloo_by_the_arguments_of_initialize(digests):
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     jobs = [subprocess.Popen([sys.executable, HERE / "program.py", "digests"], stdout=subprocess.PIPE,
-                             text=True, env=environment(
+                             text=True, cwd=HERE, env=environment(
         ENGINE="torch", KERAS_DISTRIBUTION_JOB_ADDRESSES=f"127.0.0.1:{port},127.0.0.1:{port}",
         KERAS_DISTRIBUTION_NUM_PROCESSES="2", KERAS_DISTRIBUTION_PROCESS_ID=str(rank))) for rank in (0, 1)]
     out = [job.communicate(timeout=240)[0] for job in jobs]
@@ -164,7 +164,7 @@ def test_threads_are_shared():
     for size, more in ((1, {}), (2, {}), (2, {"OMP_NUM_THREADS": "3"})):
         kept = {k: v for k, v in environment(**more).items() if k != "OMP_NUM_THREADS" or more}
         got = subprocess.run([MPIEXEC, "-n", str(size), sys.executable, "-c", program], capture_output=True,
-                             text=True, timeout=60, env=kept)
+                             text=True, timeout=60, cwd=HERE, env=kept)
         counts[(size, *more.values())] = [int(n) for n in got.stdout.split(";")[:-1]]
     (most,) = counts[1,]
     assert counts[2,] == [max(1, min(most, (os.cpu_count() or 1) // 2))] * 2
@@ -194,7 +194,7 @@ def test_a_script_that_says_nothing_of_processes(tmp_path):
 def test_the_launcher_tells_how_to_use_it(tmp_path):
     def launch(*arguments):
         return subprocess.run([sys.executable, "-m", "tdfast.distribution", *arguments], capture_output=True,
-                              text=True, timeout=60, env=environment())
+                              text=True, timeout=60, cwd=HERE, env=environment())
 
     assert launch("--help").returncode == 0 and "usage: mpiexec -n 4" in launch("--help").stdout
     assert launch().returncode == 2 and "usage: mpiexec -n 4" in launch().stderr
@@ -208,5 +208,5 @@ def test_mpi_without_mpi4py_says_what_to_install():
     program = ("import sys; sys.modules['mpi4py'] = None; import tdfast; "
                "tdfast.distribution.initialize(engine='mpi')")
     got = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
-                         env=environment())
+                         cwd=HERE, env=environment())
     assert "ImportError" in got.stderr and "pip install 'tdfast[mpi]'" in got.stderr
