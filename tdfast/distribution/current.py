@@ -158,11 +158,6 @@ def engine() -> Engine:
     return _engine or Engine()
 
 
-def has_engine() -> bool:
-    """Whether there can be other processes: somebody has asked for them."""
-    return _engine is not None or getattr(_here, "engine", None) is not None
-
-
 def num_processes() -> int:
     """How many processes train together.
 

@@ -15,15 +15,13 @@ from tdfast.training.peers import Peers
 from tdfast.training.prediction import is_stateful
 
 
-def peers_of(model: Any, known: Peers | None) -> Peers | None:
-    """The `Peers` of a model now, those that are ``known`` if they still hold; None: it is trained alone.
+def peers_of(model: Any, known: Peers | None) -> Peers:
+    """The `Peers` of a model under the distribution of now: those that are ``known``, if they still hold.
 
     Raises:
         ValueError: for a model that cannot be trained together.
     """
     shared = distribution.distribution()
-    if shared is None:
-        return None
     _refuse_what_cannot_be(model)
     if known is not None and known.shared is shared and known.engine is current.engine():
         return known
@@ -52,11 +50,14 @@ def _refuse_what_cannot_be(model: Any) -> None:
             )
 
 
-def shares_predictions(model: Any, rows: int) -> bool:
-    """Whether the processes share the rows of a prediction."""
-    shared, size = distribution.distribution(), current.engine().size if current.has_engine() else 1
-    return (shared is not None and size > 1 and shared.auto_shard_dataset and rows >= 2 * size
-            and not is_stateful(model) and not any(map(_needs_all_rows, model.walk())))
+def shared_prediction(model: Any, inputs: Any) -> SharedPrediction | None:
+    """The `SharedPrediction` of some inputs; None where each process predicts all of them."""
+    shared: Any = distribution.distribution()
+    size = current.engine().size
+    if (size == 1 or not shared.auto_shard_dataset or len(inputs[0]) < 2 * size or is_stateful(model)
+            or any(map(_needs_all_rows, model.walk()))):
+        return None
+    return SharedPrediction(model, inputs)
 
 
 def _needs_all_rows(layer: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +94,8 @@ class Lockstep:
 
     def run(self, functions: Sequence[Callable[[], Any]], apart: ValuesApart | GradientsApart) -> list[Any]:
         """What the functions return, each of which has what is kept ``apart`` for it."""
+        from concurrent.futures import ThreadPoolExecutor  # imported by those who need it alone
+
         n = len(functions)
         if self._pool is None or self._pool._max_workers < n:
             self._pool = ThreadPoolExecutor(n, "tdfast shard")

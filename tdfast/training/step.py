@@ -12,7 +12,6 @@ from tdfast.errors import LossError
 from tdfast.training import diagnosis, packing
 from tdfast.training.batch import Batch, one_or_list
 from tdfast.training.passes import PassesByShape
-from tdfast.training.sharded import ShardedPasses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,8 +65,13 @@ class Step:
         self._packing = None
         if not self.has_activity_penalties and len(objective.heads) == 1:
             self._packing = packing.starts_at(model.graph, objective.loss, objective.specs)
-        self._passes = PassesByShape(self) if self.peers is None else ShardedPasses(self, self.peers)
+        self._passes = PassesByShape(self) if self.peers is None else self._sharded_passes()
         self._prepared_for = objective, optimizer, program.changes(), self.peers
+
+    def _sharded_passes(self) -> Any:
+        from tdfast.training.sharded import ShardedPasses  # imported by those who train together alone
+
+        return ShardedPasses(self, self.peers)
 
     @property
     def is_kernels_alone(self) -> bool:

@@ -23,7 +23,6 @@ from tdfast.training.batch import Batch, one_or_list
 from tdfast.training.data import DataAdapter
 from tdfast.training.epochs import ArrayBatches
 from tdfast.training.interrupts import Interrupts
-from tdfast.training.joined import SharedPrediction, peers_of, shares_predictions
 from tdfast.training.objective import Objective, objective_of
 from tdfast.training.prediction import Prediction, tape_of
 from tdfast.training.resume import Run
@@ -410,8 +409,13 @@ class Trainer:
 
     def _join(self) -> Peers | None:
         """Those that train this model together with this process from now on; None: nobody."""
-        self._step.peers = peers_of(self.model, self._step.peers)
-        return self._step.peers
+        peers = None
+        if distribution.distribution() is not None:
+            from tdfast.training.joined import peers_of  # imported by those who train together alone
+
+            peers = peers_of(self.model, self._step.peers)
+        self._step.peers = peers
+        return peers
 
     def _fit(self, run: Run, epochs: int, is_due: Callable[[int], bool]) -> None:
         """All epochs of a run, and what callbacks are told of them."""
@@ -557,7 +561,7 @@ class Trainer:
             An array with one row for each sample; a list of arrays where the last layer has return_state.
         """
         simple = steps is None and callbacks is None and lengths is None
-        together = None
+        together: Any = None
         if simple and verbose == 0 and distribution.distribution() is None:
             adapters.check_batch_size(batch_size, "predict")
             out = self.served.outputs(x, config.check_finite())
@@ -573,8 +577,11 @@ class Trainer:
         else:
             inputs = self._data.inputs(x, "predict", views=True)
             lengths = self._data.lengths(lengths, inputs, "predict")
-            if steps is None and callbacks is None and shares_predictions(self.model, len(inputs[0])):
-                together = SharedPrediction(self.model, inputs)
+            if steps is None and callbacks is None and distribution.distribution() is not None:
+                from tdfast.training.joined import shared_prediction
+
+                together = shared_prediction(self.model, inputs)
+            if together is not None:
                 inputs, lengths = together.own(inputs), together.own(lengths)
             feed = self._data.arrays(Batch(inputs), lengths, batch_size, steps, "predict")
         calls = self._calls(callbacks, verbose, 1, feed.steps)
