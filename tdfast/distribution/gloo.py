@@ -75,10 +75,6 @@ class GlooEngine(Engine):
     def broadcast(self, array: Array) -> None:
         self._group.broadcast(self._torch.from_numpy(array.reshape(-1).view(np.uint8)), 0)
 
-    def abort(self, code: int) -> None:
-        # The others see that a connection is gone, and end with an error of their own.
-        super().abort(code)
-
 
 def _end(group: Any) -> None:
     """Join the group's threads, which torch leaves running."""

@@ -6,6 +6,7 @@ a level as it is. A process adds what it can of its own run of shards, and gives
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +87,7 @@ class TreeSum:
         self.pieces = []
 
 
+@functools.lru_cache(maxsize=4096)
 def places(shards: int, own: range) -> list[tuple[int, int]]:
     """(level, number) of the pieces that remain of a run of shards.
 

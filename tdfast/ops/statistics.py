@@ -313,7 +313,7 @@ def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = Fals
     from tdfast.ops.reduction import mean, var
 
     if synchronized:
-        raise ValueError("moments: synchronized must be False: there is one process.")
+        raise ValueError("moments: synchronized must be False: it takes the moments of this process alone.")
     return [mean(x, axis=axes, keepdims=keepdims), var(x, axis=axes, keepdims=keepdims)]
 
 

@@ -35,9 +35,6 @@ class PartBatches(ArrayBatches):
     def _rows(self, i: int) -> slice:
         return slice(self.samples * i // self.batches, self.samples * (i + 1) // self.batches)
 
-    def ahead(self) -> tuple[int, int]:
-        return 0, 0
-
     def _order(self) -> Array | None:
         """An order of this part alone; all processes draw one number for it."""
         if not self.shuffle:

@@ -103,10 +103,10 @@ class Peers:
     def _exchange(self, state: int, who: str, batch: Any = None, mark: int = 0) -> None:
         """Tell the others where this process is, and see that they are there, too."""
         rows = 0 if batch is None else len(batch.inputs[0])
-        pending = self.interrupts is not None and self.interrupts.pending
-        mine = _Said(state, zlib.crc32(who.encode()), rows, _mark(batch, self.in_parts) if batch else mark,
-                     int(self.wants_stop), int(pending))
-        size = self.engine.size
+        pending, size = self.interrupts is not None and self.interrupts.pending, self.engine.size
+        if batch is not None and size > 1:
+            mark = _mark(batch, self.in_parts)
+        mine = _Said(state, zlib.crc32(who.encode()), rows, mark, int(self.wants_stop), int(pending))
         told = self.engine.allgather(np.array(mine, np.int64), [len(mine)] * size).reshape(size, len(mine))
         said = [_Said(*row) for row in told.tolist()]
         if any(one.interrupted for one in said):
@@ -158,7 +158,7 @@ class Peers:
                         f"{self.engine.rank} is {mine}. All processes must run the same script with the "
                         "same versions on the same data."
                     )
-        if len(set(self.engine.allgather_object(self._digest()))) > 1:
+        if self.engine.size > 1 and len(set(self.engine.allgather_object(self._digest()))) > 1:
             numbers = random.generator().bit_generator
             state, numbers.state = self.engine.from_first(lambda: (run.model_state(), numbers.state))
             run.restore_model(state)

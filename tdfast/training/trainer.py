@@ -249,11 +249,15 @@ class Trainer:
 
     def ready_to_train(self) -> None:
         """Put the weights into flat vectors, and the optimizer on top of them."""
-        now = self.objective, self.optimizer, self._parameters, program.changes()
+        now = self._state_of_steps()
         if self._ready == now and self.optimizer.built and self.optimizer.parameters is self._parameters:
             return
         self._get_ready()
-        self._ready = self.objective, self.optimizer, self._parameters, program.changes()
+        self._ready = self._state_of_steps()
+
+    def _state_of_steps(self) -> tuple[Any, ...]:
+        """What steps are prepared for: of anything else they are prepared anew."""
+        return self.objective, self.optimizer, self._parameters, program.changes(), self._step.peers
 
     def _get_ready(self) -> None:
         variables, trainable = self.model.weights, self.model.trainable_weights

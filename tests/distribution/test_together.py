@@ -85,8 +85,6 @@ def test_the_same_bits_for_any_number_of_processes(name):
     def process(rank):
         return models.together(name)
 
-    with random.scope(3):
-        tdfast.Sequential([])       # names do not matter
     (digest, history), = run(1, process)
     assert np.isfinite(history["loss"]).all() and history["loss"][-1] < history["loss"][0]
     for size in (2, 3, 5, 8):
@@ -101,6 +99,35 @@ def test_a_plain_fit_is_what_it_was():
     plain = fitted(1, shards=None)
     fitted(2)
     assert_same(fitted(1, shards=None)[0], plain[0])
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_model_goes_from_one_kind_of_fit_to_the_other(size):
+    """Each fit is of the distribution of its time, whatever the one before was."""
+    def process(rank, kinds):
+        with random.scope(0):
+            model, seen = small(), []
+        model.compile("sgd", "mse")
+        for shards in kinds:
+            with DataParallel(shards=shards).scope() if shards else contextlib.nullcontext():
+                model.fit(X, Y, batch_size=16, verbose=0, seed=1)
+            seen.append([w.tobytes() for w in model.get_weights()])
+        return seen
+
+    order = [None, 8, None, 4, 8]
+    runs = run(size, lambda rank: process(rank, order))
+    assert runs[1:] == runs[:-1]
+    weights = None
+    for shards, found in zip(order, runs[0]):       # each once more, as the first fit of a new model
+        with random.scope(0):
+            fresh = small()
+        if weights is not None:
+            fresh.set_weights([np.frombuffer(b).reshape(w.shape) for b, w in zip(weights, fresh.weights)])
+        fresh.compile("sgd", "mse")
+        with DataParallel(shards=shards).scope() if shards else contextlib.nullcontext():
+            fresh.fit(X, Y, batch_size=16, verbose=0, seed=1)
+        assert [w.tobytes() for w in fresh.get_weights()] == found, shards
+        weights = found
 
 
 # ---------------------------------------------------------------- the numbers of a plain fit
