@@ -142,7 +142,7 @@ def report(found: Engine, kind: Any, error: Any, trace: Any) -> None:
     import traceback
 
     # Where all of them fail at once, the first one says why and ends the others before they do.
-    time.sleep(min(found.rank, 5))
+    time.sleep(min(2 * found.rank, 6))
     text = "".join(traceback.format_exception(kind, error, trace))
     print(f"Process {found.rank} of {found.size} ended by an error, and so ends all of them:\n{text}",
           end="", file=sys.stderr, flush=True)

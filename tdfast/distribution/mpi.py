@@ -60,8 +60,9 @@ class MPIEngine(Engine):
     def abort(self, code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        time.sleep(0.3)             # what the launcher has not passed on by then may be lost
+        time.sleep(1)               # what the launcher has not passed on by then may be lost
         self._comm.Abort(code)
+        super().abort(code)         # MPI may return before it ends this process
 
 
 def _bytes(array: Array) -> Array:
