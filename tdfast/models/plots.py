@@ -1,125 +1,17 @@
-"""Pictures, with matplotlib: how training went, and what a model is made of."""
+"""Pictures of what a model is made of, with matplotlib."""
 
 from __future__ import annotations
 
-import io
-import math
 from typing import TYPE_CHECKING, Any
 
 from tdfast.compat.calling import spelled
+from tdfast.compat.figures import ARROW, FRAME, INK, PAPER, new_figure, put
 from tdfast.models.summary import input_shape_text, is_stack, shape_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tdfast.engine.types import Logs, Sizes
-
-TRAINING, VALIDATION = "#1f5fa8", "#d9730d"
-INK, PAPER, FRAME = "#22303c", "#f7f9fb", "#9aa7b4"
-ARROW = "#6b7a89"                   # seen on a light ground and on a dark one
-
-
-def _figure(width: Any, height: Any, who: str) -> Any:
-    """A matplotlib `Figure` that no global state knows of, so that nothing has to be closed. At the end of a
-    notebook's cell it shows itself."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"{who} needs matplotlib: pip install 'tdfast[plot]'.") from error
-
-    class Picture(Figure):
-        def _repr_png_(self) -> bytes:
-            file = io.BytesIO()
-            self.savefig(file, format="png")
-            return file.getvalue()
-
-        # The copy is a plain Figure: pickle finds no class that a function makes.
-        def __reduce__(self) -> tuple[Any, ...]:
-            return object.__new__, (Figure,), self.__getstate__()
-
-    figure = Picture(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
-
-
-# ---------------------------------------------------------------- history
-
-
-@spelled
-def plot_history(history: Any, names: Any = None, to_file: Any = None, log: bool = False,
-                 dpi: int = 120) -> Any:
-    """How the loss and each metric went, epoch by epoch: a panel for each, with the validation beside the
-    training.
-
-    The loss comes first. In its panel the best epoch is marked, of the validation if there is one. A history
-    does not tell which epochs were validated: with validation_freq they are taken to lie evenly. Colors of
-    texts and grounds are those of matplotlib's style.
-
-    Args:
-        history: the `History` that `fit` returns, or its dict of lists.
-        names: which to draw, without 'val_', such as ["loss"]; None: all.
-        to_file: where the picture goes, a path that ends in .png, .pdf or .svg; None: nowhere.
-        log: True draws the values on a logarithmic scale.
-        dpi: dots per inch.
-
-    Returns:
-        The matplotlib `Figure`.
-
-    Raises:
-        ImportError: without matplotlib; ValueError: for a history without epochs, or a name that it lacks.
-
-    >>> figure = plot_history({"loss": [1.0, 0.5], "val_loss": [1.1, 0.7]})
-    """
-    logs = getattr(history, "history", history)
-    if not isinstance(logs, dict) or not any(len(values) for values in logs.values()):
-        raise ValueError(
-            "plot_history expects the History that fit returned, or its dict, with one epoch at least."
-        )
-    known = sorted(dict.fromkeys(name.removeprefix("val_") for name in logs), key=lambda name: name != "loss")
-    names = known if names is None else [names] if isinstance(names, str) else list(names)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ValueError(f"plot_history: the history has {', '.join(known)}, but names is {names}.")
-    epochs = [epoch + 1 for epoch in getattr(history, "epoch", [])]
-    columns = min(len(names), 3)
-    rows = -(-len(names) // columns)
-    figure = _figure(max(4.2 * columns, 6.0), 3.4 * rows + 0.2, "plot_history")
-    for i, name in enumerate(names):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        _panel(axes, name, logs, epochs, log)
-        if i >= len(names) - columns:
-            axes.set_xlabel("epoch")
-    figure.tight_layout()
-    if to_file is not None:
-        figure.savefig(to_file, dpi=dpi)
-    return figure
-
-
-def _panel(axes: Any, name: str, logs: Logs, epochs: Any, log: Any) -> None:
-    for key, color, label in ((name, TRAINING, "training"), (f"val_{name}", VALIDATION, "validation")):
-        values = list(logs.get(key, []))
-        if values:
-            every = max(1, len(epochs) // len(values)) if epochs else 1
-            where = (epochs or range(1, len(values) + 1))[every - 1 :: every][: len(values)]
-            axes.plot(where, values, color=color, label=label, linewidth=1.8,
-                      marker="o" if len(values) < 25 else None,
-                      markersize=3.5)
-            last = (where, values)
-    if name == "loss" and all(map(math.isfinite, last[1])):
-        best = min(range(len(last[1])), key=last[1].__getitem__)
-        axes.axvline(last[0][best], color=FRAME, linestyle=":", linewidth=1.2, zorder=0,
-                     label=f"best: {last[1][best]:.4g} in epoch {last[0][best]}")
-    axes.set_title(name.replace("_", " "), fontsize=11)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    if log:
-        axes.set_yscale("log")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8.5, frameon=False)
-
-
-# ---------------------------------------------------------------- model
+    from tdfast.engine.types import Sizes
 
 
 @spelled
@@ -173,7 +65,7 @@ def plot_model(model: Any, to_file: str = "model.png", show_shapes: bool = False
     right, bottom = (max(b.x + b.width + 0.16 * len(b.frames) for b in boxes),
                      max(b.y + b.height + 0.16 * len(b.frames) for b in boxes))
     bottom = max(bottom, _deepest(arrows, rankdir))
-    figure = _figure(right + 0.25, bottom + 0.25, "plot_model")
+    figure = new_figure(right + 0.25, bottom + 0.25, "plot_model")
     axes = figure.add_axes([0, 0, 1, 1])
     axes.set(xlim=(0, right + 0.25), ylim=(bottom + 0.25, 0))       # in inches, downwards
     axes.axis("off")
@@ -186,9 +78,7 @@ def plot_model(model: Any, to_file: str = "model.png", show_shapes: bool = False
                                   "shrinkB": 0, **bent})
     for box in boxes:
         box.draw(axes)
-    if to_file is not None:
-        figure.savefig(to_file, dpi=dpi)
-    return figure
+    return put(figure, to_file, dpi)
 
 
 LINE, LETTER = 0.22, 0.082          # inches: the height of a line of text, the width of a letter

@@ -66,7 +66,7 @@ class Row:
 
 
 class Profile:
-    """What `Model.profile` found; printed, it is a table.
+    """What `Model.profile` found; printed, it is a table, and `plot` draws it.
 
     Attributes:
         rows: a `Row` for each layer, then those of the loss, the metrics, the optimizer, the data and the
@@ -94,6 +94,25 @@ class Profile:
         """All numbers, as plain values."""
         keys = ("name", "step_ms", "predict_ms", "steps", "samples", "note")
         return {**{key: getattr(self, key) for key in keys}, "rows": [row.to_dict() for row in self.rows]}
+
+    def plot(self, ax: Any = None, to_file: Any = None, dpi: int = 120) -> Any:
+        """The rows as bars: of each layer its forward and its backward pass, then the other parts, with their
+        shares. Of a model that is not compiled, a prediction's.
+
+        Args:
+            ax: matplotlib's Axes to draw on; None: a new figure.
+            to_file: where the picture goes, a path that ends in .png, .pdf or .svg; None: nowhere.
+            dpi: dots per inch.
+
+        Returns:
+            The matplotlib `Figure`.
+
+        Raises:
+            ImportError: without matplotlib; TypeError: for an ``ax`` that is something else.
+        """
+        from tdfast.utils.charts import plot_profile  # imported by those who ask alone
+
+        return plot_profile(self, ax, to_file, dpi)
 
     def __repr__(self) -> str:
         times = [f"predict {self.predict_ms:.3g} ms"]

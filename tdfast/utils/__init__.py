@@ -29,7 +29,8 @@ from tdfast.engine.registry import (
     register_keras_serializable,
 )
 from tdfast.engine.serialization import deserialize_keras_object, serialize_keras_object
-from tdfast.models.plots import plot_history, plot_model
+from tdfast.models.plots import plot_model
+from tdfast.utils.charts import plot_attention, plot_confusion, plot_forecast, plot_history
 from tdfast.utils.downloads import get_file
 from tdfast.utils.text_folders import text_dataset_from_directory
 from tdfast.utils.timeseries import (
@@ -321,7 +322,8 @@ __all__ = [
     "deserialize_keras_object", "disable_interactive_logging", "enable_interactive_logging",
     "get_custom_objects", "get_file",
     "get_registered_name", "get_registered_object", "is_interactive_logging_enabled", "normalize",
-    "pack_x_y_sample_weight", "pad_sequences", "plot_history", "plot_model", "register_keras_serializable",
+    "pack_x_y_sample_weight", "pad_sequences", "plot_attention", "plot_confusion", "plot_forecast",
+    "plot_history", "plot_model", "register_keras_serializable",
     "serialize_keras_object", "set_random_seed", "split_dataset", "temporal_split",
     "text_dataset_from_directory", "timeseries_dataset_from_array",
     "to_categorical", "unpack_x_y_sample_weight", "windows",

@@ -172,8 +172,9 @@ def test_c_in_documents_runs(tmp_path, monkeypatch):
 
 
 # What the examples in a module's docstrings need beyond the library's own dependencies.
-NEEDS = {"tdfast.models.plots": "matplotlib", "tdfast.saving.keras.file": "h5py",
-         "tdfast.saving.keras.weights_file": "h5py", "tdfast.wrappers": "sklearn",
+NEEDS = {"tdfast.models.plots": "matplotlib", "tdfast.utils.charts": "matplotlib",
+         "tdfast.saving.keras.file": "h5py", "tdfast.saving.keras.weights_file": "h5py",
+         "tdfast.wrappers": "sklearn",
          "tdfast.sklearn.regressor": "sklearn", "tdfast.sklearn.classifier": "sklearn",
          "tdfast.sklearn.scaler": "sklearn"}
 

@@ -1,5 +1,5 @@
-"""plot_history and plot_model: what the figures hold, that files come out, and what is said without
-matplotlib."""
+"""plot_history, plot_model, the other charts of utils and the profile's: what the figures hold, that files
+come out, and what is said without matplotlib."""
 
 import sys
 
@@ -8,7 +8,22 @@ import pytest
 
 from tdfast import Input, Model, Sequential, layers, ops, utils
 
-BOTH = pytest.mark.parametrize("draw", ["history", "model"])
+# Each chart, ready to be drawn but for the arguments that all take.
+DRAWN = {
+    "history": lambda **how: utils.plot_history({"loss": [1.0, 0.5]}, **how),
+    "forecast": lambda **how: utils.plot_forecast([1.0, 2.0], [3.0], **how),
+    "confusion": lambda **how: utils.plot_confusion([0, 1], [1, 1], **how),
+    "attention": lambda **how: utils.plot_attention(np.eye(3), **how),
+    "profile": lambda **how: profiled().plot(**how),
+}
+CHARTS = pytest.mark.parametrize("draw", DRAWN)
+
+
+def profiled(compiled=True):
+    model = Sequential([Input((5, 2)), layers.LSTM(3, name="lstm"), layers.Dense(1, name="out")])
+    if compiled:
+        model.compile("adam", "mse")
+    return model.profile(np.zeros((8, 5, 2)), np.zeros((8, 1)) if compiled else None, steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +47,45 @@ def texts(figure):
     return [t.get_text() for axes in figure.axes for t in axes.texts if t.get_text()]
 
 
-@BOTH
+@pytest.mark.parametrize("draw", [*DRAWN, "model"])
 def test_without_matplotlib(draw, model, monkeypatch):
+    call = DRAWN.get(draw, lambda: utils.plot_model(model))
     for name in list(sys.modules):
         if name.split(".")[0] == "matplotlib":
             monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"tdfast\[plot\]"):
-        utils.plot_history({"loss": [1.0]}) if draw == "history" else utils.plot_model(model)
+        call()
+
+
+@CHARTS
+def test_charts_show_themselves_and_are_saved(draw, tmp_path):
+    pytest.importorskip("matplotlib")
+    for ending, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        file = tmp_path / f"chart.{ending}"
+        figure = DRAWN[draw](to_file=file)
+        assert file.read_bytes().startswith(start)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+@CHARTS
+def test_charts_are_drawn_where_the_user_says(draw):
+    matplotlib = pytest.importorskip("matplotlib")
+    figure = matplotlib.figure.Figure()
+    left, right = figure.subplots(1, 2)
+    assert DRAWN[draw](ax=right) is figure
+    assert right.has_data() and not left.has_data()
+    with pytest.raises(TypeError, match="ax must be matplotlib's Axes.*got Figure"):
+        DRAWN[draw](ax=figure)
+
+
+@CHARTS
+def test_charts_follow_the_style(draw):
+    matplotlib = pytest.importorskip("matplotlib")
+    with matplotlib.rc_context({"axes.facecolor": "#123456", "xtick.color": "white"}):
+        axes = DRAWN[draw]().axes[0]
+    assert axes.get_facecolor() == matplotlib.colors.to_rgba("#123456")
+    assert axes.get_xticklabels()[0].get_color() == "white"
 
 
 def test_history(history, tmp_path):
@@ -74,6 +120,182 @@ def test_history_as_a_dict_and_a_choice():
 def test_what_is_no_history(given, names, words):
     with pytest.raises(ValueError, match=words):
         utils.plot_history(given, names)
+
+
+def test_history_on_axes():
+    matplotlib = pytest.importorskip("matplotlib")
+    axes = matplotlib.figure.Figure().subplots(1, 2)
+    utils.plot_history({"loss": [1.0, 0.5], "mae": [2.0, 1.0]}, ax=axes)
+    assert [one.get_title() for one in axes] == ["loss", "mae"]
+    assert [one.get_xlabel() for one in axes] == ["epoch", "epoch"]
+    with pytest.raises(ValueError, match="for each of loss, mae, got 1"):
+        utils.plot_history({"loss": [1.0], "mae": [2.0]}, ax=axes[0])
+
+
+# ---------------------------------------------------------------- forecast
+
+
+def lines_of(axes):
+    return {line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axes.lines}
+
+
+@pytest.mark.parametrize("start, steps", [(None, [4, 5]), (2, [2, 3]), (-1, [3, 4]), (4, [4, 5]),
+                                          (-4, [0, 1])])
+def test_a_forecast_begins_where_it_should(start, steps):
+    pytest.importorskip("matplotlib")
+    axes = utils.plot_forecast([1.0, 2.0, np.nan, 4.0], [[5.0], [6.0]], start=start).axes[0]
+    assert lines_of(axes)["forecast"] == (steps, [5.0, 6.0])
+    assert lines_of(axes)["observed"][0] == [0, 1, 2, 3]
+
+
+def test_bands_lie_between_the_quantiles_that_belong_together():
+    """Of levels in any order, the outer band from the lowest to the highest; the middle one is the line."""
+    pytest.importorskip("matplotlib")
+    forecast = np.array([[5.0, 1.0, 3.0, 4.0, 2.0], [9.0, 1.0, 5.0, 7.0, 3.0]])
+    axes = utils.plot_forecast([0.0], forecast, quantiles=[0.95, 0.05, 0.5, 0.8, 0.2]).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "observed", "5 to 95 %", "20 to 80 %", "forecast"]
+    assert lines_of(axes)["forecast"] == ([1, 2], [3.0, 5.0])
+    for band, low, high in zip(axes.collections, ([1.0, 1.0], [2.0, 3.0]), ([5.0, 9.0], [4.0, 7.0])):
+        points = band.get_paths()[0].vertices
+        for x, below, above in zip((1, 2), low, high):
+            at = points[points[:, 0] == x, 1]
+            assert at.min() == below and at.max() == above
+    even = utils.plot_forecast([0.0], forecast[:, :2], quantiles=[0.9, 0.1]).axes[0]
+    assert len(even.collections) == 1 and list(lines_of(even)) == ["observed"]
+
+
+def test_forecasts_on_one_axes_and_over_dates():
+    matplotlib = pytest.importorskip("matplotlib")
+    axes = matplotlib.figure.Figure().subplots()
+    days = np.arange("2024-01-01", "2024-01-06", dtype="datetime64[D]")
+    utils.plot_forecast([1.0, 2.0, 3.0], [4.0, 5.0], x=days, label="ours", ax=axes)
+    utils.plot_forecast(None, [3.0, 3.0], x=days, start=3, label="persistence", color="red", ax=axes)
+    found = {line.get_label(): line for line in axes.lines}
+    assert list(found) == ["observed", "ours", "persistence"] and found["persistence"].get_color() == "red"
+    for line in ("ours", "persistence"):
+        assert (found[line].get_xdata() == days[3:]).all()
+
+
+@pytest.mark.parametrize("how, words", [
+    ({"forecast": np.ones((3, 2))}, r"say the levels of its 2 columns as quantiles"),
+    ({"forecast": np.ones((3, 2)), "quantiles": [0.1, 0.5, 0.9]}, r"\(steps, 3\), got \(3, 2\)"),
+    ({"forecast": np.ones((3, 2)), "quantiles": [0, 1]}, r"between 0 and 1, got \[0, 1\]"),
+    ({"forecast": np.ones((1, 3, 2)), "quantiles": [0.1, 0.9]}, "one sample and one feature"),
+    ({"forecast": []}, "one step at least"), ({"observed": np.ones((4, 2))}, r"observed must be one series"),
+    ({"start": 5}, "from -4 to 4, for 4 steps were observed; got 5"), ({"start": -5}, "got -5"),
+    ({"observed": None, "start": -1}, "nothing observed to count from; got -1"),
+    ({"x": [1, 2, 3]}, "each of the 7 steps")], ids=str)
+def test_what_is_no_forecast(how, words):
+    with pytest.raises(ValueError, match=f"(?s)plot_forecast: .*{words}"):
+        utils.plot_forecast(**{"observed": np.ones(4), "forecast": np.ones(3), **how})
+
+
+# ---------------------------------------------------------------- confusion
+
+
+def test_confusions_are_those_of_scikit_learn():
+    pytest.importorskip("matplotlib")
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    true, p = rng.integers(0, 4, size=(20, 5)), rng.random((20, 5, 4))
+    guess = p.argmax(axis=-1)
+    figure = utils.plot_confusion(true, p)
+    expected = metrics.confusion_matrix(true.ravel(), guess.ravel())
+    assert texts(figure) == [str(n) for n in expected.ravel()]
+    shares = metrics.confusion_matrix(true.ravel(), guess.ravel(), normalize="true")
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), shares)
+    one_hot = np.eye(4)[true]
+    assert texts(utils.plot_confusion(one_hot, guess, normalize=True)) == [f"{v:.2f}" for v in shares.ravel()]
+    names = np.array(["north", "east", "south", "west"])
+    axes = utils.plot_confusion(names[true], names[guess], labels=names).axes[0]
+    assert [t.get_text() for t in axes.texts] == [str(n) for n in expected.ravel()]
+    assert [t.get_text() for t in axes.get_yticklabels()] == names.tolist()
+
+
+def test_classes_that_never_occur_and_many_of_them():
+    pytest.importorskip("matplotlib")
+    axes = utils.plot_confusion([0.0, 2.0], [[0.0], [2.0]], labels="abc").axes[0]
+    assert texts(axes.figure) == ["1", "0", "0", "0", "0", "0", "0", "0", "1"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["a", "b", "c"]
+    axes = utils.plot_confusion([True, False], [True, True]).axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0", "1"]
+    many = utils.plot_confusion(np.arange(70), np.arange(70)).axes[0]
+    assert not many.texts and len(many.get_xticklabels()) <= 30
+
+
+@pytest.mark.parametrize("true, guess, how, words", [
+    ([0, 1], [0], {}, "got 2 and 1"), ([], [], {}, "one at least"),
+    ([0, 1], [[0.2], [0.7]], {}, r"y_pred has one probability a sample, 0.2 first.*p > 0.5"),
+    ([0, 5], [0, 1], {"labels": "abc"}, "labels has the classes 0 to 2; the class 5"),
+    (["a", "b"], ["a", "c"], {"labels": ["a", "b"]}, "labels has a, b; the class 'c'"),
+    (["a"], [1], {}, "both be whole numbers, or both names")], ids=str)
+def test_what_is_no_confusion(true, guess, how, words):
+    with pytest.raises(ValueError, match=f"plot_confusion: .*{words}"):
+        utils.plot_confusion(true, guess, **how)
+
+
+# ---------------------------------------------------------------- attention
+
+
+def test_attention_of_one_head():
+    pytest.importorskip("matplotlib")
+    weights = np.random.default_rng(0).dirichlet(np.ones(3), size=2)
+    axes = utils.plot_attention(weights, queries="no", keys=["how", "are", "you"]).axes[0]
+    np.testing.assert_array_equal(axes.images[0].get_array(), weights)
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["n", "o"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["how", "are", "you"]
+
+
+def test_attention_of_a_layer_with_heads():
+    pytest.importorskip("matplotlib")
+    x = np.random.default_rng(0).normal(size=(2, 4, 8)).astype("float32")
+    _, scores = layers.MultiHeadAttention(3, 5)(x, x, return_attention_scores=True)
+    figure = utils.plot_attention(scores[1])
+    panels = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in panels] == ["head 1", "head 2", "head 3"]
+    for axes, weights in zip(panels, np.asarray(scores[1])):
+        np.testing.assert_allclose(axes.images[0].get_array(), weights)
+
+
+@pytest.mark.parametrize("shape, how, words", [
+    ((2, 3, 4, 5), {}, r"got the shape \(2, 3, 4, 5\). Take one: scores\[0\]"), ((0, 3), {}, "of one sample"),
+    ((2, 3), {"queries": "abc"}, "scores have 2 queries, but 3 names"),
+    ((2, 3), {"keys": "ab"}, "scores have 3 keys, but 2 names were given. Of padded"),
+    ((2, 3, 3), {"ax": 1}, "ax takes one head, and scores have 2")], ids=str)
+def test_what_is_no_attention(shape, how, words):
+    with pytest.raises(ValueError, match=f"plot_attention: .*{words}"):
+        utils.plot_attention(np.ones(shape), **how)
+
+
+# ---------------------------------------------------------------- profile
+
+
+def test_a_profile_as_bars():
+    pytest.importorskip("matplotlib")
+    profile = profiled()
+    axes = profile.plot().axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()][:3] == [
+        "lstm (LSTM)", "out (Dense)", "loss (MeanSquaredError)"]
+    forward, backward, other = axes.containers
+    ends = [bar.get_x() + bar.get_width() for bar in backward]
+    for k, row in enumerate(profile.rows):
+        whole = max(ends[k], other[k].get_width())
+        assert whole == pytest.approx(row.ms) and texts(axes.figure)[k] == f"{row.share:.1%}"
+    assert forward[0].get_width() == profile["lstm"].forward_ms and "training step of 8" in axes.get_title()
+    low, high = axes.get_ylim()
+    assert low > high                                   # the first layer above
+
+
+def test_a_profile_of_predictions():
+    pytest.importorskip("matplotlib")
+    profile = profiled(compiled=False)
+    axes = profile.plot().axes[0]
+    assert len(axes.containers) == 1 and "a prediction of 8 samples" in axes.get_title()
+    assert [bar.get_width() for bar in axes.containers[0]] == [row.predict_ms for row in profile.rows]
+
+
+# ---------------------------------------------------------------- model
 
 
 def test_model_titles(model, tmp_path):
