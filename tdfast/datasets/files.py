@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from tdfast.errors import FileError
 from tdfast.utils.downloads import get_file
+from tdfast.utils.npy import read_header
 
 if TYPE_CHECKING:
     from tdfast.engine.types import Array
@@ -57,13 +59,11 @@ def arrays_of(path: str) -> dict[str, Array]:
 
 def _array(content: bytes, who: str) -> Array:
     file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
-    dtype = read(file)[2]
+    shape, fortran, dtype = read_header(file)
     if dtype.hasobject:
         return unpickled(file, who)
-    file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
+    array = np.frombuffer(content, dtype, math.prod(shape), file.tell())
+    return array.reshape(shape, order="F" if fortran else "C").copy()
 
 
 class _Numbers(pickle.Unpickler):

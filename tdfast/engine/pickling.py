@@ -7,10 +7,10 @@ multiprocessing and scikit-learn's ``clone`` need no more.
 
 from __future__ import annotations
 
-import io
 import json
+import math
 import sys
-import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def restored(state: Any, objects: dict[str, Any], compiled: Any = None) -> Layer
         seed.state[...] = saved
     states = iter(arrays["states"])
     for inner, count in zip(stateful_of(layers), described["states"]):
-        inner.states = None if count is None else [next(states) for _ in range(count)]
+        inner.states = None if count is None else [next(states).copy() for _ in range(count)]
     if compiled is not None:
         layer.set_compiled_state(compiled)
     return layer
@@ -129,23 +129,33 @@ def _flat(states: Any) -> list[Any]:
 
 
 def _as_bytes(described: dict[str, Any], arrays: dict[str, Any]) -> bytes:
-    """Plain values and lists of arrays by name, in NumPy's own format without pickles."""
-    named = {f"{name}/{i}": array for name, some in arrays.items() for i, array in enumerate(some)}
-    out = io.BytesIO()
-    np.savez(out, described=np.frombuffer(json.dumps(described).encode(), np.uint8), **named)
-    return out.getvalue()
+    """Plain values and lists of arrays by name: a checksum, the length of a JSON text, the text, the arrays.
+
+    NumPy's .npy is not used: reading its header calls `ast`, which fails now and then where several threads
+    read at a time.
+    """
+    kinds = {name: [(array.dtype.str, array.shape) for array in some] for name, some in arrays.items()}
+    text = json.dumps({"described": described, "arrays": kinds}).encode()
+    rest = b"".join([len(text).to_bytes(8, "little"), text,
+                     *(array.tobytes() for some in arrays.values() for array in some)])
+    return zlib.crc32(rest).to_bytes(4, "little") + rest
 
 
 def _from_bytes(data: bytes) -> tuple[Any, ...]:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            described = json.loads(stored["described"].tobytes())
-            arrays: dict[str, Any] = {"weights": [], "seeds": [], "states": []}
-            for name, some in arrays.items():
-                while f"{name}/{len(some)}" in stored:
-                    some.append(stored[f"{name}/{len(some)}"])
-            return described, arrays
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        if zlib.crc32(memoryview(data)[4:]) != int.from_bytes(data[:4], "little"):
+            raise ValueError("their checksum is another one")
+        start = 12 + int.from_bytes(data[4:12], "little")
+        content = json.loads(data[12:start])
+        arrays: dict[str, Any] = {}
+        for name, kinds in content["arrays"].items():
+            arrays[name] = []
+            for dtype, shape in kinds:
+                count = math.prod(shape)
+                arrays[name].append(np.frombuffer(data, dtype, count, start).reshape(shape))
+                start += count * arrays[name][-1].itemsize
+        return content["described"], arrays
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(f"Bytes of the pickle are damaged: {error or type(error).__name__}.") from error
 
 

@@ -545,7 +545,7 @@ def _parameters(cls: Any) -> Any:
     if vars(cls).get("takes_any_option"):
         return None
     names = set()
-    for base in cls.__mro__:
+    for base in cls.__mro__[:-1]:
         if "__init__" not in vars(base):
             continue
         parameters = inspect.signature(base.__init__).parameters.values()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdfast import runtime
 from tdfast.engine.variable import Parameters
+from tdfast.training.interrupts import Interrupts
 from tdfast.training.start import Start
 
 if TYPE_CHECKING:
@@ -93,27 +94,37 @@ class Crew:
         """
         self._done, self._stopping, self._error = [], False, None
         waiting = iter(range(tasks))
-        threads = [threading.Thread(target=self._work, args=(worker, waiting, do), daemon=True,
-                                    name=f"fleet-{i}") for i, worker in enumerate(self.workers)]
+        # Thread.join takes a thread for ended when Ctrl-C comes while it waits; an event does not.
+        ended = [threading.Event() for _ in self.workers]
+        threads = [threading.Thread(target=self._work, args=(worker, waiting, do, event), daemon=True,
+                                    name=f"fleet-{i}")
+                   for i, (worker, event) in enumerate(zip(self.workers, ended))]
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(LOOK)
-                    tell(self.done)
+            with Interrupts() as interrupts:
+                with interrupts.held():             # so that no thread is half started
+                    for thread in threads:
+                        thread.start()
+                for event in ended:
+                    while not event.wait(LOOK):
+                        tell(self.done)
+            tell(self.done)
         except BaseException:
             self._stopping = True
             for worker in self.workers:
                 worker.interrupt()
+            for thread, event in zip(threads, ended):
+                if thread.ident is not None:
+                    event.wait()
+            raise
+        finally:
             for thread in threads:
                 if thread.ident is not None:
                     thread.join()
-            raise
         if self._error is not None:
             raise self._error
 
-    def _work(self, worker: Worker, waiting: Any, do: Callable[[Worker, int], None]) -> None:
+    def _work(self, worker: Worker, waiting: Any, do: Callable[[Worker, int], None],
+              ended: threading.Event) -> None:
         try:
             runtime.limit_threads_here(1)
             for i in waiting:
@@ -124,3 +135,5 @@ class Crew:
         except BaseException as error:
             if not self._stopping:
                 self._error, self._stopping = error, True
+        finally:
+            ended.set()

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import tracemalloc
 import warnings
 
@@ -327,6 +328,26 @@ def test_a_signal_ends_the_fits_after_their_steps():
         fleet.fit(model, {"e": DATA["e"], "a": DATA["a"]}, epochs=10**6, seed=1, threads=2, prepare=prepare)
     presser.join()
     assert len(caught.value.fleet) == 0
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")]
+
+
+def test_a_signal_waits_for_the_threads():
+    """However long what a thread does takes: it would write to models that the caller takes for finished."""
+    order = []
+
+    def prepare(given):
+        order.append("begun")
+        first = len(order) == 1
+        time.sleep(0.3)                 # the caller waits for the threads by now
+        if first:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.6)
+        order.append("done")
+        return given
+
+    with pytest.raises(KeyboardInterrupt):
+        fleet.fit(plain(), DATA, epochs=1, seed=1, threads=2, prepare=prepare)
+    assert order.count("begun") == order.count("done")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")]
 
 

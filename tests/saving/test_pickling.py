@@ -1,11 +1,14 @@
 """A pickled and a deep-copied model is the model: it goes on training with the same bits, in any process, by
 itself."""
 
+import ast
 import copy
 import io
 import multiprocessing
 import pickle
 import pickletools
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -307,9 +310,38 @@ def test_a_copy_made_in_a_callback():
 
 def test_a_damaged_pickle_is_refused():
     function, (data, objects, compiled) = model_of().__reduce__()
-    for bad in (data[: len(data) // 2], b"", b"junk" * 99):
+    flipped = bytearray(data)
+    flipped[-5] ^= 1
+    for bad in (data[: len(data) // 2], data[:-1], data + b"!", bytes(flipped), b"", b"junk" * 99):
         with pytest.raises(tdfast.saving.FileError, match="the pickle"):
             function(bad, objects, compiled)
+
+
+def test_pickles_and_files_are_read_by_many_threads(tmp_path, monkeypatch):
+    """NumPy reads .npy files by `ast`, which fails in CPython 3.11 where several threads are in it: pickles
+    do without, and files go one after the other."""
+    model = model_of()
+    data, path = pickle.dumps(model), tmp_path / "of.weights.npz"
+    model.save_weights(path)
+    inside, at_once, parse = [], [], ast.parse
+
+    def counted(*arguments, **options):
+        inside.append(1)
+        at_once.append(len(inside))
+        time.sleep(0.01)
+        try:
+            return parse(*arguments, **options)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(ast, "parse", counted)
+    with ThreadPoolExecutor(4) as pool:
+        twins = list(pool.map(pickle.loads, [data] * 8))
+        assert not at_once
+        list(pool.map(lambda twin: twin.load_weights(path), twins))
+    assert at_once and max(at_once) == 1
+    for twin in twins:
+        assert all(np.array_equal(a, b) for a, b in zip(twin.get_weights(), model.get_weights(), strict=True))
 
 
 def test_history_and_callbacks_pickle():

@@ -16,6 +16,7 @@ import numpy as np
 
 from tdfast.errors import FileError
 from tdfast.saving.keras.archive import MAX_EXPANSION, SMALL, Archive
+from tdfast.utils.npy import read_header
 
 if TYPE_CHECKING:
 
@@ -203,13 +204,7 @@ class NpzWeights:
         data = self._archive.read(f"{path}.npy")
         file = io.BytesIO(data)
         try:
-            version = np.lib.format.read_magic(file)
-            if version == (1, 0):
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            elif version == (2, 0):
-                shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-            else:
-                raise ValueError(f"format version {version}")
+            shape, fortran, dtype = read_header(file)
         except Exception as error:
             raise FileError(f"{what} is not a readable .npy array ({error}).") from error
         if dtype.hasobject:
