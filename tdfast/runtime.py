@@ -356,10 +356,15 @@ def _openmp_runtime() -> Any:
     """The file name of the OpenMP library that this process has loaded."""
     try:
         with open("/proc/self/maps") as maps:
-            names = {os.path.basename(line.split()[-1]) for line in maps if "omp" in line}
+            names = {os.path.basename(line.split()[-1]) for line in maps if line.strip()}
     except OSError:
         names = set()
-    return ", ".join(sorted(n for n in names if ".so" in n)) or "runtime unknown"
+    return ", ".join(sorted(filter(_is_openmp, names))) or "runtime unknown"
+
+
+def _is_openmp(name: str) -> bool:
+    """Whether a file of this name is a library of OpenMP: GCC's, Clang's, Intel's, or one from a wheel."""
+    return re.match(r"lib[gi]?omp\d?\b.*\.so\b", name) is not None
 
 
 def _processor() -> Any:

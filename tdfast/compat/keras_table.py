@@ -135,7 +135,7 @@ OLDER = (
      "they left Keras"),
     ("(top)",
      "GradientTape",
-     "`tdfast.ops.value_and_grad(function, variables)` gives a loss and its gradients: docs/models.md"),
+     "`tdfast.ops.value_and_grad(function, variables)` gives a loss and its gradients: docs/own.md"),
     ("layers",
      "CuDNNLSTM, CuDNNGRU",
      "`LSTM` and `GRU`"),

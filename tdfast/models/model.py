@@ -64,7 +64,7 @@ class Model(Network):
     """A graph of layers between some inputs and some outputs, which can be trained.
 
     A class that derives from it has its layers as attributes, made in ``__init__``, and computes in
-    ``call(self, inputs, training=None)``: see docs/models.md.
+    ``call(self, inputs, training=None)``: see docs/own.md.
 
     Args:
         inputs: what the model takes: the symbolic tensor of an `Input`, or a list, a tuple or a dict of them.
@@ -169,7 +169,7 @@ class Model(Network):
             A dict of the numbers for the logs.
 
         Such a step takes the gradients from `tdfast.ops.value_and_grad` and gives them to an optimizer: see
-        docs/models.md.
+        docs/own.md.
         """
         return own_step.train_step(self, data)
 

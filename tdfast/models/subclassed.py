@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Subclassed(Model):
-    """What a class that derives from `Model` becomes: see docs/models.md.
+    """What a class that derives from `Model` becomes: see docs/own.md.
 
     Its ``call`` runs once on symbolic tensors. Where that works, the model is the graph of these calls, as
     fast

@@ -252,6 +252,13 @@ def test_show_config(capsys):
         assert word in out
 
 
+def test_libraries_of_openmp_are_known_by_their_names():
+    ours = "libgomp.so.1.0.0", "libgomp-e985bcbb.so.1.0.0", "libomp.so.5", "libiomp5.so"
+    assert all(map(runtime._is_openmp, ours))
+    others = "_decomp_interpolative.cpython-311-x86_64-linux-gnu.so", "_decompress.so", "libcomp.so"
+    assert not any(map(runtime._is_openmp, others))
+
+
 def test_import_needs_numpy_alone():
     code = (
         "import sys; import numpy; before = set(sys.modules); import tdfast; tdfast.Sequential, "
