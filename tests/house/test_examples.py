@@ -148,6 +148,7 @@ def test_code_in_documents_runs(name, tmp_path, monkeypatch):
     """The blocks of a page, in order, as one script; but for those that say they need what is not here."""
     blocks = code_blocks(ROOT / name)
     monkeypatch.chdir(tmp_path)
+    shutil.copy(EXAMPLES / "data" / "sunspots.csv", tmp_path)           # docs/start.md says to put it there
     absent = sorted({need for block in blocks for need in missing(block)})
     exec(compile("\n".join(b for b in blocks if not missing(b)), name, "exec"), {"__name__": "__main__"})
     if absent:
