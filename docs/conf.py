@@ -22,7 +22,7 @@ project_copyright = "2026, tdfast contributors"
 version = release = tdfast.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon",
-              "sphinx_copybutton"]
+              "sphinx_copybutton", "sphinx_gallery.gen_gallery"]
 exclude_patterns = ["_build"]
 default_role = "py:obj"
 
@@ -43,6 +43,14 @@ autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 90
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+
+# The scripts run while the site is built; one that fails ends the build.
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples/gallery"], "gallery_dirs": ["gallery"], "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey", "abort_on_example_error": True,
+    "download_all_examples": False, "show_signature": False, "min_reported_time": 1e9,
+    "write_computation_times": False, "capture_repr": ("_repr_html_",), "inspect_global_variables": False,
+}
 
 html_theme = "furo"
 html_title = f"tdfast {version}"

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
         RegularizerSpec,
         Shape,
         Shapes,
-        Sizes,
     )
 
 
@@ -217,7 +216,7 @@ class InputLayer(Layer):
     (None, 64, 15)
     """
 
-    def __init__(self, shape: Sizes | None = None, batch_size: int | None = None, dtype: DType = None,
+    def __init__(self, shape: Shape | None = None, batch_size: int | None = None, dtype: DType = None,
                  batch_shape: Shape | None = None, name: str | None = None, **kwargs: Any) -> None:
         input_shape = kwargs.pop("input_shape", None)
         shape = input_shape if shape is None else shape
@@ -273,7 +272,7 @@ class InputLayer(Layer):
                 "name": self.name, "optional": False}
 
 
-def Input(shape: Sizes | None = None, batch_size: int | None = None, dtype: DTypeLike | None = None,
+def Input(shape: Shape | None = None, batch_size: int | None = None, dtype: DTypeLike | None = None,
           batch_shape: Shape | None = None, name: str | None = None, **kwargs: Any) -> Any:
     """The symbolic tensor that a graph of layers begins with; also the first entry of a `Sequential`.
 

@@ -132,7 +132,7 @@ def plot_forecast(observed: Any, forecast: Any, quantiles: Sequence[float] | Non
 
     Of a list of quantiles, the lowest and the highest make the widest band, the next ones a narrower band
     within it; with an odd number the middle one is the line. Further forecasts go onto the same ``ax`` with
-    ``observed=None``, a label and a color of their own.
+    ``observed=None``: of the same model, or of another with a label and a color of its own.
 
     Args:
         observed: (n,) the series, NaN where a value is missing; None: only the forecast is drawn.
@@ -143,7 +143,7 @@ def plot_forecast(observed: Any, forecast: Any, quantiles: Sequence[float] | Non
             that ``-h`` lays the forecast over the last h steps. None: the forecast follows ``observed``.
         x: where the steps stand, such as dates, from the first observed one to the last of either; None:
             their numbers from 0.
-        label: of the forecast's line.
+        label: the forecast's name in the legend, where each name stands once.
         color: of the forecast, any that matplotlib knows.
         ax: matplotlib's Axes to draw on; None: a new figure.
         to_file: where the picture goes, a path that ends in .png, .pdf or .svg; None: nowhere.
@@ -159,7 +159,7 @@ def plot_forecast(observed: Any, forecast: Any, quantiles: Sequence[float] | Non
     >>> forecast = [[5.0, 6.0, 9.0], [6.0, 8.0, 14.0]]
     >>> figure = plot_forecast([1.0, 2.0, 4.0], forecast, quantiles=[0.1, 0.5, 0.9])
     >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    ['observed', '10 to 90 %', 'forecast']
+    ['observed', 'forecast, 10 to 90 %', 'forecast']
     """
     past = None if observed is None else _column(observed, "observed")
     values, levels = _by_level(forecast, quantiles)
@@ -167,15 +167,17 @@ def plot_forecast(observed: Any, forecast: Any, quantiles: Sequence[float] | Non
     begin = _begin(start, seen, past is None)
     steps = _places(x, max(seen, begin + len(values)))
     figure, axes = one_axes(ax, 9.0, 3.8, "plot_forecast")
+    told = set(axes.get_legend_handles_labels()[1])        # each label stands in the legend once
     if past is not None:
         axes.plot(steps[:seen], past, color=ARROW, linewidth=1.4, label="observed")
     ahead = steps[begin : begin + len(values)]
     for k in range(len(levels) // 2):
+        band = f"{label}, {100 * levels[k]:g} to {100 * levels[-1 - k]:g} %"
         axes.fill_between(ahead, values[:, k], values[:, -1 - k], color=color, alpha=0.22, linewidth=0,
-                          label=f"{100 * levels[k]:g} to {100 * levels[-1 - k]:g} %")
+                          label=None if band in told else band)
     if len(levels) % 2:
-        axes.plot(ahead, values[:, len(levels) // 2], color=color, linewidth=1.8, label=label,
-                  marker="o" if len(values) == 1 else None)
+        axes.plot(ahead, values[:, len(levels) // 2], color=color, linewidth=1.8,
+                  label=None if label in told else label, marker="o" if len(values) == 1 else None)
     plain(axes)
     axes.legend(fontsize=8.5, frameon=False)
     return put(figure, to_file, dpi)
@@ -416,13 +418,15 @@ def plot_profile(profile: Profile, ax: Any, to_file: Any, dpi: int) -> Any:
     for k, row in enumerate(profile.rows):
         axes.annotate(f"{row.share:.1%}", (forward[k] + backward[k] + other[k], k), xytext=(4, 0),
                       textcoords="offset points", va="center", fontsize=8.5)
-    axes.set_yticks(places, [f"{row.name} ({row.kind})" if row.kind else row.name for row in profile.rows])
+    kinds = [", ".join(dict.fromkeys(row.kind.split(", "))) for row in profile.rows]
+    axes.set_yticks(places, [f"{row.name} ({kind})" if kind else row.name
+                             for row, kind in zip(profile.rows, kinds)])
     axes.set_ylim(len(parts) - 0.4, -0.6)               # the first layer above
     axes.margins(x=0.1)
     whole = profile.step_ms if profile.step_ms is not None else profile.predict_ms
     what = "training step" if trained else "prediction"
-    axes.set(xlabel="milliseconds",
-             title=f"{profile.name}: a {what} of {profile.samples:.0f} samples takes {whole:.3g} ms")
+    axes.set(title=profile.name,
+             xlabel=f"milliseconds; a {what} of {profile.samples:.0f} samples takes {whole:.3g}")
     plain(axes)
     axes.grid(False, axis="y")
     axes.legend(fontsize=8.5, frameon=False)

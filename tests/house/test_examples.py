@@ -1,5 +1,6 @@
 """The examples, the code in the documents and the doctests all run."""
 
+import ast
 import csv
 import doctest
 import importlib
@@ -125,6 +126,31 @@ def test_retail_data_are_whole():
         assert begun == sorted(begun)
     numbers = [float(value) for row in rows for value in row[1:] if value]
     assert min(numbers) == 0.4 and max(numbers) == 4089.1 and round(sum(numbers), 1) == 11190016.2
+
+
+@here
+def test_the_data_of_the_gallery_are_whole():
+    pen = np.loadtxt(EXAMPLES / "data" / "pen.csv", delimiter=",", skiprows=1, dtype=int)
+    assert pen.shape == (10992, 17) and pen.min() == 0 and pen.max() == 100
+    assert np.bincount(pen[:7494, 0]).tolist() == [780, 779, 780, 719, 780, 720, 720, 778, 719, 719]
+    vowels = np.loadtxt(EXAMPLES / "data" / "vowels.csv", delimiter=",", skiprows=1)
+    begins = np.flatnonzero(np.diff(vowels[:, 0], prepend=-1))
+    assert vowels.shape == (9961, 14) and len(begins) == 640
+    assert np.bincount(vowels[begins[:270], 1].astype(int)).tolist() == [0] + 9 * [30]
+    for name, paragraphs in (("wonderland", 803), ("looking_glass", 937)):
+        text = (EXAMPLES / "data" / f"{name}.txt").read_text(encoding="ascii")
+        assert len(text.splitlines()) == paragraphs and "Alice" in text and "`" not in text
+
+
+@here
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "gallery").glob("*.py")), ids=lambda path: path.stem)
+def test_scripts_of_the_gallery_are_pages_and_judge_themselves(path):
+    """The documentation site runs them. Each has a title, names its yardstick and ends with an assertion."""
+    tree = ast.parse(path.read_text(encoding="utf8"))
+    title, line, *_ = ast.get_docstring(tree).splitlines()
+    assert set(line) == {"="} and len(line) == len(title)
+    assert "yardstick" in ast.get_docstring(tree) and isinstance(tree.body[-1], ast.Assert)
+    assert "set_random_seed" in ast.unparse(tree)
 
 
 def code_blocks(path, language="python"):

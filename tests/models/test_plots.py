@@ -154,7 +154,7 @@ def test_bands_lie_between_the_quantiles_that_belong_together():
     forecast = np.array([[5.0, 1.0, 3.0, 4.0, 2.0], [9.0, 1.0, 5.0, 7.0, 3.0]])
     axes = utils.plot_forecast([0.0], forecast, quantiles=[0.95, 0.05, 0.5, 0.8, 0.2]).axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "observed", "5 to 95 %", "20 to 80 %", "forecast"]
+        "observed", "forecast, 5 to 95 %", "forecast, 20 to 80 %", "forecast"]
     assert lines_of(axes)["forecast"] == ([1, 2], [3.0, 5.0])
     for band, low, high in zip(axes.collections, ([1.0, 1.0], [2.0, 3.0]), ([5.0, 9.0], [4.0, 7.0])):
         points = band.get_paths()[0].vertices
@@ -175,6 +175,10 @@ def test_forecasts_on_one_axes_and_over_dates():
     assert list(found) == ["observed", "ours", "persistence"] and found["persistence"].get_color() == "red"
     for line in ("ours", "persistence"):
         assert (found[line].get_xdata() == days[3:]).all()
+    utils.plot_forecast(None, [[1.0, 2.0]], quantiles=[0.1, 0.9], x=days, start=0, label="ours", ax=axes)
+    utils.plot_forecast(None, [[1.0, 2.0]], quantiles=[0.1, 0.9], x=days, start=1, label="ours", ax=axes)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "observed", "ours", "persistence", "ours, 10 to 90 %"]
 
 
 @pytest.mark.parametrize("how, words", [
@@ -282,7 +286,7 @@ def test_a_profile_as_bars():
     for k, row in enumerate(profile.rows):
         whole = max(ends[k], other[k].get_width())
         assert whole == pytest.approx(row.ms) and texts(axes.figure)[k] == f"{row.share:.1%}"
-    assert forward[0].get_width() == profile["lstm"].forward_ms and "training step of 8" in axes.get_title()
+    assert forward[0].get_width() == profile["lstm"].forward_ms and "training step of 8" in axes.get_xlabel()
     low, high = axes.get_ylim()
     assert low > high                                   # the first layer above
 
@@ -291,7 +295,7 @@ def test_a_profile_of_predictions():
     pytest.importorskip("matplotlib")
     profile = profiled(compiled=False)
     axes = profile.plot().axes[0]
-    assert len(axes.containers) == 1 and "a prediction of 8 samples" in axes.get_title()
+    assert len(axes.containers) == 1 and "a prediction of 8 samples" in axes.get_xlabel()
     assert [bar.get_width() for bar in axes.containers[0]] == [row.predict_ms for row in profile.rows]
 
 
