@@ -47,7 +47,7 @@ napoleon_use_rtype = False
 # The scripts run while the site is built; one that fails ends the build.
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples/gallery"], "gallery_dirs": ["gallery"], "filename_pattern": r"\.py$",
-    "within_subsection_order": "FileNameSortKey", "abort_on_example_error": True,
+    "within_subsection_order": "FileNameSortKey", "abort_on_example_error": True, "run_stale_examples": True,
     "download_all_examples": False, "show_signature": False, "min_reported_time": 1e9,
     "write_computation_times": False, "capture_repr": ("_repr_html_",), "inspect_global_variables": False,
 }
