@@ -87,8 +87,11 @@ def as_numbers(x: Any, who: str) -> Array:
     try:
         array = np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as error:
+        hint = ""
+        if "inhomogeneous" in str(error):
+            hint = " Pad sequences of different lengths to one length first (tdfast.utils.pad_sequences)."
         raise ValueError(
-            f"{who} expects an array of numbers, but {type(x).__name__} does not become one: {error}"
+            f"{who} expects an array of numbers, but {type(x).__name__} does not become one: {error}{hint}"
         ) from error
     if array.dtype == object and hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
         array = _numbers_of_frame(x, array)
@@ -96,13 +99,7 @@ def as_numbers(x: Any, who: str) -> Array:
         array = _numbers_of_lists(array, who)
     if array.dtype.kind not in "fiub":
         raise ValueError(
-            f"{who} expects an array of numbers, got dtype {array.dtype}. "
-            + (
-                "Sequences of different lengths must be padded to one length first "
-                "(tdfast.utils.pad_sequences)."
-                if array.dtype == object
-                else "Convert it to numbers first, for example with .astype('float32')."
-            )
+            f"{who} expects an array of numbers, got dtype {array.dtype}{_instead_of_numbers(array)}"
         )
     return array
 
@@ -168,6 +165,31 @@ def gather(a: Array | Stored, index: Array, out: Array) -> Array:
     for row, i in zip(out, index):
         row[...] = a[i]
     return out
+
+
+def _instead_of_numbers(array: Any) -> str:
+    """What an array that holds no numbers has in their place, and what to do then."""
+    if array.dtype.kind in "US" and array.size:
+        return (
+            f": words such as {str(array.reshape(-1)[0])[:40]!r}. Convert numbers that are text with "
+            ".astype('float32'); for labels that are words, np.unique(y, return_inverse=True)[1] gives their numbers."
+        )
+    if array.dtype != object:
+        return ". Convert it to numbers first, for example with .astype('float32')."
+    numbers = (bool, int, float, np.number, np.bool_)
+    wrong = next((i for i in np.ndindex(array.shape) if not isinstance(array[i], numbers)), None)
+    if wrong is None:
+        return ": numbers that Python holds as objects. Convert it with .astype('float32')."
+    if np.ndim(array[wrong]):
+        return (
+            ". Sequences of different lengths must be padded to one length first "
+            "(tdfast.utils.pad_sequences)."
+        )
+    found = array[wrong]
+    return (
+        f": at index {wrong} there is {str(found)[:40]!r}, a {type(found).__name__}. Put a number there or "
+        "leave that sample out, then convert the array with .astype('float32')."
+    )
 
 
 def _numbers_of_frame(x: Any, array: Any) -> Any:

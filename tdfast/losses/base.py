@@ -112,6 +112,10 @@ def check_shapes(true_shape: Sequence[Any], pred_shape: Sequence[Any], sparse: b
         hint = " For one-hot targets use categorical_crossentropy."
     elif not sparse and "categorical" in who and len(true_shape) < len(pred_shape):
         hint = " For integer labels use sparse_categorical_crossentropy, or one-hot encode them."
+    elif len(true_shape) == len(want) + 1:
+        hint = " For one output a step, the last recurrent layer needs return_sequences=True."
+    elif len(true_shape) == len(want) - 1:
+        hint = " For one output a sequence, leave return_sequences out of the last recurrent layer."
     raise ValueError(
         f"{who}: the outputs have shape {pred_shape}, so the targets must have shape {want}, but got "
         f"{true_shape}.{hint}"

@@ -78,7 +78,8 @@ def check_inputs(x: Data, as_input: Callable[..., Any], who: str, input_shape: S
         if len(x) > 1:
             raise ValueError(
                 f"{who}: got a {type(x).__name__} of {len(x)} arrays, but a Sequential model has one input: "
-                "pass one array."
+                "pass one array. np.stack makes one of samples of one shape; tdfast.utils.pad_sequences "
+                "gives sequences of different lengths one length."
             )
         x = x[0]
     if isinstance(x, dict):

@@ -247,7 +247,39 @@ def test_nan_in_targets_is_named(model):
     (lambda: utils.to_categorical([-1]), "0 or more"),
     (lambda: utils.to_categorical([1], num_classes="3"), "num_classes"),
     (lambda: losses.Quantile([0.1, 0.9])(np.zeros((6, 4, 1)), np.zeros((6, 4, 3))), r"shape \(6, 4, F\)"),
+    (lambda: LSTM(2)(np.zeros((2, 5, 4, 4, 1))), r"put TimeDistributed\(Flatten\(\)\) before"),
+    (lambda: RNN(GRUCell(2))(np.zeros((2, 5))), "Add the time axis"),
+    (lambda: layers.ConvLSTM2D(2, 3)(np.zeros((2, 5, 8, 8))), r"add it: x\[\.\.\., None\]"),
+    (lambda: losses.MeanSquaredError()(np.zeros((6, 4, 1)), np.zeros((6, 1))), "needs return_sequences=True"),
+    (lambda: losses.MeanSquaredError()(np.zeros((6, 2)), np.zeros((6, 4, 2))), "leave return_sequences out"),
 ])
 def test_small_mistakes(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def with_one(value):
+    """The inputs as objects, one of which is something else."""
+    x = X.astype(object)
+    x[3, 2, 1] = value
+    return x
+
+
+@pytest.mark.parametrize("x, words", [
+    (with_one(None), ("(3, 2, 1)", "None", "leave that sample out")),
+    (with_one("n/a"), ("(3, 2, 1)", "'n/a'", "a str")),
+    (X.astype(object), ("objects", "astype('float32')")),
+    (X.astype(str), ("words such as", "astype('float32')")),
+    ([row[:3 + i % 2].tolist() for i, row in enumerate(X)], ("pad_sequences",)),
+    (list(X), ("np.stack", "pad_sequences")),
+])
+def test_inputs_that_are_no_numbers(model, x, words):
+    refused(words, model.fit, x, Y, verbose=0)
+
+
+def test_labels_that_are_words():
+    model = Sequential([LSTM(4, input_shape=(6, 3)), Dense(2, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    labels = np.array(["yes", "no"] * 5)
+    refused(["'yes'", "np.unique"], model.fit, X, labels, verbose=0)
+    model.fit(X, np.unique(labels, return_inverse=True)[1], verbose=0)

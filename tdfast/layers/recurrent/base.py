@@ -10,7 +10,7 @@ from tdfast import _kernels, activations, constraints, initializers, random, reg
 from tdfast.engine.arrays import multiply
 from tdfast.engine.layer import Layer
 from tdfast.layers.core import positive_int, weight_config
-from tdfast.layers.recurrent.loops import NO_TIME_AXIS, Loop
+from tdfast.layers.recurrent.loops import Loop, about_axes
 from tdfast.layers.recurrent.packed import PackedSteps
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Recurrent(Loop):
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) expects input of shape (batch, time, "
                 "features), "
-                f"got {tuple(input_shape)}." + (NO_TIME_AXIS if len(input_shape) == 2 else "")
+                f"got {tuple(input_shape)}." + about_axes(input_shape)
             )
         if self.built and input_shape[-1] != self.kernel.shape[0]:
             raise ValueError(

@@ -182,9 +182,10 @@ class _ConvLSTM(LSTMWeights, Convolving, Delegating):
     def check_input_shape(self, input_shape: Shapes) -> None:
         if len(input_shape) != self.rank + 3 or input_shape[-1] is None:
             axes = ", ".join(("batch", "time", *shapes.AXES[self.rank], "channels"))
+            hint = " If the axis of channels is missing, add it: x[..., None]."
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) expects input of shape ({axes}), got "
-                f"{tuple(input_shape)}."
+                f"{tuple(input_shape)}." + hint * (len(input_shape) == self.rank + 2)
             )
         if input_shape[1] == 0:
             raise ValueError(

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from tdfast.engine.tape import Record, Tape
     from tdfast.engine.types import Array, Arrays, Config, Masks, Shapes, Sizes
 
-NO_TIME_AXIS = (
-    " Add the time axis: x[:, :, None] for one feature a step. A recurrent layer before this one needs "
-    "return_sequences=True."
-)
-"""What to do about an input (batch, features) of a layer that runs over time."""
+
+def about_axes(input_shape: Shapes) -> str:
+    """What to do about an input that has no axis of time, or more axes than (batch, time, features)."""
+    if len(input_shape) == 2:
+        return (
+            " Add the time axis: x[:, :, None] for one feature a step. A recurrent layer before this one "
+            "needs return_sequences=True."
+        )
+    if len(input_shape) > 3:
+        return " Make one vector of each step: put TimeDistributed(Flatten()) before this layer."
+    return ""
 
 
 class Loop(Layer):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tdfast.engine.layer import Layer
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.layers.recurrent.cells import StackedRNNCells, as_cell, check_cell
-from tdfast.layers.recurrent.loops import NO_TIME_AXIS, Delegating
+from tdfast.layers.recurrent.loops import Delegating, about_axes
 
 if TYPE_CHECKING:
     from tdfast.engine.tape import Tape
@@ -78,7 +78,7 @@ class RNN(Delegating):
             raise ValueError(
                 f"Layer '{self.name}' (RNN) expects input of shape (batch, time, features), got "
                 f"{tuple(input_shape)}."
-                + (NO_TIME_AXIS if len(input_shape) == 2 else "")
+                + about_axes(input_shape)
             )
         if input_shape[1] == 0:
             raise ValueError(f"Layer '{self.name}' (RNN) needs at least one time step, got none.")
