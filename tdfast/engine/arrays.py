@@ -172,7 +172,8 @@ def _instead_of_numbers(array: Any) -> str:
     if array.dtype.kind in "US" and array.size:
         return (
             f": words such as {str(array.reshape(-1)[0])[:40]!r}. Convert numbers that are text with "
-            ".astype('float32'); for labels that are words, np.unique(y, return_inverse=True)[1] gives their numbers."
+            ".astype('float32'); for labels that are words, np.unique(y, return_inverse=True)[1] gives "
+            "their numbers."
         )
     if array.dtype != object:
         return ". Convert it to numbers first, for example with .astype('float32')."
