@@ -18,6 +18,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,6 +45,9 @@ AMX = [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]
 AMX_PROBE = """#include <immintrin.h>
 int main(void) { _tile_release(); return sizeof _mm512_cvtneps_pbh(_mm512_setzero_ps()) != 32; }
 """
+# From this CPython on, functions of the stable ABI are called as quickly as others, without a tuple for what
+# they are given.
+STABLE_SINCE = (3, 12)
 
 
 def instruction_sets():
@@ -91,6 +95,20 @@ def sanitizer_flags(names):
     if not names:
         return []
     return [f"-fsanitize={names}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
+
+
+def is_stable():
+    """Whether to build for CPython's stable ABI: one extension for all from `STABLE_SINCE` on. A
+    free-threaded CPython has none. It, those before, and tools too old for it, make one of their own."""
+    import Cython
+    import numpy
+
+    def is_new(module, *least):
+        return tuple(map(int, module.__version__.split(".")[:2])) >= least
+
+    return (sys.implementation.name == "cpython" and sys.version_info >= STABLE_SINCE
+            and not sysconfig.get_config_var("Py_GIL_DISABLED")
+            and is_new(Cython, 3, 1) and is_new(numpy, 2, 0))
 
 
 def compiles(cc, flags, source):
@@ -172,13 +190,13 @@ class BuildKernels(build_ext):
 
         jobs = [(source, folder / f"{Path(source).stem}_{name}.o", flags)
                 for name, source, flags in kernel_jobs(isas, amx)]
-        jobs += [(source, folder / f"{Path(source).stem}.o", have) for source in ONCE]
+        jobs += [(source, folder / f"{Path(source).stem}.o", [*have, *omp_compile]) for source in ONCE]
 
         def compile_one(job):
             source, target, flags = job
             newest = max(os.path.getmtime(path) for path in [source, __file__, *HEADERS])
             if not target.exists() or target.stat().st_mtime < newest:
-                options = [*COMMON, *strict, *sanitize, *omp_compile, *flags, "-Isrc_c"]
+                options = [*COMMON, *strict, *sanitize, *flags, "-Isrc_c"]
                 self.spawn([*cc, *options, "-c", source, "-o", str(target)])
             return str(target)
 
@@ -187,6 +205,9 @@ class BuildKernels(build_ext):
         ext.extra_compile_args += sanitize
         ext.extra_link_args = ["-pthread", *omp_link, *sanitize]
         super().build_extension(ext)
+        if self.inplace and ext.py_limited_api:         # Python would import one of its own before this one
+            own = HERE / f"tdfast/_kernels{sysconfig.get_config_var('EXT_SUFFIX')}"
+            own.unlink(missing_ok=True)
 
 
 def scratch():
@@ -205,12 +226,14 @@ def scratch():
 def extension():
     import numpy
 
+    stable = [("Py_LIMITED_API", "0x{:02X}{:02X}0000".format(*STABLE_SINCE))] if is_stable() else []
     return Extension(
         "tdfast._kernels",
         ["tdfast/_kernels.pyx"],
         depends=[*KERNELS, *ONCE, *HEADERS, MAKES_DECLARATIONS],
         include_dirs=["src_c", numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), *stable],
+        py_limited_api=bool(stable),
         extra_compile_args=["-O2", "-fvisibility=hidden"],
     )
 
@@ -228,6 +251,11 @@ def index_page(readme, source=None):
     return re.sub(r"\[([^\]]*)\]\((?![a-z]+:|#)[^)]*\)", r"\1", readme)
 
 
+def tags():
+    """Options that name a wheel after what it runs on."""
+    return {"bdist_wheel": {"py_limited_api": "cp{}{}".format(*STABLE_SINCE)}} if is_stable() else {}
+
+
 def described():
     """What the package index shows. The address is "Source" of [project.urls] in pyproject.toml, if there."""
     project = (HERE / "pyproject.toml").read_text(encoding="utf8")
@@ -237,4 +265,5 @@ def described():
             "long_description_content_type": "text/markdown"}
 
 
-setup(ext_modules=[extension()], cmdclass={"build_ext": BuildKernels}, options=scratch(), **described())
+setup(ext_modules=[extension()], cmdclass={"build_ext": BuildKernels}, options={**scratch(), **tags()},
+      **described())

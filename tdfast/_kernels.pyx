@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """The border between NumPy and the kernels: check every array, fill the struct, call without the GIL.
 
 Nothing is computed or allocated here, and nothing can fail behind it. An array that does not fit is
@@ -6,8 +7,8 @@ a ValueError that names the kernel's argument; users meet clearer errors before.
 """
 
 cimport numpy as cnp
-from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytearray cimport PyByteArray_AsString
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
 
@@ -170,7 +171,11 @@ cdef inline void *_ptr(object a, ptrdiff_t size, int kind, str name) except? NUL
         return NULL
     if not isinstance(a, cnp.ndarray):
         raise ValueError(f"{name}: expected an array, got {type(a).__name__}")
-    cdef cnp.ndarray b = <cnp.ndarray>a
+    return _data(<cnp.ndarray>a, size, kind, name)
+
+
+cdef inline void *_data(cnp.ndarray b, ptrdiff_t size, int kind, str name) except? NULL:
+    """The memory of what is an array. A variable for it in `_ptr` would cost two calls of the stable ABI."""
     if cnp.PyArray_TYPE(b) != kind:
         raise ValueError(f"{name}: dtype {b.dtype} does not match the other arrays")
     if not cnp.PyArray_IS_C_CONTIGUOUS(b):
@@ -283,7 +288,7 @@ cdef class Program:
     cdef int add(self, const tdf_table *table, int kernel, const void *args, size_t size) except -1:
         cdef program_call one
         held = PyBytes_FromStringAndSize(<const char *>args, size)
-        one.table, one.kernel, one.args = table, kernel, PyBytes_AS_STRING(held)
+        one.table, one.kernel, one.args = table, kernel, PyBytes_AsString(held)
         self.memory.append(held)
         self.calls += PyBytes_FromStringAndSize(<const char *>&one, sizeof(one))
         return 0
@@ -324,7 +329,7 @@ cdef class Program:
             changed: True runs it all the same where something has changed: to end what another began.
         """
         cdef ptrdiff_t i = 0, f = 0, n = len(self.calls) // sizeof(program_call)
-        cdef const program_call *calls = <const program_call *>PyByteArray_AS_STRING(self.calls)
+        cdef const program_call *calls = <const program_call *>PyByteArray_AsString(self.calls)
         if not (self.whole and not self.running if changed else self.ready):
             return False
         self.running = True
@@ -449,8 +454,8 @@ cdef class Steps:
             piece.norm = _norm(grad, partial, &self.norm)
             self.piece += PyBytes_FromStringAndSize(<const char *>&piece, sizeof(piece))
         self.plan.results, self.plan.pieces, self.plan.losses = len(results), len(pieces), losses
-        self.plan.result = <const double * const *>PyByteArray_AS_STRING(self.result)
-        self.plan.piece = <steps_piece *>PyByteArray_AS_STRING(self.piece)
+        self.plan.result = <const double * const *>PyByteArray_AsString(self.result)
+        self.plan.piece = <steps_piece *>PyByteArray_AsString(self.piece)
 
     def gather(self, list gathers not None):
         """From now on gather the rows of these arrays, given as at the beginning."""
@@ -469,7 +474,7 @@ cdef class Steps:
             room.bytes = <size_t>(to.nbytes // self.plan.rows)
             rooms += PyBytes_FromStringAndSize(<const char *>&room, sizeof(room))
         self.gathers, self.room, self.plan.rooms, self.plan.samples = gathers, rooms, len(gathers), samples
-        self.plan.room = <const steps_room *>PyByteArray_AS_STRING(self.room)
+        self.plan.room = <const steps_room *>PyByteArray_AsString(self.room)
 
     def run(self, const cnp.int64_t[::1] order not None, const double[:, ::1] numbers not None,
             double[:, ::1] values not None, double clip=0):
@@ -500,8 +505,8 @@ cdef class Steps:
             return
         for i in range(self.plan.pieces):
             self.plan.piece[i].update.clip = clip
-        self.plan.forward = <const program_call *>PyByteArray_AS_STRING(self.forward.calls)
-        self.plan.backward = <const program_call *>PyByteArray_AS_STRING(self.backward.calls)
+        self.plan.forward = <const program_call *>PyByteArray_AsString(self.forward.calls)
+        self.plan.backward = <const program_call *>PyByteArray_AsString(self.backward.calls)
         self.plan.forwards = len(self.forward.calls) // sizeof(program_call)
         self.plan.backwards = len(self.backward.calls) // sizeof(program_call)
         self.plan.order, self.plan.numbers, self.plan.values = &order[0], &numbers[0, 0], &values[0, 0]
@@ -1659,12 +1664,12 @@ NUMBERS = TDF_NUMBERS            # of an optimizer's rule
 def alike(x, cnp.ndarray y not None):
     """Whether x is a C-contiguous array of the dtype and the shape of y, and of no class derived from
     arrays."""
-    cdef cnp.ndarray a
-    if type(x) is not cnp.ndarray:
-        return False
-    a = x
-    return (cnp.PyArray_DESCR(a) is cnp.PyArray_DESCR(y) and cnp.PyArray_IS_C_CONTIGUOUS(a)
-            and cnp.PyArray_SAMESHAPE(a, y))
+    return type(x) is cnp.ndarray and _alike(<cnp.ndarray>x, y)
+
+
+cdef inline bint _alike(cnp.ndarray a, cnp.ndarray b) noexcept:
+    return (<void *>cnp.PyArray_DESCR(a) == <void *>cnp.PyArray_DESCR(b) and cnp.PyArray_IS_C_CONTIGUOUS(a)
+            and cnp.PyArray_SAMESHAPE(a, b))
 
 
 def all_finite(cnp.ndarray x not None):

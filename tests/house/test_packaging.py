@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def test_pythons_are_the_same_everywhere():
     assert f'requires-python = ">={classifiers[0]}"' in project
     page = (ROOT / "docs" / "install.md").read_text(encoding="utf8")
     assert f"Python {classifiers[0]} to {classifiers[-1]} " in page
+
+
+@source
+def test_the_extension_is_of_the_stable_abi_where_one_is_as_fast(setup):
+    """A CPython before 3.12 and a free-threaded one have builds of their own."""
+    pytest.importorskip("Cython")
+    stable = setup["is_stable"]()
+    assert not stable or sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    assert setup["tags"]() == ({"bdist_wheel": {"py_limited_api": "cp312"}} if stable else {})
+    assert setup["extension"]().py_limited_api == stable
 
 
 @source
