@@ -50,6 +50,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey", "abort_on_example_error": True, "run_stale_examples": True,
     "download_all_examples": False, "show_signature": False, "min_reported_time": 1e9,
     "write_computation_times": False, "capture_repr": ("_repr_html_",), "inspect_global_variables": False,
+    "notebook_extensions": set(),           # a notebook would not know where the data are
 }
 
 html_theme = "furo"
