@@ -78,7 +78,7 @@ def network(attention: bool) -> Model:
     outputs = TimeDistributed(Dense(len(DIGITS), activation="softmax"))(decoded)
     model = Model(inputs, outputs)
     model.compile(tdfast.optimizers.Adam(0.005), "sparse_categorical_crossentropy")
-    model.fit(x[:4000], y[:4000], batch_size=32, epochs=10, verbose=0)
+    model.fit(x[:4000], y[:4000], batch_size=32, epochs=7, verbose=0)
     return Model(inputs, [outputs, weights]) if attention else model
 
 

@@ -45,9 +45,9 @@ model = tdfast.Sequential(
         Dense(10, activation="softmax"),
     ]
 )
-rate = tdfast.optimizers.schedules.CosineDecay(0.005, decay_steps=8 * len(many) // 64)
+rate = tdfast.optimizers.schedules.CosineDecay(0.005, decay_steps=6 * len(many) // 64)
 model.compile(tdfast.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-model.fit(many, np.tile(y, 3), batch_size=64, epochs=8, verbose=0)
+model.fit(many, np.tile(y, 3), batch_size=64, epochs=6, verbose=0)
 
 # %%
 # How many are right, and how many of the yardstick's.

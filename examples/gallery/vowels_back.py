@@ -92,7 +92,7 @@ model.compile(
     "sparse_categorical_crossentropy",
     weighted_metrics=["accuracy"],
 )
-history = model.fit(x, y, batch_size=32, epochs=10, verbose=0)
+history = model.fit(x, y, batch_size=32, epochs=8, verbose=0)
 
 # %%
 # How many letters of the second book have the right vowels, or rightly none.
