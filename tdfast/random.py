@@ -52,8 +52,8 @@ def scope(seed: int) -> Iterator[Any]:
 
     All that a seed decides comes again: the order of samples, and the seeds of layers and initializers that
     are made in the block and were given none. Other threads do not see it, so what runs in threads comes
-    again, too. Afterwards the process's generator goes on as if nothing had been drawn. Python's `random` and
-    ``numpy.random`` are not touched.
+    again, too. Afterwards the process's generator continues as if nothing had been drawn. Python's `random`
+    and ``numpy.random`` are not touched.
 
     Args:
         seed: a whole number of at least 0.

@@ -147,7 +147,7 @@ class SKLearnRegressor(RegressorMixin, _Wrapper):
     Args:
         model: a compiled model, which is cloned for each fit, or a function ``f(X, y, ...)`` that returns
             one.
-        warm_start: True trains the model itself, and goes on with its weights in the next fit.
+        warm_start: True trains the model itself, and continues with its weights in the next fit.
         model_kwargs: a dict of further arguments of the function.
         fit_kwargs: a dict of arguments of `tdfast.Model.fit`.
 
@@ -186,7 +186,7 @@ class SKLearnRegressor(RegressorMixin, _Wrapper):
 class SKLearnClassifier(ClassifierMixin, _Wrapper):
     """A model as a classifier of scikit-learn, with Keras's arguments. X may have any number of axes.
 
-    A function ``model`` gets y one-hot, as in Keras. The loss gets what it takes: one-hot targets or labels.
+    A function ``model`` gets y one-hot, as in Keras. The loss gets the targets it needs, one-hot or labels.
     Source: https://keras.io/api/utils/sklearn_wrappers/.
 
     Args:
@@ -223,7 +223,7 @@ class SKLearnClassifier(ClassifierMixin, _Wrapper):
         return self.classes_[out.argmax(axis=-1)]
 
     def decision_function(self, X: Data) -> Array:
-        """The model's outputs as they are."""
+        """The model's outputs."""
         return self._outputs(X)
 
     def _targets(self, y: Any, n: int) -> Array:
@@ -257,7 +257,7 @@ class SKLearnClassifier(ClassifierMixin, _Wrapper):
 
 
 class SKLearnTransformer(TransformerMixin, _Wrapper):
-    """A model as a transformer of scikit-learn, with Keras's arguments: what it makes of X is its output.
+    """A model as a transformer of scikit-learn, with Keras's arguments: its output is the transformed X.
 
     Source: https://keras.io/api/utils/sklearn_wrappers/.
 

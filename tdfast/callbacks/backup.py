@@ -1,4 +1,4 @@
-"""BackupAndRestore: a training that was killed goes on as if nothing had happened."""
+"""BackupAndRestore: a training that was killed continues as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BackupAndRestore(Callback):
-    """Keeps all of a training in one file, from which the same script, run again, goes on to the bit.
+    """Keeps all of a training in one file; the same script, run again, continues with the same bits.
 
     The file carries the weights, the optimizer (all slots, averages, accumulated gradients), the epoch and
     the batch, the order of the samples, all random states (tdfast's, the layers', NumPy's and Python's global
@@ -33,19 +33,19 @@ class BackupAndRestore(Callback):
     batches done are skipped. Random numbers that a PyDataset with several workers draws ahead of time cannot
     come again.
 
-    Where several processes train together, the first one reads and writes the file. The training may go on
-    with more processes or fewer.
+    Where several processes train together, the first one reads and writes the file. The training may
+    continue with more processes or fewer.
 
     The file is replaced only by a complete new one: a kill or a full disk while it is written leaves the last
     one.
-    Source: https://keras.io/api/callbacks/backup_and_restore/, which goes on from the epoch's beginning.
+    Source: https://keras.io/api/callbacks/backup_and_restore/, which continues from the epoch's beginning.
 
     Args:
         backup_dir: the folder for the file, made if it is not there. One for each training.
         save_freq: 'epoch', or save every so many batches, counted over all epochs.
         double_checkpoint: True keeps the backup before the last as well, for when the last cannot be read.
         delete_checkpoint: False leaves the backup when training has ended; `fit` then has nothing left to do
-            when it is called again with as many epochs, and goes on when it is called with more.
+            when it is called again with as many epochs, and continues when it is called with more.
 
     Raises:
         ValueError: for an empty backup_dir, another save_freq, or a backup of another model or other data.

@@ -232,9 +232,9 @@ def plain(text: str) -> str:
 
 
 class Progbar:
-    """A progress bar for a loop of one's own, as `keras.utils.Progbar`.
+    """A progress bar for a loop of your own, as `keras.utils.Progbar`.
 
-    In a terminal or a notebook it is drawn again as it goes on; elsewhere one line is printed at the end.
+    In a terminal or a notebook it is drawn again as it grows; elsewhere one line is printed at the end.
 
     Args:
         target: how many steps there will be; None: not known.

@@ -32,7 +32,7 @@ class TensorBoard(Callback):
         write_images, profile_batch, embeddings_freq, embeddings_metadata: not offered; the defaults only.
 
     Raises:
-        ValueError: for what is not offered.
+        ValueError: for options that are not offered.
 
     >>> TensorBoard("logs", update_freq="batch").update_freq
     1

@@ -30,7 +30,7 @@ def load_data(path: str = "boston_housing.npz", test_split: float = 0.2,
         ``(x_train, y_train), (x_test, y_test)``.
 
     Raises:
-        ValueError: for what is no share.
+        ValueError: for a number that is not a share.
 
     >>> (x, y), (x_test, y_test) = load_data()          # doctest: +SKIP
     >>> x.shape, x_test.shape                           # doctest: +SKIP

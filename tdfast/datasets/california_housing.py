@@ -31,7 +31,7 @@ def load_data(version: str = "large", path: str = "california_housing.npz", test
         ``(x_train, y_train), (x_test, y_test)``.
 
     Raises:
-        ValueError: for another version, or what is no share.
+        ValueError: for another version, or a number that is not a share.
 
     >>> (x, y), (x_test, y_test) = load_data("small")           # doctest: +SKIP
     >>> x.shape, x_test.shape                                   # doctest: +SKIP

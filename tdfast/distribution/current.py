@@ -39,7 +39,7 @@ def initialize(job_addresses: str | None = None, num_processes: int | None = Non
         num_processes, process_id: how many there are, and which one this is. With MPI they must be what MPI
             says. None: KERAS_DISTRIBUTION_NUM_PROCESSES and KERAS_DISTRIBUTION_PROCESS_ID.
         engine: 'mpi', 'torch' (torch.distributed with gloo), an object of `tdfast.distribution.Engine`, or
-            None: what has started this process.
+            None: the program that has started this process.
 
     Raises:
         ImportError: if the engine's package is not installed.

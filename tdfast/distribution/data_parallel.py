@@ -17,7 +17,7 @@ class DataParallel:
     A batch is cut into ``shards`` parts of equal size. Each process computes the gradients of its shards, and
     all gradients are added in one fixed order, along a balanced binary tree. So weights, logs and predictions
     do not depend on how many processes there are: a laptop's one process gives the numbers of a cluster, and
-    a training that was stopped goes on with more processes or fewer. The loss, its weights, the metrics and
+    a training that was stopped continues with more processes or fewer. The loss, its weights, the metrics and
     the statistics of `BatchNormalization` are those of the whole batch.
 
     Args:

@@ -78,7 +78,7 @@ def fit(
             group of a frame or of the name of a file. It runs in the threads, when a key's turn comes.
         initialize: True draws new weights for each key, by its seed, instead of the model's; its optimizer
             is new, too: ``with tdfast.random.scope(seed): twin = tdfast.models.clone_model(model)``.
-        on_error: 'keep' goes on with the other keys when the fit of one fails, with a warning at the end:
+        on_error: 'keep' continues with the other keys when the fit of one fails, with a warning at the end:
             ``fleet.failed`` says why, and its weights are those before the step that failed. 'raise' ends it
             all with that error.
         threads: how many models learn at a time; None: as many as `tdfast.get_num_threads` says. With an

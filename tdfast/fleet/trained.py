@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Fleet(Mapping[Any, Any]):
     """Models of one kind, each under its key; `tdfast.fleet.fit` and `tdfast.fleet.load` make one.
 
-    ``fleet["shop1"]`` is a model of its own with the weights of that key, a new one each time: what is done
+    ``fleet["shop1"]`` is a model of its own with the weights of that key, a new one each time: what you do
     to it does not change the fleet. It has the loss and the metrics of the model that the fleet was made of,
     and its optimizer as it was before the fit.
 
@@ -98,7 +98,7 @@ class Fleet(Mapping[Any, Any]):
     def history(self) -> dict[str, Any]:
         """The loss and the metrics of all keys and epochs as columns: 'key', 'epoch' (from 0), 'loss', ...
 
-        ``pandas.DataFrame(fleet.history)`` is a frame of it. NaN stands for what a key has no number of. A
+        ``pandas.DataFrame(fleet.history)`` is a frame of it. NaN stands for a missing number. A
         metric of several numbers has a column for each, 'f1_score_0', 'f1_score_1', ...
         """
         tables = [_columns(history) for history in self._histories]
@@ -177,7 +177,7 @@ class Fleet(Mapping[Any, Any]):
         """Write all of it to one file, for `tdfast.fleet.load`; an older one is replaced when it is whole.
 
         Raises:
-            OSError: if it cannot be written; what was there is there still.
+            OSError: if it cannot be written; the old file stays.
         """
         file.write(filepath, self._model, list(self), self.weights, self._histories, self.seed, self.failed)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Identity(Layer):
-    """Hands its input on as it is.
+    """Returns its input.
 
     Source: https://keras.io/api/layers/core_layers/identity/.
 

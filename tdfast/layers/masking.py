@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Masking(Layer):
     """Leaves out the time steps all of whose features equal ``mask_value``, and sets them to 0.
 
-    The mask goes on through the layers behind to the loss and the metrics, which count the other steps
+    The following layers hand the mask on to the loss and the metrics, which count the other steps
     only. It takes the place of a mask that comes in. Padding may stand left, right or in between, and a row
     may be all padding.
     Source: https://keras.io/api/layers/core_layers/masking/.

@@ -87,7 +87,7 @@ class Randomized(Layer):
 class Dropout(Randomized):
     """In training, sets numbers to 0 with probability ``rate`` and scales the others by 1 / (1 - rate).
 
-    Otherwise it hands its input on as it is. Each layer counts its own random numbers, which do not
+    Otherwise it returns its input. Each layer counts its own random numbers, which do not
     depend on the number of threads; `utils.set_random_seed` before the layer is made repeats them.
     Source: https://keras.io/api/layers/regularization_layers/dropout/.
 
@@ -335,7 +335,7 @@ class GaussianNoise(Randomized):
 
 
 class AlphaDropout(Dropout):
-    """`Dropout` for layers with SELU: what is dropped becomes SELU's floor, and mean and variance stay::
+    """`Dropout` for layers with SELU: dropped numbers become SELU's floor, and mean and variance stay::
 
         y = a (x kept + floor (1 - kept)) + b,   a = ((1 - rate) (1 + rate floor^2))^-1/2,   b = -a floor rate
 

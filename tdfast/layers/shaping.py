@@ -94,7 +94,7 @@ class Reshape(_Shaping):
     Source: https://keras.io/api/layers/reshaping_layers/reshape/.
 
     Args:
-        target_shape: sizes without the batch; one of them may be -1: what is left over.
+        target_shape: sizes without the batch; one of them may be -1, the rest.
 
     Raises:
         ValueError: for sizes below -1 or two of -1; when called, if the sizes do not multiply to the input's.

@@ -48,7 +48,7 @@ class STFTSpectrogram(_Spectrogram):
     Source: https://keras.io/api/layers/preprocessing_layers/audio_preprocessing/stft_spectrogram/.
 
     Args:
-        mode: what comes out, with power = re^2 + im^2: 'log' ``log(sqrt(max(power, 1e-7)))``, 'magnitude' the
+        mode: the output, with power = re^2 + im^2: 'log' ``log(sqrt(max(power, 1e-7)))``, 'magnitude' the
             same without the logarithm, 'psd' power, doubled but for the first and the last frequency, 'real'
             re, 'imag' im, 'angle' ``atan2(im, re)``, or 'stft' re and behind it im.
         frame_length: samples of a frame.

@@ -210,7 +210,7 @@ class Loss:
         name: made from the class when None.
         reduction: 'sum_over_batch_size' or 'mean' (the default: the sum over the values by their
             number), 'sum', 'mean_with_sample_weight' (by the sum of the weights), or None: no sum.
-        dtype: kept for Keras's sake; the outputs' dtype counts.
+        dtype: accepted, as in Keras; the outputs' dtype is used.
 
     >>> class Cubic(Loss):
     ...     def call(self, y_true, y_pred):

@@ -249,7 +249,7 @@ def crossentropy_of(true_shape: Sequence[Any], pred_shape: Sequence[Any], binary
 
 @REGISTRY.register
 class BinaryFocalCrossentropy(_OfBits, _FromProbabilities, AlongAxis):
-    """`BinaryCrossentropy` with each value times (1 - p_t)^gamma, so that what is learnt already counts
+    """`BinaryCrossentropy` with each value times (1 - p_t)^gamma, so that values it has learned count
     little.
 
     p_t = t p + (1 - t) (1 - p) is the probability given to the truth.
@@ -381,7 +381,7 @@ class CategoricalFocalCrossentropy(_FromProbabilities, AlongAxis):
 class CategoricalGeneralizedCrossEntropy(BuiltIn):
     """(1 - p^q) / q with p the output of the labelled class: between crossentropy and absolute error.
 
-    It bears wrong labels better than the crossentropy does.
+    Wrong labels do it less harm than the crossentropy.
 
     Args:
         q: between 0 (crossentropy) and 1 (absolute error).

@@ -70,7 +70,7 @@ class Metric:
     numbers, arrays or metrics. Where that is too much or too little, override `get_state` and `set_state`.
 
     Args:
-        dtype: kept for Keras's sake; state is float64.
+        dtype: accepted, as in Keras; the state is float64.
         name: made from the class when None: 'auc', then 'auc_1'.
 
     Source: https://keras.io/api/metrics/base_metric/

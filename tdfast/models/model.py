@@ -68,7 +68,7 @@ class Model(Network):
 
     Args:
         inputs: what the model takes: the symbolic tensor of an `Input`, or a list, a tuple or a dict of them.
-        outputs: what it gives: symbolic tensors that calls of layers on the inputs gave, in the same way.
+        outputs: the symbolic tensors that calls of layers on the inputs gave, in the same way.
         name: made from the class when None.
         trainable: False freezes all layers.
 

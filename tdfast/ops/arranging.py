@@ -25,7 +25,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float |
     Args:
         x: the array.
         pad_width: a number, or a pair (before, after), for all axes, or a pair for each.
-        mode: 'constant', or 'reflect', 'symmetric' or 'edge', which repeat what is there.
+        mode: 'constant', or 'reflect', 'symmetric' or 'edge', which repeat numbers of x.
         constant_values: the number for 'constant'; 0 when None.
 
     >>> pad(np.array([1.0, 2.0]), 1).tolist()
@@ -525,7 +525,7 @@ def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | Non
 
     Args:
         inputs, indices, updates: as said.
-        reduction: None replaces, 'add' adds, 'max', 'min' and 'mul' do what they say.
+        reduction: None replaces, 'add' adds, 'max', 'min' and 'mul' take the maximum, minimum or product.
 
     >>> scatter_update(np.zeros(3), np.array([[1]]), np.array([5.0])).tolist()
     [0.0, 5.0, 0.0]

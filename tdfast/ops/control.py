@@ -129,7 +129,7 @@ def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: st
 
 @composed(CORE)
 def saturate_cast(x: Any, dtype: Any) -> Any:
-    """The numbers in another dtype; what it cannot hold becomes its largest or smallest number.
+    """The numbers in another dtype; numbers beyond its range become its largest or smallest.
 
     >>> saturate_cast(np.array([300.0, -5.0]), "uint8").tolist()
     [255, 0]

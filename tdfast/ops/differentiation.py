@@ -1,4 +1,4 @@
-"""grad and value_and_grad: derivatives of functions, for a training loop of one's own."""
+"""grad and value_and_grad: derivatives of functions, for a training loop of your own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def value_and_grad(function: Callable[..., Any], by: Any = 0, has_aux: bool = Fa
         variable.
 
     Raises:
-        TypeError: if the function does not give one number, or what it gives cannot be differentiated.
+        TypeError: if the function does not return one number, or one without a derivative.
 
     >>> value, gradient = value_and_grad(lambda x: (x ** 2).sum())(np.array([1.0, 3.0]))
     >>> float(value), gradient.tolist()

@@ -130,7 +130,7 @@ class Cast(_EachNumber):
 
 @operation
 class ConvertToTensor(_EachNumber):
-    """An array as it is, or in another dtype."""
+    """The array, or a copy in another dtype."""
 
     module = CORE
 
@@ -477,7 +477,7 @@ def zeros_like(x: Operand, dtype: Any = None) -> Any:
 
 
 def stop_gradient(variable: Operand) -> Any:
-    """The array as it is, without a gradient.
+    """The array, without a gradient.
 
     >>> stop_gradient(np.array([5.0])).tolist()
     [5.0]

@@ -115,7 +115,7 @@ def correlate(x1: Any, x2: Any, mode: str = "valid") -> Any:
 
 @composed(NN)
 def normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> Any:
-    """x by its length along an axis; what is shorter than epsilon (1e-7 when None) is divided by that.
+    """x by its length along an axis; a length below epsilon (1e-7 when None) counts as epsilon.
 
     >>> normalize(np.array([3.0, 4.0])).round(4).tolist()
     [0.6, 0.8]

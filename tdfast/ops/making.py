@@ -219,7 +219,7 @@ def kaiser(x: int, beta: float) -> Array:
 
 
 def array(x: Any, dtype: Any = None) -> Any:
-    """An array of what is given; floats of Python's are of the default dtype.
+    """An array of the argument; Python's floats get the default dtype.
 
     >>> array([1.0, 2.0]).dtype.name, array([1, 2]).dtype.name
     ('float32', 'int32')

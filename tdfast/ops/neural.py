@@ -125,7 +125,7 @@ def dot_product_attention(query: Any, key: Any, value: Any, bias: Any = None, ma
             (batch, heads, time, time).
         scale: 1 / sqrt(size) when None.
         is_causal: whether a step may see those before it alone.
-        flash_attention: accepted for Keras's sake.
+        flash_attention: accepted, without effect.
         attn_logits_soft_cap: c, for scores c tanh(score / c).
 
     >>> x = np.ones((1, 2, 1, 4))

@@ -343,7 +343,7 @@ def split(x: Operand, indices_or_sections: Any, axis: Axes = 0) -> Any:
 
 
 def reshape(x: Operand, newshape: Any) -> Any:
-    """The same numbers in another shape; -1 stands for what is left.
+    """The same numbers in another shape; -1 stands for the rest.
 
     >>> reshape(np.array([1.0, 2.0]), (2, 1)).tolist()
     [[1.0], [2.0]]
@@ -442,7 +442,7 @@ def broadcast_to(x: Operand, shape: Any) -> Any:
 
 
 def shape(x: Any) -> Any:
-    """The shape; of a symbolic tensor with None for what is not known.
+    """The shape; a symbolic tensor has None for unknown sizes.
 
     >>> shape(np.zeros((2, 3)))
     (2, 3)

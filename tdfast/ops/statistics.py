@@ -73,7 +73,7 @@ def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear", keepdims:
         x: the array.
         q: a share from 0 to 1, or several, along a new first axis of the result.
         axis: one axis, several, or None for all.
-        method: 'linear', 'lower', 'higher', 'midpoint' or 'nearest': what is taken between two numbers.
+        method: 'linear', 'lower', 'higher', 'midpoint' or 'nearest': the value between two numbers.
         keepdims: whether the axes stay, with the size 1.
 
     >>> quantile(np.array([0.0, 1.0, 2.0]), [0.5, 0.25]).tolist()

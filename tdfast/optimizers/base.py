@@ -298,7 +298,7 @@ class Optimizer(OwnVariables):
                 vector, unless they share one already, as those of a model in training do.
 
         Raises:
-            TypeError: for what is no variable.
+            TypeError: for an object that is not a variable.
         """
         variables = list(variables)
         parameters = self._home_of(variables)
@@ -406,7 +406,7 @@ class Optimizer(OwnVariables):
     @property
     def variables(self) -> list[Any]:
         """The whole state as variables, in the order in which Keras saves it: the count of steps, the
-        learning rate, and what is kept of each variable."""
+        learning rate, and the averages of each variable."""
         out: list[Any] = [StepCount(self)]
         if not callable(self._learning_rate):
             out.append(Rate(self))
@@ -448,7 +448,7 @@ class Optimizer(OwnVariables):
 
         Args:
             grads: a gradient for each variable, of its shape. None for one of them leaves its variable out;
-                None for all takes what is in the ``grad`` of each variable, which may change.
+                None for all takes the ``grad`` of each variable, which may change.
             trainable_variables: those that the gradients are of, some of the variables that the optimizer
                 was built for, or the ones to build it for; None: all of them.
 

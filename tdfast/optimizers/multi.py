@@ -30,7 +30,7 @@ class OptimizerMap(MutableMapping[str, Any]):
         optimizer_map: a dict of entries, ``{"encoder/.*": Adam()}``.
 
     Raises:
-        TypeError: for what is no optimizer, or no dict.
+        TypeError: for an object that is not an optimizer, or not a dict.
 
     A path is that of the weight, ``variable.path``: "sequential/lstm/lstm_cell/kernel" where the model was
     begun by an `Input`, and without the model's name else, as in Keras. ``".*lstm/.*"`` matches both.

@@ -44,7 +44,7 @@ class OwnVariables:
             shape: its shape.
             initializer: of its first value, as in layers.
             dtype: that of the weights when None.
-            aggregation, layout: accepted for Keras's sake.
+            aggregation, layout: accepted, without effect.
             name: for files' and your own sake.
         """
         count = sum(key[0] is None for key, _ in self._own)

@@ -40,7 +40,7 @@ def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool =
         split: what separates words.
 
     Raises:
-        TypeError: for what is no text.
+        TypeError: for an object that is not a text.
 
     >>> text_to_word_sequence("To be, or not to be?")
     ['to', 'be', 'or', 'not', 'to', 'be']

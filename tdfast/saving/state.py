@@ -26,7 +26,7 @@ def write_state(path: Any, state: Any) -> None:
 
     Raises:
         ValueError: for anything else, named by its place, or for too much to be read again.
-        OSError: if it cannot be written; what was there is there still.
+        OSError: if it cannot be written; the old file stays.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "a")

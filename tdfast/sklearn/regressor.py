@@ -55,7 +55,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
             epochs, with the weights of the best one. Default False.
         validation_fraction: the samples kept apart for it: the last ones. Default 0.1.
         n_iter_no_change: how many epochs it waits, default 10.
-        warm_start: whether `fit` goes on with the weights of the last one, default False.
+        warm_start: whether `fit` continues with the weights of the last one, default False.
         n_features: the features of a time step, for X of two axes. Default 1. None hands rows to the model
             as they are, such as the numbers of words to one that begins with an Embedding.
         layout: 'time-feature' (default): X is (samples, time, feature), or rows have all features of one time

@@ -108,8 +108,8 @@ class Trainer:
                 shapes.
             steps_per_execution: callbacks are told of so many batches at once: the first and the last number
                 of each group, as in Keras. "auto" is 1. No number changes by it.
-            run_eagerly, jit_compile, auto_scale_loss: accepted for Keras's sake.
-                They tell Keras how to run a step; tdfast has one way, which gives the same numbers.
+            run_eagerly: True has a subclassed model run its `call` in Python in each step.
+            jit_compile, auto_scale_loss: accepted, without effect. They tell Keras how to run a step.
 
         Raises:
             ValueError: for a name that is not known; the text lists the known ones.
@@ -344,9 +344,9 @@ class Trainer:
             class_weight: a dict from class to its weight in the loss; targets may be labels or one-hot, one a
                 sample or one a step. Not together with sample_weight.
             sample_weight: a weight for each sample, (N,), or for each step of each, (N, T).
-            initial_epoch: where to go on counting.
+            initial_epoch: the number of the epoch to begin with, to continue an earlier fit.
             steps_per_epoch, validation_steps: batches of an epoch and of a validation; None: all. An endless
-                generator needs them. The next epoch goes on where the last one ended, a validation does so
+                generator needs them. The next epoch begins where the last one ended, a validation does so
                 with a generator only.
             validation_batch_size: None: batch_size.
             validation_freq: measure every so many epochs, or a list of epochs, the first being 1.
@@ -356,7 +356,7 @@ class Trainer:
             validation_lengths: the same for the arrays of validation_data.
             seed: a whole number of at least 0, which decides all that this fit draws: the order of the
                 samples, dropout and noise (a layer with a seed of its own begins with that). So it comes
-                again, also where others run in threads beside it. None: the process's generator goes on.
+                again, also if other fits run in threads. None: the process's generator is used.
                 The weights were drawn when the layers were made, see `tdfast.random.scope`.
 
         Returns:
@@ -372,7 +372,7 @@ class Trainer:
         Ctrl-C ends training after the step that runs, with its weights and the history so far kept in
         ``model.history``. So does an error in a callback, a generator or a layer. The callbacks'
         ``on_train_end`` is not called then, as in Keras. `tdfast.callbacks.BackupAndRestore` lets the next
-        run go on from there.
+        run continue from there.
 
         >>> import numpy as np, tdfast
         >>> model = tdfast.Sequential([tdfast.layers.LSTM(4), tdfast.layers.Dense(1)])

@@ -239,8 +239,8 @@ def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Numbers | None 
 
 @spelled
 def unpack_x_y_sample_weight(data: Any) -> Any:
-    """(x, y, sample_weight) of a batch x, (x,), (x, y) or (x, y, sample_weight), with None for what is not
-    there.
+    """(x, y, sample_weight) of a batch x, (x,), (x, y) or (x, y, sample_weight), with None for missing
+    parts.
 
     Raises:
         ValueError: for a tuple of more entries.

@@ -128,7 +128,7 @@ def _panel(axes: Any, name: str, logs: Logs, epochs: Any, log: Any) -> None:
 def plot_forecast(observed: Any, forecast: Any, quantiles: Sequence[float] | None = None,
                   start: int | None = None, x: Any = None, label: str = "forecast", color: Any = BLUE,
                   ax: Any = None, to_file: Any = None, dpi: int = 120) -> Any:
-    """A forecast over what was observed, with bands between its quantiles.
+    """A forecast over the observed series, with bands between its quantiles.
 
     Of a list of quantiles, the lowest and the highest make the widest band, the next ones a narrower band
     within it; with an odd number the middle one is the line. Further forecasts go onto the same ``ax`` with

@@ -33,7 +33,7 @@ class LayerNormalization(Normalizing):
         y = (x - mean) / sqrt(variance + epsilon) gamma + beta
 
     Mean and variance are those of the sample's own numbers along ``axis``, so neither the batch nor a mask
-    matters; the mask goes on. Ba, Kiros and Hinton 2016; names and defaults are those of
+    matters; the mask is handed on. Ba, Kiros and Hinton 2016; names and defaults are those of
     https://keras.io/api/layers/normalization_layers/layer_normalization/.
 
     Args:

@@ -77,7 +77,7 @@ class Hashing(_Hashed):
 
     Args:
         num_bins: how many bins there are.
-        mask_value: what has the bin 0 for itself, and leaves num_bins - 1 to the others; None: nothing.
+        mask_value: a value that gets bin 0 alone, and leaves num_bins - 1 to the others; None: no value.
         salt: None: the hash is FarmHash's fingerprint; a whole number, or two of them: SipHash with this key.
         output_mode: 'int', 'one_hot', 'multi_hot' or 'count': see `StringLookup`.
         sparse: only False, as tdfast has dense arrays alone.

@@ -24,7 +24,7 @@ class IntegerLookup(IndexLookup):
     Args:
         max_tokens, num_oov_indices, vocabulary, idf_weights, invert, output_mode, pad_to_max_tokens, sparse:
             as those of `StringLookup`, with whole numbers as tokens.
-        mask_token, oov_token: whole numbers; -1 stands for what is not in the vocabulary.
+        mask_token, oov_token: whole numbers; -1 stands for numbers outside the vocabulary.
         vocabulary_dtype: 'int64'.
         oov_method: which of several num_oov_indices a number has that is not in the vocabulary: 'floormod':
             the number modulo num_oov_indices; 'farmhash': the hash of its digits.
