@@ -108,13 +108,13 @@ def check_shapes(true_shape: Sequence[Any], pred_shape: Sequence[Any], sparse: b
         if same_shape(shape, want):
             return
     hint = ""
-    if sparse and len(true_shape) == len(pred_shape):
+    if sparse and same_shape(true_shape, pred_shape):
         hint = " For one-hot targets use categorical_crossentropy."
     elif not sparse and "categorical" in who and len(true_shape) < len(pred_shape):
         hint = " For integer labels use sparse_categorical_crossentropy, or one-hot encode them."
-    elif len(true_shape) == len(want) + 1:
+    elif len(true_shape) == len(want) + 1 and len(pred_shape) == 2:
         hint = " For one output a step, the last recurrent layer needs return_sequences=True."
-    elif len(true_shape) == len(want) - 1:
+    elif len(true_shape) == len(want) - 1 and len(pred_shape) == 3:
         hint = " For one output a sequence, leave return_sequences out of the last recurrent layer."
     raise ValueError(
         f"{who}: the outputs have shape {pred_shape}, so the targets must have shape {want}, but got "
@@ -176,7 +176,9 @@ def spread(a: Array, shape: Sizes, what: str) -> Array:
         a = a[..., 0]
     if a.ndim <= len(shape) and all(p in (q, 1) for p, q in zip(a.shape, shape)):
         return np.broadcast_to(a.reshape(a.shape + (1,) * (len(shape) - a.ndim)), shape)
-    raise ValueError(f"{what} has shape {a.shape}, but there is one value for each of {tuple(shape)}.")
+    raise ValueError(
+        f"{what} has shape {a.shape}, but the loss has the shape {tuple(shape)}: give {what} that shape."
+    )
 
 
 def weights_and_scale(sample_weight: Numbers | None, mask: Masks, shape: Sizes, dtype: DTypeLike,

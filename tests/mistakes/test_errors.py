@@ -251,6 +251,7 @@ def test_nan_in_targets_is_named(model):
     (lambda: RNN(GRUCell(2))(np.zeros((2, 5))), "Add the time axis"),
     (lambda: layers.ConvLSTM2D(2, 3)(np.zeros((2, 5, 8, 8))), r"add it: x\[\.\.\., None\]"),
     (lambda: losses.MeanSquaredError()(np.zeros((6, 4, 1)), np.zeros((6, 1))), "needs return_sequences=True"),
+    (lambda: losses.MeanAbsoluteError()(np.zeros(6), np.zeros((6, 3))), r"but got \(6,\)\.$"),
     (lambda: losses.MeanSquaredError()(np.zeros((6, 2)), np.zeros((6, 4, 2))), "leave return_sequences out"),
 ])
 def test_small_mistakes(make, words):
