@@ -499,11 +499,22 @@ class KernelLoss(BuiltIn):
 
     def reduced(self, y_true: Any, y_pred: Any, sample_weight: Numbers | None, mask: Masks, dy: Any,
                 buffers: Record | _NewBuffers) -> float:
-        weight, scale = weights_and_scale(sample_weight, mask, y_pred.shape[:-1], y_pred.dtype,
-                                          self.reduction)
+        shape = y_pred.shape[:-1]
+        weight, scale = weights_and_scale(sample_weight, mask, shape, y_pred.dtype, self.reduction)
         if not isinstance(buffers, _NewBuffers):
             buffers.scale = scale
+            if weight is not None and mask is None and _kernels.is_recording():
+                weight = self._weights_again(sample_weight, weight, buffers)
         return self.rows(y_true, y_pred, weight, scale, dy, buffers)[0] * scale
+
+    def _weights_again(self, given: Any, weight: Array, buffers: Record) -> Array:
+        """The weights of the rows where each run of the program finds them: in ``given`` itself, or made of
+        it."""
+        if np.may_share_memory(given, weight):
+            return weight
+        room = buffers.buffer("weight", weight.shape, weight.dtype)
+        _kernels.call(np.copyto, room, spread(given, weight.shape, "sample_weight"), casting="unsafe")
+        return room
 
     def call(self, y_true: Any, y_pred: Any) -> Array:
         return self.rows(y_true, as_outputs(y_pred), None, 1.0, None, NEW)[1]

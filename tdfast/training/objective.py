@@ -127,14 +127,20 @@ class Head:
 
     @property
     def can_be_prepared(self) -> bool:
-        """Whether the value and the gradient, without weights and masks, are calls of kernels."""
+        """Whether the value and the gradient, without masks, are calls of kernels."""
         return self.loss is None or (self.loss if self.logits is None else self.logits.loss).can_be_prepared
 
     @property
-    def counts_in_kernels(self) -> bool:
-        """Whether `count`, without weights and masks, is calls of kernels."""
+    def takes_weights(self) -> bool:
+        """Whether the loss is divided by the same number, whatever the weights of a batch."""
+        return self.loss is None or self.loss.reduction != "mean_with_sample_weight"
+
+    def counts_in_kernels(self, weight: Data) -> bool:
+        """Whether `count`, with these weights and without masks, is calls of kernels."""
         if not self.specs:
             return True
+        if weight is not None and any([weighted for _, weighted in self.specs]):
+            return False                # it is divided by the sum of the weights
         return self.metrics is not None and (self.logits is None or self.logits.can_be_prepared) and all(
             [metric.can_be_prepared for metric, _ in self.metrics])
 
@@ -234,6 +240,7 @@ class Objective:
             head.logits = layer and logits.of(layer, layers, head.loss, shape)
         self.bare = tuple(head.logits.layer for head in self.heads if head.logits is not None)
         self.can_be_prepared = all(head.can_be_prepared for head in self.heads)
+        self.takes_weights = all(head.takes_weights for head in self.heads)
 
     # ---------------------------------------------------------------- a batch
     def value_and_gradients(self, outputs: Any, batch: Any, need_gradients: bool = True) -> tuple[Any, ...]:
@@ -253,16 +260,15 @@ class Objective:
             gradients.append(dy)
         return total, gradients
 
-    @property
-    def counts_in_kernels(self) -> bool:
-        """Whether `count`, without weights and masks, is calls of kernels."""
-        return all([head.counts_in_kernels for head in self.heads])
+    def counts_in_kernels(self, batch: Any) -> bool:
+        """Whether `count`, of batches as this one, is calls of kernels."""
+        return all([head.counts_in_kernels(weight) for head, weight in zip(self.heads, batch.weights)])
 
     def notes(self, batch: Any) -> Notes:
         """What `value_again` and `count_again` need of the last `value_and_gradients` and, where that is
         kernels, `count`."""
         values = [head.value_note(len(batch.inputs[0])) for head in self.heads if head.loss is not None]
-        if not self.counts_in_kernels:
+        if not self.counts_in_kernels(batch):
             return Notes(values)
         counting = [head for head, y in zip(self.heads, batch.targets) if head.specs and y is not None]
         return Notes(values, [note for head in counting for note in head.count_notes()])

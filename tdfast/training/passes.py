@@ -82,11 +82,12 @@ class PreparedPasses(Passes):
         self._runs = False
 
     def takes(self, batch: Batch) -> bool:
-        """Whether a batch, of ones without weights and masks, lies where the first one did; one of the same
-        shapes is copied there if it may be."""
+        """Whether a batch, of ones without masks, lies where the first one did; one of the same shapes is
+        copied there if it may be."""
         if batch is self.batch:
             return True
-        pairs = [*zip(self.batch.inputs, batch.inputs), *zip(self.batch.targets, batch.targets)]
+        pairs = [*zip(self.batch.inputs, batch.inputs), *zip(self.batch.targets, batch.targets),
+                 *zip(self.batch.weights, batch.weights)]
         if self.owns and all([a is b if a is None or b is None else a.shape == b.shape and a.dtype == b.dtype
                               for a, b in pairs]):
             for a, b in pairs:
@@ -129,7 +130,7 @@ class PreparedPasses(Passes):
             outputs, counted = step.forward(self.batch, step.tape, training=True)
             if objective.can_be_prepared:
                 value, gradients = objective.value_and_gradients(outputs, counted)
-                self._counts = objective.counts_in_kernels
+                self._counts = objective.counts_in_kernels(self.batch)
                 if self._counts:
                     objective.count(outputs, counted)
                 self.notes = objective.notes(self.batch)
@@ -159,8 +160,8 @@ class PassesByShape:
     """The passes for each batch that comes.
 
     Those of so many rows are prepared from the second batch on: where they all are in the same arrays, as a
-    shuffled fit gathers them, and where they are small, in a copy. One with weights or masks is not, since
-    what they leave out changes.
+    shuffled fit gathers them, and where they are small, in a copy. One with masks is not, since what they
+    leave out changes.
     """
 
     MOST = 4
@@ -176,7 +177,9 @@ class PassesByShape:
 
     def of(self, batch: Batch) -> Passes:
         """The passes for this batch."""
-        if not self._possible or any([a is not None for a in (*batch.weights, *batch.masks)]):
+        if not self._possible or any([a is not None for a in batch.masks]):
+            return self.plain
+        if not self.plain.step.objective.takes_weights and any([a is not None for a in batch.weights]):
             return self.plain
         rows = len(batch.inputs[0])
         known = self._by_rows.get(rows)

@@ -108,12 +108,14 @@ class Strides:
             return None
         if not (passes.owns or source.gathers_into(batch)):         # the caller's arrays, to be read alone
             return None
-        if any([a is not None for a in (*data.weights, *data.masks)]):
+        if any([a is not None for a in data.masks]):
             return None
-        pairs = [(a, room) for a, room in zip((*data.inputs, *data.targets), (*batch.inputs, *batch.targets))
-                 if a is not None]
-        if not all([isinstance(a, np.ndarray) and a.flags.c_contiguous and a.dtype == room.dtype
-                    and a.shape[1:] == room.shape[1:] and not a.dtype.hasobject for a, room in pairs]):
+        pairs = [(a, room) for a, room in zip((*data.inputs, *data.targets, *data.weights),
+                                              (*batch.inputs, *batch.targets, *batch.weights))
+                 if a is not None or room is not None]
+        if not all([isinstance(a, np.ndarray) and room is not None and a.flags.c_contiguous
+                    and a.dtype == room.dtype and a.shape[1:] == room.shape[1:] and not a.dtype.hasobject
+                    for a, room in pairs]):
             return None
         if made is not None:
             made.gather(pairs)

@@ -310,11 +310,26 @@ def test_weights_and_masks_take_turns_with_batches_without():
     same(changing, work, runs=100)
 
 
-def test_weights_and_masks_run_plain():
+@pytest.mark.parametrize("weights", [np.arange(N) % 3, np.arange(N)[:, None] / N, None],
+                         ids=["flat", "column", "step"])
+@pytest.mark.parametrize("name", ["labels", "two outputs", "in Python"])
+def test_weights(name, weights):
+    """Of samples for outputs at each step too, in weighted metrics, and beside metrics without weights."""
+    several = name == "two outputs"
+    if weights is None:
+        weights = np.arange(N * T).reshape(N, T) % 4 if name == "labels" else np.ones(N)
+    given = [weights, np.ones(N)] if several else weights
+    metric = "accuracy" if name == "labels" else "mae"
+    for metrics in ({"metrics": [metric]}, {"weighted_metrics": [metric]}):
+        if several:
+            metrics = {key: [value, value] for key, value in metrics.items()}
+        same(MODELS[name], lambda model, x, y: fits(model, x, y, sample_weight=given), runs=8, **metrics)
+
+
+def test_masks_run_plain():
     model, options = changing()
     model.compile("adam", options["loss"])
     with passes_counted() as runs:
-        model.fit(X, SCALAR, sample_weight=np.ones(N), batch_size=10, epochs=3, verbose=0)
         model.fit(X, SCALAR, lengths=RNG.integers(1, T + 1, N), batch_size=10, epochs=3, verbose=0)
     assert not runs
 

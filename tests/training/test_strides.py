@@ -290,7 +290,8 @@ PYTHON = {
     "a function": {"optimizer": lambda: optimizers.Adam(lambda: 0.01)},
     "Muon": {"optimizer": lambda: optimizers.Muon()},
     "Adafactor": {"optimizer": lambda: optimizers.Adafactor()},
-    "weights": {"sample_weight": RNG.random(N)},
+    "the sum of the weights": {"sample_weight": RNG.random(N),
+                               "loss": tdfast.losses.MeanSquaredError("mean_with_sample_weight")},
     "lengths": {"lengths": RNG.integers(1, T + 1, N)},
     "hooks": {"callbacks": [tdfast.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)]},
     "a function as loss": {"loss": lambda y, p: (y - p) ** 2},
@@ -300,6 +301,47 @@ PYTHON = {
 @pytest.mark.parametrize("name", PYTHON)
 def test_what_needs_python_has_it(name):
     same(chain, SCALAR, strides=0, **PYTHON[name])
+
+
+WEIGHTED = {
+    "samples": (chain, SCALAR, "mse", {"sample_weight": RNG.random(N)}),
+    "zeros and whole numbers": (chain, SCALAR, "mae", {"sample_weight": np.arange(N) % 3}),
+    "a column": (chain, SCALAR, "mse", {"sample_weight": RNG.random((N, 1)).astype("float32")}),
+    "float64": (lambda: chain("float64"), SCALAR, "huber", {"sample_weight": RNG.random(N)}),
+    "classes": (of_labels, LABELS, "sparse_categorical_crossentropy", {"sample_weight": RNG.random((N, T))}),
+    "by class": (lambda: tdfast.Sequential([Input((T, F)), GRU(4), Dense(4, "softmax")]), LABELS[:, 0],
+                 "sparse_categorical_crossentropy", {"class_weight": {0: 1.0, 1: 2.0, 2: 0.5, 3: 0.0}}),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize("options", [{}, {"shuffle": False, "batch_size": 5}, {"validation_split": 0.2}],
+                         ids=str)
+def test_weights(name, options):
+    make, y, loss, weights = WEIGHTED[name]
+    if "class_weight" in weights and "validation_split" in options:
+        options = {"validation_data": (X[:9], y[:9])}
+    compiled = {"metrics": ["accuracy" if "cross" in loss else "mae"]}
+    got = same(make, y, loss=loss, strides=10, compiled=compiled, **weights, **options)
+    plain = trained(make, y, loss=loss, compiled=compiled, **options)[0]
+    assert got[0]["loss"] != plain[0]["loss"]
+
+
+def test_weights_come_and_go():
+    """Fits of one model with weights, with others, without, and of other sizes."""
+    tdfast.utils.set_random_seed(3)
+    models = [chain(), chain()]
+    models[1].set_weights(models[0].get_weights())
+    weights = [RNG.random(N), None, np.ones(N), RNG.random(N), None]
+    for model, possible in zip(models, (True, False)):
+        model.compile("adam", "mse")
+        for weight in weights:
+            for n in (N, 64):
+                with counted(possible) as made:
+                    model.fit(X[:n], SCALAR[:n], sample_weight=weight if weight is None else weight[:n],
+                              batch_size=8, epochs=3, verbose=0, seed=5)
+                assert not possible or sum(made) >= 10
+    assert [v.tobytes() for v in models[0].get_weights()] == [v.tobytes() for v in models[1].get_weights()]
 
 
 def with_dropout():
