@@ -1,4 +1,4 @@
-/* eltwise.c - activations over (M, N) rows, as a layer of their own; and the sums of the rows. */
+/* eltwise.c - activations over (M, N) rows, as a layer of their own; sums of rows, and rows put together. */
 #include "act.h"
 #include "span.h"
 
@@ -61,4 +61,52 @@ void TDF_NAME(column_sums)(const tdf_sums *a)
     for (ptrdiff_t q = 1; q < SUMS_PARTS; q++)
         for (ptrdiff_t j = 0; j < a->N; j++) a->sums[j] += a->scratch[q * a->N + j];
     v_leave_mode(mode);
+}
+
+INLINE void blend_row(int rule, ptrdiff_t n, const real *x, real *y)
+{
+    ptrdiff_t j = 0;
+    for (; j + VL <= n; j += VL) {
+        vf v = v_load(x + j);
+        if (rule == TDF_BLEND_ADD) v = v_add(v_load(y + j), v);
+        if (rule == TDF_BLEND_MULTIPLY) v = v_mul(v_load(y + j), v);
+        v_store(y + j, v);
+    }
+    for (; j < n; j++)
+        y[j] = rule == TDF_BLEND_ADD ? y[j] + x[j] : rule == TDF_BLEND_MULTIPLY ? y[j] * x[j] : x[j];
+}
+
+INLINE void blend_rows(int rule, const tdf_blend *a, ptrdiff_t lo, ptrdiff_t hi)
+{
+    for (ptrdiff_t row = lo; row < hi; row++) {
+        ptrdiff_t p = row / a->Q, q = row % a->Q;
+        blend_row(rule, a->N, a->x + p * a->x_outer + q * a->x_inner, a->y + p * a->y_outer + q * a->y_inner);
+    }
+}
+
+static void blend_part(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+{
+    const tdf_blend *a = args;
+    (void)part;
+    if (a->rule == TDF_BLEND_COPY) blend_rows(TDF_BLEND_COPY, a, lo, hi);
+    else if (a->rule == TDF_BLEND_ADD) blend_rows(TDF_BLEND_ADD, a, lo, hi);
+    else blend_rows(TDF_BLEND_MULTIPLY, a, lo, hi);
+}
+
+/* A single row, cut anywhere. */
+static void blend_within(const void *args, ptrdiff_t lo, ptrdiff_t hi, int part)
+{
+    tdf_blend piece = *(const tdf_blend *)args;
+    piece.N = hi - lo;
+    piece.x += lo;
+    piece.y += lo;
+    blend_part(&piece, 0, 1, part);
+}
+
+void TDF_NAME(blend)(const tdf_blend *a)
+{
+    ptrdiff_t rows = a->P * a->Q;
+    int threads = span_threads(4.0 * (double)rows * (double)a->N, a->threads);
+    if (rows == 1) span_run(blend_within, a, a->N, 64, threads);
+    else span_run(blend_part, a, rows, 1, threads);
 }

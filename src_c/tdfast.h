@@ -106,6 +106,20 @@ typedef struct {
     real *sums;                 /* (N) */
 } tdf_sums;
 
+/* y = x, y + x or y x, of P times Q rows of N numbers that stand anywhere in both; no two rows of y share
+ * memory, nor does y with x, unless it is x.  eltwise.c */
+enum { TDF_BLEND_COPY, TDF_BLEND_ADD, TDF_BLEND_MULTIPLY, TDF_BLENDS };
+
+typedef struct {
+    int threads;
+    int rule;                   /* TDF_BLEND_... */
+    ptrdiff_t P, Q, N;
+    const real *x;              /* row (p, q) begins at x + p x_outer + q x_inner */
+    ptrdiff_t x_outer, x_inner;
+    real *y;
+    ptrdiff_t y_outer, y_inner;
+} tdf_blend;
+
 /* Rows brought to mean 0 and variance 1: y = normal gamma + beta.  layer_norm.c */
 typedef struct {
     int threads;
@@ -358,6 +372,7 @@ typedef enum { TDF_HIGHEST, TDF_HIGH, TDF_MEDIUM, TDF_PRECISIONS } tdf_precision
     X(layer_norm_forward, tdf_layer_norm, isa)                                                     \
     X(layer_norm_backward, tdf_layer_norm, isa)                                                    \
     X(column_sums, tdf_sums, isa)                                                                  \
+    X(blend, tdf_blend, isa)                                                                       \
     X(pool_forward, tdf_pool, isa)                                                                 \
     X(pool_backward, tdf_pool, isa)
 

@@ -9,7 +9,7 @@ a ValueError that names the kernel's argument; users meet clearer errors before.
 cimport numpy as cnp
 from cpython.bytearray cimport PyByteArray_AsString
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.math cimport isfinite
+from libc.math cimport isfinite, sqrt
 from libc.string cimport memcpy, memset
 
 cnp.import_array()
@@ -402,6 +402,9 @@ cdef struct steps_plan:
     const steps_room *room
     const double * const *result    # of each: what the kernel left
     steps_piece *piece
+    ptrdiff_t norms
+    tdf_norm *norm              # of the gradient of each variable
+    double most                 # the largest length that it may have, 0: any
     const cnp.int64_t *order    # of `run`, those of the step to come
     const double *numbers
     double *values
@@ -418,6 +421,7 @@ cdef class Steps:
             the first row with a bad label or -1.
         losses: how many of them are losses.
         pieces: for each (rule, w, grad, slots, whether it decays): what `optim_step` takes.
+        grads: the gradient of each variable, whose length may be limited.
         partial: as `sum_squares` takes it.
 
     Attributes:
@@ -427,16 +431,18 @@ cdef class Steps:
     cdef readonly ptrdiff_t made
     cdef list memory, gathers
     cdef Program forward, backward
-    cdef bytearray room, result, piece
+    cdef bytearray room, result, piece, norms, sums
     cdef double norm
     cdef steps_plan plan
 
     def __init__(self, ptrdiff_t rows, list gathers, Program forward not None, Program backward not None,
-                 list results, ptrdiff_t losses, list pieces, cnp.ndarray partial not None):
+                 list results, ptrdiff_t losses, list pieces, list grads, cnp.ndarray partial not None):
         cdef steps_piece piece
+        cdef tdf_norm norm
+        cdef double *sums
         cdef cnp.ndarray given
         cdef const double *result
-        self.memory = [results, pieces, partial]
+        self.memory = [results, pieces, grads, partial]
         self.forward, self.backward = forward, backward
         self.result, self.piece = bytearray(), bytearray()
         self.plan.rows = rows
@@ -453,6 +459,15 @@ cdef class Steps:
             piece.update, piece.decays = _optim(rule, w, grad, slots, ()), decays
             piece.norm = _norm(grad, partial, &self.norm)
             self.piece += PyBytes_FromStringAndSize(<const char *>&piece, sizeof(piece))
+        self.norms, self.sums = bytearray(), bytearray(len(grads) * sizeof(double))
+        sums = <double *>PyByteArray_AsString(self.sums)
+        for given in grads:
+            if self.plan.table != _table(given):
+                raise ValueError("all gradients must have the dtype of the weights")
+            norm = _norm(given, partial, sums)
+            sums += 1
+            self.norms += PyBytes_FromStringAndSize(<const char *>&norm, sizeof(norm))
+        self.plan.norms, self.plan.norm = len(grads), <tdf_norm *>PyByteArray_AsString(self.norms)
         self.plan.results, self.plan.pieces, self.plan.losses = len(results), len(pieces), losses
         self.plan.result = <const double * const *>PyByteArray_AsString(self.result)
         self.plan.piece = <steps_piece *>PyByteArray_AsString(self.piece)
@@ -477,11 +492,11 @@ cdef class Steps:
         self.plan.room = <const steps_room *>PyByteArray_AsString(self.room)
 
     def run(self, const cnp.int64_t[::1] order not None, const double[:, ::1] numbers not None,
-            double[:, ::1] values not None, double clip=0):
+            double[:, ::1] values not None, double clip=0, double most=0):
         """Make steps until an order ends or something is not finite: so many as `made` says then.
 
-        The step after them is not begun where a loss or a gradient is not finite or a label is bad: no
-        weight is changed then.
+        The step after them is not begun where a loss or a gradient is not finite, a label is bad, or a
+        gradient too short or too long for its dtype: no weight is changed then.
 
         Args:
             order: the numbers of the rows, those of one step after those of the other.
@@ -489,6 +504,7 @@ cdef class Steps:
                 weights decay by: (steps, TDF_NUMBERS + 1).
             values: becomes for each step the values of the results: (steps, results).
             clip: as `optim_step` takes it.
+            most: the largest length that a variable's gradient keeps; 0: any.
         """
         cdef ptrdiff_t i, steps = numbers.shape[0], made
         self.made = 0
@@ -505,6 +521,7 @@ cdef class Steps:
             return
         for i in range(self.plan.pieces):
             self.plan.piece[i].update.clip = clip
+        self.plan.most = most
         self.plan.forward = <const program_call *>PyByteArray_AsString(self.forward.calls)
         self.plan.backward = <const program_call *>PyByteArray_AsString(self.backward.calls)
         self.plan.forwards = len(self.forward.calls) // sizeof(program_call)
@@ -525,6 +542,26 @@ cdef int _check_rows(cnp.ndarray given, cnp.ndarray room, ptrdiff_t rows) except
     if (<object>room).shape != (rows, *(<object>given).shape[1:]):
         raise ValueError(f"rows of shape {(<object>given).shape[1:]} do not fit {(<object>room).shape}")
     return 0
+
+
+cdef bint cut_lengths(steps_plan *p) noexcept nogil:
+    """Shorten the gradients that are longer than they may be; False, and nothing, where Python has to."""
+    cdef ptrdiff_t k
+    cdef double sum, length
+    for k in range(p.norms):
+        p.table.sum_squares(&p.norm[k])
+        sum, p.norm[k].factor = p.norm[k].result[0], 1
+        if sum < 1e-30 and p.most > 1e-6:
+            continue
+        length = sqrt(sum)
+        if not (1e-30 <= sum and p.most / length > 1e-30):
+            return False
+        if not length <= p.most:
+            p.norm[k].factor = p.most / length
+    for k in range(p.norms):
+        if p.norm[k].factor != 1:
+            p.table.scale(&p.norm[k])
+    return True
 
 
 cdef ptrdiff_t make_steps(steps_plan *p, ptrdiff_t steps) noexcept nogil:
@@ -551,6 +588,8 @@ cdef ptrdiff_t make_steps(steps_plan *p, ptrdiff_t steps) noexcept nogil:
             p.table.sum_squares(&p.piece[k].norm)
             if not isfinite(p.piece[k].norm.result[0]):
                 return i
+        if p.most > 0 and not cut_lengths(p):
+            return i
         for k in range(p.pieces):
             for r in range(TDF_NUMBERS):
                 p.piece[k].update.number[r] = p.numbers[r]
@@ -958,6 +997,65 @@ def column_sums(ptrdiff_t M, ptrdiff_t N, cnp.ndarray x not None, cnp.ndarray sc
     a.scratch = <real *>_out(scratch, tdf_sums_scratch_size(N), kind, "scratch")
     a.sums = <real *>_out(sums, N, kind, "sums")
     _make(table, TDF_CALL_column_sums, &a, sizeof(a))
+
+
+BLENDS = {"copy": TDF_BLEND_COPY, "add": TDF_BLEND_ADD, "multiply": TDF_BLEND_MULTIPLY}
+
+
+def blend(str rule not None, cnp.ndarray y not None, cnp.ndarray x not None):
+    """y = x, y + x or y x, by the rule, of two views of one shape, which share no memory unless they are one.
+
+    Returns:
+        False, with nothing done, where more than three axes are left when those that go on from each other
+        are taken together, in y and in x, and where all of the last axis is one number.
+    """
+    cdef const tdf_table *table = _table(y)
+    cdef int kind = cnp.PyArray_TYPE(y), axis, left = 0
+    cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(y), n, x_step, y_step
+    cdef ptrdiff_t[4] sizes, x_steps, y_steps
+    cdef tdf_blend a
+    memset(&a, 0, sizeof(a))
+    if rule not in BLENDS:
+        raise ValueError(f"rule must be one of {list(BLENDS)}, got {rule!r}")
+    if cnp.PyArray_TYPE(x) != kind or (<object>x).shape != (<object>y).shape:
+        raise ValueError(f"x is {x.dtype} {(<object>x).shape}, but y is {y.dtype} {(<object>y).shape}")
+    for name, view in (("x", x), ("y", y)):
+        if not cnp.PyArray_ISALIGNED(view) or not cnp.PyArray_ISNOTSWAPPED(view):
+            raise ValueError(f"{name}: must be aligned and in this machine's byte order")
+    if not cnp.PyArray_ISWRITEABLE(y):
+        raise ValueError("y: must be writeable")
+    if not cnp.PyArray_SIZE(y):
+        return True
+    for axis in range(y.ndim - 1, -1, -1):
+        n, x_step, y_step = y.shape[axis], x.strides[axis], y.strides[axis]
+        if n == 1:
+            continue
+        if x_step % size or y_step % size:
+            raise ValueError("strides must be whole elements")
+        x_step, y_step = x_step // size, y_step // size
+        if left == 0 and x_step == 0:
+            return False
+        if left == 0 and (x_step != 1 or y_step != 1):
+            sizes[0], x_steps[0], y_steps[0], left = 1, 1, 1, 1
+        if left and x_step == sizes[left - 1] * x_steps[left - 1] and (
+                y_step == sizes[left - 1] * y_steps[left - 1]):
+            sizes[left - 1] *= n
+            continue
+        if left == 3:
+            return False
+        sizes[left], x_steps[left], y_steps[left] = n, x_step, y_step
+        left += 1
+    while left < 3:
+        sizes[left], x_steps[left], y_steps[left] = 1, 0, 0
+        left += 1
+    _bounded(sizes[0], sizes[1], sizes[2])
+    a.threads, a.rule, a.N, a.Q, a.P = _threads(), BLENDS[rule], sizes[0], sizes[1], sizes[2]
+    a.x, a.x_inner, a.x_outer = <const real *>cnp.PyArray_DATA(x), x_steps[1], x_steps[2]
+    a.y, a.y_inner, a.y_outer = <real *>cnp.PyArray_DATA(y), y_steps[1], y_steps[2]
+    if tdf_recorder != NULL:
+        (<Program>tdf_recorder).memory.append((x, y))
+    _make(table, TDF_CALL_blend, &a, sizeof(a))
+    return True
 
 
 def dropout(cnp.ndarray state not None, uint32_t threshold, double kept, cnp.ndarray factors not None):

@@ -11,7 +11,7 @@ import numpy as np
 
 from tdfast.compat.calling import level_of_the_caller
 from tdfast.engine import program
-from tdfast.engine.program import Repeated, is_of_tdfast
+from tdfast.engine.program import Repeated, blend, is_of_tdfast
 from tdfast.engine.structure import flatten, mapped, packed_as
 from tdfast.engine.tensor import SymbolicTensor
 
@@ -354,10 +354,10 @@ class Graph:
         if gradient is None:
             return
         if held[place] is not None:
-            program.call(np.add, held[place], gradient, held[place])
+            blend("add", held[place], gradient)
         elif self._shared[place] or not gradient.flags.c_contiguous:
             held[place] = record.buffer(("sum", place), gradient.shape, gradient.dtype)
-            program.call(np.copyto, held[place], gradient)
+            blend("copy", held[place], gradient)
         else:
             held[place] = gradient
 
@@ -431,11 +431,11 @@ def _add_gradients(layer: Layer, weights: Any, dy: Arrays, record: Record, call:
     held = []
     for k, weight in enumerate(weights):
         before = record.buffer(("before", call, k), weight.grad.shape, weight.grad.dtype)
-        program.call(np.copyto, before, weight.grad)
+        blend("copy", before, weight.grad)
         held.append((weight, before))
     dx = _backward(layer, dy, record.tapes[call], need_dx, False)
     for weight, before in held:
-        program.call(np.add, weight.grad, before, weight.grad)
+        blend("add", weight.grad, before)
     return dx
 
 
@@ -446,7 +446,7 @@ def _own_memory(gradients: Any, record: Record, call: Any) -> Any:
         if gradient is not None and any(other is not None and np.may_share_memory(gradient, other)
                                         for other in out):
             own = record.buffer(("apart", call, k), gradient.shape, gradient.dtype)
-            program.call(np.copyto, own, gradient)
+            blend("copy", own, gradient)
             gradient = own
         out.append(gradient)
     return out

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tdfast.engine.tape import Tape
+    from tdfast.engine.types import Array
 
 Program: TypeAlias = _kernels.Program
 Steps: TypeAlias = _kernels.Steps
@@ -63,6 +64,27 @@ class Repeated:
             if part is not to:
                 np.copyto(to, part)
         return self.first
+
+
+def blend(rule: str, y: Array, x: Array) -> None:
+    """``y[...] = x`` ("copy"), ``y += x`` ("add") or ``y *= x`` ("multiply") by a kernel, of views of one
+    shape that are no views of each other; by NumPy where there is no kernel for their axes or their dtypes.
+
+    >>> y = np.zeros((2, 3))
+    >>> blend("copy", y[:, 1:], np.ones((2, 2)))
+    >>> blend("add", y, y[::-1].copy())
+    >>> y.tolist()
+    [[0.0, 2.0, 2.0], [0.0, 2.0, 2.0]]
+    """
+    if x.dtype != y.dtype or x.dtype.kind != "f" or not _kernels.blend(rule, y, x):
+        call(_blend_in_numpy, rule, y, x)
+
+
+def _blend_in_numpy(rule: str, y: Array, x: Array) -> None:
+    if rule == "copy":
+        np.copyto(y, x)
+    else:
+        (np.add if rule == "add" else np.multiply)(y, x, y)
 
 
 _NOTHING = object()

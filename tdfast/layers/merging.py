@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdfast.engine import program
 from tdfast.engine.arrays import as_array
 from tdfast.engine.gradients import unbroadcast
 from tdfast.engine.layer import Layer
+from tdfast.engine.program import blend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tdfast.engine.tape import Tape
+    from tdfast.engine.tape import Record, Tape
     from tdfast.engine.types import Array, Arrays, Axes, Config, Masks, Shapes, Sizes
 
 
@@ -153,13 +155,30 @@ class Add(Elementwise):
     [[4.0, 6.0]]
     """
 
-    def combine(self, xs: Any, masks: Any, out: Array) -> None:
-        np.add(xs[0], xs[1], out=out)
-        for x in xs[2:]:
-            out += x
+    def can_be_prepared(self, training: bool) -> bool:
+        return True
 
-    def slopes(self, dy: Arrays, xs: Any, masks: Any, y: Array) -> list[Array]:
-        return [dy] * len(xs)
+    def combine(self, xs: Any, masks: Any, out: Array) -> None:
+        first, *others = [x if x.shape == out.shape else np.broadcast_to(x, out.shape) for x in xs]
+        blend("copy", out, first)
+        for x in others:
+            blend("add", out, x)
+
+    def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
+        rec = tape.pop(self)
+        if not need_dx:
+            return [None] * len(rec.xs)
+        return [self._part(rec, k, dy).reshape(shape) for k, shape in enumerate(rec.shapes)]
+
+    @staticmethod
+    def _part(rec: Record, k: int, dy: Array) -> Array:
+        """The gradient of input k: dy, or its sums where the input was broadcast."""
+        shape = rec.xs[k].shape
+        if shape == dy.shape:
+            return dy
+        dx = rec.buffer(("dx", k), shape, dy.dtype)
+        program.call(lambda: np.copyto(dx, unbroadcast(dy, shape)))
+        return dx
 
 
 class Subtract(Elementwise):
@@ -323,6 +342,9 @@ class Concatenate(Merge):
             raise ValueError(f"Layer '{self.name}' (Concatenate): axis must be a whole number, got {axis!r}.")
         self.axis = int(axis)
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return True
+
     def _axis_in(self, shapes: Sequence[Any]) -> int:
         ndim = len(shapes[0])
         if not -ndim <= self.axis < ndim:
@@ -375,13 +397,23 @@ class Concatenate(Merge):
         axis = self._axis_in(shapes)
         sizes = [shape[axis] for shape in shapes]
         shape = (*shapes[0][:axis], sum(sizes), *shapes[0][axis + 1 :])
-        y = np.concatenate(x, axis=axis, out=rec.buffer("y", shape, x[0].dtype))
-        rec.axis, rec.ends = axis, np.cumsum(sizes)[:-1]
+        y = rec.buffer("y", shape, x[0].dtype)
+        ends = [sum(sizes[: k + 1]) for k in range(len(sizes))]
+        rec.parts = [(slice(None),) * axis + (slice(end - n, end),) for n, end in zip(sizes, ends)]
+        for part, a in zip(rec.parts, x):
+            blend("copy", y[part], a)
         return y
 
     def backward(self, dy: Arrays, tape: Tape, need_dx: bool = True) -> Arrays:
         rec = tape.pop(self)
-        return [np.ascontiguousarray(part) for part in np.split(dy, rec.ends, axis=rec.axis)]
+        if not need_dx:
+            return [None] * len(rec.parts)
+        out = []
+        for k, part in enumerate(rec.parts):
+            dx = rec.buffer(("dx", k), dy[part].shape, dy.dtype)
+            blend("copy", dx, dy[part])
+            out.append(dx)
+        return out
 
     def get_config(self) -> Config:
         return {**super().get_config(), "axis": self.axis}

@@ -631,7 +631,7 @@ class Optimizer(OwnVariables):
         own = [name for name in methods if getattr(type(self), name) is not getattr(Optimizer, name)]
         if own or not self.rule:
             return False
-        more = (self.clipnorm, self.global_clipnorm, self.gradient_accumulation_steps, self.use_ema,
+        more = (self.global_clipnorm, self.gradient_accumulation_steps, self.use_ema,
                 self._whole.constrained)
         rate = self._learning_rate
         return not any(more) and (not callable(rate) or isinstance(rate, schedules.LearningRateSchedule))
@@ -640,6 +640,12 @@ class Optimizer(OwnVariables):
         """(rule, w, grad, slots, whether it decays) of each piece that a step updates."""
         return [(_kernels.RULES[self.rule], w, grad, tuple(map(slots.get, self.slot_names)), decays)
                 for w, grad, slots, decays in self._whole.pieces]
+
+    def limits_of_steps(self) -> tuple[float, float]:
+        """(`clipvalue`, `clipnorm`) as they act, one of them at most; 0 where there is no limit."""
+        if self.clipnorm and self.clipnorm > 0:
+            return 0.0, float(self.clipnorm)
+        return float(self.clipvalue or 0), 0.0
 
     def numbers_of_steps(self, n: int) -> Array:
         """For each of the next n steps the numbers of its rule, zeros, and what the weights decay by:

@@ -74,7 +74,7 @@ class Strides:
         values = np.empty((n, len(notes.results())))
         with self._step.lock.writing():
             try:
-                steps.run(order, numbers, values, optimizer.clipvalue or 0.0)
+                steps.run(order, numbers, values, *optimizer.limits_of_steps())
             finally:                # a signal's handler may raise an error as soon as Python runs again
                 made = steps.made
                 optimizer.count_steps(made)
@@ -121,4 +121,5 @@ class Strides:
             made.gather(pairs)
             return made
         return program.Steps(rows, pairs, *passes.programs, passes.notes.results(),
-                             len(passes.notes.values), optimizer.pieces_of_steps(), optimizer._partial)
+                             len(passes.notes.values), optimizer.pieces_of_steps(),
+                             optimizer._whole.grads, optimizer._partial)

@@ -202,3 +202,53 @@ def test_noise_is_refused_where_it_does_not_fit():
         _kernels.dropout(np.zeros(1, np.uint32), 5, 1.0, x)
     with pytest.raises(ValueError):
         _kernels.dropout(np.zeros(2, np.uint64), 5, 1.0, x)
+
+
+VIEWS = {
+    "whole": lambda a: a,
+    "turned": lambda a: a[:, ::-1],
+    "features": lambda a: a[..., 2:-1],
+    "one feature": lambda a: a[..., 3:4],
+    "steps": lambda a: a[:, 1:-2],
+    "one row": lambda a: a[1:2],
+    "none": lambda a: a[:0],
+}
+BLENDS = {"copy": lambda y, x: x, "add": np.add, "multiply": np.multiply}
+
+
+@pytest.mark.parametrize("rule", BLENDS)
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("shape", [(3, 5, 8), (2, 70, 67), (4, 6, 5000), (1, 4, 4)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_blend(rule, view, shape, dtype):
+    """NumPy's numbers, of parts of arrays on either side and of both; nothing else is written."""
+    rng = np.random.default_rng(0)
+    whole = rng.normal(size=shape).astype(dtype)
+    part = VIEWS[view](whole)
+    other = rng.normal(size=part.shape).astype(dtype)
+    for isa in (*runtime.available_isas(),):
+        for threads in (1, 2):
+            runtime.set_isa(isa)
+            runtime.set_num_threads(threads)
+            for y, x in ((whole.copy(), other), (np.zeros_like(whole) + 2, part)):
+                want = y.copy()
+                VIEWS[view](want)[...] = BLENDS[rule](VIEWS[view](want), x)
+                assert _kernels.blend(rule, VIEWS[view](y), x)
+                assert np.array_equal(y, want)
+    y = other.copy()
+    assert _kernels.blend(rule, y, y) and np.array_equal(y, BLENDS[rule](other, other))
+
+
+def test_blend_refuses_what_does_not_fit():
+    y, x = np.zeros((2, 3, 4, 5), "float32"), np.ones((2, 3, 4, 5), "float32")
+    four = y[:, ::-1, 1:3, :4]                          # axes that do not go on from each other
+    assert not _kernels.blend("add", four, np.ones(four.shape, "float32")) and not y.any()
+    assert not _kernels.blend("add", y, np.broadcast_to(x[..., :1], y.shape)) and not y.any()
+    locked = y.copy()
+    locked.flags.writeable = False
+    for bad in ((y, x[..., :4]), (y, x.astype("float64")), (y, x.astype(">f4")), (locked, x)):
+        with pytest.raises(ValueError):
+            _kernels.blend("copy", *bad)
+    with pytest.raises(ValueError, match="'copy', 'add', 'multiply'"):
+        _kernels.blend("subtract", y, x)
+    assert not y.any()

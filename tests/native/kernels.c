@@ -739,6 +739,28 @@ static void sums_cases(void)
         }
 }
 
+static void blend_cases(void)
+{
+    static const int sizes[][3] = {{1, 1, 1}, {3, 5, 7}, {2, 4, 33}, {1, 1, 300}, {5, 1, 16}, {0, 3, 4}};
+    for (int i = 0; i < 6; i++)
+        for (int rule = 0; rule < TDF_BLENDS; rule++)
+            for (int profile = USUAL; profile <= WILD; profile += WILD) {
+                char text[80];
+                ptrdiff_t P = sizes[i][0], Q = sizes[i][1], N = sizes[i][2], wide = N + 3;
+                snprintf(text, sizeof text, "blend %d (%d,%d,%d)", rule, (int)P, (int)Q, (int)N);
+                begin(profile, text);
+                tdf_blend a = {.threads = threads, .rule = rule, .P = P, .Q = Q, .N = N,
+                               .x_outer = Q * N, .x_inner = -N, .y_outer = Q * wide, .y_inner = wide};
+                /* turned round, into parts of wider rows */
+                a.x = filled(P * Q * N, profile) + (P ? (Q - 1) * N : 0);
+                real *whole = filled(P * Q * wide, USUAL);
+                a.y = whole + 2;
+                k.blend(&a);
+                keep("y", whole, P * Q * wide);
+                release();
+            }
+}
+
 static void layer_norm_case(ptrdiff_t M, ptrdiff_t N, int bare, int profile)
 {
     char text[80];
@@ -932,6 +954,7 @@ static results run(const tdf_table *table, int n_threads)
     optim_cases();
     norm_cases();
     sums_cases();
+    blend_cases();
     layer_norm_cases();
     noise_cases();
     embed_cases();

@@ -43,6 +43,14 @@ def two_outputs(shared=True):
     return tdfast.Model(x, [y, z]), options
 
 
+def broadcast():
+    """Sums of different shapes, and both directions by themselves."""
+    x = Input((T, F))
+    ahead, back = layers.Bidirectional(LSTM(4, return_sequences=True), merge_mode=None)(x)
+    h = layers.Add()([ahead, Dense(1)(x), layers.GlobalAveragePooling1D(keepdims=True)(back)])
+    return tdfast.Model(x, Dense(1)(GRU(3)(layers.Add()([h, GRU(4)(back)])))), {"loss": "mse", "y": SCALAR}
+
+
 def regularized():
     return Dense(3, kernel_regularizer="l2", bias_regularizer=tdfast.regularizers.L1(0.1),
                  kernel_constraint="unit_norm")
@@ -69,6 +77,7 @@ MODELS = {
     "states": chain(lambda: LSTM(5, return_sequences=True, stateful=True, batch_input_shape=(10, T, F)),
                     lambda: Dense(1), y=STEPS),
     "two outputs": two_outputs,
+    "broadcast": broadcast,
 }
 
 

@@ -91,6 +91,9 @@ class LayerNormalization(Normalizing):
     def per_step(self) -> bool:  # type: ignore[override]
         return self.axis in ([-1], [2])
 
+    def can_be_prepared(self, training: bool) -> bool:
+        return self.axis == [-1]            # a kernel, whatever the number of axes
+
     def forward(self, x: Array, tape: Tape, training: bool = False, mask: Masks = None) -> Arrays:
         rec = tape.push(self)
         axes, _, shape = self._axes(x.shape)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tdfast import _kernels
 from tdfast.engine import registry
 from tdfast.engine.layer import Layer
+from tdfast.engine.program import blend
 from tdfast.engine.serialization import deserialize_layer, serialize_layer
 from tdfast.layers.recurrent.base import Recurrent
 from tdfast.layers.recurrent.loops import split_states
@@ -211,6 +210,9 @@ class Bidirectional(Layer):
         return {"initial_state": list(initial_state[:half])}, {"initial_state": list(initial_state[half:])}
 
     # ---------------------------------------------------------------- passes
+    def can_be_prepared(self, training: bool) -> bool:
+        return all(inner.can_be_prepared(training) for inner in self.sublayers())
+
     def _at_once(self, forward: bool) -> AbstractContextManager[None]:
         """Where the passes of both layers are one kernel each, and nothing follows it that reads what it
         gives: a block in which they run at once."""
@@ -239,16 +241,18 @@ class Bidirectional(Layer):
         rec.given, rec.width = initial_state is not None, y.shape[-1]
         if self.merge_mode is None:
             turned = rec.buffer("y_rev", y_rev.shape, y_rev.dtype)
-            turned[...] = y_rev
+            blend("copy", turned, y_rev)
             return [y, turned, *states, *states_rev]
         if self.merge_mode == "concat":
             out = rec.buffer("y", (*y.shape[:-1], y.shape[-1] + y_rev.shape[-1]), y.dtype)
-            np.concatenate([y, y_rev], axis=-1, out=out)
+            blend("copy", out[..., : rec.width], y)
+            blend("copy", out[..., rec.width :], y_rev)
         else:
-            combine = np.multiply if self.merge_mode == "mul" else np.add
-            out = combine(y, y_rev, out=rec.buffer("y", y.shape, y.dtype))
+            out = rec.buffer("y", y.shape, y.dtype)
+            blend("copy", out, y)
+            blend("multiply" if self.merge_mode == "mul" else "add", out, y_rev)
             if self.merge_mode == "ave":
-                out *= 0.5
+                _kernels.scale(out, 0.5)
             rec.parts = (y, y_rev) if self.merge_mode == "mul" and tape.keep else None
         return [out, *states, *states_rev] if self.return_state else out
 
@@ -273,7 +277,7 @@ class Bidirectional(Layer):
             (dx, *first), (dx_rev, *first_rev) = dx, dx_rev
             first += first_rev
         if need_dx:
-            np.add(dx, dx_rev, out=dx)
+            blend("add", dx, dx_rev)
         return (dx, *first) if rec.given else dx
 
     def _unmerge(self, dy: Arrays, rec: Record) -> tuple[Any, ...]:
@@ -288,21 +292,25 @@ class Bidirectional(Layer):
         dy_rev = rec.buffer("dy_rev", shape_rev, d.dtype)
         turned = dy_rev[:, ::-1] if self.return_sequences else dy_rev
         if mode is None:
-            turned[...] = dy[1]
+            blend("copy", turned, dy[1])
             return d, dy_rev
         if mode == "sum":
-            turned[...] = d
+            blend("copy", turned, d)
             return d, dy_rev
         dy = rec.buffer("dy", shape, d.dtype)
         if mode == "concat":
-            dy[...], turned[...] = d[..., : rec.width], d[..., rec.width :]
+            blend("copy", dy, d[..., : rec.width])
+            blend("copy", turned, d[..., rec.width :])
         elif mode == "ave":
-            np.multiply(d, 0.5, out=dy)
-            turned[...] = dy
+            blend("copy", dy, d)
+            _kernels.scale(dy, 0.5)
+            blend("copy", turned, dy)
         else:
             y, y_rev = rec.parts
-            np.multiply(d, y_rev, out=dy)
-            np.multiply(d, y, out=turned)
+            blend("copy", dy, d)
+            blend("multiply", dy, y_rev)
+            blend("copy", turned, d)
+            blend("multiply", turned, y)
         return dy, dy_rev
 
     # ---------------------------------------------------------------- config
