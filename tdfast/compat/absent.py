@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdfast.compat import keras_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
 
 T = TypeVar("T")
@@ -19,18 +21,17 @@ def _by_name(rows: Sequence[Any], place: str) -> dict[str, Any]:
 
 
 def lookup(module: str) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a module: an ImportError for names in the table, an AttributeError for all
-    others.
+    """The ``__getattr__`` of a module: an AttributeError, which says more for names in the table.
 
-    An ImportError, since that is what ``from tdfast.layers import ...`` shows; of an AttributeError it drops
-    the text.
+    To ``from tdfast.layers import ...`` it is an ImportError: of an AttributeError the statement drops the
+    text. `hasattr` and `getattr` with a default work for all names.
 
     Args:
         module: its ``__name__``.
 
     >>> lookup("tdfast.layers")("CuDNNLSTM")
     Traceback (most recent call last):
-    ImportError: tdfast.layers has no 'CuDNNLSTM', which Keras has: `LSTM` and `GRU`. See docs/keras.md.
+    AttributeError: tdfast.layers has no 'CuDNNLSTM', which Keras has: `LSTM` and `GRU`. See docs/keras.md.
     """
     place = module.partition(".")[2] or "(top)"
 
@@ -38,10 +39,25 @@ def lookup(module: str) -> Callable[[str], Any]:
         why = _by_name(keras_table.NAMES + keras_table.OLDER, place).get(name)
         if why is None:
             raise AttributeError(f"module '{module}' has no attribute '{name}'", name=name)
-        raise ImportError(f"{module} has no '{name}', which Keras has: {why}. See docs/keras.md.",
-                          name=module)
+        text = f"{module} has no '{name}', which Keras has: {why}. See docs/keras.md."
+        if _is_imported(sys._getframe(1)):
+            raise ImportError(text, name=module)
+        raise AttributeError(text, name=name)
 
     return __getattr__
+
+
+def _is_imported(frame: FrameType | None) -> bool:
+    """Whether a ``from ... import ...`` asks, behind any number of modules' ``__getattr__``: the statement
+    itself or, of a package, importlib."""
+    import opcode  # for those who need it alone
+
+    while frame is not None and frame.f_code.co_name == "__getattr__":
+        frame = frame.f_back
+    if frame is None:
+        return False
+    operation = frame.f_code.co_code[frame.f_lasti]
+    return frame.f_code.co_name == "_handle_fromlist" or operation == opcode.opmap["IMPORT_FROM"]
 
 
 class Missing:

@@ -29,12 +29,8 @@ def ours(module):
 
 
 def is_there(module, name):
-    """Whether tdfast's module of this name has the name. (hasattr will not do: what is listed raises an
-    ImportError.)"""
-    try:
-        return hasattr(ours(module), name)
-    except ImportError:
-        return False
+    """Whether tdfast's module of this name has the name."""
+    return hasattr(ours(module), name)
 
 
 def listed():

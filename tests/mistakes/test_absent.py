@@ -28,11 +28,14 @@ def module_of(where):
 @pytest.mark.parametrize("where, name, why", entries(keras_table.NAMES + keras_table.OLDER))
 def test_names_of_modules(where, name, why):
     module = module_of(where)
-    for code in (f"from {module} import {name}", f"import {module}\n{module}.{name}"):
-        with pytest.raises(ImportError) as caught:
+    for code, error in ((f"from {module} import {name}", ImportError),
+                        (f"from {module} import {name} as other", ImportError),
+                        (f"import {module}\n{module}.{name}", AttributeError)):
+        with pytest.raises(error) as caught:
             exec(code, {})
         assert str(caught.value).startswith(f"{module} has no '{name}'") and why in str(caught.value)
-    assert name not in dir(importlib.import_module(module))
+    found = importlib.import_module(module)
+    assert name not in dir(found) and not hasattr(found, name) and getattr(found, name, 3) == 3
 
 
 def objects():
