@@ -100,15 +100,16 @@ def sanitizer_flags(names):
 def is_stable():
     """Whether to build for CPython's stable ABI: one extension for all from `STABLE_SINCE` on. A
     free-threaded CPython has none. It, those before, and tools too old for it, make one of their own."""
-    import Cython
-    import numpy
-
-    def is_new(module, *least):
-        return tuple(map(int, module.__version__.split(".")[:2])) >= least
-
-    return (sys.implementation.name == "cpython" and sys.version_info >= STABLE_SINCE
-            and not sysconfig.get_config_var("Py_GIL_DISABLED")
-            and is_new(Cython, 3, 1) and is_new(numpy, 2, 0))
+    if sys.implementation.name != "cpython" or sys.version_info < STABLE_SINCE or (
+            sysconfig.get_config_var("Py_GIL_DISABLED")):
+        return False
+    try:
+        import Cython
+        import numpy
+    except ImportError:                 # these settings are read, and nothing is built
+        return False
+    return all(tuple(map(int, module.__version__.split(".")[:2])) >= least
+               for module, least in ((Cython, (3, 1)), (numpy, (2, 0))))
 
 
 def compiles(cc, flags, source):
