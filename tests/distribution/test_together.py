@@ -692,8 +692,10 @@ def test_names_of_keras():
     with pytest.raises(ValueError, match="CPUs"):
         distribution.list_devices("gpu")
     for name in ("ModelParallel", "DeviceMesh", "LayoutMap"):
-        with pytest.raises(ImportError, match="one model cut over several processes"):
-            getattr(distribution, name)
+        for code, error in ((f"from tdfast.distribution import {name}", ImportError),
+                            (f"import tdfast\ntdfast.distribution.{name}", AttributeError)):
+            with pytest.raises(error, match="one model cut over several processes"):
+                exec(code, {})
     for arguments in ({"device_mesh": object()}, {"devices": ["gpu:0"]}, {"shards": 0}, {"shards": True},
                       {"auto_shard_dataset": "no"}):
         with pytest.raises(ValueError, match="DataParallel: "):
